@@ -1,0 +1,1 @@
+"""What runs on the GPU: the engine, the service around it, and its deployment."""
