@@ -1,0 +1,326 @@
+"""Sizes of the model, as data: those of the published checkpoint, or of a pack's manifest."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self, get_args, get_origin, get_type_hints
+
+LATENT_STRIDE = (4, 8, 8)  # video frames, rows and columns of one latent
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+def _require_positive(config: object) -> None:
+    """Every whole number and every number of a tuple of whole numbers is at least one."""
+    for field in dataclasses.fields(config):  # type: ignore[arg-type]
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        for number in numbers:
+            if type(number) is int and number < 1:
+                raise ValueError(f"{type(config).__name__}.{field.name} is {value}, not positive")
+
+
+class _Sizes:
+    """Turns a dataclass of sizes into plain JSON values and back, refusing what does not fit."""
+
+    __slots__ = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Gives dicts, lists, numbers and strings only."""
+        return _to_plain(self)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Reads what to_dict gave. Raises ValueError naming the field that is wrong."""
+        return _from_plain(cls, data, cls.__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiTConfig(_Sizes):
+    """Sizes of the diffusion transformer with its audio layers."""
+
+    dim: int = 5120
+    ffn_dim: int = 13824
+    heads: int = 40
+    layers: int = 40
+    frequency_dim: int = 256
+    text_dim: int = 4096
+    text_tokens: int = 512
+    image_dim: int = 1280
+    image_tokens: int = 257
+    in_channels: int = 36
+    out_channels: int = 16
+    patch: tuple[int, int, int] = (1, 2, 2)
+    eps: float = 1e-6
+    audio_window: int = 5
+    audio_layers: int = 12
+    audio_channels: int = 768
+    audio_hidden: int = 512
+    audio_dim: int = 768
+    audio_tokens: int = 32
+    frames_per_latent: int = 4
+    class_range: int = 24
+    class_interval: int = 4
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        _require(self.dim % (2 * self.heads) == 0, f"dim {self.dim} is no multiple of 2 x heads")
+        _require(self.audio_window % 2 == 1, f"audio_window {self.audio_window} is even")
+        _require(self.frequency_dim % 2 == 0, f"frequency_dim {self.frequency_dim} is odd")
+        _require(self.patch[0] == 1, f"patch {self.patch} joins latent frames")
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.heads
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VAEConfig(_Sizes):
+    """Sizes of the causal video VAE, and the statistics that normalise its latents."""
+
+    dim: int = 96
+    latent_channels: int = 16
+    dim_multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    mean: tuple[float, ...] = (
+        -0.7571, -0.7089, -0.9113, 0.1075, -0.1745, 0.9653, -0.1517, 1.5508,
+        0.4134, -0.0715, 0.5517, -0.3632, -0.1922, -0.9497, 0.2503, -0.2921,
+    )  # fmt: skip
+    std: tuple[float, ...] = (
+        2.8184, 1.4541, 2.3275, 2.6558, 1.2196, 1.7708, 2.6052, 2.0743,
+        3.2687, 2.1526, 2.8652, 1.5579, 1.6382, 1.1253, 2.8251, 1.9160,
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        levels = len(self.dim_multipliers) - 1
+        _require(
+            len(self.temporal_downsample) == levels,
+            f"{len(self.temporal_downsample)} temporal_downsample flags for {levels} levels",
+        )
+        for name in ("mean", "std"):
+            values = getattr(self, name)
+            _require(
+                len(values) == self.latent_channels,
+                f"{len(values)} values of {name} for {self.latent_channels} channels",
+            )
+        _require(min(self.std) > 0, f"std {min(self.std)} is not positive")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextConfig(_Sizes):
+    """Sizes of the umT5 encoder."""
+
+    vocabulary: int = 256384
+    dim: int = 4096
+    attention_dim: int = 4096
+    ffn_dim: int = 10240
+    heads: int = 64
+    layers: int = 24
+    buckets: int = 32
+    tokens: int = 512
+    eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        _require(
+            self.attention_dim % self.heads == 0,
+            f"attention_dim {self.attention_dim} is no multiple of {self.heads} heads",
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClipConfig(_Sizes):
+    """Sizes of the CLIP visual tower; layers counts the published blocks, the last is not run."""
+
+    image_px: int = 224
+    patch_px: int = 14
+    dim: int = 1280
+    mlp_ratio: int = 4
+    heads: int = 16
+    layers: int = 32
+    eps: float = 1e-5
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        _require(self.dim % self.heads == 0, f"dim {self.dim} is no multiple of {self.heads} heads")
+        _require(
+            self.image_px % self.patch_px == 0,
+            f"{self.image_px} px are no multiple of {self.patch_px} px patches",
+        )
+
+    @property
+    def tokens(self) -> int:
+        return (self.image_px // self.patch_px) ** 2 + 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wav2VecConfig(_Sizes):
+    """Sizes of wav2vec2, under the names that transformers' Wav2Vec2Config gives them."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    conv_dim: tuple[int, ...] = (512, 512, 512, 512, 512, 512, 512)
+    conv_kernel: tuple[int, ...] = (10, 3, 3, 3, 3, 2, 2)
+    conv_stride: tuple[int, ...] = (5, 2, 2, 2, 2, 2, 2)
+    feat_extract_norm: str = "group"
+    feat_extract_activation: str = "gelu"
+    conv_bias: bool = False
+    do_stable_layer_norm: bool = False
+    hidden_act: str = "gelu"
+    num_conv_pos_embeddings: int = 128
+    num_conv_pos_embedding_groups: int = 16
+    layer_norm_eps: float = 1e-5
+    vocab_size: int = 32
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        _require(
+            len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride),
+            "conv_dim, conv_kernel and conv_stride differ in length",
+        )
+
+    @property
+    def num_feat_extract_layers(self) -> int:
+        return len(self.conv_dim)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bucket(_Sizes):
+    """One picture size that the model was trained at; ratio is height over width, rounded."""
+
+    ratio: float
+    height_px: int
+    width_px: int
+
+    def __post_init__(self) -> None:
+        _require_positive(self)
+        _require(
+            self.height_px % 16 == 0 and self.width_px % 16 == 0,
+            f"{self.width_px}x{self.height_px} px are no multiples of 16",
+        )
+
+
+def _buckets(*rows: tuple[float, int, int]) -> tuple[Bucket, ...]:
+    return tuple(Bucket(ratio=r, height_px=h, width_px=w) for r, h, w in rows)
+
+
+_PUBLISHED_BUCKETS: Mapping[str, tuple[Bucket, ...]] = {
+    "480": _buckets(
+        (0.26, 320, 1216), (0.38, 384, 1024), (0.50, 448, 896), (0.67, 512, 768),
+        (0.82, 576, 704), (1.00, 640, 640), (1.22, 704, 576), (1.50, 768, 512),
+        (1.86, 832, 448), (2.00, 896, 448), (2.50, 960, 384), (2.83, 1088, 384),
+        (3.60, 1152, 320), (3.80, 1216, 320), (4.00, 1280, 320),
+    ),
+    "720": _buckets(
+        (0.22, 448, 2048), (0.29, 512, 1792), (0.36, 576, 1600), (0.45, 640, 1408),
+        (0.55, 704, 1280), (0.63, 768, 1216), (0.76, 832, 1088), (0.88, 896, 1024),
+        (1.00, 960, 960), (1.14, 1024, 896), (1.31, 1088, 832), (1.50, 1152, 768),
+        (1.58, 1216, 768), (1.82, 1280, 704), (1.91, 1344, 704), (2.20, 1408, 640),
+        (2.30, 1472, 640), (2.67, 1536, 576), (2.89, 1664, 576), (3.62, 1856, 512),
+        (3.75, 1920, 512),
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelConfig(_Sizes):
+    """Sizes of all the networks, and the picture sizes of each tier."""
+
+    dit: DiTConfig = dataclasses.field(default_factory=DiTConfig)
+    vae: VAEConfig = dataclasses.field(default_factory=VAEConfig)
+    text: TextConfig = dataclasses.field(default_factory=TextConfig)
+    clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
+    wav2vec: Wav2VecConfig = dataclasses.field(default_factory=Wav2VecConfig)
+    buckets: Mapping[str, tuple[Bucket, ...]] = dataclasses.field(
+        default_factory=lambda: dict(_PUBLISHED_BUCKETS)
+    )
+
+    def __post_init__(self) -> None:
+        dit = self.dit
+        pairs = (
+            ("image features", dit.image_dim, self.clip.dim),
+            ("image tokens", dit.image_tokens, self.clip.tokens),
+            ("text features", dit.text_dim, self.text.dim),
+            ("text tokens", dit.text_tokens, self.text.tokens),
+            ("audio channels", dit.audio_channels, self.wav2vec.hidden_size),
+            ("audio layers", dit.audio_layers, self.wav2vec.num_hidden_layers),
+            ("latent channels", dit.out_channels, self.vae.latent_channels),
+            (
+                "input channels",
+                dit.in_channels,
+                2 * self.vae.latent_channels + dit.frames_per_latent,
+            ),
+        )
+        for name, wanted, given in pairs:
+            _require(wanted == given, f"{name}: the transformer takes {wanted}, given {given}")
+        for tier, table in self.buckets.items():
+            _require(len(table) > 0, f"no picture sizes for tier {tier}")
+
+    def nearest_bucket(self, tier: str, height_px: int, width_px: int) -> Bucket:
+        """Gives the size whose ratio is nearest to the picture's; the earlier one on a tie."""
+        ratio = height_px / width_px
+        return min(self.buckets[tier], key=lambda bucket: abs(bucket.ratio - ratio))
+
+
+def _to_plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _to_plain(item) for key, item in value.items()}
+    if isinstance(value, tuple):
+        return [_to_plain(item) for item in value]
+    return value
+
+
+def _from_plain(kind: Any, value: Any, where: str) -> Any:
+    """Reads one plain value as the annotated type; where names it in errors."""
+    origin = get_origin(kind)
+    if dataclasses.is_dataclass(kind):
+        return _dataclass_from_plain(kind, value, where)
+    if origin is tuple:
+        return _tuple_from_plain(get_args(kind), value, where)
+    if origin is not None and issubclass(origin, Mapping):
+        _require(isinstance(value, Mapping), f"{where} is {value!r}, not a table")
+        return {str(k): _from_plain(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
+    return _number_or_text(kind, value, where)
+
+
+def _dataclass_from_plain(kind: Any, value: Any, where: str) -> Any:
+    _require(isinstance(value, Mapping), f"{where} is {value!r}, not a table")
+    hints = get_type_hints(kind)
+    names = {field.name for field in dataclasses.fields(kind)}
+    _require(set(value) <= names, f"{where} has unknown {sorted(set(value) - names)}")
+    _require(set(value) >= names, f"{where} lacks {sorted(names - set(value))}")
+    return kind(**{n: _from_plain(hints[n], value[n], f"{where}.{n}") for n in names})
+
+
+def _tuple_from_plain(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    _require(isinstance(value, list | tuple), f"{where} is {value!r}, not a list")
+    if kinds[-1] is Ellipsis:
+        kinds = (kinds[0],) * len(value)
+    _require(len(kinds) == len(value), f"{where} has {len(value)} values, not {len(kinds)}")
+    return tuple(
+        _from_plain(kind, item, f"{where}[{i}]")
+        for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
+    )
+
+
+def _number_or_text(kind: type, value: Any, where: str) -> Any:
+    if kind is float and type(value) is int:
+        value = float(value)
+    _require(type(value) is kind, f"{where} is {value!r}, not {kind.__name__}")
+    _require(kind is not float or math.isfinite(value), f"{where} is {value!r}")
+    return value
+
+
+PUBLISHED = ModelConfig()
