@@ -1,0 +1,302 @@
+"""Errors that a user can act on: one table of codes, and one exception class for each exit code."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process tells the shell."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    FILE = 3
+    SETUP = 4
+    REMOTE = 5
+    STORAGE = 6
+    TEMPORARY = 7
+    REFUSED = 8
+    INTERRUPTED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One row of the table of codes: what happened, why it does, and what helps."""
+
+    exit_code: ExitCode
+    summary: str
+    cause: str
+    remedy: str
+
+
+_U, _F, _S = ExitCode.USAGE, ExitCode.FILE, ExitCode.SETUP
+_R, _X = ExitCode.REMOTE, ExitCode.REFUSED
+
+CODES: dict[str, Explanation] = {
+    "E_BUG": Explanation(
+        ExitCode.BUG,
+        "multitalk met something that it did not expect",
+        "A mistake in multitalk, not in what you typed.",
+        "Run the command again with --debug and report what it prints.",
+    ),
+    "E_USAGE": Explanation(
+        _U,
+        "the command line is wrong",
+        "An option or argument is unknown, missing or of the wrong type.",
+        "multitalk generate --help lists the options with examples.",
+    ),
+    "E_RANGE": Explanation(
+        _U,
+        "a value is outside its range",
+        "The message names the option, the value and the range.",
+        "Pass a value inside the range that the message names.",
+    ),
+    "E_CONFLICT": Explanation(
+        _U,
+        "two options contradict each other",
+        "Some options only make sense alone, as --speaker and voices given by position.",
+        "Drop one of the two that the message names.",
+    ),
+    "E_UNKNOWN_CODE": Explanation(
+        _U,
+        "no such error code",
+        "multitalk explain takes the codes that error messages end with.",
+        "multitalk explain without a code lists them all.",
+    ),
+    "E_SETTING": Explanation(
+        _U,
+        "a setting has an unknown name or a wrong value",
+        "Settings come from options, MULTITALK_ variables and multitalk.toml files.",
+        "multitalk config show lists every setting with its value and where it came from.",
+    ),
+    "E_URL": Explanation(
+        _U,
+        "an input is a web address",
+        "multitalk reads files, so that what you pay for is what you looked at.",
+        "Download the file first, then pass its path.",
+    ),
+    "E_SWAPPED": Explanation(
+        _U,
+        "picture and voice are in each other's place",
+        "The picture comes first, then one or two voices.",
+        "Run the corrected command that the message prints.",
+    ),
+    "E_TOO_MANY_VOICES": Explanation(
+        _U,
+        "more voices than the model can drive",
+        "The model drives one or two people. A pattern such as *.wav can become many files.",
+        'To make a video of each: for f in *.wav; do multitalk generate picture.png "$f"; done',
+    ),
+    "E_SAME_VOICE": Explanation(
+        _U,
+        "the same voice was given twice",
+        "Two speakers with one and the same recording would move as one.",
+        "Pass two different recordings, or the voice once.",
+    ),
+    "E_SPEAKER": Explanation(
+        _U,
+        "a --speaker cannot be understood or does not fit the picture",
+        "It is PLACE=VOICE with PLACE left, right, face:N or box:x0%,y0%,x1%,y1%. "
+        "Boxes must not be empty or overlap.",
+        "multitalk generate PICTURE VOICE --plan draws the numbered faces.",
+    ),
+    "E_OUTPUT_NAME": Explanation(
+        _U,
+        "the output's name does not fit",
+        "A video's name ends in .mp4, a preview's in .preview.mp4, so that nobody takes one for the other.",
+        "Use the name that the message proposes.",
+    ),
+    "E_CONFIG": Explanation(
+        _F,
+        "a settings file cannot be used",
+        "It is not valid TOML, or holds a key or a value that multitalk does not know.",
+        "multitalk config path shows which files are read; correct or remove the line that the message names.",
+    ),
+    "E_FILE_MISSING": Explanation(
+        _F,
+        "a file does not exist",
+        "The path is misspelt, or relative to another folder.",
+        "List the folder with ls and pass the path as it is there.",
+    ),
+    "E_FILE_UNREADABLE": Explanation(
+        _F,
+        "a file cannot be read",
+        "It is a directory, a device, empty, or its permissions forbid it.",
+        "Pass a regular file that you may read.",
+    ),
+    "E_IMAGE_FORMAT": Explanation(
+        _F,
+        "the picture is in a format that cannot be used",
+        "PNG, JPEG and WebP are read, and the first frame of GIF and TIFF. SVG and PDF are not pictures of pixels.",
+        "Export the picture as PNG and pass that.",
+    ),
+    "E_IMAGE_BROKEN": Explanation(
+        _F,
+        "the picture is damaged",
+        "The file is cut off or its content contradicts its header.",
+        "Copy or export the picture again.",
+    ),
+    "E_IMAGE_SIZE": Explanation(
+        _F,
+        "the picture is too small, too large or too narrow",
+        "A face needs pixels, and a picture over 100 megapixels is likelier a trap than a photograph.",
+        "Pass a picture of at least 64 pixels a side, at most 100 megapixels, at most 8 times as long as wide.",
+    ),
+    "E_AUDIO_FORMAT": Explanation(
+        _F,
+        "the voice is in a format that cannot be used",
+        "WAV, FLAC, MP3, OGG, Opus, M4A, WebM and the sound of MP4 and MOV are read.",
+        "Convert the recording to WAV and pass that.",
+    ),
+    "E_AUDIO_BROKEN": Explanation(
+        _F,
+        "the voice is damaged",
+        "The file is cut off, holds not-a-number samples, or cannot be decoded to the end.",
+        "Copy or export the recording again.",
+    ),
+    "E_AUDIO_NONE": Explanation(
+        _F,
+        "the file has no sound",
+        "A video without a sound track cannot drive a mouth.",
+        "Pass a file with a voice.",
+    ),
+    "E_AUDIO_SILENT": Explanation(
+        _F,
+        "the voice is silent",
+        "Its peak is below -50 dBFS: the wrong channel was recorded, or nothing was.",
+        "Listen to the file, and pass one with a voice.",
+    ),
+    "E_AUDIO_LENGTH": Explanation(
+        _F,
+        "the voice is too short or too long",
+        "From 0.2 seconds to 30 minutes of speech can be made in one video.",
+        "Cut the recording into parts, or pass a longer one.",
+    ),
+    "E_OUTPUT_EXISTS": Explanation(
+        _F,
+        "the output exists and was made from something else",
+        "Nothing is overwritten unless you say so.",
+        "Add --force to overwrite it, or -o with another name.",
+    ),
+    "E_OUTPUT_PATH": Explanation(
+        _F,
+        "the output cannot be written there",
+        "The folder is missing or read-only, or the path is one of the inputs.",
+        "Pass -o with a path in a folder that exists and that you may write to.",
+    ),
+    "E_DISK_FULL": Explanation(
+        _F,
+        "the disk is full",
+        "The video could not be written to the end; the unfinished part was removed.",
+        "Free some space, or pass -o with a path on another disk.",
+    ),
+    "E_FFMPEG": Explanation(
+        _F,
+        "ffmpeg could not write the video",
+        "The bundled ffmpeg failed; its last line is in the message.",
+        "Run the command again with --debug; if it fails again, report it.",
+    ),
+    "E_NO_BACKEND": Explanation(
+        _S,
+        "there is nothing to make the video with",
+        "No deployment is set up, and a script is never given a preview in place of a video.",
+        "multitalk generate PICTURE VOICE --backend preview makes a preview on this machine.",
+    ),
+    "E_CONTRACT": Explanation(
+        _S,
+        "client and deployment are of different versions",
+        "One of the two was upgraded alone.",
+        "multitalk deploy brings the deployment to this client's version.",
+    ),
+    "E_COST": Explanation(
+        _X,
+        "the estimate is above what you allowed",
+        "Above 60 seconds of speech or 5 dollars, a script must say how much it may spend.",
+        "Add --max-cost DOLLARS, or look at the cheaper choices with --plan.",
+    ),
+    "E_REMOTE": Explanation(
+        _R,
+        "the run failed",
+        "The machine that makes the video reported a failure that has no code of its own.",
+        "Run the same command again; if it fails again, run it with --debug and report it.",
+    ),
+    "E_INTERRUPTED": Explanation(
+        ExitCode.INTERRUPTED,
+        "interrupted",
+        "Ctrl-C or a signal ended the command; unfinished files were removed.",
+        "Run the same command again.",
+    ),
+}
+
+
+class MultitalkError(Exception):
+    """Something that a user can act on; children fix the exit code.
+
+    message: what failed, with the value seen. hint: the next command to run or what to change.
+    code: a row of CODES with the same exit code.
+    """
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(self, message: str, *, code: str, hint: str = "") -> None:
+        super().__init__(message)
+        if CODES[code].exit_code is not self.exit_code:
+            raise ValueError(f"{code} does not exit with {self.exit_code!r}")
+        self.message = message
+        self.code = code
+        self.hint = hint if hint else CODES[code].remedy
+
+
+class UsageError(MultitalkError):
+    """The command line is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class FileError(MultitalkError):
+    """A file is unusable or missing, or an output cannot be written or would be overwritten."""
+
+    exit_code = ExitCode.FILE
+
+
+class SetupError(MultitalkError):
+    """Something must be set up first."""
+
+    exit_code = ExitCode.SETUP
+
+
+class RemoteError(MultitalkError):
+    """The run itself failed."""
+
+    exit_code = ExitCode.REMOTE
+
+
+class RefusedError(MultitalkError):
+    """A guard refused: cost, quality, or a card that cannot do it."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class InterruptedRunError(MultitalkError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+_BY_EXIT_CODE: dict[ExitCode, type[MultitalkError]] = {
+    kind.exit_code: kind for kind in MultitalkError.__subclasses__()
+}
+
+
+def error_from_code(code: str, message: str, hint: str = "") -> MultitalkError:
+    """The exception for a failure reported as data, such as a contract event.
+
+    A code that this version does not know becomes E_REMOTE and is named in the message.
+    """
+    if code not in CODES:
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
+    kind = _BY_EXIT_CODE.get(CODES[code].exit_code, RemoteError)
+    if kind.exit_code is not CODES[code].exit_code:
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
+    return kind(message, code=code, hint=hint)
