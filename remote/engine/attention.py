@@ -1,0 +1,161 @@
+"""One attention with several kernels behind it; the fastest that runs right here is chosen once.
+
+Axes: B batch, L query tokens, M key tokens, H heads, D channels of a head.
+"""
+
+import functools
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+_PROBE_TOKENS = (192, 77)
+_ERROR_LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
+
+
+class BackendUnavailableError(RuntimeError):
+    """A kernel is missing, or does not take this device or dtype."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttentionBackend:
+    """A kernel that ran here: its name, its measured error, and why the preferred ones did not.
+
+    error: root-mean-square difference from exact softmax attention, relative to it.
+    refused: (name, reason) of every kernel that was tried before.
+    """
+
+    name: str
+    kernel: Kernel
+    error: float = 0.0
+    refused: tuple[tuple[str, str], ...] = ()
+
+
+def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    out = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
+    return out.transpose(1, 2)
+
+
+SDPA = AttentionBackend(name="sdpa", kernel=_sdpa)
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
+    """Gives softmax(q k / sqrt(D)) v for every head.
+
+    q: [B, L, H, D]; k: [B, M, H, D]; v: [B, M, H, Dv]. Returns [B, L, H, Dv] in v's dtype.
+    Values of another width than the keys go through SDPA: the other kernels do not take them.
+    """
+    kernel = backend.kernel if v.shape[-1] == q.shape[-1] else _sdpa
+    return kernel(q, k, v)
+
+
+def _forced_sdpa(kind: str) -> Kernel:
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    choice = getattr(SDPBackend, kind, None)
+    if choice is None:
+        raise BackendUnavailableError(f"torch {torch.__version__} has no {kind}")
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        with sdpa_kernel(choice):
+            return _sdpa(q, k, v)
+
+    return run
+
+
+def _flash_attention_3() -> Kernel:
+    for name in ("fa3_fwd_interface", "flash_attn_interface"):
+        try:
+            module = importlib.import_module(name)
+        except ImportError:
+            continue
+        function = module.flash_attn_func
+        return lambda q, k, v: _first(function(q, k, v))
+    raise BackendUnavailableError("neither fa3_fwd_interface nor flash_attn_interface is installed")
+
+
+def _flash_attention_2() -> Kernel:
+    function = importlib.import_module("flash_attn").flash_attn_func
+    return lambda q, k, v: _first(function(q, k, v))
+
+
+def _xformers() -> Kernel:
+    function = importlib.import_module("xformers.ops").memory_efficient_attention
+    return lambda q, k, v: function(q, k, v)
+
+
+def _first(result: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return result[0] if isinstance(result, tuple) else result
+
+
+# In order of preference, as measured on Hopper; none but the last takes float32 or a CPU.
+LOADERS: dict[str, Callable[[], Kernel]] = {
+    "fa3": _flash_attention_3,
+    "sdpa-cudnn": functools.partial(_forced_sdpa, "CUDNN_ATTENTION"),
+    "sdpa-flash": functools.partial(_forced_sdpa, "FLASH_ATTENTION"),
+    "xformers": _xformers,
+    "fa2": _flash_attention_2,
+    "sdpa": lambda: _sdpa,
+}
+
+
+def load_backend(
+    name: str, device: torch.device, dtype: torch.dtype, head_dim: int = 128
+) -> AttentionBackend:
+    """Loads one kernel and runs it once, small, against exact attention in float32.
+
+    Raises BackendUnavailableError if it is absent, does not run here, or is not exact enough.
+    """
+    try:
+        kernel = LOADERS[name]()
+        error = _probe(kernel, device, dtype, head_dim)
+    # A kernel for another card fails in whatever way its authors chose; all mean "not here".
+    except (ImportError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as failure:
+        reason = str(failure).strip().partition("\n")[0]
+        raise BackendUnavailableError(reason or type(failure).__name__) from failure
+    if not error <= _ERROR_LIMITS[dtype]:
+        raise BackendUnavailableError(f"error {error:.1e} is above {_ERROR_LIMITS[dtype]:.1e}")
+    return AttentionBackend(name=name, kernel=kernel, error=error)
+
+
+def choose_backend(
+    device: torch.device, dtype: torch.dtype, head_dim: int = 128
+) -> AttentionBackend:
+    """Gives the first kernel, in order of preference, that a small real run finds right."""
+    plain = device.type != "cuda" or dtype == torch.float32
+    names = ["sdpa"] if plain else list(LOADERS)
+    refused: list[tuple[str, str]] = []
+    for name in names:
+        try:
+            found = load_backend(name, device, dtype, head_dim)
+        except BackendUnavailableError as reason:
+            refused.append((name, str(reason)))
+            continue
+        return AttentionBackend(
+            name=name, kernel=found.kernel, error=found.error, refused=tuple(refused)
+        )
+    raise BackendUnavailableError(f"no attention runs on {device} in {dtype}: {refused}")
+
+
+def _probe(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> float:
+    """Runs a self- and a cross-attention of two frames; gives the larger relative error."""
+    generator = torch.Generator().manual_seed(0)
+    queries, keys = _PROBE_TOKENS
+    errors = []
+    for length in (queries, keys):
+        q = torch.randn(2, queries, 2, head_dim, generator=generator)
+        k, v = torch.randn(2, 2, length, 2, head_dim, generator=generator)
+        q, k, v = (part.to(device, dtype) for part in (q, k, v))
+        exact = _exact(q, k, v)
+        errors.append(((kernel(q, k, v).float() - exact).norm() / exact.norm()).item())
+    return max(errors)
+
+
+def _exact(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    scores = torch.einsum("blhd,bmhd->bhlm", q.float(), k.float()) * q.shape[-1] ** -0.5
+    return torch.einsum("bhlm,bmhd->blhd", scores.softmax(-1), v.float())

@@ -1,0 +1,211 @@
+"""The diffusion transformer: noisy latents and conditions in, velocity out.
+
+Axes: T latent frames, h w rows and columns of the latents, L video tokens, D channels of the
+model, S speakers, C channels of the latents.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from remote.engine.attention import SDPA, AttentionBackend
+from remote.engine.audio import AudioProjection
+from remote.engine.config import DiTConfig
+from remote.engine.labels import PersonRegions, key_positions, person_regions
+from remote.engine.layers import Block, BlockCondition, KeyValue, LayerNorm, modulated
+from remote.engine.rope import Rotation, video_rotation
+
+Keys = tuple[KeyValue, ...]  # one per block
+
+
+class TimeEmbedding(NamedTuple):
+    """A step's embedding [1, D] for the head, and [1, 6, D] for the blocks; both float32."""
+
+    head: Tensor
+    blocks: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Condition:
+    """Everything that one guidance branch is conditioned on, ready for every step of a window.
+
+    regions: given where two persons' voices must find their faces, else None.
+    """
+
+    text: Keys
+    image: Keys
+    audio: Keys
+    regions: PersonRegions | None = None
+
+    def for_block(self, index: int) -> BlockCondition:
+        return BlockCondition(
+            text=self.text[index], image=self.image[index], audio=self.audio[index]
+        )
+
+
+class ImageProjection(nn.Module):
+    """Brings CLIP's features to the model's width."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.proj = nn.Sequential(
+            LayerNorm(config.image_dim, 1e-5),
+            nn.Linear(config.image_dim, config.image_dim),
+            nn.GELU(),
+            nn.Linear(config.image_dim, config.dim),
+            LayerNorm(config.dim, 1e-5),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        return self.proj(features)
+
+
+class Head(nn.Module):
+    """The last layer, in float32: from tokens to a patch of velocity each."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.eps = config.eps
+        patch = config.patch[0] * config.patch[1] * config.patch[2]
+        self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
+        self.head = nn.Linear(config.dim, patch * config.out_channels)
+
+    def forward(self, x: Tensor, time: Tensor) -> Tensor:
+        """x: [1, L, D]; time: [1, D] float32. Returns [1, L, patch x C] float32."""
+        shift, scale = (self.modulation.float() + time[:, None]).chunk(2, dim=1)
+        return _linear_float32(self.head, modulated(x, shift, scale, self.eps))
+
+
+class DiT(nn.Module):
+    """The whole transformer. Build it under torch.device("meta") and load weights with assign."""
+
+    def __init__(self, config: DiTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backend: AttentionBackend = SDPA
+        dim = config.dim
+        self.patch_embedding = nn.Conv3d(
+            config.in_channels, dim, kernel_size=config.patch, stride=config.patch
+        )
+        self.text_embedding = nn.Sequential(
+            nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
+        )
+        self.time_embedding = nn.Sequential(
+            nn.Linear(config.frequency_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.img_emb = ImageProjection(config)
+        self.audio_proj = AudioProjection(config)
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.head = Head(config)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.patch_embedding.weight.dtype
+
+    def text_keys(self, states: Tensor) -> Keys:
+        """states: [tokens, text dim] of the encoder, trimmed; padding zeros are attended to."""
+        padded = F.pad(states.to(self.dtype), (0, 0, 0, self.config.text_tokens - len(states)))
+        tokens = self.text_embedding(padded[None])
+        return tuple(block.cross_attn.text_keys(tokens) for block in self._blocks())
+
+    def image_keys(self, features: Tensor) -> Keys:
+        """features: [1, image tokens, image dim] of CLIP."""
+        tokens = self.img_emb(features.to(self.dtype))
+        return tuple(block.cross_attn.image_keys(tokens) for block in self._blocks())
+
+    def audio_keys(self, windows: Tensor) -> Keys:
+        """windows: [S, video frames, window, layers, channels], one or two speakers."""
+        config = self.config
+        tokens = self.audio_proj(windows)
+        positions = None
+        if len(tokens) > 1:
+            positions = key_positions(
+                config.audio_tokens, config.class_range, config.class_interval
+            ).to(tokens.device)
+        tokens = tokens.permute(1, 0, 2, 3).flatten(1, 2)
+        return tuple(
+            block.audio_cross_attn.audio_keys(tokens, positions) for block in self._blocks()
+        )
+
+    def regions(self, masks: Tensor) -> PersonRegions:
+        """masks: [3, rows, columns] on the token grid: two persons and the background."""
+        return person_regions(masks, self.config.class_range, self.config.class_interval)
+
+    def embed_time(self, t: Tensor) -> TimeEmbedding:
+        """t: [1], 0 to 1000."""
+        first, activation, second = self.time_embedding
+        waves = time_waves(t, self.config.frequency_dim)
+        head = _linear_float32(second, activation(_linear_float32(first, waves)))
+        activation, project = self.time_projection
+        blocks = _linear_float32(project, activation(head)).unflatten(1, (6, -1))
+        return TimeEmbedding(head, blocks)
+
+    def embed_latents(self, latents: Tensor, conditioning: Tensor) -> Tensor:
+        """latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]. Returns [1, L, D]."""
+        x = torch.cat((latents, conditioning.to(latents)), dim=0)[None].to(self.dtype)
+        return self.patch_embedding(x).flatten(2).transpose(1, 2)
+
+    def run_blocks(
+        self, x: Tensor, time: TimeEmbedding, condition: Condition, rotation: Rotation
+    ) -> Tensor:
+        """x: [1, L, D]. Returns the tokens after the last block."""
+        for index, block in enumerate(self.blocks):
+            x = block(
+                x,
+                time.blocks,
+                rotation,
+                condition.for_block(index),
+                condition.regions,
+                self.backend,
+            )
+        return x
+
+    def velocity(self, x: Tensor, time: TimeEmbedding, grid: tuple[int, int, int]) -> Tensor:
+        """x: [1, L, D]; grid: frames, rows, columns of tokens. Returns [C, T, h, w] float32."""
+        _, rows, columns = self.config.patch
+        patches = self.head(x, time.head)[0].unflatten(0, grid)
+        patches = patches.unflatten(-1, (rows, columns, self.config.out_channels))
+        return patches.permute(5, 0, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+
+    def grid(self, latents: Tensor) -> tuple[int, int, int]:
+        """Gives the frames, rows and columns of tokens of latents [C, T, h, w]."""
+        _, frames, height, width = latents.shape
+        _, rows, columns = self.config.patch
+        if height % rows or width % columns:
+            raise ValueError(f"latents {tuple(latents.shape)} do not divide into {rows}x{columns}")
+        return frames, height // rows, width // columns
+
+    def rotation(self, latents: Tensor) -> Rotation:
+        return video_rotation(*self.grid(latents), self.config.head_dim, latents.device)
+
+    def forward(
+        self, latents: Tensor, conditioning: Tensor, t: Tensor, condition: Condition
+    ) -> Tensor:
+        """Gives the velocity of noisy latents.
+
+        latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]; t: [1], 0 to 1000.
+        Returns [C, T, h, w] float32.
+        """
+        time = self.embed_time(t)
+        x = self.embed_latents(latents, conditioning)
+        x = self.run_blocks(x, time, condition, self.rotation(latents))
+        return self.velocity(x, time, self.grid(latents))
+
+    def _blocks(self) -> list[Block]:
+        return [block for block in self.blocks if isinstance(block, Block)]
+
+
+def time_waves(t: Tensor, dim: int) -> Tensor:
+    """Gives cosines, then sines, of t at dim/2 frequencies. t: [1]. Returns [1, dim] float32."""
+    half = dim // 2
+    exponents = torch.arange(half, dtype=torch.float64, device=t.device) / half
+    angles = torch.outer(t.double(), torch.pow(10000.0, -exponents))
+    return torch.cat((angles.cos(), angles.sin()), dim=1).float()
+
+
+def _linear_float32(layer: nn.Linear, x: Tensor) -> Tensor:
+    return F.linear(x, layer.weight.float(), layer.bias.float())
