@@ -46,6 +46,13 @@ class Condition:
         )
 
 
+class Float32Linear(nn.Linear):
+    """A linear layer whose weights are raised to float32 whatever they are stored in."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, self.weight.float(), self.bias.float())
+
+
 class ImageProjection(nn.Module):
     """Brings CLIP's features to the model's width."""
 
@@ -71,12 +78,12 @@ class Head(nn.Module):
         self.eps = config.eps
         patch = config.patch[0] * config.patch[1] * config.patch[2]
         self.modulation = nn.Parameter(torch.zeros(1, 2, config.dim))
-        self.head = nn.Linear(config.dim, patch * config.out_channels)
+        self.head = Float32Linear(config.dim, patch * config.out_channels)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
         """x: [1, L, D]; time: [1, D] float32. Returns [1, L, patch x C] float32."""
         shift, scale = (self.modulation.float() + time[:, None]).chunk(2, dim=1)
-        return _linear_float32(self.head, modulated(x, shift, scale, self.eps))
+        return self.head(modulated(x, shift, scale, self.eps))
 
 
 class DiT(nn.Module):
@@ -94,9 +101,9 @@ class DiT(nn.Module):
             nn.Linear(config.text_dim, dim), nn.GELU(approximate="tanh"), nn.Linear(dim, dim)
         )
         self.time_embedding = nn.Sequential(
-            nn.Linear(config.frequency_dim, dim), nn.SiLU(), nn.Linear(dim, dim)
+            Float32Linear(config.frequency_dim, dim), nn.SiLU(), Float32Linear(dim, dim)
         )
-        self.time_projection = nn.Sequential(nn.SiLU(), nn.Linear(dim, 6 * dim))
+        self.time_projection = nn.Sequential(nn.SiLU(), Float32Linear(dim, 6 * dim))
         self.img_emb = ImageProjection(config)
         self.audio_proj = AudioProjection(config)
         self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
@@ -137,12 +144,8 @@ class DiT(nn.Module):
 
     def embed_time(self, t: Tensor) -> TimeEmbedding:
         """t: [1], 0 to 1000."""
-        first, activation, second = self.time_embedding
-        waves = time_waves(t, self.config.frequency_dim)
-        head = _linear_float32(second, activation(_linear_float32(first, waves)))
-        activation, project = self.time_projection
-        blocks = _linear_float32(project, activation(head)).unflatten(1, (6, -1))
-        return TimeEmbedding(head, blocks)
+        head = self.time_embedding(time_waves(t, self.config.frequency_dim))
+        return TimeEmbedding(head, self.time_projection(head).unflatten(1, (6, -1)))
 
     def embed_latents(self, latents: Tensor, conditioning: Tensor) -> Tensor:
         """latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]. Returns [1, L, D]."""
@@ -205,7 +208,3 @@ def time_waves(t: Tensor, dim: int) -> Tensor:
     exponents = torch.arange(half, dtype=torch.float64, device=t.device) / half
     angles = torch.outer(t.double(), torch.pow(10000.0, -exponents))
     return torch.cat((angles.cos(), angles.sin()), dim=1).float()
-
-
-def _linear_float32(layer: nn.Linear, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight.float(), layer.bias.float())
