@@ -1,0 +1,1 @@
+"""Pictures, faces and voices: reading, checking and preparing what the user gives."""

@@ -1,0 +1,202 @@
+"""Runs small convolutional networks in numpy: the operations that the two face networks use.
+
+A network is a list of operations over numbered tensors, read from the .npz that
+tests/tools/export_face_models.py writes. Arrays are [H, W, C] float32, one picture at a time. The
+numbers are those of a TensorFlow Lite interpreter; an inference runtime would add 60 MB to the
+installation and save a tenth of a second.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+
+_SAME = 0  # TensorFlow Lite's code for padding that keeps ceil(size / stride)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Operation:
+    name: str
+    inputs: tuple[int, ...]
+    output: int
+    options: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Network:
+    """A loaded network; calling it gives its outputs in the order of the file."""
+
+    operations: tuple[_Operation, ...]
+    weights: Mapping[int, Array]
+    input: int
+    outputs: tuple[int, ...]
+    size_px: tuple[int, int]
+
+    def __call__(self, picture: Array) -> list[Array]:
+        """picture: [H, W, 3] of `size_px`, scaled as the network expects."""
+        tensors: dict[int, Array] = {self.input: picture}
+        for operation in self.operations:
+            arrays = [
+                self.weights[n] if n in self.weights else tensors[n] for n in operation.inputs
+            ]
+            tensors[operation.output] = _run(operation, arrays)
+        return [tensors[n] for n in self.outputs]
+
+
+def load_network(arrays: Mapping[str, Any], name: str) -> Network:
+    """Reads the network `name` of an opened .npz; weights become float32."""
+    import numpy as np
+
+    graph = json.loads(bytes(arrays[f"{name}/graph"]))
+    prefix = f"{name}/t"
+    weights = {
+        int(key.removeprefix(prefix)): _to_float32(arrays[key])
+        for key in arrays
+        if key.startswith(prefix)
+    }
+    height, width = graph["size"][1:3]
+    return Network(
+        operations=tuple(
+            _Operation(name=kind, inputs=tuple(inputs), output=outputs[0], options=options)
+            for kind, inputs, outputs, options in graph["ops"]
+        ),
+        weights={n: np.ascontiguousarray(weight) for n, weight in weights.items()},
+        input=graph["inp"],
+        outputs=tuple(graph["out"]),
+        size_px=(height, width),
+    )
+
+
+def _to_float32(weight: Any) -> Any:
+    import numpy as np
+
+    return weight.astype(np.float32) if weight.dtype == np.float16 else weight
+
+
+def _run(operation: _Operation, arrays: list[Array]) -> Array:
+    import numpy as np
+
+    options, first = operation.options, arrays[0]
+    match operation.name:
+        case "CONV_2D":
+            result = _convolve(first, arrays[1], arrays[2], options)
+        case "DEPTHWISE_CONV_2D":
+            result = _convolve_depthwise(first, arrays[1], arrays[2], options)
+        case "ADD":
+            result = first + arrays[1]
+        case "PRELU":
+            result = np.maximum(first, 0) + arrays[1].reshape(1, 1, -1) * np.minimum(first, 0)
+        case "MAX_POOL_2D":
+            result = _pool_maximum(first, options["k"], options["s"])
+        case "PAD":
+            result = _pad(first, [tuple(int(n) for n in pair) for pair in arrays[1][-3:]])
+        case "RESIZE_BILINEAR":
+            result = _resize(first, (int(arrays[1][0]), int(arrays[1][1])))
+        case "DEPTH_TO_SPACE":
+            result = _depth_to_space(first, options["b"])
+        case "RESHAPE":
+            result = first.reshape(options["shape"][1:])
+        case name:
+            raise ValueError(f"the network uses {name}, which is not known here")
+    return np.maximum(result, 0) if options.get("act") == "relu" else result
+
+
+def _pad(picture: Array, margins: list[tuple[int, int]]) -> Array:
+    import numpy as np
+
+    shape = [size + before + after for size, (before, after) in zip(picture.shape, margins)]
+    padded = np.zeros(shape, np.float32)
+    inner = tuple(
+        slice(before, before + size)
+        for size, (before, _) in zip(picture.shape, margins, strict=True)
+    )
+    padded[inner] = picture
+    return padded
+
+
+def _padded(picture: Array, kernel: tuple[int, int], options: Mapping[str, Any]) -> Array:
+    if options["p"] != _SAME:
+        return picture
+    margins = []
+    for size, extent, stride in zip(picture.shape[:2], kernel, options["s"], strict=True):
+        missing = max((-(-size // stride) - 1) * stride + extent - size, 0)
+        margins.append((missing // 2, missing - missing // 2))
+    return _pad(picture, [*margins, (0, 0)]) if any(map(any, margins)) else picture
+
+
+def _convolve(picture: Array, kernel: Array, bias: Array, options: Mapping[str, Any]) -> Array:
+    """kernel: [outputs, rows, columns, inputs]."""
+    import numpy as np
+
+    outputs, rows, columns, _ = kernel.shape
+    picture = _padded(picture, (rows, columns), options)
+    windows = np.lib.stride_tricks.sliding_window_view(picture, (rows, columns), axis=(0, 1))
+    windows = windows[:: options["s"][0], :: options["s"][1]].transpose(0, 1, 3, 4, 2)
+    height, width = windows.shape[:2]
+    patches = windows.reshape(height * width, -1)
+    result = patches @ kernel.reshape(outputs, -1).T
+    result += bias
+    return result.reshape(height, width, outputs)
+
+
+def _convolve_depthwise(
+    picture: Array, kernel: Array, bias: Array, options: Mapping[str, Any]
+) -> Array:
+    """kernel: [1, rows, columns, channels]."""
+    import numpy as np
+
+    _, rows, columns, channels = kernel.shape
+    picture = _padded(picture, (rows, columns), options)
+    down, right = options["s"]
+    height = (picture.shape[0] - rows) // down + 1
+    width = (picture.shape[1] - columns) // right + 1
+    result = np.empty((height, width, channels), np.float32)
+    result[:] = bias
+    product = np.empty_like(result)
+    for row in range(rows):
+        for column in range(columns):
+            taken = picture[row:, column:][
+                : (height - 1) * down + 1 : down, : (width - 1) * right + 1 : right
+            ]
+            np.multiply(taken, kernel[0, row, column], out=product)
+            result += product
+    return result
+
+
+def _pool_maximum(picture: Array, kernel: list[int], stride: list[int]) -> Array:
+    import numpy as np
+
+    windows = np.lib.stride_tricks.sliding_window_view(picture, tuple(kernel), axis=(0, 1))
+    pooled: Array = windows[:: stride[0], :: stride[1]].max(axis=(3, 4))
+    return pooled
+
+
+def _resize(picture: Array, size: tuple[int, int]) -> Array:
+    """Bilinear with pixel centres at halves."""
+    return _resize_axis(_resize_axis(picture, size[0], 0), size[1], 1)
+
+
+def _resize_axis(picture: Array, length: int, axis: int) -> Array:
+    import numpy as np
+
+    last = picture.shape[axis] - 1
+    place = np.clip((np.arange(length) + 0.5) * (last + 1) / length - 0.5, 0, last)
+    before = place.astype(int)
+    after = np.minimum(before + 1, last)
+    share = (place - before).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
+    return picture.take(before, axis) * (1 - share) + picture.take(after, axis) * share
+
+
+def _depth_to_space(picture: Array, block: int) -> Array:
+    height, width, channels = picture.shape
+    spread = picture.reshape(height, width, block, block, channels // block**2)
+    return spread.transpose(0, 2, 1, 3, 4).reshape(height * block, width * block, -1)
