@@ -1,0 +1,41 @@
+# Everything a developer needs; a Python of at least 3.11 and make are all that must be there.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# One pip command names torch's version beside all that needs it: an open range pulls several GB.
+TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
+
+.PHONY: demo test lint types check bench clean
+
+demo: $(VENV)/.demo
+	$(BIN)/multitalk demo --force
+
+test: $(VENV)/.test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+check: lint types test
+
+bench: $(VENV)/.test
+	$(BIN)/python -m pytest tests/bench -m bench -s
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+
+$(VENV)/.demo: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -e .
+	touch $@
+
+$(VENV)/.test: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet $(TEST_NEEDS)
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

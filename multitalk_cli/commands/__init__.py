@@ -1,0 +1,1 @@
+"""One module a command: it declares its options, delegates, and reports."""

@@ -1,0 +1,42 @@
+"""`multitalk demo`: a first video from the portrait and the voice that travel in the package."""
+
+from importlib import resources
+from typing import Annotated
+
+import typer
+
+from multitalk_cli import generation, settings
+from multitalk_cli.output import Output
+
+OUTPUT = "multitalk-demo.preview.mp4"
+
+
+def demo(
+    ctx: typer.Context,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
+) -> None:
+    """Make a first video on this machine: a preview from an example portrait and voice.
+
+    Example:  multitalk demo
+    """
+    output: Output = ctx.obj
+    chosen = settings.load_settings({"backend": "preview"})
+    examples = resources.files("multitalk_cli") / "examples"
+    with (
+        resources.as_file(examples / "portrait.png") as image,
+        resources.as_file(examples / "voice.wav") as voice,
+    ):
+        asked = generation.Asked(
+            image=str(image),
+            voices=(str(voice),),
+            speakers=(),
+            prompt=generation.DEFAULT_PROMPT,
+            seed=None,
+            output=OUTPUT,
+            plan=False,
+            force=force,
+        )
+        generation.generate(asked, chosen, output)
+    output.note()
+    output.note("This was a preview: it shows framing, timing and who speaks, not the real result.")
+    output.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")

@@ -1,0 +1,46 @@
+"""`multitalk explain`: what an error code means and what helps."""
+
+import difflib
+from typing import Annotated
+
+import typer
+
+from multitalk_cli.errors import CODES, UsageError
+from multitalk_cli.output import Output, align
+
+
+def explain(
+    ctx: typer.Context,
+    code: Annotated[
+        str | None, typer.Argument(help="A code such as E_AUDIO_SILENT; all codes if absent.")
+    ] = None,
+) -> None:
+    """Explain an error code.
+
+    Example:  multitalk explain E_AUDIO_SILENT
+    """
+    output: Output = ctx.obj
+    if code is None:
+        rows = [(name, f"exit {int(row.exit_code)}", row.summary) for name, row in CODES.items()]
+        data = {"codes": {name: int(row.exit_code) for name, row in CODES.items()}}
+        output.succeed("explain", data, align(rows))
+        return
+    name = code.upper()
+    if name not in CODES:
+        close = difflib.get_close_matches(name, CODES, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(
+            f"there is no error code {code!r}{meant}",
+            code="E_UNKNOWN_CODE",
+            hint="multitalk explain",
+        )
+    row = CODES[name]
+    data = {
+        "code": name,
+        "exit_code": int(row.exit_code),
+        "summary": row.summary,
+        "cause": row.cause,
+        "remedy": row.remedy,
+    }
+    lines = [f"{name} (exit {int(row.exit_code)}): {row.summary}", "", row.cause, row.remedy]
+    output.succeed("explain", data, lines)

@@ -1,0 +1,159 @@
+"""The command line as a whole: its commands, its global options, and the only catch of errors."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from multitalk_cli import __version__
+from multitalk_cli.commands.config import app as config_app
+from multitalk_cli.commands.demo import demo
+from multitalk_cli.commands.explain import explain
+from multitalk_cli.commands.generate import generate
+from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
+from multitalk_cli.output import Output, OutputOptions, split_output_options
+
+EPILOG = "A first video without any set-up:  multitalk demo"
+
+app = typer.Typer(
+    name="multitalk",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOG,
+)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"multitalk {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _global_options(
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
+    ] = False,
+    no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False,
+    progress: Annotated[
+        str, typer.Option("--progress", metavar="KIND", help="auto, bars, plain, json or none.")
+    ] = "auto",
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+    ] = False,
+) -> None:
+    """A picture and a voice in, a talking video out.
+
+    The options below may stand anywhere on the command line.
+    """
+    # `split_output_options` has taken these from the command line already, so that they are known
+    # while it is parsed; they are declared here for the help.
+    del json, quiet, debug, no_color, progress, version
+
+
+app.command("generate", no_args_is_help=True)(generate)
+app.command("demo")(demo)
+app.command("explain")(explain)
+app.add_typer(config_app, name="config")
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs one command line and gives its exit code; nothing is raised.
+
+    128 + n stands for the signal n (130 for Ctrl-C, 143 for SIGTERM).
+    """
+    received: list[int] = []
+    arguments, options = list(argv), OutputOptions()
+    try:
+        arguments, options = split_output_options(argv)
+        output = Output(options)
+    except UsageError as error:
+        Output(options).fail(_command_name(argv), error)
+        return error.exit_code
+    with _signals(received):
+        try:
+            return _invoke(arguments, output)
+        except MultitalkError as error:
+            output.fail(_command_name(arguments), error)
+            return int(error.exit_code)
+        except typer.TyperException as error:
+            output.fail(_command_name(arguments), _usage_error(error, arguments))
+            return int(ExitCode.USAGE)
+        except (KeyboardInterrupt, typer.Abort):
+            output.interrupted(_command_name(arguments))
+            return 128 + (received[0] if received else signal.SIGINT)
+        except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
+            output.bug(_command_name(arguments), error, traceback.format_exc())
+            return int(ExitCode.BUG)
+
+
+def _invoke(arguments: list[str], output: Output) -> int:
+    code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=output)
+    if code == ExitCode.INTERRUPTED:
+        # Typer turns KeyboardInterrupt into this exit code before it reaches us.
+        raise KeyboardInterrupt
+    return code if isinstance(code, int) else int(ExitCode.OK)
+
+
+@contextmanager
+def _signals(received: list[int]) -> Iterator[None]:
+    """SIGINT and SIGTERM raise KeyboardInterrupt once; a second one ends the process at once."""
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        for each in handled:
+            signal.signal(each, signal.SIG_DFL)
+        raise KeyboardInterrupt
+
+    # A shell starts background jobs with SIGINT ignored; that choice is kept.
+    handled = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, interrupt) for number in handled}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _command_name(arguments: Sequence[str]) -> str:
+    names = [word for word in arguments if not word.startswith("-")]
+    return names[0] if names and names[0] in _known_commands() else "multitalk"
+
+
+def _known_commands() -> set[str]:
+    commands = {command.name for command in app.registered_commands}
+    return {name for name in commands | {group.name for group in app.registered_groups} if name}
+
+
+def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
+    """What Typer's parser refused, in our form."""
+    message = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
+    dashed = [word for word in arguments if word.startswith("-") and Path(word).exists()]
+    if dashed:
+        return UsageError(
+            f"{message} ({dashed[0]} is a file whose name begins with a dash)",
+            code="E_USAGE",
+            hint=f"write it as ./{dashed[0]}",
+        )
+    name = _command_name(arguments)
+    hint = "multitalk --help" if name == "multitalk" else f"multitalk {name} --help"
+    return UsageError(message or CODES["E_USAGE"].summary, code="E_USAGE", hint=hint)

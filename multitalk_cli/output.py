@@ -1,0 +1,226 @@
+"""The only printer: results on stdout, everything else on stderr."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from multitalk_cli.errors import ExitCode, MultitalkError, UsageError
+
+if TYPE_CHECKING:
+    from multitalk_cli.progress import Progress
+
+JSON_VERSION = 1
+PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
+LABEL_WIDTH = 12
+
+_STYLES = {"dim": "2", "yellow": "33", "red": "1;31", "bold": "1", "cyan": "36"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputOptions:
+    """The global options that shape what is printed."""
+
+    json: bool = False
+    quiet: bool = False
+    debug: bool = False
+    color: bool = True
+    progress: str = "auto"
+
+
+def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]:
+    """Takes the global options out of a command line, wherever they stand before a `--`.
+
+    Raises UsageError for an unknown kind of progress.
+    """
+    flags = {"--json": "json", "--quiet": "quiet", "-q": "quiet", "--debug": "debug"}
+    rest: list[str] = []
+    chosen: dict[str, Any] = {}
+    words = iter(argv)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in flags:
+            chosen[flags[word]] = True
+        elif word == "--no-color":
+            chosen["color"] = False
+        elif word == "--progress" or word.startswith("--progress="):
+            chosen["progress"] = word.partition("=")[2] or next(words, "")
+        else:
+            rest.append(word)
+    kind = chosen.get("progress", "auto")
+    if kind not in PROGRESS_KINDS:
+        raise UsageError(
+            f"--progress must be one of {', '.join(PROGRESS_KINDS)}, not {kind!r}", code="E_RANGE"
+        )
+    return rest, OutputOptions(**chosen)
+
+
+def printable(text: str) -> str:
+    """Text from outside without control characters that could move the cursor or fake a line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def is_foreground_terminal(stream: TextIO | None) -> bool:
+    """Whether a person is looking at this stream now."""
+    try:
+        if stream is None or not stream.isatty():
+            return False
+        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
+    except (OSError, ValueError):
+        return False
+
+
+class Output:
+    """What a command says while it works, and its one result.
+
+    In the human form the result is a path or a table on stdout; with `json` it is one object
+    {version, command, status, data, errors}, also on failure.
+    """
+
+    def __init__(self, options: OutputOptions) -> None:
+        self.options = options
+        self._warnings: list[str] = []
+        self.interactive = is_foreground_terminal(sys.stderr)
+        plain_wish = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        in_ci = bool(os.environ.get("CI"))
+        self.color = options.color and self.interactive and not plain_wish and not in_ci
+        self._animated = self.interactive and os.environ.get("TERM") != "dumb" and not in_ci
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a question would reach a person who can answer it."""
+        return self.interactive and is_foreground_terminal(sys.stdin) and not self.options.json
+
+    def fact(self, label: str, text: str) -> None:
+        """One line of what was seen or decided."""
+        self._say(f"{label:<{LABEL_WIDTH}}{'' if len(label) < LABEL_WIDTH else ' '}{text}")
+
+    def adjusted(self, text: str) -> None:
+        """An automatic adjustment, said so that nothing happens silently."""
+        self._say(f"{'adjusted':<{LABEL_WIDTH}}{text}", "dim")
+
+    def warn(self, text: str) -> None:
+        """Something that may spoil the result."""
+        self._warnings.append(text)
+        self._say(f"{'warning':<{LABEL_WIDTH}}{text}", "yellow")
+
+    def note(self, text: str = "") -> None:
+        """A line between the facts."""
+        self._say(text)
+
+    def confirm(self, question: str) -> bool:
+        """Asks a yes-or-no question on the terminal; anything but yes is no."""
+        self._write(sys.stderr, f"{printable(question)} [y/N] ", end="")
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    def progress(self) -> "AbstractContextManager[Progress]":
+        """A view that draws contract events until it is closed."""
+        from multitalk_cli import progress
+
+        kind = self.options.progress
+        if kind == "auto":
+            kind = "bars" if self._animated else "plain"
+            kind = "none" if self.options.quiet else kind
+        return progress.open_view(
+            kind, color=self.color, write=lambda line: self._write(sys.stderr, line)
+        )
+
+    def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
+        """The result: `data` as JSON, or `lines` for a person or a script."""
+        if self.options.json:
+            self._envelope(command, "ok", data, [])
+        else:
+            for line in lines:
+                self._write(sys.stdout, line)
+
+    def fail(self, command: str, error: MultitalkError) -> None:
+        """An error that the user can act on."""
+        head, *details = printable_lines(error.message)
+        self._write(sys.stderr, f"{self._style('error:', 'red')} {head}")
+        for line in details:
+            self._write(sys.stderr, f"  {line}")
+        where = f"({error.code}, exit {int(error.exit_code)}; multitalk explain {error.code})"
+        first, *more = printable_lines(error.hint) or [""]
+        self._write(sys.stderr, f"  next:  {self._style(first, 'bold')}")
+        for line in more:
+            self._write(sys.stderr, f"         {self._style(line, 'bold')}")
+        self._write(sys.stderr, f"  {self._style(where, 'dim')}")
+        self._fail_json(command, error.code, error.message, error.hint, error.exit_code)
+
+    def bug(self, command: str, error: Exception, trace: str) -> None:
+        """An error of ours."""
+        seen = f"{type(error).__name__}: {error}"
+        self._write(sys.stderr, f"{self._style('error:', 'red')} this is a bug in multitalk")
+        self._write(sys.stderr, f"  {printable(seen)}")
+        if self.options.debug:
+            self._write(sys.stderr, trace.rstrip())
+        else:
+            self._write(sys.stderr, "  next:  run the command again with --debug, and report it")
+        self._fail_json(command, "E_BUG", seen, "run again with --debug", ExitCode.BUG)
+
+    def interrupted(self, command: str) -> None:
+        """Ctrl-C or a signal."""
+        self._say("interrupted; nothing unfinished was left behind")
+        self._fail_json(
+            command, "E_INTERRUPTED", "interrupted", "run it again", ExitCode.INTERRUPTED
+        )
+
+    def _fail_json(
+        self, command: str, code: str, message: str, hint: str, exit_code: ExitCode
+    ) -> None:
+        if self.options.json:
+            error = {"code": code, "message": message, "hint": hint, "exit_code": int(exit_code)}
+            self._envelope(command, "error", {}, [error])
+
+    def _envelope(
+        self, command: str, status: str, data: Mapping[str, Any], errors: list[dict[str, Any]]
+    ) -> None:
+        envelope = {
+            "version": JSON_VERSION,
+            "command": command,
+            "status": status,
+            "data": dict(data),
+            "errors": errors,
+        }
+        if self._warnings:
+            envelope["data"] = {**data, "warnings": self._warnings}
+        self._write(sys.stdout, json.dumps(envelope))
+
+    def _say(self, text: str, style: str = "") -> None:
+        if not self.options.quiet:
+            self._write(sys.stderr, self._style(printable(text), style))
+
+    def _style(self, text: str, style: str) -> str:
+        if not style or not self.color:
+            return text
+        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+
+    def _write(self, stream: TextIO | None, text: str, end: str = "\n") -> None:
+        if stream is None:
+            return
+        try:
+            # A path is printed as the bytes that it is, whatever the terminal's encoding.
+            stream.buffer.write(os.fsencode(text + end))
+            stream.flush()
+        except BrokenPipeError:
+            # The reader has what it wanted. Python would complain again when it closes the stream.
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def printable_lines(text: str) -> list[str]:
+    """The lines of a message of ours, each without control characters."""
+    return [printable(line) for line in text.split("\n")] if text else []
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines with aligned columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]

@@ -1,0 +1,293 @@
+"""Settings, each with the place that it came from.
+
+An option of the command line wins over a MULTITALK_ variable, that over ./multitalk.toml, that over
+the user's config file, that over the default.
+"""
+
+import difflib
+import math
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import FileError, MultitalkError, UsageError
+
+NEGATIVE_PROMPT = (
+    "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
+    "images, static, overall gray, worst quality, low quality, JPEG compression residue, ugly, "
+    "incomplete, extra fingers, poorly drawn hands, poorly drawn faces, deformed, disfigured, "
+    "misshapen limbs, fused fingers, still picture, messy background, three legs, "
+    "many people in the background, walking backwards"
+)
+"""What the published model is told to avoid; a constant of the model, not a matter of taste."""
+
+PROJECT_FILE = "multitalk.toml"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: its type, range and default."""
+
+    name: str
+    kind: type
+    default: Any
+    help: str
+    choices: tuple[str, ...] = ()
+    low: float = -math.inf
+    high: float = math.inf
+
+    @property
+    def option(self) -> str:
+        """The option of the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        """The environment variable."""
+        return "MULTITALK_" + self.name.upper()
+
+    def parse(self, raw: object) -> Any:
+        """The value in the setting's own type; raises ValueError that says what was expected."""
+        value = self._convert(raw)
+        if self.choices and value not in self.choices:
+            raise ValueError(f"must be one of {', '.join(self.choices)}, not {raw!r}")
+        if self.kind in (int, float) and not self.low <= value <= self.high:
+            raise ValueError(f"must be {self._range()}, not {raw}")
+        return value
+
+    def _range(self) -> str:
+        if math.isinf(self.high):
+            return f"{self.low:g} or more"
+        return f"from {self.low:g} to {self.high:g}"
+
+    def _convert(self, raw: object) -> Any:
+        if self.kind is bool:
+            return _to_bool(raw)
+        if self.kind is str:
+            if not isinstance(raw, str):
+                raise ValueError(f"must be text, not {raw!r}")
+            return raw.lower() if self.choices else raw
+        if isinstance(raw, bool) or not isinstance(raw, int | float | str):
+            raise ValueError(f"must be a number, not {raw!r}")
+        try:
+            return self.kind(raw)
+        except (ValueError, OverflowError):
+            kind = "a whole number" if self.kind is int else "a number"
+            raise ValueError(f"must be {kind}, not {raw!r}") from None
+
+
+def _to_bool(raw: object) -> bool:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if isinstance(raw, bool):
+        return raw
+    if isinstance(raw, str) and raw.lower() in words:
+        return words[raw.lower()]
+    raise ValueError(f"must be true or false, not {raw!r}")
+
+
+_ALL = (
+    Setting(
+        name="backend",
+        kind=str,
+        default="auto",
+        help="what makes the video",
+        choices=("auto", "preview"),
+    ),
+    Setting(name="size", kind=str, default="896x448", help="WIDTHxHEIGHT, auto or 720p"),
+    Setting(
+        name="fit",
+        kind=str,
+        default="cover",
+        help="how the picture fills the size",
+        choices=("cover", "contain", "stretch"),
+    ),
+    Setting(name="background", kind=str, default="white", help="colour behind transparency"),
+    Setting(
+        name="fps",
+        kind=int,
+        default=contract.DEFAULT_FPS,
+        help="frames per second",
+        low=contract.MIN_FPS,
+        high=contract.MAX_FPS,
+    ),
+    Setting(
+        name="order",
+        kind=str,
+        default="sequence",
+        help="two voices in turn or at once",
+        choices=("sequence", "together", "add", "para"),
+    ),
+    Setting(name="sample_steps", kind=int, default=20, help="denoising steps", low=10, high=50),
+    Setting(
+        name="text_guidance", kind=float, default=5.0, help="weight of the prompt", low=0, high=30
+    ),
+    Setting(
+        name="audio_guidance", kind=float, default=4.0, help="weight of the voice", low=0, high=30
+    ),
+    Setting(
+        name="shift",
+        kind=float,
+        default=None,
+        help="noise schedule shift (7, at 720p 11)",
+        low=0.1,
+        high=100,
+    ),
+    Setting(
+        name="negative_prompt", kind=str, default=NEGATIVE_PROMPT, help="what the video must not be"
+    ),
+    Setting(
+        name="loudness",
+        kind=bool,
+        default=True,
+        help="bring the voice to -23 LUFS for the model",
+    ),
+    Setting(
+        name="max_cost", kind=float, default=None, help="most dollars that a video may cost", low=0
+    ),
+    Setting(name="sidecar", kind=bool, default=False, help="write the recipe beside the video"),
+    Setting(
+        name="embed_prompt", kind=bool, default=False, help="keep the prompt in the video's recipe"
+    ),
+)
+SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A setting's value, and where it came from as a user would name it."""
+
+    value: Any
+    origin: str
+
+
+class Settings:
+    """The value of every setting."""
+
+    def __init__(self, values: Mapping[str, Value]) -> None:
+        self._values = dict(values)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name].value
+
+    def origin(self, name: str) -> str:
+        """Where the value of `name` came from."""
+        return self._values[name].origin
+
+    def items(self) -> list[tuple[Setting, Value]]:
+        """Every setting with its value, in the order of the table."""
+        return [(setting, self._values[name]) for name, setting in SETTINGS.items()]
+
+
+def user_file() -> Path:
+    """The user's config file, whether or not it exists."""
+    import platformdirs
+
+    return platformdirs.user_config_path("multitalk") / "config.toml"
+
+
+def files() -> tuple[Path, Path]:
+    """The settings files, strongest first."""
+    return Path(PROJECT_FILE), user_file()
+
+
+def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
+    """Settings from all five places; `flags` are options of the command line, None where absent.
+
+    Raises UsageError for a bad option or variable, FileError for a bad file.
+    """
+    values = {name: Value(setting.default, "default") for name, setting in SETTINGS.items()}
+    for path in reversed(files()):
+        values |= _from_file(path)
+    for name, setting in SETTINGS.items():
+        raw = os.environ.get(setting.variable)
+        if raw is not None:
+            values[name] = Value(_parse(setting, raw, setting.variable), setting.variable)
+    for name, flag in (flags or {}).items():
+        if flag is not None:
+            setting = SETTINGS[name]
+            values[name] = Value(_parse(setting, flag, setting.option), setting.option)
+    return Settings(values)
+
+
+def _parse(setting: Setting, raw: object, origin: str) -> Any:
+    try:
+        return setting.parse(raw)
+    except ValueError as error:
+        code = "E_RANGE" if origin.startswith("--") else "E_SETTING"
+        raise UsageError(
+            f"{origin} {error}", code=code, hint="multitalk config show lists every setting"
+        ) from None
+
+
+def _from_file(path: Path) -> dict[str, Value]:
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
+    except OSError as error:
+        raise FileError(f"{path} cannot be read: {error.strerror}", code="E_CONFIG") from None
+    return {name: _from_entry(path, name, raw) for name, raw in document.items()}
+
+
+def _from_entry(path: Path, name: str, raw: object) -> Value:
+    setting = SETTINGS.get(name)
+    if setting is None:
+        raise FileError(
+            f"{path} has an unknown setting {name!r}{_did_you_mean(name)}", code="E_CONFIG"
+        )
+    try:
+        return Value(setting.parse(raw), str(path))
+    except ValueError as error:
+        raise FileError(f"{path}: {name} {error}", code="E_CONFIG") from None
+
+
+def _did_you_mean(name: str) -> str:
+    close = difflib.get_close_matches(name, SETTINGS, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def find_setting(name: str) -> Setting:
+    """The setting called `name`, with dashes or underscores. Raises UsageError E_SETTING."""
+    setting = SETTINGS.get(name.replace("-", "_"))
+    if setting is None:
+        raise UsageError(
+            f"there is no setting {name!r}{_did_you_mean(name)}",
+            code="E_SETTING",
+            hint="multitalk config show lists every setting",
+        )
+    return setting
+
+
+def save_setting(path: Path, setting: Setting, raw: str) -> Any:
+    """Writes one setting into a settings file, keeping the rest of it as it stands.
+
+    Gives the parsed value. Raises UsageError for a bad value, FileError if the file is broken or
+    cannot be written.
+    """
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    value = _parse(setting, raw, setting.name)
+    try:
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        document = tomlkit.parse(text)
+        document[setting.name] = value
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(path.name + ".part")
+        part.write_text(tomlkit.dumps(document), encoding="utf-8")
+        part.replace(path)
+    except TOMLKitError as error:
+        raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
+    except OSError as error:
+        raise _not_writable(path, error) from None
+    return value
+
+
+def _not_writable(path: Path, error: OSError) -> MultitalkError:
+    return FileError(f"{path} cannot be written: {error.strerror}", code="E_CONFIG")
