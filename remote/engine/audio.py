@@ -4,6 +4,8 @@ Axes: S speakers, T video frames, W frames of a window, L wav2vec2 layers, C the
 F latent frames.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -61,3 +63,66 @@ class AudioProjection(nn.Module):
         )
         hidden = self.proj3(F.relu(self.proj2(hidden)))
         return self.norm(hidden.unflatten(-1, (self.tokens, -1)))
+
+
+def frame_count(samples: int, fps: int) -> int:
+    """Gives how many whole video frames a 16 kHz wave lasts, in integers."""
+    return samples * fps // SAMPLE_RATE_HZ
+
+
+def cover_frames(wave: Tensor, frames: int, fps: int) -> Tensor:
+    """Appends silence to a 16 kHz wave [samples] until it lasts as long as the frames."""
+    missing = -(-frames * SAMPLE_RATE_HZ // fps) - wave.shape[0]
+    return F.pad(wave, (0, max(missing, 0)))
+
+
+def normalize_wave(wave: Tensor) -> Tensor:
+    """Gives a wave [samples] zero mean and unit variance, float32; silence stays silence."""
+    wave = wave.double()
+    scale = torch.rsqrt(wave.var(correction=0) + _VARIANCE_EPS)
+    return ((wave - wave.mean()) * scale).float()
+
+
+def conv_features(wav2vec: Any, wave: Tensor) -> Tensor:
+    """Runs the convolutions on a normalised wave [samples]. Returns [50 Hz steps, channels]."""
+    return wav2vec.feature_extractor(wave[None])[0].T
+
+
+def resample_features(features: Tensor, frames: int) -> Tensor:
+    """Interpolates features [steps, channels] linearly to [frames, channels], ends to ends."""
+    return F.interpolate(features.T[None], size=frames, mode="linear", align_corners=True)[0].T
+
+
+def embed_voice(wav2vec: Any, wave: Tensor, frames: int) -> Tensor:
+    """Gives what every layer of wav2vec2 hears at each video frame.
+
+    wav2vec: transformers' Wav2Vec2Model; wave: [samples] at 16 kHz, normalised.
+    The convolutions' 50 Hz features are brought to the video's frames before the transformer, so
+    that any frame rate stays in step.
+    Returns [frames, layers, channels] float32.
+    """
+    device = next(wav2vec.parameters()).device
+    features = conv_features(wav2vec, wave.to(device))
+    hidden = resample_features(features, frames)[None]
+    hidden = wav2vec.feature_projection(hidden)[0]
+    encoder = wav2vec.encoder
+    hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
+    layers = []
+    for layer in encoder.layers:
+        out = layer(hidden)
+        hidden = out[0] if isinstance(out, tuple) else out
+        layers.append(hidden[0])
+    return torch.stack(layers, dim=1)
+
+
+def window_features(features: Tensor, start: int, frames: int, window: int) -> Tensor:
+    """Groups features around each frame of a clip; frames past either end repeat the edge.
+
+    features: [T, L, C]. Returns [frames, window, L, C]. Raises ValueError if window is even.
+    """
+    if window % 2 == 0:
+        raise ValueError(f"window {window} is even")
+    centres = torch.arange(start, start + frames, device=features.device)
+    offsets = torch.arange(window, device=features.device) - window // 2
+    indices = (centres[:, None] + offsets).clamp(0, features.shape[0] - 1)
+    return features[indices]

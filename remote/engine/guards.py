@@ -1,0 +1,55 @@
+"""Ends a run whose output is no video: not a number, black, or frozen."""
+
+import torch
+from torch import Tensor
+
+_BLACK_LEVEL = 8 / 255  # of full brightness; no pixel of a black frame is above it
+_BRIGHT_LEVEL = 40 / 255  # a picture without a pixel above it may well give dark frames
+_MOVED_LEVEL = 0.5 / 255  # the smallest change that any pixel can show
+
+
+class EngineError(RuntimeError):
+    """A run that cannot be finished; code is stable, for programs."""
+
+    code = "E_ENGINE"
+
+
+class NotANumberError(EngineError):
+    """The model gave values that are no numbers."""
+
+    code = "E_NOT_A_NUMBER"
+
+
+class BlackFramesError(EngineError):
+    """The model gave black frames for a picture that is not black."""
+
+    code = "E_BLACK_FRAMES"
+
+
+class FrozenFramesError(EngineError):
+    """The model gave frames that do not move."""
+
+    code = "E_FROZEN_FRAMES"
+
+
+def check_latents(latents: Tensor, where: str) -> None:
+    """Refuses latents [C, T, h, w] that hold no numbers, or the same for every latent frame."""
+    if not torch.isfinite(latents).all():
+        raise NotANumberError(f"{where}: the latents hold values that are no numbers")
+    if latents.shape[1] > 1 and torch.equal(latents[:, 1:], latents[:, :-1]):
+        raise FrozenFramesError(f"{where}: every latent frame is the same")
+
+
+def check_frames(frames: Tensor, picture: Tensor, where: str) -> None:
+    """Refuses frames [3, T, H, W] that hold no numbers, are black, or do not move.
+
+    picture: [3, H, W]; both in -1..1. A dark picture may give dark frames.
+    """
+    if not torch.isfinite(frames).all():
+        raise NotANumberError(f"{where}: the frames hold values that are no numbers")
+    brightest = (frames.amax(dim=(0, 2, 3)) + 1) / 2
+    if (brightest <= _BLACK_LEVEL).any() and (picture.max() + 1) / 2 > _BRIGHT_LEVEL:
+        black = int((brightest <= _BLACK_LEVEL).sum())
+        raise BlackFramesError(f"{where}: {black} of {frames.shape[1]} frames are black")
+    if frames.shape[1] > 1 and (frames[:, 1:] - frames[:, :-1]).abs().max() / 2 < _MOVED_LEVEL:
+        raise FrozenFramesError(f"{where}: all {frames.shape[1]} frames are the same")

@@ -1,0 +1,379 @@
+"""From a picture and voices to frames: the whole run, window by window.
+
+Axes: T video frames, F latent frames, H W rows and columns in pixels, h w those of the latents,
+C channels of the latents.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from remote.engine.attention import AttentionBackend, choose_backend
+from remote.engine.audio import cover_frames, embed_voice, normalize_wave, window_features
+from remote.engine.cache import Residuals, plan_steps
+from remote.engine.color import match_color
+from remote.engine.config import LATENT_STRIDE, ModelConfig
+from remote.engine.dit import Condition, DiT, Keys, TimeEmbedding
+from remote.engine.features import FeatureStore, MemoryStore, cached, feature_name
+from remote.engine.guards import check_frames, check_latents
+from remote.engine.guidance import Branch, Guide
+from remote.engine.image import ImageEncoder, fit_picture, to_signed
+from remote.engine.labels import PersonRegions
+from remote.engine.masks import (
+    box_masks,
+    check_classes,
+    half_masks,
+    latent_masks,
+    token_masks,
+)
+from remote.engine.request import (
+    Event,
+    Progress,
+    RenderRequest,
+    Resume,
+    StepFinished,
+    Window,
+    WindowFinished,
+)
+from remote.engine.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
+from remote.engine.schedule import step_times
+from remote.engine.vae import VAE
+
+_GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
+
+EncodeText = Callable[[Tensor, Tensor], Tensor]  # ids, mask [tokens] -> states [tokens, dim]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Networks:
+    """The loaded networks of one checkpoint, all on one device.
+
+    text may be a function that reads the encoder when a prompt is new.
+    revision: names the weights; features kept for other weights are not used.
+    """
+
+    config: ModelConfig
+    dit: DiT
+    vae: VAE
+    image: ImageEncoder
+    wav2vec: nn.Module
+    text: EncodeText
+    revision: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A request's picture, voices and prompts, encoded; the same for all windows.
+
+    picture: [3, H, W] float32 in -1..1. voices: per person [T, layers, channels] float32.
+    token_masks: [3, rows, columns], for two persons.
+    """
+
+    request: RenderRequest
+    picture: Tensor
+    voices: tuple[Tensor, ...]
+    token_masks: Tensor | None
+    prompt: Tensor
+    negative: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Plan:
+    """What the windows of a render share."""
+
+    prepared: Prepared
+    times: Tensor
+    embeddings: tuple[TimeEmbedding, ...]
+    computed: tuple[bool, ...]
+    regions: PersonRegions | None
+    prompt: Keys
+    negative: Keys | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Scene:
+    """What one window starts from.
+
+    conditioning: [4 + C, F, h, w]; motion: [C, known latent frames, h, w] after the first window.
+    """
+
+    conditioning: Tensor
+    motion: Tensor | None
+    conditions: dict[Branch, Condition]
+
+
+class Engine:
+    """Holds the networks between videos and makes videos of requests."""
+
+    def __init__(
+        self,
+        networks: Networks,
+        *,
+        backend: AttentionBackend | None = None,
+        features: FeatureStore | None = None,
+        noise: Callable[[int], NoiseSource] = seeded_noise,
+    ) -> None:
+        """backend: None chooses it by a small run. noise: seed -> source; a seam for tests."""
+        self.networks = networks
+        self.device = networks.dit.patch_embedding.weight.device
+        head_dim = networks.config.dit.head_dim
+        self.backend = (
+            choose_backend(self.device, networks.dit.dtype, head_dim)
+            if backend is None
+            else backend
+        )
+        networks.dit.backend = self.backend
+        self._features = MemoryStore() if features is None else features
+        self._noise = noise
+
+    def run(self, request: RenderRequest, resume: Resume | None = None) -> Iterator[Event]:
+        """Makes the video; closing the iterator stops it after at most one more forward."""
+        yield Progress(stage="prepare", done=0, total=1)
+        prepared = self.prepare(request)
+        yield Progress(stage="prepare", done=1, total=1)
+        yield from self.render(prepared, resume)
+
+    @torch.inference_mode()
+    def prepare(self, request: RenderRequest) -> Prepared:
+        """Encodes what does not change between windows.
+
+        Raises ValueError, before any network runs, for persons that cannot be told apart.
+        """
+        masks = self._token_masks(request)
+        size = (request.height_px, request.width_px)
+        fitted = fit_picture(request.picture.to(self.device), *size)
+        return Prepared(
+            request=request,
+            picture=to_signed(fitted),
+            voices=tuple(self._voice(voice, request) for voice in request.voices),
+            token_masks=masks,
+            prompt=self._text(request.prompt_ids),
+            negative=self._text(request.negative_ids),
+        )
+
+    def render(self, prepared: Prepared, resume: Resume | None = None) -> Iterator[Event]:
+        """Yields progress and every window's frames, from the first or after resume."""
+        request = prepared.request
+        plan = self._plan(prepared)
+        first, known = 0, prepared.picture[:, None]
+        if resume is not None:
+            first, known = resume.window, self._resumed_motion(resume, request)
+        for index in range(first, len(request.windows)):
+            frames = yield from self._window(plan, index, known, is_guarded=index == first)
+            known = frames[:, -request.motion_frames :].clone()
+            yield _finished(request, index, frames, known)
+
+    def _window(
+        self, plan: _Plan, index: int, known: Tensor, is_guarded: bool
+    ) -> Generator[Event, None, Tensor]:
+        """Makes one window's frames, those known included: [3, T, H, W]."""
+        yield Progress(stage="encode", done=0, total=1, window=index)
+        scene = self._scene(plan, index, known)
+        yield Progress(stage="encode", done=1, total=1, window=index)
+        latents = yield from self._denoise(plan, index, scene, is_guarded)
+        frames = yield from self._decode(latents, index)
+        frames = self._anchored(plan, frames)
+        new = frames if index == 0 else frames[:, known.shape[1] :]
+        check_frames(new, plan.prepared.picture, f"window {index + 1}")
+        return frames
+
+    def _denoise(
+        self, plan: _Plan, index: int, scene: _Scene, is_guarded: bool
+    ) -> Generator[Event, None, Tensor]:
+        """Gives the clean latents of one window, [C, F, h, w]."""
+        request = plan.prepared.request
+        shape = tuple(scene.conditioning.shape[1:])
+        channels = self.networks.config.dit.out_channels
+        total = request.steps * len(request.guidance.branches)
+        guarded_step = min(_GUARDED_STEPS, request.steps) - 1 if is_guarded else None
+        done = 0
+        latents = scene.conditioning
+        for event in sample(
+            self._predict(plan, scene),
+            plan.times,
+            Guide(guidance=request.guidance),
+            self._noise(request.seed)(index),
+            (channels, shape[0], shape[1], shape[2]),
+            scene.motion,
+        ):
+            if isinstance(event, ForwardDone):
+                done += 1
+                yield Progress(stage="denoise", done=done, total=total, window=index)
+                continue
+            if event.step == guarded_step:
+                self._check_estimate(event.estimate, plan.prepared.picture, event.step)
+            latents = event.latents
+            yield StepFinished(window=index, step=event.step, steps=request.steps)
+        check_latents(latents, f"window {index + 1}")
+        return latents
+
+    def _decode(self, latents: Tensor, index: int) -> Generator[Event, None, Tensor]:
+        """Gives the video of clean latents [C, F, h, w]."""
+        chunks: list[Tensor] = []
+        done, total = 0, latents.shape[1] * LATENT_STRIDE[0] - LATENT_STRIDE[0] + 1
+        for chunk in self.networks.vae.decode_chunks(latents[None]):
+            chunks.append(chunk[0])
+            done += chunk.shape[2]
+            yield Progress(stage="decode", done=done, total=total, window=index)
+        return torch.cat(chunks, dim=1)
+
+    @torch.inference_mode()
+    def _plan(self, prepared: Prepared) -> _Plan:
+        request, dit = prepared.request, self.networks.dit
+        times = step_times(request.steps, request.shift).to(self.device)
+        embeddings = tuple(dit.embed_time(t[None]) for t in times[:-1])
+        is_negative_used = any(branch.is_negative for branch in request.guidance.branches)
+        return _Plan(
+            prepared=prepared,
+            times=times,
+            embeddings=embeddings,
+            computed=tuple(plan_steps(request.cache, (each.blocks for each in embeddings))),
+            regions=(
+                None
+                if prepared.token_masks is None
+                else dit.regions(prepared.token_masks.to(self.device))
+            ),
+            prompt=dit.text_keys(prepared.prompt),
+            negative=dit.text_keys(prepared.negative) if is_negative_used else None,
+        )
+
+    @torch.inference_mode()
+    def _scene(self, plan: _Plan, index: int, known: Tensor) -> _Scene:
+        """known: [3, K, H, W], the frames that the window starts with."""
+        window = plan.prepared.request.windows[index]
+        conditioning = self._conditioning(known, window.frames)
+        fixed = _latent_frames(known.shape[1])
+        return _Scene(
+            conditioning=conditioning,
+            motion=conditioning[LATENT_STRIDE[0] :, :fixed] if index > 0 else None,
+            conditions=self._conditions(plan, window, self._image_features(known[:, -1], index)),
+        )
+
+    def _conditioning(self, known: Tensor, frames: int) -> Tensor:
+        """Gives the mask of the known latent frames and the latents of the known pixels.
+
+        known: [3, K, H, W]. Returns [4 + C, F, h, w]; what is not known is grey.
+        """
+        video = known.new_zeros(3, frames, *known.shape[2:])
+        video[:, : known.shape[1]] = known
+        latents = self.networks.vae.encode(video[None])[0]
+        mask = latents.new_zeros(LATENT_STRIDE[0], *latents.shape[1:])
+        mask[:, : _latent_frames(known.shape[1])] = 1
+        return torch.cat((mask, latents), dim=0)
+
+    def _conditions(
+        self, plan: _Plan, window: Window, image_features: Tensor
+    ) -> dict[Branch, Condition]:
+        """Gives each branch's keys and values; "no voice" is one zero stream, as published."""
+        dit, size = self.networks.dit, self.networks.config.dit.audio_window
+        heard = torch.stack(
+            [
+                window_features(voice, window.start, window.frames, size)
+                for voice in plan.prepared.voices
+            ]
+        ).to(self.device)
+        image = dit.image_keys(image_features)
+        voiced, silent = dit.audio_keys(heard), dit.audio_keys(torch.zeros_like(heard[:1]))
+        return {
+            branch: Condition(
+                text=plan.negative if branch.is_negative and plan.negative else plan.prompt,
+                image=image,
+                audio=voiced if branch.is_voiced else silent,
+                regions=plan.regions if branch.is_voiced else None,
+            )
+            for branch in plan.prepared.request.guidance.branches
+        }
+
+    def _predict(self, plan: _Plan, scene: _Scene) -> Predict:
+        """Gives the function that runs one branch of one step."""
+        dit, residuals = self.networks.dit, Residuals()
+
+        @torch.inference_mode()
+        def predict(branch: Branch, step: int, latents: Tensor) -> Tensor:
+            time, rotation = plan.embeddings[step], dit.rotation(latents)
+            x = residuals.run(
+                branch,
+                dit.embed_latents(latents, scene.conditioning),
+                plan.computed[step],
+                lambda x: dit.run_blocks(x, time, scene.conditions[branch], rotation),
+            )
+            return dit.velocity(x, time, dit.grid(latents))
+
+        return predict
+
+    @torch.inference_mode()
+    def _anchored(self, plan: _Plan, frames: Tensor) -> Tensor:
+        strength = plan.prepared.request.color_strength
+        return match_color(frames, plan.prepared.picture, strength)
+
+    @torch.inference_mode()
+    def _check_estimate(self, estimate: Tensor, picture: Tensor, step: int) -> None:
+        """Looks at the latents, and at one decoded frame."""
+        where = f"after step {step + 1}"
+        check_latents(estimate, where)
+        check_frames(self.networks.vae.decode(estimate[None, :, -1:])[0], picture, where)
+
+    def _token_masks(self, request: RenderRequest) -> Tensor | None:
+        """Gives the persons' masks on the token grid, or None for one person."""
+        if len(request.voices) == 1:
+            return None
+        height, width = request.picture.shape[1:]
+        masks = (
+            half_masks(height, width)
+            if request.boxes is None
+            else box_masks(height, width, request.boxes)
+        )
+        _, rows, columns = self.networks.config.dit.patch
+        on_latents = latent_masks(masks, (request.height_px, request.width_px))
+        on_tokens = token_masks(on_latents, (rows, columns))
+        check_classes(on_tokens)
+        return on_tokens
+
+    def _voice(self, wave: Tensor | None, request: RenderRequest) -> Tensor:
+        """Gives one person's features for all windows; after the wave there is silence."""
+        frames = request.windows[-1].end
+        normal = torch.zeros(0) if wave is None else normalize_wave(wave)
+        return embed_voice(self.networks.wav2vec, cover_frames(normal, frames, request.fps), frames)
+
+    def _text(self, ids: tuple[int, ...]) -> Tensor:
+        tokens = torch.tensor(ids, dtype=torch.int64, device=self.device)
+        name = feature_name("text", self.networks.revision, ",".join(map(str, ids)).encode())
+        states = cached(
+            self._features, name, lambda: self.networks.text(tokens, torch.ones_like(tokens))
+        )
+        return states.to(self.device)
+
+    def _image_features(self, pixels: Tensor, index: int) -> Tensor:
+        """pixels: [3, H, W]; the first window's picture may be kept from an earlier video."""
+        if index > 0:
+            return self.networks.image(pixels[None])
+        content = f"{tuple(pixels.shape)}".encode() + pixels.cpu().numpy().tobytes()
+        name = feature_name("image", self.networks.revision, content)
+        features = cached(self._features, name, lambda: self.networks.image(pixels[None]))
+        return features.to(self.device)
+
+    def _resumed_motion(self, resume: Resume, request: RenderRequest) -> Tensor:
+        wanted = (3, request.motion_frames, request.height_px, request.width_px)
+        if tuple(resume.motion.shape) != wanted:
+            raise ValueError(f"motion {tuple(resume.motion.shape)}, not {wanted}")
+        if not 0 < resume.window <= len(request.windows):
+            raise ValueError(f"window {resume.window} of {len(request.windows)} cannot be resumed")
+        return resume.motion.to(self.device, torch.float32)
+
+
+def to_bytes(frames: Tensor) -> Tensor:
+    """Turns frames [3, T, H, W] in -1..1 into uint8 [T, H, W, 3], fractions cut as published."""
+    levels = (frames.float().clamp(-1, 1) + 1) / 2 * 255
+    return levels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
+
+
+def _finished(request: RenderRequest, index: int, frames: Tensor, motion: Tensor) -> WindowFinished:
+    skipped = 0 if index == 0 else request.motion_frames
+    end = request.frames - request.windows[index].start
+    return WindowFinished(window=index, frames=frames[:, skipped:end], motion=motion)
+
+
+def _latent_frames(frames: int) -> int:
+    return (frames - 1) // LATENT_STRIDE[0] + 1

@@ -1,0 +1,139 @@
+"""What the engine is asked for, and what it reports on the way.
+
+Axes: T video frames, H W rows and columns of the video in pixels.
+"""
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from remote.engine.cache import CacheSettings
+from remote.engine.config import LATENT_STRIDE
+from remote.engine.guidance import Guidance
+from remote.engine.masks import PixelBox
+
+
+def _require_4n_plus_1(name: str, frames: int) -> None:
+    if frames < 1 or frames % LATENT_STRIDE[0] != 1:
+        raise ValueError(f"{name} is {frames}, not {LATENT_STRIDE[0]}n+1")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Window:
+    """One run of the model: video frames start to start + frames."""
+
+    start: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        _require_4n_plus_1("frames of a window", self.frames)
+        if self.start < 0:
+            raise ValueError(f"a window starts at frame {self.start}")
+
+    @property
+    def end(self) -> int:
+        return self.start + self.frames
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RenderRequest:
+    """Everything that decides the frames of one video.
+
+    picture: [3, any H, any W] uint8; it is fitted to the video's size.
+    voices: one 16 kHz wave [samples] for each person, None for a silent one.
+    boxes: one for each person, in the picture's pixels; None for the picture's halves.
+    prompt_ids, negative_ids: tokens with the end token, without padding.
+    frames: length of the video; the windows cover it and overlap by motion_frames.
+    color_strength: 0 to 1, how much of the picture's colours each frame takes back.
+    cache: of steps; None computes every step.
+    """
+
+    picture: Tensor
+    height_px: int
+    width_px: int
+    voices: tuple[Tensor | None, ...]
+    boxes: tuple[PixelBox, ...] | None = None
+    prompt_ids: tuple[int, ...]
+    negative_ids: tuple[int, ...]
+    fps: int
+    frames: int
+    windows: tuple[Window, ...]
+    motion_frames: int
+    steps: int
+    shift: float
+    guidance: Guidance = field(default_factory=Guidance)
+    color_strength: float = 1.0
+    seed: int = 42
+    cache: CacheSettings | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.voices) not in (1, 2) or all(voice is None for voice in self.voices):
+            raise ValueError(f"{len(self.voices)} voices: one or two persons, one with a voice")
+        for voice in self.voices:
+            if voice is not None and (
+                voice.ndim != 1 or not voice.isfinite().all() or not len(voice)
+            ):
+                raise ValueError(f"a voice {tuple(voice.shape)} is no wave of finite samples")
+        if self.boxes is not None and len(self.boxes) != len(self.voices):
+            raise ValueError(f"{len(self.boxes)} boxes for {len(self.voices)} voices")
+        if self.height_px % 16 or self.width_px % 16 or min(self.height_px, self.width_px) < 16:
+            raise ValueError(f"{self.width_px}x{self.height_px} px are no multiples of 16")
+        if self.steps < 1 or self.fps < 1 or self.frames < 1:
+            raise ValueError(f"{self.steps} steps, {self.fps} fps, {self.frames} frames")
+        if not 0 <= self.color_strength <= 1:
+            raise ValueError(f"color_strength is {self.color_strength}, not 0 to 1")
+        self._check_windows()
+
+    def _check_windows(self) -> None:
+        _require_4n_plus_1("motion_frames", self.motion_frames)
+        if not self.windows or self.windows[0].start != 0:
+            raise ValueError(f"windows {self.windows} do not start at frame 0")
+        for before, after in zip(self.windows, self.windows[1:], strict=False):
+            overlap = before.end - after.start
+            if overlap != self.motion_frames or after.frames <= overlap:
+                raise ValueError(f"{after} does not follow {before} by {self.motion_frames} frames")
+        if self.windows[-1].end < self.frames:
+            raise ValueError(f"windows end at {self.windows[-1].end}, before {self.frames} frames")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """Some of a stage is done. window counts from 0; stages before the windows have None."""
+
+    stage: str
+    done: int
+    total: int
+    window: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished:
+    """All branches of a step are done; window and step count from 0."""
+
+    window: int
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFinished:
+    """The new frames of a window, and what the next window starts from.
+
+    frames: [3, T, H, W] float32 in -1..1, the motion frames left out, cut to the video's length.
+    motion: [3, motion frames, H, W] float32; kept exactly, it lets a later run continue.
+    """
+
+    window: int
+    frames: Tensor
+    motion: Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resume:
+    """Where to go on: the first window to compute, and the motion of the one before."""
+
+    window: int
+    motion: Tensor
+
+
+Event = Progress | StepFinished | WindowFinished
