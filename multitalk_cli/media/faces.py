@@ -77,6 +77,20 @@ class Face:
         """Width of the box."""
         return self.box[2] - self.box[0]
 
+    @property
+    def whole(self) -> BoxPx:
+        """The box, widened to the mesh where that is reliable."""
+        if self.mesh_score < RELIABLE_MESH:
+            return self.box
+        low, high = self.mesh.min(0), self.mesh.max(0)
+        x0, y0, x1, y1 = self.box
+        return (
+            min(x0, float(low[0])),
+            min(y0, float(low[1])),
+            max(x1, float(high[0])),
+            max(y1, float(high[1])),
+        )
+
     def moved(self, to: Callable[[Points], Points]) -> Face:
         """The same face after `to` mapped all its points, such as into a prepared frame."""
         import numpy as np
@@ -247,7 +261,7 @@ def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:
     crop = picture.transform(
         (_MESH_PX, _MESH_PX), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR
     )
-    points, logit = _networks()[1](np.asarray(crop, np.float32) / 255)
+    points, logit = _networks()[1](np.asarray(crop, np.float32) / np.float32(255))
     mesh = points.reshape(-1, 3)[:, :2].astype(np.float64) @ turn.T + origin
     return Face(
         box=_corners(candidate),

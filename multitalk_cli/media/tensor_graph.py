@@ -98,7 +98,7 @@ def _run(operation: _Operation, arrays: list[Array]) -> Array:
         case "MAX_POOL_2D":
             result = _pool_maximum(first, options["k"], options["s"])
         case "PAD":
-            result = _pad(first, [tuple(int(n) for n in pair) for pair in arrays[1][-3:]])
+            result = _pad(first, [(int(before), int(after)) for before, after in arrays[1][-3:]])
         case "RESIZE_BILINEAR":
             result = _resize(first, (int(arrays[1][0]), int(arrays[1][1])))
         case "DEPTH_TO_SPACE":
@@ -113,7 +113,9 @@ def _run(operation: _Operation, arrays: list[Array]) -> Array:
 def _pad(picture: Array, margins: list[tuple[int, int]]) -> Array:
     import numpy as np
 
-    shape = [size + before + after for size, (before, after) in zip(picture.shape, margins)]
+    shape = [
+        size + before + after for size, (before, after) in zip(picture.shape, margins, strict=True)
+    ]
     padded = np.zeros(shape, np.float32)
     inner = tuple(
         slice(before, before + size)
@@ -193,7 +195,8 @@ def _resize_axis(picture: Array, length: int, axis: int) -> Array:
     before = place.astype(int)
     after = np.minimum(before + 1, last)
     share = (place - before).astype(np.float32).reshape([-1 if n == axis else 1 for n in range(3)])
-    return picture.take(before, axis) * (1 - share) + picture.take(after, axis) * share
+    mixed: Array = picture.take(before, axis) * (1 - share) + picture.take(after, axis) * share
+    return mixed
 
 
 def _depth_to_space(picture: Array, block: int) -> Array:

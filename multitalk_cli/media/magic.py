@@ -1,0 +1,38 @@
+"""Tells what a file is by its first bytes, whatever its name says."""
+
+import re
+
+READABLE_PICTURES = ("PNG", "JPEG", "WebP", "GIF", "TIFF")
+OTHER_PICTURES = ("SVG", "HEIC", "AVIF", "BMP", "PSD", "JPEG 2000", "JPEG XL", "ICO", "PNM")
+SOUNDS = ("WAV", "FLAC", "Ogg", "MP3", "MP4", "WebM")
+_MAGIC = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
+    (re.compile(rb"\xff\xd8\xff"), "JPEG"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP"),
+    (re.compile(rb"GIF8[79]a"), "GIF"),
+    (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF"),
+    (re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "AVIF"),
+    (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "JPEG XL"),
+    (re.compile(rb"\0\0\x01\0.\0", re.DOTALL), "ICO"),
+    (re.compile(rb"P[1-7]\s"), "PNM"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|!--|!DOCTYPE svg|svg).*", re.DOTALL), "SVG"),
+    (re.compile(rb"%PDF-"), "PDF"),
+    (re.compile(rb"RIFF....WAVE|RF64....WAVE", re.DOTALL), "WAV"),
+    (re.compile(rb"fLaC"), "FLAC"),
+    (re.compile(rb"OggS"), "Ogg"),
+    (re.compile(rb"ID3|\xff[\xe2-\xff]"), "MP3"),
+    (re.compile(rb"....ftyp", re.DOTALL), "MP4"),
+    (re.compile(rb"\x1a\x45\xdf\xa3"), "WebM"),
+)
+
+
+def kind_of(head: bytes) -> str | None:
+    """The format that a file's first 4 kB announce, or None for one that is not known here."""
+    for pattern, kind in _MAGIC:
+        if pattern.match(head) and (kind != "SVG" or b"<svg" in head):
+            return kind
+    return None
