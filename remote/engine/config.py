@@ -24,8 +24,8 @@ def _require_positive(config: object) -> None:
                 raise ValueError(f"{type(config).__name__}.{field.name} is {value}, not positive")
 
 
-class _Sizes:
-    """Turns a dataclass of sizes into plain JSON values and back, refusing what does not fit."""
+class PlainData:
+    """Turns a dataclass into plain JSON values and back, refusing what does not fit."""
 
     __slots__ = ()
 
@@ -40,7 +40,7 @@ class _Sizes:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiTConfig(_Sizes):
+class DiTConfig(PlainData):
     """Sizes of the diffusion transformer with its audio layers."""
 
     dim: int = 5120
@@ -79,7 +79,7 @@ class DiTConfig(_Sizes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VAEConfig(_Sizes):
+class VAEConfig(PlainData):
     """Sizes of the causal video VAE, and the statistics that normalise its latents."""
 
     dim: int = 96
@@ -113,7 +113,7 @@ class VAEConfig(_Sizes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextConfig(_Sizes):
+class TextConfig(PlainData):
     """Sizes of the umT5 encoder."""
 
     vocabulary: int = 256384
@@ -135,7 +135,7 @@ class TextConfig(_Sizes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipConfig(_Sizes):
+class ClipConfig(PlainData):
     """Sizes of the CLIP visual tower; layers counts the published blocks, the last is not run."""
 
     image_px: int = 224
@@ -162,7 +162,7 @@ class ClipConfig(_Sizes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wav2VecConfig(_Sizes):
+class Wav2VecConfig(PlainData):
     """Sizes of wav2vec2, under the names that transformers' Wav2Vec2Config gives them."""
 
     hidden_size: int = 768
@@ -195,7 +195,7 @@ class Wav2VecConfig(_Sizes):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket(_Sizes):
+class Bucket(PlainData):
     """One picture size that the model was trained at; ratio is height over width, rounded."""
 
     ratio: float
@@ -233,7 +233,7 @@ _PUBLISHED_BUCKETS: Mapping[str, tuple[Bucket, ...]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig(_Sizes):
+class ModelConfig(PlainData):
     """Sizes of all the networks, and the picture sizes of each tier."""
 
     dit: DiTConfig = dataclasses.field(default_factory=DiTConfig)
