@@ -173,6 +173,12 @@ CODES: dict[str, Explanation] = {
         "From 0.2 seconds to 30 minutes of speech can be made in one video.",
         "Cut the recording into parts, or pass a longer one.",
     ),
+    "E_VIDEO_BROKEN": Explanation(
+        _F,
+        "a video cannot be read",
+        "It is no MP4, is cut off, or its content contradicts its header.",
+        "Make the video again, with --force if it has the output's name.",
+    ),
     "E_OUTPUT_EXISTS": Explanation(
         _F,
         "the output exists and was made from something else",
@@ -202,6 +208,12 @@ CODES: dict[str, Explanation] = {
         "there is nothing to make the video with",
         "No deployment is set up, and a script is never given a preview in place of a video.",
         "multitalk generate PICTURE VOICE --backend preview makes a preview on this machine.",
+    ),
+    "E_NO_FFMPEG": Explanation(
+        _S,
+        "there is no ffmpeg for this machine",
+        "It comes inside the package imageio-ffmpeg, which has none for some systems.",
+        "Install ffmpeg with your system's package manager, so that it is on PATH.",
     ),
     "E_CONTRACT": Explanation(
         _S,

@@ -1,0 +1,159 @@
+"""The one place that starts ffmpeg: what it may open, how it ends, and what its failures mean."""
+
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from multitalk_cli.errors import FileError, SetupError
+
+# One allocation of ffmpeg's may not be larger: a header's claim must not fill the memory.
+_MAX_ALLOCATION_BYTES = 256 * 1024 * 1024
+_LOG_BYTES = 8192
+_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
+_SIGXFSZ = 25
+
+
+class FfmpegError(FileError):
+    """ffmpeg failed; `log` holds the end of what it printed."""
+
+    def __init__(self, message: str, *, code: str, log: str = "") -> None:
+        super().__init__(message, code=code)
+        self.log = log
+
+    @property
+    def last_line(self) -> str:
+        """The last thing that ffmpeg said, for a message of one line."""
+        return _last_line(self.log)
+
+
+def _last_line(log: str) -> str:
+    return log.rsplit("\n", 1)[-1][:200]
+
+
+def executable() -> str:
+    """The path of the ffmpeg that came with imageio-ffmpeg.
+
+    Raises SetupError where there is none for this machine.
+    """
+    import imageio_ffmpeg
+
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise SetupError("no ffmpeg for this machine", code="E_NO_FFMPEG") from error
+
+
+def read_from(path: Path, demuxer: str, *, options: Sequence[str] = ()) -> list[str]:
+    """Arguments that open `path` as exactly this format, and let it open nothing else."""
+    # The prefix keeps a name such as "-x" or "concat:a" from being taken for something else.
+    source = f"file:{path}"
+    return ["-protocol_whitelist", "file,pipe", "-f", demuxer, *options, "-i", source]
+
+
+class Running:
+    """An ffmpeg that runs: bytes in, bytes out, and a bounded end of its log."""
+
+    def __init__(self, arguments: Sequence[str], *, feeds: bool, reads: bool) -> None:
+        command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
+        command += ["-max_alloc", str(_MAX_ALLOCATION_BYTES), *arguments]
+        self._log = bytearray()
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+            stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Ctrl-C in the terminal is answered here, in order, and not by both at once.
+            start_new_session=True,
+        )
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+
+    def _listen(self) -> None:
+        stderr = self._pipe(self._process.stderr)
+        while chunk := stderr.read1(4096):  # type: ignore[attr-defined]
+            self._log += chunk
+            del self._log[:-_LOG_BYTES]
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        if pipe is None:
+            raise ValueError("this ffmpeg was started without that pipe")
+        return pipe
+
+    @property
+    def log(self) -> str:
+        """The end of what it has printed so far, one line a message, printable."""
+        text = bytes(self._log).decode("utf-8", "replace")
+        lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
+        return "\n".join(line.strip() for line in lines if line.strip())
+
+    def write(self, chunk: bytes | memoryview) -> None:
+        """Feeds bytes; raises FfmpegError if it ended before it took them."""
+        try:
+            self._pipe(self._process.stdin).write(chunk)
+        except BrokenPipeError:
+            self._fail()
+
+    def read(self, size_bytes: int) -> bytes:
+        """The next `size_bytes` of its output, fewer only at the end."""
+        return self._pipe(self._process.stdout).read(size_bytes)
+
+    def finish(self) -> str:
+        """Ends the input, waits, and gives the log; raises FfmpegError if it failed."""
+        try:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        except BrokenPipeError:
+            self._fail()
+        self._process.wait()
+        self._listener.join()
+        if self._process.returncode != 0:
+            self._fail()
+        return self.log
+
+    def _fail(self) -> None:
+        self._process.wait()
+        self._listener.join()
+        log = self.log
+        too_large = self._process.returncode == -_SIGXFSZ
+        if too_large or any(reason in log for reason in _FULL):
+            raise FfmpegError("no space left on the disk", code="E_DISK_FULL", log=log)
+        log = log if log else f"exit code {self._process.returncode}"
+        raise FfmpegError(f"ffmpeg failed: {_last_line(log)}", code="E_FFMPEG", log=log)
+
+    def stop(self) -> None:
+        """Kills it if it still runs, and frees its pipes; may be called at any time."""
+        self._process.kill()
+        self._process.wait()
+        self._listener.join()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with suppress(OSError):
+                    pipe.close()
+
+
+@contextmanager
+def running(
+    arguments: Sequence[str], *, feeds: bool = False, reads: bool = False
+) -> Iterator[Running]:
+    """Runs ffmpeg for the length of the block; it is dead and reaped after it, however it ends.
+
+    arguments: all after the executable. feeds: it takes bytes by `write`. reads: it gives bytes by
+    `read`. Its standard input is never ours.
+    """
+    process = Running(arguments, feeds=feeds, reads=reads)
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+def run(arguments: Sequence[str], *, fed: bytes | None = None) -> str:
+    """Runs ffmpeg to its end and gives its log; raises FfmpegError if it failed."""
+    with running(arguments, feeds=fed is not None) as process:
+        if fed is not None:
+            process.write(fed)
+        return process.finish()
