@@ -6,8 +6,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from remote.engine.checkpoint import build, load_module, rename
 from remote.engine.config import (
     Bucket,
     ClipConfig,
@@ -18,6 +19,7 @@ from remote.engine.config import (
     Wav2VecConfig,
 )
 from remote.engine.dit import DiT
+from remote.engine.pipeline import Networks
 
 
 @functools.cache
@@ -129,3 +131,40 @@ def tiny_dit(folder: Path, dtype: torch.dtype = torch.float32) -> DiT:
     loaded = {key: value.to(dtype) for key, value in weights(folder, "dit_single").items()}
     dit.load_state_dict(loaded, strict=True, assign=True)
     return dit.eval().requires_grad_(False)
+
+
+# Which recording holds a network's weights.
+RECORDED_IN = {
+    "dit": "dit_single",
+    "vae": "vae",
+    "clip": "clip",
+    "wav2vec": "audio_embedding",
+    "text": "t5",
+}
+
+
+@functools.cache
+def tiny_module(folder: Path, component: str) -> nn.Module:
+    """One recorded network in float32, through the real key names and the strict loader."""
+    config = tiny_model_config(folder)
+    module = build(component, config)
+    renamed = (
+        (rename(component, key, config), tensor)
+        for key, tensor in weights(folder, RECORDED_IN[component]).items()
+    )
+    kept = [(name, tensor) for name, tensor in renamed if name is not None]
+    load_module(module, kept, torch.device("cpu"))
+    return module
+
+
+def tiny_networks(folder: Path) -> Networks:
+    """The whole recorded checkpoint."""
+    return Networks(
+        config=tiny_model_config(folder),
+        dit=tiny_dit(folder),
+        vae=tiny_module(folder, "vae"),
+        image=tiny_module(folder, "clip"),
+        wav2vec=tiny_module(folder, "wav2vec"),
+        text=tiny_module(folder, "text"),
+        revision="recorded",
+    )
