@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path, PurePath
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -34,6 +34,8 @@ CLIP_FILE = "models_clip_open-clip-xlm-roberta-large-vit-huge-14.pth"
 TOKENIZER_FOLDER = "google/umt5-xxl"
 WAV2VEC_FOLDER = "chinese-wav2vec2-base"
 WAV2VEC_FILE = "model.safetensors"
+
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _RENAMES: Mapping[str, tuple[tuple[str, str], ...]] = {
     "dit": (),
@@ -277,7 +279,7 @@ def _shard_names(folder: Path) -> list[str]:
         raise ValueError(f"{BASE_INDEX} has no weight_map")
     names = {str(name) for name in weight_map.values()} | {AUDIO_FILE}
     for name in names:
-        if PurePath(name).name != name or "\\" in name:
+        if not _PLAIN_NAME.fullmatch(name):
             raise ValueError(f"{BASE_INDEX} names {name!r}, which is no plain file name")
     return sorted(names)
 

@@ -55,6 +55,11 @@ def position_buckets(distance: Tensor, buckets: int) -> Tensor:
     return torch.where(distance > 0, half, 0) + torch.where(steps < exact, steps, far)
 
 
+def _unset_embedding(rows: int, dim: int) -> nn.Embedding:
+    # drawing numbers on the meta device would import a thousand modules
+    return nn.Embedding.from_pretrained(torch.empty(rows, dim))
+
+
 class TextAttention(nn.Module):
     """Self-attention without scaling, with the block's own table of relative positions."""
 
@@ -98,7 +103,7 @@ class TextBlock(nn.Module):
         self.attn = TextAttention(config)
         self.norm2 = RMSNorm(config.dim, config.eps)
         self.ffn = TextFeedForward(config)
-        self.position_bias = nn.Embedding(config.buckets, config.heads)
+        self.position_bias = _unset_embedding(config.buckets, config.heads)
 
     def forward(self, x: Tensor, buckets: Tensor) -> Tensor:
         """x: [L, D]; buckets: [L, L]. Returns [L, D]."""
@@ -113,7 +118,7 @@ class TextEncoder(nn.Module):
     def __init__(self, config: TextConfig) -> None:
         super().__init__()
         self.config = config
-        self.token_embedding = nn.Embedding(config.vocabulary, config.dim)
+        self.token_embedding = _unset_embedding(config.vocabulary, config.dim)
         self.blocks = nn.ModuleList(TextBlock(config) for _ in range(config.layers))
         self.norm = RMSNorm(config.dim, config.eps)
 
