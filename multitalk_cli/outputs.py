@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import string
 from collections.abc import Mapping
 from contextlib import suppress
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.media.outputs import placed, write_error
 
 SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
 TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
@@ -96,11 +98,7 @@ def _check_suffix(target: Path, names: Names) -> None:
 def _check_place(target: Path, names: Names) -> None:
     folder = target.parent
     if not folder.is_dir():
-        raise FileError(
-            f"the output's folder {str(folder)!r} does not exist",
-            code="E_OUTPUT_PATH",
-            hint=f"mkdir -p {folder}",
-        )
+        raise _no_folder(folder)
     if target.is_dir():
         raise FileError(f"the output {str(target)!r} is a directory", code="E_OUTPUT_PATH")
     if target.exists() and any(
@@ -112,27 +110,28 @@ def _check_place(target: Path, names: Names) -> None:
     _check_creatable(target)
 
 
+def _no_folder(folder: Path) -> FileError:
+    return FileError(
+        f"the output's folder {str(folder)!r} does not exist",
+        code="E_OUTPUT_PATH",
+        hint=f"mkdir -p {shlex.quote(str(folder))}",
+    )
+
+
 def _check_creatable(target: Path) -> None:
     """Tries what access bits cannot say: read-only file systems, names that are too long."""
-    part = part_path(target)
+    probe = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
     try:
-        part.touch()
-        part.unlink()
+        probe.touch()
+        probe.unlink()
     except OSError as error:
-        raise FileError(
-            f"the output {str(target)!r} cannot be written: {error.strerror}", code="E_OUTPUT_PATH"
-        ) from None
+        raise write_error(target, error) from None
 
 
 def _is_same_file(one: Path, other: Path) -> bool:
     with suppress(OSError):
         return one.samefile(other)
     return False
-
-
-def part_path(target: Path) -> Path:
-    """The unfinished file beside a target, one a process."""
-    return target.with_name(f".{target.name}.{os.getpid()}.part")
 
 
 def is_already_made(
@@ -173,7 +172,16 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
 def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
     """Writes the full recipe as JSON beside the video and gives its path."""
     sidecar = target.with_name(target.name + ".json")
-    part = part_path(sidecar)
-    part.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    part.replace(sidecar)
+    with placed(sidecar, overwrite=True) as part:
+        part.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     return sidecar
+
+
+def choose_plan_picture(asked: str | None, image: Path) -> Path:
+    """Where the plan's picture goes: beside the output that was asked for, or in this folder."""
+    folder = Path()
+    if asked is not None:
+        folder = Path(asked) if asked.endswith("/") or Path(asked).is_dir() else Path(asked).parent
+    if not folder.is_dir():
+        raise _no_folder(folder)
+    return folder / f"{image.stem}.plan.png"

@@ -7,11 +7,17 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.output import Output, align
+from multitalk_cli.pages import PagedCommand, PagedGroup, epilog
 
-app = typer.Typer(no_args_is_help=True, help="Show and change settings.")
+app = typer.Typer(
+    cls=PagedGroup,
+    no_args_is_help=True,
+    help="Show and change settings.",
+    epilog=epilog("multitalk config show", "multitalk config set fps 25"),
+)
 
 
-@app.command("show")
+@app.command("show", cls=PagedCommand)
 def show(ctx: typer.Context) -> None:
     """Show every setting, its value and where the value came from."""
     output: Output = ctx.obj
@@ -26,7 +32,7 @@ def show(ctx: typer.Context) -> None:
     output.succeed("config", {"settings": data}, align([("setting", "value", "from", ""), *rows]))
 
 
-@app.command("path")
+@app.command("path", cls=PagedCommand)
 def path(ctx: typer.Context) -> None:
     """Show the settings files that are read, strongest first."""
     output: Output = ctx.obj
@@ -36,19 +42,17 @@ def path(ctx: typer.Context) -> None:
     output.succeed("config", data, lines)
 
 
-@app.command("set")
+@app.command("set", cls=PagedCommand, epilog=epilog("multitalk config set fps 25"))
 def set_(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(help="The setting, as in: multitalk config show")],
-    value: Annotated[str, typer.Argument(help="Its new value.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As in: multitalk config show.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")],
     project: Annotated[
-        bool, typer.Option("--project", help="Write ./multitalk.toml, not the user's file.")
+        bool,
+        typer.Option("--project", help="Write ./multitalk.toml, not the user's file."),
     ] = False,
 ) -> None:
-    """Set a setting for good.
-
-    Example:  multitalk config set fps 25
-    """
+    """Set a setting for good."""
     output: Output = ctx.obj
     setting = settings.find_setting(name)
     file = Path(settings.PROJECT_FILE) if project else settings.user_file()
@@ -58,5 +62,6 @@ def set_(
 
 
 def _shorten(value: Any, width: int = 28) -> str:
-    text = "" if value is None else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = "" if value is None else text
     return text if len(text) <= width else text[: width - 3] + "..."

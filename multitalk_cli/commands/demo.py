@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multitalk_cli import generation, settings
+from multitalk_cli import generation, preparation, settings
 from multitalk_cli.output import Output
 
 OUTPUT = "multitalk-demo.preview.mp4"
@@ -15,10 +15,7 @@ def demo(
     ctx: typer.Context,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
-    """Make a first video on this machine: a preview from an example portrait and voice.
-
-    Example:  multitalk demo
-    """
+    """Make a first video on this machine: a preview from an example portrait and voice."""
     output: Output = ctx.obj
     chosen = settings.load_settings({"backend": "preview"})
     examples = resources.files("multitalk_cli") / "examples"
@@ -26,7 +23,7 @@ def demo(
         resources.as_file(examples / "portrait.png") as image,
         resources.as_file(examples / "voice.wav") as voice,
     ):
-        asked = generation.Asked(
+        asked = preparation.Asked(
             image=str(image),
             voices=(str(voice),),
             speakers=(),

@@ -12,18 +12,18 @@ from multitalk_cli.output import Output, align
 def explain(
     ctx: typer.Context,
     code: Annotated[
-        str | None, typer.Argument(help="A code such as E_AUDIO_SILENT; all codes if absent.")
+        str | None,
+        typer.Argument(
+            metavar="[CODE]", help="A code such as E_AUDIO_SILENT; all codes if absent."
+        ),
     ] = None,
 ) -> None:
-    """Explain an error code.
-
-    Example:  multitalk explain E_AUDIO_SILENT
-    """
+    """Explain an error code, or list them all."""
     output: Output = ctx.obj
     if code is None:
         rows = [(name, f"exit {int(row.exit_code)}", row.summary) for name, row in CODES.items()]
-        data = {"codes": {name: int(row.exit_code) for name, row in CODES.items()}}
-        output.succeed("explain", data, align(rows))
+        exit_codes = {name: int(row.exit_code) for name, row in CODES.items()}
+        output.succeed("explain", {"codes": exit_codes}, align(rows))
         return
     name = code.upper()
     if name not in CODES:

@@ -1,93 +1,109 @@
 """`multitalk generate`: from a picture and a voice to a video."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from multitalk_cli import generation, settings
-from multitalk_cli.output import Output
+from multitalk_cli import generation, preparation, settings
 
-ADVANCED = "Advanced"
+EXAMPLES = (
+    'multitalk generate host.jpg voice.wav -p "A woman presents the news"',
+    "multitalk generate duo.png first.wav second.wav --plan",
+    "multitalk generate duo.png --speaker right=voice.wav -o talk.mp4",
+    'for f in *.wav; do multitalk generate host.jpg "$f"; done',
+)
 
-EPILOG = """Examples:
 
-multitalk generate host.jpg voice.wav -p "A woman presents the news"
-
-multitalk generate duo.png first.wav second.wav --plan
-
-multitalk generate duo.png --speaker right=voice.wav -o talk.mp4
-
-for f in *.wav; do multitalk generate host.jpg "$f"; done
-"""
+def _advanced(text: str, metavar: str | None = None) -> Any:
+    """An option that only --help-all shows."""
+    return typer.Option(metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
 
 
 def _help_all(ctx: typer.Context, asked: bool) -> None:
     if asked:
         for parameter in ctx.command.params:
             parameter.hidden = False  # type: ignore[attr-defined]
-        output: Output = ctx.obj
-        output.succeed("generate", {"help": ctx.get_help()}, [ctx.get_help()])
-        raise typer.Exit
+        ctx.get_help()
 
 
 def generate(
     ctx: typer.Context,
-    image: Annotated[str, typer.Argument(help="The picture: PNG, JPEG or WebP.")],
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP.")],
     voices: Annotated[
-        list[str] | None, typer.Argument(help="One voice, or two for two people, left to right.")
+        list[str] | None,
+        typer.Argument(metavar="VOICE [VOICE2]", help="Who speaks, from left to right."),
     ] = None,
     prompt: Annotated[
-        str, typer.Option("--prompt", "-p", help="What the video shows.")
+        str,
+        typer.Option("--prompt", "-p", metavar="TEXT", help="What the video shows."),
     ] = generation.DEFAULT_PROMPT,
     output_path: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="PATH", help="File, folder/, or {image}-{seed}.mp4."
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.",
         ),
     ] = None,
     speaker: Annotated[
         list[str] | None,
-        typer.Option(metavar="PLACE=VOICE", help="left, right, face:N or box:x0%,y0%,x1%,y1%."),
+        typer.Option(
+            metavar="PLACE=VOICE",
+            help="left, right, face:N or box:x0%,y0%,x1%,y1%.",
+        ),
     ] = None,
-    order: Annotated[str | None, typer.Option(help="Two voices: sequence or together.")] = None,
-    size: Annotated[str | None, typer.Option(help="896x448, auto, 720p or WxH.")] = None,
-    fit: Annotated[str | None, typer.Option(help="cover, contain or stretch.")] = None,
-    fps: Annotated[int | None, typer.Option(help="Frames per second, 24 by default.")] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(metavar="ORDER", help="Two voices in sequence (default) or together."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="896x448 (default), auto, 720p or WIDTHxHEIGHT."),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(metavar="FIT", help="cover (default), contain or stretch."),
+    ] = None,
+    fps: Annotated[
+        int | None, typer.Option(metavar="N", help="Frames per second, 24 by default.")
+    ] = None,
     sample_steps: Annotated[
-        int | None, typer.Option("--sample-steps", "--steps", help="10 to 50, 20 by default.")
+        int | None,
+        typer.Option("--sample-steps", "--steps", metavar="N", help="10 to 50, 20 by default."),
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Drawn if absent, always reported.")] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Drawn if absent; the result names it."),
+    ] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", "--dry-run", help="Show plan, time and price; make nothing.")
+        bool,
+        typer.Option("--plan", "--dry-run", help="Show plan, time and price; make nothing."),
     ] = False,
     max_cost: Annotated[
         float | None, typer.Option(metavar="DOLLARS", help="Refuse to spend more than this.")
     ] = None,
-    backend: Annotated[str | None, typer.Option(help="auto or preview.")] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="auto (default) or preview.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
     negative_prompt: Annotated[
-        str | None, typer.Option(help="What the video must not be.", hidden=True)
+        str | None, _advanced("What the video must not show.", "TEXT")
     ] = None,
     text_guidance: Annotated[
-        float | None, typer.Option(help="Weight of the prompt, 5 by default.", hidden=True)
+        float | None, _advanced("Weight of the prompt, 5 by default.", "X")
     ] = None,
     audio_guidance: Annotated[
-        float | None, typer.Option(help="Weight of the voice, 4 by default.", hidden=True)
+        float | None, _advanced("Weight of the voice, 4 by default.", "X")
     ] = None,
-    shift: Annotated[
-        float | None, typer.Option(help="Noise schedule shift: 7, at 720p 11.", hidden=True)
-    ] = None,
+    shift: Annotated[float | None, _advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
     background: Annotated[
-        str | None, typer.Option(help="Colour behind transparency.", hidden=True)
+        str | None, _advanced("Colour behind transparency, white by default.", "COLOUR")
     ] = None,
-    loudness: Annotated[
-        bool | None, typer.Option(help="Bring the voice to -23 LUFS for the model.", hidden=True)
-    ] = None,
-    sidecar: Annotated[
-        bool | None, typer.Option(help="Write the full recipe beside the video.", hidden=True)
-    ] = None,
+    loudness: Annotated[bool | None, _advanced("The model hears the voice at -23 LUFS.")] = None,
+    sidecar: Annotated[bool | None, _advanced("Write the full recipe beside the video.")] = None,
     embed_prompt: Annotated[
-        bool | None, typer.Option(help="Keep the prompt in the video's recipe.", hidden=True)
+        bool | None, _advanced("Keep the prompt in the video's recipe.")
     ] = None,
     help_all: Annotated[
         bool,
@@ -99,7 +115,7 @@ def generate(
     chosen = settings.load_settings(
         {name: value for name, value in ctx.params.items() if name in settings.SETTINGS}
     )
-    asked = generation.Asked(
+    asked = preparation.Asked(
         image=image,
         voices=tuple(voices or ()),
         speakers=tuple(speaker or ()),

@@ -477,3 +477,14 @@ def _times(distortion: float) -> str:
     if distortion > 1:
         return f"{distortion:.2f} times wider than it was"
     return f"{1 / distortion:.2f} times taller than it was"
+
+
+def to_png(pixels: NDArray[np.uint8]) -> bytes:
+    """[H, W, 3] uint8 as a PNG, for the request."""
+    import io
+
+    from PIL import Image
+
+    store = io.BytesIO()
+    Image.fromarray(pixels).save(store, format="PNG")
+    return store.getvalue()
