@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 
 
 def main() -> None:
@@ -10,11 +11,12 @@ def main() -> None:
 
     An interrupted run ends by the signal that interrupted it, so that a shell loop stops too.
     """
+    _open_missing_streams()
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Nothing needs cleaning up before a command runs, and a traceback would help nobody.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:] == ["--version"]:
-        # Answered before typer is imported: scripts ask often, and it takes a third of the time.
-        from multitalk_cli import __version__
-
-        sys.stdout.write(f"multitalk {__version__}\n")
+        _print_version()
         return
     from multitalk_cli.main import run
 
@@ -24,6 +26,23 @@ def main() -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     sys.exit(code)
+
+
+def _print_version() -> None:
+    """Answers before typer is imported: scripts ask often, and it takes a third of the time."""
+    from multitalk_cli import __version__
+
+    with suppress(OSError):
+        os.write(1, f"multitalk {__version__}\n".encode())
+
+
+def _open_missing_streams() -> None:
+    """Opens what a caller closed (`>&-`), so that no file of ours becomes the standard output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ dict and None.
 """
 
 import dataclasses
+import json
 import math
 import re
 import types
@@ -41,6 +42,21 @@ class VersionMismatchError(ContractError):
 def _require(condition: bool, field: str, expected: str, seen: object) -> None:
     if not condition:
         raise ContractError(f"{field} must be {expected}, not {seen!r}")
+
+
+def _require_text(field: str, text: str) -> None:
+    """Refuses what no wire format can carry: bytes of a command line that were not UTF-8."""
+    is_text = not any("\ud800" <= character <= "\udfff" for character in text)
+    _require(is_text, field, "text in UTF-8", text)
+
+
+def _require_amount(field: str, value: float | None) -> None:
+    is_amount = value is None or (math.isfinite(value) and value >= 0)
+    _require(is_amount, field, "a finite amount of 0 or more", value)
+
+
+def _require_counted(field: str, first: int, done: int, total: int) -> None:
+    _require(first <= done <= total, field, f"{first} to {total}", done)
 
 
 def is_frame_count(frames: int) -> bool:
@@ -175,7 +191,17 @@ class GenerateRequest:
             self.shift,
         )
         _require(MIN_FPS <= self.fps <= MAX_FPS, "fps", f"{MIN_FPS} to {MAX_FPS}", self.fps)
+        self._check_texts()
         self._check_windows()
+
+    def _check_texts(self) -> None:
+        for name in ("prompt", "negative_prompt", "recipe"):
+            _require_text(name, getattr(self, name))
+        try:
+            recipe = json.loads(self.recipe)
+        except (ValueError, RecursionError):
+            recipe = None
+        _require(isinstance(recipe, dict), "recipe", "a JSON object", self.recipe)
 
     def _check_speakers(self) -> None:
         count = len(self.speakers)
@@ -201,6 +227,13 @@ class GenerateRequest:
             "windows",
             f"covering {self.frames} frames",
             self.windows[-1].end,
+        )
+        before_last = self.windows[-2].end if len(self.windows) > 1 else 0
+        _require(
+            before_last < self.frames,
+            "windows",
+            f"none beyond the {self.frames} frames",
+            before_last,
         )
 
 
@@ -228,6 +261,11 @@ class Quality:
     mouth_correlation: tuple[float | None, ...]
     color_drift: tuple[float, ...]
 
+    def __post_init__(self) -> None:
+        for value in (self.av_offset_frames, *self.mouth_correlation, *self.color_drift):
+            is_figure = value is None or math.isfinite(value)
+            _require(is_figure, "quality", "finite figures", value)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
@@ -253,6 +291,14 @@ class Result:
     price_usd: float | None = None
     quality: Quality | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("frames", "width_px", "height_px", "size_bytes"):
+            _require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        _require(MIN_FPS <= self.fps <= MAX_FPS, "fps", f"{MIN_FPS} to {MAX_FPS}", self.fps)
+        _require(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}", self.seed)
+        _require_amount("gpu_seconds", self.gpu_seconds)
+        _require_amount("price_usd", self.price_usd)
+
     @property
     def duration_s(self) -> float:
         """How long the video plays."""
@@ -274,6 +320,9 @@ class Loading:
     total_bytes: int
     kind: Literal["loading"] = "loading"
 
+    def __post_init__(self) -> None:
+        _require_counted("done_bytes", 0, self.done_bytes, self.total_bytes)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -283,6 +332,10 @@ class Stage:
     done: int = 0
     total: int = 0
     kind: Literal["stage"] = "stage"
+
+    def __post_init__(self) -> None:
+        _require(self.total >= 0, "total", "0 or more", self.total)
+        _require_counted("done", 0, self.done, self.total if self.total else self.done)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -295,6 +348,10 @@ class Step:
     steps: int
     kind: Literal["step"] = "step"
 
+    def __post_init__(self) -> None:
+        _require_counted("window", 1, self.window, self.windows)
+        _require_counted("step", 1, self.step, self.steps)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowDone:
@@ -303,6 +360,9 @@ class WindowDone:
     window: int
     windows: int
     kind: Literal["window"] = "window"
+
+    def __post_init__(self) -> None:
+        _require_counted("window", 1, self.window, self.windows)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -351,9 +411,10 @@ def from_wire(kind: type[T], wire: Mapping[str, Any]) -> T:
 def event_from_wire(wire: Mapping[str, Any]) -> Event:
     """Rebuilds whichever event the dict holds; errors as `from_wire`."""
     body = _check_version(wire)
-    kind = _EVENTS.get(body.get("kind", ""))
+    name = body.get("kind")
+    kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
-        raise ContractError(f"unknown event kind {body.get('kind')!r}")
+        raise ContractError(f"unknown event kind {name!r}")
     event: Event = _build(kind, body, kind.__name__)
     return event
 
@@ -362,7 +423,8 @@ def _check_version(wire: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(wire, Mapping):
         raise ContractError(f"expected a mapping, not {type(wire).__name__}")
     version = wire.get("contract")
-    if version != CONTRACT_VERSION:
+    # True equals 1 in Python, and is no version.
+    if type(version) is not int or version != CONTRACT_VERSION:
         raise VersionMismatchError(
             f"the other side (version {wire.get('client')!r}) speaks contract {version!r}, "
             f"this one (version {__version__}) speaks {CONTRACT_VERSION}; bring both to one "
@@ -425,6 +487,7 @@ def _convert_optional(hint: Any, item: Any, path: str) -> Any:
 
 def _convert_scalar(hint: type, item: Any, path: str) -> Any:
     if hint is float and isinstance(item, int) and not isinstance(item, bool):
+        _require(abs(item) < 2**53, path, "a number that a float can hold", item)
         return float(item)
     # bool is an int to Python, but a flag is no number to the reader of a request.
     if not isinstance(item, hint) or (isinstance(item, bool) and hint is not bool):

@@ -1,11 +1,11 @@
 """The command line as a whole: its commands, its global options, and the only catch of errors."""
 
+import os
+import shlex
 import signal
-import sys
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Annotated
 
@@ -15,14 +15,17 @@ from multitalk_cli import __version__
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
 from multitalk_cli.commands.explain import explain
+from multitalk_cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.commands.generate import generate
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
-from multitalk_cli.output import Output, OutputOptions, split_output_options
+from multitalk_cli.output import Output, check_output_options, split_output_options
+from multitalk_cli.pages import PagedCommand, PagedGroup, epilog
 
 EPILOG = "A first video without any set-up:  multitalk demo"
 
 app = typer.Typer(
     name="multitalk",
+    cls=PagedGroup,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -31,9 +34,10 @@ app = typer.Typer(
 )
 
 
-def _show_version(asked: bool) -> None:
+def _show_version(ctx: typer.Context, asked: bool) -> None:
     if asked:
-        sys.stdout.write(f"multitalk {__version__}\n")
+        output: Output = ctx.obj
+        output.succeed("multitalk", {"version": __version__}, [f"multitalk {__version__}"])
         raise typer.Exit
 
 
@@ -46,15 +50,22 @@ def _global_options(
         bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an unexpected error.")
+        bool,
+        typer.Option("--debug", help="Show the traceback of an unexpected error."),
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False,
     progress: Annotated[
-        str, typer.Option("--progress", metavar="KIND", help="auto, bars, plain, json or none.")
+        str,
+        typer.Option(metavar="KIND", help="On stderr: auto, bars, plain, json (lines) or none."),
     ] = "auto",
     version: Annotated[
         bool,
-        typer.Option("--version", help="Print the version.", is_eager=True, callback=_show_version),
+        typer.Option(
+            "--version",
+            help="Print the version.",
+            is_eager=True,
+            callback=_show_version,
+        ),
     ] = False,
 ) -> None:
     """A picture and a voice in, a talking video out.
@@ -66,9 +77,9 @@ def _global_options(
     del json, quiet, debug, no_color, progress, version
 
 
-app.command("generate", no_args_is_help=True)(generate)
-app.command("demo")(demo)
-app.command("explain")(explain)
+app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
+app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
+app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDIO_SILENT"))(explain)
 app.add_typer(config_app, name="config")
 
 
@@ -78,15 +89,11 @@ def run(argv: Sequence[str]) -> int:
     128 + n stands for the signal n (130 for Ctrl-C, 143 for SIGTERM).
     """
     received: list[int] = []
-    arguments, options = list(argv), OutputOptions()
-    try:
-        arguments, options = split_output_options(argv)
-        output = Output(options)
-    except UsageError as error:
-        Output(options).fail(_command_name(argv), error)
-        return error.exit_code
+    arguments, options = split_output_options(argv)
+    output = Output(options)
     with _signals(received):
         try:
+            check_output_options(options)
             return _invoke(arguments, output)
         except MultitalkError as error:
             output.fail(_command_name(arguments), error)
@@ -103,6 +110,7 @@ def run(argv: Sequence[str]) -> int:
 
 
 def _invoke(arguments: list[str], output: Output) -> int:
+    _refuse_dashed_files(arguments)
     code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=output)
     if code == ExitCode.INTERRUPTED:
         # Typer turns KeyboardInterrupt into this exit code before it reaches us.
@@ -110,9 +118,24 @@ def _invoke(arguments: list[str], output: Output) -> int:
     return code if isinstance(code, int) else int(ExitCode.OK)
 
 
+def _refuse_dashed_files(arguments: Sequence[str]) -> None:
+    """A file called -voice.wav would be read as options: -v, -o, -i ..."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    for word in arguments[:end]:
+        if word.startswith("-") and "." in word and os.path.lexists(word):
+            raise UsageError(
+                f"{word!r} is a file whose name begins with a dash",
+                code="E_USAGE",
+                hint=f"write it as {shlex.quote('./' + word)}",
+            )
+
+
 @contextmanager
 def _signals(received: list[int]) -> Iterator[None]:
-    """SIGINT and SIGTERM raise KeyboardInterrupt once; a second one ends the process at once."""
+    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt once, so that work cleans up.
+
+    A second signal ends the process at once.
+    """
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         received.append(number)
@@ -120,10 +143,10 @@ def _signals(received: list[int]) -> Iterator[None]:
             signal.signal(each, signal.SIG_DFL)
         raise KeyboardInterrupt
 
-    # A shell starts background jobs with SIGINT ignored; that choice is kept.
+    # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; that choice is kept.
     handled = [
         number
-        for number in (signal.SIGINT, signal.SIGTERM)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
         if signal.getsignal(number) is not signal.SIG_IGN
     ]
     before = {number: signal.signal(number, interrupt) for number in handled}
@@ -146,14 +169,7 @@ def _known_commands() -> set[str]:
 
 def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
     """What Typer's parser refused, in our form."""
-    message = error.format_message().rstrip(".") if hasattr(error, "format_message") else str(error)
-    dashed = [word for word in arguments if word.startswith("-") and Path(word).exists()]
-    if dashed:
-        return UsageError(
-            f"{message} ({dashed[0]} is a file whose name begins with a dash)",
-            code="E_USAGE",
-            hint=f"write it as ./{dashed[0]}",
-        )
     name = _command_name(arguments)
     hint = "multitalk --help" if name == "multitalk" else f"multitalk {name} --help"
+    message = error.format_message().rstrip(".")
     return UsageError(message or CODES["E_USAGE"].summary, code="E_USAGE", hint=hint)

@@ -3,12 +3,13 @@
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
-from multitalk_cli.errors import ExitCode, MultitalkError, UsageError
+from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.progress import Progress
@@ -32,31 +33,38 @@ class OutputOptions:
 
 
 def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]:
-    """Takes the global options out of a command line, wherever they stand before a `--`.
-
-    Raises UsageError for an unknown kind of progress.
-    """
+    """Takes the global options out of a command line, wherever they stand before a `--`."""
     flags = {"--json": "json", "--quiet": "quiet", "-q": "quiet", "--debug": "debug"}
     rest: list[str] = []
     chosen: dict[str, Any] = {}
-    words = iter(argv)
-    for word in words:
+    words = deque(argv)
+    while words:
+        word = words.popleft()
         if word == "--":
-            rest += [word, *words]
-        elif word in flags:
+            return [*rest, word, *words], OutputOptions(**chosen)
+        if word in flags:
             chosen[flags[word]] = True
         elif word == "--no-color":
             chosen["color"] = False
-        elif word == "--progress" or word.startswith("--progress="):
-            chosen["progress"] = word.partition("=")[2] or next(words, "")
+        elif word == "--progress":
+            has_kind = bool(words) and not words[0].startswith("-")
+            chosen["progress"] = words.popleft() if has_kind else ""
+        elif word.startswith("--progress="):
+            chosen["progress"] = word.partition("=")[2]
         else:
             rest.append(word)
-    kind = chosen.get("progress", "auto")
-    if kind not in PROGRESS_KINDS:
-        raise UsageError(
-            f"--progress must be one of {', '.join(PROGRESS_KINDS)}, not {kind!r}", code="E_RANGE"
-        )
     return rest, OutputOptions(**chosen)
+
+
+def check_output_options(options: OutputOptions) -> None:
+    """Raises UsageError for an unknown kind of progress."""
+    if options.progress not in PROGRESS_KINDS:
+        kinds = ", ".join(PROGRESS_KINDS)
+        raise UsageError(
+            f"--progress must be one of {kinds}, not {options.progress!r}",
+            code="E_RANGE",
+            hint="multitalk --help",
+        )
 
 
 def printable(text: str) -> str:
@@ -84,11 +92,17 @@ class Output:
     def __init__(self, options: OutputOptions) -> None:
         self.options = options
         self._warnings: list[str] = []
+        self._say_above_bars: Callable[[str], None] | None = None
         self.interactive = is_foreground_terminal(sys.stderr)
         plain_wish = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         in_ci = bool(os.environ.get("CI"))
         self.color = options.color and self.interactive and not plain_wish and not in_ci
         self._animated = self.interactive and os.environ.get("TERM") != "dumb" and not in_ci
+
+    @property
+    def draws_results(self) -> bool:
+        """Whether a result may be drawn in colours, straight on the terminal."""
+        return self.color and not self.options.json and is_foreground_terminal(sys.stdout)
 
     @property
     def can_ask(self) -> bool:
@@ -117,7 +131,8 @@ class Output:
         self._write(sys.stderr, f"{printable(question)} [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
-    def progress(self) -> "AbstractContextManager[Progress]":
+    @contextmanager
+    def progress(self) -> "Iterator[Progress]":
         """A view that draws contract events until it is closed."""
         from multitalk_cli import progress
 
@@ -125,9 +140,15 @@ class Output:
         if kind == "auto":
             kind = "bars" if self._animated else "plain"
             kind = "none" if self.options.quiet else kind
-        return progress.open_view(
+        view = progress.open_view(
             kind, color=self.color, write=lambda line: self._write(sys.stderr, line)
         )
+        with view as opened:
+            self._say_above_bars = opened.say if isinstance(opened, progress.BarsView) else None
+            try:
+                yield opened
+            finally:
+                self._say_above_bars = None
 
     def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
         """The result: `data` as JSON, or `lines` for a person or a script."""
@@ -191,8 +212,13 @@ class Output:
         self._write(sys.stdout, json.dumps(envelope))
 
     def _say(self, text: str, style: str = "") -> None:
-        if not self.options.quiet:
-            self._write(sys.stderr, self._style(printable(text), style))
+        if self.options.quiet:
+            return
+        line = self._style(printable(text), style)
+        if self._say_above_bars is not None:
+            self._say_above_bars(line)
+        else:
+            self._write(sys.stderr, line)
 
     def _style(self, text: str, style: str) -> str:
         if not style or not self.color:
@@ -203,13 +229,33 @@ class Output:
         if stream is None:
             return
         try:
-            # A path is printed as the bytes that it is, whatever the terminal's encoding.
-            stream.buffer.write(os.fsencode(text + end))
+            stream.buffer.write(_encode(text + end))
             stream.flush()
-        except BrokenPipeError:
-            # The reader has what it wanted. Python would complain again when it closes the stream.
-            with suppress(OSError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except OSError as error:
+            _turn_off(stream)
+            # A reader that is gone has what it wanted; a result that was lost is a failure.
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                raise FileError(
+                    f"the result cannot be written to stdout: {error.strerror}",
+                    code="E_OUTPUT_PATH",
+                    hint="send stdout somewhere that can be written to",
+                ) from None
+
+
+def _encode(text: str) -> bytes:
+    """A path as the bytes that it is; what the terminal's encoding lacks as an escape."""
+    try:
+        return os.fsencode(text)
+    except UnicodeEncodeError:
+        return text.encode(sys.getfilesystemencoding(), "backslashreplace")
+
+
+def _turn_off(stream: TextIO) -> None:
+    """Sends a stream that failed to nowhere: Python would complain again when it closes it."""
+    with suppress(OSError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
 
 
 def printable_lines(text: str) -> list[str]:

@@ -60,7 +60,8 @@ class Work:
                 detail = f"step {event.step}/{event.steps}"
                 return f"window {event.window}/{event.windows}", done, total, detail
             case contract.WindowDone():
-                return self._at("steps", event.window, event.windows, "kept")
+                # Kept windows are no steps: they say nothing about the time that is left.
+                return "kept", event.window, event.windows, ""
             case contract.Done() | contract.Failed():
                 return self._at(event.kind, 1, 1, "")
 
@@ -142,6 +143,12 @@ class BarsView:
         )
         self._task: TaskID | None = None
         self._group = ""
+
+    def say(self, line: str) -> None:
+        """Prints a line above the bars."""
+        from rich.text import Text
+
+        self._bars.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def __enter__(self) -> Self:
         self._bars.start()

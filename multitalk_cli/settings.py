@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError, MultitalkError, UsageError
+from multitalk_cli.errors import FileError, UsageError
 
 NEGATIVE_PROMPT = (
     "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
@@ -57,6 +57,8 @@ class Setting:
             raise ValueError(f"must be one of {', '.join(self.choices)}, not {raw!r}")
         if self.kind in (int, float) and not self.low <= value <= self.high:
             raise ValueError(f"must be {self._range()}, not {raw}")
+        if self.kind is float and math.isinf(value):
+            raise ValueError(f"must be finite, not {raw}")
         return value
 
     def _range(self) -> str:
@@ -70,14 +72,24 @@ class Setting:
         if self.kind is str:
             if not isinstance(raw, str):
                 raise ValueError(f"must be text, not {raw!r}")
+            if not _is_unicode(raw):
+                raise ValueError(f"must be text in UTF-8, not {raw!r}")
             return raw.lower() if self.choices else raw
         if isinstance(raw, bool) or not isinstance(raw, int | float | str):
             raise ValueError(f"must be a number, not {raw!r}")
+        kind = "a whole number" if self.kind is int else "a number"
+        # int() would cut 24.5 to 24 without a word.
+        if self.kind is int and isinstance(raw, float) and not raw.is_integer():
+            raise ValueError(f"must be {kind}, not {raw!r}")
         try:
             return self.kind(raw)
         except (ValueError, OverflowError):
-            kind = "a whole number" if self.kind is int else "a number"
             raise ValueError(f"must be {kind}, not {raw!r}") from None
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether the text holds no bytes that were not UTF-8, which Python keeps as surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _to_bool(raw: object) -> bool:
@@ -218,9 +230,7 @@ def _parse(setting: Setting, raw: object, origin: str) -> Any:
         return setting.parse(raw)
     except ValueError as error:
         code = "E_RANGE" if origin.startswith("--") else "E_SETTING"
-        raise UsageError(
-            f"{origin} {error}", code=code, hint="multitalk config show lists every setting"
-        ) from None
+        raise UsageError(f"{origin} {error}", code=code, hint="multitalk config show") from None
 
 
 def _from_file(path: Path) -> dict[str, Value]:
@@ -228,7 +238,7 @@ def _from_file(path: Path) -> dict[str, Value]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
     except OSError as error:
         raise FileError(f"{path} cannot be read: {error.strerror}", code="E_CONFIG") from None
@@ -259,7 +269,7 @@ def find_setting(name: str) -> Setting:
         raise UsageError(
             f"there is no setting {name!r}{_did_you_mean(name)}",
             code="E_SETTING",
-            hint="multitalk config show lists every setting",
+            hint="multitalk config show",
         )
     return setting
 
@@ -275,19 +285,25 @@ def save_setting(path: Path, setting: Setting, raw: str) -> Any:
 
     value = _parse(setting, raw, setting.name)
     try:
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = path.read_bytes().decode("utf-8") if path.exists() else ""
         document = tomlkit.parse(text)
         document[setting.name] = value
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        part.write_text(tomlkit.dumps(document), encoding="utf-8")
-        part.replace(path)
-    except TOMLKitError as error:
+        _replace_text(path, tomlkit.dumps(document))
+    except (TOMLKitError, UnicodeDecodeError) as error:
         raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
     except OSError as error:
-        raise _not_writable(path, error) from None
+        raise FileError(f"{path} cannot be written: {error.strerror}", code="E_CONFIG") from None
     return value
 
 
-def _not_writable(path: Path, error: OSError) -> MultitalkError:
-    return FileError(f"{path} cannot be written: {error.strerror}", code="E_CONFIG")
+def _replace_text(path: Path, text: str) -> None:
+    """Replaces a file whole or not at all; where it is a link, what it points to."""
+    target = path.resolve()
+    part = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        part.write_bytes(text.encode("utf-8"))
+        part.replace(target)
+    except OSError:
+        part.unlink(missing_ok=True)
+        raise

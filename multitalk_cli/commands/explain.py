@@ -13,26 +13,27 @@ def explain(
     ctx: typer.Context,
     code: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[CODE]", help="A code such as E_AUDIO_SILENT; all codes if absent."
-        ),
+        typer.Argument(metavar="CODE", help="A code such as E_AUDIO_SILENT; all codes if absent."),
     ] = None,
 ) -> None:
     """Explain an error code, or list them all."""
     output: Output = ctx.obj
     if code is None:
         rows = [(name, f"exit {int(row.exit_code)}", row.summary) for name, row in CODES.items()]
-        exit_codes = {name: int(row.exit_code) for name, row in CODES.items()}
-        output.succeed("explain", {"codes": exit_codes}, align(rows))
-        return
-    name = code.upper()
+        codes = {name: int(row.exit_code) for name, row in CODES.items()}
+        output.succeed("explain", {"codes": codes}, align(rows))
+    else:
+        _explain_one(output, code.upper())
+
+
+def _explain_one(output: Output, name: str) -> None:
     if name not in CODES:
         close = difflib.get_close_matches(name, CODES, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(
-            f"there is no error code {code!r}{meant}",
+            f"there is no error code {name!r}{meant}",
             code="E_UNKNOWN_CODE",
-            hint="multitalk explain",
+            hint=f"multitalk explain {close[0] if close else ''}".rstrip(),
         )
     row = CODES[name]
     data = {
