@@ -1,0 +1,1 @@
+"""A local Modal control plane: the real client and the real container runtime talk to it."""

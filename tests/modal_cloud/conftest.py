@@ -1,0 +1,84 @@
+"""Fixtures: one control plane a session, forgotten between modules, calm between tests."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.modal_cloud.cloud import Cloud
+from tests.modal_cloud.namespaces import needs_user_namespace
+
+ROOT = Path(__file__).resolve().parents[2]
+OUR_PACKAGES = ("multitalk_cli", "remote")
+
+
+def _local_copies() -> tuple[str, ...]:
+    """Folders of our packages on this machine: a container must only see what was deployed."""
+    folders = {ROOT / name for name in OUR_PACKAGES}
+    for name in OUR_PACKAGES:
+        spec = find_spec(name)
+        if spec is not None and spec.submodule_search_locations:
+            folders.update(Path(place) for place in spec.submodule_search_locations)
+    return tuple(sorted(str(folder) for folder in folders if folder.is_dir()))
+
+
+@pytest.fixture(scope="session")
+def cloud_server():
+    """The control plane itself."""
+    user_namespace = needs_user_namespace()
+    if user_namespace is None:
+        pytest.skip("this machine allows no mount namespaces, which containers need")
+    cloud = Cloud(user_namespace=user_namespace, hidden=_local_copies())
+    cloud.start()
+    yield cloud
+    cloud.stop()
+
+
+@pytest.fixture(scope="module")
+def cloud(cloud_server, tmp_path_factory):
+    """An empty control plane for a module; `modal` in this process talks to it as well."""
+    cloud_server.reset()
+    patch = pytest.MonkeyPatch()
+    home = tmp_path_factory.mktemp("home")
+    for name in [name for name in os.environ if name.startswith(("MODAL_", "AWS_"))]:
+        patch.delenv(name)
+    for name, value in cloud_server.environment(home).items():
+        if name.startswith("MODAL_"):
+            patch.setenv(name, value)
+    yield cloud_server
+    cloud_server.reset()
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _calm(request):
+    """After each test: faults are lifted; no procedure was missing, nothing broke inside."""
+    yield
+    if "cloud_server" not in request.fixturenames:
+        return
+    cloud = request.getfixturevalue("cloud_server")
+    cloud.calm()
+    problems = [*cloud.rpcs.unimplemented, *cloud.worker.problems]
+    cloud.rpcs.unimplemented.clear()
+    cloud.worker.problems.clear()
+    assert not problems
+
+
+@pytest.fixture
+def rpcs(cloud):
+    """The log of remote procedure calls, empty at the start of the test."""
+    cloud.rpcs.clear()
+    return cloud.rpcs
+
+
+@pytest.fixture(scope="module")
+def client_home(tmp_path_factory):
+    """A home folder for the module's clients."""
+    return tmp_path_factory.mktemp("client")
+
+
+@pytest.fixture
+def client_env(cloud, client_home):
+    """A whole environment for a client's process."""
+    return cloud.environment(client_home)

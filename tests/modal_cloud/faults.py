@@ -1,0 +1,100 @@
+"""What can go wrong on purpose: the clients' network, containers, capacity, builds, downloads."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+CHUNK_BYTES = 1 << 16
+
+
+@dataclass
+class Faults:
+    """Switches that the services and the worker look at.
+
+    capacity: False keeps inputs queued, as when no GPU is free.
+    image_build_failure: the text that an image build ends with.
+    boot_failure: containers exit with this code before they load the app.
+    cut_downloads: how many downloads break off, after `cut_after_bytes` each.
+    cancel_grace_s: a container that does not answer a cancel in time is killed.
+    preempt_grace_s: the same for a preempted one.
+    poll_s: how long a heartbeat or a request for inputs is held at most.
+    """
+
+    capacity: bool = True
+    image_build_failure: str | None = None
+    boot_failure: int | None = None
+    cut_downloads: int = 0
+    cut_after_bytes: int = 0
+    cancel_grace_s: float = 30.0
+    preempt_grace_s: float = 30.0
+    poll_s: float = 10.0
+
+    def clear(self) -> None:
+        """Back to normal."""
+        self.__init__()  # type: ignore[misc]
+
+
+class Gate:
+    """A TCP door in front of a server, for the clients alone: open, shut, or silent.
+
+    Shut refuses connections and breaks those that are open. Silent takes bytes and answers
+    nothing, as a network does that drops packets.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._silent = False
+        self.port = 0
+
+    async def open(self) -> None:
+        """Lets clients through, on the same port as before."""
+        self._silent = False
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def shut(self) -> None:
+        """Refuses clients from now on and drops those that are connected."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        self.drop_all()
+
+    def silence(self) -> None:
+        """Swallows what clients send until `open`; connections stay up."""
+        self._silent = True
+
+    def drop_all(self) -> None:
+        """Breaks every open connection."""
+        for writer in list(self._writers):
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            async with self._tracked(writer):
+                inner, outer = await asyncio.open_connection("127.0.0.1", self._target_port)
+                async with self._tracked(outer):
+                    await asyncio.gather(self._pump(reader, outer), self._pump(inner, writer))
+        except (OSError, EOFError):
+            return  # Either side hung up.
+
+    @asynccontextmanager
+    async def _tracked(self, writer: asyncio.StreamWriter) -> AsyncIterator[None]:
+        self._writers.add(writer)
+        try:
+            yield
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _pump(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(CHUNK_BYTES):
+            if not self._silent:
+                sink.write(data)
+                await sink.drain()
+        with contextlib.suppress(OSError):
+            sink.write_eof()
