@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import string
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.media.outputs import placed, write_error
 
 SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
+_VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
 
@@ -47,40 +49,60 @@ def choose_output(asked: str | None, names: Names) -> Path:
     """
     target = Path(names.default) if asked is None else _asked_path(asked, names)
     _check_suffix(target, names)
-    _check_place(target, names)
+    try:
+        _check_place(target, names)
+    except OSError as error:
+        # A folder above forbids looking, or a name is too long.
+        raise write_error(target, error) from None
     return target
 
 
 def _asked_path(asked: str, names: Names) -> Path:
-    if asked.endswith(("/", os.sep)) or Path(asked).is_dir():
-        return Path(asked) / names.default
-    if "{" in asked:
-        return _fill_template(asked, names)
-    return Path(asked)
-
-
-def _fill_template(template: str, names: Names) -> Path:
-    try:
-        fields = [field for _, field, _, _ in string.Formatter().parse(template)]
-    except ValueError as error:
-        raise UsageError(f"-o {template!r}: {error}", code="E_OUTPUT_NAME") from None
-    unknown = [field for field in fields if field is not None and field not in TEMPLATE_FIELDS]
-    if unknown:
-        allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+    if not asked:
         raise UsageError(
-            f"-o {template!r} has an unknown field {{{unknown[0]}}}",
-            code="E_OUTPUT_NAME",
-            hint=f"use {allowed}",
+            "-o is empty", code="E_OUTPUT_NAME", hint=f"-o {shlex.quote(names.default)}"
         )
-    voice = "-".join(path.stem for path in names.voices)
-    values = {"image": names.image.stem, "voice": voice, "seed": names.seed}
+    if "{" not in asked or os.path.isdir(asked):  # noqa: PTH112 - never raises
+        return _in_folder(asked, names)
+    fields = _template_fields(asked)
     number = 1
+    while "n" in fields and os.path.lexists(_fill_template(asked, names, number)):
+        number += 1
+    return _fill_template(asked, names, number)
+
+
+def _in_folder(asked: str, names: Names) -> Path:
+    is_folder = asked.endswith("/") or os.path.isdir(asked)  # noqa: PTH112 - never raises
+    return Path(asked) / names.default if is_folder else Path(asked)
+
+
+def _template_fields(template: str) -> set[str]:
+    """The fields that a template uses. Raises UsageError for what it may not hold."""
     try:
-        while "n" in fields and Path(template.format(**values, n=number)).exists():
-            number += 1
-        return Path(template.format(**values, n=number))
-    except (KeyError, IndexError, ValueError) as error:
-        raise UsageError(f"-o {template!r}: {error}", code="E_OUTPUT_NAME") from None
+        parts = list(string.Formatter().parse(template))
+    except ValueError as error:
+        raise _bad_template(template, str(error)) from None
+    for _, field, layout, conversion in parts:
+        if field is not None and field not in TEMPLATE_FIELDS:
+            raise _bad_template(template, f"an unknown field {{{field}}}")
+        # Wider layouts could ask for a name of a gigabyte.
+        if conversion or (layout and not re.fullmatch("0[1-9]", layout)):
+            raise _bad_template(template, f"a layout other than {{{field}:03}}")
+    return {field for _, field, _, _ in parts if field is not None}
+
+
+def _fill_template(template: str, names: Names, number: int) -> Path:
+    voice = "-".join(path.stem for path in names.voices)
+    values = {"image": names.image.stem, "voice": voice, "seed": names.seed, "n": number}
+    try:
+        return _in_folder(template.format(**values), names)
+    except ValueError as error:
+        raise _bad_template(template, str(error)) from None
+
+
+def _bad_template(template: str, problem: str) -> UsageError:
+    allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
+    return UsageError(f"-o {template!r} has {problem}", code="E_OUTPUT_NAME", hint=f"use {allowed}")
 
 
 def _check_suffix(target: Path, names: Names) -> None:
@@ -90,17 +112,22 @@ def _check_suffix(target: Path, names: Names) -> None:
         proposed = target.with_name(target.name.removesuffix(PREVIEW_SUFFIX) + SUFFIX)
         what = "a video that is no preview must not be called one"
     else:
-        proposed = target.with_name(target.name.removesuffix(SUFFIX) + names.suffix)
+        is_video = target.suffix.lower() in _VIDEO_SUFFIXES
+        proposed = target.with_name((target.stem if is_video else target.name) + names.suffix)
         what = f"a {'preview' if names.preview else 'video'}'s name ends in {names.suffix}"
-    raise UsageError(f"{what}, not {target.name!r}", code="E_OUTPUT_NAME", hint=f"-o {proposed}")
+    raise UsageError(
+        f"{what}, not {target.name!r}",
+        code="E_OUTPUT_NAME",
+        hint=f"-o {shlex.quote(str(proposed))}",
+    )
 
 
 def _check_place(target: Path, names: Names) -> None:
     folder = target.parent
     if not folder.is_dir():
         raise _no_folder(folder)
-    if target.is_dir():
-        raise FileError(f"the output {str(target)!r} is a directory", code="E_OUTPUT_PATH")
+    if target.exists() and not target.is_file():
+        raise FileError(f"the output {str(target)!r} is no regular file", code="E_OUTPUT_PATH")
     if target.exists() and any(
         _is_same_file(target, path) for path in (names.image, *names.voices)
     ):
@@ -111,6 +138,10 @@ def _check_place(target: Path, names: Names) -> None:
 
 
 def _no_folder(folder: Path) -> FileError:
+    if folder.exists():
+        return FileError(
+            f"the output's folder {str(folder)!r} is not a folder", code="E_OUTPUT_PATH"
+        )
     return FileError(
         f"the output's folder {str(folder)!r} does not exist",
         code="E_OUTPUT_PATH",
@@ -165,8 +196,9 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
     if found is None:
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
-    names = sorted(name for name in mine | theirs if mine.get(name) != theirs.get(name))
-    return f"was made with another {', '.join(names)}"
+    names = [name for name in mine if mine[name] != theirs.get(name)]
+    # What a file from elsewhere calls its fields is not repeated.
+    return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
 
 
 def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
