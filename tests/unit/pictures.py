@@ -36,7 +36,7 @@ def to_picture(image: Image.Image) -> Picture:
 def drawing(
     size: tuple[int, int], heads: Sequence[tuple[float, float, float]], *, ink: bool = False
 ) -> Image.Image:
-    """People drawn with ellipses, in colours or in ink; each head is its middle and half its width."""
+    """People drawn with ellipses, or in ink; each head is its middle and half its width."""
     image = Image.new("RGB", size, "white" if ink else (200, 220, 230))
     for n, (x, y, radius) in enumerate(heads):
         skin, hair = ((255, 255, 255), (60, 60, 60)) if ink else (SKIN[n % 3], HAIR[n % 3])
