@@ -84,9 +84,9 @@ def test_every_length_to_30_minutes_is_covered_with_at_most_3_frames_dropped(fps
         assert 0 <= windows[-1].end - frames <= 3
 
 
-@pytest.mark.parametrize("frames", range(2, 700))
-def test_short_speech_of_every_length_is_windowed_right(frames):
-    check_windows(frames, plan_windows(frames))
+def test_short_speech_of_every_length_is_windowed_right():
+    for frames in range(1, 700):
+        check_windows(frames, plan_windows(frames))
 
 
 @given(st.integers(5, 45_000))
