@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 import struct
 import warnings
 import zlib
@@ -80,9 +81,15 @@ def _reader_errors_explained(shown: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _reader_warnings_muted() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    """Keeps the library's own remarks off the user's terminal."""
+    logger, silent = logging.getLogger("PIL"), logging.NullHandler()
+    logger.addHandler(silent)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.removeHandler(silent)
 
 
 def _reason(error: BaseException) -> str:
