@@ -176,16 +176,18 @@ print(status("VmHWM") - before)
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="measures through /proc")
 def test_loading_to_another_device_holds_at_most_one_file(golden_dir, config, tmp_path):
-    text = dataclasses.replace(config.text, vocabulary=300_000, ffn_dim=150_000)
+    # above 32 MiB a tensor, the C library gives its memory back as soon as it is freed
+    text = dataclasses.replace(config.text, vocabulary=270_000, ffn_dim=270_000, layers=1)
     large = dataclasses.replace(config, text=text)
     source = write_published_checkpoint(golden_dir, tmp_path / "source")
-    state = tiny.weights(golden_dir, "t5")
+    recorded = tiny.weights(golden_dir, "t5")
+    state = {key: value for key, value in recorded.items() if not key.startswith("blocks.1.")}
     state |= {"token_embedding.weight": torch.rand(text.vocabulary, text.dim)}
     for key in [key for key in state if ".ffn." in key]:
         shape = (text.dim, text.ffn_dim) if ".fc2." in key else (text.ffn_dim, text.dim)
         state[key] = torch.rand(shape)
     torch.save(state, source / checkpoint.TEXT_FILE)
-    manifest = pack(source, tmp_path / "pack", "fp32", large, max_file_bytes=42_000_000)
+    manifest = pack(source, tmp_path / "pack", "fp32", large, max_file_bytes=36_000_000)
     files = manifest.files_of("text")
     assert len(files) >= 4
     script = [sys.executable, "-c", PEAK, str(tmp_path / "pack")]
