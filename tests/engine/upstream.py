@@ -74,3 +74,12 @@ def schedule(lengths: list[int], frames: int, motion: int, limit: int) -> Schedu
         ),
         out_frames=min(end, limit) - missing[0],
     )
+
+
+def cache_slots(steps: int, branches: list[str]) -> list[tuple[int, str, int]]:
+    """The published step cache counts calls by threes, whatever the number of branches.
+
+    Gives step, branch and the slot of the residual that the call reads or writes.
+    """
+    calls = [(step, branch) for step in range(steps) for branch in branches]
+    return [(step, branch, count % 3) for count, (step, branch) in enumerate(calls)]
