@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 OPENINGS = 32  # steps between shut and open that are drawn once and kept
 
 # Shares of the face's height, from the hairline to the chin.
-_WIDEST_GAP = 0.115
+_WIDEST_GAP = 0.1
 _LEAST_HALF_WIDTH = 0.055
 _HALF_REGION = 0.36
 _BELOW_CHIN = 0.2
@@ -312,7 +312,7 @@ def _seam(lips: _Lips, edges: _Edges) -> Map:
     shut = np.clip(1 - edges.gap / np.maximum(edges.shown, 1e-3), 0, 1) * (edges.shown > 0)
     width = 0.006 * lips.height_px + 0.6
     line = np.exp(-(((lips.v - (edges.top + edges.bottom) / 2) / width) ** 2))
-    seam: Map = _SEAM * line * shut**4 * np.clip(3 * lips.lens, 0, 1)
+    seam: Map = (_SEAM * line * shut**4 * np.clip(3 * lips.lens, 0, 1)).astype(np.float32)
     return seam
 
 
