@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import MAX_SPEECH_S, MODEL_RATE_HZ, samples_from_frames
+from multitalk_cli.contract import MAX_SPEECH_S, MODEL_RATE_HZ, frames_from_samples, samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.media import ffmpeg
 from multitalk_cli.media.loudness import TARGET_LUFS, normalize
@@ -51,6 +51,10 @@ class Tracks:
     def duration_s(self) -> float:
         """How long the speech of all is."""
         return self.samples / MODEL_RATE_HZ
+
+    def frames(self, fps: int) -> int:
+        """Video frames that cover the speech."""
+        return frames_from_samples(self.samples, MODEL_RATE_HZ, fps)
 
 
 def arrange(

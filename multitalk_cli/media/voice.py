@@ -25,7 +25,7 @@ SILENT_DBFS = -50.0
 FLOOR_DBFS = -120.0
 # 40 dB above full scale no recording is meant: integers were saved as floats.
 _MAX_PEAK = 100.0
-_CLIPPED_RUN, _CLIPPED_LEVEL, _CLIPPED_PLACES = 3, 0.98, 5
+_CLIPPED_LEVEL, _CLIPPED_PLACES = 0.98, 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -197,9 +197,10 @@ def _listen(sound: Sound, *, channel: int | None = None) -> _Heard:
     heard = _Heard(peaks=[0.0] * sound.channels)
     resampler = soxr.ResampleStream(sound.rate_hz, MODEL_RATE_HZ, 1, dtype="float32", quality="HQ")
     for block in sound.blocks():
-        heard.samples += len(block)
-        _check_block(sound, heard, block)
-        mono = block.mean(axis=1) if channel is None else np.ascontiguousarray(block[:, channel])
+        # One row a channel: numpy reduces rows many times faster than columns.
+        rows = np.ascontiguousarray(block.T)
+        _check_block(sound, heard, rows)
+        mono = rows.mean(axis=0) if channel is None else rows[channel]
         heard.speech += resampler.resample_chunk(mono).tobytes()
     if heard.samples:
         empty = np.zeros(0, dtype=np.float32)
@@ -207,27 +208,28 @@ def _listen(sound: Sound, *, channel: int | None = None) -> _Heard:
     return heard
 
 
-def _check_block(sound: Sound, heard: _Heard, block: NDArray[np.float32]) -> None:
+def _check_block(sound: Sound, heard: _Heard, rows: NDArray[np.float32]) -> None:
     import numpy as np
 
+    heard.samples += rows.shape[1]
     if heard.samples > MAX_SPEECH_S * sound.rate_hz:
         _check_length(sound.path, heard.samples / sound.rate_hz, more="over ")
-    levels = np.maximum(block.max(axis=0), -block.min(axis=0))
+    levels = np.maximum(rows.max(axis=1), -rows.min(axis=1))
     heard.peaks = [max(before, float(now)) for before, now in zip(heard.peaks, levels, strict=True)]
     if heard.peak > _MAX_PEAK:
         raise broken(sound.path, f"reaches {heard.peak:.0f} times full scale")
     if heard.peak >= _CLIPPED_LEVEL:
-        heard.clipped += _clipped_places(block)
+        heard.clipped += _clipped_places(rows)
 
 
-def _clipped_places(block: NDArray[np.float32]) -> int:
+def _clipped_places(rows: NDArray[np.float32]) -> int:
     """How many times a channel stays at one value at full scale for three samples."""
     import numpy as np
 
-    high = np.abs(block[:-2]) >= _CLIPPED_LEVEL
-    flat = high & (block[1:-1] == block[:-2]) & (block[2:] == block[:-2])
-    starts = flat[1:] & ~flat[:-1]
-    return int(starts.sum()) + int(flat[:1].sum())
+    same = rows[:, 1:] == rows[:, :-1]
+    flat = (np.abs(rows[:, :-2]) >= _CLIPPED_LEVEL) & same[:, :-1] & same[:, 1:]
+    starts = flat[:, 1:] & ~flat[:, :-1]
+    return int(starts.sum()) + int(flat[:, :1].sum())
 
 
 def _check_heard(path: Path, heard: _Heard, rate_hz: int) -> None:
