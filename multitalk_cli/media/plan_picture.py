@@ -6,6 +6,7 @@ import itertools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import Window
@@ -181,6 +182,7 @@ def _scaled(box: Box) -> tuple[int, int, int, int]:
     return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
 
 
+@cache
 def _font(size: float) -> ImageFont.FreeTypeFont:
     from PIL import ImageFont
 
