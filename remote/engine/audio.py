@@ -4,6 +4,7 @@ Axes: S speakers, T video frames, W frames of a window, L wav2vec2 layers, C the
 F latent frames.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,9 +84,62 @@ def normalize_wave(wave: Tensor) -> Tensor:
     return ((wave - wave.mean()) * scale).float()
 
 
-def conv_features(wav2vec: Any, wave: Tensor) -> Tensor:
-    """Runs the convolutions on a normalised wave [samples]. Returns [50 Hz steps, channels]."""
-    return wav2vec.feature_extractor(wave[None])[0].T
+def conv_features(wav2vec: Any, wave: Tensor, steps_per_chunk: int = 1500) -> Tensor:
+    """Runs the convolutions on a normalised wave [samples]. Returns [50 Hz steps, channels].
+
+    The wave is taken piece by piece, so that a long one needs no more memory than a short one;
+    the first layer's norm, which is over the whole wave, takes its statistics from a first pass.
+    Raises ValueError for a wave shorter than one step.
+    """
+    first, *others = wav2vec.feature_extractor.conv_layers
+    layers = [layer.conv for layer in (first, *others)]
+    stride, field = _reach(layers)
+    steps = (len(wave) - field) // stride + 1
+    if steps < 1:
+        raise ValueError(f"a wave of {len(wave)} samples is shorter than {field}")
+    pieces = [
+        wave[start * stride : (min(start + steps_per_chunk, steps) - 1) * stride + field]
+        for start in range(0, steps, steps_per_chunk)
+    ]
+    norm = _whole_norm(first, wave, steps_per_chunk * stride)
+    features = []
+    for piece in pieces:
+        hidden = first.activation(norm(first.conv(piece[None, None])))
+        for layer in others:
+            hidden = layer(hidden)
+        features.append(hidden[0].T)
+    return torch.cat(features)
+
+
+def _reach(layers: list[nn.Conv1d]) -> tuple[int, int]:
+    """Gives how many samples apart the steps are, and how many each one sees."""
+    stride, field = 1, 1
+    for layer in layers:
+        field += (layer.kernel_size[0] - 1) * stride
+        stride *= layer.stride[0]
+    return stride, field
+
+
+def _whole_norm(layer: Any, wave: Tensor, samples: int) -> Callable[[Tensor], Tensor]:
+    """Gives the first layer's norm with the statistics of the whole wave.
+
+    The published model normalises every channel over time, in this layer alone.
+    """
+    norm, conv = layer.layer_norm, layer.conv
+    steps = (len(wave) - conv.kernel_size[0]) // conv.stride[0] + 1
+    size = samples // conv.stride[0]
+    total = total_squares = torch.zeros((), dtype=torch.float64, device=wave.device)
+    for start in range(0, steps, size):
+        end = (min(start + size, steps) - 1) * conv.stride[0] + conv.kernel_size[0]
+        hidden = conv(wave[None, None, start * conv.stride[0] : end]).double()
+        total = total + hidden.sum(dim=-1)
+        total_squares = total_squares + hidden.square().sum(dim=-1)
+    mean = total / steps
+    variance = (total_squares / steps - mean.square()).clamp(min=0)
+    scale = torch.rsqrt(variance + norm.eps).float()[..., None]
+    mean = mean.float()[..., None]
+    weight, bias = norm.weight[:, None], norm.bias[:, None]
+    return lambda x: (x - mean) * scale * weight + bias
 
 
 def resample_features(features: Tensor, frames: int) -> Tensor:

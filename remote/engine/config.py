@@ -188,6 +188,10 @@ class Wav2VecConfig(PlainData):
             len(self.conv_dim) == len(self.conv_kernel) == len(self.conv_stride),
             "conv_dim, conv_kernel and conv_stride differ in length",
         )
+        _require(
+            self.feat_extract_norm == "group" and not self.do_stable_layer_norm,
+            "only wav2vec2 with one group norm and norms after each layer is supported",
+        )
 
     @property
     def num_feat_extract_layers(self) -> int:

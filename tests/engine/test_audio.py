@@ -5,6 +5,7 @@ import torch
 
 from remote.engine.audio import (
     SAMPLE_RATE_HZ,
+    conv_features,
     cover_frames,
     embed_voice,
     frame_count,
@@ -82,6 +83,23 @@ def test_our_embedding_is_that_of_transformers_own_forward(golden_dir):
         hidden = wav2vec(wave[None], output_hidden_states=True).hidden_states[1:]
         ours = embed_voice(wav2vec, wave, hidden[0].shape[1])
     torch.testing.assert_close(ours, torch.stack(hidden, dim=2)[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("steps_per_chunk", [1, 7, 1500])
+def test_a_wave_taken_in_pieces_gives_what_transformers_gives_for_the_whole(
+    golden_dir, steps_per_chunk
+):
+    wav2vec = tiny_module(golden_dir, "wav2vec")
+    wave = torch.randn(5555, generator=torch.Generator().manual_seed(6)) + 0.3
+    with torch.inference_mode():
+        whole = wav2vec.feature_extractor(wave[None])[0].T
+        pieces = conv_features(wav2vec, wave, steps_per_chunk)
+    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
+
+
+def test_a_wave_shorter_than_a_step_is_refused(golden_dir):
+    with pytest.raises(ValueError, match="399 samples is shorter than 400"):
+        conv_features(tiny_module(golden_dir, "wav2vec"), torch.zeros(399))
 
 
 def test_windows_repeat_the_edges():

@@ -44,6 +44,8 @@ def test_published_buckets_are_the_recorded_ones(golden_dir, tier, table):
         (("vae", "mean"), [0.0], "1 values of mean"),
         (("vae", "std"), 3, "not a list"),
         (("clip", "eps"), float("nan"), "eps is nan"),
+        (("wav2vec", "do_stable_layer_norm"), True, "norms after each layer"),
+        (("wav2vec", "feat_extract_norm"), "layer", "one group norm"),
         (("buckets", "480"), [], "no picture sizes for tier 480"),
         (("surprise", "x"), 1, "unknown"),
     ],
