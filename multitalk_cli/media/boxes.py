@@ -77,17 +77,17 @@ def child(data: bytes, *path: bytes) -> bytes | None:
 def read_moov(file: BinaryIO) -> tuple[bytes, bool]:
     """The body of the index box, and whether it stands before the media data.
 
-    Raises BoxError where there is none, or one too large to be honest.
+    Raises BoxError where there is none, one too large to be honest, or the file is cut off.
     """
-    media_seen = False
-    for box in top_level(file):
-        media_seen = media_seen or box.name == b"mdat"
-        if box.name == b"moov":
-            if box.length > _MAX_MOOV_BYTES:
-                raise BoxError(f"an index of {box.length} bytes")
-            file.seek(box.start)
-            return file.read(box.length), not media_seen
-    raise BoxError("no index box")
+    boxes = list(top_level(file))
+    names = [box.name for box in boxes]
+    if b"moov" not in names:
+        raise BoxError("no index box")
+    index = boxes[names.index(b"moov")]
+    if index.length > _MAX_MOOV_BYTES:
+        raise BoxError(f"an index of {index.length} bytes")
+    file.seek(index.start)
+    return file.read(index.length), b"mdat" not in names[: names.index(b"moov")]
 
 
 def unpack(form: str, data: bytes, at: int) -> tuple[int, ...]:

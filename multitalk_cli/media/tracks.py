@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import MAX_SPEECH_S, MODEL_RATE_HZ, frames_from_samples, samples_from_frames
+from multitalk_cli.contract import (
+    MAX_SPEECH_S,
+    MODEL_RATE_HZ,
+    frames_from_samples,
+    samples_from_frames,
+)
 from multitalk_cli.errors import FileError
 from multitalk_cli.media import ffmpeg
 from multitalk_cli.media.loudness import TARGET_LUFS, normalize

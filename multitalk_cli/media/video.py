@@ -143,8 +143,7 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
         raise ValueError(f"the segments hold {total} frames, not {frames}")
     metadata = to_metadata(recipe, title=title, mark=mark)
     with placed(target, overwrite=overwrite) as part, tempfile.TemporaryDirectory() as folder:
-        playlist = Path(folder) / "segments.txt"
-        playlist.write_text("".join(_entry(segment) for segment in segments))
+        playlist = _playlist(Path(folder), segments)
         arguments = _join_inputs(playlist, sound) + _join_outputs(sound, fps)
         ffmpeg.run([*arguments, "-y", "-f", "mp4", f"file:{part}"], fed=metadata)
         written = probe_video(part)
@@ -155,13 +154,18 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
             )
 
 
-def _entry(segment: Path) -> str:
-    quoted = str(segment.resolve()).replace("'", "'\\''")
-    return f"file 'file:{quoted}'\n"
+def _playlist(folder: Path, segments: Sequence[Path]) -> Path:
+    """A list of links with plain names: a playlist cannot hold every name that a file can have."""
+    names = [f"{number}.mp4" for number in range(len(segments))]
+    for name, segment in zip(names, segments, strict=True):
+        (folder / name).symlink_to(segment.resolve())
+    playlist = folder / "segments.txt"
+    playlist.write_text("".join(f"file {name}\n" for name in names))
+    return playlist
 
 
 def _join_inputs(playlist: Path, sound: Path | None) -> list[str]:
-    options = ["-safe", "0", "-format_whitelist", _CONCAT_FORMATS]
+    options = ["-safe", "1", "-format_whitelist", _CONCAT_FORMATS]
     arguments = ffmpeg.read_from(playlist, "concat", options=options)
     if sound is not None:
         arguments += ffmpeg.read_from(sound, "flac")

@@ -30,18 +30,19 @@ def speech_like(seconds: float, rate_hz: int = 16_000, *, channels: int = 1, see
 
 
 def clicks(seconds: float, at_s, rate_hz: int = 48_000):
-    """Short bursts of 4 kHz at the given times over a faint hum, [n, 1] float32."""
+    """Short bursts of 1.5 kHz at the given times over a faint hum, [n, 1] float32."""
     times = np.arange(round(seconds * rate_hz)) / rate_hz
     sound = 0.004 * np.sin(2 * np.pi * 100 * times)
     for start in at_s:
         inside = (times >= start) & (times < start + 0.01)
-        sound[inside] += 0.7 * np.sin(2 * np.pi * 4000 * (times[inside] - start))
+        sound[inside] += 0.7 * np.sin(2 * np.pi * 1500 * (times[inside] - start))
     return sound[:, None].astype(np.float32)
 
 
 def click_times(samples, rate_hz: int):
     """When each burst begins, in seconds; samples [n]."""
-    loud = np.flatnonzero(np.abs(samples) > 0.2)
+    # Above what AAC lets sound before an onset at low rates.
+    loud = np.flatnonzero(np.abs(samples) > 0.4)
     first = np.concatenate([[True], np.diff(loud) > 0.05 * rate_hz])
     return loud[first] / rate_hz
 
