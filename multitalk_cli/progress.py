@@ -80,22 +80,23 @@ class Work:
 
 
 class PlainView:
-    """At most one line every ten seconds."""
+    """One line every ten seconds, so that what is done sooner says nothing."""
 
     def __init__(self, write: Callable[[str], None], clock: Clock) -> None:
         self._write, self._clock, self._work = write, clock, Work(clock)
-        self._last_s: float | None = None
+        self._last_s = clock()
 
     def show(self, event: contract.Event) -> None:
         """Prints the event if the last line is old enough."""
         label, done, total, detail = self._work.read(event)
         now_s = self._clock()
-        is_early = self._last_s is not None and now_s - self._last_s < PLAIN_INTERVAL_S
+        is_early = now_s - self._last_s < PLAIN_INTERVAL_S
         if is_early or isinstance(event, contract.Done | contract.Failed | contract.WindowDone):
             return
         self._last_s = now_s
         left = self._work.left(done, total)
-        self._write(f"{label:<{LABEL_WIDTH}}{', '.join(part for part in (detail, left) if part)}")
+        text = ", ".join(part for part in (detail, left) if part)
+        self._write(f"{label:<{LABEL_WIDTH}}{text}".rstrip())
 
 
 class JsonView:
