@@ -115,6 +115,8 @@ class DiT(nn.Module):
 
     def text_keys(self, states: Tensor) -> Keys:
         """states: [tokens, text dim] of the encoder, trimmed; padding zeros are attended to."""
+        if len(states) > self.config.text_tokens:
+            raise ValueError(f"{len(states)} text tokens, at most {self.config.text_tokens} fit")
         padded = F.pad(states.to(self.dtype), (0, 0, 0, self.config.text_tokens - len(states)))
         tokens = self.text_embedding(padded[None])
         return tuple(block.cross_attn.text_keys(tokens) for block in self._blocks())

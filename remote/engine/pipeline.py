@@ -41,6 +41,7 @@ from remote.engine.sampler import ForwardDone, NoiseSource, Predict, sample, see
 from remote.engine.schedule import step_times
 from remote.engine.vae import VAE
 
+_ANCHORED_FRAMES = 16  # at a time
 _GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
 
 EncodeText = Callable[[Tensor, Tensor], Tensor]  # ids, mask [tokens] -> states [tokens, dim]
@@ -305,8 +306,12 @@ class Engine:
 
     @torch.inference_mode()
     def _anchored(self, plan: _Plan, frames: Tensor) -> Tensor:
+        """Gives frames [3, T, H, W] the picture's colours, a few at a time to spare memory."""
         strength = plan.prepared.request.color_strength
-        return match_color(frames, plan.prepared.picture, strength)
+        pieces = frames.split(_ANCHORED_FRAMES, dim=1)
+        return torch.cat(
+            [match_color(piece, plan.prepared.picture, strength) for piece in pieces], dim=1
+        )
 
     @torch.inference_mode()
     def _check_estimate(self, estimate: Tensor, picture: Tensor, step: int) -> None:

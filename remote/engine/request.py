@@ -74,6 +74,8 @@ class RenderRequest:
                 voice.ndim != 1 or not voice.isfinite().all() or not len(voice)
             ):
                 raise ValueError(f"a voice {tuple(voice.shape)} is no wave of finite samples")
+        if not self.prompt_ids or not self.negative_ids:
+            raise ValueError("a prompt has at least the end token")
         if self.boxes is not None and len(self.boxes) != len(self.voices):
             raise ValueError(f"{len(self.boxes)} boxes for {len(self.voices)} voices")
         if self.height_px % 16 or self.width_px % 16 or min(self.height_px, self.width_px) < 16:

@@ -126,6 +126,13 @@ def test_bfloat16_keeps_time_and_output_in_float32(golden_dir, two_people, featu
     }
 
 
+def test_a_prompt_that_does_not_fit_is_refused(golden_dir):
+    dit = tiny_dit(golden_dir)
+    states = torch.zeros(dit.config.text_tokens + 1, dit.config.text_dim)
+    with pytest.raises(ValueError, match="text tokens, at most"):
+        dit.text_keys(states)
+
+
 def test_latents_that_do_not_divide_are_refused(golden_dir):
     with pytest.raises(ValueError, match="do not divide"):
         tiny_dit(golden_dir).grid(torch.zeros(16, 2, 5, 4))

@@ -8,7 +8,7 @@ import torch
 from remote.engine.audio import SAMPLE_RATE_HZ, embed_voice, frame_count, normalize_wave
 from remote.engine.pipeline import Engine
 from remote.engine.request import Window, WindowFinished
-from tests.engine import cases, parity
+from tests.engine import cases, parity, upstream
 from tests.engine.tiny import description, tensors, tiny_networks
 
 _SAMPLES = 5000
@@ -84,6 +84,23 @@ def test_one_of_two_people_may_be_silent(golden_dir, two_voices, silent):
     ]
     assert sum(window.frames.shape[1] for window in windows) == request.frames
     assert all(window.frames.isfinite().all() for window in windows)
+
+
+def test_a_voice_of_one_clip_is_published_as_too_short_and_is_one_window_here(golden_dir):
+    recorded = description(golden_dir, "streaming")["errors"]
+    assert all(message.startswith("AssertionError") for message in recorded.values())
+    described = description(golden_dir, "end_to_end")
+    frames, motion = described["frame_num"], described["motion_frame"]
+    with pytest.raises(upstream.TooShortError):
+        upstream.schedule([frames], frames, motion, 1000)
+    assert upstream.schedule([frames + 7], frames, motion, 1000).out_frames == frames + 4
+    request = dataclasses.replace(
+        cases.end_to_end_request(golden_dir, next(iter(described["cases"]))),
+        frames=frames,
+        windows=(Window(start=0, frames=frames),),
+    )
+    *_, last = Engine(tiny_networks(golden_dir)).run(request)
+    assert last.frames.shape[1] == frames
 
 
 @pytest.mark.parametrize("fps", [24, 30])

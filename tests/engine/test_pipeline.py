@@ -252,6 +252,7 @@ _BOX = PixelBox(top=0, left=0, bottom=8, right=8)
         ({"voices": (torch.zeros(0),)}, "no wave"),
         ({"boxes": (_BOX, _BOX)}, "2 boxes for 1 voices"),
         ({"width_px": 40}, "multiples of 16"),
+        ({"prompt_ids": ()}, "at least the end token"),
         ({"steps": 0}, "0 steps"),
         ({"color_strength": 1.5}, "color_strength is 1.5"),
     ],
