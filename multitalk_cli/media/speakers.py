@@ -178,7 +178,19 @@ def place_speakers(
     _check_apart(targets, framed)
     if len(targets) == 1:
         targets += _silent(targets[0], framed)
-    return tuple(_placed(target, targets, framed) for target in targets)
+    regions = [_region(target, targets, framed) for target in targets]
+    if len(regions) == 2 and overlap(*regions) > 0:
+        raise _too_close(targets[1])
+    return tuple(
+        PlacedSpeaker(
+            voice=target.voice,
+            box=_to_fractions(region, framed),
+            face=target.face,
+            place=target.place,
+            adjusted=target.adjusted,
+        )
+        for target, region in zip(targets, regions, strict=True)
+    )
 
 
 def _voice(speaker: SpeakerSpec | Path) -> Path:
@@ -376,15 +388,8 @@ def _silent(speaking: _Target, framed: FramedPicture) -> list[_Target]:
     ]
 
 
-def _placed(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> PlacedSpeaker:
-    region = target.core if target.is_box else _person_region(target, targets, framed)
-    return PlacedSpeaker(
-        voice=target.voice,
-        box=_to_fractions(region, framed),
-        face=target.face,
-        place=target.place,
-        adjusted=target.adjusted,
-    )
+def _region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
+    return target.core if target.is_box else _person_region(target, targets, framed)
 
 
 def _person_region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
@@ -399,7 +404,16 @@ def _person_region(target: _Target, targets: Sequence[_Target], framed: FramedPi
         if face is not target.face:
             other = clipped(face.whole, _usable(framed))
             region = _parted(region, target.core, other, 0.5)
+    if min(region[2] - region[0], region[3] - region[1]) < _least(framed) / 2:
+        raise _too_close(target)
     return region
+
+
+def _too_close(target: _Target) -> UsageError:
+    return _refusal(
+        f"{target.place} is too close to others to be told apart: "
+        "say where each speaker is with box:x0%,y0%,x1%,y1%"
+    )
 
 
 def _parted(region: BoxPx, core: BoxPx, other: BoxPx, share: float) -> BoxPx:
