@@ -41,7 +41,7 @@ class PersonRegions:
         keys = k[:1, : self.weights.shape[0]].float()
         padding = _VALUE_CHANNELS - self.weights.shape[1]
         values = F.pad(self.weights, (0, padding))[None, :, None].expand(-1, -1, q.shape[2], -1)
-        seen = attention(q[:1].float(), keys, values)[0, ..., : self.weights.shape[1]]
+        seen = attention(q[:1].float(), keys, values.contiguous())[0, ..., : self.weights.shape[1]]
         return seen.mean(dim=1).T
 
     def positions(self, attention_map: Tensor) -> Tensor:

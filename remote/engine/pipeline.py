@@ -144,10 +144,10 @@ class Engine:
         """
         masks = self._token_masks(request)
         size = (request.height_px, request.width_px)
-        fitted = fit_picture(request.picture.to(self.device), *size)
+        fitted = fit_picture(request.picture.cpu(), *size)
         return Prepared(
             request=request,
-            picture=to_signed(fitted),
+            picture=to_signed(fitted).to(self.device),
             voices=tuple(self._voice(voice, request) for voice in request.voices),
             token_masks=masks,
             prompt=self._text(request.prompt_ids),
