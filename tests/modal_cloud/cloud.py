@@ -322,6 +322,11 @@ class Cloud:
                 self.run_now(gate.drop_all)
             self.reconnect()
 
+    def hang_up(self, *_: object) -> None:
+        """Breaks the clients' connections once; for use as a rule's callback."""
+        for gate in self._gates:
+            gate.drop_all()
+
     def no_capacity(self) -> None:
         """No container starts until `capacity_back`."""
         self.faults.capacity = False
@@ -335,6 +340,11 @@ class Cloud:
     def kill(self, container: Container) -> None:
         """SIGKILL; the input runs once more on a new container, a second loss is a failure."""
         self.run_now(lambda: self.worker.kill(container, "killed"))
+
+    def stop_container(self, container: Container) -> None:
+        """Ends it as an idle one ends: after its input, with its exit hooks."""
+        container.stopping = "stopped"
+        self.run_now(container.function.bell.ring)
 
     def out_of_memory(self, container: Container) -> None:
         """SIGKILL as the kernel does it; the input fails with that status."""

@@ -4,10 +4,12 @@ import os
 from importlib.util import find_spec
 from pathlib import Path
 
+import modal
 import pytest
 
 from tests.modal_cloud.cloud import Cloud
 from tests.modal_cloud.namespaces import needs_user_namespace
+from tests.modal_cloud.sample import APP, deploy
 
 ROOT = Path(__file__).resolve().parents[2]
 OUR_PACKAGES = ("multitalk_cli", "remote")
@@ -82,3 +84,26 @@ def client_home(tmp_path_factory):
 def client_env(cloud, client_home):
     """A whole environment for a client's process."""
     return cloud.environment(client_home)
+
+
+@pytest.fixture(scope="module")
+def sample_app(cloud, client_home):
+    """The sample app, deployed once in the module; gives what the deploy printed."""
+    done = deploy(cloud, cloud.environment(client_home))
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def sample_class(sample_app):
+    """The sample's class; calls from this process carry cbor, as our own do."""
+    patch = pytest.MonkeyPatch()
+    patch.setenv("MODAL_PAYLOAD_FORMAT", "cbor")
+    yield modal.Cls.from_name(APP, "Engine")
+    patch.undo()
+
+
+@pytest.fixture(scope="module")
+def engine(sample_class):
+    """An object of the sample's class, whose container stays warm during the module."""
+    return sample_class()

@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import time
+from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import modal
@@ -59,6 +61,7 @@ class Engine:
             "weights": sorted(path.name for path in Path("/weights").iterdir()),
             "key": os.environ.get("AWS_ACCESS_KEY_ID"),
             "greeting": os.environ.get("GREETING"),
+            "ours": [name for name in ("multitalk_cli", "remote") if find_spec(name)],
             "home": sorted(path.name for path in Path("/root").iterdir()),
             "echo": request,
         }
@@ -112,6 +115,15 @@ class Engine:
     def fail(self, request):
         """Raises."""
         raise ValueError(f"cannot do {request}")
+
+    @modal.method()
+    def ignore_cancel(self, request):
+        """Works on when it is cancelled."""
+        end = time.monotonic() + request["seconds"]
+        print("busy", flush=True)
+        while time.monotonic() < end:
+            with suppress(BaseException):
+                time.sleep(0.1)
 
     @modal.method()
     def sleep(self, request):
