@@ -247,7 +247,9 @@ class Cloud:
         return values
 
     def entries(self, name: str, environment: str = DEFAULT_ENVIRONMENT) -> dict[Any, Any]:
-        """The content of a named Dict."""
+        """The content of a named Dict; nothing where nobody made it yet."""
+        if (environment, name) not in self.state.dicts.names:
+            return {}
         entries = dict(self._named(self.state.dicts, name, environment).entries)
         return {pickle.loads(key): pickle.loads(value) for key, value in entries.items()}
 
@@ -280,7 +282,7 @@ class Cloud:
         end = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > end:
-                raise AssertionError(f"not within {timeout_s} s: {what}\n{self.log()}")
+                raise AssertionError(f"not within {timeout_s} s: {what}\n{self.log()[-2000:]}")
             time.sleep(0.01)
 
     # What goes wrong
