@@ -25,3 +25,24 @@ def golden_dir() -> Path:
 def inputs_dir() -> Path:
     """Real pictures and voices."""
     return _outside("MULTITALK_INPUTS", "inputs")
+
+
+KEPT_VARIABLES = ("MULTITALK_GOLDEN", "MULTITALK_INPUTS")
+TERMINAL_VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS")
+
+
+@pytest.fixture(autouse=True)
+def _own_surroundings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """No test sees or changes the settings of whoever runs it, nor how they like their terminal."""
+    for name in list(os.environ):
+        is_ours = name.startswith("MULTITALK_") and name not in KEPT_VARIABLES
+        if is_ours or name.startswith("XDG_") or name in TERMINAL_VARIABLES:
+            monkeypatch.delenv(name)
+    home = tmp_path_factory.mktemp("home")
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERMINAL_WIDTH", "100")

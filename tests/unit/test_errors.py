@@ -1,0 +1,83 @@
+"""The table of errors: whole, in one form, and in step with the exception classes."""
+
+import re
+import shlex
+
+import pytest
+
+from multitalk_cli import contract, errors
+from multitalk_cli.errors import CODES, ExitCode, MultitalkError, RemoteError, error_from_code
+
+DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 130}
+CHILDREN = MultitalkError.__subclasses__()
+
+
+def test_exit_codes_are_the_documented_ones():
+    assert {int(code) for code in ExitCode} == DOCUMENTED
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_a_code_is_well_formed_for_the_wire_too(code):
+    assert contract.ERROR_CODE.fullmatch(code)
+
+
+@pytest.mark.parametrize(("code", "row"), CODES.items())
+def test_a_row_says_what_why_and_what_helps(code, row):
+    assert row.exit_code is not ExitCode.OK
+    assert re.fullmatch(r"[a-z][^\n]*[^.\s]", row.summary), "a phrase that follows a colon"
+    for sentence in (row.cause, row.remedy):
+        assert re.fullmatch(r"[A-Z\"'m][^\n]*[^\s]", sentence)
+    assert code not in row.summary
+
+
+@pytest.mark.parametrize(("code", "row"), CODES.items())
+def test_commands_in_remedies_exist(code, row):
+    known = {"generate", "config", "explain", "demo", "deploy"}
+    found = re.findall(r"multitalk ([a-z]+)", row.remedy)
+
+    assert set(found) <= known | {"--help"}, f"{code} names a command that there is not"
+
+
+@pytest.mark.parametrize("child", CHILDREN)
+def test_each_child_has_an_exit_code_of_its_own_and_a_row(child):
+    assert [other for other in CHILDREN if other.exit_code is child.exit_code] == [child]
+    assert any(row.exit_code is child.exit_code for row in CODES.values())
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if code != "E_BUG"])
+def test_every_code_can_be_raised(code):
+    error = error_from_code(code, "what happened")
+
+    assert (error.code, error.exit_code) == (code, CODES[code].exit_code)
+    assert str(error) == error.message == "what happened"
+
+
+@pytest.mark.parametrize("code", [code for code in CODES if code != "E_BUG"])
+def test_an_error_without_a_hint_takes_the_remedy(code):
+    assert error_from_code(code, "x").hint == CODES[code].remedy
+    assert error_from_code(code, "x", "multitalk demo").hint == "multitalk demo"
+
+
+@pytest.mark.parametrize("code", ["E_NEVER_HEARD", "E_BUG"])
+def test_a_code_that_cannot_be_raised_here_is_a_failed_run_that_names_it(code):
+    error = error_from_code(code, "out of luck", "try again")
+
+    assert isinstance(error, RemoteError)
+    assert (error.code, error.message) == ("E_REMOTE", f"out of luck ({code})")
+    assert error.hint == "try again"
+
+
+def test_a_code_of_another_exit_code_is_a_mistake_of_ours():
+    with pytest.raises(ValueError, match="E_USAGE"):
+        errors.FileError("x", code="E_USAGE")
+
+
+def test_an_unknown_code_is_a_mistake_of_ours():
+    with pytest.raises(KeyError, match="E_NONE"):
+        errors.UsageError("x", code="E_NONE")
+
+
+def test_the_loop_in_the_hint_is_a_shell_command():
+    loop = CODES["E_TOO_MANY_VOICES"].remedy.partition(": ")[2]
+
+    assert shlex.split(loop)[:3] == ["for", "f", "in"]
