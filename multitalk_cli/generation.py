@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from multitalk_cli.output import Output
     from multitalk_cli.settings import Settings
 
-DEFAULT_PROMPT = "A person talks to the camera"
 DEFAULT_GPU = "h100"
 RECIPE_FORMAT = 1
 

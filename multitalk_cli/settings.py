@@ -16,6 +16,7 @@ from typing import Any
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError, UsageError
 
+DEFAULT_PROMPT = "A person talks to the camera"
 NEGATIVE_PROMPT = (
     "bright tones, overexposed, static, blurred details, subtitles, style, works, paintings, "
     "images, static, overall gray, worst quality, low quality, JPEG compression residue, ugly, "

@@ -1,11 +1,10 @@
 """`multitalk demo`: a first video from the portrait and the voice that travel in the package."""
 
-from importlib import resources
 from typing import Annotated
 
 import typer
 
-from multitalk_cli import generation, preparation, settings
+from multitalk_cli import settings
 from multitalk_cli.output import Output
 
 OUTPUT = "multitalk-demo.preview.mp4"
@@ -16,6 +15,10 @@ def demo(
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
 ) -> None:
     """Make a first video on this machine: a preview from an example portrait and voice."""
+    from importlib import resources
+
+    from multitalk_cli import generation, preparation
+
     output: Output = ctx.obj
     chosen = settings.load_settings({"backend": "preview"})
     examples = resources.files("multitalk_cli") / "examples"
@@ -27,7 +30,7 @@ def demo(
             image=str(image),
             voices=(str(voice),),
             speakers=(),
-            prompt=generation.DEFAULT_PROMPT,
+            prompt=settings.DEFAULT_PROMPT,
             seed=None,
             output=OUTPUT,
             plan=False,

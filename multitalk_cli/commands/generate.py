@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from multitalk_cli import generation, preparation, settings
+from multitalk_cli import settings
 
 EXAMPLES = (
     'multitalk generate host.jpg voice.wav -p "A woman presents the news"',
@@ -36,7 +36,7 @@ def generate(
     prompt: Annotated[
         str,
         typer.Option("--prompt", "-p", metavar="TEXT", help="What the video shows."),
-    ] = generation.DEFAULT_PROMPT,
+    ] = settings.DEFAULT_PROMPT,
     output_path: Annotated[
         str | None,
         typer.Option(
@@ -111,6 +111,8 @@ def generate(
     ] = False,
 ) -> None:
     """Make a talking video from a picture and one or two voices."""
+    from multitalk_cli import generation, preparation
+
     del help_all
     chosen = settings.load_settings(
         {name: value for name, value in ctx.params.items() if name in settings.SETTINGS}
