@@ -22,9 +22,9 @@ _BAND_HZ = (150.0, 4000.0)  # where vowels are; leaves out hum, breath and hiss
 _CHUNK_FRAMES = 512
 _QUIET_DB = -55.0  # below this a frame is a pause, whatever the rest of the voice is like
 _REFERENCE_PERCENTILE = 95
-_RANGE_DB = 28.0  # from a closed mouth to a fully open one
+_RANGE_DB = 34.0  # from a closed mouth to a fully open one
 _CURVATURE = 1.3
-_ATTACK, _RELEASE = 0.85, 0.6  # share of the way to the new level that a mouth goes in a frame
+_ATTACK, _RELEASE = 0.95, 0.75  # share of the way to the new level that a mouth goes in a frame
 
 
 def voice_levels(voice: bytes, frames: int, fps: int) -> Curve:

@@ -151,7 +151,7 @@ class Strip:
         loudest = np.maximum.reduceat(levels, first)
         shares = np.clip((loudest - levels.max() + _LANE_RANGE_DB) / _LANE_RANGE_DB, 0, 1) ** 1.5
         # A track without any sound has an empty lane, not one filled by its own hiss.
-        return [float(share) if levels.max() > SILENCE_DB else 0.0 for share in shares]
+        return [float(share) if levels.max() > SILENCE_DB + 1 else 0.0 for share in shares]
 
     def _placed_tags(self) -> list[_Tag]:
         room = self._width // max(1, len(self._voices))

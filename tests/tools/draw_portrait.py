@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
-WIDTH, HEIGHT, SCALE = 1024, 640, 2
+WIDTH, HEIGHT = 1024, 640
 MIDDLE = 512
 SKIN, SHADE, BLUSH = (226, 178, 150), (150, 92, 72), (205, 120, 104)
 HAIR, HAIR_LIGHT, HAIR_DARK = (62, 43, 33), (128, 92, 66), (30, 20, 17)
@@ -66,10 +66,11 @@ def mirrored(points):
 class Canvas:
     """Colours of the picture, painted through soft masks."""
 
-    def __init__(self, seed=11):
+    def __init__(self, scale, seed=11):
+        self.scale = scale
         self.rng = np.random.default_rng(seed)
-        self.size = (WIDTH * SCALE, HEIGHT * SCALE)
-        rows, columns = np.mgrid[0 : self.size[1], 0 : self.size[0]] / SCALE
+        self.size = (WIDTH * self.scale, HEIGHT * self.scale)
+        rows, columns = np.mgrid[0 : self.size[1], 0 : self.size[0]] / self.scale
         self.x, self.y = columns.astype(np.float32), rows.astype(np.float32)
         self.colors = np.zeros((*self.x.shape, 3), np.float32)
 
@@ -77,17 +78,17 @@ class Canvas:
         """Mask 0 to 1 of the curve's inside; blur in pixels of the finished picture."""
         image = Image.new("L", self.size)
         outline = smooth(points) if closed else np.asarray(points, np.float64)
-        ImageDraw.Draw(image).polygon([tuple(p) for p in outline * SCALE], fill=255)
+        ImageDraw.Draw(image).polygon([tuple(p) for p in outline * self.scale], fill=255)
         return self._blurred(image, blur)
 
     def line(self, points, width, blur=0.4):
         """Mask of an open curve that thins out towards both ends."""
         image = Image.new("L", self.size)
         draw = ImageDraw.Draw(image)
-        curve = smooth(points, closed=False) * SCALE
+        curve = smooth(points, closed=False) * self.scale
         for n, (x, y) in enumerate(curve):
             share = np.sin(np.pi * (0.08 + 0.84 * n / (len(curve) - 1)))
-            r = width * SCALE * share / 2
+            r = width * self.scale * share / 2
             draw.ellipse((x - r, y - r, x + r, y + r), fill=255)
         return self._blurred(image, blur)
 
@@ -97,7 +98,7 @@ class Canvas:
         return np.exp(-(distance**power))
 
     def _blurred(self, image, blur):
-        soft = image.filter(ImageFilter.GaussianBlur(blur * SCALE)) if blur else image
+        soft = image.filter(ImageFilter.GaussianBlur(blur * self.scale)) if blur else image
         return np.asarray(soft, np.float32) / 255
 
     def paint(self, mask, color, opacity=1.0):
@@ -110,9 +111,9 @@ class Canvas:
         image = Image.new("RGBA", self.size)
         draw = ImageDraw.Draw(image)
         for points, width, color in paths:
-            curve = [tuple(p) for p in smooth(points, closed=False, per_span=8) * SCALE]
-            draw.line(curve, fill=(*color, 255), width=max(1, round(width * SCALE)))
-        layer = np.asarray(image.filter(ImageFilter.GaussianBlur(0.5 * SCALE)), np.float32)
+            curve = [tuple(p) for p in smooth(points, closed=False, per_span=8) * self.scale]
+            draw.line(curve, fill=(*color, 255), width=max(1, round(width * self.scale)))
+        layer = np.asarray(image.filter(ImageFilter.GaussianBlur(0.5 * self.scale)), np.float32)
         self.paint(layer[..., 3] / 255 * inside, layer[..., :3], opacity)
 
     def finished(self):
@@ -384,9 +385,9 @@ def hair_over_head(rng):
     return points, rng.uniform(0.5, 1.1), tuple(int(v) for v in base + (far - base) * tone)
 
 
-def draw_portrait():
-    """The whole picture."""
-    canvas = Canvas()
+def draw_portrait(scale=2):
+    """The whole picture; a scale below 2 is quicker and coarser."""
+    canvas = Canvas(scale)
     draw_room(canvas)
     canvas.paint(canvas.area(HAIR_BACK, 1.4), HAIR_DARK)
     draw_body(canvas)
