@@ -4,13 +4,13 @@ import os
 import struct
 from typing import BinaryIO
 
-HEAD_BYTES = 4096
+from multitalk_cli.media import magic
+
 # Programs that write to a pipe cannot know the length and put something huge in its place.
 _UNKNOWN_LENGTH = 0x7FFF_F000
 _MAX_CHUNKS = 10_000
 
-_PICTURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*", b"BM")
-_PICTURE_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"avif", b"avis")
+_PICTURES = {*magic.READABLE_PICTURES, *magic.OTHER_PICTURES}
 _STARTS = {
     b"fLaC": "flac",
     b"OggS": "ogg",
@@ -24,13 +24,13 @@ _STARTS = {
 _MOVIE_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
-def kind_of(head: bytes) -> str:
-    """The sort of file that starts with these bytes.
+def sound_kind(head: bytes) -> str:
+    """The sort of sound that starts with these bytes.
 
-    head: the first HEAD_BYTES. Returns wav, w64, aiff, au, caf, flac, ogg, mp3, aac, mp4 or webm,
+    head: the first 4 kB. Returns wav, w64, aiff, au, caf, flac, ogg, mp3, aac, mp4 or webm,
     "picture", "playlist", or "" for anything else.
     """
-    if head.startswith(_PICTURES) or head[8:12] in (b"WEBP",) or _is_drawing(head):
+    if magic.kind_of(head) in _PICTURES:
         return "picture"
     if head.lstrip(b"\xef\xbb\xbf \t\r\n").startswith((b"#EXTM3U", b"ffconcat", b"[playlist]")):
         return "playlist"
@@ -39,13 +39,8 @@ def kind_of(head: bytes) -> str:
     if head[:4] == b"FORM":
         return "aiff" if head[8:12] in (b"AIFF", b"AIFC") else ""
     if head[4:8] in _MOVIE_BOXES:
-        return "picture" if head[8:12] in _PICTURE_BRANDS else "mp4"
+        return "mp4"
     return _STARTS.get(head[:4]) or _mpeg_kind(head)
-
-
-def _is_drawing(head: bytes) -> bool:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
-    return start.startswith(b"<svg") or (start.startswith(b"<?xml") and b"<svg" in head)
 
 
 def _mpeg_kind(head: bytes) -> str:
@@ -171,7 +166,7 @@ def _missing_mp3(file: BinaryIO, size: int) -> int:
             (byte & 0x7F) << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True)
         )
     file.seek(at)
-    frame = file.read(HEAD_BYTES)
+    frame = file.read(4096)
     for name in (b"Xing", b"Info"):
         tag = frame.find(name, 0, 64)
         if tag < 0 or len(frame) < tag + 16:

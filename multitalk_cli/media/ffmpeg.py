@@ -1,5 +1,6 @@
 """The one place that starts ffmpeg: what it may open, how it ends, and what its failures mean."""
 
+import os
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,10 +27,11 @@ class FfmpegError(FileError):
     @property
     def last_line(self) -> str:
         """The last thing that ffmpeg said, for a message of one line."""
-        return _last_line(self.log)
+        return last_line(self.log)
 
 
-def _last_line(log: str) -> str:
+def last_line(log: str) -> str:
+    """The last line of a log, cut to what fits into a message."""
     return log.rsplit("\n", 1)[-1][:200]
 
 
@@ -69,11 +71,15 @@ class Running:
             start_new_session=True,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
-        self._listener.start()
+        try:
+            self._listener.start()
+        except BaseException:
+            self._process.kill()
+            raise
 
     def _listen(self) -> None:
-        stderr = self._pipe(self._process.stderr)
-        while chunk := stderr.read1(4096):  # type: ignore[attr-defined]
+        stderr = self._pipe(self._process.stderr).fileno()
+        while chunk := os.read(stderr, 4096):
             self._log += chunk
             del self._log[:-_LOG_BYTES]
 
@@ -122,7 +128,7 @@ class Running:
         if too_large or any(reason in log for reason in _FULL):
             raise FfmpegError("no space left on the disk", code="E_DISK_FULL", log=log)
         log = log if log else f"exit code {self._process.returncode}"
-        raise FfmpegError(f"ffmpeg failed: {_last_line(log)}", code="E_FFMPEG", log=log)
+        raise FfmpegError(f"ffmpeg failed: {last_line(log)}", code="E_FFMPEG", log=log)
 
     def stop(self) -> None:
         """Kills it if it still runs, and frees its pipes; may be called at any time."""

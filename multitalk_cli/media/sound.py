@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
 from multitalk_cli.errors import FileError, MultitalkError
 from multitalk_cli.media import containers, ffmpeg
@@ -42,7 +42,9 @@ _WIDTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ULAW": 16, "ALAW": 16}
 
 
 class _Decoder(Protocol):
-    """Gives blocks until the sound ends."""
+    """Gives blocks until the sound ends; `complaint` is what then was wrong with parts of it."""
+
+    complaint: str
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -63,6 +65,11 @@ class Sound:
     bits: int
     samples: int | None
     _decoder: _Decoder
+
+    @property
+    def complaint(self) -> str:
+        """After the last block: what the decoder said about parts that it could not decode."""
+        return self._decoder.complaint
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels], full scale 1, each of about a megabyte.
@@ -94,7 +101,7 @@ def looks_like_sound(path: Path) -> bool:
     """Whether the first bytes are those of a sound, or of a film that may have one."""
     try:
         with open_input(path) as file:
-            return containers.kind_of(read_head(file)) in _DEMUXERS
+            return containers.sound_kind(read_head(file)) in _DEMUXERS
     except MultitalkError:
         return False
 
@@ -120,7 +127,7 @@ def open_sound(path: Path) -> Iterator[Sound]:
 
 
 def _sound_kind(path: Path, file: BinaryIO) -> str:
-    kind = containers.kind_of(read_head(file))
+    kind = containers.sound_kind(read_head(file))
     if kind in _DEMUXERS:
         return kind
     what = {"picture": "is a picture", "playlist": "is a playlist"}.get(kind, "is not a sound")
@@ -151,8 +158,12 @@ def _opened_here(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
         yield None
         return
     with source:
+        if source.subtype.startswith("MPEG"):
+            yield None
+            return
         _check_shape(path, source.samplerate, source.channels)
-        unknown = source.frames <= 0 or source.frames > 1 << 40
+        # Ogg counts in the pages of its streams, which a whole file may leave incomplete.
+        unknown = source.frames <= 0 or source.frames > 1 << 40 or source.format == "OGG"
         yield Sound(
             path=path,
             format=f"{source.format} {source.subtype}".lower(),
@@ -167,8 +178,9 @@ def _opened_here(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
 class _SndfileDecoder:
     """Blocks out of libsndfile."""
 
-    def __init__(self, path: Path, source: soundfile.SoundFile) -> None:  # type: ignore[name-defined]  # noqa: F821
+    def __init__(self, path: Path, source: Any) -> None:
         self._path, self._source = path, source
+        self.complaint = ""
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -206,6 +218,7 @@ class _FfmpegDecoder:
 
     def __init__(self, path: Path, process: ffmpeg.Running, channels: int) -> None:
         self._path, self._process, self._channels = path, process, channels
+        self.complaint = ""
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -214,14 +227,15 @@ class _FfmpegDecoder:
         frame_bytes = 4 * self._channels
         data = self._process.read(_BLOCK_VALUES // self._channels * frame_bytes)
         if not data:
-            _finish(self._path, self._process)
+            self.complaint = _finish(self._path, self._process)
         whole = len(data) - len(data) % frame_bytes
         return np.frombuffer(data[:whole], dtype="<f4").reshape(-1, self._channels)
 
 
-def _finish(path: Path, process: ffmpeg.Running) -> None:
+def _finish(path: Path, process: ffmpeg.Running) -> str:
+    """Waits for the end and gives the last thing that was said; raises FileError for a failure."""
     try:
-        process.finish()
+        return ffmpeg.last_line(process.finish())
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in error.log:
             raise FileError(f"{shown_path(path)} has no sound", code="E_AUDIO_NONE") from error

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Literal
 from multitalk_cli.contract import (
     MAX_SPEECH_S,
     MODEL_RATE_HZ,
-    frames_from_samples,
     samples_from_frames,
 )
 from multitalk_cli.errors import FileError
@@ -56,10 +55,6 @@ class Tracks:
     def duration_s(self) -> float:
         """How long the speech of all is."""
         return self.samples / MODEL_RATE_HZ
-
-    def frames(self, fps: int) -> int:
-        """Video frames that cover the speech."""
-        return frames_from_samples(self.samples, MODEL_RATE_HZ, fps)
 
 
 def arrange(

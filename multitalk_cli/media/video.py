@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from multitalk_cli.contract import samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.media import ffmpeg
 from multitalk_cli.media.boxes import BoxError, child, children, read_moov, unpack
@@ -134,8 +135,9 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
 ) -> None:
     """Makes the final MP4: segments without re-encoding, the sound once, recipe and mark inside.
 
-    segments: from VideoWriter, in order, together exactly `frames` long. sound: a FLAC as long as
-    the video, or None. mark: says what made the pictures. overwrite: replace an existing target.
+    segments: from VideoWriter, in order, together exactly `frames` long. sound: a FLAC, cut or
+    filled with silence to the video's length, or None. mark: says what made the pictures.
+    overwrite: replace an existing target.
     Raises FileError where the target exists, cannot be written or the disk is full.
     """
     total = sum(probe_video(segment).frames for segment in segments)
@@ -144,7 +146,7 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
     metadata = to_metadata(recipe, title=title, mark=mark)
     with placed(target, overwrite=overwrite) as part, tempfile.TemporaryDirectory() as folder:
         playlist = _playlist(Path(folder), segments)
-        arguments = _join_inputs(playlist, sound) + _join_outputs(sound, fps)
+        arguments = _join_inputs(playlist, sound) + _join_outputs(sound, frames, fps)
         ffmpeg.run([*arguments, "-y", "-f", "mp4", f"file:{part}"], fed=metadata)
         written = probe_video(part)
         if (written.frames, written.fps) != (frames, Fraction(fps)):
@@ -172,13 +174,13 @@ def _join_inputs(playlist: Path, sound: Path | None) -> list[str]:
     return [*arguments, "-f", "ffmetadata", "-i", "pipe:0"]
 
 
-def _join_outputs(sound: Path | None, fps: int) -> list[str]:
+def _join_outputs(sound: Path | None, frames: int, fps: int) -> list[str]:
     # Joining goes through microseconds: this puts every frame back onto its exact tick, and starts
     # decoding two frames early throughout, which is what x264 needs at most to reorder frames.
     times = f"setts=pts=round(PTS*TB*{fps})/({fps}*TB):dts=(N-2)/({fps}*TB)"
     arguments = ["-map", "0:v:0", "-c:v", "copy", "-bsf:v", times]
     if sound is not None:
-        arguments += ["-map", "1:a:0", "-c:a", "aac", "-b:a", _bit_rate(sound)]
+        arguments += ["-map", "1:a:0", "-c:a", "aac", *_sound_settings(sound, frames, fps)]
     tags = "2" if sound is not None else "1"
     arguments += ["-map_metadata", tags, "-map_chapters", "-1", "-bitexact"]
     return [*arguments, *_clocks(fps), "-movflags", "+faststart"]
@@ -188,12 +190,13 @@ def _clocks(fps: int) -> list[str]:
     return ["-video_track_timescale", str(_TICKS * fps), "-movie_timescale", str(1000 * fps)]
 
 
-def _bit_rate(sound: Path) -> str:
+def _sound_settings(sound: Path, frames: int, fps: int) -> list[str]:
     import soundfile
 
     with soundfile.SoundFile(sound) as source:
-        per_channel = 96_000 if source.samplerate >= 32_000 else 48_000
-        return str(per_channel * source.channels)
+        samples = samples_from_frames(frames, source.samplerate, fps)
+        bits_per_s = source.channels * (96_000 if source.samplerate >= 32_000 else 48_000)
+    return ["-b:a", str(bits_per_s), "-af", f"apad=whole_len={samples},atrim=end_sample={samples}"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -64,6 +64,7 @@ class _Heard:
     samples: int = 0
     peaks: list[float] = field(default_factory=list)
     clipped: int = 0
+    complaint: str = ""
     speech: bytearray = field(default_factory=bytearray)
 
     @property
@@ -202,6 +203,7 @@ def _listen(sound: Sound, *, channel: int | None = None) -> _Heard:
         _check_block(sound, heard, rows)
         mono = rows.mean(axis=0) if channel is None else rows[channel]
         heard.speech += resampler.resample_chunk(mono).tobytes()
+    heard.complaint = sound.complaint
     if heard.samples:
         empty = np.zeros(0, dtype=np.float32)
         heard.speech += resampler.resample_chunk(empty, last=True).tobytes()
@@ -288,6 +290,8 @@ def _warnings(path: Path, heard: _Heard, channels: int) -> tuple[str, ...]:
         found.append(
             f"{shown_path(path)} clips in {heard.clipped} places: it was recorded too loud"
         )
+    if heard.complaint:
+        found.append(f"parts of {shown_path(path)} could not be decoded ({heard.complaint})")
     if channels > 1 and min(heard.peaks) < heard.peak * 1e-3 and heard.peak > 0:
         silent = [str(n + 1) for n, peak in enumerate(heard.peaks) if peak < heard.peak * 1e-3]
         found.append(f"{shown_path(path)} is silent in channel {', '.join(silent)} of {channels}")

@@ -16,7 +16,7 @@ import soundfile
 
 from multitalk_cli.contract import frames_from_samples
 from multitalk_cli.errors import FileError
-from multitalk_cli.media import outputs, recipe
+from multitalk_cli.media import ffmpeg, outputs, recipe
 from multitalk_cli.media.tracks import write_sound_track
 from multitalk_cli.media.video import (
     VideoWriter,
@@ -172,6 +172,13 @@ def test_sound_and_pictures_stay_within_a_frame(tmp_path, fps, rate_hz):
     assert info.audio_duration_s == pytest.approx(info.duration_s, abs=1 / rate_hz)
 
 
+@pytest.mark.parametrize("seconds", [0.5, 3.0])
+def test_a_sound_of_another_length_is_made_to_fit(tmp_path, seconds):
+    soundfile.write(tmp_path / "s.flac", speech_like(seconds, 48_000), 48_000, format="FLAC")
+    info = probe_video(_joined(tmp_path, sound=tmp_path / "s.flac"))
+    assert info.audio_duration_s == info.duration_s == 1.25
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 4, 5, 6, 7, 8])
 def test_any_number_of_channels_gets_in(tmp_path, channels):
     wav = write_wav(tmp_path / "a.wav", speech_like(1.25, 48_000, channels=channels), 48_000)
@@ -307,6 +314,18 @@ def test_ctrl_c_in_a_process_leaves_nothing(tmp_path):
         process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT
     assert not list(tmp_path.iterdir())
+
+
+def test_an_interruption_while_joining_leaves_nothing(tmp_path, monkeypatch):
+    def interrupted(arguments, **options):
+        ran(arguments, **options)
+        raise KeyboardInterrupt
+
+    ran = ffmpeg.run
+    monkeypatch.setattr(ffmpeg, "run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _joined(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["s.mp4"]
 
 
 @pytest.mark.parametrize("place", ["missing/s.mp4", "file/s.mp4"])

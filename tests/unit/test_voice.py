@@ -70,12 +70,55 @@ def test_wav_of_any_width_rate_and_channels(tmp_path, subtype, rate_hz, channels
 def test_compressed_formats_keep_level_length_and_position(tmp_path, stereo, ending):
     loaded = load_voice(converted(stereo, tmp_path / f"a.{ending}"))
     exact = load_voice(stereo)
+    assert loaded.warnings == loaded.adjusted == ()
     assert loaded.duration_s == pytest.approx(2.0, abs=0.05)
     # A decoder that sums the channels in place of their mean would be off by 3 dB.
     assert loaded.loudness_lufs == pytest.approx(exact.loudness_lufs, abs=1.0)
     # AAC without a container says nothing of the 1024 samples that its encoder put before.
     shift = 341 if ending == "aac" else 0
     assert _correlation(loaded.speech[shift:], exact.speech) > 0.97
+
+
+@pytest.mark.parametrize("kind", ["AIFF", "AU", "CAF", "W64", "RF64"])
+def test_other_files_of_plain_samples(tmp_path, kind):
+    soundfile.write(tmp_path / "a", speech_like(1), 16_000, format=kind, subtype="PCM_16")
+    np.testing.assert_allclose(load_voice(tmp_path / "a").speech, speech_like(1)[:, 0], atol=2**-15)
+
+
+def test_a_cut_off_aiff_is_damaged(tmp_path):
+    soundfile.write(tmp_path / "a.aiff", speech_like(1), 16_000)
+    (tmp_path / "a.aiff").write_bytes((tmp_path / "a.aiff").read_bytes()[:20_000])
+    assert "cut off" in _refusal(tmp_path / "a.aiff").message
+
+
+@pytest.mark.parametrize("codec", ["libmp3lame", "adpcm_ima_wav", "adpcm_ms", "pcm_alaw"])
+def test_a_wav_with_compressed_sound_inside(tmp_path, stereo, codec):
+    loaded = load_voice(converted(stereo, tmp_path / "a.wav", "-c:a", codec))
+    assert loaded.warnings == ()
+    assert loaded.duration_s == pytest.approx(2.0, abs=0.1)
+
+
+def test_an_mp3_with_tags_and_one_that_is_cut(tmp_path, stereo):
+    tagged = converted(stereo, tmp_path / "a.mp3", "-metadata", f"title={'x' * 3000}")
+    assert load_voice(tagged).duration_s == pytest.approx(2.0, abs=0.05)
+    tagged.write_bytes(tagged.read_bytes()[:-5000])
+    assert "cut off" in _refusal(tagged).message
+
+
+def test_an_old_quicktime_file_without_a_type(tmp_path, stereo):
+    data = converted(stereo, tmp_path / "a.mov").read_bytes()
+    size = int.from_bytes(data[:4], "big")
+    # The index holds absolute positions: the type becomes free space of the same size.
+    (tmp_path / "b.mov").write_bytes(data[:4] + b"free" + data[8:size] + data[size:])
+    assert load_voice(tmp_path / "b.mov").duration_s == pytest.approx(2.0, abs=0.05)
+
+
+def test_a_file_that_ends_inside_its_header_is_refused(tmp_path, stereo):
+    for ending in COMPRESSED:
+        whole = converted(stereo, tmp_path / f"a.{ending}").read_bytes()
+        for size in (5, 13, 40, 100):
+            (tmp_path / "cut").write_bytes(whole[:size])
+            assert _refusal(tmp_path / "cut").exit_code == 3
 
 
 def test_a_wav_is_resampled_as_the_published_model_does(golden_dir, tmp_path):
@@ -201,6 +244,14 @@ def test_a_long_compressed_voice_is_refused_while_it_is_decoded(tmp_path, stereo
 def test_clipping_is_a_warning(tmp_path):
     clipped = np.clip(4 * speech_like(1), -1, 1)
     assert "clips in" in load_voice(write_wav(tmp_path / "a.wav", clipped)).warnings[0]
+
+
+def test_damage_in_the_middle_is_a_warning(tmp_path, stereo):
+    data = bytearray(converted(stereo, tmp_path / "a.mp3").read_bytes())
+    data[8000:8400] = bytes(400)
+    (tmp_path / "b.mp3").write_bytes(data)
+    assert "could not be decoded" in load_voice(tmp_path / "b.mp3").warnings[0]
+    assert load_voice(tmp_path / "a.mp3").warnings == ()
 
 
 def test_a_silent_channel_is_a_warning(tmp_path):
