@@ -31,9 +31,9 @@ _UPPER_SHARE = 0.2  # of a gap, how much the upper lip rises; the lower falls by
 _JAW_SHARE = 0.55  # of a gap, how far the chin falls
 _SHUT_MARGIN = 0.2  # a shut mouth also hides this share of the gap beyond the mesh's lips
 _RIM = 0.25  # of the gap in the picture: its lower part belongs to the lower lip and leaves with it
-_SEAM = 0.6  # how dark the line between shut lips is
+_SEAM = 0.45  # how dark the line between shut lips is
 _CORNER_POWER = 0.7  # below 1: an opening with rounder corners than a lens
-_THROAT, _TONGUE = (0.16, 0.07, 0.075), (0.46, 0.2, 0.2)  # of the lips' brightness
+_THROAT, _TONGUE = (0.2, 0.09, 0.085), (0.46, 0.2, 0.2)  # of the lips' brightness
 _FACE_OUTLINE = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),

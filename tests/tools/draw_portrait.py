@@ -2,7 +2,8 @@
 
     python tests/tools/draw_portrait.py multitalk_cli/examples/portrait.png
 
-Coordinates are those of the finished 1024 x 640 picture; it is drawn twice as large.
+It is drawn twice as large on 1024 x 640, of which the rows in SHOWN are kept: with them the default
+frame leaves some room above the hair.
 """
 
 import sys
@@ -12,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 WIDTH, HEIGHT = 1024, 640
+SHOWN = 24, 552
 MIDDLE = 512
 SKIN, SHADE, BLUSH = (226, 178, 150), (150, 92, 72), (205, 120, 104)
 HAIR, HAIR_LIGHT, HAIR_DARK = (62, 43, 33), (128, 92, 66), (30, 20, 17)
@@ -119,7 +121,8 @@ class Canvas:
     def finished(self):
         """The picture at its final size."""
         pixels = np.clip(self.colors, 0, 255).astype(np.uint8)
-        return Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        picture = Image.fromarray(pixels).resize((WIDTH, HEIGHT), Image.Resampling.LANCZOS)
+        return picture.crop((0, SHOWN[0], WIDTH, SHOWN[1]))
 
 
 def draw_room(canvas):
