@@ -67,7 +67,8 @@ class Cloud:
     """The control plane. Public attributes:
 
     rpcs: the log of calls; rules: what to do to coming calls (`on` adds one);
-    faults: switches; state: everything it remembers (read only).
+    faults: switches; state: everything it remembers (read only);
+    worker.more_environment: variables for containers that start from now on.
     """
 
     def __init__(self, *, user_namespace: bool, hidden: tuple[str, ...] = ()) -> None:
@@ -80,7 +81,9 @@ class Cloud:
         )
         self._store = Store(self.state, self.faults)
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="modal-cloud")
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="modal-cloud", daemon=True
+        )
         self._gates: list[Gate] = []
 
     # Life
@@ -151,6 +154,7 @@ class Cloud:
         self.run(self.worker.stop())
         self.calm()
         self.state.environments = {DEFAULT_ENVIRONMENT}
+        self.worker.more_environment.clear()
         self.run_now(self.state.clear)
         self.rpcs.clear()
         for folder in ("volumes", "blobs"):
@@ -337,7 +341,7 @@ class Cloud:
         """Starts containers for what waits."""
         self.faults.capacity = True
         for function in list(self.state.functions.values()):
-            self.run_now(lambda function=function: self.worker.scale(function))  # type: ignore[misc]
+            self.run_now(lambda function=function: self.worker.scale(function))
 
     def kill(self, container: Container) -> None:
         """SIGKILL; the input runs once more on a new container, a second loss is a failure."""

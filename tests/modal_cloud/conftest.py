@@ -1,6 +1,7 @@
 """Fixtures: one control plane a session, forgotten between modules, calm between tests."""
 
 import os
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +17,9 @@ OUR_PACKAGES = ("multitalk_cli", "remote")
 
 
 def _local_copies() -> tuple[str, ...]:
-    """Folders of our packages on this machine: a container must only see what was deployed."""
-    folders = {ROOT / name for name in OUR_PACKAGES}
+    """Folders with our packages on this machine: a container must only see what was deployed."""
+    python_is_inside = Path(sys.prefix).is_relative_to(ROOT)
+    folders = {ROOT / name for name in OUR_PACKAGES} if python_is_inside else {ROOT}
     for name in OUR_PACKAGES:
         spec = find_spec(name)
         if spec is not None and spec.submodule_search_locations:
@@ -97,6 +99,7 @@ def sample_app(cloud, client_home):
 @pytest.fixture(scope="module")
 def sample_class(sample_app):
     """The sample's class; calls from this process carry cbor, as our own do."""
+    assert "App deployed" in sample_app
     patch = pytest.MonkeyPatch()
     patch.setenv("MODAL_PAYLOAD_FORMAT", "cbor")
     yield modal.Cls.from_name(APP, "Engine")
@@ -104,6 +107,6 @@ def sample_class(sample_app):
 
 
 @pytest.fixture(scope="module")
-def engine(sample_class):
+def sample_engine(sample_class):
     """An object of the sample's class, whose container stays warm during the module."""
     return sample_class()

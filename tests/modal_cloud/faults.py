@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 CHUNK_BYTES = 1 << 16
 
@@ -16,6 +16,7 @@ class Faults:
     capacity: False keeps inputs queued, as when no GPU is free.
     image_build_failure: the text that an image build ends with.
     boot_failure: containers exit with this code before they load the app.
+    startup_timeout_s: instead of the function's own.
     cut_downloads: how many downloads break off, after `cut_after_bytes` each.
     cancel_grace_s: a container that does not answer a cancel in time is killed.
     preempt_grace_s: the same for a preempted one.
@@ -25,6 +26,7 @@ class Faults:
     capacity: bool = True
     image_build_failure: str | None = None
     boot_failure: int | None = None
+    startup_timeout_s: float | None = None
     cut_downloads: int = 0
     cut_after_bytes: int = 0
     cancel_grace_s: float = 30.0
@@ -33,7 +35,8 @@ class Faults:
 
     def clear(self) -> None:
         """Back to normal."""
-        self.__init__()  # type: ignore[misc]
+        for field in fields(self):
+            setattr(self, field.name, field.default)
 
 
 class Gate:

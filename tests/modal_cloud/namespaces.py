@@ -70,17 +70,18 @@ def launcher(spec_file: Path) -> list[str]:
 
 
 @cache
+def is_allowed(*, user_namespace: bool) -> bool:
+    """Whether this user may make such namespaces on this machine."""
+    code = f"import namespaces; namespaces.enter({user_namespace})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, check=False)
+    return done.returncode == 0
+
+
 def needs_user_namespace() -> bool | None:
     """Whether containers need a user namespace here; None where no namespace is allowed at all."""
     for user_namespace in (False, True):
-        code = f"import namespaces; namespaces.enter({user_namespace})"
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            check=False,
-        )
-        if done.returncode == 0:
+        if is_allowed(user_namespace=user_namespace):
             return user_namespace
     return None
 

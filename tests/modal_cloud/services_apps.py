@@ -94,7 +94,7 @@ class AppService:
     async def AppGetLifecycle(self, request: Any, _caller: str) -> Any:
         app = self._state.apps[request.app_id]
         lifecycle = pb.AppLifecycle(
-            app_state=app.state,  # type: ignore[arg-type]
+            app_state=app.state,
             created_at=app.created_at,
             deployed_at=app.deployed_at,
             version=app.version,
@@ -116,7 +116,7 @@ class AppService:
                     app_id=app.id,
                     name=app.name,
                     description=app.name,
-                    state=app.state,  # type: ignore[arg-type]
+                    state=app.state,
                     created_at=app.created_at,
                     n_running_tasks=len(self._containers(app)),
                 )

@@ -197,7 +197,7 @@ class ContainerService:
             input=item.message,
             function_call_id=item.call.id,
             retry_count=item.retries,
-            function_call_invocation_type=item.call.invocation,  # type: ignore[arg-type]
+            function_call_invocation_type=item.call.invocation,
         )
 
     async def FunctionPutOutputs(self, request: Any, caller: str) -> Any:

@@ -36,7 +36,7 @@ def not_found(message: str) -> GRPCError:
 
 def failure(status: int, message: str) -> pb.GenericResult:
     """An outcome that is not a success, with the sentence that the client shows."""
-    return pb.GenericResult(status=status, exception=message)  # type: ignore[arg-type]
+    return pb.GenericResult(status=status, exception=message)
 
 
 class Bell:

@@ -12,10 +12,11 @@ from modal_proto import api_pb2 as pb
 
 from tests.modal_cloud.sample import APP, ENGINE, PROBE, deploy
 
+pytestmark = pytest.mark.usefixtures("sample_class")
 LOOK_UP = "import modal; modal.Cls.from_name('sample', 'Engine').hydrate(); print('found')"
 
 
-def test_deploy_sends_the_whole_recipe_with_its_pins(cloud, sample_app):
+def test_deploy_sends_the_whole_recipe_with_its_pins(cloud):
     recipe = "\n".join(cloud.recipe(APP, ENGINE))
 
     assert recipe.index("ffmpeg=7:5.1.6-0+deb12u1") < recipe.index("numpy==2.1.3")
@@ -23,7 +24,7 @@ def test_deploy_sends_the_whole_recipe_with_its_pins(cloud, sample_app):
     assert cloud.image_environment(APP, ENGINE)["GREETING"] == "two words"
 
 
-def test_deploy_sends_what_the_functions_need(cloud, sample_app):
+def test_deploy_sends_what_the_functions_need(cloud):
     definition = cloud.function(APP, ENGINE).definition
 
     assert (definition.timeout_secs, definition.startup_timeout_secs) == (60, 60)
@@ -33,7 +34,7 @@ def test_deploy_sends_what_the_functions_need(cloud, sample_app):
     assert cloud.function(APP, PROBE).definition.resources.gpu_config.gpu_type == ""
 
 
-def test_deploy_uploads_the_package_and_its_data(cloud, sample_app):
+def test_deploy_uploads_the_package_and_its_data(cloud):
     assert {
         "/root/sample_engine/app.py",
         "/root/sample_engine/work.py",
@@ -49,7 +50,7 @@ def test_deploy_streams_the_build_once(cloud, sample_app, client_env):
     assert "=> RUN" not in again.stdout
 
 
-def test_redeploy_keeps_functions_and_uploads_nothing(cloud, sample_app, client_env, rpcs):
+def test_redeploy_keeps_functions_and_uploads_nothing(cloud, client_env, rpcs):
     before, version = cloud.function(APP, ENGINE).id, cloud.state.app("", APP).version
 
     assert deploy(cloud, client_env).returncode == 0
@@ -59,8 +60,8 @@ def test_redeploy_keeps_functions_and_uploads_nothing(cloud, sample_app, client_
     assert rpcs.count("MountPutFile") == 0
 
 
-def test_redeploy_replaces_warm_containers(cloud, engine, client_env):
-    old = engine.inspect.remote({})
+def test_redeploy_replaces_warm_containers(cloud, sample_engine, client_env):
+    old = sample_engine.inspect.remote({})
 
     deploy(cloud, client_env)
     new = modal.Cls.from_name(APP, "Engine")().inspect.remote({})
@@ -68,8 +69,10 @@ def test_redeploy_replaces_warm_containers(cloud, engine, client_env):
     assert (old["pid"] != new["pid"], new["calls"]) == (True, 1)
 
 
-def test_container_sees_what_was_deployed_and_nothing_else(engine):
-    seen = engine.inspect.remote({"job": "a", "bytes": b"\0\1", "none": None, "list": [1, 2.5]})
+def test_container_sees_what_was_deployed_and_nothing_else(sample_engine):
+    seen = sample_engine.inspect.remote(
+        {"job": "a", "bytes": b"\0\1", "none": None, "list": [1, 2.5]}
+    )
 
     assert seen["table"] == 42
     assert seen["greeting"] == "two words"
@@ -77,22 +80,22 @@ def test_container_sees_what_was_deployed_and_nothing_else(engine):
     assert seen["echo"] == {"job": "a", "bytes": b"\0\1", "none": None, "list": [1, 2.5]}
 
 
-def test_container_stays_warm(engine, rpcs):
-    first = engine.inspect.remote({})
-    second = engine.inspect.remote({})
+def test_container_stays_warm(sample_engine, rpcs):
+    first = sample_engine.inspect.remote({})
+    second = sample_engine.inspect.remote({})
 
     assert first["pid"] == second["pid"]
     assert rpcs.count("ContainerHello") == 0
 
 
-def test_look_up_asks_twice_and_starts_nothing(cloud, sample_app, rpcs):
+def test_look_up_asks_twice_and_starts_nothing(rpcs):
     modal.Cls.from_name(APP, "Engine").hydrate()
 
     assert rpcs.names() == ["ClassGet", "FunctionGet"]
 
 
-def test_payloads_travel_as_cbor(cloud, engine, rpcs):
-    call = engine.inspect.spawn({"n": 1})
+def test_payloads_travel_as_cbor(cloud, sample_engine, rpcs):
+    call = sample_engine.inspect.spawn({"n": 1})
     call.get(timeout=20)
 
     (sent,) = rpcs.requests("FunctionMap")
@@ -100,8 +103,8 @@ def test_payloads_travel_as_cbor(cloud, engine, rpcs):
     assert cloud.call(call.object_id).outputs[0].data_format == pb.DATA_FORMAT_CBOR
 
 
-def test_spawned_call_is_polled_until_done(cloud, engine, rpcs):
-    call = engine.generate.spawn({"job": "polled", "steps": 3, "step_s": 0.2})
+def test_spawned_call_is_polled_until_done(cloud, sample_engine):
+    call = sample_engine.generate.spawn({"job": "polled", "steps": 3, "step_s": 0.2})
 
     with pytest.raises(builtins.TimeoutError) as caught:
         call.get(timeout=0.1)
@@ -111,8 +114,8 @@ def test_spawned_call_is_polled_until_done(cloud, engine, rpcs):
     assert cloud.entries("sample-progress")["polled"] == json.dumps({"step": 3})
 
 
-def test_call_is_found_from_another_process(cloud, engine, client_env, rpcs):
-    call = engine.generate.spawn({"job": "elsewhere", "steps": 5})
+def test_call_is_found_from_another_process(cloud, sample_engine, client_env, rpcs):
+    call = sample_engine.generate.spawn({"job": "elsewhere", "steps": 5})
     code = f"import modal; print(modal.FunctionCall.from_id('{call.object_id}').get(timeout=20))"
 
     done = cloud.run_client(["-c", code], {**client_env, "MODAL_PAYLOAD_FORMAT": "cbor"})
@@ -121,14 +124,14 @@ def test_call_is_found_from_another_process(cloud, engine, client_env, rpcs):
     assert rpcs.count("FunctionMap") == 1
 
 
-def test_unknown_call_is_not_found(sample_app):
+def test_unknown_call_is_not_found():
     with pytest.raises(modal.exception.NotFoundError):
         modal.FunctionCall.from_id("fc-0123456789abcdef012345").get(timeout=1)
 
 
-def test_running_call_is_cancelled_and_the_container_stays(cloud, engine, rpcs):
-    pid = engine.inspect.remote({})["pid"]
-    call = engine.generate.spawn({"job": "cancelled", "steps": 1000})
+def test_running_call_is_cancelled_and_the_container_stays(cloud, sample_engine, rpcs):
+    pid = sample_engine.inspect.remote({})["pid"]
+    call = sample_engine.generate.spawn({"job": "cancelled", "steps": 1000})
     cloud.wait_until(lambda: "cancelled" in cloud.entries("sample-progress"), "a first step")
 
     call.cancel()
@@ -137,7 +140,7 @@ def test_running_call_is_cancelled_and_the_container_stays(cloud, engine, rpcs):
         call.get(timeout=20)
     assert cloud.call(call.object_id).statuses == ["TERMINATED"]
     assert rpcs.count("FunctionCallCancel") == 1
-    assert engine.inspect.remote({})["pid"] == pid
+    assert sample_engine.inspect.remote({})["pid"] == pid
 
 
 def test_waiting_call_is_cancelled_without_a_container(cloud, sample_class):
@@ -153,7 +156,7 @@ def test_waiting_call_is_cancelled_without_a_container(cloud, sample_class):
 
 
 @pytest.mark.parametrize("size_bytes, blobs", [(1 << 10, 0), (9 << 10, 1), (5 << 20, 1)])
-def test_large_payloads_go_through_blobs(sample_app, rpcs, size_bytes, blobs):
+def test_large_payloads_go_through_blobs(rpcs, size_bytes, blobs):
     data = bytes(range(256)) * (size_bytes // 256)
     answer = modal.Function.from_name(APP, "probe").spawn({"data": data}).get(timeout=20)
 
@@ -162,8 +165,8 @@ def test_large_payloads_go_through_blobs(sample_app, rpcs, size_bytes, blobs):
     assert rpcs.count("BlobGet", "client") == blobs
 
 
-def test_each_card_has_its_own_containers(cloud, sample_class, engine, rpcs):
-    engine.inspect.remote({})
+def test_each_card_has_its_own_containers(cloud, sample_class, sample_engine, rpcs):
+    sample_engine.inspect.remote({})
     sample_class.with_options(gpu="A100-80GB")().inspect.remote({})
 
     assert {item.gpu for item in cloud.containers()} >= {"H100", "A100-80GB"}
@@ -182,7 +185,7 @@ def test_waiting_for_a_card_shows_in_the_backlog(cloud, sample_class):
     assert call.get(timeout=20)["calls"] == 1
 
 
-def test_statistics_and_autoscaler_answer(cloud, sample_app):
+def test_statistics_and_autoscaler_answer(cloud):
     function = modal.Function.from_name(APP, "probe")
     function.remote({"data": b"1"})
 
@@ -191,8 +194,8 @@ def test_statistics_and_autoscaler_answer(cloud, sample_app):
     assert cloud.function(APP, PROBE).scaledown_window_s == 40
 
 
-def test_many_calls_share_the_containers(cloud, engine):
-    calls = [engine.inspect.spawn({"n": n}) for n in range(40)]
+def test_many_calls_share_the_containers(sample_engine):
+    calls = [sample_engine.inspect.spawn({"n": n}) for n in range(40)]
 
     answers = modal.FunctionCall.gather(*calls)
 
@@ -200,9 +203,9 @@ def test_many_calls_share_the_containers(cloud, engine):
     assert len({answer["pid"] for answer in answers}) <= 2
 
 
-def test_exceptions_cross_as_text(engine):
+def test_exceptions_cross_as_text(sample_engine):
     with pytest.raises(modal.exception.RemoteError, match="cannot do magic"):
-        engine.fail.remote("magic")
+        sample_engine.fail.remote("magic")
 
 
 @pytest.mark.parametrize(
@@ -212,12 +215,12 @@ def test_exceptions_cross_as_text(engine):
         (APP, "Absent", "Class 'Absent' not found"),
     ],
 )
-def test_what_is_not_deployed_is_not_found(sample_app, app, name, message):
+def test_what_is_not_deployed_is_not_found(app, name, message):
     with pytest.raises(modal.exception.NotFoundError, match=message):
         modal.Cls.from_name(app, name).hydrate()
 
 
-def test_environments_are_separate(cloud, sample_app, client_env):
+def test_environments_are_separate(cloud, client_env):
     cloud.add_environment("staging")
     with pytest.raises(modal.exception.NotFoundError, match="environment 'staging'"):
         modal.Cls.from_name(APP, "Engine", environment_name="staging").hydrate()
@@ -233,7 +236,7 @@ def test_environments_are_separate(cloud, sample_app, client_env):
     "token, message",
     [({"MODAL_TOKEN_SECRET": "wrong"}, "malformed"), ({"MODAL_TOKEN_ID": ""}, "Token missing")],
 )
-def test_wrong_and_missing_tokens_are_refused(cloud, sample_app, client_env, token, message):
+def test_wrong_and_missing_tokens_are_refused(cloud, client_env, token, message):
     done = cloud.run_client(["-c", LOOK_UP], {**client_env, **token})
 
     assert done.returncode == 1
@@ -241,7 +244,7 @@ def test_wrong_and_missing_tokens_are_refused(cloud, sample_app, client_env, tok
     assert message in done.stderr
 
 
-def test_login_stores_a_token_that_works(cloud, sample_app, tmp_path):
+def test_login_stores_a_token_that_works(cloud, tmp_path):
     env = cloud.environment(tmp_path)
     env = {name: value for name, value in env.items() if not name.startswith("MODAL_TOKEN")}
     login = [sys.executable, "-m", "modal", "token", "new"]
@@ -255,20 +258,20 @@ def test_login_stores_a_token_that_works(cloud, sample_app, tmp_path):
     assert cloud.run_client(["-c", LOOK_UP], env).stdout == "found\n"
 
 
-def test_prices_can_be_asked(cloud, sample_app):
+def test_prices_can_be_asked():
     rates = modal.Workspace.from_context().billing.rates()
 
     assert float(rates["gpu_h100"]) == 3.95
 
 
-def test_logs_of_a_call_can_be_followed(engine):
-    call = engine.generate.spawn({"job": "logged", "steps": 2})
+def test_logs_of_a_call_can_be_followed(sample_engine):
+    call = sample_engine.generate.spawn({"job": "logged", "steps": 2})
     call.get(timeout=20)
 
     assert "step 1" in str(next(iter(call.logs.stream())))
 
 
-def test_missing_procedures_are_refused_and_logged(cloud, sample_app, caplog):
+def test_missing_procedures_are_refused_and_logged(cloud, caplog):
     with pytest.raises(modal.exception.Error, match="lacks WorkspaceMembersList"):
         modal.Workspace.from_context().members.list()
 

@@ -15,8 +15,10 @@ import pytest
 from grpclib import Status
 
 from tests.modal_cloud.cloud import Cloud
+from tests.modal_cloud.namespaces import is_allowed
 from tests.modal_cloud.sample import APP, ENGINE, SAMPLE_APP, deploy
 
+pytestmark = pytest.mark.usefixtures("sample_class")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -34,15 +36,15 @@ def _runs(cloud: Cloud, call: modal.FunctionCall) -> list[str]:
     return item.runs
 
 
-def _start_job(cloud: Cloud, engine, job: str, steps: int = 12) -> modal.FunctionCall:
+def _start_job(cloud: Cloud, sample_engine, job: str, steps: int = 12) -> modal.FunctionCall:
     """Spawns a job and waits for its third step."""
-    call = engine.generate.spawn({"job": job, "steps": steps, "step_s": 0.1})
+    call = sample_engine.generate.spawn({"job": job, "steps": steps, "step_s": 0.1})
     cloud.wait_until(lambda: '"step": 3' in cloud.entries("sample-progress").get(job, ""), "step 3")
     return call
 
 
-def test_killed_container_is_replaced_and_the_call_goes_on(cloud, engine):
-    call = _start_job(cloud, engine, "killed")
+def test_killed_container_is_replaced_and_the_call_goes_on(cloud, sample_engine):
+    call = _start_job(cloud, sample_engine, "killed")
 
     cloud.kill(cloud.busy_container())
 
@@ -51,8 +53,8 @@ def test_killed_container_is_replaced_and_the_call_goes_on(cloud, engine):
     assert len(set(_runs(cloud, call))) == 2
 
 
-def test_call_that_lost_two_containers_fails(cloud, engine):
-    call = _start_job(cloud, engine, "killed-twice", steps=1000)
+def test_call_that_lost_two_containers_fails(cloud, sample_engine):
+    call = _start_job(cloud, sample_engine, "killed-twice", steps=1000)
     cloud.kill(cloud.busy_container())
     cloud.wait_until(lambda: len(_runs(cloud, call)) == 2, "the second run")
     cloud.kill(cloud.busy_container())
@@ -61,8 +63,8 @@ def test_call_that_lost_two_containers_fails(cloud, engine):
         call.get(timeout=30)
 
 
-def test_preempted_container_hands_its_call_on(cloud, engine):
-    call = _start_job(cloud, engine, "preempted")
+def test_preempted_container_hands_its_call_on(cloud, sample_engine):
+    call = _start_job(cloud, sample_engine, "preempted")
     container = cloud.busy_container()
 
     cloud.preempt(container)
@@ -74,8 +76,8 @@ def test_preempted_container_hands_its_call_on(cloud, engine):
     assert container.exit_code != -signal.SIGKILL
 
 
-def test_out_of_memory_has_its_own_status(cloud, engine):
-    call = _start_job(cloud, engine, "oom", steps=1000)
+def test_out_of_memory_has_its_own_status(cloud, sample_engine):
+    call = _start_job(cloud, sample_engine, "oom", steps=1000)
 
     cloud.out_of_memory(cloud.busy_container())
 
@@ -84,8 +86,8 @@ def test_out_of_memory_has_its_own_status(cloud, engine):
     assert cloud.call(call.object_id).statuses == ["KERNEL_OOM_KILL"]
 
 
-def test_children_of_a_killed_container_die(cloud, engine):
-    call = engine.sleep.spawn({"seconds": 60})
+def test_children_of_a_killed_container_die(cloud, sample_engine):
+    call = sample_engine.sleep.spawn({"seconds": 60})
     container = cloud.busy_container()
     cloud.wait_until(lambda: "child" in container.log, "the child's id")
     child = int(re.search(r"child (\d+)", container.log)[1])
@@ -98,7 +100,7 @@ def test_children_of_a_killed_container_die(cloud, engine):
     cloud.wait_until(lambda: not _is_alive(child), "the child is gone")
 
 
-def test_timeout_ends_the_call_and_its_container(cloud, sample_class):
+def test_timeout_ends_the_call_and_its_container():
     fragile = modal.Cls.from_name(APP, "Fragile")()
     started = time.monotonic()
 
@@ -109,7 +111,7 @@ def test_timeout_ends_the_call_and_its_container(cloud, sample_class):
     assert fragile.sleep.remote({"seconds": 0}) == 0
 
 
-def test_exception_while_loading_reaches_the_call(cloud, sample_class):
+def test_exception_while_loading_reaches_the_call():
     modal.Dict.from_name("sample-progress", create_if_missing=True)["fragile"] = True
     fragile = modal.Cls.from_name(APP, "Fragile").with_options(gpu="T4")()
 
@@ -127,9 +129,18 @@ def test_container_that_cannot_start_fails_the_call(cloud, sample_class, rpcs):
     assert rpcs.count("ContainerHello") == 0
 
 
-def test_cancel_that_is_ignored_kills_the_container(cloud, engine):
+def test_container_that_starts_too_slowly_fails_the_call(cloud, sample_class, rpcs):
+    cloud.faults.startup_timeout_s = 0.2
+    call = sample_class.with_options(gpu="L40S")().inspect.spawn({})
+
+    with pytest.raises(modal.exception.RemoteError, match=r"not started within 0\.2 s"):
+        call.get(timeout=20)
+    assert rpcs.count("FunctionPutOutputs") == 0
+
+
+def test_cancel_that_is_ignored_kills_the_container(cloud, sample_engine):
     cloud.faults.cancel_grace_s = 0.5
-    call = engine.ignore_cancel.spawn({"seconds": 60})
+    call = sample_engine.ignore_cancel.spawn({"seconds": 60})
     container = cloud.busy_container()
     cloud.wait_until(lambda: "busy" in container.log, "the method runs")
 
@@ -140,7 +151,7 @@ def test_cancel_that_is_ignored_kills_the_container(cloud, engine):
     assert container.stopping == "failed to respond to cancellation for too long"
 
 
-def test_failed_image_build_keeps_the_old_version(cloud, sample_app, client_env):
+def test_failed_image_build_keeps_the_old_version(cloud, client_env):
     version = cloud.state.app("", APP).version
     cloud.faults.image_build_failure = "no matching distribution for flash-attn"
 
@@ -152,8 +163,8 @@ def test_failed_image_build_keeps_the_old_version(cloud, sample_app, client_env)
     assert cloud.image_environment(APP, ENGINE)["SAMPLE_WITH_SECRET"] == "0"
 
 
-def test_expired_result_is_told_from_an_unknown_call(cloud, engine, rpcs):
-    call = engine.inspect.spawn({})
+def test_expired_result_is_told_from_an_unknown_call(cloud, sample_engine, rpcs):
+    call = sample_engine.inspect.spawn({})
     call.get(timeout=20)
     cloud.expire(call.object_id)
     rpcs.clear()
@@ -163,8 +174,8 @@ def test_expired_result_is_told_from_an_unknown_call(cloud, engine, rpcs):
     assert rpcs.count("FunctionGetOutputs") <= 3
 
 
-def test_lost_network_is_an_error_of_the_client_and_the_job_goes_on(cloud, engine):
-    call = _start_job(cloud, engine, "offline", steps=25)
+def test_lost_network_is_an_error_of_the_client_and_the_job_goes_on(cloud, sample_engine):
+    call = _start_job(cloud, sample_engine, "offline", steps=25)
 
     with cloud.network_lost():
         with pytest.raises(modal.exception.ConnectionError):
@@ -175,7 +186,7 @@ def test_lost_network_is_an_error_of_the_client_and_the_job_goes_on(cloud, engin
     assert len(_runs(cloud, call)) == 1
 
 
-def test_client_that_starts_without_a_network_waits_for_it(cloud, sample_app, client_env):
+def test_client_that_starts_without_a_network_waits_for_it(cloud, client_env):
     code = "import modal; modal.Cls.from_name('sample', 'Engine').hydrate(); print('found')"
     with cloud.network_lost():
         client = subprocess.Popen(
@@ -206,19 +217,19 @@ def test_silent_network_answers_nothing(cloud):
             client.recv(1)
 
 
-def test_answer_lost_on_the_way_does_not_start_a_second_call(cloud, engine, rpcs):
-    engine.inspect.remote({})
+def test_answer_lost_on_the_way_does_not_start_a_second_call(cloud, sample_engine, rpcs):
+    sample_engine.inspect.remote({})
     rpcs.clear()
     rule = cloud.on("FunctionMap", after=cloud.hang_up)
 
-    assert engine.inspect.remote({"n": 1})["echo"] == {"n": 1}
+    assert sample_engine.inspect.remote({"n": 1})["echo"] == {"n": 1}
 
     assert rule.times == 0
     assert rpcs.count("FunctionMap") == 2
     assert rpcs.count("FunctionPutOutputs") == 1
 
 
-def test_client_killed_after_its_call_was_accepted_leaves_one_call(cloud, engine, client_env):
+def test_client_killed_after_its_call_was_accepted_leaves_one_call(cloud, client_env):
     code = "import modal; modal.Cls.from_name('sample', 'Engine')().inspect.spawn({'late': 1})"
     known = set(cloud.state.calls)
     clients: list[subprocess.Popen] = []
@@ -240,7 +251,7 @@ def test_client_killed_after_its_call_was_accepted_leaves_one_call(cloud, engine
         (Status.RESOURCE_EXHAUSTED, modal.exception.ResourceExhaustedError),
     ],
 )
-def test_procedure_fails_on_demand(cloud, sample_app, rpcs, status, error):
+def test_procedure_fails_on_demand(cloud, rpcs, status, error):
     cloud.on("ClassGet", error=(status, "no capacity"))
     look_up = modal.Cls.from_name(APP, "Engine").hydrate
 
@@ -252,8 +263,8 @@ def test_procedure_fails_on_demand(cloud, sample_app, rpcs, status, error):
             look_up()
 
 
-def test_reset_forgets_everything(cloud, engine):
-    engine.inspect.remote({})
+def test_reset_forgets_everything(cloud, sample_engine):
+    sample_engine.inspect.remote({})
     (pid,) = {item.process.pid for item in cloud.containers() if item.gpu == "H100"}
 
     cloud.reset()
@@ -263,6 +274,9 @@ def test_reset_forgets_everything(cloud, engine):
         modal.Cls.from_name(APP, "Engine").hydrate()
 
 
+@pytest.mark.skipif(
+    not is_allowed(user_namespace=True), reason="this machine allows no user namespaces"
+)
 def test_containers_work_in_a_user_namespace(tmp_path):
     cloud = Cloud(user_namespace=True)
     cloud.start()
@@ -286,6 +300,7 @@ import sys, time
 from pathlib import Path
 from tests.modal_cloud.cloud import Cloud
 from tests.modal_cloud.namespaces import needs_user_namespace
+from tests.modal_cloud.namespaces import is_allowed
 from tests.modal_cloud.sample import deploy
 cloud = Cloud(user_namespace=bool(needs_user_namespace()))
 cloud.start()

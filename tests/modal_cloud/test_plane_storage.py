@@ -10,6 +10,7 @@ import pytest
 from tests.modal_cloud.sample import APP, deploy
 from tests.modal_cloud.volumes import View, Volume
 
+pytestmark = pytest.mark.usefixtures("sample_class")
 WEIGHTS = os.urandom(1 << 20) * 9
 
 
@@ -29,7 +30,7 @@ def other_engine(sample_class):
 
 
 @pytest.mark.parametrize("version", [1, 2])
-def test_client_uploads_lists_reads_and_removes(cloud, version):
+def test_client_uploads_lists_reads_and_removes(version):
     volume = modal.Volume.from_name(f"v{version}", create_if_missing=True, version=version)
     _upload(volume, "/pack/weights.bin", WEIGHTS)
     _upload(volume, "/pack/empty.bin", b"")
@@ -51,7 +52,7 @@ def test_existing_file_is_kept_unless_forced(cloud):
     assert cloud.volume("v2").files()["kept"] == b"1"
 
 
-def test_volume_that_is_absent_or_of_another_version_is_refused(cloud):
+def test_volume_that_is_absent_or_of_another_version_is_refused():
     modal.Volume.from_name("old", create_if_missing=True, version=1).hydrate()
 
     with pytest.raises(modal.exception.NotFoundError):
@@ -69,65 +70,65 @@ def test_download_that_breaks_off_once_is_completed(cloud):
     assert cloud.faults.cut_downloads == 0
 
 
-def test_container_has_the_files_of_its_start(sample_app, engine, other_engine):
+def test_container_has_the_files_of_its_start(sample_engine, other_engine):
     weights = modal.Volume.from_name("sample-weights")
     _upload(weights, "/first", b"1")
-    assert engine.inspect.remote({})["weights"] == ["first"]
+    assert sample_engine.inspect.remote({})["weights"] == ["first"]
     _upload(weights, "/second", b"2")
 
-    assert engine.inspect.remote({})["weights"] == ["first"]
+    assert sample_engine.inspect.remote({})["weights"] == ["first"]
     assert other_engine.inspect.remote({})["weights"] == ["first", "second"]
 
 
-def test_read_only_volume_cannot_be_written(engine):
-    assert engine.break_rules.remote({})["weights"] == "Read-only file system"
+def test_read_only_volume_cannot_be_written(sample_engine):
+    assert sample_engine.break_rules.remote({})["weights"] == "Read-only file system"
 
 
-def test_committed_file_reaches_the_client(cloud, engine, rpcs):
-    engine.write.remote({"name": "out.mp4", "data": b"video", "commit": True})
+def test_committed_file_reaches_the_client(cloud, sample_engine, rpcs):
+    sample_engine.write.remote({"name": "out.mp4", "data": b"video", "commit": True})
 
     assert cloud.volume("sample-jobs").files()["out.mp4"] == b"video"
     assert _read(modal.Volume.from_name("sample-jobs"), "out.mp4") == b"video"
     assert rpcs.count("VolumeCommit") == 1
 
 
-def test_forgotten_commit_shows(cloud, engine, other_engine):
+def test_forgotten_commit_shows(cloud, sample_engine, other_engine):
     request = {"name": "forgotten", "data": b"video", "commit": False}
-    engine.write.remote(request)
+    sample_engine.write.remote(request)
 
     assert "forgotten" not in cloud.volume("sample-jobs").files()
-    assert engine.read.remote({"name": "forgotten"}) == b"video"
+    assert sample_engine.read.remote({"name": "forgotten"}) == b"video"
     assert other_engine.read.remote({"name": "forgotten", "reload": True}) is None
 
 
-def test_forgotten_reload_shows(engine, other_engine):
+def test_forgotten_reload_shows(sample_engine, other_engine):
     other_engine.inspect.remote({})
-    engine.write.remote({"name": "shared", "data": b"1", "commit": True})
+    sample_engine.write.remote({"name": "shared", "data": b"1", "commit": True})
 
     assert other_engine.read.remote({"name": "shared"}) is None
     assert other_engine.read.remote({"name": "shared", "reload": True}) == b"1"
 
 
-def test_reload_with_an_open_file_is_refused(engine):
-    engine.write.remote({"name": "held", "data": b"1", "commit": True})
+def test_reload_with_an_open_file_is_refused(sample_engine):
+    sample_engine.write.remote({"name": "held", "data": b"1", "commit": True})
 
     with pytest.raises(modal.exception.RemoteError, match="there are open files"):
-        engine.read.remote({"name": "held", "hold": True})
+        sample_engine.read.remote({"name": "held", "hold": True})
 
 
-def test_killed_container_loses_what_it_did_not_commit(cloud, engine):
-    engine.write.remote({"name": "lost", "data": b"1", "commit": False})
+def test_killed_container_loses_what_it_did_not_commit(cloud, sample_engine):
+    sample_engine.write.remote({"name": "lost", "data": b"1", "commit": False})
     (container,) = [item for item in cloud.containers() if item.gpu == "H100"]
 
     cloud.kill(container)
     cloud.wait_until(lambda: container.dead, "the container is gone")
 
-    assert engine.read.remote({"name": "lost"}) is None
+    assert sample_engine.read.remote({"name": "lost"}) is None
     assert "lost" not in cloud.volume("sample-jobs").files()
 
 
-def test_container_that_ends_well_commits(cloud, engine):
-    engine.write.remote({"name": "late", "data": b"1", "commit": False})
+def test_container_that_ends_well_commits(cloud, sample_engine):
+    sample_engine.write.remote({"name": "late", "data": b"1", "commit": False})
     (container,) = [item for item in cloud.containers() if item.gpu == "H100"]
 
     cloud.stop_container(container)
@@ -196,7 +197,7 @@ def test_reload_removes_what_others_removed(views):
     assert two.uncommitted() == ([], [])
 
 
-def test_dict_is_made_by_its_first_use_and_claims_once(cloud, sample_app):
+def test_dict_is_made_by_its_first_use_and_claims_once(cloud):
     entries = modal.Dict.from_name("claims", create_if_missing=True)
 
     assert entries.put("job", json.dumps("first"), skip_if_exists=True) is True
@@ -204,7 +205,7 @@ def test_dict_is_made_by_its_first_use_and_claims_once(cloud, sample_app):
     assert cloud.entries("claims") == {"job": '"first"'}
 
 
-def test_dict_has_the_usual_methods(cloud):
+def test_dict_has_the_usual_methods():
     entries = modal.Dict.from_name("usual", create_if_missing=True)
     entries.update({"a": 1, "b": 2})
 
@@ -215,15 +216,15 @@ def test_dict_has_the_usual_methods(cloud):
         modal.Dict.from_name("absent").hydrate()
 
 
-def test_only_one_container_owns_a_job(engine, other_engine):
-    first = engine.generate.remote({"job": "owned", "steps": 1})
+def test_only_one_container_owns_a_job(sample_engine, other_engine):
+    first = sample_engine.generate.remote({"job": "owned", "steps": 1})
     second = other_engine.generate.remote({"job": "owned", "steps": 1})
 
     assert first == {"steps": 1, "first": 0}
     assert second == {"failed": "duplicate"}
 
 
-def test_queue_keeps_order_per_partition(cloud):
+def test_queue_keeps_order_per_partition():
     queue = modal.Queue.from_name("line", create_if_missing=True)
     queue.put_many([1, 2, 3], partition="a")
     queue.put(9, partition="b")
@@ -232,7 +233,7 @@ def test_queue_keeps_order_per_partition(cloud):
     assert (queue.len(partition="a"), queue.len(total=True)) == (1, 2)
 
 
-def test_deploy_without_a_demanded_secret_fails_and_changes_nothing(cloud, sample_app, client_env):
+def test_deploy_without_a_demanded_secret_fails_and_changes_nothing(cloud, client_env):
     version = cloud.state.app("", APP).version
 
     done = deploy(cloud, client_env, SAMPLE_WITH_SECRET="1")
@@ -242,8 +243,8 @@ def test_deploy_without_a_demanded_secret_fails_and_changes_nothing(cloud, sampl
     assert cloud.state.app("", APP).version == version
 
 
-def test_secret_reaches_the_container_after_a_redeploy(cloud, engine, sample_class, client_env):
-    assert engine.inspect.remote({})["key"] is None
+def test_secret_reaches_the_container_after_a_redeploy(cloud, sample_engine, client_env):
+    assert sample_engine.inspect.remote({})["key"] is None
     modal.Secret.objects.create("aws-secret", {"AWS_ACCESS_KEY_ID": "AKIA"})
 
     assert deploy(cloud, client_env, SAMPLE_WITH_SECRET="1").returncode == 0
@@ -266,7 +267,7 @@ def test_secret_is_made_once_and_updated(cloud):
         modal.Secret.from_name("hf").hydrate()
 
 
-def test_secret_without_a_required_key_is_refused(cloud):
+def test_secret_without_a_required_key_is_refused():
     modal.Secret.objects.create("partial", {"A": "1"})
 
     with pytest.raises(modal.exception.NotFoundError, match=r"missing key\(s\): B"):

@@ -63,6 +63,7 @@ class Worker:
         self._tasks: set[asyncio.Task[None]] = set()
         self.problems: list[BaseException] = []
         self.door: Door
+        self.more_environment: dict[str, str] = {}
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs something without waiting for it, until `stop`."""
@@ -258,6 +259,7 @@ class Worker:
             "HOME": "/root",
             "PYTHONPATH": "/root",
             "PYTHONUNBUFFERED": "1",
+            "OMP_NUM_THREADS": "1",
             "MODAL_SERVER_URL": f"unix://{PRIVATE_FOLDER}/control.sock",
             "MODAL_CONTAINER_ARGUMENTS_PATH": f"{PRIVATE_FOLDER}/arguments.bin",
             "MODAL_IS_REMOTE": "1",
@@ -267,6 +269,7 @@ class Worker:
             "MODAL_CLOUD_PROVIDER": "CLOUD_PROVIDER_LOCAL",
             "MODAL_REGION": "local",
             "MODAL_LOGLEVEL": "WARNING",
+            **self.more_environment,
         }
 
     async def _collect_output(self, container: Container) -> None:
@@ -290,10 +293,15 @@ class Worker:
             app.bell.ring()
 
     async def _watch_start(self, container: Container) -> None:
-        limit = container.function.definition.startup_timeout_secs or DEFAULT_STARTUP_TIMEOUT_S
-        await asyncio.sleep(limit)
+        limit_s = self._faults.startup_timeout_s
+        if limit_s is None:
+            deployed = container.function.definition.startup_timeout_secs
+            limit_s = deployed or DEFAULT_STARTUP_TIMEOUT_S
+        await asyncio.sleep(limit_s)
         if not container.ready and not container.dead:
-            self.kill(container, f"not started within {limit} s")
+            container.lines.append(f"not started within {limit_s} s\n")
+            container.function.boot_failures += 1
+            self.kill(container, "start-up timeout")
 
     async def watch_input(self, item: Input, container: Container) -> None:
         """Ends an input that runs longer than its function's timeout, and its container."""
@@ -329,7 +337,7 @@ class Worker:
                 result=result,
                 idx=item.index,
                 input_id=item.id,
-                data_format=data_format,  # type: ignore[arg-type]
+                data_format=data_format,
                 task_id="" if container is None else container.id,
                 retry_count=item.retries,
                 output_created_at=time.time(),

@@ -31,6 +31,12 @@ progress = modal.Dict.from_name("sample-progress", create_if_missing=True)
 secrets = [modal.Secret.from_name("aws-secret")] if WITH_SECRET == "1" else []
 
 
+def _has_code(package):
+    """Whether a package can be imported; a folder that was emptied is a package without origin."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
 @app.cls(
     gpu=["H100", "A100-80GB"],
     volumes={"/weights": weights.with_mount_options(read_only=True), "/jobs": jobs},
@@ -61,7 +67,7 @@ class Engine:
             "weights": sorted(path.name for path in Path("/weights").iterdir()),
             "key": os.environ.get("AWS_ACCESS_KEY_ID"),
             "greeting": os.environ.get("GREETING"),
-            "ours": [name for name in ("multitalk_cli", "remote") if find_spec(name)],
+            "ours": [name for name in ("multitalk_cli", "remote") if _has_code(name)],
             "home": sorted(path.name for path in Path("/root").iterdir()),
             "echo": request,
         }
