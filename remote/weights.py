@@ -392,8 +392,11 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
     part.replace(path)
 
 
-def open_pack(folder: Path) -> "Pack":
-    """Opens a pack: reads its manifest and compares the sizes of its files."""
+def open_pack(folder: Path, progress: Callable[[int], None] | None = None) -> "Pack":
+    """Opens a pack: reads its manifest and compares the sizes of its files.
+
+    progress: called after each tensor with the bytes read so far; raising from it stops the read.
+    """
     manifest = load_manifest(folder)
     for file in manifest.files:
         path = folder / file.name
@@ -401,16 +404,19 @@ def open_pack(folder: Path) -> "Pack":
         if size != file.size_bytes:
             found = "is absent" if size is None else f"has {size} bytes"
             raise ValueError(f"{file.name} {found}, the pack's manifest says {file.size_bytes}")
-    return Pack(folder, manifest)
+    return Pack(folder, manifest, progress)
 
 
 class Pack:
     """The networks of a pack, read file by file straight to the device."""
 
-    def __init__(self, folder: Path, manifest: Manifest) -> None:
+    def __init__(
+        self, folder: Path, manifest: Manifest, progress: Callable[[int], None] | None = None
+    ) -> None:
         self.folder = folder
         self.manifest = manifest
         self.bytes_read = 0
+        self._progress = progress
 
     def tensors(
         self, component: str, device: torch.device, dtype: torch.dtype | None = None
@@ -426,6 +432,8 @@ class Pack:
                 self._require_index(packed, file)
                 for name in file.infos:
                     yield name, _moved(name, file.read(name), device, dtype)
+                    if self._progress is not None:
+                        self._progress(self.bytes_read + file.bytes_read)
             self.bytes_read += file.bytes_read
             seconds = time.monotonic() - start
             _log.info("loaded %s: %d bytes in %.1f s", packed.name, file.bytes_read, seconds)

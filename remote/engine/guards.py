@@ -17,19 +17,19 @@ class EngineError(RuntimeError):
 class NotANumberError(EngineError):
     """The model gave values that are no numbers."""
 
-    code = "E_NOT_A_NUMBER"
+    code = "E_NOT_FINITE"
 
 
 class BlackFramesError(EngineError):
     """The model gave black frames for a picture that is not black."""
 
-    code = "E_BLACK_FRAMES"
+    code = "E_BLACK"
 
 
 class FrozenFramesError(EngineError):
     """The model gave frames that do not move."""
 
-    code = "E_FROZEN_FRAMES"
+    code = "E_FROZEN"
 
 
 def check_latents(latents: Tensor, where: str) -> None:

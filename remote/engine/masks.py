@@ -15,6 +15,10 @@ from remote.engine.image import fit_masks
 DEFAULT_MARGIN = 0.05  # of each half, left free on every side
 
 
+class PlacesError(ValueError):
+    """Persons that the model could not tell apart, because of where they are said to be."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelBox:
     """A rectangle of the picture in pixels, rows from the top, columns from the left."""
@@ -50,7 +54,7 @@ def half_masks(height: int, width: int, margin: float = DEFAULT_MARGIN) -> Tenso
 def box_masks(height: int, width: int, boxes: tuple[PixelBox, ...]) -> Tensor:
     """Gives each person a box, in the order of the persons; boxes may overlap.
 
-    Edges are cut to whole pixels and to the picture. Raises ValueError for a box outside it, one
+    Edges are cut to whole pixels and to the picture. Raises PlacesError for a box outside it, one
     smaller than a pixel, and for boxes that leave no background.
     """
     spans = []
@@ -58,11 +62,11 @@ def box_masks(height: int, width: int, boxes: tuple[PixelBox, ...]) -> Tensor:
         rows = int(max(box.top, 0)), int(min(box.bottom, height))
         columns = int(max(box.left, 0)), int(min(box.right, width))
         if rows[0] >= rows[1] or columns[0] >= columns[1]:
-            raise ValueError(f"{box} holds no pixel of the {width}x{height} picture")
+            raise PlacesError(f"{box} holds no pixel of the {width}x{height} picture")
         spans.append((*rows, *columns))
     masks = _masks(height, width, spans)
     if not masks[-1].any():
-        raise ValueError(f"the boxes {boxes} cover all of the {width}x{height} picture")
+        raise PlacesError(f"the boxes {boxes} cover all of the {width}x{height} picture")
     return masks
 
 
@@ -78,11 +82,11 @@ def token_masks(masks: Tensor, patch: tuple[int, int]) -> Tensor:
 
 
 def check_classes(masks: Tensor) -> None:
-    """Raises ValueError if a class has no token: a box was too small, or all were too large."""
+    """Raises PlacesError if a class has no token: a box was too small, or all were too large."""
     names = ("person 1", "person 2", "the background")
     for name, mask in zip(names, masks, strict=True):
         if not mask.any():
-            raise ValueError(f"{name} covers none of the {tuple(masks.shape[1:])} tokens")
+            raise PlacesError(f"{name} covers none of the {tuple(masks.shape[1:])} tokens")
 
 
 def _masks(height: int, width: int, spans: list[tuple[int, int, int, int]]) -> Tensor:

@@ -1,0 +1,233 @@
+"""A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
+
+import logging
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.errors import RefusedError, SetupError
+from remote import weights
+from remote.engine.dit import DiT
+from remote.engine.features import FeatureStore
+from remote.engine.image import ImageEncoder
+from remote.engine.pipeline import Engine, Networks
+from remote.engine.request import Event, Progress, RenderRequest, Resume
+from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
+from remote.engine.text import load_tokenizer, tokenize
+from remote.engine.vae import VAE
+from remote.resume import Machine
+
+TIER = "exact"
+
+_RESIDENT = ("vae", "clip", "wav2vec", "dit")
+_REPORT_S = 0.2
+_CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
+_log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the weights any more."""
+
+
+class FeatureFolder:
+    """Keeps features as safetensors files, the newest `limit` of them."""
+
+    def __init__(self, folder: Path, limit: int = 256) -> None:
+        self._folder, self._limit = folder, limit
+
+    def load(self, name: str) -> Tensor | None:
+        path = self._path(name)
+        if not path.is_file():
+            return None
+        try:
+            with TensorFile(path) as file:
+                features = file.read("features")
+        except (ValueError, KeyError) as error:
+            _log.warning("kept features %s cannot be used: %s", name, error)
+            return None
+        path.touch()
+        return features
+
+    def save(self, name: str, features: Tensor) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        path = self._path(name)
+        part = path.with_name(f"{path.name}.{threading.get_native_id()}.part")
+        info = TensorInfo(dtype=features.dtype, shape=tuple(features.shape))
+        try:
+            write_tensor_file(part, {"features": info}, [features.cpu()])
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+        self._forget_oldest()
+
+    def _path(self, name: str) -> Path:
+        if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
+            raise ValueError(f"{name!r} is no name of features")
+        return self._folder / f"{name}.safetensors"
+
+    def _forget_oldest(self) -> None:
+        kept = list(self._folder.glob("*.safetensors"))
+        if len(kept) > self._limit:
+            kept.sort(key=lambda path: path.stat().st_mtime_ns)
+            for path in kept[: -self._limit]:
+                path.unlink(missing_ok=True)
+
+
+class _TextOnDemand:
+    """The text encoder, read only when a prompt is new, and let go once it has been encoded."""
+
+    def __init__(self, pack: weights.Pack, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._pack, self._device, self._dtype = pack, device, dtype
+        self._encoder: Any = None
+
+    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self._encoder is None:
+            self._encoder = self._pack.load("text", self._device, self._dtype)
+        return cast(Tensor, self._encoder(ids, mask))
+
+    def release(self) -> None:
+        if self._encoder is not None:
+            self._encoder = None
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+class PackedModel:
+    """The model of one pack on one device, for `remote.service`."""
+
+    def __init__(self, folder: Path, device: str, features: FeatureStore | None = None) -> None:
+        """device: auto, cuda or cpu. features: keeps what the encoders gave, beyond this process.
+
+        Raises SetupError E_WEIGHTS where the folder is no complete pack, RefusedError E_CPU_ONLY.
+        """
+        self._folder, self._features = folder, features
+        self._read_bytes, self._is_stopped = 0, False
+        self._pack = _open(folder, self._note)
+        self._device = choose_device(device, self._pack.manifest.size_bytes)
+        self.revision = self._pack.manifest.revision
+        self._tokenizer: Any = None
+        self._text: _TextOnDemand | None = None
+        self._engine: Engine | None = None
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Gives a prompt's ids, the end included."""
+        if self._tokenizer is None:
+            self._tokenizer = load_tokenizer(self._folder)
+        ids, _ = tokenize(self._tokenizer, text, self._pack.manifest.config.text.tokens)
+        return tuple(ids.tolist())
+
+    def load(self) -> Iterator[contract.Loading]:
+        """Reads the weights, unless they are there; closing the iterator stops it."""
+        if self._engine is not None:
+            return
+        sizes = [file.size_bytes for n in _RESIDENT for file in self._pack.manifest.files_of(n)]
+        total = sum(sizes)
+        self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
+        with ThreadPoolExecutor(1, "weights") as pool:
+            reading = pool.submit(self._read)
+            try:
+                while not wait([reading], timeout=_REPORT_S).done:
+                    yield contract.Loading(
+                        done_bytes=min(self._read_bytes, total), total_bytes=total
+                    )
+            finally:
+                self._is_stopped = True
+        self._engine = reading.result()
+        yield contract.Loading(done_bytes=total, total_bytes=total)
+
+    @property
+    def machine(self) -> Machine:
+        """What this model runs on, once it is loaded."""
+        return Machine(
+            gpu=device_name(self._device),
+            stack=f"torch {torch.__version__}",
+            attention=self._loaded().backend.name,
+            tier=TIER,
+            engine=__version__,
+        )
+
+    def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
+        """Makes the frames; closing the iterator stops it after at most one more forward."""
+        with closing(self._loaded().run(request, resume)) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Progress) and event.stage == "encode":
+                    self._release_text()
+                yield event
+
+    def _release_text(self) -> None:
+        """Prompts are encoded before the first window."""
+        if self._text is not None:
+            self._text.release()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise ValueError("the weights are not loaded")
+        return self._engine
+
+    def _note(self, done_bytes: int) -> None:
+        self._read_bytes = done_bytes
+        if self._is_stopped:
+            raise _StoppedError
+
+    def _read(self) -> Engine:
+        pack, device = self._pack, self._device
+        # Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact.
+        dtype = torch.float32 if device.type == "cpu" else None
+        modules = {name: pack.load(name, device, dtype) for name in _RESIDENT}
+        self._text = _TextOnDemand(_open(self._folder), device, dtype)
+        networks = Networks(
+            config=pack.manifest.config,
+            dit=cast(DiT, modules["dit"]),
+            vae=cast(VAE, modules["vae"]),
+            image=cast(ImageEncoder, modules["clip"]),
+            wav2vec=modules["wav2vec"],
+            text=self._text,
+            # A CPU and a GPU encode in other types: features of one are not for the other.
+            revision=f"{self.revision}-{device.type}",
+        )
+        return Engine(networks, features=self._features)
+
+
+def _open(folder: Path, progress: Any = None) -> weights.Pack:
+    try:
+        return weights.open_pack(folder, progress)
+    except FileNotFoundError:
+        message = f"{str(folder)!r} holds no {weights.MANIFEST_FILE}: it is no folder of weights"
+        raise SetupError(message, code="E_WEIGHTS") from None
+    except (OSError, ValueError) as error:
+        message = f"the weights in {str(folder)!r} cannot be used: {error}"
+        raise SetupError(message, code="E_WEIGHTS") from error
+
+
+def device_name(device: torch.device) -> str:
+    """Gives the name that a card's maker gave it, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def choose_device(wanted: str, size_bytes: int) -> torch.device:
+    """Gives the device for "auto", "cuda" or "cpu".
+
+    size_bytes: of the pack. "auto" never takes a full-size pack to a CPU; only "cpu" itself does.
+    Raises RefusedError E_CPU_ONLY where there is no GPU and one is needed.
+    """
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if wanted == "cuda":
+        raise RefusedError("torch finds no GPU on this machine", code="E_CPU_ONLY")
+    if size_bytes > _CPU_BYTES:
+        size = f"{size_bytes / 1e9:.0f} GB"
+        raise RefusedError(
+            f"torch finds no GPU on this machine, and weights of {size} would take a CPU hours for "
+            "each second of video",
+            code="E_CPU_ONLY",
+        )
+    return torch.device("cpu")
