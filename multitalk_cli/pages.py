@@ -55,9 +55,9 @@ def _show(ctx: Any, draw: Callable[[Any], str]) -> str:
     page = io.StringIO()
     with redirect_stdout(page):
         rest = draw(ctx)
-    lines = [line.rstrip() for line in (page.getvalue() + rest).strip("\n").split("\n")]
+    text = "\n".join(line.rstrip() for line in (page.getvalue() + rest).split("\n")).strip("\n")
     command = " ".join(ctx.command_path.split()[1:2]) or "multitalk"
-    output.succeed(command, {"help": "\n".join(lines)}, lines)
+    output.succeed(command, {"help": text}, [text])
     raise typer.Exit
 
 

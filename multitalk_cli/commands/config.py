@@ -17,7 +17,7 @@ app = typer.Typer(
 )
 
 
-@app.command("show", cls=PagedCommand)
+@app.command("show", cls=PagedCommand, epilog=epilog("multitalk config show"))
 def show(ctx: typer.Context) -> None:
     """Show every setting, its value and where the value came from."""
     output: Output = ctx.obj
@@ -32,7 +32,7 @@ def show(ctx: typer.Context) -> None:
     output.succeed("config", {"settings": data}, align([("setting", "value", "from", ""), *rows]))
 
 
-@app.command("path", cls=PagedCommand)
+@app.command("path", cls=PagedCommand, epilog=epilog("multitalk config path"))
 def path(ctx: typer.Context) -> None:
     """Show the settings files that are read, strongest first."""
     output: Output = ctx.obj
