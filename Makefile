@@ -4,14 +4,19 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
+# The engine alone, on the older stack that the deployment offers too.
+CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy ftfy safetensors pillow hypothesis pytest
 
-.PHONY: demo test lint types check bench clean
+.PHONY: demo test test-cuda121 lint types check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/multitalk demo --force
 
 test: $(VENV)/.test
 	$(BIN)/python -m pytest
+
+test-cuda121: .venv-cuda121/.test
+	.venv-cuda121/bin/python -m pytest tests/engine -W default
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .
@@ -37,5 +42,10 @@ $(VENV)/.test: pyproject.toml | $(BIN)/python
 	$(BIN)/python -m pip install --quiet $(TEST_NEEDS)
 	touch $@ $(VENV)/.demo
 
+.venv-cuda121/.test: Makefile
+	$(PYTHON) -m venv .venv-cuda121
+	.venv-cuda121/bin/python -m pip install --quiet $(CUDA121_NEEDS)
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-cuda121 build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
