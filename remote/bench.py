@@ -1,0 +1,750 @@
+"""Times the product's own engine on this machine: `python -m remote.bench`.
+
+Without a pack the weights are random and of full size, so times and memory are those of the real
+model, and pictures are noise. Times are host seconds around synchronised work.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from multitalk_cli import contract
+from multitalk_cli import plan as planning
+from multitalk_cli import rates as rating
+from remote.engine import checkpoint
+from remote.engine.attention import (
+    LOADERS,
+    SDPA,
+    BackendUnavailableError,
+    choose_backend,
+    load_backend,
+)
+from remote.engine.config import LATENT_STRIDE, PUBLISHED, DiTConfig, ModelConfig
+from remote.engine.dit import Condition, DiT
+from remote.engine.guidance import Guidance
+from remote.engine.image import ImageEncoder
+from remote.engine.pipeline import Engine, Networks
+from remote.engine.request import (
+    Event,
+    Progress,
+    RenderRequest,
+    StepFinished,
+    Window,
+    WindowFinished,
+)
+from remote.engine.text import TextEncoder
+from remote.engine.vae import VAE
+from remote.weights import STORED_TYPES, open_pack
+
+_SPEECH_S = (3.3, 10.0, 60.0)
+_COLD_SPEECH_S = 5.0
+_PROMPT_TOKENS = (60, 100)  # of the prompt and of the negative prompt
+_COMPARED_BLOCKS = 3
+_COMPARED_LATENTS = 5
+_MATMUL_SIDE = 8192
+_COPY_BYTES = 2**31
+_PROFILED_ROWS = 40
+
+Report = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What to measure. steps: of a planned clip; measured_steps: of each measured window."""
+
+    width_px: int = 896
+    height_px: int = 448
+    frames: int = 81
+    motion_frames: int = 25
+    fps: int = 24
+    steps: int = 20
+    measured_steps: int = 3
+    persons: tuple[int, ...] = (1, 2)
+    device: str = "cuda"
+    profile: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spread:
+    """Median, least and largest of n measured seconds."""
+
+    median: float
+    least: float
+    most: float
+    n: int
+
+
+def spread(seconds: Sequence[float]) -> Spread:
+    return Spread(
+        median=statistics.median(seconds), least=min(seconds), most=max(seconds), n=len(seconds)
+    )
+
+
+class Clock:
+    """Reads the host's clock when the device has finished, and the memory that it took."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def now(self) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter()
+
+    def time(self, work: Callable[[], object], repeats: int = 3, warmups: int = 1) -> Spread:
+        for _ in range(warmups):
+            work()
+        seconds = []
+        for _ in range(repeats):
+            start = self.now()
+            work()
+            seconds.append(self.now() - start)
+        return spread(seconds)
+
+    def forget_peak(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+
+    def peak_gib(self) -> float:
+        if self.device.type != "cuda":
+            return 0.0
+        return torch.cuda.max_memory_allocated(self.device) / 2**30
+
+
+# --- the networks ---------------------------------------------------------------------------
+
+
+def random_module(
+    component: str, config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> nn.Module:
+    """Builds a network of random weights through the strict loader; its outputs stay finite."""
+    module = checkpoint.build(component, config)
+    generator = torch.Generator(device).manual_seed(len(component))
+    checkpoint.load_module(module, _random_weights(module, generator, device, dtype), device)
+    return module.eval()
+
+
+def _random_weights(
+    module: nn.Module, generator: torch.Generator, device: torch.device, dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    for name, unset in module.state_dict().items():
+        weight = torch.empty(unset.shape, device=device, dtype=dtype)
+        if (
+            "norm" in name.rpartition(".")[0].rpartition(".")[2]
+            or "norm" in name.rpartition(".")[2]
+        ):
+            yield name, weight.fill_(0.0 if name.endswith("bias") else 1.0)
+        elif name.endswith("original0"):  # lengths of a weight norm
+            yield name, weight.fill_(1.0)
+        else:
+            fan_in = weight[0].numel() if weight.ndim > 1 else 2500
+            yield name, weight.normal_(0.0, fan_in**-0.5, generator=generator)
+
+
+def random_networks(config: ModelConfig, device: torch.device) -> Networks:
+    """All networks but the text encoder, whose states are random too."""
+    stored = STORED_TYPES["bf16" if device.type == "cuda" else "fp32"]
+    modules = {
+        name: random_module(name, config, device, stored[name])
+        for name in checkpoint.COMPONENTS
+        if name != "text"
+    }
+    return _networks(config, modules, "random")
+
+
+def packed_networks(folder: Path, device: torch.device) -> Networks:
+    """The networks of a pack, the text encoder replaced by random states."""
+    pack = open_pack(folder)
+    dtype = None if device.type == "cuda" else torch.float32
+    modules = {
+        name: pack.load(name, device, dtype) for name in checkpoint.COMPONENTS if name != "text"
+    }
+    return _networks(pack.manifest.config, modules, pack.manifest.revision)
+
+
+def _networks(config: ModelConfig, modules: Mapping[str, nn.Module], revision: str) -> Networks:
+    dit = cast(DiT, modules["dit"])
+
+    def random_states(ids: Tensor, _mask: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(len(ids))
+        return torch.randn(len(ids), config.text.dim, generator=generator).to(ids.device, dit.dtype)
+
+    return Networks(
+        config=config,
+        dit=dit,
+        vae=cast(VAE, modules["vae"]),
+        image=cast(ImageEncoder, modules["clip"]),
+        wav2vec=modules["wav2vec"],
+        text=random_states,
+        revision=revision,
+    )
+
+
+# --- what the card can do -------------------------------------------------------------------
+
+
+def machine(device: torch.device) -> Report:
+    """The card and the versions of what runs on it."""
+    versions: Report = {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": "cpu",
+    }
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        versions |= {
+            "device": card.name,
+            "memory_gib": card.total_memory / 2**30,
+            "cudnn": torch.backends.cudnn.version(),
+        }
+    for name in ("triton", "transformers", "fa3_fwd"):
+        versions[name] = _version(name)
+    return versions
+
+
+def _version(package: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return str(metadata.version(package))  # type: ignore[no-untyped-call]
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def ceilings(clock: Clock, dtype: torch.dtype) -> Report:
+    """The rates of a large matrix product and of a large copy, on random data."""
+    is_gpu = clock.device.type == "cuda"
+    side = _MATMUL_SIDE if is_gpu else 256
+    a, b = (torch.randn(side, side, device=clock.device).to(dtype) for _ in range(2))
+    product = clock.time(lambda: [a @ b for _ in range(10)], repeats=5)
+    source = torch.randn((_COPY_BYTES if is_gpu else 2**20) // 4, device=clock.device)
+    target = torch.empty_like(source)
+    copy = clock.time(lambda: [target.copy_(source) for _ in range(10)], repeats=5)
+    return {
+        "matmul_tflops": 10 * 2 * side**3 / product.median / 1e12,
+        "copy_gb_per_s": 10 * 2 * source.numel() * 4 / copy.median / 1e9,
+    }
+
+
+def attention_backends(
+    clock: Clock, config: DiTConfig, tokens: int, dtype: torch.dtype
+) -> list[Report]:
+    """Self-attention of a whole window with every kernel that runs here; why the others do not."""
+    shape = (1, tokens, config.heads, config.head_dim)
+    q, k, v = (torch.randn(shape, device=clock.device).to(dtype) for _ in range(3))
+    flops = 4 * tokens**2 * config.dim
+    rows: list[Report] = []
+    for name in LOADERS:
+        try:
+            backend = load_backend(name, clock.device, dtype, config.head_dim)
+        except BackendUnavailableError as reason:
+            rows.append({"name": name, "refused": str(reason)})
+            continue
+        taken = clock.time(partial(backend.kernel, q, k, v), repeats=5, warmups=2)
+        rows.append(
+            {
+                "name": name,
+                "seconds": asdict(taken),
+                "tflops": flops / taken.median / 1e12,
+                "error": backend.error,
+            }
+        )
+    return rows
+
+
+# --- the engine -----------------------------------------------------------------------------
+
+
+def make_request(
+    options: Options, persons: int, windows: int, config: ModelConfig
+) -> RenderRequest:
+    """A request of a random picture, random voices and random prompts."""
+    generator = torch.Generator().manual_seed(persons)
+    fresh = options.frames - options.motion_frames
+    spans = tuple(Window(start=i * fresh, frames=options.frames) for i in range(windows))
+    samples = spans[-1].end * 16000 // options.fps
+    height, width = options.height_px, options.width_px
+    coarse = torch.rand(1, 3, height // 16, width // 16, generator=generator)
+    picture = nn.functional.interpolate(coarse, size=(height, width), mode="bilinear")[0]
+    prompts = [
+        tuple(
+            torch.randint(
+                2,
+                config.text.vocabulary,
+                (min(count, config.text.tokens),),
+                generator=generator,
+            ).tolist()
+        )
+        for count in _PROMPT_TOKENS
+    ]
+    return RenderRequest(
+        picture=(picture * 255).to(torch.uint8),
+        height_px=height,
+        width_px=width,
+        voices=tuple(torch.randn(samples, generator=generator) for _ in range(persons)),
+        prompt_ids=prompts[0],
+        negative_ids=prompts[1],
+        fps=options.fps,
+        frames=spans[-1].end,
+        windows=spans,
+        motion_frames=options.motion_frames,
+        steps=options.measured_steps,
+        shift=7.0,
+        guidance=Guidance(),
+    )
+
+
+def timed_run(engine: Engine, request: RenderRequest, clock: Clock) -> Report:
+    """Runs a request; gives seconds of each stage and of each forward by window, and the peak."""
+    clock.forget_peak()
+    prepared_at = last = clock.now()
+    stages: Report = {}
+    forwards: list[list[float]] = [[] for _ in request.windows]
+    for event in engine.run(request):
+        now = clock.now()
+        _note(event, now - last, stages, forwards)
+        last = now
+    return {
+        "stages": stages,
+        "forwards": forwards,
+        "seconds": last - prepared_at,
+        "peak_gib": clock.peak_gib(),
+    }
+
+
+def _note(event: Event, seconds: float, stages: Report, forwards: list[list[float]]) -> None:
+    if isinstance(event, Progress) and event.stage == "denoise" and event.window is not None:
+        forwards[event.window].append(seconds)
+    elif isinstance(event, Progress) and event.done > 0:
+        key = event.stage if event.window is None else f"{event.stage}{event.window}"
+        stages[key] = stages.get(key, 0.0) + seconds
+    elif isinstance(event, StepFinished):
+        stages["between"] = stages.get("between", 0.0) + seconds
+    elif isinstance(event, WindowFinished):
+        stages[f"finish{event.window}"] = seconds
+
+
+def measure_persons(
+    engine: Engine, options: Options, persons: int, clock: Clock, peak_tflops: float
+) -> Report:
+    """Times a first and a later window of one or two people.
+
+    The first step of the first window warms up and is left out.
+    """
+    config = engine.networks.config
+    request = make_request(options, persons, 2, config)
+    run = timed_run(engine, request, clock)
+    branches = len(request.guidance.branches)
+    first, later = run["forwards"]
+    warm = first[branches:] or first
+    seconds = spread(_branch_means(warm, branches))
+    flops = forward_flops(config.dit, _grid(options, config), persons, request.guidance)
+    return {
+        "persons": persons,
+        "forward": asdict(seconds),
+        "forward_later": asdict(spread(_branch_means(later, branches))),
+        "by_branch": [statistics.median(warm[i::branches]) for i in range(branches)],
+        "first_forward": first[0],
+        "tflops": flops / seconds.median / 1e12,
+        "floor_s": flops / peak_tflops / 1e12,
+        "share_of_floor": flops / peak_tflops / 1e12 / seconds.median,
+        "peak_gib": run["peak_gib"],
+        "stages": run["stages"],
+        "clip_first_s": _clip(run, 0, seconds.median, options.steps * branches),
+        "clip_later_s": _clip(run, 1, statistics.median(later), options.steps * branches),
+    }
+
+
+def _branch_means(seconds: Sequence[float], branches: int) -> list[float]:
+    """Averages the branches of each step: they do not cost the same."""
+    return [
+        statistics.fmean(seconds[start : start + branches])
+        for start in range(0, len(seconds), branches)
+    ]
+
+
+def _clip(run: Report, window: int, forward_s: float, forwards: int) -> float:
+    stages = run["stages"]
+    around = sum(stages.get(f"{name}{window}", 0.0) for name in ("encode", "decode", "finish"))
+    return forwards * forward_s + float(around)
+
+
+def _grid(options: Options, config: ModelConfig) -> tuple[int, int, int]:
+    _, rows, columns = config.dit.patch
+    return (
+        (options.frames - 1) // LATENT_STRIDE[0] + 1,
+        options.height_px // LATENT_STRIDE[1] // rows,
+        options.width_px // LATENT_STRIDE[2] // columns,
+    )
+
+
+def forward_flops(
+    config: DiTConfig, grid: tuple[int, int, int], persons: int, guidance: Guidance
+) -> float:
+    """Floating-point operations of the published maths for one forward, branches averaged.
+
+    What an exact rewrite spares is counted, so that times of two versions compare.
+    """
+    frames, rows, columns = grid
+    tokens, first = frames * rows * columns, rows * columns
+    linears = 2 * tokens * (8 * config.dim**2 + 2 * config.dim * config.ffn_dim)
+    keys = tokens + config.text_tokens + config.image_tokens
+    attention = 4 * tokens * keys * config.dim
+    voiced = sum(branch.is_voiced for branch in guidance.branches) / len(guidance.branches)
+    heard = 1 + voiced * (persons - 1)
+    audio = 4 * tokens * config.audio_tokens * config.dim * heard
+    regions = 2 * tokens * first * config.dim * voiced if persons > 1 else 0.0
+    return float(config.layers * (linears + attention + audio + regions))
+
+
+def measure_vae(networks: Networks, options: Options, clock: Clock) -> Report:
+    """Encodes and decodes one window, on random pixels and latents."""
+    config = networks.config
+    video = torch.rand(1, 3, options.frames, options.height_px, options.width_px) * 2 - 1
+    video = video.to(clock.device)
+    vae = networks.vae
+    frames, height, width = (
+        (options.frames - 1) // LATENT_STRIDE[0] + 1,
+        options.height_px // LATENT_STRIDE[1],
+        options.width_px // LATENT_STRIDE[2],
+    )
+    latents = torch.randn(1, config.vae.latent_channels, frames, height, width).to(clock.device)
+    clock.forget_peak()
+    before = clock.peak_gib()
+    return {
+        "encode": asdict(clock.time(lambda: vae.encode(video))),
+        "decode": asdict(clock.time(lambda: list(vae.decode_chunks(latents)))),
+        "extra_peak_gib": clock.peak_gib() - before,
+    }
+
+
+@torch.inference_mode()
+def measure_encoders(networks: Networks, options: Options, clock: Clock) -> Report:
+    """Times CLIP on a picture, and the text encoder on a prompt, which is freed again."""
+    config, is_gpu = networks.config, clock.device.type == "cuda"
+    pixels = torch.rand(1, 3, options.height_px, options.width_px, device=clock.device) * 2 - 1
+    image = clock.time(lambda: networks.image(pixels))
+    dtype = STORED_TYPES["bf16" if is_gpu else "fp32"]["text"]
+    encoder = cast(TextEncoder, random_module("text", config, clock.device, dtype))
+    ids = torch.arange(min(_PROMPT_TOKENS[1], config.text.tokens), device=clock.device)
+    text = clock.time(lambda: encoder(ids, torch.ones_like(ids)))
+    clock.forget_peak()
+    return {"image": asdict(image), "text": asdict(text)}
+
+
+def is_repeatable(engine: Engine, options: Options) -> bool:
+    """Tells whether a short request made twice gives the same frames."""
+    short = replace(options, frames=9, motion_frames=5, measured_steps=2)
+    request = make_request(short, 1, 1, engine.networks.config)
+    runs = [
+        [event.frames for event in engine.run(request) if isinstance(event, WindowFinished)]
+        for _ in range(2)
+    ]
+    return all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
+
+
+# --- against float32 ------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def compare_with_float32(config: ModelConfig, options: Options, clock: Clock) -> list[Report]:
+    """Runs a few blocks as the engine does, and in plain float32 on the same rounded weights.
+
+    error: root-mean-square difference of the velocity, relative to it.
+    """
+    few = replace(config.dit, layers=min(_COMPARED_BLOCKS, config.dit.layers))
+    dtype = STORED_TYPES["bf16" if clock.device.type == "cuda" else "fp32"]["dit"]
+    fast = cast(DiT, random_module("dit", replace(config, dit=few), clock.device, dtype))
+    exact = cast(DiT, random_module("dit", replace(config, dit=few), clock.device, dtype))
+    exact.float()
+    rows = []
+    for persons in options.persons:
+        inputs = _few_blocks_input(options, config, persons, clock.device)
+        fast.backend = choose_backend(clock.device, dtype, few.head_dim)
+        ours = inputs.velocity(fast)
+        exact.backend = SDPA
+        wanted = inputs.velocity(exact)
+        error = ((ours - wanted).norm() / wanted.norm()).item()
+        rows.append({"persons": persons, "blocks": few.layers, "error": error})
+    return rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Inputs:
+    """What a forward takes, in float32."""
+
+    latents: Tensor
+    conditioning: Tensor
+    text: Tensor
+    image: Tensor
+    audio: Tensor
+    masks: Tensor | None
+
+    def velocity(self, dit: DiT) -> Tensor:
+        condition = Condition(
+            text=dit.text_keys(self.text),
+            image=dit.image_keys(self.image),
+            audio=dit.audio_keys(self.audio),
+            regions=None if self.masks is None else dit.regions(self.masks),
+        )
+        time_ = torch.tensor([900.0], device=self.latents.device)
+        return cast(Tensor, dit(self.latents, self.conditioning, time_, condition))
+
+
+def _few_blocks_input(
+    options: Options, config: ModelConfig, persons: int, device: torch.device
+) -> _Inputs:
+    frames = min(_COMPARED_LATENTS, (options.frames - 1) // LATENT_STRIDE[0] + 1)
+    short = replace(options, frames=(frames - 1) * LATENT_STRIDE[0] + 1)
+    _, rows, columns = _grid(short, config)
+    dit, generator = config.dit, torch.Generator(device).manual_seed(7)
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device, generator=generator)
+
+    size = (frames, rows * dit.patch[1], columns * dit.patch[2])
+    masks = torch.zeros(3, rows, columns, device=device)
+    masks[0, :, : columns // 3] = masks[1, :, -(columns // 3) :] = 1
+    masks[2] = 1 - masks[0] - masks[1]
+    return _Inputs(
+        latents=normal(dit.out_channels, *size),
+        conditioning=normal(dit.in_channels - dit.out_channels, *size),
+        text=normal(min(_PROMPT_TOKENS[0], dit.text_tokens), dit.text_dim),
+        image=normal(1, dit.image_tokens, dit.image_dim),
+        audio=normal(persons, short.frames, dit.audio_window, dit.audio_layers, dit.audio_channels),
+        masks=masks if persons > 1 else None,
+    )
+
+
+# --- time and money -------------------------------------------------------------------------
+
+
+def prices(row: Report, options: Options, device: str) -> list[Report]:
+    """Seconds and dollars of planned videos on this card, from what was measured on it.
+
+    A window of another length is scaled by the formula of the rates; a cold start is theirs.
+    """
+    rates = rating.load()
+    gpu = next((gpu for gpu in rates.gpus if _is_card(gpu.name, device)), None)
+    per_s = None if gpu is None else rates.price_per_s_usd(gpu)
+    jobs = [(speech_s, False) for speech_s in _SPEECH_S] + [(_COLD_SPEECH_S, True)]
+    rows = []
+    for speech_s, is_cold in jobs:
+        plan = planning.make_plan(
+            round(speech_s * options.fps),
+            options.fps,
+            size=(options.width_px, options.height_px),
+            sample_steps=options.steps,
+            text_guidance=Guidance().text_scale,
+            persons=row["persons"],
+            window_frames=max(options.frames, contract.MIN_WINDOW_FRAMES),
+            motion_frames=options.motion_frames,
+        )
+        seconds = _plan_seconds(plan, row, options, rates)
+        if is_cold:
+            seconds += rates.start.read_bytes / rates.start.read_bytes_per_s
+            seconds += rates.start.first_forward_s
+        rows.append(
+            {
+                "speech_s": speech_s,
+                "is_cold": is_cold,
+                "seconds": seconds,
+                "seconds_per_s": seconds / speech_s,
+                "usd_per_s": None if per_s is None else seconds * per_s / speech_s,
+            }
+        )
+    return rows
+
+
+def _plan_seconds(plan: planning.Plan, row: Report, options: Options, rates: rating.Rates) -> float:
+    reference = rates.gpus[0]
+    whole = plan.tokens(contract.Window(start=0, frames=options.frames))
+    persons = plan.persons
+    total = row["stages"].get("prepare", 0.0)
+    for index, window in enumerate(plan.windows):
+        share = planning.seconds_per_forward(
+            plan.tokens(window), persons, reference, rates
+        ) / planning.seconds_per_forward(whole, persons, reference, rates)
+        key = "forward" if index == 0 else "forward_later"
+        total += plan.forwards_per_window * row[key]["median"] * share
+        around = row["clip_first_s"] - plan.forwards_per_window * row["forward"]["median"]
+        total += max(around, 0.0) * window.frames / options.frames
+    return float(total)
+
+
+def _is_card(name: str, device: str) -> bool:
+    return all(part in device.lower().replace(" ", "-") for part in name.split("-"))
+
+
+# --- the command ----------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def profile_forward(engine: Engine, options: Options) -> list[Report]:
+    """Where the time of one step goes, by kernel, longest first."""
+    from torch.profiler import ProfilerActivity, profile
+
+    request = make_request(replace(options, measured_steps=1), 1, 1, engine.networks.config)
+    activities = [ProfilerActivity.CPU]
+    if options.device == "cuda":
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        for event in engine.run(request):
+            if isinstance(event, StepFinished):
+                break
+    averages = profiler.key_averages()
+    rows = [
+        {
+            "kernel": row.key[:100],
+            "ms": getattr(row, "self_device_time_total", row.self_cpu_time_total) / 1e3,
+            "count": row.count,
+        }
+        for row in averages
+    ]
+    rows.sort(key=lambda row: -float(cast(float, row["ms"])))
+    return rows[:_PROFILED_ROWS]
+
+
+def measure(config: ModelConfig, options: Options, weights: Path | None = None) -> Report:
+    """Measures everything that the options ask for."""
+    device = torch.device(options.device)
+    clock = Clock(device)
+    dtype = STORED_TYPES["bf16" if device.type == "cuda" else "fp32"]["dit"]
+    report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}
+    report["ceilings"] = ceilings(clock, dtype)
+    frames, rows, columns = _grid(options, config)
+    report["attention"] = attention_backends(clock, config.dit, frames * rows * columns, dtype)
+    report["float32"] = compare_with_float32(config, options, clock)
+    clock.forget_peak()
+    networks = (
+        random_networks(config, device) if weights is None else packed_networks(weights, device)
+    )
+    engine = Engine(networks)
+    report["backend"] = engine.backend.name
+    report["encoders"] = measure_encoders(networks, options, clock)
+    report["vae"] = measure_vae(networks, options, clock)
+    report["is_repeatable"] = is_repeatable(engine, options)
+    peak = report["ceilings"]["matmul_tflops"]
+    report["runs"] = []
+    for persons in options.persons:
+        row = measure_persons(engine, options, persons, clock, peak)
+        row["prices"] = prices(row, options, report["machine"]["device"])
+        report["runs"].append(row)
+    if options.profile:
+        report["profile"] = profile_forward(engine, options)
+    return report
+
+
+def table(report: Report) -> str:
+    """The report for a reader."""
+    options, card = report["options"], report["machine"]
+    lines = [
+        f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
+        f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
+        f"{options['steps']} steps, tier {report['tier']}, attention {report['backend']}",
+        "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
+            **report["ceilings"]
+        ),
+        *(_attention_line(row) for row in report["attention"]),
+        *(
+            f"{row['blocks']} blocks, {row['persons']} person(s), against float32: "
+            f"{row['error']:.2%}"
+            for row in report["float32"]
+        ),
+        *(f"{name} {_seconds(report['vae'][name])}" for name in ("encode", "decode")),
+        *(f"{name} encoder {_seconds(report['encoders'][name])}" for name in ("image", "text")),
+        f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
+    ]
+    for row in report["runs"]:
+        lines += _run_lines(row)
+    lines += [
+        f"{row['ms']:10.1f} ms {row['count']:6d}x {row['kernel']}"
+        for row in report.get("profile", [])
+    ]
+    return "\n".join(lines)
+
+
+def _seconds(values: Mapping[str, float]) -> str:
+    return f"{values['median']:.3f} s ({values['least']:.3f} to {values['most']:.3f})"
+
+
+def _attention_line(row: Report) -> str:
+    if "refused" in row:
+        return f"  {row['name']:12s} not here: {row['refused'][:90]}"
+    return f"  {row['name']:12s} {row['tflops']:6.0f} TFLOP/s  {_seconds(row['seconds'])}"
+
+
+def _run_lines(row: Report) -> list[str]:
+    return [
+        f"{row['persons']} person(s): {_seconds(row['forward'])} a forward, n={row['forward']['n']}"
+        f", {row['tflops']:.0f} TFLOP/s, {row['share_of_floor']:.0%} of the floor "
+        f"{row['floor_s']:.2f} s, peak {row['peak_gib']:.1f} GiB",
+        "  by branch "
+        + ", ".join(f"{seconds:.3f}" for seconds in row["by_branch"])
+        + f"; later windows {_seconds(row['forward_later'])}; first {row['first_forward']:.2f} s",
+        f"  a clip {row['clip_first_s']:.1f} s, a later one {row['clip_later_s']:.1f} s; "
+        + ", ".join(f"{key} {value:.2f}" for key, value in row["stages"].items()),
+        *(
+            f"  {job['speech_s']:g} s of speech{', cold' if job['is_cold'] else ''}: "
+            f"{job['seconds']:.0f} s, {job['seconds_per_s']:.1f} s and "
+            + ("no price" if job["usd_per_s"] is None else f"${job['usd_per_s']:.4f}")
+            + " per second"
+            for job in row["prices"]
+        ),
+    ]
+
+
+def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:
+    default = Options()
+    parser = argparse.ArgumentParser(prog="python -m remote.bench", description=__doc__)
+    parser.add_argument("--size", default=f"{default.width_px}x{default.height_px}")
+    parser.add_argument("--frames", type=int, default=default.frames)
+    parser.add_argument("--motion-frames", type=int, default=default.motion_frames)
+    parser.add_argument("--steps", type=int, default=default.steps, help="of a planned clip")
+    parser.add_argument("--measured-steps", type=int, default=default.measured_steps)
+    parser.add_argument("--persons", type=int, nargs="+", default=list(default.persons))
+    parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
+    parser.add_argument("--json", type=Path, help="where to write the whole report")
+    parser.add_argument("--profile", action="store_true")
+    given = parser.parse_args(argv)
+    width, _, height = given.size.partition("x")
+    options = Options(
+        width_px=int(width),
+        height_px=int(height),
+        frames=given.frames,
+        motion_frames=given.motion_frames,
+        steps=given.steps,
+        measured_steps=given.measured_steps,
+        persons=tuple(given.persons),
+        device="cuda" if torch.cuda.is_available() else "cpu",
+        profile=given.profile,
+    )
+    return options, given.weights, given.json
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures, prints the table, writes the report."""
+    options, weights, json_path = _options(argv)
+    config = PUBLISHED if weights is None else open_pack(weights).manifest.config
+    report = measure(config, options, weights)
+    if json_path is not None:
+        json_path.write_text(json.dumps(report, indent=1), "utf-8")
+    print(table(report))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
