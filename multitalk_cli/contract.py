@@ -31,6 +31,28 @@ JOB_ID = re.compile(r"[a-z0-9]{8,32}")
 ERROR_CODE = re.compile(r"E_[A-Z][A-Z0-9_]{2,40}")
 
 
+APP_NAME = "multitalk"
+STACK_CLASSES = {"current": "Current", "cuda12.1": "Cuda121"}
+"""Stack -> the deployed class that runs on it."""
+WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
+    "multitalk-weights",
+    "multitalk-jobs",
+    "multitalk-caches",
+)
+PACK_FOLDER = "bf16"
+"""Where in the Volume of weights the pack lies."""
+STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
+    "multitalk-states",
+    "multitalk-index",
+    "multitalk-deployments",
+)
+AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
+PART_BYTES = 8 * 1024**2
+"""Finished videos are kept in parts of this size, so that a broken transfer goes on."""
+RESULT_FILE = "result.json"
+JOBS_KEPT_S = 7 * 24 * 3600.0
+
+
 class ContractError(ValueError):
     """A value that breaks the contract; the message names the field and the value seen."""
 

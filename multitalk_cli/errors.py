@@ -227,6 +227,108 @@ CODES: dict[str, Explanation] = {
         "Above 60 seconds of speech or 5 dollars, a script must say how much it may spend.",
         "Add --max-cost DOLLARS, or look at the cheaper choices with --plan.",
     ),
+    "E_NO_TOKEN": Explanation(
+        _S,
+        "there is no Modal token",
+        "Videos are made on your own Modal account, and nothing on this machine says which.",
+        "multitalk login stores a token.",
+    ),
+    "E_TOKEN": Explanation(
+        _S,
+        "the token is refused",
+        "It was revoked, belongs to another workspace, or half of it is missing.",
+        "multitalk login stores a new one.",
+    ),
+    "E_NOT_DEPLOYED": Explanation(
+        _S,
+        "the app is not deployed",
+        "Nothing of multitalk runs in this Modal environment yet, or not with this stack.",
+        "multitalk deploy puts it there.",
+    ),
+    "E_WEIGHTS_MISSING": Explanation(
+        _S,
+        "the model's weights are not in your Modal account",
+        "The Volume multitalk-weights holds no folder bf16 with a complete pack.",
+        "Upload a pack: modal volume put multitalk-weights FOLDER /bf16",
+    ),
+    "E_REMOTE_PACKAGE": Explanation(
+        _S,
+        "another package called remote is in the way",
+        "Python finds a package of that name before the one that multitalk deploys.",
+        "Install multitalk-cli in an environment of its own, without PYTHONPATH.",
+    ),
+    "E_DEPLOY": Explanation(
+        _R,
+        "the deployment failed",
+        "Modal could not build the container image; its output says at which line.",
+        "Run multitalk deploy again; what was built is kept.",
+    ),
+    "E_NO_JOB": Explanation(
+        _U,
+        "there is no such job",
+        "The id is misspelt, fits several jobs, or belongs to another Modal environment.",
+        "multitalk jobs ls lists the jobs of this machine.",
+    ),
+    "E_LEDGER": Explanation(
+        _F,
+        "the list of jobs cannot be used",
+        "It is a small database in your state folder, which must be writable.",
+        "Free some space or correct the permissions of the file that the message names.",
+    ),
+    "E_EXPIRED": Explanation(
+        _R,
+        "the result is no longer kept",
+        "Finished videos stay in the Volume multitalk-jobs for 7 days.",
+        "Run the same generate command again to make it once more.",
+    ),
+    "E_OUT_OF_MEMORY": Explanation(
+        _R,
+        "the machine ran out of memory",
+        "The card or its host could not hold the model and this size at once.",
+        "Add --gpu h200, or pass a smaller --size.",
+    ),
+    "E_TIMEOUT": Explanation(
+        _R,
+        "the run took longer than a call may last",
+        "Not even one window was finished within the time limit of a call.",
+        "Add --gpu h100 or a faster card, or pass a smaller --size.",
+    ),
+    "E_CANCELLED": Explanation(
+        _R,
+        "the job was cancelled",
+        "Somebody cancelled it, here or from another machine.",
+        "Run the same generate command again to start a new one.",
+    ),
+    "E_DUPLICATE": Explanation(
+        _R,
+        "the job runs already",
+        "Two calls were made for one job; the first goes on, this one did nothing.",
+        "multitalk jobs ls shows it, and multitalk jobs attach follows it.",
+    ),
+    "E_NETWORK": Explanation(
+        ExitCode.TEMPORARY,
+        "there is no way to Modal",
+        "This machine has no network, or something between it and Modal blocks the way.",
+        "Run the same command again when the network is back.",
+    ),
+    "E_CAPACITY": Explanation(
+        ExitCode.TEMPORARY,
+        "there is no room for the run now",
+        "The account's limit of containers or cards is reached.",
+        "Run the same command again later, or with another --gpu.",
+    ),
+    "E_GPU_TOO_SMALL": Explanation(
+        _X,
+        "the card cannot hold the model and this size",
+        "The weights stay on the card, beside what grows with the size of the video.",
+        "Pass --gpu with the card that the message names.",
+    ),
+    "E_GPU_STACK": Explanation(
+        _X,
+        "the card does not run with this stack",
+        "The older CUDA of the stack does not know the card.",
+        "Leave --stack out, or pass another --gpu.",
+    ),
     "E_REMOTE": Explanation(
         _R,
         "the run failed",
@@ -282,6 +384,12 @@ class RemoteError(MultitalkError):
     """The run itself failed."""
 
     exit_code = ExitCode.REMOTE
+
+
+class TemporaryError(MultitalkError):
+    """The same command may well succeed later: network, capacity."""
+
+    exit_code = ExitCode.TEMPORARY
 
 
 class RefusedError(MultitalkError):

@@ -1,0 +1,166 @@
+"""The local ledger of jobs: what was asked of the cloud, so that it is found and paid for once.
+
+One SQLite file in the user's state folder, readable by the user alone. Every change is one
+transaction, so that several processes may use it at the same time.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli.errors import FileError, UsageError
+
+SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
+UNFINISHED = (SPAWNING, RUNNING)
+SHORT_ID = 8
+_BUSY_S = 10.0
+_SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One job.
+
+    fingerprint: of the prepared inputs and the options as given. label: what a person calls it.
+    link: which call of the chain of calls is the last. call_id: that call's id at Modal, empty
+    until the spawn was answered. target: the path that the video goes to. recipe: a JSON object.
+    """
+
+    id: str
+    fingerprint: str
+    app: str
+    environment: str
+    stack: str
+    gpu: str
+    seed: int
+    target: str
+    label: str
+    recipe: str
+    state: str = SPAWNING
+    call_id: str = ""
+    link: int = 0
+    price_usd: float | None = None
+    error: str = ""
+    created_s: float = 0.0
+    updated_s: float = 0.0
+
+    @property
+    def is_unfinished(self) -> bool:
+        """Whether it may still be running."""
+        return self.state in UNFINISHED
+
+
+_COLUMNS = tuple(field.name for field in fields(Job))
+_TYPES = {"seed": "INTEGER", "link": "INTEGER", "price_usd": "REAL"} | dict.fromkeys(
+    ("created_s", "updated_s"), "REAL"
+)
+
+
+def ledger_path() -> Path:
+    """Where the ledger is, whether or not it exists."""
+    import platformdirs
+
+    return platformdirs.user_state_path("multitalk") / "jobs.sqlite3"
+
+
+class Ledger:
+    """The jobs of this machine. Raises FileError E_LEDGER where the file cannot be used."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = ledger_path() if path is None else path
+
+    def start(self, job: Job, *, anew: bool = False) -> tuple[Job, bool]:
+        """Adds the job, unless one with its fingerprint is unfinished or done: then gives that.
+
+        anew: adds it in any case. The answer's second part says whether the job is new.
+        """
+        with self._transaction() as db:
+            known = None if anew else self._same(db, job)
+            if known is not None:
+                return known, False
+            now_s = time.time()
+            row = {name: getattr(job, name) for name in _COLUMNS}
+            row |= {"created_s": now_s, "updated_s": now_s}
+            marks = ", ".join(f":{name}" for name in _COLUMNS)
+            db.execute(f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks})", row)
+            return Job(**row), True
+
+    def _same(self, db: sqlite3.Connection, job: Job) -> Job | None:
+        row = db.execute(
+            "SELECT * FROM jobs WHERE fingerprint = ? AND app = ? AND environment = ?"
+            " AND state IN (?, ?, ?) ORDER BY state = ?, created_s DESC LIMIT 1",
+            (job.fingerprint, job.app, job.environment, *UNFINISHED, DONE, DONE),
+        ).fetchone()
+        return None if row is None else Job(**dict(row))
+
+    def update(self, job_id: str, **changes: Any) -> None:
+        """Changes columns of a job; one that is not in the ledger is no error."""
+        changes = {**changes, "updated_s": time.time()}
+        columns = ", ".join(f"{name} = :{name}" for name in changes)
+        with self._transaction() as db:
+            db.execute(
+                f"UPDATE jobs SET {columns} WHERE id = :job_id", {**changes, "job_id": job_id}
+            )
+
+    def list(self, limit: int = -1) -> list[Job]:
+        """The jobs, the newest first."""
+        if not self._path.exists():
+            return []
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC LIMIT ?", (limit,)
+            ).fetchall()
+        return [Job(**dict(row)) for row in rows]
+
+    def find(self, prefix: str) -> Job | None:
+        """The job whose id begins so. Raises UsageError E_NO_JOB where several do."""
+        found = [job for job in self.list() if prefix and job.id.startswith(prefix)]
+        exact = [job for job in found if job.id == prefix]
+        if len(found) > 1 and not exact:
+            ids = ", ".join(job.id for job in found[:3])
+            raise UsageError(f"{prefix!r} fits several jobs: {ids}", code="E_NO_JOB")
+        return next(iter(exact or found), None)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        try:
+            db = self._open()
+            try:
+                db.execute("BEGIN IMMEDIATE")
+                yield db
+                db.execute("COMMIT")
+            finally:
+                db.close()
+        except (OSError, sqlite3.Error) as error:
+            raise FileError(f"{self._path} cannot be used: {error}", code="E_LEDGER") from error
+
+    def _open(self) -> sqlite3.Connection:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        # Created here, because SQLite would make it readable for everybody.
+        os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
+        try:
+            db.row_factory = sqlite3.Row
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > _SCHEMA_VERSION:
+                raise sqlite3.DatabaseError(f"it is of a newer multitalk (format {version})")
+            if version < _SCHEMA_VERSION:
+                self._create(db)
+        except BaseException:
+            db.close()
+            raise
+        return db
+
+    def _create(self, db: sqlite3.Connection) -> None:
+        columns = ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in _COLUMNS)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("BEGIN IMMEDIATE")
+        db.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
+        db.execute("CREATE INDEX IF NOT EXISTS same ON jobs (fingerprint)")
+        db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+        db.execute("COMMIT")
