@@ -2,7 +2,6 @@
 
 import os
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import modal
@@ -18,12 +17,9 @@ OUR_PACKAGES = ("multitalk_cli", "remote")
 
 def _local_copies() -> tuple[str, ...]:
     """Folders with our packages on this machine: a container must only see what was deployed."""
-    python_is_inside = Path(sys.prefix).is_relative_to(ROOT)
-    folders = {ROOT / name for name in OUR_PACKAGES} if python_is_inside else {ROOT}
-    for name in OUR_PACKAGES:
-        spec = find_spec(name)
-        if spec is not None and spec.submodule_search_locations:
-            folders.update(Path(place) for place in spec.submodule_search_locations)
+    folders = {Path(place).resolve() / name for place in sys.path for name in OUR_PACKAGES}
+    if not Path(sys.prefix).is_relative_to(ROOT):
+        folders.add(ROOT)
     return tuple(sorted(str(folder) for folder in folders if folder.is_dir()))
 
 

@@ -134,7 +134,7 @@ class Engine:
     @modal.method()
     def sleep(self, request):
         """Sleeps, with a child that outlives an unclean end."""
-        child = subprocess.Popen(["sleep", "300"])
+        child = subprocess.Popen(["sleep", "20"])
         try:
             print(f"child {child.pid}", flush=True)
             time.sleep(request["seconds"])
