@@ -215,6 +215,18 @@ CODES: dict[str, Explanation] = {
         "It comes inside the package imageio-ffmpeg, which has none for some systems.",
         "Install ffmpeg with your system's package manager, so that it is on PATH.",
     ),
+    "E_WEIGHTS": Explanation(
+        _S,
+        "the model's weights are missing or incomplete",
+        "--weights names a folder that holds the packed weights: manifest.json and every file that it lists.",
+        "multitalk download --to DIR writes such a folder, and goes on where an earlier one stopped.",
+    ),
+    "E_LOCAL_EXTRA": Explanation(
+        _S,
+        "what runs the model is not installed",
+        "torch and transformers are gigabytes, so that they come only with the extra called local.",
+        'pip install "multitalk-cli[local]"',
+    ),
     "E_CONTRACT": Explanation(
         _S,
         "client and deployment are of different versions",
@@ -328,6 +340,36 @@ CODES: dict[str, Explanation] = {
         "the card does not run with this stack",
         "The older CUDA of the stack does not know the card.",
         "Leave --stack out, or pass another --gpu.",
+    ),
+    "E_QUALITY": Explanation(
+        _X,
+        "the video is worse than --fail-under allows",
+        "The mouth of a speaker follows the voice less than you asked for, or could not be measured. The video is kept.",
+        "Look at the video; then try another --seed, or a picture in which the face is larger.",
+    ),
+    "E_CPU_ONLY": Explanation(
+        _X,
+        "the model needs a GPU",
+        "torch finds no NVIDIA GPU here, and full-size weights take a CPU hours for each second of video.",
+        "Add --device cpu to do it all the same, or --backend preview for a preview.",
+    ),
+    "E_NOT_FINITE": Explanation(
+        _R,
+        "the model computed values that are no numbers",
+        "The picture, the voice or the options led it out of its range; the run was ended to save the rest of its price.",
+        "Try another --seed; if it fails again, report it with the recipe.",
+    ),
+    "E_BLACK": Explanation(
+        _R,
+        "the model made black frames",
+        "The run was ended, so that the rest of it is not paid for.",
+        "Try another --seed; if it fails again, report it with the recipe.",
+    ),
+    "E_FROZEN": Explanation(
+        _R,
+        "the model made frames that do not move",
+        "The run was ended, so that the rest of it is not paid for.",
+        "Try another --seed; if it fails again, report it with the recipe.",
     ),
     "E_REMOTE": Explanation(
         _R,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,23 +11,27 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract, outputs, plan, rates
 from multitalk_cli.backends.choice import Backend, choose_backend
-from multitalk_cli.errors import InterruptedRunError, error_from_code
+from multitalk_cli.errors import InterruptedRunError, RefusedError, error_from_code
 from multitalk_cli.preparation import Asked, Prepared, prepare
 from multitalk_cli.wording import human_bytes, human_count, human_length, human_money
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multitalk_cli.media.voice import Voice
     from multitalk_cli.output import Output
     from multitalk_cli.settings import Settings
 
 DEFAULT_GPU = "h100"
 RECIPE_FORMAT = 1
+_IN_SYNC_FRAMES = 1.5  # nobody sees less: 60 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
     """One video to make: what was prepared, where it goes, and what is kept in it."""
 
+    job_id: str
     asked: Asked
     settings: Settings
     prepared: Prepared
@@ -50,14 +53,18 @@ def generate(asked: Asked, settings: Settings, output: Output) -> None:
     found = read_recipe(job.target) if job.target.is_file() else None
     if outputs.is_already_made(job.target, job.recipe, found, force=asked.force):
         output.fact(job.target.name, "is already made from these inputs and options")
+        _check_quality(job, _recorded_correlations(found or {}))
         _report_existing(job, found or {}, output)
         return
-    _say_facts(asked, prepared, output)
+    _say_facts(asked, job.prepared, output)
     _say_price(job, output)
     _run(job, output)
 
 
 def _make_job(asked: Asked, settings: Settings, prepared: Prepared, backend: Backend) -> _Job:
+    recipe = _recipe(asked, settings, prepared, backend)
+    job_id, recipe["seed"] = backend.identify(recipe)
+    prepared = replace(prepared, seed=recipe["seed"])
     names = outputs.Names(
         image=Path(asked.image),
         voices=tuple(voice.path for voice in prepared.voices),
@@ -65,12 +72,13 @@ def _make_job(asked: Asked, settings: Settings, prepared: Prepared, backend: Bac
         preview=not backend.model_output,
     )
     return _Job(
+        job_id=job_id,
         asked=asked,
         settings=settings,
         prepared=prepared,
         backend=backend,
         target=outputs.choose_output(asked.output, names),
-        recipe=_recipe(asked, settings, prepared, backend),
+        recipe=recipe,
     )
 
 
@@ -175,6 +183,8 @@ def _run(job: _Job, output: Output) -> None:
         output.warn(warning)
     if job.settings["sidecar"]:
         outputs.write_sidecar(job.target, _full_recipe(job, result))
+    if result.quality is not None:
+        _check_quality(job, result.quality.mouth_correlation)
     _report(job, result, output)
 
 
@@ -192,7 +202,7 @@ def _make_request(job: _Job, folder: Path) -> tuple[contract.GenerateRequest, tu
         for voice, samples in zip(prepared.voices, prepared.tracks.speech, strict=True)
     }
     request = contract.GenerateRequest(
-        job_id=secrets.token_hex(8),
+        job_id=job.job_id,
         image=to_png(prepared.framed.pixels),
         width_px=prepared.framed.width_px,
         height_px=prepared.framed.height_px,
@@ -232,6 +242,39 @@ def _follow(job: _Job, request: contract.GenerateRequest, output: Output) -> con
     raise RuntimeError(f"the {job.backend.name} backend ended without a result")
 
 
+def _check_quality(job: _Job, correlations: Sequence[float | None]) -> None:
+    """Raises RefusedError E_QUALITY where a mouth follows its voice less than was asked for.
+
+    correlations: of every speaker, None where it could not be measured or nobody speaks.
+    """
+    least = job.settings["fail_under"]
+    if least is None or not job.backend.model_output:
+        return
+    voiced = [person.voice is not None for person in job.prepared.people]
+    measured = [value for value, is_voiced in zip(correlations, voiced, strict=False) if is_voiced]
+    path = str(job.target)
+    if len(measured) < sum(voiced) or None in measured:
+        raise RefusedError(
+            f"no face was seen well enough to tell whether lips follow the voice; {path} is kept",
+            code="E_QUALITY",
+        )
+    worst = min(value for value in measured if value is not None)
+    if worst < least:
+        raise RefusedError(
+            f"lips follow the voice by {worst:.2f}, less than --fail-under {least:g}; "
+            f"{path} is kept",
+            code="E_QUALITY",
+        )
+
+
+def _recorded_correlations(recipe: dict[str, Any]) -> list[float | None]:
+    """What a finished video says of itself; nothing of it is believed to have a form."""
+    quality = recipe.get("quality")
+    values = quality.get("mouth_correlation") if isinstance(quality, dict) else None
+    found = values if isinstance(values, list) else []
+    return [float(v) if isinstance(v, int | float) else None for v in found]
+
+
 def _full_recipe(job: _Job, result: contract.Result) -> dict[str, Any]:
     return {
         **json.loads(result.recipe),
@@ -250,6 +293,7 @@ def _report(job: _Job, result: contract.Result, output: Output) -> None:
         f"{result.fps} fps",
         human_bytes(result.size_bytes),
         *money,
+        *_describe_sync(result.quality),
     ]
     output.fact(job.target.name, ", ".join(facts))
     path = str(job.target.absolute())
@@ -277,6 +321,17 @@ def _report(job: _Job, result: contract.Result, output: Output) -> None:
             "color_drift": list(result.quality.color_drift),
         }
     output.succeed("generate", data, [path])
+
+
+def _describe_sync(quality: contract.Quality | None) -> list[str]:
+    """How lips and sound fit, where it could be measured."""
+    if quality is None or quality.av_offset_frames is None:
+        return []
+    offset = abs(quality.av_offset_frames)
+    if offset < _IN_SYNC_FRAMES:
+        return [f"sound in sync ({offset:.1f} frames)"]
+    way = "behind" if quality.av_offset_frames > 0 else "ahead of"
+    return [f"lips {offset:.1f} frames {way} the sound"]
 
 
 def _report_existing(job: _Job, found: dict[str, Any], output: Output) -> None:

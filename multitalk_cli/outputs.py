@@ -188,7 +188,7 @@ def is_already_made(
 def _comparable(recipe: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     ignored = {"seed", "seed_drawn"} if asked.get("seed_drawn") else {"seed_drawn"}
     # Versions change with every upgrade; they do not make a finished video unpaid.
-    ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu"}
+    ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
     return {name: value for name, value in recipe.items() if name not in ignored}
 
 

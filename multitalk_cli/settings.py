@@ -73,7 +73,7 @@ class Setting:
         if self.kind is str:
             if not isinstance(raw, str):
                 raise ValueError(f"must be text, not {raw!r}")
-            if not _is_unicode(raw):
+            if not is_unicode(raw):
                 raise ValueError(f"must be text in UTF-8, not {raw!r}")
             return raw.lower() if self.choices else raw
         if isinstance(raw, bool) or not isinstance(raw, int | float | str):
@@ -88,7 +88,7 @@ class Setting:
             raise ValueError(f"must be {kind}, not {raw!r}") from None
 
 
-def _is_unicode(text: str) -> bool:
+def is_unicode(text: str) -> bool:
     """Whether the text holds no bytes that were not UTF-8, which Python keeps as surrogates."""
     return not any("\ud800" <= character <= "\udfff" for character in text)
 
@@ -108,7 +108,7 @@ _ALL = (
         kind=str,
         default="auto",
         help="what makes the video",
-        choices=("auto", "preview"),
+        choices=("auto", "local", "preview"),
     ),
     Setting(name="size", kind=str, default="896x448", help="WIDTHxHEIGHT, auto or 720p"),
     Setting(
@@ -160,6 +160,22 @@ _ALL = (
     ),
     Setting(
         name="max_cost", kind=float, default=None, help="most dollars that a video may cost", low=0
+    ),
+    Setting(name="weights", kind=str, default=None, help="folder of weights for --backend local"),
+    Setting(
+        name="device",
+        kind=str,
+        default="auto",
+        help="what --backend local computes on",
+        choices=("auto", "cuda", "cpu"),
+    ),
+    Setting(
+        name="fail_under",
+        kind=float,
+        default=None,
+        help="least that mouths must follow voices, 0 to 1",
+        low=0,
+        high=1,
     ),
     Setting(name="sidecar", kind=bool, default=False, help="write the recipe beside the video"),
     Setting(
@@ -232,6 +248,11 @@ def _parse(setting: Setting, raw: object, origin: str) -> Any:
     except ValueError as error:
         code = "E_RANGE" if origin.startswith("--") else "E_SETTING"
         raise UsageError(f"{origin} {error}", code=code, hint="multitalk config show") from None
+
+
+def parse_whole(option: str, raw: str) -> int:
+    """The whole number that an option was given. Raises UsageError E_RANGE."""
+    return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option))
 
 
 def _from_file(path: Path) -> dict[str, Value]:

@@ -91,7 +91,10 @@ def run(
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise
-        yield contract.Failed(code="E_OUT_OF_MEMORY", message=_describe_memory(request, error))
+        # On one's own machine there is no other card to ask for.
+        hint = "pass a smaller --size" if backend != "modal" else ""
+        message = _describe_memory(request, error)
+        yield contract.Failed(code="E_OUT_OF_MEMORY", message=message, hint=hint)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -66,14 +66,14 @@ def generate(
         typer.Option(metavar="FIT", help="cover (default), contain or stretch."),
     ] = None,
     fps: Annotated[
-        int | None, typer.Option(metavar="N", help="Frames per second, 24 by default.")
+        str | None, typer.Option(metavar="N", help="Frames per second, 24 by default.")
     ] = None,
     sample_steps: Annotated[
-        int | None,
+        str | None,
         typer.Option("--sample-steps", "--steps", metavar="N", help="10 to 50, 20 by default."),
     ] = None,
     seed: Annotated[
-        int | None,
+        str | None,
         typer.Option(metavar="N", help="Drawn if absent; the result names it."),
     ] = None,
     plan: Annotated[
@@ -81,26 +81,35 @@ def generate(
         typer.Option("--plan", "--dry-run", help="Show plan, time and price; make nothing."),
     ] = False,
     max_cost: Annotated[
-        float | None, typer.Option(metavar="DOLLARS", help="Refuse to spend more than this.")
+        str | None, typer.Option(metavar="DOLLARS", help="Refuse to spend more than this.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="BACKEND", help="auto (default) or preview.")
+        str | None, typer.Option(metavar="BACKEND", help="auto (default), local or preview.")
+    ] = None,
+    fail_under: Annotated[
+        float | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
     negative_prompt: Annotated[
         str | None, _advanced("What the video must not show.", "TEXT")
     ] = None,
     text_guidance: Annotated[
-        float | None, _advanced("Weight of the prompt, 5 by default.", "X")
+        str | None, _advanced("Weight of the prompt, 5 by default.", "X")
     ] = None,
     audio_guidance: Annotated[
-        float | None, _advanced("Weight of the voice, 4 by default.", "X")
+        str | None, _advanced("Weight of the voice, 4 by default.", "X")
     ] = None,
-    shift: Annotated[float | None, _advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
+    shift: Annotated[str | None, _advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
     background: Annotated[
         str | None, _advanced("Colour behind transparency, white by default.", "COLOUR")
     ] = None,
     loudness: Annotated[bool | None, _advanced("The model hears the voice at -23 LUFS.")] = None,
+    weights: Annotated[
+        str | None, _advanced("Folder of weights, for --backend local.", "DIR")
+    ] = None,
+    device: Annotated[
+        str | None, _advanced("For --backend local: auto (default), cuda or cpu.", "DEVICE")
+    ] = None,
     sidecar: Annotated[bool | None, _advanced("Write the full recipe beside the video.")] = None,
     embed_prompt: Annotated[
         bool | None, _advanced("Keep the prompt in the video's recipe.")
@@ -122,7 +131,7 @@ def generate(
         voices=tuple(voices or ()),
         speakers=tuple(speaker or ()),
         prompt=prompt,
-        seed=seed,
+        seed=None if seed is None else settings.parse_whole("--seed", seed),
         output=output_path,
         plan=plan,
         force=force,
