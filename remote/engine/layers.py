@@ -19,10 +19,14 @@ from remote.engine.rope import Rotation, label_rotation, rotate
 
 
 class KeyValue(NamedTuple):
-    """Keys and values of one block for tokens that do not change between steps, [B, M, H, D/H]."""
+    """Keys and values of one block for tokens that do not change between steps, [B, M, H, D/H].
+
+    repeats: how many equal keys the last one stands for.
+    """
 
     key: Tensor
     value: Tensor
+    repeats: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +141,8 @@ class CrossAttention(nn.Module):
         self, x: Tensor, text: KeyValue, image: KeyValue, backend: AttentionBackend
     ) -> Tensor:
         q = self.norm_q(self.q(x)).to(x.dtype).unflatten(-1, (self.heads, -1))
-        out = attention(q, *image, backend) + attention(q, *text, backend)
+        out = attention(q, image.key, image.value, backend)
+        out = out + attention(q, text.key, text.value, backend)
         return self.o(out.flatten(2))
 
 
@@ -167,7 +172,7 @@ class AudioAttention(nn.Module):
             q = rotate(q, label_rotation(positions, q.shape[-1])).to(x.dtype)
         frames = audio.key.shape[0]
         q = q.reshape(frames, -1, *q.shape[2:])
-        return self.proj(attention(q, *audio, backend).reshape(x.shape))
+        return self.proj(attention(q, audio.key, audio.value, backend).reshape(x.shape))
 
 
 class FeedForward(nn.Sequential):

@@ -1,0 +1,298 @@
+"""Small fused kernels in Triton: one pass over the tokens where plain torch takes several.
+
+Each gives what its plain form in `operations` gives, to rounding. No kernel is compiled again for
+another number of tokens or keys. This module can be imported only where Triton is installed.
+
+Axes: L tokens, D channels of the model, H heads, C channels of a head, M keys, P pixels.
+"""
+
+import math
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from remote.engine.layers import KeyValue
+from remote.engine.rope import Rotation
+
+_NORM_WARPS = 8
+_NORM_ROWS = 4
+_CROSS_BLOCK = (128, 64)  # queries, keys
+_REGION_BLOCK = (128, 64)
+_SOFTMAX_GROUPS = 64
+_PIXEL_VALUES = 4096
+
+
+@triton.jit
+def _norm_kernel(  # type: ignore[no-untyped-def]
+    x, offset, weight, bias, out, count, dim, eps,
+    has_offset: tl.constexpr, rows: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    column = tl.arange(0, block)
+    inside = column < dim
+    scale = tl.load(weight + column, inside, 0.0).to(tl.float32)
+    shift = tl.load(bias + column, inside, 0.0).to(tl.float32)
+    first = tl.program_id(0).to(tl.int64) * rows
+    for i in range(rows):
+        row = first + i
+        mask = inside & (row < count)
+        values = tl.load(x + row * dim + column, mask, 0.0).to(tl.float32)
+        if has_offset:
+            values += tl.load(offset + column, inside, 0.0)
+        mean = tl.sum(values, 0) / dim
+        centred = tl.where(inside, values - mean, 0.0)
+        inverse = tl.rsqrt(tl.sum(centred * centred, 0) / dim + eps)
+        result = centred * inverse * scale + shift
+        tl.store(out + row * dim + column, result.to(out.dtype.element_ty), mask)
+
+
+def norm(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    eps: float,
+    offset: Tensor | None = None,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Layer norm of x + offset, times weight, plus bias; x: [L, D], the others [D]."""
+    count, dim = x.shape
+    out = torch.empty(x.shape, dtype=dtype or x.dtype, device=x.device)
+    _norm_kernel[(triton.cdiv(count, _NORM_ROWS),)](
+        x, x if offset is None else offset, weight, bias, out, count, dim, eps,
+        offset is not None, _NORM_ROWS, triton.next_power_of_2(dim), num_warps=_NORM_WARPS,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _rotate_kernel(  # type: ignore[no-untyped-def]
+    x, weight, cos, sin, out, heads, eps,
+    has_norm: tl.constexpr, has_rotation: tl.constexpr,
+    head_block: tl.constexpr, pairs: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64)
+    head = tl.arange(0, head_block)[:, None]
+    place = head * (2 * pairs) + tl.arange(0, 2 * pairs)[None, :]
+    inside = head < heads
+    dim = heads * 2 * pairs
+    values = tl.load(x + row * dim + place, inside, 0.0).to(tl.float32)
+    if has_norm:
+        square = tl.sum(tl.sum(values * values, 1), 0) / dim
+        scale = tl.load(weight + place, inside, 0.0).to(tl.float32)
+        values = values * tl.rsqrt(square + eps) * scale
+    if has_rotation:
+        angle = row * pairs + tl.arange(0, pairs)[None, :]
+        c, s = tl.load(cos + angle), tl.load(sin + angle)
+        even, odd = tl.split(tl.reshape(values, (head_block, pairs, 2)))
+        turned = tl.join(even * c - odd * s, even * s + odd * c)
+        values = tl.reshape(turned, (head_block, 2 * pairs))
+    tl.store(out + row * dim + place, values.to(out.dtype.element_ty), inside)
+
+
+def norm_rotate(
+    x: Tensor, weight: Tensor | None, rotation: Rotation | None, heads: int, eps: float
+) -> Tensor:
+    """Root-mean-square norm over all heads, then rotation; either may be left out.
+
+    x: [L, D], contiguous. Returns [L, H, C] in x's dtype.
+    """
+    count, dim = x.shape
+    out = torch.empty(count, heads, dim // heads, dtype=x.dtype, device=x.device)
+    cos, sin = (x, x) if rotation is None else (rotation.cos, rotation.sin)
+    _rotate_kernel[(count,)](
+        x, x if weight is None else weight, cos, sin, out, heads, eps,
+        weight is not None, rotation is not None,
+        triton.next_power_of_2(heads), dim // heads // 2, num_warps=_NORM_WARPS,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit
+def _attend(  # type: ignore[no-untyped-def]
+    q, keys, values, count, row_step, last_bias, scale,
+    channels: tl.constexpr, block_q: tl.constexpr, block_k: tl.constexpr,
+):  # fmt: skip
+    """Softmax attention of a block of queries; the last key's score gets a bias (base 2)."""
+    top = tl.full((block_q,), float("-inf"), tl.float32)
+    total = tl.zeros((block_q,), tl.float32)
+    result = tl.zeros((block_q, channels), tl.float32)
+    channel = tl.arange(0, channels)
+    for start in range(0, count, block_k):
+        key = start + tl.arange(0, block_k)
+        place = key[:, None] * row_step + channel[None, :]
+        mask = (key < count)[:, None]
+        k = tl.load(keys + place, mask, 0.0)
+        score = tl.dot(q, tl.trans(k)) * scale
+        score = tl.where((key < count)[None, :], score, float("-inf"))
+        score += tl.where(key == count - 1, last_bias, 0.0)[None, :]
+        new_top = tl.maximum(top, tl.max(score, 1))
+        share = tl.exp2(score - new_top[:, None])
+        shrink = tl.exp2(top - new_top)
+        total = total * shrink + tl.sum(share, 1)
+        v = tl.load(values + place, mask, 0.0)
+        result = tl.dot(share.to(v.dtype), v, result * shrink[:, None])
+        top = new_top
+    return result / total[:, None]
+
+
+@triton.jit(do_not_specialize=["count", "text_count", "image_count"])
+def _cross_kernel(  # type: ignore[no-untyped-def]
+    q, text_key, text_value, image_key, image_value, out,
+    count, text_count, image_count, heads, text_bias, image_bias, scale,
+    channels: tl.constexpr, block_q: tl.constexpr, block_k: tl.constexpr,
+):  # fmt: skip
+    head = tl.program_id(1) * channels
+    row_step = heads * channels
+    row = tl.program_id(0) * block_q + tl.arange(0, block_q)
+    place = row.to(tl.int64)[:, None] * row_step + head + tl.arange(0, channels)[None, :]
+    mask = (row < count)[:, None]
+    query = tl.load(q + place, mask, 0.0)
+    seen = _attend(
+        query, text_key + head, text_value + head, text_count, row_step, text_bias, scale,
+        channels, block_q, block_k,
+    )  # fmt: skip
+    seen += _attend(
+        query, image_key + head, image_value + head, image_count, row_step, image_bias, scale,
+        channels, block_q, block_k,
+    )  # fmt: skip
+    tl.store(out + place, seen.to(out.dtype.element_ty), mask)
+
+
+def cross_attention(q: Tensor, text: KeyValue, image: KeyValue) -> Tensor:
+    """Attention to text plus attention to the image; q: [L, H, C]. Returns [L, H, C]."""
+    count, heads, channels = q.shape
+    out = torch.empty_like(q)
+    block_q, block_k = _CROSS_BLOCK
+    _cross_kernel[(triton.cdiv(count, block_q), heads)](
+        q, text.key, text.value, image.key, image.value, out,
+        count, text.key.shape[1], image.key.shape[1], heads,
+        math.log2(text.repeats), math.log2(image.repeats), channels**-0.5 * math.log2(math.e),
+        channels, block_q, block_k, num_warps=8, num_stages=2,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit(do_not_specialize=["count", "per_frame"])
+def _softmax_kernel(  # type: ignore[no-untyped-def]
+    scores, bias, out, count, per_frame, heads, tokens: tl.constexpr, groups: tl.constexpr
+):
+    group = tl.program_id(0).to(tl.int64) * groups + tl.arange(0, groups)
+    token = tl.arange(0, tokens)[None, :]
+    mask = (group < count)[:, None]
+    place = group[:, None] * tokens + token
+    frame, head = group // per_frame, group % heads
+    score = tl.load(scores + place, mask, 0.0)
+    score += tl.load(bias + (frame * heads + head)[:, None] * tokens + token, mask, 0.0)
+    share = tl.exp(score - tl.max(score, 1)[:, None])
+    share = share / tl.sum(share, 1)[:, None]
+    tl.store(out + place, share.to(out.dtype.element_ty), mask)
+
+
+def group_softmax(scores: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
+    """Softmax over the tokens of each head, after a bias for each frame.
+
+    scores: [F, L, H x M] float32; bias: [F, H, M] float32. Returns [F, L, H x M] in dtype.
+    """
+    frames, rows, _ = scores.shape
+    heads, tokens = bias.shape[1:]
+    out = torch.empty(scores.shape, dtype=dtype, device=scores.device)
+    count = frames * rows * heads
+    _softmax_kernel[(triton.cdiv(count, _SOFTMAX_GROUPS),)](
+        scores, bias, out, count, rows * heads, heads, tokens, _SOFTMAX_GROUPS, num_warps=4
+    )
+    return out
+
+
+@triton.jit(do_not_specialize=["count", "key_count"])
+def _region_kernel(  # type: ignore[no-untyped-def]
+    q, k, inside, out, count, key_count, heads, classes, scale,
+    channels: tl.constexpr, class_block: tl.constexpr,
+    block_q: tl.constexpr, block_k: tl.constexpr,
+):  # fmt: skip
+    row_step = heads * channels
+    row = tl.program_id(0) * block_q + tl.arange(0, block_q)
+    channel, kind = tl.arange(0, channels), tl.arange(0, class_block)
+    mean = tl.zeros((block_q, class_block), tl.float32)
+    for head in range(heads):
+        place = row.to(tl.int64)[:, None] * row_step + head * channels + channel[None, :]
+        query = tl.load(q + place, (row < count)[:, None], 0.0)
+        top = tl.full((block_q,), float("-inf"), tl.float32)
+        total = tl.zeros((block_q,), tl.float32)
+        seen = tl.zeros((block_q, class_block), tl.float32)
+        for start in range(0, key_count, block_k):
+            key = start + tl.arange(0, block_k)
+            key_place = key[:, None] * row_step + head * channels + channel[None, :]
+            keys = tl.load(k + key_place, (key < key_count)[:, None], 0.0)
+            score = tl.dot(query, tl.trans(keys)) * scale
+            score = tl.where((key < key_count)[None, :], score, float("-inf"))
+            new_top = tl.maximum(top, tl.max(score, 1))
+            share = tl.exp2(score - new_top[:, None])
+            shrink = tl.exp2(top - new_top)
+            total = total * shrink + tl.sum(share, 1)
+            mask = (key < key_count)[:, None] & (kind < classes)[None, :]
+            member = tl.load(inside + key[:, None] * classes + kind[None, :], mask, 0.0)
+            seen = tl.dot(share.to(member.dtype), member, seen * shrink[:, None])
+            top = new_top
+        mean += seen / total[:, None]
+    place = kind[None, :] * count + row[:, None]
+    mask = (row < count)[:, None] & (kind < classes)[None, :]
+    tl.store(out + place, mean / heads, mask)
+
+
+def region_attention(q: Tensor, k: Tensor, inside: Tensor) -> Tensor:
+    """Gives how much each token sees of each class, averaged over heads.
+
+    q: [L, H, C]; k: [>= S, H, C]; inside: [S, classes] of ones and zeros in q's dtype.
+    Returns [classes, L] float32.
+    """
+    count, heads, channels = q.shape
+    keys, classes = inside.shape
+    out = torch.empty(classes, count, dtype=torch.float32, device=q.device)
+    block_q, block_k = _REGION_BLOCK
+    _region_kernel[(triton.cdiv(count, block_q),)](
+        q, k, inside, out, count, keys, heads, classes, channels**-0.5 * math.log2(math.e),
+        channels, 16, block_q, block_k, num_warps=8, num_stages=2,
+    )  # fmt: skip
+    return out
+
+
+@triton.jit(do_not_specialize=["pixels"])
+def _pixel_kernel(  # type: ignore[no-untyped-def]
+    x, gamma, out, pixels, channels, root,
+    rows: tl.constexpr, block: tl.constexpr,
+):  # fmt: skip
+    row = tl.program_id(0).to(tl.int64) * rows + tl.arange(0, rows)
+    column = tl.arange(0, block)[None, :]
+    mask = (row < pixels)[:, None] & (column < channels)
+    place = row[:, None] * channels + column
+    values = tl.load(x + place, mask, 0.0).to(tl.float32)
+    length = tl.sqrt(tl.sum(values * values, 1))
+    values = values * (root / tl.maximum(length, 1e-12))[:, None]
+    values *= tl.load(gamma + column, column < channels, 0.0).to(tl.float32)
+    values = values / (1.0 + tl.exp(-values))
+    tl.store(out + place, values.to(out.dtype.element_ty), mask)
+
+
+def norm_silu(x: Tensor, gamma: Tensor, past: Tensor) -> Tensor:
+    """What `vae.norm_silu` gives, for one video whose channels are last in memory."""
+    _, channels, frames, height, width = x.shape
+    if len(x) > 1 or not x.is_contiguous(memory_format=torch.channels_last_3d):
+        from remote.engine import vae
+
+        return vae.norm_silu(x, gamma, past)
+    earlier = past.shape[2]
+    out = torch.empty(
+        (1, channels, earlier + frames, height, width), dtype=x.dtype, device=x.device,
+        memory_format=torch.channels_last_3d,
+    )  # fmt: skip
+    out[:, :, :earlier] = past
+    block = triton.next_power_of_2(channels)
+    rows, pixels = max(_PIXEL_VALUES // block, 1), frames * height * width
+    _pixel_kernel[(triton.cdiv(pixels, rows),)](
+        x, gamma, out[:, :, earlier:], pixels, channels, math.sqrt(channels), rows, block,
+        num_warps=4,
+    )  # fmt: skip
+    return out
+
+
