@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS, MODEL_RATE_HZ, frames_from_samples
 from multitalk_cli.errors import UsageError
 from multitalk_cli.plan import Plan, make_plan
+from multitalk_cli.settings import is_unicode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -152,6 +153,12 @@ def _check_inputs(asked: Asked, wanted: list[SpeakerSpec | Path]) -> None:
     """What is wrong with the command line as a whole, before anything is decoded."""
     from multitalk_cli.media.inputs import open_input
 
+    if not is_unicode(asked.prompt):
+        raise UsageError(
+            f"--prompt must be text in UTF-8, not {asked.prompt!r}",
+            code="E_USAGE",
+            hint="multitalk generate --help",
+        )
     paths = [_path(speaker) for speaker in wanted]
     if len(paths) > MAX_SPEAKERS:
         image = shlex.quote(asked.image)

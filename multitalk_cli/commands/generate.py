@@ -87,7 +87,7 @@ def generate(
         str | None, typer.Option(metavar="BACKEND", help="auto (default), local or preview.")
     ] = None,
     fail_under: Annotated[
-        float | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
+        str | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
     negative_prompt: Annotated[
