@@ -1,6 +1,5 @@
 """Faces are found where people are, and nowhere else."""
 
-import time
 
 import numpy as np
 import pytest
@@ -167,18 +166,6 @@ def test_same_picture_gives_the_same_numbers():
     first, second = find_faces(pixels), find_faces(pixels)
     assert [f.box for f in first] == [f.box for f in second]
     assert all(np.array_equal(a.mesh, b.mesh) for a, b in zip(first, second, strict=True))
-
-
-def test_two_faces_in_an_896x448_frame_take_a_fifth_of_a_second():
-    framed = frame_picture(to_picture(beside(_astronaut(), _camera())), 896, 448, "cover", ())
-    find_faces(framed.pixels)
-    seconds = []
-    for _ in range(3):
-        start = time.process_time()
-        find_faces(framed.pixels)
-        seconds.append(time.process_time() - start)
-    # 0.13 s on one core; twice the promised 0.2 s because processor time counts both of a slow CI.
-    assert min(seconds) < 0.4
 
 
 def _face(box, mesh_score=0.0):

