@@ -26,13 +26,13 @@ def test_a_row_says_what_why_and_what_helps(code, row):
     assert row.exit_code is not ExitCode.OK
     assert re.fullmatch(r"[a-z][^\n]*[^.\s]", row.summary), "a phrase that follows a colon"
     for sentence in (row.cause, row.remedy):
-        assert re.fullmatch(r"[A-Z\"'m][^\n]*[^\s]", sentence)
+        assert re.fullmatch(r"\S[^\n]*\S", sentence)
     assert code not in row.summary
 
 
 @pytest.mark.parametrize(("code", "row"), CODES.items())
 def test_commands_in_remedies_exist(code, row):
-    known = {"generate", "config", "explain", "demo", "deploy", "login", "jobs"}
+    known = {"config", "demo", "deploy", "download", "explain", "generate", "jobs", "login"}
     found = re.findall(r"multitalk ([a-z]+)", row.remedy)
 
     assert set(found) <= known | {"--help"}, f"{code} names a command that there is not"

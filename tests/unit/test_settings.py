@@ -128,7 +128,7 @@ def test_other_words_are_neither(raw):
         ("shift", 0, "from 0.1 to 100"),
         ("max_cost", "-1", "0 or more, not -1"),
         ("max_cost", "inf", "finite, not inf"),
-        ("backend", "Prewiew", "one of auto, preview"),
+        ("fit", "crop", "one of cover, contain, stretch, not 'crop'"),
         ("size", 896, "text, not 896"),
         ("negative_prompt", "caf\udce9", "text in UTF-8"),
     ],
