@@ -357,6 +357,9 @@ def _show_plan(asked: Asked, settings: Settings, prepared: Prepared, output: Out
     table = rates.load()
     estimates = plan.estimate_all(prepared.plan, table, first=DEFAULT_GPU)
     _say_facts(asked, prepared, output)
+    if settings["max_cost"] is not None:
+        # Before the result: a refusal is the only thing that is then printed.
+        plan.check_cost(prepared.plan, estimates[0], settings["max_cost"], interactive=False)
     picture = outputs.choose_plan_picture(asked.output, Path(asked.image))
     plan_report.draw(prepared, picture)
     output.succeed(
@@ -364,5 +367,3 @@ def _show_plan(asked: Asked, settings: Settings, prepared: Prepared, output: Out
         plan_report.data(prepared, estimates, picture),
         plan_report.lines(prepared, estimates, table, picture),
     )
-    if settings["max_cost"] is not None:
-        plan.check_cost(prepared.plan, estimates[0], settings["max_cost"], interactive=False)
