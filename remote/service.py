@@ -5,6 +5,7 @@ No cloud in here: the model, the place where finished pieces are kept, and the c
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import time
@@ -88,6 +89,10 @@ def run(
         yield contract.Failed(code="E_SPEAKER", message=str(error))
     except EngineError as error:
         yield contract.Failed(code=error.code, message=str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        yield contract.Failed(code="E_DISK_FULL", message=f"no space left on the disk: {error}")
     except (RuntimeError, MemoryError) as error:
         if not _is_out_of_memory(error):
             raise

@@ -1,6 +1,5 @@
 """Where what a job has finished is kept, so that a later run can go on."""
 
-import os
 import re
 import shutil
 import time
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from multitalk_cli import contract
+from multitalk_cli.media.outputs import placed
 
 VIDEO = "video.mp4"
 
@@ -24,7 +24,7 @@ class Store(Protocol):
     def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
         """Keeps copies of files under new names, in this order, each whole or not at all.
 
-        Once all are kept, the outdated ones are removed.
+        Once all are kept, the outdated ones are removed. Raises FileError where that fails.
         """
 
     def publish(self, job_id: str, video: Path) -> None:
@@ -47,7 +47,8 @@ class DirectoryStore:
     def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
         self._folder(job_id).mkdir(parents=True, exist_ok=True)
         for name, source in pieces.items():
-            _copy(source, self._path(job_id, name))
+            with placed(self._path(job_id, name), overwrite=True) as part:
+                shutil.copyfile(source, part)
         for name in outdated:
             self._path(job_id, name).unlink(missing_ok=True)
 
@@ -74,15 +75,3 @@ class DirectoryStore:
         if not _PIECE.fullmatch(name):
             raise ValueError(f"{name!r} is no name of a piece")
         return self._folder(job_id) / name
-
-
-def _copy(source: Path, target: Path) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        with source.open("rb") as read, part.open("wb") as written:
-            shutil.copyfileobj(read, written, 1024 * 1024)
-            written.flush()
-            os.fsync(written.fileno())
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
