@@ -34,6 +34,7 @@ from remote.engine.config import LATENT_STRIDE, PUBLISHED, DiTConfig, ModelConfi
 from remote.engine.dit import Condition, DiT
 from remote.engine.guidance import Guidance
 from remote.engine.image import ImageEncoder
+from remote.engine.operations import choose_operations
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import (
     Event,
@@ -208,7 +209,7 @@ def machine(device: torch.device) -> Report:
         versions |= {
             "device": card.name,
             "memory_gib": card.total_memory / 2**30,
-            "cudnn": torch.backends.cudnn.version(),
+            "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     for name in ("triton", "transformers", "fa3_fwd"):
         versions[name] = _version(name)
@@ -219,7 +220,7 @@ def _version(package: str) -> str | None:
     from importlib import metadata
 
     try:
-        return str(metadata.version(package))  # type: ignore[no-untyped-call]
+        return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
@@ -410,12 +411,12 @@ def forward_flops(
     return float(config.layers * (linears + attention + audio + regions))
 
 
-def measure_vae(networks: Networks, options: Options, clock: Clock) -> Report:
+def measure_vae(engine: Engine, options: Options, clock: Clock) -> Report:
     """Encodes and decodes one window, on random pixels and latents."""
-    config = networks.config
+    config = engine.networks.config
     video = torch.rand(1, 3, options.frames, options.height_px, options.width_px) * 2 - 1
     video = video.to(clock.device)
-    vae = networks.vae
+    vae = engine.vae
     frames, height, width = (
         (options.frames - 1) // LATENT_STRIDE[0] + 1,
         options.height_px // LATENT_STRIDE[1],
@@ -473,7 +474,10 @@ def compare_with_float32(config: ModelConfig, options: Options, clock: Clock) ->
     rows = []
     for persons in options.persons:
         inputs = _few_blocks_input(options, config, persons, clock.device)
-        fast.backend = choose_backend(clock.device, dtype, few.head_dim)
+        fast.fuse(
+            choose_operations(clock.device, dtype, few),
+            choose_backend(clock.device, dtype, few.head_dim),
+        )
         ours = inputs.velocity(fast)
         exact.backend = SDPA
         wanted = inputs.velocity(exact)
@@ -634,8 +638,10 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     )
     engine = Engine(networks)
     report["backend"] = engine.backend.name
+    report["operations"] = engine.operations.name
+    report["operations_refused"] = engine.operations.refused
     report["encoders"] = measure_encoders(networks, options, clock)
-    report["vae"] = measure_vae(networks, options, clock)
+    report["vae"] = measure_vae(engine, options, clock)
     report["is_repeatable"] = is_repeatable(engine, options)
     peak = report["ceilings"]["matmul_tflops"]
     report["runs"] = []
@@ -654,7 +660,8 @@ def table(report: Report) -> str:
     lines = [
         f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
         f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
-        f"{options['steps']} steps, tier {report['tier']}, attention {report['backend']}",
+        f"{options['steps']} steps, tier {report['tier']}, attention {report['backend']}, "
+        f"kernels {report['operations']} {report['operations_refused']}",
         "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
             **report["ceilings"]
         ),

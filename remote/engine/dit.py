@@ -14,11 +14,30 @@ from torch import Tensor, nn
 from remote.engine.attention import SDPA, AttentionBackend
 from remote.engine.audio import AudioProjection
 from remote.engine.config import DiTConfig
+from remote.engine.fused import (
+    FusedBlocks,
+    SharedStart,
+    can_fold,
+    fold_audio,
+    folded_bytes,
+    frame_kinds,
+)
 from remote.engine.labels import PersonRegions, key_positions, person_regions
-from remote.engine.layers import Block, BlockCondition, KeyValue, LayerNorm, modulated
+from remote.engine.layers import (
+    Block,
+    BlockCondition,
+    FoldedAudio,
+    KeyValue,
+    LayerNorm,
+    modulated,
+)
+from remote.engine.operations import Operations
 from remote.engine.rope import Rotation, video_rotation
 
 Keys = tuple[KeyValue, ...]  # one per block
+AudioKeys = tuple[KeyValue | FoldedAudio, ...]  # one per block
+
+_SPARED_BYTES = 12 * 2**30  # left free for the activations when audio is folded
 
 
 class TimeEmbedding(NamedTuple):
@@ -37,7 +56,7 @@ class Condition:
 
     text: Keys
     image: Keys
-    audio: Keys
+    audio: AudioKeys
     regions: PersonRegions | None = None
 
     def for_block(self, index: int) -> BlockCondition:
@@ -93,6 +112,7 @@ class DiT(nn.Module):
         super().__init__()
         self.config = config
         self.backend: AttentionBackend = SDPA
+        self.fused: FusedBlocks | None = None
         dim = config.dim
         self.patch_embedding = nn.Conv3d(
             config.in_channels, dim, kernel_size=config.patch, stride=config.patch
@@ -113,20 +133,30 @@ class DiT(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.patch_embedding.weight.dtype
 
+    def fuse(self, operations: Operations, backend: AttentionBackend) -> None:
+        """Takes the fast form of the blocks; conditions are made anew afterwards."""
+        self.backend = backend
+        self.fused = FusedBlocks(operations=operations, backend=backend, heads=self.config.heads)
+
     def text_keys(self, states: Tensor) -> Keys:
         """states: [tokens, text dim] of the encoder, trimmed; padding zeros are attended to."""
-        if len(states) > self.config.text_tokens:
+        missing = self.config.text_tokens - len(states)
+        if missing < 0:
             raise ValueError(f"{len(states)} text tokens, at most {self.config.text_tokens} fit")
-        padded = F.pad(states.to(self.dtype), (0, 0, 0, self.config.text_tokens - len(states)))
+        written = min(missing, 1) if self.fused is not None else missing
+        padded = F.pad(states.to(self.dtype), (0, 0, 0, written))
         tokens = self.text_embedding(padded[None])
-        return tuple(block.cross_attn.text_keys(tokens) for block in self._blocks())
+        repeats = 1 + missing - written
+        return tuple(
+            block.cross_attn.text_keys(tokens)._replace(repeats=repeats) for block in self._blocks()
+        )
 
     def image_keys(self, features: Tensor) -> Keys:
         """features: [1, image tokens, image dim] of CLIP."""
         tokens = self.img_emb(features.to(self.dtype))
         return tuple(block.cross_attn.image_keys(tokens) for block in self._blocks())
 
-    def audio_keys(self, windows: Tensor) -> Keys:
+    def audio_keys(self, windows: Tensor) -> AudioKeys:
         """windows: [S, video frames, window, layers, channels], one or two speakers."""
         config = self.config
         tokens = self.audio_proj(windows)
@@ -136,9 +166,29 @@ class DiT(nn.Module):
                 config.audio_tokens, config.class_range, config.class_interval
             ).to(tokens.device)
         tokens = tokens.permute(1, 0, 2, 3).flatten(1, 2)
+        layers = [block.audio_cross_attn for block in self._blocks()]
+        plain = (layer.audio_keys(tokens, positions) for layer in layers)
+        if self.fused is None or positions is not None:
+            return tuple(plain)
+        kinds = frame_kinds(tokens)
+        if not self._can_fold(kinds):
+            return tuple(plain)
         return tuple(
-            block.audio_cross_attn.audio_keys(tokens, positions) for block in self._blocks()
+            fold_audio(layer, given, kinds) for layer, given in zip(layers, plain, strict=True)
         )
+
+    def _can_fold(self, kinds: tuple[int, ...]) -> bool:
+        """Tells whether folded audio of so many kinds of frames fits in the device's memory."""
+        config, device = self.config, self.patch_embedding.weight.device
+        if not can_fold(device, self.dtype):
+            return False
+        if device.type != "cuda":
+            return True
+        size = self.dtype.itemsize
+        needed = folded_bytes(kinds, config.audio_tokens, config.heads, config.dim, size)
+        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        free = torch.cuda.mem_get_info(device)[0] + unused
+        return config.layers * needed + _SPARED_BYTES <= free
 
     def regions(self, masks: Tensor) -> PersonRegions:
         """masks: [3, rows, columns] on the token grid: two persons and the background."""
@@ -152,12 +202,40 @@ class DiT(nn.Module):
     def embed_latents(self, latents: Tensor, conditioning: Tensor) -> Tensor:
         """latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]. Returns [1, L, D]."""
         x = torch.cat((latents, conditioning.to(latents)), dim=0)[None].to(self.dtype)
-        return self.patch_embedding(x).flatten(2).transpose(1, 2)
+        if self.fused is None:
+            return self.patch_embedding(x).flatten(2).transpose(1, 2)
+        _, rows, columns = self.config.patch
+        patches = x[0].unflatten(2, (-1, rows)).unflatten(4, (-1, columns))  # C T h rows w columns
+        patches = patches.permute(1, 2, 4, 0, 3, 5).flatten(3).flatten(0, 2)
+        weight = self.patch_embedding.weight.flatten(1)
+        return F.linear(patches[None], weight, self.patch_embedding.bias)
 
     def run_blocks(
-        self, x: Tensor, time: TimeEmbedding, condition: Condition, rotation: Rotation
+        self,
+        x: Tensor,
+        time: TimeEmbedding,
+        condition: Condition,
+        rotation: Rotation,
+        shared: SharedStart | None = None,
+        skipped_frames: int = 0,
     ) -> Tensor:
-        """x: [1, L, D]. Returns the tokens after the last block."""
+        """Gives the tokens after the last block.
+
+        x: [1, L, D]. shared: what branches of one step share. skipped_frames: leading frames that
+        nobody reads; the fused form leaves them out of the result.
+        """
+        if self.fused is not None:
+            first = condition.audio[0].frames
+            return self.fused.run(
+                self._blocks(),
+                x,
+                time.blocks,
+                rotation,
+                [condition.for_block(index) for index in range(len(self.blocks))],
+                condition.regions,
+                shared,
+                skipped_frames * (x.shape[1] // first),
+            )
         for index, block in enumerate(self.blocks):
             x = block(
                 x,
@@ -170,11 +248,23 @@ class DiT(nn.Module):
         return x
 
     def velocity(self, x: Tensor, time: TimeEmbedding, grid: tuple[int, int, int]) -> Tensor:
-        """x: [1, L, D]; grid: frames, rows, columns of tokens. Returns [C, T, h, w] float32."""
+        """Gives [C, T, h, w] float32; leading frames that run_blocks left out are 0.
+
+        x: [1, L, D]; grid: frames, rows, columns of tokens.
+        """
         _, rows, columns = self.config.patch
-        patches = self.head(x, time.head)[0].unflatten(0, grid)
+        patches = self._head(x, time.head)[0].unflatten(0, (-1, *grid[1:]))
         patches = patches.unflatten(-1, (rows, columns, self.config.out_channels))
-        return patches.permute(5, 0, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        velocity = patches.permute(5, 0, 1, 3, 2, 4).flatten(4, 5).flatten(2, 3)
+        return F.pad(velocity, (0, 0, 0, 0, grid[0] - velocity.shape[1], 0))
+
+    def _head(self, x: Tensor, time: Tensor) -> Tensor:
+        if self.fused is None:
+            return self.head(x, time)
+        shift, scale = (self.head.modulation.float() + time[:, None])[0]
+        norm = self.fused.operations.norm
+        h = norm(x[0], 1 + scale, shift, self.config.eps, None, torch.float32)
+        return self.head.head(h)[None]
 
     def grid(self, latents: Tensor) -> tuple[int, int, int]:
         """Gives the frames, rows and columns of tokens of latents [C, T, h, w]."""

@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from remote.engine.attention import attention
+from remote.engine.attention import SDPA, AttentionBackend, attention
 
-_VALUE_CHANNELS = 8  # the memory-efficient kernels want values padded to a multiple of this
 _EPS = 1e-8
 
 
@@ -31,18 +30,20 @@ class PersonRegions:
     ranges: tuple[tuple[float, float], ...]
     background: float
 
-    def attention_map(self, q: Tensor, k: Tensor) -> Tensor:
+    def attention_map(self, q: Tensor, k: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
         """Gives each token's mean attention to each class, averaged over heads.
 
         q: [B, L, H, D] and k: [B, >= S, H, D], both after rotation, tokens of the first frame
         first. Returns [C, L] float32 of the first of the batch.
-        The masks serve as values, so that the L x S attention is never stored.
+        The masks serve as values, so that the L x S attention is never stored. They are ones and
+        zeros, exact in every type, as wide as the keys, for the kernels that need that.
         """
-        keys = k[:1, : self.weights.shape[0]].float()
-        padding = _VALUE_CHANNELS - self.weights.shape[1]
-        values = F.pad(self.weights, (0, padding))[None, :, None].expand(-1, -1, q.shape[2], -1)
-        seen = attention(q[:1].float(), keys, values.contiguous())[0, ..., : self.weights.shape[1]]
-        return seen.mean(dim=1).T
+        members = (self.weights > 0).to(q.dtype)
+        classes, width = members.shape[1], q.shape[-1]
+        values = F.pad(members, (0, width - classes))[None, :, None].expand(-1, -1, q.shape[2], -1)
+        keys = k[:1, : len(members)]
+        seen = attention(q[:1], keys, values.contiguous(), backend)[0, ..., :classes]
+        return seen.float().mean(dim=1).T * self.weights.amax(dim=0)[:, None]
 
     def positions(self, attention_map: Tensor) -> Tensor:
         """Gives the label position of every token, [L]; an empty class never wins."""

@@ -28,6 +28,29 @@ class KeyValue(NamedTuple):
     value: Tensor
     repeats: int = 1
 
+    @property
+    def frames(self) -> int:
+        """How many frames an audio key has."""
+        return self.key.shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedAudio:
+    """Audio keys and values of one block with the query and output weights multiplied in.
+
+    key, value: [kinds, H x M, D]; bias: [kinds, H, M] float32, what the query's bias adds to the
+    scores, which are scaled. kinds: of each frame; equal frames share one.
+    """
+
+    key: Tensor
+    value: Tensor
+    bias: Tensor
+    kinds: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.kinds)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCondition:
@@ -35,7 +58,7 @@ class BlockCondition:
 
     text: KeyValue
     image: KeyValue
-    audio: KeyValue
+    audio: KeyValue | FoldedAudio
 
 
 def normalized(x: Tensor, eps: float) -> Tensor:
@@ -108,7 +131,7 @@ class SelfAttention(nn.Module):
         out = self.o(attention(q, k, v, backend).flatten(2))
         if regions is None:
             return out, None
-        return out, regions.positions(regions.attention_map(q, k))
+        return out, regions.positions(regions.attention_map(q, k, backend))
 
 
 class CrossAttention(nn.Module):
@@ -164,9 +187,15 @@ class AudioAttention(nn.Module):
         return KeyValue(key.contiguous(), value.contiguous())
 
     def forward(
-        self, x: Tensor, audio: KeyValue, positions: Tensor | None, backend: AttentionBackend
+        self,
+        x: Tensor,
+        audio: KeyValue | FoldedAudio,
+        positions: Tensor | None,
+        backend: AttentionBackend,
     ) -> Tensor:
         """x: [1, L, D]; positions: [L], the tokens' labels, for two persons."""
+        if isinstance(audio, FoldedAudio):
+            raise ValueError("folded audio is for fused blocks")
         q = self.q_linear(x).unflatten(-1, (self.heads, -1))
         if positions is not None:
             q = rotate(q, label_rotation(positions, q.shape[-1])).to(x.dtype)

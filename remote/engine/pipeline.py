@@ -17,8 +17,10 @@ from remote.engine.color import match_color
 from remote.engine.config import LATENT_STRIDE, ModelConfig
 from remote.engine.dit import Condition, DiT, Keys, TimeEmbedding
 from remote.engine.features import FeatureStore, MemoryStore, cached, feature_name
+from remote.engine.fused import SharedStart
 from remote.engine.guards import check_frames, check_latents
 from remote.engine.guidance import Branch, Guide
+from remote.engine.halfvae import HalfVAE
 from remote.engine.image import ImageEncoder, fit_picture, to_signed
 from remote.engine.labels import PersonRegions
 from remote.engine.masks import (
@@ -28,6 +30,7 @@ from remote.engine.masks import (
     latent_masks,
     token_masks,
 )
+from remote.engine.operations import choose_operations
 from remote.engine.request import (
     Event,
     Progress,
@@ -126,6 +129,11 @@ class Engine:
             else backend
         )
         networks.dit.backend = self.backend
+        self.vae: VAE | HalfVAE = networks.vae
+        self.operations = choose_operations(self.device, networks.dit.dtype, networks.config.dit)
+        if self.device.type == "cuda" and networks.dit.dtype != torch.float32:
+            networks.dit.fuse(self.operations, self.backend)
+            self.vae = HalfVAE(networks.vae, self.operations.norm_silu)
         self._features = MemoryStore() if features is None else features
         self._noise = noise
 
@@ -214,7 +222,7 @@ class Engine:
         """Gives the video of clean latents [C, F, h, w]."""
         chunks: list[Tensor] = []
         done, total = 0, latents.shape[1] * LATENT_STRIDE[0] - LATENT_STRIDE[0] + 1
-        for chunk in self.networks.vae.decode_chunks(latents[None]):
+        for chunk in self.vae.decode_chunks(latents[None]):
             chunks.append(chunk[0])
             done += chunk.shape[2]
             yield Progress(stage="decode", done=done, total=total, window=index)
@@ -259,7 +267,7 @@ class Engine:
         """
         video = known.new_zeros(3, frames, *known.shape[2:])
         video[:, : known.shape[1]] = known
-        latents = self.networks.vae.encode(video[None])[0]
+        latents = self.vae.encode(video[None])[0]
         mask = latents.new_zeros(LATENT_STRIDE[0], *latents.shape[1:])
         mask[:, : _latent_frames(known.shape[1])] = 1
         return torch.cat((mask, latents), dim=0)
@@ -289,17 +297,24 @@ class Engine:
 
     def _predict(self, plan: _Plan, scene: _Scene) -> Predict:
         """Gives the function that runs one branch of one step."""
-        dit, residuals = self.networks.dit, Residuals()
+        dit, residuals, shared = self.networks.dit, Residuals(), SharedStart()
+        request = plan.prepared.request
+        skipped = _unread_frames(request, scene.motion)
 
         @torch.inference_mode()
         def predict(branch: Branch, step: int, latents: Tensor) -> Tensor:
             time, rotation = plan.embeddings[step], dit.rotation(latents)
-            x = residuals.run(
-                branch,
-                dit.embed_latents(latents, scene.conditioning),
-                plan.computed[step],
-                lambda x: dit.run_blocks(x, time, scene.conditions[branch], rotation),
-            )
+            shared.begin(latents)
+
+            def run(x: Tensor) -> Tensor:
+                condition = scene.conditions[branch]
+                return dit.run_blocks(x, time, condition, rotation, shared, skipped)
+
+            x = dit.embed_latents(latents, scene.conditioning)
+            if request.cache is None:
+                x = run(x)
+            else:
+                x = residuals.run(branch, x, plan.computed[step], run)
             return dit.velocity(x, time, dit.grid(latents))
 
         return predict
@@ -318,7 +333,7 @@ class Engine:
         """Looks at the latents, and at one decoded frame."""
         where = f"after step {step + 1}"
         check_latents(estimate, where)
-        check_frames(self.networks.vae.decode(estimate[None, :, -1:])[0], picture, where)
+        check_frames(self.vae.decode(estimate[None, :, -1:])[0], picture, where)
 
     def _token_masks(self, request: RenderRequest) -> Tensor | None:
         """Gives the persons' masks on the token grid, or None for one person."""
@@ -378,6 +393,16 @@ def _finished(request: RenderRequest, index: int, frames: Tensor, motion: Tensor
     skipped = 0 if index == 0 else request.motion_frames
     end = request.frames - request.windows[index].start
     return WindowFinished(window=index, frames=frames[:, skipped:end], motion=motion)
+
+
+def _unread_frames(request: RenderRequest, motion: Tensor | None) -> int:
+    """Gives how many leading latent frames' velocities nobody reads: the motion is noised anew.
+
+    Projected guidance measures the whole of them; the step cache keeps every token.
+    """
+    if motion is None or request.cache is not None or request.guidance.projection is not None:
+        return 0
+    return motion.shape[1]
 
 
 def _latent_frames(frames: int) -> int:
