@@ -31,7 +31,7 @@ class Explanation:
 
 
 _U, _F, _S = ExitCode.USAGE, ExitCode.FILE, ExitCode.SETUP
-_R, _X = ExitCode.REMOTE, ExitCode.REFUSED
+_R, _X, _O = ExitCode.REMOTE, ExitCode.REFUSED, ExitCode.STORAGE
 
 CODES: dict[str, Explanation] = {
     "E_BUG": Explanation(
@@ -293,6 +293,90 @@ CODES: dict[str, Explanation] = {
         "Finished videos stay in the Volume multitalk-jobs for 7 days.",
         "Run the same generate command again to make it once more.",
     ),
+    "E_S3_ADDRESS": Explanation(
+        _U,
+        "an S3 address cannot be understood",
+        "It is s3://BUCKET/KEY, or a key alone of the bucket that is set.",
+        "multitalk s3 ls s3://BUCKET/FOLDER/ shows the keys as they are written.",
+    ),
+    "E_S3_UNSET": Explanation(
+        _S,
+        "no bucket is set",
+        "A key alone means one of your own bucket, and nothing says which that is.",
+        "multitalk config set bucket NAME, or write s3://BUCKET/KEY",
+    ),
+    "E_S3_CREDENTIALS": Explanation(
+        _S,
+        "there are no S3 credentials, or they are refused",
+        "They come from AWS_ variables, from a profile of ~/.aws, or from the machine's role. Only s3 commands need them here.",
+        "multitalk s3 ls --profile NAME, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
+    ),
+    "E_S3_EXPIRED": Explanation(
+        _S,
+        "the S3 credentials have expired",
+        "Temporary credentials and single sign-on last for some hours.",
+        "Renew them where they came from (aws sso login), then run the same command again.",
+    ),
+    "E_S3_CLOCK": Explanation(
+        _S,
+        "this machine's clock is wrong",
+        "S3 refuses requests that were signed more than 15 minutes ago or ahead.",
+        "Set the clock from the network, then run the same command again.",
+    ),
+    "E_S3_BUCKET": Explanation(
+        _O,
+        "there is no such bucket",
+        "Its name is misspelt, it was deleted, or it is in another store.",
+        "multitalk config set bucket NAME, or add --endpoint-url for a store that is not Amazon's",
+    ),
+    "E_S3_KEY": Explanation(
+        _O,
+        "there is no such object",
+        "The key is misspelt, or the object was deleted.",
+        "multitalk s3 ls --recursive shows the keys.",
+    ),
+    "E_S3_DENIED": Explanation(
+        _O,
+        "the store does not allow it",
+        "The credentials are good, but their policy or the bucket's does not allow this.",
+        "Add the permission that the message names, or pass --profile NAME.",
+    ),
+    "E_S3_REGION": Explanation(
+        _O,
+        "the bucket is in another region",
+        "The region comes from AWS_DEFAULT_REGION or from the profile.",
+        "Set AWS_DEFAULT_REGION to the region that the message names.",
+    ),
+    "E_S3_CHANGED": Explanation(
+        _O,
+        "what arrived is not what the store has",
+        "The object was replaced while it was fetched, or bytes were damaged on the way. The file was not kept.",
+        "Run the same command again.",
+    ),
+    "E_S3_EXISTS": Explanation(
+        _F,
+        "an object with this key exists",
+        "Nothing is overwritten unless you say so.",
+        "Add --force to overwrite it, or pass another key.",
+    ),
+    "E_S3_NETWORK": Explanation(
+        ExitCode.TEMPORARY,
+        "there is no way to the store, or it is busy",
+        "This machine has no network, --endpoint-url names the wrong place, or the store asked for patience.",
+        "Run the same command again; a file that was begun goes on where it stopped.",
+    ),
+    "E_STORAGE": Explanation(
+        _O,
+        "storage failed",
+        "The store answered with an error that has no code of its own.",
+        "Run the same command again; if it fails again, run it with --debug and report it.",
+    ),
+    "E_UNFINISHED": Explanation(
+        _R,
+        "the job has no video yet",
+        "It waits for a machine, runs, or was lost with its machine.",
+        "multitalk jobs attach follows it to its end.",
+    ),
     "E_OUT_OF_MEMORY": Explanation(
         _R,
         "the machine ran out of memory",
@@ -426,6 +510,12 @@ class RemoteError(MultitalkError):
     """The run itself failed."""
 
     exit_code = ExitCode.REMOTE
+
+
+class StorageError(MultitalkError):
+    """The store refused or failed."""
+
+    exit_code = ExitCode.STORAGE
 
 
 class TemporaryError(MultitalkError):
