@@ -17,6 +17,7 @@ from multitalk_cli.commands.demo import demo
 from multitalk_cli.commands.explain import explain
 from multitalk_cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.commands.generate import generate
+from multitalk_cli.commands.s3 import app as s3_app
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 from multitalk_cli.output import Output, check_output_options, split_output_options
 from multitalk_cli.pages import PagedCommand, PagedGroup, epilog
@@ -80,6 +81,7 @@ def _global_options(
 app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
 app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDIO_SILENT"))(explain)
+app.add_typer(s3_app, name="s3")
 app.add_typer(config_app, name="config")
 
 

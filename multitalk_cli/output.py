@@ -87,12 +87,14 @@ class Output:
 
     In the human form the result is a path or a table on stdout; with `json` it is one object
     {version, command, status, data, errors}, also on failure.
+    leaving: what is said when a signal ends the command.
     """
 
     def __init__(self, options: OutputOptions) -> None:
         self.options = options
         self._warnings: list[str] = []
         self._say_above_bars: Callable[[str], None] | None = None
+        self.leaving = "interrupted; nothing unfinished was left behind"
         self.interactive = is_foreground_terminal(sys.stderr)
         plain_wish = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         in_ci = bool(os.environ.get("CI"))
@@ -185,7 +187,7 @@ class Output:
 
     def interrupted(self, command: str) -> None:
         """Ctrl-C or a signal."""
-        self._say("interrupted; nothing unfinished was left behind")
+        self._say(self.leaving)
         self._fail_json(
             command, "E_INTERRUPTED", "interrupted", "run it again", ExitCode.INTERRUPTED
         )

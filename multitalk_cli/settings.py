@@ -177,6 +177,7 @@ _ALL = (
         low=0,
         high=1,
     ),
+    Setting(name="bucket", kind=str, default="", help="S3 bucket of multitalk s3"),
     Setting(name="sidecar", kind=bool, default=False, help="write the recipe beside the video"),
     Setting(
         name="embed_prompt", kind=bool, default=False, help="keep the prompt in the video's recipe"

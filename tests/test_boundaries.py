@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 HEAVY = {
     "boto3",
+    "botocore",
     "huggingface_hub",
     "imageio_ffmpeg",
     "librosa",
@@ -28,7 +29,10 @@ HEAVY = {
     "soxr",
     "tomlkit",
 }
-SHARED = {"contract", "errors", "media", "plan", "rates", "storage", "wording"}
+SHARED = {
+    "contract", "errors", "media", "plan", "rates", "storage", "storage_digests", "storage_errors",
+    "wording",
+}  # fmt: skip
 """What the container may use of the client; these import only each other."""
 
 AT_IMPORT_FORBIDDEN = {
@@ -141,6 +145,10 @@ def test_heavy_packages_are_imported_inside_functions():
     assert not offending(
         CLIENT, lambda each: each.top in HEAVY and not each.in_function and not each.for_types
     )
+
+
+def test_boto3_is_imported_by_storage_only():
+    assert not offending([*client_without("storage"), *REMOTE], tops("boto3", "botocore"))
 
 
 def test_rich_draws_progress_only():

@@ -1,0 +1,42 @@
+"""Keys of S3 that commands have seen, kept so that the shell can complete them without a network."""
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+MOST_KEPT = 1000
+_MOST_BYTES = 4_000_000
+
+
+def keys_path() -> Path:
+    """The file of addresses, one a line, the latest first; whether or not it exists."""
+    import platformdirs
+
+    return platformdirs.user_cache_path("multitalk") / "s3-keys"
+
+
+def remember(addresses: Iterable[str]) -> None:
+    """Puts addresses before those that are known; the oldest are forgotten."""
+    fresh = [address for address in addresses if address.isprintable()]
+    kept = list(dict.fromkeys([*fresh, *known()]))[:MOST_KEPT]
+    path = keys_path()
+    # What cannot be kept is only missing when Tab is pressed.
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{os.getpid()}.part")
+        try:
+            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write("".join(f"{address}\n" for address in kept))
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+def known() -> Iterator[str]:
+    """The addresses that are kept, the latest first; none where the file cannot be read."""
+    with suppress(OSError), keys_path().open(encoding="utf-8", errors="replace") as file:
+        for line in file.read(_MOST_BYTES).splitlines():
+            if line.startswith("s3://") and line.isprintable():
+                yield line
