@@ -1,6 +1,5 @@
 """Faces are found where people are, and nowhere else."""
 
-
 import numpy as np
 import pytest
 from PIL import Image, ImageOps

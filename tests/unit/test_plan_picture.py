@@ -1,6 +1,5 @@
 """The plan's picture shows the crop, who has which voice, and when each speaks."""
 
-
 import numpy as np
 import pytest
 from PIL import Image
