@@ -3,19 +3,13 @@
 import pytest
 
 from remote.store import DirectoryStore
-from remote.weights import pack
-from tests.engine import tiny
-from tests.engine.published import write_published_checkpoint
-from tests.remote.requests import open_model
+from tests.remote.requests import open_model, write_tiny_pack
 
 
 @pytest.fixture(scope="session")
 def tiny_pack(golden_dir, tmp_path_factory):
     """A folder with the tiny checkpoint, packed in float32 from its published files."""
-    source = write_published_checkpoint(golden_dir, tmp_path_factory.mktemp("published"))
-    target = tmp_path_factory.mktemp("pack")
-    pack(source, target, "fp32", tiny.tiny_model_config(golden_dir))
-    return target
+    return write_tiny_pack(golden_dir, tmp_path_factory.mktemp("tiny"))
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,9 @@ from PIL import Image
 from multitalk_cli import contract
 from multitalk_cli.media.video import read_frames
 from remote.loading import PackedModel
+from remote.weights import pack
+from tests.engine import tiny
+from tests.engine.published import write_published_checkpoint
 
 WINDOW, MOTION, FPS = 13, 5, 25
 RATE_HZ = contract.MODEL_RATE_HZ
@@ -74,6 +77,13 @@ def tiny_request(windows=2, **changes):
 def frames_of(video):
     """All frames, [n, h, w, 3]."""
     return np.stack(list(read_frames(video)))
+
+
+def write_tiny_pack(golden_dir, folder):
+    """Packs the tiny checkpoint in float32 from its published files, and gives the pack."""
+    source = write_published_checkpoint(golden_dir, folder / "published")
+    pack(source, folder / "pack", "fp32", tiny.tiny_model_config(golden_dir))
+    return folder / "pack"
 
 
 def open_model(pack, features=None):
