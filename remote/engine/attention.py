@@ -79,6 +79,11 @@ def _flash_attention_3() -> Kernel:
     raise BackendUnavailableError("neither fa3_fwd_interface nor flash_attn_interface is installed")
 
 
+def _flash_attention_4() -> Kernel:
+    function = importlib.import_module("flash_attn.cute").flash_attn_func
+    return lambda q, k, v: _first(function(q, k, v))
+
+
 def _flash_attention_2() -> Kernel:
     function = importlib.import_module("flash_attn").flash_attn_func
     return lambda q, k, v: _first(function(q, k, v))
@@ -96,6 +101,7 @@ def _first(result: Tensor | tuple[Tensor, ...]) -> Tensor:
 # In order of preference, as measured on Hopper; none but the last takes float32 or a CPU.
 LOADERS: dict[str, Callable[[], Kernel]] = {
     "fa3": _flash_attention_3,
+    "fa4": _flash_attention_4,  # as fast as the one before on Hopper, slower for few keys
     "sdpa-cudnn": functools.partial(_forced_sdpa, "CUDNN_ATTENTION"),
     "sdpa-flash": functools.partial(_forced_sdpa, "FLASH_ATTENTION"),
     "xformers": _xformers,

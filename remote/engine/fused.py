@@ -132,7 +132,7 @@ class FusedBlocks:
             positions = regions.positions(seen)[leading:]
         out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
         stream.tokens = stream.tokens[leading:]
-        _add(stream, out.flatten(1), layer.o, parts[2])
+        self._add(stream, out.flatten(1), layer.o, parts[2])
         return positions
 
     def _cross_attention(self, block: Block, stream: Stream, condition: BlockCondition) -> None:
@@ -142,7 +142,7 @@ class FusedBlocks:
             layer.q(h), layer.norm_q.weight, None, self.heads, block.eps
         )
         out = self.operations.cross_attention(q, condition.text, condition.image)
-        _add(stream, out.flatten(1), layer.o)
+        self._add(stream, out.flatten(1), layer.o)
 
     def _audio_attention(
         self,
@@ -167,7 +167,7 @@ class FusedBlocks:
             q = self.operations.norm_rotate(q, None, rotation, self.heads, block.eps)
         key, value = audio.key[-frames:], audio.value[-frames:]
         out = attention(q.unflatten(0, (frames, -1)), key, value, self.backend)
-        _add(stream, out.flatten(0, 1).flatten(1), layer.proj)
+        self._add(stream, out.flatten(0, 1).flatten(1), layer.proj)
 
     def _folded_attention(
         self, layer: AudioAttention, stream: Stream, h: Tensor, audio: FoldedAudio, frames: int
@@ -183,21 +183,20 @@ class FusedBlocks:
             tokens[span].view(one.shape).baddbmm_(shares, value)
         stream.offset = stream.offset + layer.proj.bias
 
+    def _add(self, stream: Stream, x: Tensor, layer: nn.Linear, gate: Tensor | None = None) -> None:
+        """Adds layer(x), times gate, to the stream. x: [L, channels]; gate: [D] float32."""
+        weight: Tensor = layer.weight
+        bias: Tensor = layer.bias
+        if gate is not None:
+            weight, bias = self.operations.scale_rows(weight, gate), bias * gate
+        stream.tokens.addmm_(x, weight.t())
+        stream.offset = stream.offset + bias
+
     def _feed_forward(self, block: Block, stream: Stream, parts: Tensor) -> None:
         first, last = cast(nn.Linear, block.ffn[0]), cast(nn.Linear, block.ffn[2])
         h = self.operations.norm(stream.tokens, 1 + parts[4], parts[3], block.eps, stream.offset)
         wide = self.operations.linear_gelu(h, first.weight, first.bias)
-        _add(stream, wide, last, parts[5])
-
-
-def _add(stream: Stream, x: Tensor, layer: nn.Linear, gate: Tensor | None = None) -> None:
-    """Adds layer(x), times gate, to the stream. x: [L, channels]; gate: [D] float32."""
-    weight: Tensor = layer.weight
-    bias: Tensor = layer.bias
-    if gate is not None:
-        weight, bias = torch.mul(weight, gate[:, None]).to(x.dtype), bias * gate
-    stream.tokens.addmm_(x, weight.t())
-    stream.offset = stream.offset + bias
+        self._add(stream, wide, last, parts[5])
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -26,30 +26,38 @@ _NORM_WARPS = 4
 _NORM_ROWS = 4
 _CROSS_BLOCK = (64, 32)  # queries, keys
 _SOFTMAX_GROUPS = 64
+_SCALE_BLOCK = 1024
 _PIXEL_VALUES = 4096
 
 
 @triton.jit  # type: ignore[untyped-decorator]
 def _norm_kernel(  # type: ignore[no-untyped-def]
     x, offset, weight, bias, out, count, dim, eps,
-    has_offset: tl.constexpr, rows: tl.constexpr, block: tl.constexpr,
+    has_offset: tl.constexpr, rows: tl.constexpr, head: tl.constexpr, tail: tl.constexpr,
 ):  # fmt: skip
-    column = tl.arange(0, block)
-    inside = column < dim
-    scale = tl.load(weight + column, inside, 0.0).to(tl.float32)
-    shift = tl.load(bias + column, inside, 0.0).to(tl.float32)
+    """Rows in two parts, so that 5120 channels need no room for 8192."""
+    near = tl.arange(0, head)
+    far = head + tl.arange(0, tail)
+    inside = far < dim
+    near_scale, near_shift = tl.load(weight + near).to(tl.float32), tl.load(bias + near)
+    far_scale = tl.load(weight + far, inside, 0.0).to(tl.float32)
+    far_shift = tl.load(bias + far, inside, 0.0)
     first = tl.program_id(0).to(tl.int64) * rows
     for i in range(rows):
         row = first + i
-        mask = inside & (row < count)
-        values = tl.load(x + row * dim + column, mask, 0.0).to(tl.float32)
+        a = tl.load(x + row * dim + near, row < count, 0.0).to(tl.float32)
+        b = tl.load(x + row * dim + far, inside & (row < count), 0.0).to(tl.float32)
         if has_offset:
-            values += tl.load(offset + column, inside, 0.0)
-        mean = tl.sum(values, 0) / dim
-        centred = tl.where(inside, values - mean, 0.0)
-        inverse = tl.rsqrt(tl.sum(centred * centred, 0) / dim + eps)
-        result = centred * inverse * scale + shift
-        tl.store(out + row * dim + column, result.to(out.dtype.element_ty), mask)
+            a += tl.load(offset + near)
+            b += tl.load(offset + far, inside, 0.0)
+        mean = (tl.sum(a, 0) + tl.sum(b, 0)) / dim
+        a -= mean
+        b = tl.where(inside, b - mean, 0.0)
+        inverse = tl.rsqrt((tl.sum(a * a, 0) + tl.sum(b * b, 0)) / dim + eps)
+        a = a * inverse * near_scale + near_shift
+        b = b * inverse * far_scale + far_shift
+        tl.store(out + row * dim + near, a.to(out.dtype.element_ty), row < count)
+        tl.store(out + row * dim + far, b.to(out.dtype.element_ty), inside & (row < count))
 
 
 def norm(
@@ -63,10 +71,32 @@ def norm(
     """Layer norm of x + offset, times weight, plus bias; x: [L, D], the others [D]."""
     count, dim = x.shape
     out = torch.empty(x.shape, dtype=dtype or x.dtype, device=x.device)
+    head = triton.next_power_of_2(dim // 2 + 1)
     _norm_kernel[(triton.cdiv(count, _NORM_ROWS),)](
         x, x if offset is None else offset, weight, bias, out, count, dim, eps,
-        offset is not None, _NORM_ROWS, triton.next_power_of_2(dim), num_warps=_NORM_WARPS,
+        offset is not None, _NORM_ROWS, head, triton.next_power_of_2(max(dim - head, 1)),
+        num_warps=_NORM_WARPS,
     )  # fmt: skip
+    return out
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _scale_kernel(  # type: ignore[no-untyped-def]
+    weight, gate, out, width, block: tl.constexpr
+):
+    row = tl.program_id(0).to(tl.int64)
+    column = tl.program_id(1) * block + tl.arange(0, block)
+    values = tl.load(weight + row * width + column, column < width, 0.0).to(tl.float32)
+    values *= tl.load(gate + row)
+    tl.store(out + row * width + column, values.to(out.dtype.element_ty), column < width)
+
+
+def scale_rows(weight: Tensor, gate: Tensor) -> Tensor:
+    """Multiplies each row of a weight [out, in] by its gate [out] float32, in one pass."""
+    rows, width = weight.shape
+    out = torch.empty_like(weight)
+    grid = (rows, triton.cdiv(width, _SCALE_BLOCK))
+    _scale_kernel[grid](weight, gate, out, width, _SCALE_BLOCK, num_warps=4)
     return out
 
 
@@ -258,5 +288,6 @@ TRITON = Operations(
     cross_attention=cross_attention,
     group_softmax=group_softmax,
     linear_gelu=linear_gelu,
+    scale_rows=scale_rows,
     norm_silu=norm_silu,
 )

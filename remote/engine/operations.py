@@ -31,6 +31,7 @@ class Operations:
     cross_attention: Callable[[Tensor, KeyValue, KeyValue], Tensor]
     group_softmax: Callable[[Tensor, Tensor, torch.dtype], Tensor]
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
+    scale_rows: Callable[[Tensor, Tensor], Tensor]
     norm_silu: NormSiLU
     refused: str = ""
 
@@ -97,6 +98,11 @@ def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
 
 
+def scale_rows(weight: Tensor, gate: Tensor) -> Tensor:
+    """Multiplies each row of a weight [out, in] by its gate [out] float32."""
+    return torch.mul(weight, gate[:, None]).to(weight.dtype)
+
+
 PLAIN = Operations(
     name="torch",
     norm=norm,
@@ -104,6 +110,7 @@ PLAIN = Operations(
     cross_attention=cross_attention,
     group_softmax=group_softmax,
     linear_gelu=linear_gelu,
+    scale_rows=scale_rows,
     norm_silu=plain_norm_silu,
 )
 
@@ -172,5 +179,6 @@ def _steps(
         ),
         "softmax": ops.group_softmax(scores, normal(2, heads, config.audio_tokens).float(), dtype),
         "linear and GELU": ops.linear_gelu(x, wide, bias[:16]),
+        "gate": ops.scale_rows(wide, scores[0, :16, 0].contiguous()),
         "norm and SiLU": ops.norm_silu(video, normal(24, 1, 1, 1), video[:, :, :2]),
     }
