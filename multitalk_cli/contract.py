@@ -427,12 +427,12 @@ def from_wire(kind: type[T], wire: Mapping[str, Any]) -> T:
 
     Raises VersionMismatchError for another contract version, ContractError for anything malformed.
     """
-    return _build(kind, _check_version(wire), kind.__name__)
+    return _build(kind, check_version(wire), kind.__name__)
 
 
 def event_from_wire(wire: Mapping[str, Any]) -> Event:
     """Rebuilds whichever event the dict holds; errors as `from_wire`."""
-    body = _check_version(wire)
+    body = check_version(wire)
     name = body.get("kind")
     kind = _EVENTS.get(name) if isinstance(name, str) else None
     if kind is None:
@@ -441,7 +441,8 @@ def event_from_wire(wire: Mapping[str, Any]) -> Event:
     return event
 
 
-def _check_version(wire: Mapping[str, Any]) -> dict[str, Any]:
+def check_version(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """The dict without its versions. Raises VersionMismatchError for another contract."""
     if not isinstance(wire, Mapping):
         raise ContractError(f"expected a mapping, not {type(wire).__name__}")
     version = wire.get("contract")

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import __version__, contract, outputs, plan, rates
+from multitalk_cli import __version__, contract, gpus, outputs, plan, rates
 from multitalk_cli.backends.choice import Backend, choose_backend
 from multitalk_cli.errors import InterruptedRunError, RefusedError, error_from_code
+from multitalk_cli.following import DetachedError
 from multitalk_cli.preparation import Asked, Prepared, prepare
 from multitalk_cli.wording import human_bytes, human_count, human_length, human_money
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from multitalk_cli.output import Output
     from multitalk_cli.settings import Settings
 
-DEFAULT_GPU = "h100"
 RECIPE_FORMAT = 1
 _IN_SYNC_FRAMES = 1.5  # nobody sees less: 60 ms
 
@@ -45,7 +45,7 @@ def generate(asked: Asked, settings: Settings, output: Output) -> None:
     if asked.plan:
         _show_plan(asked, settings, prepare(asked, settings), output)
         return
-    backend = choose_backend(settings, output)
+    backend = choose_backend(settings, output, detach=asked.detach)
     prepared = prepare(asked, settings)
     job = _make_job(asked, settings, prepared, backend)
     from multitalk_cli.media.recipe import read_recipe
@@ -57,8 +57,12 @@ def generate(asked: Asked, settings: Settings, output: Output) -> None:
         _report_existing(job, found or {}, output)
         return
     _say_facts(asked, job.prepared, output)
+    backend.check(job.prepared.plan)
     _say_price(job, output)
-    _run(job, output)
+    try:
+        _run(job, output)
+    except DetachedError as left:
+        _report_detached(left.job_id, output)
 
 
 def _make_job(asked: Asked, settings: Settings, prepared: Prepared, backend: Backend) -> _Job:
@@ -158,7 +162,7 @@ def _describe_people(prepared: Prepared) -> str:
 def _say_price(job: _Job, output: Output) -> None:
     """What it costs, and the guard where it costs something. Raises RefusedError."""
     table = rates.load()
-    estimate = plan.estimate_cost(job.prepared.plan, table, DEFAULT_GPU)
+    estimate = plan.estimate_cost(job.prepared.plan, table, _card(job.settings))
     if not job.backend.is_paid:
         real = plan.describe_price(estimate, table)
         where = "nothing, made on this machine"
@@ -170,6 +174,10 @@ def _say_price(job: _Job, output: Output) -> None:
     )
     if decision.action == "ask" and not output.confirm(decision.question):
         raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
+
+
+def _card(settings: Settings) -> str:
+    return gpus.find_card(settings["gpu"]).name
 
 
 def _run(job: _Job, output: Output) -> None:
@@ -234,7 +242,7 @@ def _follow(job: _Job, request: contract.GenerateRequest, output: Output) -> con
     events = job.backend.run(request, job.target, job.asked.force)
     with output.progress() as progress:
         for event in events:
-            progress.show(event)
+            progress.show(event, job.backend.spent_usd())
             if isinstance(event, contract.Done):
                 return event.result
             if isinstance(event, contract.Failed):
@@ -334,6 +342,11 @@ def _describe_sync(quality: contract.Quality | None) -> list[str]:
     return [f"lips {offset:.1f} frames {way} the sound"]
 
 
+def _report_detached(job_id: str, output: Output) -> None:
+    output.note(f"job {job_id} goes on; its video:  multitalk jobs attach {job_id}")
+    output.succeed("generate", {"job": job_id, "detached": True}, [job_id])
+
+
 def _report_existing(job: _Job, found: dict[str, Any], output: Output) -> None:
     path = str(job.target.absolute())
     data = {
@@ -355,7 +368,7 @@ def _show_plan(asked: Asked, settings: Settings, prepared: Prepared, output: Out
     from multitalk_cli import plan_report
 
     table = rates.load()
-    estimates = plan.estimate_all(prepared.plan, table, first=DEFAULT_GPU)
+    estimates = plan.estimate_all(prepared.plan, table, first=_card(settings))
     _say_facts(asked, prepared, output)
     if settings["max_cost"] is not None:
         # Before the result: a refusal is the only thing that is then printed.

@@ -16,7 +16,9 @@ from typing import Any
 from multitalk_cli.errors import FileError, UsageError
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
-UNFINISHED = (SPAWNING, RUNNING)
+LOST = "lost"
+"""Ended by its machine: another call goes on after the last window that is kept."""
+UNFINISHED = (SPAWNING, RUNNING, LOST)
 SHORT_ID = 8
 _BUSY_S = 10.0
 _SCHEMA_VERSION = 1
@@ -29,6 +31,7 @@ class Job:
     fingerprint: of the prepared inputs and the options as given. label: what a person calls it.
     link: which call of the chain of calls is the last. call_id: that call's id at Modal, empty
     until the spawn was answered. target: the path that the video goes to. recipe: a JSON object.
+    result: what was made, in its wire form as JSON.
     """
 
     id: str
@@ -45,6 +48,7 @@ class Job:
     call_id: str = ""
     link: int = 0
     price_usd: float | None = None
+    result: str = ""
     error: str = ""
     created_s: float = 0.0
     updated_s: float = 0.0
@@ -93,7 +97,7 @@ class Ledger:
     def _same(self, db: sqlite3.Connection, job: Job) -> Job | None:
         row = db.execute(
             "SELECT * FROM jobs WHERE fingerprint = ? AND app = ? AND environment = ?"
-            " AND state IN (?, ?, ?) ORDER BY state = ?, created_s DESC LIMIT 1",
+            " AND state IN (?, ?, ?, ?) ORDER BY state = ?, created_s DESC LIMIT 1",
             (job.fingerprint, job.app, job.environment, *UNFINISHED, DONE, DONE),
         ).fetchone()
         return None if row is None else Job(**dict(row))

@@ -14,10 +14,14 @@ import typer
 from multitalk_cli import __version__
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
+from multitalk_cli.commands.deploy import deploy
 from multitalk_cli.commands.explain import explain
 from multitalk_cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.commands.generate import generate
 from multitalk_cli.commands.s3 import app as s3_app
+from multitalk_cli.commands.jobs import app as jobs_app
+from multitalk_cli.commands.login import login
+from multitalk_cli.commands.status import cool, status, warm
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 from multitalk_cli.output import Output, check_output_options, split_output_options
 from multitalk_cli.pages import PagedCommand, PagedGroup, epilog
@@ -80,7 +84,13 @@ def _global_options(
 
 app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
+app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
+app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
+app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
+app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
+app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)
 app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDIO_SILENT"))(explain)
+app.add_typer(jobs_app, name="jobs")
 app.add_typer(s3_app, name="s3")
 app.add_typer(config_app, name="config")
 

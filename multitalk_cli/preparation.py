@@ -44,6 +44,7 @@ class Asked:
     output: str | None
     plan: bool
     force: bool
+    detach: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from multitalk_cli import contract
-from multitalk_cli.wording import human_bytes, human_duration
+from multitalk_cli.wording import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 0.1
 LABEL_WIDTH = 12
+DOWNLOADING = "downloading"
+"""The stage whose units are bytes."""
 
 Clock = Callable[[], float]
 
@@ -26,8 +28,8 @@ Clock = Callable[[], float]
 class Progress(Protocol):
     """Something that shows events."""
 
-    def show(self, event: contract.Event) -> None:
-        """Shows one event."""
+    def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
+        """Shows one event, and what the run has cost so far."""
 
 
 class Work:
@@ -51,7 +53,7 @@ class Work:
                 detail = f"{human_bytes(event.done_bytes)} of {human_bytes(event.total_bytes)}"
                 return self._at("loading", event.done_bytes, event.total_bytes, detail)
             case contract.Stage():
-                detail = f"{event.done}/{event.total}" if event.total else ""
+                detail = _describe_stage(event)
                 return self._at(event.name, event.done, event.total, detail)
             case contract.Step():
                 done = (event.window - 1) * event.steps + event.step
@@ -79,6 +81,18 @@ class Work:
         return name, done, total, detail
 
 
+def _describe_stage(stage: contract.Stage) -> str:
+    if stage.name == DOWNLOADING:
+        return f"{human_bytes(stage.done)} of {human_bytes(stage.total)}"
+    return f"{stage.done}/{stage.total}" if stage.total else ""
+
+
+def _with_money(left: str, spent_usd: float | None) -> str:
+    """The time left, and what the run has cost so far."""
+    money = "" if spent_usd is None else f"{human_money(spent_usd)} so far"
+    return ", ".join(part for part in (left, money) if part)
+
+
 class PlainView:
     """One line every ten seconds, so that what is done sooner says nothing."""
 
@@ -86,7 +100,7 @@ class PlainView:
         self._write, self._clock, self._work = write, clock, Work(clock)
         self._last_s = clock()
 
-    def show(self, event: contract.Event) -> None:
+    def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Prints the event if the last line is old enough."""
         label, done, total, detail = self._work.read(event)
         now_s = self._clock()
@@ -94,7 +108,7 @@ class PlainView:
         if is_early or isinstance(event, contract.Done | contract.Failed | contract.WindowDone):
             return
         self._last_s = now_s
-        left = self._work.left(done, total)
+        left = _with_money(self._work.left(done, total), spent_usd)
         text = ", ".join(part for part in (detail, left) if part)
         self._write(f"{label:<{LABEL_WIDTH}}{text}".rstrip())
 
@@ -106,7 +120,7 @@ class JsonView:
         self._write, self._clock = write, clock
         self._last_s, self._last_name = -JSON_INTERVAL_S, ""
 
-    def show(self, event: contract.Event) -> None:
+    def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Prints the event."""
         name = event.name if isinstance(event, contract.Stage) else event.kind
         is_last = isinstance(event, contract.Stage) and 0 < event.total <= event.done
@@ -115,13 +129,14 @@ class JsonView:
             return
         self._last_s, self._last_name = now_s, name
         body: dict[str, Any] = contract.to_wire(event)
-        self._write(json.dumps({"event": body.pop("kind"), **body}))
+        spent = {} if spent_usd is None else {"spent_usd": round(spent_usd, 4)}
+        self._write(json.dumps({"event": body.pop("kind"), **body, **spent}))
 
 
 class SilentView:
     """Nothing."""
 
-    def show(self, event: contract.Event) -> None:
+    def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Shows nothing."""
 
 
@@ -165,7 +180,7 @@ class BarsView:
             self._finish()
         self._bars.stop()
 
-    def show(self, event: contract.Event) -> None:
+    def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Moves the bar that the event belongs to."""
         if isinstance(event, contract.Done | contract.Failed | contract.WindowDone):
             return
@@ -180,7 +195,7 @@ class BarsView:
                 self._task,
                 label=label,
                 detail=detail,
-                left=self._work.left(done, total),
+                left=_with_money(self._work.left(done, total), spent_usd),
                 completed=done,
                 total=total or None,
             )

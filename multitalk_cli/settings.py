@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitalk_cli import contract
+from multitalk_cli import contract, gpus
 from multitalk_cli.errors import FileError, UsageError
 
 DEFAULT_PROMPT = "A person talks to the camera"
@@ -108,8 +108,25 @@ _ALL = (
         kind=str,
         default="auto",
         help="what makes the video",
-        choices=("auto", "local", "preview"),
+        choices=("auto", "modal", "local", "preview"),
     ),
+    Setting(
+        name="gpu",
+        kind=str,
+        default=gpus.AUTO,
+        help="card that makes the video",
+        choices=(gpus.AUTO, *gpus.NAMES),
+    ),
+    Setting(
+        name="stack",
+        kind=str,
+        default=gpus.DEFAULT_STACK,
+        help="torch and CUDA that it runs with",
+        choices=tuple(contract.STACK_CLASSES),
+    ),
+    Setting(name="app", kind=str, default=contract.APP_NAME, help="name of the Modal app"),
+    Setting(name="environment", kind=str, default="", help="Modal environment"),
+    Setting(name="keep_inputs", kind=bool, default=False, help="leave a job's inputs in the cloud"),
     Setting(name="size", kind=str, default="896x448", help="WIDTHxHEIGHT, auto or 720p"),
     Setting(
         name="fit",
@@ -254,6 +271,12 @@ def _parse(setting: Setting, raw: object, origin: str) -> Any:
 def parse_whole(option: str, raw: str) -> int:
     """The whole number that an option was given. Raises UsageError E_RANGE."""
     return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option))
+
+
+def parse_option(name: str, raw: str) -> Any:
+    """The value of a setting's option that may be given several times. Raises UsageError."""
+    setting = SETTINGS[name]
+    return _parse(setting, raw, setting.option)
 
 
 def _from_file(path: Path) -> dict[str, Value]:

@@ -84,8 +84,14 @@ def generate(
         str | None, typer.Option(metavar="DOLLARS", help="Refuse to spend more than this.")
     ] = None,
     backend: Annotated[
-        str | None, typer.Option(metavar="BACKEND", help="auto (default), local or preview.")
+        str | None, typer.Option(metavar="BACKEND", help="auto (default), modal, local or preview.")
     ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="h100 (default), h200, b200, a100-80gb ...")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
+    ] = False,
     fail_under: Annotated[
         str | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
     ] = None,
@@ -109,6 +115,14 @@ def generate(
     ] = None,
     device: Annotated[
         str | None, _advanced("For --backend local: auto (default), cuda or cpu.", "DEVICE")
+    ] = None,
+    stack: Annotated[
+        str | None, _advanced("In the cloud: current (default) or cuda12.1.", "STACK")
+    ] = None,
+    app: Annotated[str | None, _advanced("Name of the Modal app.", "NAME")] = None,
+    environment: Annotated[str | None, _advanced("Modal environment.", "NAME")] = None,
+    keep_inputs: Annotated[
+        bool | None, _advanced("Leave the job's inputs in the cloud for 7 days.")
     ] = None,
     sidecar: Annotated[bool | None, _advanced("Write the full recipe beside the video.")] = None,
     embed_prompt: Annotated[
@@ -135,5 +149,6 @@ def generate(
         output=output_path,
         plan=plan,
         force=force,
+        detach=detach,
     )
     generation.generate(asked, chosen, ctx.obj)

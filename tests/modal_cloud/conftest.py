@@ -1,6 +1,7 @@
 """Fixtures: one control plane a session, forgotten between modules, calm between tests."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 
 from tests.modal_cloud.cloud import Cloud
 from tests.modal_cloud.namespaces import needs_user_namespace
+from tests.modal_cloud.product import User, install, upload_pack
 from tests.modal_cloud.sample import APP, deploy
+from tests.remote.requests import write_tiny_pack
 
 ROOT = Path(__file__).resolve().parents[2]
 OUR_PACKAGES = ("multitalk_cli", "remote")
@@ -106,3 +109,32 @@ def sample_class(sample_app):
 def sample_engine(sample_class):
     """An object of the sample's class, whose container stays warm during the module."""
     return sample_class()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory):
+    """The installed wheel."""
+    return install(tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="session")
+def tiny_pack(golden_dir, tmp_path_factory):
+    """Weights that a CPU is quick with."""
+    return write_tiny_pack(golden_dir, tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="module")
+def user(cloud, site, tmp_path_factory):
+    """A user with a portrait, before any set-up."""
+    user = User(cloud, site, tmp_path_factory.mktemp("user"))
+    shutil.copy(ROOT / "multitalk_cli" / "examples" / "portrait.png", user.folder / "host.png")
+    return user
+
+
+@pytest.fixture(scope="module")
+def deployed(user, tiny_pack):
+    """A user who has deployed, with weights in the account."""
+    ran = user.run("deploy")
+    assert ran.code == 0, ran.stderr
+    upload_pack(tiny_pack)
+    return user

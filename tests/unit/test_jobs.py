@@ -106,7 +106,7 @@ def test_a_broken_file_is_named(tmp_path):
     path = tmp_path / "jobs.sqlite3"
     path.write_bytes(b"no database at all, but long enough to be looked at" * 100)
 
-    with pytest.raises(FileError, match="jobs.sqlite3 cannot be used") as caught:
+    with pytest.raises(FileError, match=r"jobs\.sqlite3 cannot be used") as caught:
         Ledger(path).list()
     assert caught.value.code == "E_LEDGER"
 

@@ -1,0 +1,447 @@
+"""Everything that the client asks of Modal; modal is imported here alone.
+
+Modal's errors become ours here, once.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import multitalk_cli
+from multitalk_cli import __version__, contract, gpus, modal_config, rates
+from multitalk_cli.errors import RefusedError, RemoteError, SetupError, TemporaryError
+
+if TYPE_CHECKING:
+    from multitalk_cli.jobs import Job
+    from remote.deployment import Deployment
+
+MEBIBYTES_PER_GIB = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where in the account the app is; an empty environment is the account's default."""
+
+    app: str
+    environment: str
+
+    @property
+    def environment_name(self) -> str | None:
+        """What Modal's functions take."""
+        return self.environment if self.environment else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """How busy one kind of container is: calls that wait, containers, calls that run."""
+
+    backlog: int
+    containers: int
+    running: int
+
+
+Outcome = Literal["answer", "waiting", "timeout", "lost", "ended", "expired"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Polled:
+    """What a look at a call gave. text: what Modal says where it ended badly."""
+
+    outcome: Outcome
+    answer: Mapping[str, Any] | None = None
+    text: str = ""
+
+
+@contextmanager
+def modal_errors(place: Place) -> Iterator[None]:
+    """Turns what Modal's client raises into our errors."""
+    import modal.exception as theirs
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except theirs.AuthError as error:
+        code = "E_NO_TOKEN" if "Token missing" in str(error) else "E_TOKEN"
+        raise SetupError(_first_line(error), code=code, hint="multitalk login") from error
+    except theirs.PermissionDeniedError as error:
+        raise SetupError(_first_line(error), code="E_TOKEN", hint="multitalk login") from error
+    except theirs.NotFoundError as error:
+        raise not_deployed(place, _first_line(error)) from error
+    except theirs.ResourceExhaustedError as error:
+        raise TemporaryError(_first_line(error), code="E_CAPACITY") from error
+    except _lost_connection() as error:
+        message = f"the connection to Modal was lost: {_first_line(error)}"
+        raise TemporaryError(message, code="E_NETWORK") from error
+    except theirs.Error as error:
+        raise RemoteError(f"Modal refused: {_first_line(error)}", code="E_REMOTE") from error
+
+
+def _lost_connection() -> tuple[type[Exception], ...]:
+    import aiohttp
+    import modal.exception as theirs
+
+    rpc = (theirs.ConnectionError, theirs.ServiceError, theirs.InternalError, theirs.TimeoutError)
+    return (*rpc, aiohttp.ClientError, OSError)
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.partition("\n")[0] if text else type(error).__name__
+
+
+def not_deployed(place: Place, detail: str = "") -> SetupError:
+    """The error for an app, class or environment that is not there."""
+    environment = f'environment "{place.environment}"' if place.environment else "this environment"
+    named = f" ({detail})" if detail else ""
+    option = f" --name {place.app}" if place.app != contract.APP_NAME else ""
+    where = f" --environment {place.environment}" if place.environment else ""
+    return SetupError(
+        f'no Modal app "{place.app}" in {environment}{named}',
+        code="E_NOT_DEPLOYED",
+        hint=f"multitalk deploy{option}{where}",
+    )
+
+
+class Cloud:
+    """One place in the account. Needs a token; nothing is asked before it is used."""
+
+    def __init__(self, place: Place) -> None:
+        # Calls then need neither pickle nor the same Python on both sides.
+        os.environ.setdefault("MODAL_PAYLOAD_FORMAT", "cbor")
+        self.place = place
+
+    @classmethod
+    def reachable(cls, place: Place) -> Cloud:
+        """A place in an account that there is a token and a network for."""
+        modal_config.require_token()
+        modal_config.require_network()
+        return cls(place)
+
+    # The deployment
+
+    def check_ready(self, stack: str) -> None:
+        """Raises SetupError for whatever would keep a call from making a video."""
+        record = self.deployment()
+        if record is None:
+            raise not_deployed(self.place)
+        self._check_record(record, stack)
+        with ThreadPoolExecutor(2) as pool:
+            found, listed = pool.submit(self._find_class, stack), pool.submit(self._check_weights)
+            found.result()
+            listed.result()
+
+    def deployment(self) -> dict[str, Any] | None:
+        """What the last deploy noted about itself; None where there was none."""
+        text = self._dict_get(contract.DEPLOYMENTS_DICT, self.place.app)
+        return None if text is None else dict(json.loads(text))
+
+    def note_deployment(self, record: Mapping[str, Any]) -> None:
+        """Notes what was deployed, for `deployment`."""
+        self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, json.dumps(dict(record)))
+
+    def _check_record(self, record: Mapping[str, Any], stack: str) -> None:
+        if record.get("contract") != contract.CONTRACT_VERSION:
+            raise SetupError(
+                f"the deployed app (version {record.get('client')}) speaks contract "
+                f"{record.get('contract')}, this client (version {__version__}) speaks "
+                f"{contract.CONTRACT_VERSION}",
+                code="E_CONTRACT",
+                hint="multitalk deploy",
+            )
+        if stack not in record.get("stacks", ()):
+            raise SetupError(
+                f"the app is deployed without the stack {stack}",
+                code="E_NOT_DEPLOYED",
+                hint=f"multitalk deploy --stack {stack}",
+            )
+
+    def _find_class(self, stack: str) -> None:
+        with modal_errors(self.place):
+            self._class(stack).hydrate()
+
+    def _check_weights(self) -> None:
+        """Looks for the file that is written last."""
+        import modal.exception as theirs
+
+        missing = SetupError(
+            f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
+            code="E_WEIGHTS_MISSING",
+        )
+        with modal_errors(self.place):
+            try:
+                entries = self._volume(contract.WEIGHTS_VOLUME).listdir(f"/{contract.PACK_FOLDER}")
+            except (theirs.NotFoundError, FileNotFoundError):
+                raise missing from None
+        if not any(entry.path.endswith("manifest.json") for entry in entries):
+            raise missing
+
+    def _class(self, stack: str) -> Any:
+        import modal
+
+        name = contract.STACK_CLASSES[stack]
+        return modal.Cls.from_name(
+            self.place.app, name, environment_name=self.place.environment_name
+        )
+
+    def _instance(self, stack: str, gpu: str) -> Any:
+        """An object of the deployed class: its own pool of containers for each card."""
+        found = self._class(stack)
+        if gpu == gpus.AUTO:
+            return found()
+        card = gpus.find_card(gpu)
+        rate = rates.load().gpu(card.name)
+        memory_mib = int(rate.memory_gib * MEBIBYTES_PER_GIB)
+        return found.with_options(gpu=card.modal_name, cpu=rate.cores, memory=memory_mib)()
+
+    # Calls
+
+    def spawn(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
+        """Starts a call that makes a video, and gives its id."""
+        with modal_errors(self.place):
+            return str(self._instance(stack, gpu).generate.spawn(dict(wire)).object_id)
+
+    def poll(self, call_id: str, timeout_s: float) -> Polled:
+        """Waits a while for a call. Raises TemporaryError E_NETWORK where Modal is out of reach."""
+        import modal
+        import modal.exception as theirs
+
+        with modal_errors(self.place):
+            try:
+                answer = modal.FunctionCall.from_id(call_id).get(timeout=timeout_s)
+            except (theirs.OutputExpiredError, theirs.NotFoundError) as error:
+                return Polled(outcome="expired", text=_first_line(error))
+            except theirs.FunctionTimeoutError as error:
+                return Polled(outcome="timeout", text=_first_line(error))
+            except theirs.InternalFailure as error:
+                return Polled(outcome="lost", text=_first_line(error))
+            except theirs.RemoteError as error:
+                return Polled(outcome="ended", text=str(error).strip())
+            except builtins.TimeoutError as error:
+                if str(error):
+                    return Polled(outcome="ended", text=str(error))
+                return Polled(outcome="waiting")
+        return Polled(outcome="answer", answer=answer)
+
+    def cancel(self, job_id: str, call_id: str) -> None:
+        """Asks a job to end: its method sees the wish, and Modal interrupts the call."""
+        import modal
+
+        self._dict_put(contract.STATES_DICT, f"{job_id}/cancel", json.dumps(time.time()))
+        if call_id:
+            with modal_errors(self.place):
+                modal.FunctionCall.from_id(call_id).cancel()
+
+    def load_of(self, stack: str, gpu: str) -> Load:
+        """How busy the containers for that card are."""
+        with modal_errors(self.place):
+            stats = self._instance(stack, gpu).generate.get_current_stats()
+        return Load(
+            backlog=stats.backlog,
+            containers=stats.num_total_runners,
+            running=stats.num_running_inputs,
+        )
+
+    def warm(self, stack: str, gpu: str, *, window_s: int) -> Mapping[str, Any]:
+        """Starts a container, loads the weights, and lets it idle for so long; gives its answer."""
+        wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
+        with modal_errors(self.place):
+            pool = self._instance(stack, gpu).generate
+            pool.hydrate()
+            pool.autoscaler.update(scaledown_window=window_s)
+            answer: Mapping[str, Any] = self._instance(stack, gpu).warm.remote(wire)
+        return answer
+
+    def set_idle_window(self, stack: str, gpu: str, window_s: int) -> None:
+        """Says how long a container for that card idles before it is let go."""
+        with modal_errors(self.place):
+            pool = self._instance(stack, gpu).generate
+            pool.hydrate()
+            pool.autoscaler.update(scaledown_window=window_s)
+
+    # What jobs say
+
+    def state(self, job_id: str) -> dict[str, Any] | None:
+        """The newest state of a job."""
+        text = self._dict_get(contract.STATES_DICT, job_id)
+        return None if text is None else dict(json.loads(text))
+
+    def is_cancelled(self, job_id: str) -> bool:
+        """Whether somebody asked the job to end."""
+        return self._dict_get(contract.STATES_DICT, f"{job_id}/cancel") is not None
+
+    def owner(self, job_id: str, link: int) -> str:
+        """The call that runs this link of a job's chain; empty where none claimed it yet."""
+        text = self._dict_get(contract.STATES_DICT, f"{job_id}/call/{link}")
+        return "" if text is None else str(json.loads(text))
+
+    def index(self, job: Job, name: str) -> None:
+        """Notes a job where other machines find it. name: of its video's file."""
+        kept = ("id", "stack", "gpu", "seed", "label", "created_s", "recipe")
+        entry = {field: getattr(job, field) for field in kept} | {"name": name}
+        self._dict_put(contract.INDEX_DICT, job.id, json.dumps(entry))
+
+    def indexed(self) -> list[dict[str, Any]]:
+        """Every job that was noted, the newest first."""
+        with modal_errors(self.place):
+            entries = [dict(json.loads(text)) for text in self._dict(contract.INDEX_DICT).values()]
+        return sorted(entries, key=lambda entry: -float(entry["created_s"]))
+
+    # Files
+
+    def read_file(self, volume: str, path: str) -> Iterator[bytes]:
+        """A file of a Volume, piece by piece. Raises FileNotFoundError where it is absent."""
+        import modal.exception as theirs
+
+        with modal_errors(self.place):
+            try:
+                yield from self._volume(volume).read_file(path)
+            except theirs.NotFoundError:
+                raise FileNotFoundError(path) from None
+
+    def _volume(self, name: str) -> Any:
+        import modal
+
+        return modal.Volume.from_name(
+            name, create_if_missing=True, environment_name=self.place.environment_name
+        )
+
+    def _dict(self, name: str) -> Any:
+        import modal
+
+        # Deploying does not create it: whoever uses it first does.
+        return modal.Dict.from_name(
+            name, create_if_missing=True, environment_name=self.place.environment_name
+        )
+
+    def _dict_get(self, name: str, key: str) -> str | None:
+        with modal_errors(self.place):
+            value = self._dict(name).get(key)
+        return None if value is None else str(value)
+
+    def _dict_put(self, name: str, key: str, value: str) -> None:
+        with modal_errors(self.place):
+            self._dict(name).put(key, value)
+
+
+def start_token_flow(place: Place) -> None:
+    """Modal's own login: opens a page, waits for the user, tries the token and stores it."""
+    _modal_command(place, ["token", "new"])
+
+
+def set_token(place: Place, token_id: str, token_secret: str) -> None:
+    """Tries a token pair and stores it where Modal's client looks."""
+    _modal_command(place, ["token", "set", "--token-id", token_id, "--token-secret", token_secret])
+
+
+def _modal_command(place: Place, words: list[str]) -> None:
+    """Runs one of Modal's commands in this process, so that no secret is on a command line."""
+    from modal.cli.entry_point import entrypoint_cli
+
+    with modal_errors(place):
+        entrypoint_cli(words, standalone_mode=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeployPlan:
+    """What a deploy creates. images: stack -> its recipe as lines to read."""
+
+    place: Place
+    deployment: Deployment
+    images: dict[str, list[str]]
+
+    def data(self) -> dict[str, Any]:
+        """The same for a program."""
+        return {
+            "app": self.place.app,
+            "environment": self.place.environment,
+            "stacks": list(self.deployment.stacks),
+            "gpus": list(self.deployment.gpus),
+            "volumes": list(_volumes()),
+            "images": self.images,
+        }
+
+
+def _volumes() -> tuple[str, ...]:
+    return contract.WEIGHTS_VOLUME, contract.JOBS_VOLUME, contract.CACHES_VOLUME
+
+
+def plan_deploy(place: Place, stacks: Sequence[str], gpu: str) -> DeployPlan:
+    """What a deploy with these options would create; needs no network.
+
+    The stack `current` is always part of it. Raises SetupError E_REMOTE_PACKAGE where the package
+    that would be deployed is not ours, RefusedError for a card that a stack does not know.
+    """
+    check_remote_package()
+    from remote import image
+    from remote.deployment import VARIABLE, Deployment
+
+    chosen = tuple(name for name in contract.STACK_CLASSES if name in {"current", *stacks})
+    cards = [gpus.find_card(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
+    for card in cards:
+        for stack in set(chosen) - set(card.stacks):
+            message = f"{card.name} does not run with the stack {stack}"
+            raise RefusedError(message, code="E_GPU_STACK", hint=f"leave --stack {stack} out")
+    deployment = Deployment(stacks=chosen, gpus=tuple(card.modal_name for card in cards))
+    variables = {VARIABLE: deployment.to_json()}
+    images = {stack: image.describe(stack, variables) for stack in chosen}
+    return DeployPlan(place=place, deployment=deployment, images=images)
+
+
+def check_remote_package() -> None:
+    """Raises SetupError unless `remote` comes from the same place as this package."""
+    import remote
+
+    found = Path(remote.__file__ or "").resolve()
+    ours = Path(multitalk_cli.__file__).resolve().parents[1] / "remote" / "__init__.py"
+    if found != ours or getattr(remote, "DISTRIBUTION", "") != "multitalk-cli":
+        raise SetupError(
+            f"the package remote is {found}, which is not of multitalk-cli",
+            code="E_REMOTE_PACKAGE",
+        )
+
+
+def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
+    """Deploys, and notes what was deployed where clients look first.
+
+    show_build: whether Modal's own output is streamed to stderr.
+    """
+    import modal
+    import modal.exception as theirs
+
+    from remote.deployment import VARIABLE
+
+    # The app is defined by importing it, here as in its containers.
+    os.environ[VARIABLE] = planned.deployment.to_json()
+
+    place = planned.place
+    stream = modal.enable_output() if show_build else nullcontext()
+    with modal_errors(place), redirect_stdout(sys.stderr), stream:
+        from remote.app import app
+
+        try:
+            app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
+        except theirs.ImageBuildError as error:
+            raise RemoteError(f"an image cannot be built: {error}", code="E_DEPLOY") from error
+    cloud.note_deployment(
+        {
+            "client": __version__,
+            "contract": contract.CONTRACT_VERSION,
+            "stacks": list(planned.deployment.stacks),
+            "gpus": list(planned.deployment.gpus),
+        }
+    )
+
+
+def _tag() -> str:
+    return f"multitalk-{__version__}"

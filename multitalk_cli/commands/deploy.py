@@ -1,0 +1,60 @@
+"""`multitalk deploy`: the app into the user's Modal account."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitalk_cli import gpus, settings
+from multitalk_cli.errors import SetupError
+from multitalk_cli.output import Output
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud import Cloud
+
+
+def deploy(
+    ctx: typer.Context,
+    stack: Annotated[
+        list[str] | None,
+        typer.Option(metavar="STACK", help="Add cuda12.1, torch 2.4.1 beside the current one."),
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="What generate takes without --gpu.")
+    ] = None,
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Modal environment; the default's if absent.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Name of the app, multitalk by default.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be created; needs no network.")
+    ] = False,
+) -> None:
+    """Put the app into your Modal account; again after an upgrade."""
+    from multitalk_cli.cloud import Cloud, Place, deploy_app, plan_deploy
+
+    output: Output = ctx.obj
+    chosen = settings.load_settings({"environment": environment, "app": name, "gpu": gpu})
+    stacks = [settings.parse_option("stack", each) for each in stack or ()]
+    place = Place(app=chosen["app"], environment=chosen["environment"])
+    planned = plan_deploy(place, stacks, chosen["gpu"])
+    output.fact("app", f"{place.app}, stacks {', '.join(planned.deployment.stacks)}")
+    output.fact("cards", ", ".join(planned.deployment.gpus))
+    output.fact("volumes", ", ".join(planned.data()["volumes"]))
+    if dry_run:
+        lines = [line for image in planned.images.values() for line in [*image, ""]]
+        output.succeed("deploy", {**planned.data(), "deployed": False}, lines[:-1])
+        return
+    cloud = Cloud.reachable(place)
+    deploy_app(cloud, planned, show_build=not (output.options.quiet or output.options.json))
+    output.note(f"next:  {_next_command(cloud)}")
+    output.succeed("deploy", {**planned.data(), "deployed": True}, [place.app])
+
+
+def _next_command(cloud: "Cloud") -> str:
+    try:
+        cloud.check_ready(gpus.DEFAULT_STACK)
+    except SetupError as error:
+        return error.hint
+    return "multitalk generate PICTURE VOICE"

@@ -1,0 +1,145 @@
+"""A finished job's video: from the cloud to a file that appears whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract, gpus, jobs, rates
+from multitalk_cli.errors import RemoteError, TemporaryError
+from multitalk_cli.media.outputs import placed
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud import Cloud
+    from multitalk_cli.jobs import Job, Ledger
+
+ATTEMPTS = 6
+FIRST_WAIT_S = 0.5
+_DEVICES = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A piece of a finished video, as the container noted it."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+def price_of(gpu: str, seconds: float) -> float:
+    """What a card costs for so long, its container included."""
+    table = rates.load()
+    return seconds * table.price_per_s_usd(table.gpu(gpus.find_card(gpu).name))
+
+
+def card_of(device: str | None, asked: str) -> str:
+    """Our name for the card that a container saw; what was asked for where it says nothing."""
+    words = (device or "").lower().replace("-", " ").split()
+    if "a100" in words or "a100" in (device or "").lower():
+        return "a100-80gb" if "80gb" in words else "a100-40gb"
+    found = next((name for name in _DEVICES if name in words), asked)
+    return gpus.find_card(found).name
+
+
+def kept_answer(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
+    """The answer of a finished job as its Volume keeps it; None where it is not there."""
+    path = f"{job_id}/{contract.RESULT_FILE}"
+    try:
+        text = b"".join(cloud.read_file(contract.JOBS_VOLUME, path))
+    except FileNotFoundError:
+        return None
+    return {**json.loads(text), "video": None}
+
+
+def fetch(
+    cloud: Cloud,
+    ledger: Ledger,
+    job: Job,
+    answer: Mapping[str, Any],
+    target: Path,
+    *,
+    overwrite: bool,
+) -> Iterator[contract.Event]:
+    """Writes the video of a finished job at `target`; `Done` comes last, with the price."""
+    event = contract.event_from_wire(answer["event"])
+    if not isinstance(event, contract.Done):
+        raise ValueError(f"{event.kind} is no finished job")
+    result = _priced(event.result, job)
+    with placed(target, overwrite=overwrite) as path:
+        if answer["video"] is None:
+            parts = [Part(**part) for part in answer["parts"]]
+            yield from _download(cloud, job.id, parts, path)
+        else:
+            path.write_bytes(answer["video"])
+    ledger.update(
+        job.id,
+        state=jobs.DONE,
+        target=str(target.absolute()),
+        price_usd=result.price_usd,
+        result=json.dumps(contract.to_wire(result)),
+    )
+    yield contract.Done(result=result)
+
+
+def _priced(result: contract.Result, job: Job) -> contract.Result:
+    gpu = card_of(result.gpu, job.gpu)
+    price = None if result.gpu_seconds is None else price_of(gpu, result.gpu_seconds)
+    return replace(result, gpu=gpu, price_usd=price)
+
+
+def _download(
+    cloud: Cloud, job_id: str, parts: Sequence[Part], path: Path
+) -> Iterator[contract.Event]:
+    """Fetches the parts that are not here yet, and puts all together."""
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("multitalk") / "parts" / job_id
+    folder.mkdir(parents=True, exist_ok=True)
+    total, done = sum(part.size for part in parts), 0
+    for part in parts:
+        if not _is_whole(folder / part.name, part):
+            _fetch_part(cloud, job_id, part, folder)
+        done += part.size
+        yield contract.Stage(name="downloading", done=done, total=total)
+    with path.open("wb") as whole:
+        for part in parts:
+            with (folder / part.name).open("rb") as piece:
+                shutil.copyfileobj(piece, whole, 1 << 20)
+    shutil.rmtree(folder)
+
+
+def _is_whole(path: Path, part: Part) -> bool:
+    if not path.is_file() or path.stat().st_size != part.size:
+        return False
+    return hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
+
+
+def _fetch_part(cloud: Cloud, job_id: str, part: Part, folder: Path) -> None:
+    """Fetches one part, again where the transfer broke or brought something else."""
+    target, wait_s = folder / part.name, FIRST_WAIT_S
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            with target.open("wb") as file:
+                file.writelines(cloud.read_file(contract.JOBS_VOLUME, f"{job_id}/{part.name}"))
+        except FileNotFoundError:
+            message = f"the video of job {job_id} is no longer kept"
+            raise RemoteError(message, code="E_EXPIRED") from None
+        except TemporaryError:
+            if attempt == ATTEMPTS:
+                raise
+        if _is_whole(target, part):
+            return
+        time.sleep(wait_s)
+        wait_s *= 2
+    raise TemporaryError(
+        f"{part.name} of job {job_id} arrives damaged",
+        code="E_NETWORK",
+        hint=f"multitalk jobs fetch {job_id}",
+    )

@@ -1,0 +1,185 @@
+"""A job by its id: followed, fetched or cancelled, from the machine that made it or another."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract, delivery, following, jobs
+from multitalk_cli.backends.modal import call_wire
+from multitalk_cli.cloud import Cloud, Place
+from multitalk_cli.errors import FileError, RemoteError, UsageError, error_from_code
+from multitalk_cli.wording import human_bytes, human_money
+
+if TYPE_CHECKING:
+    from multitalk_cli.jobs import Job
+    from multitalk_cli.output import Output
+
+
+def find_job(cloud: Cloud, ledger: jobs.Ledger, prefix: str) -> Job:
+    """The job whose id begins so: from the ledger, else from the index in the cloud.
+
+    Raises UsageError E_NO_JOB where there is none, or several.
+    """
+    known = ledger.find(prefix)
+    if known is not None:
+        return known
+    found = [entry for entry in cloud.indexed() if prefix and entry["id"].startswith(prefix)]
+    if len(found) != 1:
+        ids = ", ".join(entry["id"] for entry in found[:3])
+        what = f"{prefix!r} fits several jobs: {ids}" if found else f"there is no job {prefix!r}"
+        raise UsageError(what, code="E_NO_JOB", hint="multitalk jobs ls --remote")
+    return job_of_entry(cloud.place, found[0])
+
+
+def job_of_entry(place: Place, entry: Mapping[str, Any]) -> Job:
+    """A job as another machine noted it. Its file goes to the current folder."""
+    # The name comes from outside: nothing of it may lead to another folder.
+    name = Path(str(entry["name"])).name
+    return jobs.Job(
+        id=entry["id"],
+        fingerprint="",
+        app=place.app,
+        environment=place.environment,
+        stack=entry["stack"],
+        gpu=entry["gpu"],
+        seed=entry["seed"],
+        target=str(Path.cwd() / name),
+        label=entry["label"],
+        recipe=entry["recipe"],
+        state=jobs.RUNNING,
+        created_s=entry["created_s"],
+    )
+
+
+def attach(place: Place, prefix: str, asked: str | None, force: bool, output: Output) -> None:
+    """Follows a job to its end and writes its video."""
+    cloud, ledger = Cloud.reachable(place), jobs.Ledger()
+    job = _newest_link(cloud, find_job(cloud, ledger, prefix))
+    target = _target(job, asked, force)
+    output.fact("job", f"{job.id}  {job.label}, {job.gpu}")
+    if job.state == jobs.DONE:
+        _report(job, _kept(cloud, ledger, job, target, force), target, output)
+        return
+
+    def spawn(job: Job) -> str:
+        return cloud.spawn(job.stack, job.gpu, call_wire(job, None, keep_inputs=False))
+
+    follower = following.Follower(cloud, ledger, output, job, spawn)
+    try:
+        events = following.follow_to_file(follower, target, overwrite=force)
+        _report(job, _result(events, follower, output), target, output)
+    except following.DetachedError as left:
+        output.note(f"job {left.job_id} goes on; its video:  multitalk jobs attach {left.job_id}")
+        output.succeed("jobs", {"job": left.job_id, "detached": True}, [left.job_id])
+
+
+def _newest_link(cloud: Cloud, job: Job) -> Job:
+    """The job with its newest call, which another machine may have made."""
+    link, call_id = job.link, job.call_id
+    while owner := cloud.owner(job.id, link + (1 if call_id else 0)):
+        link, call_id = link + (1 if call_id else 0), owner
+    return replace(job, link=link, call_id=call_id)
+
+
+def fetch(place: Place, prefix: str, asked: str | None, force: bool, output: Output) -> None:
+    """Writes the video of a finished job."""
+    cloud, ledger = Cloud.reachable(place), jobs.Ledger()
+    job = find_job(cloud, ledger, prefix)
+    target = _target(job, asked, force)
+    _report(job, _kept(cloud, ledger, job, target, force), target, output)
+
+
+def cancel(place: Place, prefix: str, output: Output) -> None:
+    """Cancels a job and says whether its card is free."""
+    cloud, ledger = Cloud.reachable(place), jobs.Ledger()
+    job = _newest_link(cloud, find_job(cloud, ledger, prefix))
+    if job.state in (jobs.DONE, jobs.FAILED, jobs.CANCELLED):
+        output.note(f"job {job.id} has ended already: {job.state}")
+        output.succeed("jobs", {"job": job.id, "state": job.state}, [job.id])
+        return
+    is_free = following.cancel(cloud, ledger, job, output)
+    output.succeed("jobs", {"job": job.id, "state": jobs.CANCELLED, "confirmed": is_free}, [job.id])
+
+
+def _target(job: Job, asked: str | None, force: bool) -> Path:
+    """Where the video goes. Raises what is wrong with the place."""
+    target = Path(job.target)
+    if asked is not None:
+        target = Path(asked) / target.name if Path(asked).is_dir() else Path(asked)
+    if not target.parent.is_dir():
+        raise FileError(
+            f"the output's folder {str(target.parent)!r} does not exist",
+            code="E_OUTPUT_PATH",
+            hint=f"mkdir -p {shlex.quote(str(target.parent))}",
+        )
+    if target.exists() and not force and not _is_of(target, job):
+        raise FileError(
+            f"{str(target)!r} exists",
+            code="E_OUTPUT_EXISTS",
+            hint="add --force to overwrite it, or -o with another name",
+        )
+    return target
+
+
+def _is_of(target: Path, job: Job) -> bool:
+    """Whether the file is this job's video, so that writing it again loses nothing."""
+    from multitalk_cli.media.recipe import read_recipe
+
+    found, recipe = read_recipe(target), json.loads(job.recipe)
+    return found is not None and {**found, **recipe} == found
+
+
+def _kept(
+    cloud: Cloud, ledger: jobs.Ledger, job: Job, target: Path, force: bool
+) -> contract.Result:
+    """The result of a finished job, with its video written. Raises what keeps it from that."""
+    answer = delivery.kept_answer(cloud, job.id)
+    if answer is None:
+        if job.is_unfinished:
+            raise RemoteError(
+                f"job {job.id} is not finished",
+                code="E_UNFINISHED",
+                hint=f"multitalk jobs attach {job.id}",
+            )
+        raise RemoteError(f"the video of job {job.id} is no longer kept", code="E_EXPIRED")
+    overwrite = force or target.exists()
+    for event in delivery.fetch(cloud, ledger, job, answer, target, overwrite=overwrite):
+        if isinstance(event, contract.Done):
+            return event.result
+    raise RuntimeError("a transfer ended without a result")
+
+
+def _result(
+    events: Iterator[contract.Event], follower: following.Follower, output: Output
+) -> contract.Result:
+    with output.progress() as progress:
+        for event in events:
+            progress.show(event, follower.spent_usd)
+            if isinstance(event, contract.Failed):
+                raise error_from_code(event.code, event.message, event.hint)
+            if isinstance(event, contract.Done):
+                return event.result
+    raise RuntimeError("a job ended without a result")
+
+
+def _report(job: Job, result: contract.Result, target: Path, output: Output) -> None:
+    money = [] if result.price_usd is None else [human_money(result.price_usd)]
+    facts = [f"{result.duration_s:.2f} s", human_bytes(result.size_bytes), *money]
+    output.fact(target.name, ", ".join(facts))
+    path = str(target.absolute())
+    data = {
+        "output": path,
+        "job": job.id,
+        "frames": result.frames,
+        "fps": result.fps,
+        "seed": result.seed,
+        "gpu": result.gpu,
+        "gpu_seconds": result.gpu_seconds,
+        "price_usd": result.price_usd,
+    }
+    output.succeed("jobs", data, [path])

@@ -1,0 +1,103 @@
+"""What runs at Modal: wiring only. The work is in `remote.worker`, which knows nothing of Modal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import modal
+
+from multitalk_cli import contract
+from remote import image
+from remote.deployment import VARIABLE, this_deployment
+from remote.worker import Worker
+
+SECONDS, MINUTES, HOURS = 1, 60, 3600
+# A longer job is a chain of calls, each of which goes on at the last finished window.
+TIMEOUT_S = 12 * HOURS
+STARTUP_TIMEOUT_S = 10 * MINUTES
+SCALEDOWN_S = 30 * SECONDS
+MAX_CONTAINERS = 10
+CORES = 4.0
+MEMORY_MIB = 48 * 1024
+
+WEIGHTS, JOBS, CACHES = Path("/weights"), Path("/jobs"), Path("/caches")
+
+deployment = this_deployment()
+_variables = {VARIABLE: deployment.to_json()}
+images = {stack: image.build(stack, _variables) for stack in deployment.stacks}
+app = modal.App(contract.APP_NAME, include_source=False)
+
+weights = modal.Volume.from_name(contract.WEIGHTS_VOLUME, create_if_missing=True)
+jobs = modal.Volume.from_name(contract.JOBS_VOLUME, create_if_missing=True)
+caches = modal.Volume.from_name(contract.CACHES_VOLUME, create_if_missing=True)
+states = modal.Dict.from_name(contract.STATES_DICT, create_if_missing=True)
+
+_gpu_options: dict[str, Any] = {
+    "gpu": list(deployment.gpus),
+    "cpu": CORES,
+    "memory": MEMORY_MIB,
+    "volumes": {
+        str(WEIGHTS): weights.with_mount_options(read_only=True),
+        str(JOBS): jobs,
+        str(CACHES): caches,
+    },
+    "timeout": TIMEOUT_S,
+    "startup_timeout": STARTUP_TIMEOUT_S,
+    "scaledown_window": SCALEDOWN_S,
+    "max_containers": MAX_CONTAINERS,
+    "retries": 0,
+}
+
+
+def _worker(stack: str) -> Worker:
+    """A worker that has set up, and loads with its first call."""
+    return Worker(
+        pack=WEIGHTS / contract.PACK_FOLDER,
+        jobs=JOBS,
+        caches=CACHES / stack,
+        states=states,
+        volume=jobs,
+    )
+
+
+@app.cls(image=images["current"], **_gpu_options)
+class Current:
+    """The recent torch and CUDA; every card."""
+
+    @modal.enter()
+    def set_up(self) -> None:
+        """Reads no weights: the first call does, where progress and failures have a job."""
+        self.worker = _worker("current")
+
+    @modal.method()
+    def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
+        """Makes one video, or goes on with it."""
+        return self.worker.generate(wire, str(modal.current_function_call_id()))
+
+    @modal.method()
+    def warm(self, wire: dict[str, Any]) -> dict[str, Any]:
+        """Loads the weights."""
+        return self.worker.warm(wire)
+
+
+if "cuda12.1" in deployment.stacks:
+
+    @app.cls(image=images["cuda12.1"], **_gpu_options)
+    class Cuda121:
+        """torch 2.4.1 on CUDA 12.1 with FlashAttention 2 and xformers; every card but B200."""
+
+        @modal.enter()
+        def set_up(self) -> None:
+            """Reads no weights: the first call does, where progress and failures have a job."""
+            self.worker = _worker("cuda12.1")
+
+        @modal.method()
+        def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
+            """Makes one video, or goes on with it."""
+            return self.worker.generate(wire, str(modal.current_function_call_id()))
+
+        @modal.method()
+        def warm(self, wire: dict[str, Any]) -> dict[str, Any]:
+            """Loads the weights."""
+            return self.worker.warm(wire)

@@ -1,0 +1,351 @@
+"""The body of the deployed methods: a job's claim, its progress, its files. No Modal in here.
+
+A job belongs to the client that made its id. Under that id a shared dict holds JSON strings:
+`ID/call/N` who runs the N-th call of the job's chain, `ID` the newest state, `ID/cancel` a wish.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from multitalk_cli import contract
+from multitalk_cli.errors import MultitalkError
+from remote.store import DirectoryStore
+
+if TYPE_CHECKING:
+    from remote import resume
+    from remote.engine.request import Event, RenderRequest, Resume
+    from remote.service import Model
+
+INPUTS_FILE = "inputs.json"
+REPORT_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class States(Protocol):
+    """A dict that clients and containers share."""
+
+    def get(self, key: str, default: str | None = None, /) -> str | None: ...
+
+    def put(self, key: str, value: str, /, *, skip_if_exists: bool = False) -> bool: ...
+
+
+class Volume(Protocol):
+    """Files that other containers see once they are committed, and that are seen once reloaded."""
+
+    def commit(self) -> None: ...
+
+    def reload(self) -> None: ...
+
+
+class VolumeStore:
+    """Keeps each job's files on a volume; a finished video is kept in parts."""
+
+    def __init__(self, root: Path, volume: Volume) -> None:
+        self._files, self._volume = DirectoryStore(root), volume
+        self.parts: list[dict[str, Any]] = []
+
+    def load(self, job_id: str, name: str) -> Path | None:
+        return self._files.load(job_id, name)
+
+    def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
+        self._files.save(job_id, pieces, outdated)
+        self._volume.commit()
+
+    def save_text(self, job_id: str, name: str, text: str) -> None:
+        """Keeps a text; the next commit makes it visible elsewhere."""
+        with TemporaryDirectory(prefix="multitalk-") as folder:
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            self._files.save(job_id, {name: path})
+
+    def publish(self, job_id: str, video: Path) -> None:
+        """Cuts the video into parts and notes their sums in `parts`; a commit is due."""
+        self.parts = []
+        with TemporaryDirectory(prefix="multitalk-") as folder, video.open("rb") as file:
+            path = Path(folder) / "part"
+            while piece := file.read(contract.PART_BYTES):
+                name = f"part-{len(self.parts) + 1:04}"
+                path.write_bytes(piece)
+                self._files.save(job_id, {name: path})
+                sha256 = hashlib.sha256(piece).hexdigest()
+                self.parts.append({"name": name, "size": len(piece), "sha256": sha256})
+
+    def read_video(self, job_id: str) -> bytes:
+        """The published video, put together again."""
+        paths = [self._files.load(job_id, part["name"]) for part in self.parts]
+        return b"".join(path.read_bytes() for path in paths if path is not None)
+
+    def forget(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
+        """Removes what nobody needs any more: of this job, and whole jobs of long ago."""
+        outdated = [] if keep_inputs else [INPUTS_FILE]
+        folder = self._files.load(job_id, contract.RESULT_FILE)
+        if finished and folder is not None:
+            names = {path.name for path in folder.parent.iterdir()}
+            kept = {contract.RESULT_FILE, INPUTS_FILE, *(part["name"] for part in self.parts)}
+            outdated += sorted(names - kept)
+        self._files.save(job_id, {}, outdated)
+        self._files.delete_older(contract.JOBS_KEPT_S)
+
+    def delete(self, job_id: str) -> None:
+        self._files.delete(job_id)
+
+    def commit(self) -> None:
+        """Makes everything that is kept visible elsewhere."""
+        self._volume.commit()
+
+
+class KeptModel:
+    """A model that is set up by the first job, and whose failure to load is kept.
+
+    Loading again would fail again, with a card that is paid for.
+    """
+
+    def __init__(self, open_model: Callable[[], Model]) -> None:
+        self._open = open_model
+        self._model: Model | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def revision(self) -> str:
+        return self._opened().revision
+
+    @property
+    def machine(self) -> resume.Machine:
+        return self._opened().machine
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._opened().tokenize(text)
+
+    def load(self) -> Iterator[contract.Loading]:
+        model = self._opened()
+        try:
+            yield from model.load()
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
+        return self._opened().render(request, resume)
+
+    def _opened(self) -> Model:
+        if self._failure is not None:
+            raise self._failure
+        if self._model is None:
+            try:
+                self._model = self._open()
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._model
+
+
+def open_model(pack: Path, caches: Path) -> Model:
+    """The model of the pack, on the card; without a card only a tiny pack is taken."""
+    from remote.loading import FeatureFolder, PackedModel
+
+    return PackedModel(pack, "auto", FeatureFolder(caches / "features"))
+
+
+class Reporter:
+    """Writes a job's newest state, and sees its cancellation, without ever holding up the work."""
+
+    def __init__(self, states: States, job_id: str, facts: Mapping[str, Any]) -> None:
+        """facts: what every state says beside its event."""
+        self._states, self._job_id, self._facts = states, job_id, facts
+        self._began_s = time.monotonic()
+        self._newest: contract.Event | None = None
+        self._windows = 0
+        self._stop, self._cancelled = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody wished the job to end."""
+        return self._cancelled.is_set()
+
+    @property
+    def run_s(self) -> float:
+        """How long this call has run."""
+        return time.monotonic() - self._began_s
+
+    def show(self, event: contract.Event) -> None:
+        """Takes an event; only the newest is written."""
+        if isinstance(event, contract.WindowDone):
+            self._windows = event.window
+        self._newest = event
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._report()
+
+    def _run(self) -> None:
+        self._report()
+        while not self._stop.wait(REPORT_S):
+            self._report()
+
+    def _report(self) -> None:
+        event, self._newest = self._newest, None
+        try:
+            if event is not None:
+                self._states.put(self._job_id, self._state(event))
+            if self._states.get(f"{self._job_id}/cancel") is not None:
+                self._cancelled.set()
+        # A state that is lost is followed by the next; the video matters more.
+        except Exception:  # noqa: BLE001
+            _log.warning("job %s: its state could not be written", self._job_id)
+
+    def _state(self, event: contract.Event) -> str:
+        state = {"event": contract.to_wire(event), "windows": self._windows, "run_s": self.run_s}
+        return json.dumps({**self._facts, **state})
+
+
+class Worker:
+    """One container: its model, and one job after another."""
+
+    def __init__(
+        self,
+        *,
+        pack: Path,
+        jobs: Path,
+        caches: Path,
+        states: States,
+        volume: Volume,
+    ) -> None:
+        self._model = KeptModel(lambda: open_model(pack, caches))
+        self._jobs, self._states, self._volume = jobs, states, volume
+
+    def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
+        """Loads the weights, and says how long that took."""
+        began_s = time.monotonic()
+        try:
+            contract.check_version(wire)
+            for _ in self._model.load():
+                pass
+        except contract.VersionMismatchError as error:
+            return _failed("E_CONTRACT", str(error))
+        except MultitalkError as error:
+            return _failed(error.code, error.message, error.hint)
+        return {"seconds": time.monotonic() - began_s}
+
+    def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
+        """Makes a job's video, or goes on with it; what happens comes back as data.
+
+        wire: contract and client versions, the job's id, which link of its chain of calls this is,
+        whether inputs are kept, and the request, None where an earlier link kept it.
+        """
+        try:
+            body = contract.check_version(wire)
+        except contract.VersionMismatchError as error:
+            return _failed("E_CONTRACT", str(error))
+        job_id, link = body["job"], body["link"]
+        owner = self._claim(job_id, link, call_id)
+        if owner != call_id:
+            message = f"job {job_id} is run by another call already"
+            return {**_failed("E_DUPLICATE", message), "owner": owner}
+        self._volume.reload()
+        store = VolumeStore(self._jobs, self._volume)
+        request = self._request(store, body)
+        if request is None:
+            return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
+        return self._run(store, request, link=link, keep_inputs=body["keep_inputs"])
+
+    def _claim(self, job_id: str, link: int, call_id: str) -> str:
+        """The call that runs this link: this one, or whoever was first."""
+        key = f"{job_id}/call/{link}"
+        if self._states.put(key, json.dumps(call_id), skip_if_exists=True):
+            return call_id
+        owner = self._states.get(key)
+        return call_id if owner is None else str(json.loads(owner))
+
+    def _request(
+        self, store: VolumeStore, body: Mapping[str, Any]
+    ) -> contract.GenerateRequest | None:
+        wire = body["request"]
+        if wire is not None:
+            store.save_text(body["job"], INPUTS_FILE, json.dumps(wire, default=_to_text))
+            return contract.from_wire(contract.GenerateRequest, wire)
+        kept = store.load(body["job"], INPUTS_FILE)
+        if kept is None:
+            return None
+        return contract.from_wire(
+            contract.GenerateRequest, json.loads(kept.read_bytes(), object_hook=_from_text)
+        )
+
+    def _run(
+        self,
+        store: VolumeStore,
+        request: contract.GenerateRequest,
+        *,
+        link: int,
+        keep_inputs: bool,
+    ) -> dict[str, Any]:
+        from remote import service
+
+        with Reporter(self._states, request.job_id, {"link": link}) as reporter:
+            last: contract.Event = contract.Failed(code="E_CANCELLED", message=_CANCELLED)
+            with closing(service.run(request, self._model, store)) as events:  # type: ignore[type-var]
+                for event in events:
+                    is_last = isinstance(event, contract.Done | contract.Failed)
+                    if reporter.is_cancelled and not is_last:
+                        break
+                    if is_last:
+                        last = event
+                        break
+                    reporter.show(event)
+            answer = self._end(store, request.job_id, last, keep_inputs=keep_inputs)
+            reporter.show(last)
+        return answer
+
+    def _end(
+        self, store: VolumeStore, job_id: str, last: contract.Event, *, keep_inputs: bool
+    ) -> dict[str, Any]:
+        """Keeps the outcome, tidies up, and gives what goes back to the client."""
+        answer = {"event": contract.to_wire(last), "parts": store.parts}
+        is_done = isinstance(last, contract.Done)
+        if is_done:
+            store.save_text(job_id, contract.RESULT_FILE, json.dumps(answer))
+        store.forget(job_id, finished=is_done, keep_inputs=keep_inputs)
+        store.commit()
+        is_small = sum(part["size"] for part in store.parts) <= contract.PART_BYTES
+        return {**answer, "video": store.read_video(job_id) if is_done and is_small else None}
+
+
+_CANCELLED = "the job was cancelled"
+
+
+def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
+    event = contract.Failed(code=code, message=message, hint=hint)
+    return {"event": contract.to_wire(event), "parts": [], "video": None}
+
+
+def _to_text(value: object) -> dict[str, str]:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is nothing for a request")
+    return {"base64": base64.b64encode(value).decode("ascii")}
+
+
+def _from_text(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value
