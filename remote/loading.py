@@ -149,6 +149,7 @@ class PackedModel:
             gpu=device_name(self._device),
             stack=f"torch {torch.__version__}",
             attention=self._loaded().backend.name,
+            kernels=self._loaded().operations.name,
             tier=TIER,
             engine=__version__,
         )

@@ -27,12 +27,14 @@ _log = logging.getLogger(__name__)
 class Machine(PlainData):
     """What frames may depend on beside the request: the same of all of this gives the same frames.
 
-    stack: torch and CUDA. attention: the kernel. tier: how exactly it computes. engine: version.
+    stack: torch and CUDA. attention, kernels: what computes attention, and all else. tier: how
+    exactly. engine: version.
     """
 
     gpu: str
     stack: str
     attention: str
+    kernels: str
     tier: str
     engine: str
 
@@ -155,7 +157,8 @@ def describe_machines(machines: tuple[Machine, ...]) -> str:
     if len(set(machines)) < 2:
         return ""
     names = [
-        f"{machine.gpu} ({machine.stack}, {machine.attention}, engine {machine.engine})"
+        f"{machine.gpu} ({machine.stack}, attention {machine.attention}, kernels "
+        f"{machine.kernels}, engine {machine.engine})"
         for machine, _ in runs
     ]
     first, parts = 1, []

@@ -217,7 +217,8 @@ class _Job:
         """The request's recipe and what is known only now."""
         machine = self._record.machines[-1]
         engine = {"version": machine.engine, "stack": machine.stack}
-        engine |= {"attention": machine.attention, "tier": machine.tier}
+        engine |= {"attention": machine.attention, "kernels": machine.kernels}
+        engine |= {"tier": machine.tier}
         made = {
             "engine": engine,
             "weights": self._model.revision,
