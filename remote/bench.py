@@ -34,6 +34,7 @@ from remote.engine.config import LATENT_STRIDE, PUBLISHED, DiTConfig, ModelConfi
 from remote.engine.dit import Condition, DiT
 from remote.engine.guidance import Guidance
 from remote.engine.image import ImageEncoder
+from remote.engine.offload import plan_memory, stream_blocks
 from remote.engine.operations import choose_operations
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import (
@@ -62,7 +63,10 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What to measure. steps: of a planned clip; measured_steps: of each measured window."""
+    """What to measure. steps: of a planned clip; measured_steps: of each measured window.
+
+    card_gib: pretends that the card has only so much memory; blocks are streamed as it needs.
+    """
 
     width_px: int = 896
     height_px: int = 448
@@ -74,6 +78,7 @@ class Options:
     persons: tuple[int, ...] = (1, 2)
     device: str = "cuda"
     profile: bool = False
+    card_gib: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -457,6 +462,26 @@ def is_repeatable(engine: Engine, options: Options) -> bool:
     return all(torch.equal(one, other) for one, other in zip(*runs, strict=True))
 
 
+def shrink_card(dit: DiT, card_gib: float, tokens: int, clock: Clock) -> Report:
+    """Streams the blocks that would not fit, and holds this process to the smaller memory."""
+    device = clock.device
+    plan = plan_memory(dit.config, tokens, int(card_gib * 2**30))
+    if plan.is_streamed:
+        stream_blocks(dit, plan, device)
+    clock.forget_peak()
+    if device.type == "cuda":
+        total = torch.cuda.get_device_properties(device).total_memory
+        torch.cuda.set_per_process_memory_fraction(min(card_gib * 2**30 / total, 1.0), device)
+    copies = clock.time(lambda: list(dit.blocks))
+    return {
+        "card_gib": card_gib,
+        "resident": plan.resident,
+        "layers": plan.layers,
+        "streamed_gb": plan.streamed_bytes / 1e9,
+        "copy": asdict(copies),
+    }
+
+
 # --- against float32 ------------------------------------------------------------------------
 
 
@@ -630,17 +655,22 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}
     report["ceilings"] = ceilings(clock, dtype)
     frames, rows, columns = _grid(options, config)
-    report["attention"] = attention_backends(clock, config.dit, frames * rows * columns, dtype)
-    report["float32"] = compare_with_float32(config, options, clock)
-    clock.forget_peak()
+    tokens = frames * rows * columns
+    if options.card_gib is None:
+        report["attention"] = attention_backends(clock, config.dit, tokens, dtype)
+        report["float32"] = compare_with_float32(config, options, clock)
+        clock.forget_peak()
     networks = (
         random_networks(config, device) if weights is None else packed_networks(weights, device)
     )
+    if options.card_gib is not None:
+        report["memory"] = shrink_card(networks.dit, options.card_gib, tokens, clock)
     engine = Engine(networks)
     report["backend"] = engine.backend.name
     report["operations"] = engine.operations.name
     report["operations_refused"] = engine.operations.refused
-    report["encoders"] = measure_encoders(networks, options, clock)
+    if options.card_gib is None:
+        report["encoders"] = measure_encoders(networks, options, clock)
     report["vae"] = measure_vae(engine, options, clock)
     report["is_repeatable"] = is_repeatable(engine, options)
     peak = report["ceilings"]["matmul_tflops"]
@@ -665,14 +695,15 @@ def table(report: Report) -> str:
         "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
             **report["ceilings"]
         ),
-        *(_attention_line(row) for row in report["attention"]),
+        *(_attention_line(row) for row in report.get("attention", [])),
         *(
             f"{row['blocks']} blocks, {row['persons']} person(s), against float32: "
             f"{row['error']:.2%}"
-            for row in report["float32"]
+            for row in report.get("float32", [])
         ),
         *(f"{name} {_seconds(report['vae'][name])}" for name in ("encode", "decode")),
-        *(f"{name} encoder {_seconds(report['encoders'][name])}" for name in ("image", "text")),
+        *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
+        *_memory_lines(report.get("memory")),
         f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
     ]
     for row in report["runs"]:
@@ -686,6 +717,15 @@ def table(report: Report) -> str:
 
 def _seconds(values: Mapping[str, float]) -> str:
     return f"{values['median']:.3f} s ({values['least']:.3f} to {values['most']:.3f})"
+
+
+def _memory_lines(memory: Report | None) -> list[str]:
+    if memory is None:
+        return []
+    return [
+        "card of {card_gib:g} GiB: {resident} of {layers} blocks resident, {streamed_gb:.1f} GB "
+        "streamed a forward, alone {seconds}".format(**memory, seconds=_seconds(memory["copy"]))
+    ]
 
 
 def _attention_line(row: Report) -> str:
@@ -726,6 +766,7 @@ def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:
     parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--card-gib", type=float, help="measure as on a card with less memory")
     given = parser.parse_args(argv)
     width, _, height = given.size.partition("x")
     options = Options(
@@ -738,6 +779,7 @@ def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:
         persons=tuple(given.persons),
         device="cuda" if torch.cuda.is_available() else "cpu",
         profile=given.profile,
+        card_gib=given.card_gib,
     )
     return options, given.weights, given.json
 

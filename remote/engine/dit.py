@@ -4,8 +4,9 @@ Axes: T latent frames, h w rows and columns of the latents, L video tokens, D ch
 model, S speakers, C channels of the latents.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -126,7 +127,7 @@ class DiT(nn.Module):
         self.time_projection = nn.Sequential(nn.SiLU(), Float32Linear(dim, 6 * dim))
         self.img_emb = ImageProjection(config)
         self.audio_proj = AudioProjection(config)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.layers))
+        self.blocks: nn.Module = nn.ModuleList(Block(config) for _ in range(config.layers))
         self.head = Head(config)
 
     @property
@@ -166,16 +167,14 @@ class DiT(nn.Module):
                 config.audio_tokens, config.class_range, config.class_interval
             ).to(tokens.device)
         tokens = tokens.permute(1, 0, 2, 3).flatten(1, 2)
-        layers = [block.audio_cross_attn for block in self._blocks()]
-        plain = (layer.audio_keys(tokens, positions) for layer in layers)
-        if self.fused is None or positions is not None:
-            return tuple(plain)
         kinds = frame_kinds(tokens)
-        if not self._can_fold(kinds):
-            return tuple(plain)
-        return tuple(
-            fold_audio(layer, given, kinds) for layer, given in zip(layers, plain, strict=True)
-        )
+        is_folded = self.fused is not None and positions is None and self._can_fold(kinds)
+        keys: list[KeyValue | FoldedAudio] = []
+        for block in self._blocks():
+            layer = block.audio_cross_attn
+            given = layer.audio_keys(tokens, positions)
+            keys.append(fold_audio(layer, given, kinds) if is_folded else given)
+        return tuple(keys)
 
     def _can_fold(self, kinds: tuple[int, ...]) -> bool:
         """Tells whether folded audio of so many kinds of frames fits in the device's memory."""
@@ -186,9 +185,7 @@ class DiT(nn.Module):
             return True
         size = self.dtype.itemsize
         needed = folded_bytes(kinds, config.audio_tokens, config.heads, config.dim, size)
-        unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        free = torch.cuda.mem_get_info(device)[0] + unused
-        return config.layers * needed + _SPARED_BYTES <= free
+        return config.layers * needed + _SPARED_BYTES <= _free_bytes(device)
 
     def regions(self, masks: Tensor) -> PersonRegions:
         """masks: [3, rows, columns] on the token grid: two persons and the background."""
@@ -231,12 +228,12 @@ class DiT(nn.Module):
                 x,
                 time.blocks,
                 rotation,
-                [condition.for_block(index) for index in range(len(self.blocks))],
+                [condition.for_block(index) for index in range(self.config.layers)],
                 condition.regions,
                 shared,
                 skipped_frames * (x.shape[1] // first),
             )
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self._blocks()):
             x = block(
                 x,
                 time.blocks,
@@ -290,8 +287,20 @@ class DiT(nn.Module):
         x = self.run_blocks(x, time, condition, self.rotation(latents))
         return self.velocity(x, time, self.grid(latents))
 
-    def _blocks(self) -> list[Block]:
-        return [block for block in self.blocks if isinstance(block, Block)]
+    def _blocks(self) -> Iterable[Block]:
+        """The blocks in order; each may be gone when the next one is asked for."""
+        return cast(Iterable[Block], self.blocks)
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Gives what this process may still allocate."""
+    allocated = torch.cuda.memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - allocated
+    if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # from torch 2.8 on
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        free = min(free, allowed - allocated)
+    return int(free)
 
 
 def time_waves(t: Tensor, dim: int) -> Tensor:

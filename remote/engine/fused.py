@@ -13,7 +13,7 @@ Axes: L tokens, F latent frames, D channels of the model, H heads, C channels of
 """
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -62,7 +62,7 @@ class FusedBlocks:
 
     def run(
         self,
-        blocks: Sequence[Block],
+        blocks: Iterable[Block],
         x: Tensor,
         modulation: Tensor,
         rotation: Rotation,
@@ -75,7 +75,7 @@ class FusedBlocks:
         stream = Stream(x[0], x.new_zeros(x.shape[-1], dtype=torch.float32))
         for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
             parts = (block.modulation.float() + modulation)[0]
-            leading = skipped if index == len(blocks) - 1 else 0
+            leading = skipped if index == len(conditions) - 1 else 0
             if index == 0:
                 positions = self._start(block, stream, parts, rotation, regions, leading, shared)
             else:

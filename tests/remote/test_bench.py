@@ -1,5 +1,6 @@
 """The benchmark, on a model of a few channels: it measures the real engine, on any device."""
 
+import dataclasses
 import json
 
 import pytest
@@ -88,6 +89,17 @@ def test_the_whole_report_is_json_and_its_table_names_what_was_measured(report):
     text = bench.table(report)
     for word in ("TFLOP/s", "person", "encode", "decode", "60 s of speech", "cold"):
         assert word in text
+
+
+def test_a_smaller_card_is_measured_with_streamed_blocks(monkeypatch):
+    plan = bench.plan_memory(SMALL.dit, 100, 80 * 2**30)
+    smaller = dataclasses.replace(plan, resident=0)
+    monkeypatch.setattr(bench, "plan_memory", lambda *_: smaller)
+    options = dataclasses.replace(OPTIONS, card_gib=7.0, persons=(1,), measured_steps=1)
+    report = bench.measure(SMALL, options)
+    assert report["memory"]["resident"] == 0
+    assert report["is_repeatable"] is True
+    assert "0 of 2 blocks resident" in bench.table(report)
 
 
 def test_the_published_size_has_the_published_operations():
