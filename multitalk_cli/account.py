@@ -1,7 +1,6 @@
 """Tokens: Modal's own login in this process, and pairs that come from elsewhere."""
 
 import sys
-from contextlib import redirect_stdout
 from pathlib import Path
 
 from multitalk_cli import modal_config
@@ -14,9 +13,7 @@ _MOST_BYTES = 4096
 def login_in_browser() -> Path:
     """Opens Modal's page, waits until the user has agreed, and gives the file with the token."""
     modal_config.require_network()
-    # Modal's client prints on stdout, which is for results.
-    with redirect_stdout(sys.stderr):
-        start_token_flow(Place(app="", environment=""))
+    start_token_flow(Place(app="", environment=""))
     return modal_config.config_file()
 
 
@@ -30,6 +27,5 @@ def login_with_pair() -> Path:
             hint="printf '%s\\n' TOKEN_ID TOKEN_SECRET | multitalk login --stdin",
         )
     modal_config.require_network()
-    with redirect_stdout(sys.stderr):
-        set_token(Place(app="", environment=""), *lines)
+    set_token(Place(app="", environment=""), *lines)
     return modal_config.config_file()

@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import builtins
 import json
-import os
-import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -117,8 +115,7 @@ class Cloud:
     """One place in the account. Needs a token; nothing is asked before it is used."""
 
     def __init__(self, place: Place) -> None:
-        # Calls then need neither pickle nor the same Python on both sides.
-        os.environ.setdefault("MODAL_PAYLOAD_FORMAT", "cbor")
+        modal_config.prefer_plain_payloads()
         self.place = place
 
     @classmethod
@@ -177,6 +174,7 @@ class Cloud:
         missing = SetupError(
             f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
             code="E_WEIGHTS_MISSING",
+            hint="multitalk download",
         )
         with modal_errors(self.place):
             try:
@@ -414,7 +412,7 @@ def check_remote_package() -> None:
 def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
     """Deploys, and notes what was deployed where clients look first.
 
-    show_build: whether Modal's own output is streamed to stderr.
+    show_build: whether Modal's own output is printed, on stdout.
     """
     import modal
     import modal.exception as theirs
@@ -422,11 +420,11 @@ def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
     from remote.deployment import VARIABLE
 
     # The app is defined by importing it, here as in its containers.
-    os.environ[VARIABLE] = planned.deployment.to_json()
+    modal_config.set_variable(VARIABLE, planned.deployment.to_json())
 
     place = planned.place
     stream = modal.enable_output() if show_build else nullcontext()
-    with modal_errors(place), redirect_stdout(sys.stderr), stream:
+    with modal_errors(place), stream:
         from remote.app import app
 
         try:

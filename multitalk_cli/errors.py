@@ -261,7 +261,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the model's weights are not in your Modal account",
         "The Volume multitalk-weights holds no folder bf16 with a complete pack.",
-        "Upload a pack: modal volume put multitalk-weights FOLDER /bf16",
+        "multitalk download fetches and packs them.",
     ),
     "E_REMOTE_PACKAGE": Explanation(
         _S,

@@ -70,6 +70,16 @@ def require_token() -> None:
         )
 
 
+def prefer_plain_payloads() -> None:
+    """Makes calls carry cbor: neither pickle nor the same Python is then needed on both sides."""
+    os.environ.setdefault("MODAL_PAYLOAD_FORMAT", "cbor")
+
+
+def set_variable(name: str, value: str) -> None:
+    """Sets a variable that the app's definition reads when it is imported."""
+    os.environ[name] = value
+
+
 def server_url() -> str:
     """The address that Modal's client will use."""
     found = os.environ.get("MODAL_SERVER_URL") or profile(config_file()).get("server_url")

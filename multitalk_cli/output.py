@@ -5,7 +5,7 @@ import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -151,6 +151,12 @@ class Output:
                 yield opened
             finally:
                 self._say_above_bars = None
+
+    @contextmanager
+    def foreign(self) -> Iterator[None]:
+        """What a library prints on stdout inside the block goes where progress belongs."""
+        with redirect_stdout(sys.stderr):
+            yield
 
     def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
         """The result: `data` as JSON, or `lines` for a person or a script."""

@@ -47,7 +47,8 @@ def deploy(
         output.succeed("deploy", {**planned.data(), "deployed": False}, lines[:-1])
         return
     cloud = Cloud.reachable(place)
-    deploy_app(cloud, planned, show_build=not (output.options.quiet or output.options.json))
+    with output.foreign():
+        deploy_app(cloud, planned, show_build=not output.options.quiet)
     output.note(f"next:  {_next_command(cloud)}")
     output.succeed("deploy", {**planned.data(), "deployed": True}, [place.app])
 

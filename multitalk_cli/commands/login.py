@@ -16,7 +16,8 @@ def login(
 ) -> None:
     """Store a token of your Modal account, through a page that opens in your browser."""
     output: Output = ctx.obj
-    file = account.login_with_pair() if stdin else account.login_in_browser()
+    with output.foreign():
+        file = account.login_with_pair() if stdin else account.login_in_browser()
     output.fact("token", f"stored in {file}")
     output.note("next:  multitalk deploy")
     output.succeed("login", {"file": str(file)}, [])
