@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -69,7 +70,7 @@ class User:
     """Somebody with a home folder, a working folder, and `multitalk` on the path."""
 
     def __init__(self, cloud: Cloud, site: Path, home: Path) -> None:
-        self.cloud, self.home = cloud, home
+        self.cloud, self.site, self.home = cloud, site, home
         self.folder = home / "work"
         self.folder.mkdir(parents=True)
         self.env = {**cloud.environment(home), "PYTHONPATH": str(site), "NO_COLOR": "1"}
@@ -108,8 +109,8 @@ class User:
         )
 
     def speech(self, name: str, duration_s: float) -> str:
-        """A voice in the working folder."""
-        write_wav(self.folder / name, speech_like(duration_s))
+        """A voice in the working folder, another for each name."""
+        write_wav(self.folder / name, speech_like(duration_s, seed=zlib.crc32(name.encode())))
         return name
 
     def generate(self, voice: str, *words) -> tuple[str, ...]:
