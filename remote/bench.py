@@ -10,7 +10,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -472,7 +472,7 @@ def shrink_card(dit: DiT, card_gib: float, tokens: int, clock: Clock) -> Report:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(card_gib * 2**30 / total, 1.0), device)
-    copies = clock.time(lambda: list(dit.blocks))
+    copies = clock.time(lambda: list(cast(Iterable[nn.Module], dit.blocks)))
     return {
         "card_gib": card_gib,
         "resident": plan.resident,
@@ -650,6 +650,8 @@ def profile_forward(engine: Engine, options: Options) -> list[Report]:
 def measure(config: ModelConfig, options: Options, weights: Path | None = None) -> Report:
     """Measures everything that the options ask for."""
     device = torch.device(options.device)
+    if device.type == "cuda":
+        device = torch.device("cuda", torch.cuda.current_device())
     clock = Clock(device)
     dtype = STORED_TYPES["bf16" if device.type == "cuda" else "fp32"]["dit"]
     report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}

@@ -10,6 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from remote.engine import checkpoint, quantize
 from remote.engine.config import PUBLISHED, ModelConfig, PlainData, Wav2VecConfig
+from remote.engine.reading import ParallelReader, read_tensors
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 
 FORMAT_VERSION = 1
@@ -395,7 +397,7 @@ def _write_json(path: Path, data: Mapping[str, Any]) -> None:
 def open_pack(folder: Path, progress: Callable[[int], None] | None = None) -> "Pack":
     """Opens a pack: reads its manifest and compares the sizes of its files.
 
-    progress: called after each tensor with the bytes read so far; raising from it stops the read.
+    progress: called now and then with the bytes read so far; raising from it stops the read.
     """
     manifest = load_manifest(folder)
     for file in manifest.files:
@@ -426,17 +428,36 @@ class Pack:
         8-bit weights come as they are, each after its scales. dtype: of all others; as stored
         where None. Every byte of the network's files is read once.
         """
-        for packed in self.manifest.files_of(component):
-            start = time.monotonic()
-            with TensorFile(self.folder / packed.name) as file:
-                self._require_index(packed, file)
-                for name in file.infos:
-                    yield name, _moved(name, file.read(name), device, dtype)
-                    if self._progress is not None:
-                        self._progress(self.bytes_read + file.bytes_read)
-            self.bytes_read += file.bytes_read
-            seconds = time.monotonic() - start
-            _log.info("loaded %s: %d bytes in %.1f s", packed.name, file.bytes_read, seconds)
+        with ExitStack() as stack:
+            reader = None
+            if device.type == "cuda":
+                reader = stack.enter_context(ParallelReader(device))
+            for packed in self.manifest.files_of(component):
+                start, before = time.monotonic(), self.bytes_read
+                for name, tensor in self._read_file(packed, reader):
+                    yield name, _moved(name, tensor, device, dtype)
+                    del tensor  # before the next one is read
+                size, seconds = self.bytes_read - before, time.monotonic() - start
+                _log.info("loaded %s: %d bytes in %.1f s", packed.name, size, seconds)
+
+    def _read_file(
+        self, packed: PackedFile, reader: ParallelReader | None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yields a file's tensors: with a reader, all at once on its device, else one by one."""
+        with TensorFile(self.folder / packed.name) as file:
+            self._require_index(packed, file)
+            self._note(file.bytes_read)
+            if reader is not None:
+                yield from read_tensors(reader, file, self._note)
+                return
+            for name, info in file.infos.items():
+                yield name, file.read(name)
+                self._note(info.size_bytes)
+
+    def _note(self, size: int) -> None:
+        self.bytes_read += size
+        if self._progress is not None:
+            self._progress(self.bytes_read)
 
     def load(
         self, component: str, device: torch.device, dtype: torch.dtype | None = None

@@ -258,4 +258,6 @@ def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -
         torch.bmm(value[frame].transpose(0, 1), giving, out=values[frame])
     asked = layer.q_linear.bias.float().view(heads, channels)
     bias = torch.einsum("fmhc,hc->fhm", key.float(), asked) * scale
-    return FoldedAudio(key=keys.flatten(1, 2), value=values.flatten(1, 2), bias=bias, kinds=kinds)
+    return FoldedAudio(
+        key=keys.flatten(1, 2), value=values.flatten(1, 2), bias=bias.contiguous(), kinds=kinds
+    )

@@ -26,8 +26,15 @@ _NORM_WARPS = 4
 _NORM_ROWS = 4
 _CROSS_BLOCK = (64, 32)  # queries, keys
 _SOFTMAX_GROUPS = 64
-_SCALE_BLOCK = 1024
+_SCALE_BLOCK = 2048
 _PIXEL_VALUES = 4096
+
+
+def _require_packed(*tensors: Tensor | None) -> None:
+    """The kernels find their numbers by counting, without strides."""
+    for tensor in tensors:
+        if tensor is not None and not tensor.is_contiguous():
+            raise ValueError(f"a contiguous tensor is needed, not strides {tensor.stride()}")
 
 
 @triton.jit  # type: ignore[untyped-decorator]
@@ -69,6 +76,7 @@ def norm(
     dtype: torch.dtype | None = None,
 ) -> Tensor:
     """Layer norm of x + offset, times weight, plus bias; x: [L, D], the others [D]."""
+    _require_packed(x, weight, bias, offset)
     count, dim = x.shape
     out = torch.empty(x.shape, dtype=dtype or x.dtype, device=x.device)
     head = triton.next_power_of_2(dim // 2 + 1)
@@ -93,6 +101,7 @@ def _scale_kernel(  # type: ignore[no-untyped-def]
 
 def scale_rows(weight: Tensor, gate: Tensor) -> Tensor:
     """Multiplies each row of a weight [out, in] by its gate [out] float32, in one pass."""
+    _require_packed(weight, gate)
     rows, width = weight.shape
     out = torch.empty_like(weight)
     grid = (rows, triton.cdiv(width, _SCALE_BLOCK))
@@ -132,6 +141,7 @@ def norm_rotate(
 
     x: [L, D], contiguous. Returns [L, H, C] in x's dtype.
     """
+    _require_packed(x, weight, *(rotation or ()))
     count, dim = x.shape
     out = torch.empty(count, heads, dim // heads, dtype=x.dtype, device=x.device)
     cos, sin = (x, x) if rotation is None else (rotation.cos, rotation.sin)
@@ -196,6 +206,7 @@ def _cross_kernel(  # type: ignore[no-untyped-def]
 
 def cross_attention(q: Tensor, text: KeyValue, image: KeyValue) -> Tensor:
     """Attention to text plus attention to the image; q: [L, H, C]. Returns [L, H, C]."""
+    _require_packed(q, text.key, text.value, image.key, image.value)
     count, heads, channels = q.shape
     out = torch.empty_like(q)
     block_q, block_k = _CROSS_BLOCK
@@ -229,6 +240,7 @@ def group_softmax(scores: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
 
     scores: [F, L, H x M] float32; bias: [F, H, M] float32. Returns [F, L, H x M] in dtype.
     """
+    _require_packed(scores, bias)
     frames, rows, _ = scores.shape
     heads, tokens = bias.shape[1:]
     out = torch.empty(scores.shape, dtype=dtype, device=scores.device)

@@ -51,7 +51,7 @@ class TensorFile:
         self.bytes_read = 0
         self._file = path.open("rb", buffering=0)
         try:
-            self._data_start, self.infos, self._starts = self._read_header()
+            self.data_start, self.infos, self.starts = self._read_header()
         except BaseException:
             self._file.close()
             raise
@@ -67,11 +67,16 @@ class TensorFile:
     ) -> None:
         self._file.close()
 
+    @property
+    def data_bytes(self) -> int:
+        """How many bytes of tensors the file holds, from data_start on, without gaps."""
+        return sum(info.size_bytes for info in self.infos.values())
+
     def read(self, name: str) -> Tensor:
         """Reads one tensor into memory of its own."""
         info = self.infos[name]
         raw = torch.empty(info.size_bytes, dtype=torch.uint8)
-        self._file.seek(self._data_start + self._starts[name])
+        self._file.seek(self.data_start + self.starts[name])
         self._fill(_bytes_of(raw))
         return raw.view(info.dtype).view(info.shape)
 

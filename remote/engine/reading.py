@@ -1,0 +1,109 @@
+"""Files straight to a card: readers side by side, each with a pinned buffer of its own."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from remote.engine.tensorfile import TensorFile
+
+_READERS = 8
+_PIECE_BYTES = 32 * 2**20
+_ALIGNMENT = 16  # bytes; kernels read this much at once
+
+Progress = Callable[[int], None]  # bytes of a piece that has arrived; raising stops the read
+
+
+class ParallelReader:
+    """Reads parts of files into memory of a device, piece by piece and side by side."""
+
+    def __init__(
+        self, device: torch.device, readers: int = _READERS, piece_bytes: int = _PIECE_BYTES
+    ) -> None:
+        self._device, self._piece_bytes = device, piece_bytes
+        self._pool = ThreadPoolExecutor(readers, "reader")
+        self._own = threading.local()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def read(self, path: Path, start: int, size: int, progress: Progress) -> Tensor:
+        """Gives size bytes of a file from start on, [size] uint8 on the device.
+
+        Raises ValueError where the file ends before.
+        """
+        target = torch.empty(size, dtype=torch.uint8, device=self._device)
+        pieces = target.split(self._piece_bytes) if size else ()
+        with path.open("rb", buffering=0) as file:
+            waiting = [
+                self._pool.submit(
+                    self._read_piece, file.fileno(), start + index * self._piece_bytes, piece
+                )
+                for index, piece in enumerate(pieces)
+            ]
+            try:
+                for piece in as_completed(waiting):
+                    progress(piece.result())
+            finally:
+                for piece in waiting:
+                    piece.cancel()
+                wait(waiting)  # those begun still write to the target
+        return target
+
+    def _read_piece(self, file: int, position: int, target: Tensor) -> int:
+        buffer, stream = self._buffer()
+        part = buffer[: target.numel()]
+        array: Any = part.numpy()
+        _fill(file, memoryview(array), position)
+        if stream is None:
+            target.copy_(part)
+        else:
+            with torch.cuda.stream(stream):
+                target.copy_(part, non_blocking=True)
+            stream.synchronize()
+        return target.numel()
+
+    def _buffer(self) -> tuple[Tensor, "torch.cuda.Stream | None"]:
+        """The calling reader's own buffer and stream."""
+        if not hasattr(self._own, "buffer"):
+            is_gpu = self._device.type == "cuda"
+            size = self._piece_bytes
+            self._own.buffer = torch.empty(size, dtype=torch.uint8, pin_memory=is_gpu)
+            self._own.stream = torch.cuda.Stream(self._device) if is_gpu else None
+        return self._own.buffer, self._own.stream
+
+
+def _fill(file: int, buffer: memoryview, position: int) -> None:
+    filled = 0
+    while filled < len(buffer):
+        count = os.preadv(file, [buffer[filled:]], position + filled)
+        if not count:
+            raise ValueError("the file ends early")
+        filled += count
+
+
+def read_tensors(
+    reader: ParallelReader, file: TensorFile, progress: Progress
+) -> Iterator[tuple[str, Tensor]]:
+    """Yields all tensors of an open file, in its order, as parts of one piece of memory."""
+    data = reader.read(file.path, file.data_start, file.data_bytes, progress)
+    for name, info in file.infos.items():
+        start = file.starts[name]
+        part = data[start : start + info.size_bytes]
+        if start % _ALIGNMENT:
+            part = part.clone()
+        yield name, part.view(info.dtype).view(info.shape)
