@@ -88,9 +88,8 @@ def show_listing(storage: Storage, address: Address, limit: int, deep: bool, out
     )
     hidden = listing.count - len(listing.objects)
     if hidden > 0:
-        out.note(
-            f"{human_count(hidden, 'older one')} not shown: --limit N shows more, up to {MAX_LISTED:,}"
-        )
+        older = human_count(hidden, "older one")
+        out.note(f"{older} not shown: --limit N shows more, up to {MAX_LISTED:,}")
     if not listing.count and not listing.folders:
         out.note(f"nothing in {address}")
     out.succeed("s3", _listing_data(address, listing), _listing_lines(listing, time.time()))
@@ -195,15 +194,13 @@ def _matches(storage: Storage, address: Address, out: Output) -> Iterator[Stored
     prefix = _GLOB.split(address.key, maxsplit=1)[0]
     count = 0
     for found in storage.each(Address(bucket=address.bucket, key=prefix)):
-        if isinstance(found, StoredObject) and _fits(found.key, address.key):
-            # A console makes empty objects with a slash at the end, to show folders.
-            if found.key.endswith("/"):
-                continue
-            count += 1
-            if is_safe_name(_name_of(found.key)):
-                yield found
-            else:
-                out.warn(f"{_shown(found.key)} is left out: no file should have that name")
+        if isinstance(found, str) or not _fits(found.key, address.key):
+            continue
+        count += 1
+        if found.key == address.key or is_safe_name(_name_of(found.key)):
+            yield found
+        else:
+            out.warn(f"{_shown(found.key)} is left out: no file should have that name")
     if not count:
         raise StorageError(
             f"nothing matches {address}",
@@ -213,7 +210,13 @@ def _matches(storage: Storage, address: Address, out: Output) -> Iterator[Stored
 
 
 def _fits(key: str, pattern: str) -> bool:
-    """As a shell matches paths: a star does not reach over a slash, two stars do."""
+    """As a shell matches paths: a star does not reach over a slash, two stars do.
+
+    A key fits itself, whatever is in it. Consoles show folders as empty objects with a slash at
+    their end: these never fit.
+    """
+    if key == pattern or key.endswith("/"):
+        return key == pattern
     if "**" not in pattern and key.count("/") != pattern.count("/"):
         return False
     return fnmatchcase(key, pattern)

@@ -36,7 +36,7 @@ _READ_BYTES = 256 * 1024
 _RETRY_AFTER_S = (0.5, 2.0, 5.0)
 _CONNECT_S, _READ_S = 10, 30
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/?")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 Report = Callable[[int], None]
 """Is told of bytes that have arrived."""

@@ -113,7 +113,7 @@ def _convert_refusal(
 ) -> MultitalkError:
     """What the store answered about the bucket or the object itself."""
     folder = "" if address is None else address.key.rpartition("/")[0]
-    if code == "NoSuchBucket" and address is not None:
+    if code in ("NoSuchBucket", "InvalidBucketName") and address is not None:
         return StorageError(f"there is no bucket {address.bucket!r}", code="E_S3_BUCKET")
     if code in ("NoSuchKey", "NotFound", "404") and address is not None:
         place = f"s3://{address.bucket}/{folder}{'/' if folder else ''}"

@@ -1,4 +1,4 @@
-"""Keys of S3 that commands have seen, kept so that the shell can complete them without a network."""
+"""Keys of S3 that commands have seen, kept so that a shell completes them without a network."""
 
 import os
 from collections.abc import Iterable, Iterator

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.stores import moto_url, s3_bucket, s3_client, scripted_s3, weed_url  # noqa: F401
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -19,6 +19,7 @@ from multitalk_cli.settings import SETTINGS
 from tests.cli.conftest import ROOT
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
+COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
 
 
 # Help

