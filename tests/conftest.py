@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 from tests.stores import moto_url, s3_bucket, s3_client, scripted_s3, weed_url  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# A shell starts background jobs with Ctrl-C ignored, and every child inherits that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _outside(variable: str, default: str) -> Path:
