@@ -303,7 +303,7 @@ def test_ctrl_c_in_a_process_leaves_nothing(tmp_path):
         "with VideoWriter(Path(sys.argv[1]), width=64, height=32, fps=24) as writer:\n"
         "    writer.write(np.zeros((1, 32, 64, 3), np.uint8))\n"
         "    print('started', flush=True)\n"
-        "    while True:\n"
+        "    for _ in range(100_000):\n"
         "        writer.write(np.zeros((1, 32, 64, 3), np.uint8))\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "s.mp4")]
