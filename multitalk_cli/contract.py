@@ -347,6 +347,25 @@ class Loading:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """Fetching published weights: file `number` of `count`, and all of them together."""
+
+    name: str
+    number: int
+    count: int
+    file_bytes: int
+    file_total_bytes: int
+    done_bytes: int
+    total_bytes: int
+    kind: Literal["fetching"] = "fetching"
+
+    def __post_init__(self) -> None:
+        _require_counted("number", 1, self.number, self.count)
+        _require_counted("file_bytes", 0, self.file_bytes, self.file_total_bytes)
+        _require_counted("done_bytes", 0, self.done_bytes, self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
     """A named piece of work, `done` of `total` units; total 0 where it cannot be counted."""
 
@@ -408,7 +427,7 @@ class Failed:
         _require(bool(ERROR_CODE.fullmatch(self.code)), "code", "an error code", self.code)
 
 
-Event = Queued | Loading | Stage | Step | WindowDone | Done | Failed
+Event = Queued | Loading | Fetching | Stage | Step | WindowDone | Done | Failed
 _EVENTS: dict[str, type] = {
     get_args(get_type_hints(event)["kind"])[0]: event for event in get_args(Event)
 }

@@ -371,6 +371,48 @@ CODES: dict[str, Explanation] = {
         "The store answered with an error that has no code of its own.",
         "Run the same command again; if it fails again, run it with --debug and report it.",
     ),
+    "E_HUB_NETWORK": Explanation(
+        ExitCode.TEMPORARY,
+        "there is no way to the Hugging Face hub",
+        "This machine has no network, HF_ENDPOINT names the wrong place, or the hub is down.",
+        "Run the same command again when the network is back; it goes on where it stopped.",
+    ),
+    "E_HUB_TOKEN": Explanation(
+        _S,
+        "the Hugging Face hub refuses access",
+        "The repository is gated or does not exist, or the token is wrong. The token comes from HF_TOKEN or from the hub's own file.",
+        "Set HF_TOKEN to a token of huggingface.co/settings/tokens, or unset it if it is old.",
+    ),
+    "E_HUB_MISSING": Explanation(
+        _O,
+        "the Hugging Face hub has no such repository, revision or file",
+        "--revision names a commit that there is not, or the publishers moved the file.",
+        "Leave --revision out, or pass a commit that the repository's page lists.",
+    ),
+    "E_HUB_CHANGED": Explanation(
+        _O,
+        "what arrived is not what the hub lists",
+        "Bytes were damaged on the way, twice. The file was not kept.",
+        "Run the same command again; if it fails again, something between here and the hub changes data.",
+    ),
+    "E_HUB": Explanation(
+        _O,
+        "the Hugging Face hub gives an odd answer",
+        "HF_ENDPOINT names something that is no hub, or its answers changed.",
+        "Run the same command again; if it fails again, unset HF_ENDPOINT.",
+    ),
+    "E_DOWNLOAD_RUNS": Explanation(
+        ExitCode.TEMPORARY,
+        "another download is writing to the folder",
+        "Two at once would write to the same files.",
+        "Wait for the other one, or pass another folder with --to.",
+    ),
+    "E_DISK_SPACE": Explanation(
+        _F,
+        "there is not enough space for the weights",
+        "The published files and the pack made from them lie in one folder. What was fetched is kept.",
+        "Free some space, or pass --to with a folder on another disk.",
+    ),
     "E_UNFINISHED": Explanation(
         _R,
         "the job has no video yet",

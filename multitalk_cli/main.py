@@ -15,12 +15,14 @@ from multitalk_cli import __version__
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
 from multitalk_cli.commands.deploy import deploy
+from multitalk_cli.commands.download import EXAMPLES as DOWNLOAD_EXAMPLES
+from multitalk_cli.commands.download import download
 from multitalk_cli.commands.explain import explain
 from multitalk_cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.commands.generate import generate
-from multitalk_cli.commands.s3 import app as s3_app
 from multitalk_cli.commands.jobs import app as jobs_app
 from multitalk_cli.commands.login import login
+from multitalk_cli.commands.s3 import app as s3_app
 from multitalk_cli.commands.status import cool, status, warm
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 from multitalk_cli.output import Output, check_output_options, split_output_options
@@ -86,6 +88,7 @@ app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(gen
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
 app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
 app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
+app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)
 app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
 app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
 app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)

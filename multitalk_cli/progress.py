@@ -20,7 +20,8 @@ PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 0.1
 LABEL_WIDTH = 12
 DOWNLOADING = "downloading"
-"""The stage whose units are bytes."""
+BYTE_STAGES = (DOWNLOADING, "checking", "packing")
+"""The stages whose units are bytes."""
 
 Clock = Callable[[], float]
 
@@ -52,6 +53,11 @@ class Work:
             case contract.Loading():
                 detail = f"{human_bytes(event.done_bytes)} of {human_bytes(event.total_bytes)}"
                 return self._at("loading", event.done_bytes, event.total_bytes, detail)
+            case contract.Fetching():
+                label, done, total, _ = self._at(
+                    "fetching", event.done_bytes, event.total_bytes, ""
+                )
+                return label, done, total, self._describe_bytes(done, total)
             case contract.Stage():
                 detail = _describe_stage(event)
                 return self._at(event.name, event.done, event.total, detail)
@@ -75,6 +81,14 @@ class Work:
             return ""
         return f"{human_duration(elapsed_s / gained * (total - done))} left"
 
+    def _describe_bytes(self, done: int, total: int) -> str:
+        """How much of how much, and how fast."""
+        amount = f"{human_bytes(done)} of {human_bytes(total)}"
+        elapsed_s, gained = self._clock() - self._began_s, done - self._first_done
+        if gained <= 0 or elapsed_s < 0.5:
+            return amount
+        return f"{amount}, {human_bytes(gained / elapsed_s)}/s"
+
     def _at(self, name: str, done: int, total: int, detail: str) -> tuple[str, int, int, str]:
         if name != self._name:
             self._name, self._began_s, self._first_done = name, self._clock(), done
@@ -82,7 +96,7 @@ class Work:
 
 
 def _describe_stage(stage: contract.Stage) -> str:
-    if stage.name == DOWNLOADING:
+    if stage.name in BYTE_STAGES:
         return f"{human_bytes(stage.done)} of {human_bytes(stage.total)}"
     return f"{stage.done}/{stage.total}" if stage.total else ""
 
@@ -158,7 +172,8 @@ class BarsView:
             console=console,
         )
         self._task: TaskID | None = None
-        self._group = ""
+        self._file_task: TaskID | None = None
+        self._group, self._file = "", ""
 
     def say(self, line: str) -> None:
         """Prints a line above the bars."""
@@ -190,6 +205,8 @@ class BarsView:
             self._finish()
             self._group = group
             self._task = self._bars.add_task("", label=label, detail=detail, left="", total=None)
+        if isinstance(event, contract.Fetching):
+            self._show_file(event)
         if self._task is not None:
             self._bars.update(
                 self._task,
@@ -200,7 +217,26 @@ class BarsView:
                 total=total or None,
             )
 
+    def _show_file(self, event: contract.Fetching) -> None:
+        """Moves the bar of one file, below the one of all; those of finished files go."""
+        if event.name != self._file:
+            if self._file_task is not None:
+                self._bars.remove_task(self._file_task)
+            self._file = event.name
+            label = f"file {event.number}/{event.count}"
+            self._file_task = self._bars.add_task("", label=label, detail="", left="", total=None)
+        if self._file_task is not None:
+            self._bars.update(
+                self._file_task,
+                detail=f"{human_bytes(event.file_bytes)}  {event.name}",
+                completed=event.file_bytes,
+                total=event.file_total_bytes,
+            )
+
     def _finish(self) -> None:
+        if self._file_task is not None:
+            self._bars.remove_task(self._file_task)
+            self._file_task, self._file = None, ""
         if self._task is not None:
             total = self._bars.tasks[self._task].total or 1
             self._bars.update(self._task, total=total, completed=total, left="")

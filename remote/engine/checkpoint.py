@@ -262,7 +262,7 @@ class _Stored:
 def _open(folder: Path, component: str, files: ExitStack) -> Iterator[tuple[str, _Stored]]:
     """Yields published keys and tensors of a network; the files stay open in `files`."""
     if component == "dit":
-        for name in _shard_names(folder):
+        for name in shard_names((folder / BASE_INDEX).read_text("utf-8")):
             yield from _open_safetensors(folder / name, files)
     elif component == "wav2vec":
         yield from _open_safetensors(folder / WAV2VEC_FOLDER / WAV2VEC_FILE, files)
@@ -271,9 +271,9 @@ def _open(folder: Path, component: str, files: ExitStack) -> Iterator[tuple[str,
         yield from _open_pickle(folder / name)
 
 
-def _shard_names(folder: Path) -> list[str]:
+def shard_names(index_json: str) -> list[str]:
     """Gives the files that the index names, and the audio layers' file, which it may name."""
-    index: Any = json.loads((folder / BASE_INDEX).read_text("utf-8"))
+    index: Any = json.loads(index_json)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict):
         raise ValueError(f"{BASE_INDEX} has no weight_map")

@@ -16,7 +16,7 @@ ROOT = README.parent
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}
 EXAMPLES = ROOT / "multitalk_cli" / "examples"
 
-# Blocks that make an environment or need other machines have tests of their own.
+# Blocks that make an environment, fetch the weights or need other machines have tests of their own.
 ELSEWHERE = ("make ", "pipx ")
 
 
@@ -86,7 +86,11 @@ def _imports(folder):
             yield from (name.partition(".")[0] for name in names)
 
 
-IMPORT_NAMES = {"pillow": "PIL", "imageio-ffmpeg": "imageio_ffmpeg"}
+IMPORT_NAMES = {
+    "huggingface-hub": "huggingface_hub",
+    "pillow": "PIL",
+    "imageio-ffmpeg": "imageio_ffmpeg",
+}
 
 
 def _declared():

@@ -14,6 +14,7 @@ from multitalk_cli.contract import (
     ContractError,
     Done,
     Failed,
+    Fetching,
     GenerateRequest,
     Loading,
     Quality,
@@ -72,6 +73,15 @@ RESULT = Result(
 EVENTS = (
     Queued(),
     Loading(done_bytes=0, total_bytes=10),
+    Fetching(
+        name="a.pth",
+        number=1,
+        count=2,
+        file_bytes=3,
+        file_total_bytes=4,
+        done_bytes=3,
+        total_bytes=9,
+    ),
     Stage(name="encoding"),
     Stage(name="drawing", done=3, total=9),
     Step(window=1, windows=2, step=20, steps=20),

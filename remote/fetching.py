@@ -1,0 +1,442 @@
+"""The published files: which ones, fetched to a folder over as many runs as it takes, checked.
+
+sources.json in the folder pins them: once it is there, every later run takes the very same bytes.
+A file is there under its own name only once it was compared with its sha256; until then what
+arrived lies in a .part beside it, and the next run goes on from there.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from multitalk_cli import contract
+from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError
+from remote.engine import checkpoint
+from remote.hub import Hub, HubFile
+from remote.weights import SOURCES_FILE, SourceFile, SourceManifest, is_intact
+
+WAN = "Wan-AI/Wan2.1-I2V-14B-480P"
+WAV2VEC = "TencentGameMate/chinese-wav2vec2-base"
+MULTITALK = "MeiGen-AI/MeiGen-MultiTalk"
+BRANCHES: Mapping[str, str] = {
+    WAN: "main",
+    WAV2VEC: "refs/pr/1",  # where its weights are safetensors
+    MULTITALK: "main",
+}
+LOCK_FILE = ".download.lock"
+
+_TOKENIZER = f"{checkpoint.TOKENIZER_FOLDER}/"
+# Published path -> whether it must be there. The shards are those that MULTITALK's index names,
+# which stands in for WAN's own.
+_FILES: Mapping[str, Mapping[str, bool]] = {
+    WAN: {
+        checkpoint.VAE_FILE: True,
+        checkpoint.TEXT_FILE: True,
+        checkpoint.CLIP_FILE: True,
+        f"{_TOKENIZER}tokenizer.json": True,
+        f"{_TOKENIZER}tokenizer_config.json": False,
+        f"{_TOKENIZER}special_tokens_map.json": False,
+    },
+    WAV2VEC: {
+        checkpoint.WAV2VEC_FILE: True,
+        "config.json": True,
+        "preprocessor_config.json": False,
+    },
+    MULTITALK: {checkpoint.BASE_INDEX: True, checkpoint.AUDIO_FILE: True},
+}
+_SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
+_PART = re.compile(r".+\.[0-9a-f]{12}\.part")
+_SOURCES_BYTES = 1024**2
+_HASHED_BYTES = 8 * 1024**2
+
+Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a folder is to hold. contents: small files that were read already, by their places."""
+
+    sources: SourceManifest
+    contents: Mapping[str, bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.sources.files)
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Repository -> commit."""
+        return {file.repo: file.revision for file in self.sources.files}
+
+    def missing_bytes(self, folder: Path) -> int:
+        """What is still to come into the folder."""
+        return self.size_bytes - sum(state.held_bytes for state in states(folder, self.sources))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """How far a published file is. held_bytes: of it that are there, complete or not."""
+
+    place: str
+    size_bytes: int
+    held_bytes: int
+    is_complete: bool
+
+
+def place_of(file: SourceFile) -> str:
+    """Gives where a published file lies in the folder."""
+    return _place(file.repo, file.path)
+
+
+def _place(repo: str, path: str) -> str:
+    return f"{checkpoint.WAV2VEC_FOLDER}/{path}" if repo == WAV2VEC else path
+
+
+def load_sources(folder: Path) -> SourceManifest | None:
+    """Reads what the folder is pinned to; None where nothing is.
+
+    Raises SetupError E_WEIGHTS where it is not as this version wrote it.
+    """
+    path = folder / SOURCES_FILE
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _SOURCES_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes, too many")
+        sources = SourceManifest.from_dict(json.loads(path.read_bytes()))
+        for file in sources.files:
+            _require_known(file)
+    except (ValueError, RecursionError) as error:
+        raise SetupError(
+            f"{path} is damaged: {error}",
+            code="E_WEIGHTS",
+            hint=f"remove {path}, then run the same command again",
+        ) from error
+    return sources
+
+
+def _require_known(file: SourceFile) -> None:
+    """Refuses what could lead out of the folder: only files that the engine reads are named."""
+    is_shard = file.repo == WAN and _SHARD.fullmatch(file.path) is not None
+    if not is_shard and file.path not in _FILES.get(file.repo, {}):
+        raise ValueError(f"{file.repo} has no file {file.path!r} that is read")
+    if not re.fullmatch(r"[0-9a-f]{40}", file.revision) or file.size_bytes < 0:
+        raise ValueError(f"{file.path} has no commit or no size")
+
+
+def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> Plan:
+    """Gives what the folder is pinned to, or pins it: asks the hub for commits, sizes and hashes.
+
+    revisions: repository -> branch or commit, instead of what it is pinned to. Writes nothing.
+    """
+    pinned = load_sources(folder)
+    commits = {} if pinned is None else {file.repo: file.revision for file in pinned.files}
+    if pinned is not None and all(commits.get(repo) == name for repo, name in revisions.items()):
+        return Plan(sources=pinned, contents={})
+    wishes = {**BRANCHES, **commits, **revisions}
+    commits = {repo: hub.resolve(repo, revision) for repo, revision in wishes.items()}
+    listings = {repo: hub.files(repo, commits[repo]) for repo in wishes}
+    index = _required(listings, MULTITALK, checkpoint.BASE_INDEX, commits)
+    contents = {checkpoint.BASE_INDEX: _small_file(hub, MULTITALK, commits[MULTITALK], index)}
+    files = []
+    for repo, path in _wanted(listings, _shards(contents[checkpoint.BASE_INDEX])):
+        listed = _required(listings, repo, path, commits)
+        place = _place(repo, path)
+        if listed.sha256 is None and place not in contents:
+            contents[place] = _small_file(hub, repo, commits[repo], listed)
+        sha256 = listed.sha256 or hashlib.sha256(contents[place]).hexdigest()
+        files.append(
+            SourceFile(
+                repo=repo,
+                revision=commits[repo],
+                path=path,
+                size_bytes=listed.size_bytes,
+                sha256=sha256,
+            )
+        )
+    # Small files come first: they tell at once whether everything is in order.
+    files.sort(key=lambda file: file.size_bytes)
+    return Plan(sources=SourceManifest(files=tuple(files)), contents=contents)
+
+
+def _wanted(
+    listings: Mapping[str, Mapping[str, HubFile]], shards: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yields repository and path of every file that must be there, or may and is."""
+    yield from ((WAN, shard) for shard in shards)
+    for repo, paths in _FILES.items():
+        for path, is_required in paths.items():
+            if is_required or path in listings[repo]:
+                yield repo, path
+
+
+def _small_file(hub: Hub, repo: str, commit: str, listed: HubFile) -> bytes:
+    """Gives a file as the hub lists it: it is asked for twice at most."""
+    for _attempt in range(2):
+        content = hub.read(repo, commit, listed)
+        if _is_as_listed(listed, content):
+            return content
+    raise _changed(f"{repo}/{listed.path}")
+
+
+def _shards(index: bytes) -> list[str]:
+    try:
+        names = checkpoint.shard_names(index.decode())
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{MULTITALK} has an odd index: {error}", code="E_HUB") from error
+    shards = [name for name in names if name != checkpoint.AUDIO_FILE]
+    for name in shards:
+        if not _SHARD.fullmatch(name):
+            raise StorageError(f"{MULTITALK}'s index names {name!r}", code="E_HUB")
+    return shards
+
+
+def _required(
+    listings: Mapping[str, Mapping[str, HubFile]], repo: str, path: str, commits: Mapping[str, str]
+) -> HubFile:
+    listed = listings[repo].get(path)
+    if listed is None:
+        raise StorageError(f"{repo} at {commits[repo]} has no {path}", code="E_HUB_MISSING")
+    return listed
+
+
+def _is_as_listed(listed: HubFile, content: bytes) -> bool:
+    if listed.sha256 is not None:
+        return hashlib.sha256(content).hexdigest() == listed.sha256
+    digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    digest.update(content)
+    return digest.hexdigest() == listed.git_sha1
+
+
+def _changed(what: str) -> StorageError:
+    return StorageError(f"{what} does not arrive as the hub lists it", code="E_HUB_CHANGED")
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps every other process out of the folder, which is made if it is absent.
+
+    Raises TemporaryError E_DOWNLOAD_RUNS where another one is at work. The system lets go of the
+    lock of a process that was killed.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Never written to: a packing that goes on compares the folder's files with those before.
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TemporaryError(
+                f"another download is writing to {folder}", code="E_DOWNLOAD_RUNS"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns what the disk refuses into errors of ours."""
+    try:
+        yield
+    except OSError as error:
+        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        code = "E_DISK_SPACE" if is_full else "E_OUTPUT_PATH"
+        raise FileError(f"{path} cannot be written: {error.strerror}", code=code) from error
+
+
+def fetch(folder: Path, plan: Plan, hub: Hub) -> Iterator[contract.Fetching]:
+    """Brings every file of the plan into the folder, and yields after each piece.
+
+    The consumer may stop, or be stopped, at any time.
+    """
+    _pin(folder, plan)
+    total, before = plan.size_bytes, 0
+    count = len(plan.sources.files)
+    for number, file in enumerate(plan.sources.files, 1):
+        for held in _held(folder, file, hub):
+            yield contract.Fetching(
+                name=Path(file.path).name,
+                number=number,
+                count=count,
+                file_bytes=held,
+                file_total_bytes=file.size_bytes,
+                done_bytes=before + held,
+                total_bytes=total,
+            )
+        before += file.size_bytes
+
+
+def _pin(folder: Path, plan: Plan) -> None:
+    """Writes down what the folder is to hold, and what was read of it already.
+
+    From then on a file of the right size counts as fetched; so those that came otherwise, or for
+    another commit, are compared before.
+    """
+    before = load_sources(folder)
+    if before == plan.sources:
+        return
+    for place, content in plan.contents.items():
+        _write_whole(folder / place, content)
+    known = set() if before is None else {(place_of(file), file.sha256) for file in before.files}
+    doubtful = [file for file in plan.sources.files if (place_of(file), file.sha256) not in known]
+    sources = SourceManifest(files=tuple(doubtful))
+    discard(folder, verify(folder, sources))
+    _write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.part")
+        part.write_bytes(content)
+        part.replace(path)
+
+
+def _held(folder: Path, file: SourceFile, hub: Hub) -> Iterator[int]:
+    """Yields how much of a file is there, until it is whole and has its sha256."""
+    path = folder / place_of(file)
+    if _is_whole(path, file):
+        yield file.size_bytes
+        return
+    part = part_path(path, file)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for _attempt in range(2):  # what an earlier run left may be damaged
+        digest = hashlib.sha256()
+        with _opened(part, file.size_bytes) as target:
+            start = _hash_held(target, digest.update)
+            yield start
+            for piece in hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes):
+                digest.update(piece)
+                with disk_errors(path):
+                    target.write(piece)
+                start += len(piece)
+                yield start
+            with disk_errors(path):
+                os.fsync(target.fileno())
+        if digest.hexdigest() == file.sha256:
+            with disk_errors(path):
+                part.replace(path)
+            return
+        part.unlink()
+    raise _changed(f"{file.repo}/{file.path}")
+
+
+def _is_whole(path: Path, file: SourceFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes
+
+
+def part_path(path: Path, file: SourceFile) -> Path:
+    """Gives where the beginning of exactly this content is kept."""
+    return path.with_name(f"{path.name}.{file.sha256[:12]}.part")
+
+
+@contextmanager
+def _opened(part: Path, size_bytes: int) -> Iterator[BinaryIO]:
+    """Opens what there is of a file; nothing is held back from the disk in a buffer."""
+    with disk_errors(part):
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    with os.fdopen(handle, "r+b", buffering=0) as target:
+        if target.seek(0, os.SEEK_END) > size_bytes:
+            target.truncate(0)
+        target.seek(0)
+        yield target
+
+
+def _hash_held(target: BinaryIO, update: Callable[[bytes], None]) -> int:
+    while piece := target.read(_HASHED_BYTES):
+        update(piece)
+    return target.tell()
+
+
+def states(folder: Path, sources: SourceManifest) -> list[FileState]:
+    """Gives how far each file is, without reading it."""
+    found = []
+    for file in sources.files:
+        path = folder / place_of(file)
+        part, is_complete = part_path(path, file), _is_whole(path, file)
+        held = part.stat().st_size if part.is_file() else 0
+        found.append(
+            FileState(
+                place=place_of(file),
+                size_bytes=file.size_bytes,
+                held_bytes=file.size_bytes if is_complete else min(held, file.size_bytes),
+                is_complete=is_complete,
+            )
+        )
+    return found
+
+
+def verify(
+    folder: Path, sources: SourceManifest, progress: Progress | None = None
+) -> list[SourceFile]:
+    """Reads every file and gives those that are absent or not as the hub listed them."""
+    total, done = sum(file.size_bytes for file in sources.files), 0
+    wrong = []
+    for file in sources.files:
+        if not is_intact(folder / place_of(file), file.size_bytes, file.sha256):
+            wrong.append(file)
+        done += file.size_bytes
+        if progress is not None:
+            progress(done, total, place_of(file))
+    return wrong
+
+
+def discard(folder: Path, files: list[SourceFile]) -> None:
+    """Removes files that are wrong, so that the next fetch brings them anew."""
+    for file in files:
+        with disk_errors(folder):
+            (folder / place_of(file)).unlink(missing_ok=True)
+
+
+def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]]) -> list[Path]:
+    """Gives files of earlier downloads and packings that nothing names any more.
+
+    packs: folder of a complete pack -> what its manifest names. Files that nobody here can have
+    written are not among them.
+    """
+    kept = {place_of(file) for file in sources.files}
+    parts = {part_path(folder / place_of(file), file) for file in sources.files}
+    found = []
+    for own in ("", checkpoint.TOKENIZER_FOLDER, checkpoint.WAV2VEC_FOLDER):
+        for path in _files_in(folder / own):
+            is_named = path in parts or path.relative_to(folder).as_posix() in kept
+            if not is_named and (_PART.fullmatch(path.name) or _SHARD.fullmatch(path.name)):
+                found.append(path)
+    for name, named in packs.items():
+        found += [path for path in _files_in(folder / name) if path.name not in named]
+    return sorted(found)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+
+
+def free_bytes(folder: Path) -> int:
+    """Gives the space that is free where the folder is, or will be."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    with disk_errors(folder):
+        return shutil.disk_usage(place).free
+
+
+def pack_bytes(sources: SourceManifest, precision: str) -> int:
+    """Estimates the size of a pack: the transformer is published in 32 bits, all else as packed."""
+    share = 0.28 if precision == "fp8" else 0.5
+    total = 0.0
+    for file in sources.files:
+        is_transformer = _SHARD.fullmatch(file.path) or file.path == checkpoint.AUDIO_FILE
+        total += file.size_bytes * (share if is_transformer else 1)
+    return round(total)
