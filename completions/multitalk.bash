@@ -1,0 +1,362 @@
+# Completion of multitalk for bash, made by: multitalk completion show bash
+# shellcheck shell=bash
+
+__multitalk_place() {
+    local shared='--json --quiet -q --debug --no-color --progress --help -h'
+    commands='' options=$shared arguments=()
+    case $1 in
+        '')
+            options="--version $shared"
+            commands='generate demo login deploy download status warm cool explain jobs s3 config'
+            ;;
+        'generate')
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
+            arguments=(':pictures' ':sounds')
+            repeated=1
+            ;;
+        'demo')
+            options="--force -f --help -h $shared"
+            ;;
+        'login')
+            options="--stdin --help -h $shared"
+            ;;
+        'deploy')
+            options="--stack --gpu --environment --name --dry-run --help -h $shared"
+            ;;
+        'download')
+            options="--to --precision --yes -y --verify --repair --prune --list --revision --help -h $shared"
+            ;;
+        'status')
+            options="--gpu --stack --app --environment --help -h $shared"
+            ;;
+        'warm')
+            options="--gpu --stack --app --environment --help -h $shared"
+            arguments=(':nothing')
+            repeated=0
+            ;;
+        'cool')
+            options="--gpu --stack --app --environment --help -h $shared"
+            ;;
+        'explain')
+            options="--help -h $shared"
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_NOT_DEPLOYED E_WEIGHTS_MISSING E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
+            repeated=0
+            ;;
+        'jobs')
+            options="--help -h $shared"
+            commands='ls show attach fetch cancel'
+            ;;
+        'jobs ls')
+            options="--remote --limit --app --environment --help -h $shared"
+            ;;
+        'jobs show')
+            options="--app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=0
+            ;;
+        'jobs attach')
+            options="--output -o --force -f --app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=0
+            ;;
+        'jobs fetch')
+            options="--output -o --force -f --app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=0
+            ;;
+        'jobs cancel')
+            options="--app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=0
+            ;;
+        's3')
+            options="--help -h $shared"
+            commands='ls get put url'
+            ;;
+        's3 ls')
+            options="--recursive -r --limit --profile --endpoint-url --help -h $shared"
+            arguments=(':keys')
+            repeated=0
+            ;;
+        's3 get')
+            options="--latest --output -o --force -f --profile --endpoint-url --help -h $shared"
+            arguments=(':keys')
+            repeated=1
+            ;;
+        's3 put')
+            options="--force -f --profile --endpoint-url --help -h $shared"
+            arguments=(':files' ':keys')
+            repeated=0
+            ;;
+        's3 url')
+            options="--expires --profile --endpoint-url --help -h $shared"
+            arguments=(':keys')
+            repeated=0
+            ;;
+        'config')
+            options="--help -h $shared"
+            commands='show path set'
+            ;;
+        'config show')
+            options="--help -h $shared"
+            ;;
+        'config path')
+            options="--help -h $shared"
+            ;;
+        'config set')
+            options="--project --help -h $shared"
+            arguments=('backend gpu stack app environment keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
+            repeated=0
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+__multitalk_value() {
+    case "$1 $2" in
+        *--progress)
+            value='auto bars plain json none'
+            ;;
+        'generate '--prompt | \
+            'generate '-p | \
+            'generate '--size | \
+            'generate '--fps | \
+            'generate '--sample-steps | \
+            'generate '--steps | \
+            'generate '--seed | \
+            'generate '--max-cost | \
+            'generate '--fail-under | \
+            'generate '--negative-prompt | \
+            'generate '--text-guidance | \
+            'generate '--audio-guidance | \
+            'generate '--shift | \
+            'generate '--background | \
+            'generate '--app | \
+            'generate '--environment | \
+            'deploy '--environment | \
+            'deploy '--name | \
+            'download '--precision | \
+            'download '--revision | \
+            'status '--app | \
+            'status '--environment | \
+            'warm '--app | \
+            'warm '--environment | \
+            'cool '--app | \
+            'cool '--environment | \
+            'jobs ls '--limit | \
+            'jobs ls '--app | \
+            'jobs ls '--environment | \
+            'jobs show '--app | \
+            'jobs show '--environment | \
+            'jobs attach '--app | \
+            'jobs attach '--environment | \
+            'jobs fetch '--app | \
+            'jobs fetch '--environment | \
+            'jobs cancel '--app | \
+            'jobs cancel '--environment | \
+            's3 ls '--limit | \
+            's3 ls '--profile | \
+            's3 ls '--endpoint-url | \
+            's3 get '--profile | \
+            's3 get '--endpoint-url | \
+            's3 put '--profile | \
+            's3 put '--endpoint-url | \
+            's3 url '--expires | \
+            's3 url '--profile | \
+            's3 url '--endpoint-url)
+            value=':nothing'
+            ;;
+        'generate '--output | \
+            'generate '-o | \
+            'jobs attach '--output | \
+            'jobs attach '-o | \
+            'jobs fetch '--output | \
+            'jobs fetch '-o | \
+            's3 get '--output | \
+            's3 get '-o)
+            value=':files'
+            ;;
+        'generate '--speaker)
+            value=':speakers'
+            ;;
+        'generate '--order)
+            value='sequence together add para'
+            ;;
+        'generate '--fit)
+            value='cover contain stretch'
+            ;;
+        'generate '--backend)
+            value='auto modal local preview'
+            ;;
+        'generate '--gpu | \
+            'deploy '--gpu | \
+            'status '--gpu | \
+            'warm '--gpu | \
+            'cool '--gpu)
+            value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
+            ;;
+        'generate '--weights | \
+            'download '--to)
+            value=':folders'
+            ;;
+        'generate '--device)
+            value='auto cuda cpu'
+            ;;
+        'generate '--stack | \
+            'deploy '--stack | \
+            'status '--stack | \
+            'warm '--stack | \
+            'cool '--stack)
+            value='current cuda12.1'
+            ;;
+        *) return 1 ;;
+    esac
+}
+
+__multitalk_fits() {
+    case $1 in
+        :pictures) case $2 in *.png | *.PNG | *.jpg | *.JPG | *.jpeg | *.JPEG | *.webp | *.WEBP | *.gif | *.GIF | *.tif | *.TIF | *.tiff | *.TIFF) return 0 ;; esac ;;
+        :sounds) case $2 in *.wav | *.WAV | *.flac | *.FLAC | *.mp3 | *.MP3 | *.ogg | *.OGG | *.oga | *.OGA | *.opus | *.OPUS | *.m4a | *.M4A | *.webm | *.WEBM | *.mp4 | *.MP4 | *.mov | *.MOV) return 0 ;; esac ;;
+        :files) return 0 ;;
+    esac
+    return 1
+}
+
+# Files of a kind, and folders on the way to them, each after what stands before the file.
+__multitalk_files() {
+    local kind=$1 before=$2 start=$3 file
+    compopt -o filenames 2> /dev/null
+    while IFS= read -r file; do
+        if [[ -d ${file/#\~/$HOME} ]] || __multitalk_fits "$kind" "$file"; then
+            COMPREPLY+=("$before$file")
+        fi
+    done < <(compgen -f -- "$start")
+}
+
+# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+__multitalk_ask() {
+    local line
+    while IFS= read -r line; do
+        COMPREPLY+=("$2${line%%$'\t'*}")
+    done < <("${COMP_WORDS[0]}" _complete "$1" "$3" 2> /dev/null)
+}
+
+__multitalk_words() {
+    local word
+    for word in $1; do
+        if [[ $word == "$3"* ]]; then
+            COMPREPLY+=("$2$word")
+        fi
+    done
+}
+
+__multitalk_offer() {
+    local value=$1 before=$2 start=$3
+    case $value in
+        :pictures | :sounds)
+            case $start in
+                [sS]3:*) __multitalk_ask keys "$before" "$start" ;;
+                *) __multitalk_files "$value" "$before" "$start" ;;
+            esac
+            ;;
+        :files) __multitalk_files "$value" "$before" "$start" ;;
+        :folders) __multitalk_files "$value" "$before" "$start" ;;
+        :speakers)
+            if [[ $start == *=* ]]; then
+                __multitalk_files :sounds "$before${start%%=*}=" "${start#*=}"
+            else
+                compopt -o nospace 2> /dev/null
+                __multitalk_words 'left= right= face:1= face:2= box:' "$before" "$start"
+            fi
+            ;;
+        :keys | :jobs) __multitalk_ask "${value#:}" "$before" "$start" ;;
+        :nothing) ;;
+        *) __multitalk_words "$value" "$before" "$start" ;;
+    esac
+}
+
+# The words up to the cursor, where bash has broken them at = and : put together again.
+__multitalk_split() {
+    local left=${COMP_LINE:0:COMP_POINT} rest word i
+    words=()
+    for ((i = 0; i <= COMP_CWORD; i++)); do
+        word=${COMP_WORDS[i]}
+        rest=${left#"${left%%[![:space:]]*}"}
+        if ((i == COMP_CWORD)); then
+            word=$rest
+        fi
+        if ((i > 0)) && [[ $rest == "$left" ]]; then
+            words[${#words[@]} - 1]+=$word
+        else
+            words+=("$word")
+        fi
+        left=${rest#"$word"}
+    done
+}
+
+_multitalk() {
+    local command='' option='' only_arguments=0 count=0 repeated=0 value='' before='' broken='' i
+    local commands options cur word
+    local -a words arguments
+    COMPREPLY=()
+    __multitalk_split
+    __multitalk_place ''
+    cur=${words[${#words[@]} - 1]}
+    for ((i = 1; i < ${#words[@]} - 1; i++)); do
+        word=${words[i]}
+        if [[ -n $option ]]; then
+            option=''
+        elif ((only_arguments)); then
+            count=$((count + 1))
+        elif [[ $word == -- ]]; then
+            only_arguments=1
+        elif [[ $word == -?* ]]; then
+            if __multitalk_value "$command" "$word"; then
+                option=$word
+            fi
+        elif [[ " $commands " == *" $word "* ]]; then
+            command=${command:+$command }$word
+            __multitalk_place "$command"
+        else
+            count=$((count + 1))
+        fi
+    done
+
+    case $cur in
+        [\"\']*) cur=${cur:1} ;;
+        *)
+            cur=${cur//\\/}
+            if [[ $cur == *[=:]* ]]; then
+                broken=${cur%"${cur##*["$COMP_WORDBREAKS"]}"}
+            fi
+            ;;
+    esac
+    if [[ -z $option ]] && ((!only_arguments)) && [[ $cur == --*=* ]]; then
+        option=${cur%%=*}
+        before=$option=
+        cur=${cur#*=}
+    fi
+
+    if [[ -n $option ]]; then
+        if __multitalk_value "$command" "$option"; then
+            __multitalk_offer "$value" "$before" "$cur"
+        fi
+    elif ((!only_arguments)) && [[ $cur == -* ]]; then
+        __multitalk_words "$options" '' "$cur"
+    elif [[ -n $commands ]]; then
+        __multitalk_words "$commands" '' "$cur"
+    elif ((${#arguments[@]} > 0)); then
+        if ((count >= ${#arguments[@]} && repeated)); then
+            count=$((${#arguments[@]} - 1))
+        fi
+        if ((count < ${#arguments[@]})); then
+            __multitalk_offer "${arguments[count]}" '' "$cur"
+        fi
+    fi
+    # bash replaces only what stands after the last break.
+    for ((i = 0; i < ${#COMPREPLY[@]}; i++)); do
+        COMPREPLY[i]=${COMPREPLY[i]#"$broken"}
+    done
+}
+
+complete -F _multitalk multitalk

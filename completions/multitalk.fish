@@ -1,0 +1,213 @@
+# Completion of multitalk for fish, made by: multitalk completion show fish
+
+function __multitalk_place --no-scope-shadowing
+    set -l shared '--json	Print the result as one JSON object.' '--quiet	Print the result and errors only.' '-q	Print the result and errors only.' '--debug	Show the traceback of an unexpected error.' '--no-color	Print without colours.' '--progress	On stderr: auto, bars, plain, json (lines) or none.' '--help	Show this message and exit.' '-h	Show this message and exit.'
+    set commands
+    set arguments
+    set repeated 0
+    switch $argv[1]
+        case ''
+            set options '--version	Print the version.' $shared
+            set commands 'generate	Make a talking video from a picture and one or two voices.' 'demo	Make a first video on this machine: a preview from an example portrait and voice.' 'login	Store a token of your Modal account, through a page that opens in your browser.' 'deploy	Put the app into your Modal account; again after an upgrade.' 'download	Fetch the model\'s weights (about 82 GB), and pack them for --backend local.' 'status	Show what is deployed, how busy it is, and what a minute costs.' 'warm	Start a container, load the weights, and keep it for a while.' 'cool	Undo warm: containers go as soon as they are idle again.' 'explain	Explain an error code, or list them all.' 'jobs	Show, follow, cancel and fetch jobs.' 's3	List, fetch and store objects of your S3 bucket.' 'config	Show and change settings.'
+        case 'generate'
+            set options '--prompt	What the video shows.' '-p	What the video shows.' '--output	FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.' '-o	FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.' '--speaker	left, right, face:N or box:x0%,y0%,x1%,y1%.' '--order	Two voices in sequence (default) or together.' '--size	896x448 (default), auto, 720p or WIDTHxHEIGHT.' '--fit	cover (default), contain or stretch.' '--fps	Frames per second, 24 by default.' '--sample-steps	10 to 50, 20 by default.' '--steps	10 to 50, 20 by default.' '--seed	Drawn if absent; the result names it.' '--plan	Show plan, time and price; make nothing.' '--dry-run	Show plan, time and price; make nothing.' '--max-cost	Refuse to spend more than this.' '--backend	auto (default), modal, local or preview.' '--gpu	h100 (default), h200, b200, a100-80gb ...' '--detach	Print the job\'s id and leave; see jobs --help.' '--fail-under	Exit 8 if lips follow less, 0 to 1.' '--force	Overwrite the output.' '-f	Overwrite the output.' '--negative-prompt	What the video must not show.' '--text-guidance	Weight of the prompt, 5 by default.' '--audio-guidance	Weight of the voice, 4 by default.' '--shift	Noise schedule shift: 7, at 720p 11.' '--background	Colour behind transparency, white by default.' '--loudness	The model hears the voice at -23 LUFS.' '--no-loudness	The model hears the voice at -23 LUFS.' '--weights	Folder of weights, for --backend local.' '--device	For --backend local: auto (default), cuda or cpu.' '--stack	In the cloud: current (default) or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' '--keep-inputs	Leave the job\'s inputs in the cloud for 7 days.' '--no-keep-inputs	Leave the job\'s inputs in the cloud for 7 days.' '--sidecar	Write the full recipe beside the video.' '--no-sidecar	Write the full recipe beside the video.' '--embed-prompt	Keep the prompt in the video\'s recipe.' '--no-embed-prompt	Keep the prompt in the video\'s recipe.' '--help-all	Show every option.' $shared
+            set arguments ':pictures' ':sounds'
+            set repeated 1
+        case 'demo'
+            set options '--force	Overwrite the output.' '-f	Overwrite the output.' $shared
+        case 'login'
+            set options '--stdin	Read TOKEN_ID and TOKEN_SECRET, one a line.' $shared
+        case 'deploy'
+            set options '--stack	Add cuda12.1, torch 2.4.1 beside the current one.' '--gpu	What generate takes without --gpu.' '--environment	Modal environment; the default\'s if absent.' '--name	Name of the app, multitalk by default.' '--dry-run	Show what would be created; needs no network.' $shared
+        case 'download'
+            set options '--to	Folder on this machine; needed for now.' '--precision	Of the pack: bf16, or fp8 for smaller cards.' '--yes	Do not ask.' '-y	Do not ask.' '--verify	Compare what is there with its sha256.' '--repair	Verify, and fetch anew only what is wrong.' '--prune	Remove what earlier downloads left behind.' '--list	Show each file\'s size and state; no network.' '--revision	Another commit than the pinned one.' $shared
+        case 'status'
+            set options '--gpu	Which card; h100 by default.' '--stack	current or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+        case 'warm'
+            set options '--gpu	Which card; h100 by default.' '--stack	current or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+            set arguments ':nothing'
+        case 'cool'
+            set options '--gpu	Which card; h100 by default.' '--stack	current or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+        case 'explain'
+            set options  $shared
+            set arguments 'E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_NOT_DEPLOYED E_WEIGHTS_MISSING E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED'
+        case 'jobs'
+            set options  $shared
+            set commands 'ls	List jobs, the newest first.' 'show	Show what is known of a job.' 'attach	Follow a job to its end, and write its video.' 'fetch	Write the video of a finished job once more.' 'cancel	Cancel a job and free its GPU.'
+        case 'jobs ls'
+            set options '--remote	Also those of other machines; asks Modal.' '--limit	How many, 20 by default.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+        case 'jobs show'
+            set options '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+            set arguments ':jobs'
+        case 'jobs attach'
+            set options '--output	Where the video goes.' '-o	Where the video goes.' '--force	Overwrite the output.' '-f	Overwrite the output.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+            set arguments ':jobs'
+        case 'jobs fetch'
+            set options '--output	Where the video goes.' '-o	Where the video goes.' '--force	Overwrite the output.' '-f	Overwrite the output.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+            set arguments ':jobs'
+        case 'jobs cancel'
+            set options '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
+            set arguments ':jobs'
+        case 's3'
+            set options  $shared
+            set commands 'ls	List what is in your bucket, the newest last.' 'get	Fetch objects; one that was begun goes on where it stopped.' 'put	Store a file in your bucket.' 'url	Make a web address that anybody can read an object with, for a while.'
+        case 's3 ls'
+            set options '--recursive	Show what is in folders too.' '-r	Show what is in folders too.' '--limit	Show the N newest objects.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set arguments ':keys'
+        case 's3 get'
+            set options '--latest	Fetch the newest object, of outputs/ or of KEY.' '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--force	Overwrite what is there.' '-f	Overwrite what is there.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set arguments ':keys'
+            set repeated 1
+        case 's3 put'
+            set options '--force	Overwrite what is there.' '-f	Overwrite what is there.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set arguments ':files' ':keys'
+        case 's3 url'
+            set options '--expires	How long it works: 45m, 1h, at most 7d.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set arguments ':keys'
+        case 'config'
+            set options  $shared
+            set commands 'show	Show every setting, its value and where the value came from.' 'path	Show the settings files that are read, strongest first.' 'set	Set a setting for good.'
+        case 'config show'
+            set options  $shared
+        case 'config path'
+            set options  $shared
+        case 'config set'
+            set options '--project	Write ./multitalk.toml, not the user\'s file.' $shared
+            set arguments 'backend gpu stack app environment keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing'
+    end
+end
+
+function __multitalk_value --no-scope-shadowing
+    switch "$argv[1] $argv[2]"
+        case '* --progress'
+            set value 'auto bars plain json none'
+        case 'generate --prompt' 'generate -p' 'generate --size' 'generate --fps' 'generate --sample-steps' 'generate --steps' 'generate --seed' 'generate --max-cost' 'generate --fail-under' 'generate --negative-prompt' 'generate --text-guidance' 'generate --audio-guidance' 'generate --shift' 'generate --background' 'generate --app' 'generate --environment' 'deploy --environment' 'deploy --name' 'download --precision' 'download --revision' 'status --app' 'status --environment' 'warm --app' 'warm --environment' 'cool --app' 'cool --environment' 'jobs ls --limit' 'jobs ls --app' 'jobs ls --environment' 'jobs show --app' 'jobs show --environment' 'jobs attach --app' 'jobs attach --environment' 'jobs fetch --app' 'jobs fetch --environment' 'jobs cancel --app' 'jobs cancel --environment' 's3 ls --limit' 's3 ls --profile' 's3 ls --endpoint-url' 's3 get --profile' 's3 get --endpoint-url' 's3 put --profile' 's3 put --endpoint-url' 's3 url --expires' 's3 url --profile' 's3 url --endpoint-url'
+            set value ':nothing'
+        case 'generate --output' 'generate -o' 'jobs attach --output' 'jobs attach -o' 'jobs fetch --output' 'jobs fetch -o' 's3 get --output' 's3 get -o'
+            set value ':files'
+        case 'generate --speaker'
+            set value ':speakers'
+        case 'generate --order'
+            set value 'sequence together add para'
+        case 'generate --fit'
+            set value 'cover contain stretch'
+        case 'generate --backend'
+            set value 'auto modal local preview'
+        case 'generate --gpu' 'deploy --gpu' 'status --gpu' 'warm --gpu' 'cool --gpu'
+            set value 'auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
+        case 'generate --weights' 'download --to'
+            set value ':folders'
+        case 'generate --device'
+            set value 'auto cuda cpu'
+        case 'generate --stack' 'deploy --stack' 'status --stack' 'warm --stack' 'cool --stack'
+            set value 'current cuda12.1'
+        case '*'
+            return 1
+    end
+end
+
+# Files of a kind, and folders on the way to them, each after what stands before the file.
+function __multitalk_files
+    set -l before $argv[2]
+    for file in (complete -C"'' $argv[3]" | string replace -r '\t.*' '')
+        if string match -q -- '*/' $file
+            or string match -qir -- $argv[1] $file
+            printf '%s\n' $before$file
+        end
+    end
+end
+
+# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+function __multitalk_ask
+    set -l before $argv[2]
+    set -l program (commandline -opc)[1]
+    for line in ($program _complete $argv[1] $argv[3] 2>/dev/null)
+        printf '%s\n' $before$line
+    end
+end
+
+function __multitalk_offer
+    set -l before $argv[2]
+    set -l start $argv[3]
+    switch $argv[1]
+        case :pictures :sounds
+            set -l endings '\.(png|jpg|jpeg|webp|gif|tif|tiff)$'
+            test $argv[1] = :sounds; and set endings '\.(wav|flac|mp3|ogg|oga|opus|m4a|webm|mp4|mov)$'
+            if string match -qi -- 's3:*' $start
+                __multitalk_ask keys "$before" "$start"
+            else
+                __multitalk_files $endings "$before" "$start"
+            end
+        case :files
+            __multitalk_files '' "$before" "$start"
+        case :folders
+            __multitalk_files '^$' "$before" "$start"
+        case :speakers
+            if string match -q -- '*=*' $start
+                set -l parts (string split -m 1 -- = $start)
+                __multitalk_files '\.(wav|flac|mp3|ogg|oga|opus|m4a|webm|mp4|mov)$' "$before$parts[1]=" "$parts[2]"
+            else
+                printf '%s\n' "$before"{left=,right=,face:1=,face:2=,box:}
+            end
+        case :keys :jobs
+            __multitalk_ask (string sub -s 2 -- $argv[1]) "$before" "$start"
+        case :nothing
+        case '*'
+            printf '%s\n' "$before"(string split ' ' -- $argv[1])
+    end
+end
+
+function __multitalk_complete
+    set -l words (commandline -opc)
+    set -l cur (commandline -ct)
+    set -l command ''
+    set -l option ''
+    set -l value ''
+    set -l only_arguments 0
+    set -l count 1
+    set -l repeated 0
+    set -l commands
+    set -l options
+    set -l arguments
+    __multitalk_place ''
+    for word in $words[2..-1]
+        if test -n "$option"
+            set option ''
+        else if test $only_arguments = 1
+            set count (math $count + 1)
+        else if test "$word" = --
+            set only_arguments 1
+        else if string match -q -- '-?*' $word
+            if __multitalk_value "$command" $word
+                set option $word
+            end
+        else if contains -- $word (string replace -r '\t.*' '' -- $commands)
+            set command (string trim -- "$command $word")
+            __multitalk_place $command
+        else
+            set count (math $count + 1)
+        end
+    end
+
+    if test -n "$option"
+        __multitalk_value "$command" $option
+        and __multitalk_offer $value '' "$cur"
+    else if test $only_arguments = 0; and string match -q -- '--*=*' $cur
+        set -l parts (string split -m 1 -- = $cur)
+        __multitalk_value "$command" $parts[1]
+        and __multitalk_offer $value "$parts[1]=" "$parts[2]"
+    else if test $only_arguments = 0; and string match -q -- '-*' $cur
+        printf '%s\n' $options
+    else if set -q commands[1]
+        printf '%s\n' $commands
+    else if set -q arguments[1]
+        if test $count -gt (count $arguments) -a $repeated = 1
+            set count (count $arguments)
+        end
+        if set -q arguments[$count]
+            __multitalk_offer $arguments[$count] '' "$cur"
+        end
+    end
+end
+
+complete -c multitalk -f -a '(__multitalk_complete)'
