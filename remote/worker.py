@@ -200,6 +200,10 @@ class Reporter:
         self._stop.set()
         self._thread.join()
         self._report()
+        if error is not None and self.is_cancelled:
+            # Modal interrupted the work where it was.
+            self.show(contract.Failed(code="E_CANCELLED", message=_CANCELLED))
+            self._report()
 
     def _run(self) -> None:
         self._report()

@@ -11,7 +11,7 @@ from tests.modal_cloud.product import CLASS, state_of
 
 
 @pytest.fixture(autouse=True)
-def _no_job_left(cloud, deployed):
+def _no_job_left(cloud):
     """Each test ends with idle containers."""
     yield
     cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
@@ -106,7 +106,7 @@ def test_progress_comes_in_order(deployed):
     assert any(event.get("spent_usd", 0) > 0 for event in events)
 
 
-def test_each_card_has_its_own_containers(cloud, deployed, rpcs):
+def test_each_card_has_its_own_containers(deployed, rpcs):
     ran = deployed.run(*deployed.generate(deployed.speech("card.wav", 0.4), "--gpu", "H200"))
 
     assert ran.code == 0, ran.stderr
