@@ -370,7 +370,9 @@ def measure_persons(
         "peak_gib": run["peak_gib"],
         "stages": run["stages"],
         "clip_first_s": _clip(run, 0, seconds.median, options.steps * branches),
-        "clip_later_s": _clip(run, 1, statistics.median(later), options.steps * branches),
+        "clip_later_s": _clip(
+            run, 1, statistics.median(_branch_means(later, branches)), options.steps * branches
+        ),
     }
 
 
@@ -673,7 +675,7 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     report["operations_refused"] = engine.operations.refused
     if options.card_gib is None:
         report["encoders"] = measure_encoders(networks, options, clock)
-    report["vae"] = measure_vae(engine, options, clock)
+        report["vae"] = measure_vae(engine, options, clock)
     report["is_repeatable"] = is_repeatable(engine, options)
     peak = report["ceilings"]["matmul_tflops"]
     report["runs"] = []
@@ -703,7 +705,7 @@ def table(report: Report) -> str:
             f"{row['error']:.2%}"
             for row in report.get("float32", [])
         ),
-        *(f"{name} {_seconds(report['vae'][name])}" for name in ("encode", "decode")),
+        *(f"VAE {n} {_seconds(report['vae'][n])}" for n in ("encode", "decode") if "vae" in report),
         *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
         *_memory_lines(report.get("memory")),
         f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
