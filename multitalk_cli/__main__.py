@@ -18,6 +18,9 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:
         _print_version()
         return
+    if sys.argv[1:2] == ["_complete"]:
+        _print_candidates(sys.argv[2:])
+        return
     from multitalk_cli.main import run
 
     code = run(sys.argv[1:])
@@ -34,6 +37,16 @@ def _print_version() -> None:
 
     with suppress(OSError):
         os.write(1, f"multitalk {__version__}\n".encode())
+
+
+def _print_candidates(words: list[str]) -> None:
+    """Answers a shell in which Tab was pressed; what is wrong is never said there."""
+    from multitalk_cli.completion.candidates import answer
+
+    if len(words) == 2:
+        lines = "".join(f"{line}\n" for line in answer(*words))
+        with suppress(OSError):
+            os.write(1, lines.encode("utf-8", "surrogateescape"))
 
 
 def _open_missing_streams() -> None:

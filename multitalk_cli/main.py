@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from multitalk_cli import __version__
+from multitalk_cli.commands.completion import app as completion_app
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
 from multitalk_cli.commands.deploy import deploy
@@ -96,6 +97,7 @@ app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDI
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(s3_app, name="s3")
 app.add_typer(config_app, name="config")
+app.add_typer(completion_app, name="completion")
 
 
 def run(argv: Sequence[str]) -> int:
