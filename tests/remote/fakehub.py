@@ -39,7 +39,10 @@ class Faults:
 
 @dataclass
 class FakeHub:
-    """repos: repository -> its files. storage: where large files are redirected to, if anywhere."""
+    """repos: repository -> its files. storage: where large files are redirected to, if anywhere.
+
+    claims: path -> a size that is listed in place of the true one.
+    """
 
     repos: dict
     faults: Faults = field(default_factory=Faults)
@@ -47,6 +50,7 @@ class FakeHub:
     sent_bytes: int = 0
     page: int = 1000
     storage: "FakeHub | None" = None
+    claims: dict = field(default_factory=dict)
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -133,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
         if repo not in hub.repos or commit != hub.commit(repo):
             self._answer(404, b"no such commit")
             return
-        rows = [_row(path, data) for path, data in sorted(hub.repos[repo].items())]
+        rows = [_row(path, data, hub.claims) for path, data in sorted(hub.repos[repo].items())]
         start = int(re.search(r"cursor=(\d+)|$", self.path)[1] or 0)
         following = start + hub.page
         address = f"{hub.url}{urlsplit(self.path).path}?recursive=true&cursor={following}"
@@ -191,13 +195,14 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _row(path, data):
+def _row(path, data, claims):
     digest = hashlib.sha1(b"blob %d\0" % len(data))
     digest.update(data)
     row = {"type": "file", "oid": digest.hexdigest(), "size": len(data), "path": path}
     if is_large(path):
         sha256 = hashlib.sha256(data).hexdigest()
-        row["lfs"] = {"oid": sha256, "size": len(data), "pointerSize": 134}
+        size = claims.get(path, len(data))
+        row["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
     return row
 
 

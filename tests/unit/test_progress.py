@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from multitalk_cli.contract import (
     Done,
     Failed,
+    Fetching,
     Loading,
     Queued,
     Result,
@@ -106,6 +107,24 @@ def test_plain_lines_are_bounded_whatever_happens(pauses):
 )
 def test_plain_lines_say_what_is_done(clock, event, line):
     assert play("plain", clock, [(10.0, event)]) == [line]
+
+
+def fetching(done_bytes, number=1):
+    return Fetching(
+        name=f"file-{number}.pth",
+        number=number,
+        count=2,
+        file_bytes=done_bytes % 1_000_000,
+        file_total_bytes=1_000_000,
+        done_bytes=done_bytes,
+        total_bytes=4_000_000,
+    )
+
+
+def test_fetching_tells_speed_and_time_left_of_what_this_run_fetches(clock):
+    lines = play("plain", clock, [(0.0, fetching(1_000_000)), (10.0, fetching(2_000_000, 2))])
+
+    assert lines == ["fetching    2 MB of 4 MB, 100 kB/s, 20 s left"]
 
 
 def test_a_short_run_says_nothing_on_a_pipe(clock):
