@@ -174,7 +174,7 @@ class Cloud:
         missing = SetupError(
             f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
             code="E_WEIGHTS_MISSING",
-            hint="multitalk download",
+            hint="multitalk download --to weights\nmultitalk upload weights/pack",
         )
         with modal_errors(self.place):
             try:
@@ -306,6 +306,12 @@ class Cloud:
                 yield from self._volume(volume).read_file(path)
             except theirs.NotFoundError:
                 raise FileNotFoundError(path) from None
+
+    def upload(self, volume: str, files: Sequence[Path], folder: str) -> None:
+        """Puts files into a folder of a Volume, all of them or none."""
+        with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
+            for path in files:
+                batch.put_file(str(path), f"{folder}/{path.name}")
 
     def _volume(self, name: str) -> Any:
         import modal

@@ -261,7 +261,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the model's weights are not in your Modal account",
         "The Volume multitalk-weights holds no folder bf16 with a complete pack.",
-        "multitalk download fetches and packs them.",
+        "multitalk download --to weights fetches and packs them, multitalk upload weights/pack puts them there.",
     ),
     "E_REMOTE_PACKAGE": Explanation(
         _S,

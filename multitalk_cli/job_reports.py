@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,8 @@ def local_rows(limit: int) -> list[dict[str, Any]]:
 
 def _row(job: Job) -> dict[str, Any]:
     fields = asdict(job)
+    if job.result:
+        fields["gpu"] = json.loads(job.result)["gpu"]
     return {name: fields[name] for name in _SHOWN} | {"created_s": job.created_s}
 
 

@@ -25,6 +25,7 @@ from multitalk_cli.commands.jobs import app as jobs_app
 from multitalk_cli.commands.login import login
 from multitalk_cli.commands.s3 import app as s3_app
 from multitalk_cli.commands.status import cool, status, warm
+from multitalk_cli.commands.upload import upload
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 from multitalk_cli.output import Output, check_output_options, split_output_options
 from multitalk_cli.pages import PagedCommand, PagedGroup, epilog
@@ -90,6 +91,7 @@ app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
 app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
 app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
 app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)
+app.command("upload", cls=PagedCommand, epilog=epilog("multitalk upload weights/pack"))(upload)
 app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
 app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
 app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)

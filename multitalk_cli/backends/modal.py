@@ -104,6 +104,7 @@ class ModalBackend:
             wire = call_wire(job, request, keep_inputs=self._options.keep_inputs)
             return cloud.spawn(job.stack, job.gpu, wire)
 
+        self._output.fact("job", f"{job.id}, {gpus.find_card(job.gpu).name}")
         follower = Follower(cloud, ledger, self._output, job, spawn)
         self._follower = follower
         if is_new:

@@ -1,5 +1,6 @@
 """`multitalk login` and `deploy` from the installed wheel."""
 
+import shutil
 import subprocess
 import sys
 
@@ -38,7 +39,7 @@ def test_deploy_streams_the_build_and_names_the_next_command(cloud, user):
 
     assert (ran.code, ran.stdout) == (0, "multitalk\n"), ran.stderr
     assert "pip install" in ran.stderr
-    assert "next:  multitalk download" in ran.stderr
+    assert "next:  multitalk download --to weights" in ran.stderr
     recipe = "\n".join(cloud.recipe(contract.APP_NAME, CLASS))
     for pin in (pins.CURRENT_TORCH + pins.CURRENT_REST).split():
         assert pin in recipe
@@ -57,6 +58,25 @@ def test_deploy_again_replaces_what_is_there(cloud, user):
 
     assert (again.code, again.stderr) == (0, "")
     assert cloud.state.app("", contract.APP_NAME).version == version + 1
+
+
+def test_a_pack_is_uploaded_whole(cloud, user, tiny_pack):
+    ran = user.run("upload", tiny_pack, "--json")
+
+    assert ran.code == 0, ran.stderr
+    here = {f"bf16/{path.name}": path.read_bytes() for path in tiny_pack.iterdir()}
+    assert cloud.volume(contract.WEIGHTS_VOLUME).files() == here
+
+
+def test_a_pack_that_is_cut_off_is_not_uploaded(user, tiny_pack, tmp_path, rpcs):
+    copy = tmp_path / "pack"
+    shutil.copytree(tiny_pack, copy)
+    (copy / "vae-001.safetensors").write_bytes(b"cut")
+
+    ran = user.run("upload", copy, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
+    assert not rpcs.names()
 
 
 def test_both_stacks_are_classes_of_one_app(cloud, user):

@@ -34,7 +34,7 @@ def test_a_row_says_what_why_and_what_helps(code, row):
 def test_commands_in_remedies_exist(code, row):
     known = {
         "config", "demo", "deploy", "doctor", "download", "explain", "generate", "jobs", "login",
-        "s3", "setup-secrets",
+        "s3", "setup-secrets", "upload",
     }  # fmt: skip
     found = re.findall(r"multitalk ([a-z0-9-]+)", row.remedy)
 

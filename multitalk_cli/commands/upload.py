@@ -1,0 +1,64 @@
+"""`multitalk upload`: a pack of weights from this machine into the user's Modal account."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitalk_cli import contract, settings
+from multitalk_cli.errors import FileError
+from multitalk_cli.output import Output
+from multitalk_cli.wording import human_bytes, human_count
+
+MANIFEST = "manifest.json"
+
+
+def upload(
+    ctx: typer.Context,
+    folder: Annotated[
+        Path, typer.Argument(metavar="PACK", help="A folder with a manifest.json, as packed.")
+    ],
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Modal environment.")
+    ] = None,
+) -> None:
+    """Put a pack of weights into your Modal account, where every job reads it."""
+    from multitalk_cli.cloud import Cloud, Place
+
+    output: Output = ctx.obj
+    files = check_pack(folder)
+    size_bytes = sum(path.stat().st_size for path in files)
+    what = f"{human_count(len(files), 'file')}, {human_bytes(size_bytes)}"
+    output.fact("pack", f"{what} to the Volume {contract.WEIGHTS_VOLUME}")
+    chosen = settings.load_settings({"environment": environment})
+    cloud = Cloud.reachable(Place(app=chosen["app"], environment=chosen["environment"]))
+    cloud.upload(contract.WEIGHTS_VOLUME, files, f"/{contract.PACK_FOLDER}")
+    output.note("next:  multitalk generate PICTURE VOICE")
+    data = {"files": len(files), "bytes": size_bytes, "volume": contract.WEIGHTS_VOLUME}
+    output.succeed("upload", data, [])
+
+
+def check_pack(folder: Path) -> list[Path]:
+    """The files of a pack, its manifest last. Raises FileError where one is absent or cut off."""
+    try:
+        listed = json.loads((folder / MANIFEST).read_bytes())["files"]
+        # Names come from a file: nothing of them may lead out of the folder.
+        sizes = {Path(str(each["name"])).name: int(each["size_bytes"]) for each in listed}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise FileError(
+            f"{str(folder)!r} holds no pack: {error}",
+            code="E_FILE_UNREADABLE",
+            hint="multitalk download --to weights",
+        ) from None
+    for name, size in sizes.items():
+        path = folder / name
+        seen = path.stat().st_size if path.is_file() else None
+        if seen != size:
+            found = "is absent" if seen is None else f"has {seen} bytes"
+            raise FileError(
+                f"{str(path)!r} {found}, its manifest says {size}",
+                code="E_FILE_UNREADABLE",
+                hint="multitalk download --to weights --repair",
+            )
+    return [*(folder / name for name in sizes), folder / MANIFEST]
