@@ -12,12 +12,19 @@ from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote, urljoin, urlsplit
 
-from multitalk_cli.errors import MultitalkError, SetupError, StorageError, TemporaryError
+from multitalk_cli.errors import (
+    MultitalkError,
+    SetupError,
+    StorageError,
+    TemporaryError,
+    UsageError,
+)
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 _PIECE_BYTES = 1024**2
 _ANSWER_BYTES = 64 * 1024**2  # no listing and no file of settings is longer
+_ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
@@ -61,10 +68,18 @@ class Hub:
 
     @classmethod
     def of_surroundings(cls, patience: Patience | None = None) -> "Hub":
-        """The hub that HF_ENDPOINT names, with HF_TOKEN or the token that the hub stored."""
+        """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file."""
         from huggingface_hub import get_token
 
-        return cls(os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT, get_token(), patience)
+        endpoint = os.environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT
+        if not _ENDPOINT.fullmatch(endpoint):
+            # Not shown: somebody may have put a password into it.
+            raise UsageError(
+                "HF_ENDPOINT must be http://HOST or https://HOST",
+                code="E_SETTING",
+                hint="unset HF_ENDPOINT",
+            )
+        return cls(endpoint, get_token(), patience)
 
     def resolve(self, repo: str, revision: str) -> str:
         """Gives the commit that a branch, reference or commit stands for."""

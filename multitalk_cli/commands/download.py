@@ -190,14 +190,16 @@ def _announce(wish: Wish, output: Output, plan: Plan, missing: int, is_packed: b
     needed = max(0, missing + packed - _held_by_pack(wish))
     free = fetching.free_bytes(wish.folder)
     output.fact("fetch", f"{human_bytes(missing)} of {human_bytes(plan.size_bytes)}")
-    output.fact("pack", f"about {human_bytes(packed)} more, in {wish.pack}")
+    if packed:
+        output.fact("pack", f"about {human_bytes(packed)} more, in {wish.pack}")
     output.fact("space", f"{human_bytes(needed)} needed, {human_bytes(free)} free")
     if needed > free:
         raise FileError(
             f"{wish.folder} needs {human_bytes(needed)}, and {human_bytes(free)} are free",
             code="E_DISK_SPACE",
         )
-    _ask(wish, output, f"Fetch {human_bytes(missing)} into {wish.folder}?")
+    work = f"Fetch {human_bytes(missing)} into" if missing else "Check and pack what is in"
+    _ask(wish, output, f"{work} {wish.folder}?")
 
 
 def _ask(wish: Wish, output: Output, question: str) -> None:
@@ -243,7 +245,7 @@ def _pack(wish: Wish, output: Output, sources: SourceManifest, config: ModelConf
         raise SetupError(
             f"the published files are not those of the model that this version runs: {error}",
             code="E_WEIGHTS",
-            hint=wish.command("--repair"),
+            hint="pass --revision with a commit that this version runs, or upgrade multitalk-cli",
         ) from error
 
 

@@ -239,13 +239,30 @@ def test_a_wrong_command_line_is_refused(hub, cli, words, code):
     assert hub.requests == []
 
 
-def test_an_interrupted_download_says_so_and_goes_on(hub, folder, started, cli):
-    hub.faults.bytes_per_s = 1_000_000
-    child = started("multitalk", "download", "--to", "weights", "--yes")
+def wait_for_shard(folder):
+    """Until the largest file has begun to arrive."""
     deadline_s = time.monotonic() + 30
     while not any(part.stat().st_size for part in folder.glob(f"weights/{SHARD}.*.part")):
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def test_a_second_download_at_the_same_time_keeps_out(hub, folder, started, cli):
+    hub.faults.bytes_per_s = 1_000_000
+    child = started("multitalk", "download", "--to", "weights", "--yes")
+    wait_for_shard(folder)
+
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+    child.communicate(timeout=60)
+
+    assert (ran.code, ran.error["code"]) == (7, "E_DOWNLOAD_RUNS")
+    assert cli("download", "--to", "weights", "--verify").code == 0
+
+
+def test_an_interrupted_download_says_so_and_goes_on(hub, folder, started, cli):
+    hub.faults.bytes_per_s = 1_000_000
+    child = started("multitalk", "download", "--to", "weights", "--yes")
+    wait_for_shard(folder)
     child.send_signal(signal.SIGINT)
     _, said = child.communicate(timeout=20)
     hub.faults.bytes_per_s = None

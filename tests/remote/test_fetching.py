@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError
+from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError, UsageError
 from remote import fetching
 from remote.engine import checkpoint
 from remote.fetching import MULTITALK, WAN, WAV2VEC
@@ -347,6 +347,18 @@ def test_the_token_and_the_hub_come_from_the_surroundings(hub, folder, monkeypat
     plan = fetching.make_plan(folder, Hub.of_surroundings(QUICK), {})
 
     assert plan.size_bytes > 0
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["hub.example", "ftp://hub.example", "https://me:secret@hub.example", "file:///x"]
+)
+def test_an_odd_endpoint_is_refused_and_not_shown(monkeypatch, endpoint):
+    monkeypatch.setenv("HF_ENDPOINT", endpoint)
+
+    with pytest.raises(UsageError, match="HF_ENDPOINT") as caught:
+        Hub.of_surroundings()
+
+    assert "secret" not in str(caught.value)
 
 
 # Refusals
