@@ -7,7 +7,7 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version $shared"
-            commands='generate demo login deploy download status warm cool explain jobs s3 config'
+            commands='generate demo login deploy download upload status warm cool explain jobs s3 config completion'
             ;;
         'generate')
             options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
@@ -25,6 +25,11 @@ __multitalk_place() {
             ;;
         'download')
             options="--to --precision --yes -y --verify --repair --prune --list --revision --help -h $shared"
+            ;;
+        'upload')
+            options="--environment --help -h $shared"
+            arguments=(':nothing')
+            repeated=0
             ;;
         'status')
             options="--gpu --stack --app --environment --help -h $shared"
@@ -108,6 +113,20 @@ __multitalk_place() {
             arguments=('backend gpu stack app environment keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
             repeated=0
             ;;
+        'completion')
+            options="--help -h $shared"
+            commands='install show'
+            ;;
+        'completion install')
+            options="--force -f --help -h $shared"
+            arguments=('bash zsh fish')
+            repeated=0
+            ;;
+        'completion show')
+            options="--help -h $shared"
+            arguments=('bash zsh fish')
+            repeated=0
+            ;;
         *) return 1 ;;
     esac
 }
@@ -137,6 +156,7 @@ __multitalk_value() {
             'deploy '--name | \
             'download '--precision | \
             'download '--revision | \
+            'upload '--environment | \
             'status '--app | \
             'status '--environment | \
             'warm '--app | \

@@ -8,7 +8,7 @@ function __multitalk_place --no-scope-shadowing
     switch $argv[1]
         case ''
             set options '--version	Print the version.' $shared
-            set commands 'generate	Make a talking video from a picture and one or two voices.' 'demo	Make a first video on this machine: a preview from an example portrait and voice.' 'login	Store a token of your Modal account, through a page that opens in your browser.' 'deploy	Put the app into your Modal account; again after an upgrade.' 'download	Fetch the model\'s weights (about 82 GB), and pack them for --backend local.' 'status	Show what is deployed, how busy it is, and what a minute costs.' 'warm	Start a container, load the weights, and keep it for a while.' 'cool	Undo warm: containers go as soon as they are idle again.' 'explain	Explain an error code, or list them all.' 'jobs	Show, follow, cancel and fetch jobs.' 's3	List, fetch and store objects of your S3 bucket.' 'config	Show and change settings.'
+            set commands 'generate	Make a talking video from a picture and one or two voices.' 'demo	Make a first video on this machine: a preview from an example portrait and voice.' 'login	Store a token of your Modal account, through a page that opens in your browser.' 'deploy	Put the app into your Modal account; again after an upgrade.' 'download	Fetch the model\'s weights (about 82 GB), and pack them for --backend local.' 'upload	Put a pack of weights into your Modal account, where every job reads it.' 'status	Show what is deployed, how busy it is, and what a minute costs.' 'warm	Start a container, load the weights, and keep it for a while.' 'cool	Undo warm: containers go as soon as they are idle again.' 'explain	Explain an error code, or list them all.' 'jobs	Show, follow, cancel and fetch jobs.' 's3	List, fetch and store objects of your S3 bucket.' 'config	Show and change settings.' 'completion	Complete commands, options, files, jobs and keys with Tab.'
         case 'generate'
             set options '--prompt	What the video shows.' '-p	What the video shows.' '--output	FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.' '-o	FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.' '--speaker	left, right, face:N or box:x0%,y0%,x1%,y1%.' '--order	Two voices in sequence (default) or together.' '--size	896x448 (default), auto, 720p or WIDTHxHEIGHT.' '--fit	cover (default), contain or stretch.' '--fps	Frames per second, 24 by default.' '--sample-steps	10 to 50, 20 by default.' '--steps	10 to 50, 20 by default.' '--seed	Drawn if absent; the result names it.' '--plan	Show plan, time and price; make nothing.' '--dry-run	Show plan, time and price; make nothing.' '--max-cost	Refuse to spend more than this.' '--backend	auto (default), modal, local or preview.' '--gpu	h100 (default), h200, b200, a100-80gb ...' '--detach	Print the job\'s id and leave; see jobs --help.' '--fail-under	Exit 8 if lips follow less, 0 to 1.' '--force	Overwrite the output.' '-f	Overwrite the output.' '--negative-prompt	What the video must not show.' '--text-guidance	Weight of the prompt, 5 by default.' '--audio-guidance	Weight of the voice, 4 by default.' '--shift	Noise schedule shift: 7, at 720p 11.' '--background	Colour behind transparency, white by default.' '--loudness	The model hears the voice at -23 LUFS.' '--no-loudness	The model hears the voice at -23 LUFS.' '--weights	Folder of weights, for --backend local.' '--device	For --backend local: auto (default), cuda or cpu.' '--stack	In the cloud: current (default) or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' '--keep-inputs	Leave the job\'s inputs in the cloud for 7 days.' '--no-keep-inputs	Leave the job\'s inputs in the cloud for 7 days.' '--sidecar	Write the full recipe beside the video.' '--no-sidecar	Write the full recipe beside the video.' '--embed-prompt	Keep the prompt in the video\'s recipe.' '--no-embed-prompt	Keep the prompt in the video\'s recipe.' '--help-all	Show every option.' $shared
             set arguments ':pictures' ':sounds'
@@ -21,6 +21,9 @@ function __multitalk_place --no-scope-shadowing
             set options '--stack	Add cuda12.1, torch 2.4.1 beside the current one.' '--gpu	What generate takes without --gpu.' '--environment	Modal environment; the default\'s if absent.' '--name	Name of the app, multitalk by default.' '--dry-run	Show what would be created; needs no network.' $shared
         case 'download'
             set options '--to	Folder on this machine; needed for now.' '--precision	Of the pack: bf16, or fp8 for smaller cards.' '--yes	Do not ask.' '-y	Do not ask.' '--verify	Compare what is there with its sha256.' '--repair	Verify, and fetch anew only what is wrong.' '--prune	Remove what earlier downloads left behind.' '--list	Show each file\'s size and state; no network.' '--revision	Another commit than the pinned one.' $shared
+        case 'upload'
+            set options '--environment	Modal environment.' $shared
+            set arguments ':nothing'
         case 'status'
             set options '--gpu	Which card; h100 by default.' '--stack	current or cuda12.1.' '--app	Name of the Modal app.' '--environment	Modal environment.' $shared
         case 'warm'
@@ -74,6 +77,15 @@ function __multitalk_place --no-scope-shadowing
         case 'config set'
             set options '--project	Write ./multitalk.toml, not the user\'s file.' $shared
             set arguments 'backend gpu stack app environment keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing'
+        case 'completion'
+            set options  $shared
+            set commands 'install	Write the script where the shell finds it. No start-up file is changed.' 'show	Print the script.'
+        case 'completion install'
+            set options '--force	Overwrite another file.' '-f	Overwrite another file.' $shared
+            set arguments 'bash zsh fish'
+        case 'completion show'
+            set options  $shared
+            set arguments 'bash zsh fish'
     end
 end
 
@@ -81,7 +93,7 @@ function __multitalk_value --no-scope-shadowing
     switch "$argv[1] $argv[2]"
         case '* --progress'
             set value 'auto bars plain json none'
-        case 'generate --prompt' 'generate -p' 'generate --size' 'generate --fps' 'generate --sample-steps' 'generate --steps' 'generate --seed' 'generate --max-cost' 'generate --fail-under' 'generate --negative-prompt' 'generate --text-guidance' 'generate --audio-guidance' 'generate --shift' 'generate --background' 'generate --app' 'generate --environment' 'deploy --environment' 'deploy --name' 'download --precision' 'download --revision' 'status --app' 'status --environment' 'warm --app' 'warm --environment' 'cool --app' 'cool --environment' 'jobs ls --limit' 'jobs ls --app' 'jobs ls --environment' 'jobs show --app' 'jobs show --environment' 'jobs attach --app' 'jobs attach --environment' 'jobs fetch --app' 'jobs fetch --environment' 'jobs cancel --app' 'jobs cancel --environment' 's3 ls --limit' 's3 ls --profile' 's3 ls --endpoint-url' 's3 get --profile' 's3 get --endpoint-url' 's3 put --profile' 's3 put --endpoint-url' 's3 url --expires' 's3 url --profile' 's3 url --endpoint-url'
+        case 'generate --prompt' 'generate -p' 'generate --size' 'generate --fps' 'generate --sample-steps' 'generate --steps' 'generate --seed' 'generate --max-cost' 'generate --fail-under' 'generate --negative-prompt' 'generate --text-guidance' 'generate --audio-guidance' 'generate --shift' 'generate --background' 'generate --app' 'generate --environment' 'deploy --environment' 'deploy --name' 'download --precision' 'download --revision' 'upload --environment' 'status --app' 'status --environment' 'warm --app' 'warm --environment' 'cool --app' 'cool --environment' 'jobs ls --limit' 'jobs ls --app' 'jobs ls --environment' 'jobs show --app' 'jobs show --environment' 'jobs attach --app' 'jobs attach --environment' 'jobs fetch --app' 'jobs fetch --environment' 'jobs cancel --app' 'jobs cancel --environment' 's3 ls --limit' 's3 ls --profile' 's3 ls --endpoint-url' 's3 get --profile' 's3 get --endpoint-url' 's3 put --profile' 's3 put --endpoint-url' 's3 url --expires' 's3 url --profile' 's3 url --endpoint-url'
             set value ':nothing'
         case 'generate --output' 'generate -o' 'jobs attach --output' 'jobs attach -o' 'jobs fetch --output' 'jobs fetch -o' 's3 get --output' 's3 get -o'
             set value ':files'

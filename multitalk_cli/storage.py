@@ -261,10 +261,10 @@ class Storage:
         os.fsync(file.fileno())
         return start
 
-    def _ranges(self, address: Address, details: Details, start: int) -> Iterator[bytes]:
+    def _ranges(self, address: Address, details: Details, start: int) -> Iterator[bytearray]:
         """The rest of an object in order, several ranges being fetched at the same time."""
         stop = threading.Event()
-        waiting: deque[Future[bytes]] = deque()
+        waiting: deque[Future[bytearray]] = deque()
         starts = iter(range(start, details.size_bytes, PART_BYTES))
         with ThreadPoolExecutor(_TRANSFERS) as pool:
             try:
@@ -283,7 +283,7 @@ class Storage:
 
     def _range(
         self, address: Address, etag: str, first: int, last: int, stop: threading.Event
-    ) -> bytes:
+    ) -> bytearray:
         """The bytes from `first` to `last`, tried again where the network fails."""
         pauses = iter(_RETRY_AFTER_S)
         while True:
@@ -296,8 +296,10 @@ class Storage:
 
     def _range_once(
         self, address: Address, etag: str, first: int, last: int, stop: threading.Event
-    ) -> bytes:
-        arrived = bytearray()
+    ) -> bytearray:
+        # One block of memory for each range: growing ones would leave holes of megabytes.
+        arrived, count = bytearray(last - first + 1), 0
+        view = memoryview(arrived)
         with converted("s3:GetObject", address):
             answer = self._client.get_object(
                 Bucket=address.bucket,
@@ -306,13 +308,13 @@ class Storage:
                 IfMatch=f'"{etag}"',
             )
             with answer["Body"] as body:
-                while not stop.is_set() and (piece := body.read(_READ_BYTES)):
-                    arrived += piece
-        if len(arrived) != last - first + 1:
+                while not stop.is_set() and (more := body.readinto(view[count:][:_READ_BYTES])):
+                    count += more
+        if count != len(arrived):
             raise TemporaryError(
-                f"{address}: {len(arrived)} of {last - first + 1} bytes came", code="E_S3_NETWORK"
+                f"{address}: {count} of {len(arrived)} bytes came", code="E_S3_NETWORK"
             )
-        return bytes(arrived)
+        return arrived
 
     # Storing
 

@@ -31,7 +31,8 @@ def install(
     output: Output = ctx.obj
     path = scripts.install(_known(shell), _tree(), force=force)
     advice = scripts.advice(shell, path)
-    output.note("it works in new shells; if Tab does nothing there, add once:" if advice else "")
+    last = "; if Tab does nothing there, add once:" if advice else ""
+    output.note(f"it works in new shells{last}")
     for line in advice:
         output.note(f"  {line}")
     output.succeed("completion", {"shell": shell, "path": str(path)}, [str(path)])

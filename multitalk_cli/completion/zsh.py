@@ -97,6 +97,7 @@ def _action(value: Value | None) -> str:
     if value is None:
         return ""
     label = _escape(value.label)
+    # With a blank before it, zsh calls an action with our arguments alone.
     actions = {
         tree.WORDS: f"({' '.join(value.words)})",
         tree.FILES: "_files",
@@ -104,8 +105,8 @@ def _action(value: Value | None) -> str:
         tree.PICTURE: "_multitalk_pictures",
         tree.SOUND: "_multitalk_sounds",
         tree.SPEAKER: "_multitalk_speaker",
-        tree.KEYS: "_multitalk_ask keys",
-        tree.JOBS: "_multitalk_ask jobs",
+        tree.KEYS: " _multitalk_ask keys",
+        tree.JOBS: " _multitalk_ask jobs",
         tree.NOTHING: " ",
     }
     return f":{label}:{actions[value.kind]}"
