@@ -29,7 +29,7 @@ EXAMPLES = (
     "multitalk download --to weights --verify",
 )
 PACKS: dict[Literal["bf16", "fp8"], str] = {"bf16": "pack", "fp8": "pack-fp8"}
-_NEEDED = ("torch", "transformers", "safetensors", "huggingface_hub")
+_NEEDED = ("torch", "transformers", "huggingface_hub")
 _REVISION = re.compile(r"([\w.-]+/[\w.-]+)=([\w./-]{1,200})")
 
 

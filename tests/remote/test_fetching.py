@@ -531,7 +531,7 @@ KILLED = textwrap.dedent("""
 
 def test_ten_kills_at_random_points_cost_almost_nothing(folder):
     with serving(small_repos(shard_bytes=24_000_000)) as hub:
-        hub.faults.bytes_per_s = 20_000_000
+        hub.faults.bytes_per_s = 10_000_000
         plan = make_plan(hub, folder)
         hub.sent_bytes = 0
         words = [hub.url, str(folder), "10", "3", str(plan.size_bytes)]
