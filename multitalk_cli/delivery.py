@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 6
 FIRST_WAIT_S = 0.5
+_PART_NAME = re.compile(r"part-[0-9]{4,6}")
 _DEVICES = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
 
@@ -31,6 +33,11 @@ class Part:
     name: str
     size: int
     sha256: str
+
+    def __post_init__(self) -> None:
+        # It becomes a path here.
+        if not _PART_NAME.fullmatch(self.name):
+            raise contract.ContractError(f"{self.name!r} is no name of a part")
 
 
 def price_of(gpu: str, seconds: float) -> float:

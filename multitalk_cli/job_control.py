@@ -28,7 +28,11 @@ def find_job(cloud: Cloud, ledger: jobs.Ledger, prefix: str) -> Job:
     known = ledger.find(prefix)
     if known is not None:
         return known
-    found = [entry for entry in cloud.indexed() if prefix and entry["id"].startswith(prefix)]
+    found = [
+        entry
+        for entry in cloud.indexed()
+        if prefix and entry["id"].startswith(prefix) and contract.JOB_ID.fullmatch(entry["id"])
+    ]
     if len(found) != 1:
         ids = ", ".join(entry["id"] for entry in found[:3])
         what = f"{prefix!r} fits several jobs: {ids}" if found else f"there is no job {prefix!r}"

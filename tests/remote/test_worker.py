@@ -1,0 +1,157 @@
+"""The deployed methods' body without a cloud: claims, states, parts, failures that are kept."""
+
+import json
+import threading
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.errors import SetupError
+from remote import worker
+
+
+class States(dict):
+    """A shared dict."""
+
+    def put(self, key, value, *, skip_if_exists=False):
+        if skip_if_exists and key in self:
+            return False
+        self[key] = value
+        return True
+
+
+class Volume:
+    """Counts commits."""
+
+    commits = 0
+
+    def commit(self):
+        self.commits += 1
+
+    def reload(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return worker.VolumeStore(tmp_path / "jobs", Volume())
+
+
+def wire(**changes):
+    """A call without a request."""
+    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "request": None}
+    return {"contract": contract.CONTRACT_VERSION, "client": "1", **body, **changes}
+
+
+def worker_at(tmp_path, states):
+    return worker.Worker(
+        pack=tmp_path / "no-pack",
+        jobs=tmp_path / "jobs",
+        caches=tmp_path / "caches",
+        states=states,
+        volume=Volume(),
+    )
+
+
+def test_a_video_is_kept_in_parts_that_make_it_again(store, tmp_path):
+    video = tmp_path / "video.mp4"
+    video.write_bytes(bytes(range(256)) * (contract.PART_BYTES // 256) + b"the rest")
+
+    store.publish("abcdabcd", video)
+
+    assert [part["size"] for part in store.parts] == [contract.PART_BYTES, 8]
+    assert store.read_video("abcdabcd") == video.read_bytes()
+
+
+def test_what_a_window_leaves_is_committed(tmp_path):
+    volume = Volume()
+    store = worker.VolumeStore(tmp_path / "jobs", volume)
+    piece = tmp_path / "piece"
+    piece.write_bytes(b"1")
+
+    store.save("abcdabcd", {"window-0001.mp4": piece})
+
+    assert volume.commits == 1
+
+
+def test_the_first_call_owns_a_job(tmp_path):
+    states = States()
+    first, second = worker_at(tmp_path, states), worker_at(tmp_path, states)
+
+    assert first.generate(wire(), "fc-1")["event"]["code"] == "E_EXPIRED"
+    refused = second.generate(wire(), "fc-2")
+
+    assert (refused["event"]["code"], refused["owner"]) == ("E_DUPLICATE", "fc-1")
+
+
+def test_the_same_call_may_run_again_and_the_next_link_is_another_claim(tmp_path):
+    states = States()
+    body = worker_at(tmp_path, states)
+    body.generate(wire(), "fc-1")
+
+    assert "owner" not in body.generate(wire(), "fc-1")
+    assert "owner" not in body.generate(wire(link=1), "fc-2")
+    assert {key: json.loads(text) for key, text in states.items()} == {
+        "abcdabcd/call/0": "fc-1",
+        "abcdabcd/call/1": "fc-2",
+    }
+
+
+def test_another_contract_is_refused_as_data(tmp_path):
+    body = worker_at(tmp_path, States())
+
+    assert body.generate(wire(contract=99), "fc-1")["event"]["code"] == "E_CONTRACT"
+    assert body.warm(wire(contract=99))["event"]["code"] == "E_CONTRACT"
+
+
+def test_a_failed_load_is_answered_again_and_not_tried_again():
+    tries = []
+
+    def open_model():
+        tries.append(1)
+        raise SetupError("no weights", code="E_WEIGHTS")
+
+    model = worker.KeptModel(open_model)
+    for _ in range(3):
+        with pytest.raises(SetupError, match="no weights"):
+            next(model.load())
+
+    assert len(tries) == 1
+
+
+def test_only_the_newest_state_is_written(monkeypatch):
+    monkeypatch.setattr(worker, "REPORT_S", 60)
+    states = States()
+    with worker.Reporter(states, "abcdabcd", {"link": 0}) as reporter:
+        for step in range(1, 10):
+            reporter.show(contract.Step(window=1, windows=1, step=step, steps=9))
+
+    assert json.loads(states["abcdabcd"])["event"]["step"] == 9
+
+
+def test_a_cancellation_is_seen(monkeypatch):
+    monkeypatch.setattr(worker, "REPORT_S", 0.01)
+    states, seen = States(), threading.Event()
+    with worker.Reporter(states, "abcdabcd", {}) as reporter:
+        assert not reporter.is_cancelled
+        states["abcdabcd/cancel"] = "1"
+        for _ in range(500):
+            if reporter.is_cancelled:
+                seen.set()
+                break
+            seen.wait(0.01)
+
+    assert seen.is_set()
+
+
+def test_a_state_that_cannot_be_written_disturbs_nothing(monkeypatch):
+    monkeypatch.setattr(worker, "REPORT_S", 0.01)
+
+    class Broken(States):
+        def put(self, *_args, **_options):
+            raise ConnectionError("gone")
+
+    with worker.Reporter(Broken(), "abcdabcd", {}) as reporter:
+        reporter.show(contract.Queued())
+
+    assert not reporter.is_cancelled
