@@ -58,7 +58,9 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("block", _blocks(), ids=lambda block: block.split("\n")[0][:60])
-def test_command_block_of_the_readme_runs(block, folder, monkeypatch):
+def test_command_block_of_the_readme_runs(block, folder, monkeypatch, request):
+    if "multitalk s3" in block:
+        request.getfixturevalue("s3_client").create_bucket(Bucket="my-bucket")
     monkeypatch.setenv("PATH", str(folder / ".venv" / "bin"), prepend=":")
     monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
     done = subprocess.run(
