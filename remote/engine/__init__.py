@@ -1,1 +1,1 @@
-"""The MultiTalk inference engine in plain torch. It knows nothing of clouds, terminals or files of users."""
+"""The MultiTalk inference engine in plain torch; it knows no cloud, terminal or file of a user."""
