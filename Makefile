@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+WORKERS ?= 2
 # One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
 # The engine alone, on the older stack that the deployment offers too.
@@ -13,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/multitalk demo --force
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 test-cuda121: .venv-cuda121/.test
 	.venv-cuda121/bin/python -m pytest tests/engine -W default
