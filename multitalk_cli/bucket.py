@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract, stored_keys
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
 from multitalk_cli.output import Output, align
+from multitalk_cli.progress import DOWNLOADING, UPLOADING
 from multitalk_cli.settings import is_unicode
 from multitalk_cli.storage import MAX_URL_S, Address, Listing, StoredObject, parse_address
 from multitalk_cli.wording import human_bytes, human_count, human_duration
@@ -307,7 +308,7 @@ def _transfer_all(
             nonlocal done
             # An object may have been replaced by a larger one since it was listed.
             done = min(done + count, total)
-            view.show(contract.Stage(name="downloading", done=done, total=total))
+            view.show(contract.Stage(name=DOWNLOADING, done=done, total=total))
 
         for one in wanted:
             result = storage.get(one.address, one.target, overwrite=force, report=report)
@@ -345,7 +346,7 @@ def store(storage: Storage, source: Path, address: Address, force: bool, out: Ou
         def report(count: int) -> None:
             nonlocal done
             done = min(done + count, total)
-            view.show(contract.Stage(name="uploading", done=done, total=total))
+            view.show(contract.Stage(name=UPLOADING, done=done, total=total))
 
         result = storage.put(source, address, overwrite=force, report=report)
     stored_keys.remember([str(address)])

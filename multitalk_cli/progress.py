@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 0.1
 LABEL_WIDTH = 12
-DOWNLOADING = "downloading"
-BYTE_STAGES = (DOWNLOADING, "checking", "packing")
+DOWNLOADING, UPLOADING = "downloading", "uploading"
+BYTE_STAGES = (DOWNLOADING, UPLOADING, "checking", "packing")
 """The stages whose units are bytes."""
 
 Clock = Callable[[], float]

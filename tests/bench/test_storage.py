@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 
+import pexpect
 import pytest
 
 from multitalk_cli import stored_keys
@@ -113,3 +114,28 @@ def test_jobs_and_keys(tmp_path):
 
     low, middle = min(seconds) * 1000, statistics.median(seconds) * 1000
     print(f"\nkeys from the cache: {low:.0f} ms at least, median {middle:.0f} ms")
+
+
+def test_tab_in_zsh():
+    if shutil.which("zsh") is None:
+        pytest.skip("zsh is absent")
+    child = pexpect.spawn("zsh", ["-f", "-i"], timeout=20, encoding="utf-8")
+    child.delaybeforesend = None
+    child.sendline(
+        f"PS1='READY''>'; fpath=({FOLDER} $fpath); autoload -Uz compinit; compinit -D -u"
+    )
+    child.expect("READY>")
+    milliseconds = []
+    for _ in range(11):
+        child.send("multitalk generate --backend lo")
+        child.expect("lo")
+        began = time.perf_counter()
+        child.send("\t")
+        child.expect("cal")
+        milliseconds.append((time.perf_counter() - began) * 1000)
+        child.send("\x15")
+        child.expect("READY>|\x1b")
+        time.sleep(0.05)
+    child.close(force=True)
+    first, *rest = milliseconds
+    print(f"\nTab in zsh, terminal and all: first {first:.1f} ms, then {min(rest):.1f} ms")

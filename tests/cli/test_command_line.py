@@ -20,6 +20,7 @@ from tests.cli.conftest import ROOT
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
+COMMANDS += [["completion"], ["completion", "install"], ["completion", "show"]]
 
 
 # Help

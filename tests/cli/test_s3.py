@@ -374,6 +374,17 @@ def test_put_names_the_object(cli, filled, key, becomes):
 
 
 @pytest.mark.usefixtures("filled")
+def test_progress_of_put(cli, folder):
+    (folder / "big.mp4").write_bytes(b"x" * (2 * PART_BYTES + 1))
+
+    ran = cli("s3", "put", "big.mp4", "--progress", "json")
+
+    events = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
+    assert {event["name"] for event in events} == {"uploading"}
+    assert events[-1]["done"] == events[-1]["total"] == 2 * PART_BYTES + 1
+
+
+@pytest.mark.usefixtures("filled")
 def test_put_overwrites_only_with_force(cli, folder):
     (folder / "second.mp4").write_bytes(b"other")
 
