@@ -248,11 +248,11 @@ def test_a_refused_token_is_said(deployed):
     assert "login" in ran.error["hint"]
 
 
-def test_waiting_for_a_card_is_said(cloud, deployed):
+def test_waiting_for_a_card_is_said(cloud, deployed, rpcs):
     cloud.no_capacity()
     voice = deployed.speech("queue.wav", 0.4)
-    running = deployed.start(*deployed.generate(voice, "--gpu", "h200", "--progress", "json"))
-    cloud.wait_until(lambda: cloud.rpcs.count("FunctionGetCurrentStats"), "a look at the load")
+    running = deployed.start(*deployed.generate(voice, "--gpu", "a100-80gb", "--progress", "json"))
+    cloud.wait_until(lambda: rpcs.count("FunctionGetCurrentStats"), "a look at the load")
 
     cloud.capacity_back()
     ran = running.finish()

@@ -223,8 +223,8 @@ def test_money_is_time_in_the_container_kept_apart():
     per_s = 0.001097 + 4 * 0.0000131 + 48 * 0.00000222
     assert estimate.price_run_usd == pytest.approx(estimate.seconds_run * per_s)
     assert estimate.price_start_usd == pytest.approx(estimate.seconds_start * per_s)
-    assert estimate.price_idle_usd == pytest.approx(60 * per_s)
-    assert estimate.price_usd == pytest.approx(per_s * (estimate.seconds + 60))
+    assert estimate.price_idle_usd == pytest.approx(30 * per_s)
+    assert estimate.price_usd == pytest.approx(per_s * (estimate.seconds + 30))
     assert estimate.seconds == estimate.seconds_start + estimate.seconds_run
 
 
