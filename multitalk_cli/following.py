@@ -266,10 +266,11 @@ def cancel(
     output: Output,
     *,
     hurry: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Cancels a job and waits until its card is free; gives whether Modal said that it is.
+) -> tuple[str, bool]:
+    """Cancels a job and waits until its card is free.
 
-    hurry: whether not to wait any longer.
+    hurry: whether not to wait any longer. Gives how the job ended, since it may have finished
+    first, and whether Modal said that its card is free.
     """
     try:
         call_id = job.call_id or cloud.owner(job.id, job.link)
@@ -277,9 +278,13 @@ def cancel(
         ledger.update(job.id, state=jobs.CANCELLED)
         end_s = time.monotonic() + CONFIRM_S
         while call_id and time.monotonic() < end_s and not hurry():
-            if cloud.poll(call_id, POLL_S / 2).outcome != "waiting":
-                output.note(f"job {job.id} is cancelled, its GPU is free")
-                return True
+            polled = cloud.poll(call_id, POLL_S / 2)
+            if polled.outcome != "waiting":
+                state = jobs.DONE if _is_done(polled) else jobs.CANCELLED
+                ledger.update(job.id, state=state)
+                what = "had finished already" if state == jobs.DONE else "is cancelled"
+                output.note(f"job {job.id} {what}, its GPU is free")
+                return state, True
     except TemporaryError as error:
         raise TemporaryError(
             f"job {job.id} may still run: {error.message}",
@@ -287,4 +292,9 @@ def cancel(
             hint=f"multitalk jobs cancel {job.id}",
         ) from error
     output.note(f"job {job.id}: Modal was told to cancel it, and has not confirmed it yet")
-    return False
+    return jobs.CANCELLED, False
+
+
+def _is_done(polled: Polled) -> bool:
+    answer = polled.answer if polled.outcome == "answer" else None
+    return answer is not None and answer["event"]["kind"] == "done"

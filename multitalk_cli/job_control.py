@@ -106,8 +106,8 @@ def cancel(place: Place, prefix: str, output: Output) -> None:
         output.note(f"job {job.id} has ended already: {job.state}")
         output.succeed("jobs", {"job": job.id, "state": job.state}, [job.id])
         return
-    is_free = following.cancel(cloud, ledger, job, output)
-    output.succeed("jobs", {"job": job.id, "state": jobs.CANCELLED, "confirmed": is_free}, [job.id])
+    state, is_free = following.cancel(cloud, ledger, job, output)
+    output.succeed("jobs", {"job": job.id, "state": state, "confirmed": is_free}, [job.id])
 
 
 def _target(job: Job, asked: str | None, force: bool) -> Path:

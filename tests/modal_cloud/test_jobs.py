@@ -26,16 +26,16 @@ def elsewhere(cloud, deployed, tmp_path):
     return User(cloud, deployed.site, tmp_path / "elsewhere")
 
 
-def long_job(user, name):
+def long_job(user, name, speech_s=4.0):
     """The words of a long job."""
-    voice = user.speech(name, 4.0)
+    voice = user.speech(name, speech_s)
     return ("generate", "host.png", voice, "--backend", "modal", "--text-guidance", "1", *LONG)
 
 
-def started(cloud, user, name, **options):
+def started(cloud, user, name, speech_s=4.0, **options):
     """A long job that has made its first step: the command and the job's id."""
     before = _stepping(cloud)
-    running = user.start(*long_job(user, name), **options)
+    running = user.start(*long_job(user, name, speech_s), **options)
     cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
     (job,) = _stepping(cloud) - before
     return running, job
@@ -119,7 +119,8 @@ def test_a_client_killed_as_the_call_was_accepted_never_pays_twice(cloud, deploy
 
 
 def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
-    running, job = started(cloud, deployed, "stop.wav")
+    # Longer than another process takes to start, on any machine.
+    running, job = started(cloud, deployed, "stop.wav", speech_s=20.0)
 
     cancelled = elsewhere.run("jobs", "cancel", job, "--json")
     ended = running.finish()
@@ -133,7 +134,7 @@ def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
-    running, job = started(cloud, deployed, f"signal{number}.wav")
+    running, job = started(cloud, deployed, f"signal{number}.wav", speech_s=20.0)
 
     running.signal(number)
     ended = running.finish()
