@@ -32,7 +32,8 @@ def deploy(
     ] = False,
 ) -> None:
     """Put the app into your Modal account; again after an upgrade."""
-    from multitalk_cli.cloud import Cloud, Place, deploy_app, plan_deploy
+    from multitalk_cli.cloud import Cloud, Place
+    from multitalk_cli.deploying import deploy_app, plan_deploy
 
     output: Output = ctx.obj
     chosen = settings.load_settings({"environment": environment, "app": name, "gpu": gpu})
