@@ -208,6 +208,24 @@ class Cloud:
         with modal_errors(self.place):
             return str(self._instance(stack, gpu).generate.spawn(dict(wire)).object_id)
 
+    def call(self, function: str, wire: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Calls a function of the app that needs no GPU, and gives its answer."""
+        with modal_errors(self.place):
+            answer: Mapping[str, Any] = self._function(function).remote(dict(wire))
+        return answer
+
+    def spawn_function(self, function: str, wire: Mapping[str, Any]) -> str:
+        """Starts a call of a function of the app that needs no GPU, and gives its id."""
+        with modal_errors(self.place):
+            return str(self._function(function).spawn(dict(wire)).object_id)
+
+    def _function(self, name: str) -> Any:
+        import modal
+
+        return modal.Function.from_name(
+            self.place.app, name, environment_name=self.place.environment_name
+        )
+
     def poll(self, call_id: str, timeout_s: float) -> Polled:
         """Waits a while for a call. Raises TemporaryError E_NETWORK where Modal is out of reach."""
         import modal

@@ -47,6 +47,9 @@ STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
     "multitalk-deployments",
 )
 AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
+SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
+PREPARE_FUNCTION, STORAGE_FUNCTION, DOWNLOAD_FUNCTION = "prepare", "check_storage", "download"
+"""Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2
 """Finished videos are kept in parts of this size, so that a broken transfer goes on."""
 RESULT_FILE = "result.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class DeployPlan:
             "stacks": list(self.deployment.stacks),
             "gpus": list(self.deployment.gpus),
             "volumes": list(_volumes()),
+            "secrets": list(self.deployment.secrets),
             "images": self.images,
         }
 
@@ -48,8 +49,7 @@ def plan_deploy(place: Place, stacks: Sequence[str], gpu: str) -> DeployPlan:
     that would be deployed is not ours, RefusedError for a card that a stack does not know.
     """
     check_remote_package()
-    from remote import image
-    from remote.deployment import VARIABLE, Deployment
+    from remote.deployment import Deployment
 
     chosen = tuple(name for name in contract.STACK_CLASSES if name in {"current", *stacks})
     cards = [gpus.find_card(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
@@ -57,10 +57,34 @@ def plan_deploy(place: Place, stacks: Sequence[str], gpu: str) -> DeployPlan:
         for stack in set(chosen) - set(card.stacks):
             message = f"{card.name} does not run with the stack {stack}"
             raise RefusedError(message, code="E_GPU_STACK", hint=f"leave --stack {stack} out")
-    deployment = Deployment(stacks=chosen, gpus=tuple(card.modal_name for card in cards))
+    return _planned(place, Deployment(stacks=chosen, gpus=tuple(card.modal_name for card in cards)))
+
+
+def _planned(place: Place, deployment: Deployment) -> DeployPlan:
+    from remote import image
+    from remote.deployment import VARIABLE
+
     variables = {VARIABLE: deployment.to_json()}
-    images = {stack: image.describe(stack, variables) for stack in chosen}
+    images = {stack: image.describe(stack, variables) for stack in deployment.stacks}
     return DeployPlan(place=place, deployment=deployment, images=images)
+
+
+def add_secrets(planned: DeployPlan) -> DeployPlan:
+    """The same deploy with the secrets that the account has; asks Modal which these are."""
+    found = tuple(name for name in contract.SECRETS if _has_secret(planned.place, name))
+    return _planned(planned.place, replace(planned.deployment, secrets=found))
+
+
+def _has_secret(place: Place, name: str) -> bool:
+    import modal
+    import modal.exception as theirs
+
+    with modal_errors(place):
+        try:
+            modal.Secret.from_name(name, environment_name=place.environment_name).hydrate()
+        except theirs.NotFoundError:
+            return False
+    return True
 
 
 def check_remote_package() -> None:
@@ -104,6 +128,7 @@ def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
             "contract": contract.CONTRACT_VERSION,
             "stacks": list(planned.deployment.stacks),
             "gpus": list(planned.deployment.gpus),
+            "secrets": list(planned.deployment.secrets),
         }
     )
 

@@ -20,6 +20,9 @@ SCALEDOWN_S = 30 * SECONDS
 MAX_CONTAINERS = 10
 CORES = 4.0
 MEMORY_MIB = 48 * 1024
+CPU_TIMEOUT_S = 1 * HOURS
+CPU_CORES = 2.0
+CPU_MEMORY_MIB = 4 * 1024
 
 WEIGHTS, JOBS, CACHES = Path("/weights"), Path("/jobs"), Path("/caches")
 
@@ -33,6 +36,22 @@ jobs = modal.Volume.from_name(contract.JOBS_VOLUME, create_if_missing=True)
 caches = modal.Volume.from_name(contract.CACHES_VOLUME, create_if_missing=True)
 states = modal.Dict.from_name(contract.STATES_DICT, create_if_missing=True)
 
+
+def _secrets(*names: str) -> list[modal.Secret]:
+    """Those of the secrets that the account had when the app was deployed."""
+    return [modal.Secret.from_name(name) for name in names if name in deployment.secrets]
+
+
+_cpu_options: dict[str, Any] = {
+    "image": images["current"],
+    "cpu": CPU_CORES,
+    "memory": CPU_MEMORY_MIB,
+    "timeout": CPU_TIMEOUT_S,
+    "startup_timeout": STARTUP_TIMEOUT_S,
+    "scaledown_window": SCALEDOWN_S,
+    "max_containers": MAX_CONTAINERS,
+    "retries": 0,
+}
 _gpu_options: dict[str, Any] = {
     "gpu": list(deployment.gpus),
     "cpu": CORES,
@@ -42,6 +61,8 @@ _gpu_options: dict[str, Any] = {
         str(JOBS): jobs,
         str(CACHES): caches,
     },
+    # A finished video is stored from where it is made, whether or not its client is still there.
+    "secrets": _secrets(contract.AWS_SECRET),
     "timeout": TIMEOUT_S,
     "startup_timeout": STARTUP_TIMEOUT_S,
     "scaledown_window": SCALEDOWN_S,

@@ -14,16 +14,20 @@ class Deployment:
     """Options of a deploy. Client and container must build the same app from them.
 
     gpus: what a call without --gpu may get, in Modal's names, the first being preferred.
+    secrets: those of contract.SECRETS that the account had; a missing one would fail the deploy.
     """
 
     stacks: tuple[str, ...] = ("current",)
     gpus: tuple[str, ...] = ("H100", "H200")
+    secrets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not set(self.stacks) <= set(contract.STACK_CLASSES) or "current" not in self.stacks:
             raise ValueError(f"stacks are {self.stacks}")
         if not self.gpus:
             raise ValueError("a deployment needs a card")
+        if not set(self.secrets) <= set(contract.SECRETS):
+            raise ValueError(f"secrets are {self.secrets}")
 
     def to_json(self) -> str:
         """The form that the environment carries."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitalk_cli import gpus, settings
+from multitalk_cli import contract, gpus, settings
 from multitalk_cli.errors import SetupError
 from multitalk_cli.output import Output
 
@@ -33,7 +33,7 @@ def deploy(
 ) -> None:
     """Put the app into your Modal account; again after an upgrade."""
     from multitalk_cli.cloud import Cloud, Place
-    from multitalk_cli.deploying import deploy_app, plan_deploy
+    from multitalk_cli.deploying import add_secrets, deploy_app, plan_deploy
 
     output: Output = ctx.obj
     chosen = settings.load_settings({"environment": environment, "app": name, "gpu": gpu})
@@ -44,14 +44,22 @@ def deploy(
     output.fact("cards", ", ".join(planned.deployment.gpus))
     output.fact("volumes", ", ".join(planned.data()["volumes"]))
     if dry_run:
+        output.fact("secrets", f"those of {', '.join(contract.SECRETS)} that the account has")
         lines = [line for image in planned.images.values() for line in [*image, ""]]
         output.succeed("deploy", {**planned.data(), "deployed": False}, lines[:-1])
         return
     cloud = Cloud.reachable(place)
+    planned = add_secrets(planned)
+    output.fact("secrets", _describe_secrets(planned.deployment.secrets))
     with output.foreign():
         deploy_app(cloud, planned, show_build=not output.options.quiet)
     output.note(f"next:  {_next_command(cloud)}")
     output.succeed("deploy", {**planned.data(), "deployed": True}, [place.app])
+
+
+def _describe_secrets(found: tuple[str, ...]) -> str:
+    absent = [name for name in contract.SECRETS if name not in found]
+    return ", ".join([*found, *(f"no {name}" for name in absent)])
 
 
 def _next_command(cloud: "Cloud") -> str:
