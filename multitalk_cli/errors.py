@@ -263,6 +263,18 @@ CODES: dict[str, Explanation] = {
         "The Volume multitalk-weights holds no folder bf16 with a complete pack.",
         "multitalk download --to weights fetches and packs them, multitalk upload weights/pack puts them there.",
     ),
+    "E_ENVIRONMENT": Explanation(
+        _S,
+        "there is no such Modal environment",
+        "--environment or the setting of that name is misspelt, or the token is of another workspace.",
+        "multitalk config show names the environment that is set; leave --environment out for the default one.",
+    ),
+    "E_SECRET_EXISTS": Explanation(
+        _F,
+        "the Modal secret exists",
+        "Modal never shows what a secret holds, so that nothing of it is replaced unless you say so.",
+        "Add --update to set the given keys and keep the others, or --force to make the secret anew.",
+    ),
     "E_REMOTE_PACKAGE": Explanation(
         _S,
         "another package called remote is in the way",
