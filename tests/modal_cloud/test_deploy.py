@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 
+import modal
 import pytest
 
 from multitalk_cli import contract
@@ -187,3 +188,19 @@ def test_login_in_the_browser_stores_a_token(cloud, user, without_token):
     assert (process.returncode, out) == (0, ""), err
     assert "next:  multitalk deploy" in err
     (user.home / ".modal.toml").unlink()
+
+
+@pytest.mark.parametrize(
+    "present", [(), contract.SECRETS[:1], contract.SECRETS[1:], contract.SECRETS]
+)
+def test_secrets_that_exist_reach_the_containers(cloud, user, present):
+    environment = f"has-{'-'.join(present)}"
+    cloud.add_environment(environment)
+    for name in present:
+        modal.Secret.objects.create(name, {"KEY": "value"}, environment_name=environment)
+
+    ran = user.run("deploy", "--environment", environment, "--json")
+
+    assert (ran.code, ran.data["secrets"]) == (0, list(present)), ran.stderr
+    definition = cloud.function(contract.APP_NAME, CLASS, environment).definition
+    assert len(definition.secret_ids) == (contract.AWS_SECRET in present)
