@@ -71,6 +71,11 @@ class Hub:
         """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file."""
         from huggingface_hub import get_token
 
+        return cls.with_token(get_token(), patience)
+
+    @classmethod
+    def with_token(cls, token: str | None, patience: Patience | None = None) -> "Hub":
+        """The hub that HF_ENDPOINT names, with this token and no other."""
         endpoint = os.environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT
         if not _ENDPOINT.fullmatch(endpoint):
             # Not shown: somebody may have put a password into it.
@@ -79,7 +84,25 @@ class Hub:
                 code="E_SETTING",
                 hint="unset HF_ENDPOINT",
             )
-        return cls(endpoint, get_token(), patience)
+        return cls(endpoint, token, patience)
+
+    def whoami(self) -> str:
+        """Gives the name of the account that the token is of."""
+        answer, _ = self._ask(f"{self.endpoint}/api/whoami-v2", "the token")
+        name = answer.get("name") if isinstance(answer, dict) else None
+        if not isinstance(name, str):
+            raise _odd_answer("the token", "no name")
+        return name
+
+    def check_access(self, repo: str) -> None:
+        """Raises SetupError E_HUB_TOKEN where the token may not read a repository's files."""
+        try:
+            self._asked_again(f"{self.endpoint}/api/models/{repo}/auth-check", repo)
+        except StorageError as error:
+            # A mirror may not know this question; it then has the repository, or says so.
+            if error.code != "E_HUB_MISSING":
+                raise
+            self._asked_again(f"{self.endpoint}/api/models/{repo}", repo)
 
     def resolve(self, repo: str, revision: str) -> str:
         """Gives the commit that a branch, reference or commit stands for."""

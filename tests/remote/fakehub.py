@@ -25,6 +25,7 @@ class Faults:
 
     cuts: connections closed after `cut_after` bytes. stalls: answers that stop after `cut_after`
     bytes and stay open. lies: answers with a wrong byte. busy: answers with status 503.
+    gated: repositories whose files no token may read. is_mirror: who may read what is not told.
     """
 
     cuts: int = 0
@@ -35,6 +36,8 @@ class Faults:
     token: str | None = None
     ignores_ranges: bool = False
     bytes_per_s: float | None = None
+    gated: tuple = ()
+    is_mirror: bool = False
 
 
 @dataclass
@@ -113,6 +116,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(503, b"later")
         elif wanted is not None and token != f"Bearer {wanted}":
             self._answer(401, b"gated")
+        elif self._path() == "/api/whoami-v2":
+            self._answer(200, b'{"type": "user", "name": "tester"}')
+        elif match := re.fullmatch(r"/api/models/(\w[^/]*/[^/]+)/auth-check", self._path()):
+            self._answer(*self._access(match[1]))
+        elif match := re.fullmatch(r"/api/models/(\w[^/]*/[^/]+)", self._path()):
+            self._answer(200 if match[1] in hub.repos else 404, b"{}")
         elif match := re.fullmatch(r"/api/models/(\w[^/]*/[^/]+)/revision/(.+)", self._path()):
             self._revision(match[1], match[2])
         elif match := re.fullmatch(r"/api/models/([^/]+/[^/]+)/tree/(\w+)", self._path()):
@@ -124,6 +133,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _path(self):
         return unquote(urlsplit(self.path).path)
+
+    def _access(self, repo):
+        hub = self.server.hub
+        if repo in hub.faults.gated:
+            return 403, b"ask the authors"
+        is_known = repo in hub.repos and not hub.faults.is_mirror
+        return (200, b"OK") if is_known else (404, b"no such page")
 
     def _revision(self, repo, revision):
         hub = self.server.hub
