@@ -23,7 +23,8 @@ from remote.engine.attention import (
 from remote.engine.config import LATENT_STRIDE, DiTConfig, ModelConfig
 from remote.engine.dit import Condition, DiT
 from remote.engine.image import ImageEncoder
-from remote.engine.offload import plan_memory, stream_blocks
+from remote.engine.memory import plan_memory
+from remote.engine.offload import stream_blocks
 from remote.engine.operations import choose_operations
 from remote.engine.pipeline import Networks
 from remote.engine.vae import VAE
@@ -243,12 +244,8 @@ def attention_backends(
 
 
 def token_grid(options: Options, config: ModelConfig) -> tuple[int, int, int]:
-    _, rows, columns = config.dit.patch
-    return (
-        (options.frames - 1) // LATENT_STRIDE[0] + 1,
-        options.height_px // LATENT_STRIDE[1] // rows,
-        options.width_px // LATENT_STRIDE[2] // columns,
-    )
+    """The frames, rows and columns of tokens of one window."""
+    return config.dit.token_grid(options.frames, options.height_px, options.width_px)
 
 
 def shrink_card(dit: DiT, card_gib: float, tokens: int, clock: Clock) -> Report:

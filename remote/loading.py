@@ -1,6 +1,7 @@
 """A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
 
 import logging
+import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -17,6 +18,14 @@ from remote import weights
 from remote.engine.dit import DiT
 from remote.engine.features import FeatureStore
 from remote.engine.image import ImageEncoder
+from remote.engine.memory import (
+    CardTooSmallError,
+    MemoryPlan,
+    free_bytes,
+    plan_memory,
+    usable_bytes,
+)
+from remote.engine.offload import stream_blocks
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import Event, Progress, RenderRequest, Resume
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
@@ -26,9 +35,11 @@ from remote.resume import Machine
 
 TIER = "exact"
 
-_RESIDENT = ("vae", "clip", "wav2vec", "dit")
+_BESIDE = ("vae", "clip", "wav2vec")
+_BFLOAT16_CAPABILITY = (8, 0)
 _REPORT_S = 0.2
 _CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
+_TEXT_WORK_BYTES = 2**30  # what the text encoder takes beside its weights
 _log = logging.getLogger(__name__)
 
 
@@ -81,7 +92,10 @@ class FeatureFolder:
 
 
 class _TextOnDemand:
-    """The text encoder, read only when a prompt is new, and let go once it has been encoded."""
+    """The text encoder, read only when a prompt is new, and let go once it has been encoded.
+
+    A card that has no room for it leaves it to the CPU.
+    """
 
     def __init__(self, pack: weights.Pack, device: torch.device, dtype: torch.dtype | None) -> None:
         self._pack, self._device, self._dtype = pack, device, dtype
@@ -89,8 +103,15 @@ class _TextOnDemand:
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self._encoder is None:
-            self._encoder = self._pack.load("text", self._device, self._dtype)
-        return cast(Tensor, self._encoder(ids, mask))
+            self._encoder = self._pack.load("text", self._place(), self._dtype)
+        place = self._encoder.token_embedding.weight.device
+        return cast(Tensor, self._encoder(ids.to(place), mask.to(place)))
+
+    def _place(self) -> torch.device:
+        size = sum(file.size_bytes for file in self._pack.manifest.files_of("text"))
+        if self._device.type == "cuda" and free_bytes(self._device) < size + _TEXT_WORK_BYTES:
+            return torch.device("cpu")
+        return self._device
 
     def release(self) -> None:
         if self._encoder is not None:
@@ -115,6 +136,8 @@ class PackedModel:
         self._tokenizer: Any = None
         self._text: _TextOnDemand | None = None
         self._engine: Engine | None = None
+        self._most_tokens = self._tokens(None)
+        self._persistent_params: int | None = None
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Gives a prompt's ids, the end included."""
@@ -123,11 +146,24 @@ class PackedModel:
         ids, _ = tokenize(self._tokenizer, text, self._pack.manifest.config.text.tokens)
         return tuple(ids.tolist())
 
-    def load(self) -> Iterator[contract.Loading]:
-        """Reads the weights, unless they are there; closing the iterator stops it."""
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]:
+        """Reads the weights, unless they are there; closing the iterator stops it.
+
+        request: what the card must have room for beside the weights; None for the default size.
+        persistent_params: at most so many of the transformer's parameters stay on the card, the
+        others are streamed. Both may move weights off the card later, never back.
+        Raises RefusedError E_GPU_TOO_SMALL.
+        """
+        self._most_tokens = self._tokens(request)
+        self._persistent_params = persistent_params
         if self._engine is not None:
+            self._leave_room(self._engine.networks.dit)
             return
-        sizes = [file.size_bytes for n in _RESIDENT for file in self._pack.manifest.files_of(n)]
+        sizes = [
+            file.size_bytes for n in (*_BESIDE, "dit") for file in self._pack.manifest.files_of(n)
+        ]
         total = sum(sizes)
         self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
         with ThreadPoolExecutor(1, "weights") as pool:
@@ -179,13 +215,15 @@ class PackedModel:
 
     def _read(self) -> Engine:
         pack, device = self._pack, self._device
-        # Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact.
-        dtype = torch.float32 if device.type == "cpu" else None
-        modules = {name: pack.load(name, device, dtype) for name in _RESIDENT}
-        self._text = _TextOnDemand(_open(self._folder), device, dtype)
+        dtype = _computed_type(device)
+        # What else is needed comes first, so that the transformer's share of the card is known.
+        modules = {name: pack.load(name, device, _kept(dtype)) for name in _BESIDE}
+        dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
+        self._leave_room(dit)
+        self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
         networks = Networks(
             config=pack.manifest.config,
-            dit=cast(DiT, modules["dit"]),
+            dit=dit,
             vae=cast(VAE, modules["vae"]),
             image=cast(ImageEncoder, modules["clip"]),
             wav2vec=modules["wav2vec"],
@@ -194,6 +232,54 @@ class PackedModel:
             revision=f"{self.revision}-{device.type}",
         )
         return Engine(networks, features=self._features)
+
+    # Memory of the card
+
+    def _tokens(self, request: RenderRequest | None) -> int:
+        dit = self._pack.manifest.config.dit
+        if request is not None:
+            return request.most_tokens(dit)
+        width, height = contract.DEFAULT_SIZE_PX
+        return math.prod(dit.token_grid(contract.DEFAULT_WINDOW_FRAMES, height, width))
+
+    def _memory_plan(self) -> MemoryPlan:
+        config = self._pack.manifest.config.dit
+        usable = usable_bytes(self._device)
+        try:
+            return plan_memory(config, self._most_tokens, usable, self._persistent_params)
+        except CardTooSmallError as error:
+            raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
+
+    def _place_of_blocks(self) -> torch.device:
+        """Where the transformer is read to: what is streamed never sees the card as a whole."""
+        if self._device.type == "cuda" and self._memory_plan().is_streamed:
+            return torch.device("cpu")
+        return self._device
+
+    def _leave_room(self, dit: DiT) -> None:
+        """Moves to the host what the card cannot keep beside the largest window."""
+        if self._device.type == "cuda":
+            plan = self._memory_plan()
+            if plan.is_streamed:
+                stream_blocks(dit, plan, self._device)
+
+
+def _computed_type(device: torch.device) -> torch.dtype | None:
+    """What the transformer computes in; None for what it is stored in, bfloat16.
+
+    Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. Cards before Ampere
+    have float16 alone.
+    """
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _BFLOAT16_CAPABILITY:
+        return torch.float16
+    return None
+
+
+def _kept(dtype: torch.dtype | None) -> torch.dtype | None:
+    """The same for the other networks: the text encoder's numbers outgrow float16."""
+    return None if dtype == torch.float16 else dtype
 
 
 def _open(folder: Path, progress: Any = None) -> weights.Pack:

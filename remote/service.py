@@ -60,7 +60,9 @@ class Model(Protocol):
     @property
     def machine(self) -> resume.Machine: ...
 
-    def load(self) -> Iterator[contract.Loading]: ...
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]: ...
 
     def tokenize(self, text: str) -> tuple[int, ...]: ...
 
@@ -74,15 +76,16 @@ def run(
     clock: Clock = time.monotonic,
     *,
     backend: str = "modal",
+    persistent_params: int | None = None,
 ) -> Iterator[contract.Event]:
     """Makes the video, publishes it in the store, and yields what happens; `Done` or `Failed` last.
 
     Goes on after the last window that the store keeps of this request. Closing the iterator stops
     the model after at most one more forward. What is kept of the job stays: the caller deletes it.
-    backend: what the result says made it.
+    backend: what the result says made it. persistent_params: at most so many stay on the card.
     """
     try:
-        yield from _Job(request, engine, store, clock, backend).events()
+        yield from _Job(request, engine, store, clock, backend).events(persistent_params)
     except MultitalkError as error:
         yield contract.Failed(code=error.code, message=error.message, hint=error.hint)
     except PlacesError as error:
@@ -132,14 +135,14 @@ class _Job:
         self._record = resume.load_record(store, request, model.revision)
         self._resumed = self._record.windows
 
-    def events(self) -> Iterator[contract.Event]:
+    def events(self, persistent_params: int | None) -> Iterator[contract.Event]:
         """Makes the windows that are missing, then the video."""
         rendered = decode_request(self._request, self._model.tokenize)
         windows = len(self._request.windows)
         if self._resumed:
             yield contract.WindowDone(window=self._resumed, windows=windows)
         if self._resumed < windows:
-            yield from self._model.load()
+            yield from self._model.load(rendered, persistent_params)
             yield from self._make_windows(rendered)
         yield from self._finish()
 

@@ -10,7 +10,6 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +25,7 @@ from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SOURCES_FILE = "sources.json"
+UNFINISHED_FILE = "unfinished.json"
 MAX_FILE_BYTES = 4 * 1024**3
 
 Precision = Literal["fp32", "bf16", "fp8"]
@@ -313,7 +313,7 @@ class _Finished:
 
     def __init__(self, target: Path, fingerprint: str) -> None:
         self._target, self._fingerprint = target, fingerprint
-        self._path = target / "unfinished.json"
+        self._path = target / UNFINISHED_FILE
         self._files: dict[str, PackedFile] = {}
         if self._path.is_file():
             noted = _read_json(self._path)
@@ -339,14 +339,27 @@ class _Finished:
 
 def _fingerprint(source: Path, target: Path, plans: list[_PlannedFile], config: ModelConfig) -> str:
     """Tells one packing from another: of other files, sizes or types."""
-    stats = sorted(
-        (path.relative_to(source).as_posix(), path.stat().st_size, path.stat().st_mtime_ns)
+    stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
+    what = [
+        FORMAT_VERSION,
+        config.to_dict(),
+        _identities(source, target),
+        [plan.sources for plan in plans],
+        stored,
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _identities(source: Path, target: Path) -> list[list[Any]]:
+    """What tells the published files from others: their hashes, which a download compared."""
+    if files := _read_sources(source):
+        # Not when they were written: another container sees other times.
+        return [[file.path, file.sha256] for file in files]
+    return sorted(
+        [path.relative_to(source).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
         for path in source.rglob("*")
         if path.is_file() and target not in path.parents
     )
-    stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
-    what = [FORMAT_VERSION, config.to_dict(), stats, [plan.sources for plan in plans], stored]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
 
 
 def _index(plans: list[_PlannedFile]) -> dict[str, dict[str, str]]:
@@ -428,10 +441,7 @@ class Pack:
         8-bit weights come as they are, each after its scales. dtype: of all others; as stored
         where None. Every byte of the network's files is read once.
         """
-        with ExitStack() as stack:
-            reader = None
-            if device.type == "cuda":
-                reader = stack.enter_context(ParallelReader(device))
+        with ParallelReader(device if device.type == "cuda" else torch.device("cpu")) as reader:
             for packed in self.manifest.files_of(component):
                 start, before = time.monotonic(), self.bytes_read
                 for name, tensor in self._read_file(packed, reader):
@@ -441,18 +451,13 @@ class Pack:
                 _log.info("loaded %s: %d bytes in %.1f s", packed.name, size, seconds)
 
     def _read_file(
-        self, packed: PackedFile, reader: ParallelReader | None
+        self, packed: PackedFile, reader: ParallelReader
     ) -> Iterator[tuple[str, Tensor]]:
-        """Yields a file's tensors: with a reader, all at once on its device, else one by one."""
+        """Yields a file's tensors, which arrived on the reader's device together."""
         with TensorFile(self.folder / packed.name) as file:
             self._require_index(packed, file)
             self._note(file.bytes_read)
-            if reader is not None:
-                yield from read_tensors(reader, file, self._note)
-                return
-            for name, info in file.infos.items():
-                yield name, file.read(name)
-                self._note(info.size_bytes)
+            yield from read_tensors(reader, file, self._note)
 
     def _note(self, size: int) -> None:
         self.bytes_read += size

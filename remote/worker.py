@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from multitalk_cli import contract
-from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors import MultitalkError, RefusedError
 from remote.store import DirectoryStore
 
 if TYPE_CHECKING:
@@ -129,10 +129,14 @@ class KeptModel:
     def tokenize(self, text: str) -> tuple[int, ...]:
         return self._opened().tokenize(text)
 
-    def load(self) -> Iterator[contract.Loading]:
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]:
         model = self._opened()
         try:
-            yield from model.load()
+            yield from model.load(request, persistent_params)
+        except RefusedError:
+            raise  # another request may fit
         except Exception as error:
             self._failure = error
             raise

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 Fit = Literal["cover", "contain", "stretch"]
 
-DEFAULT_SIZE = (896, 448)
 _WHITE = (255, 255, 255)
 _MAX_FILE_BYTES = 512 * 10**6
 

@@ -77,6 +77,15 @@ class DiTConfig(PlainData):
     def head_dim(self) -> int:
         return self.dim // self.heads
 
+    def token_grid(self, frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
+        """Gives the frames, rows and columns of tokens of a video."""
+        _, rows, columns = self.patch
+        return (
+            (frames - 1) // LATENT_STRIDE[0] + 1,
+            height_px // LATENT_STRIDE[1] // rows,
+            width_px // LATENT_STRIDE[2] // columns,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VAEConfig(PlainData):

@@ -32,6 +32,7 @@ from remote.engine.layers import (
     LayerNorm,
     modulated,
 )
+from remote.engine.memory import free_bytes
 from remote.engine.operations import Operations
 from remote.engine.rope import Rotation, video_rotation
 
@@ -134,6 +135,11 @@ class DiT(nn.Module):
     def dtype(self) -> torch.dtype:
         return self.patch_embedding.weight.dtype
 
+    @property
+    def residual_dtype(self) -> torch.dtype:
+        """Of the tokens between blocks, which outgrow float16; what a layer takes does not."""
+        return torch.float32 if self.dtype == torch.float16 else self.dtype
+
     def fuse(self, operations: Operations, backend: AttentionBackend) -> None:
         """Takes the fast form of the blocks; conditions are made anew afterwards."""
         self.backend = backend
@@ -185,7 +191,7 @@ class DiT(nn.Module):
             return True
         size = self.dtype.itemsize
         needed = folded_bytes(kinds, config.audio_tokens, config.heads, config.dim, size)
-        return config.layers * needed + _SPARED_BYTES <= _free_bytes(device)
+        return config.layers * needed + _SPARED_BYTES <= free_bytes(device)
 
     def regions(self, masks: Tensor) -> PersonRegions:
         """masks: [3, rows, columns] on the token grid: two persons and the background."""
@@ -200,7 +206,8 @@ class DiT(nn.Module):
         """latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]. Returns [1, L, D]."""
         x = torch.cat((latents, conditioning.to(latents)), dim=0)[None].to(self.dtype)
         if self.fused is None:
-            return self.patch_embedding(x).flatten(2).transpose(1, 2)
+            tokens: Tensor = self.patch_embedding(x).flatten(2).transpose(1, 2)
+            return tokens.to(self.residual_dtype)
         _, rows, columns = self.config.patch
         patches = x[0].unflatten(2, (-1, rows)).unflatten(4, (-1, columns))  # C T h rows w columns
         patches = patches.permute(1, 2, 4, 0, 3, 5).flatten(3).flatten(0, 2)
@@ -290,17 +297,6 @@ class DiT(nn.Module):
     def _blocks(self) -> Iterable[Block]:
         """The blocks in order; each may be gone when the next one is asked for."""
         return cast(Iterable[Block], self.blocks)
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Gives what this process may still allocate."""
-    allocated = torch.cuda.memory_allocated(device)
-    free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - allocated
-    if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # from torch 2.8 on
-        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
-        free = min(free, allowed - allocated)
-    return int(free)
 
 
 def time_waves(t: Tensor, dim: int) -> Tensor:

@@ -1,8 +1,8 @@
 """The transformer block and its parts.
 
 Axes: B batch, L video tokens, T latent frames, M condition tokens, D channels of the model.
-Weights and activations share one dtype; norms, modulation and rotation are computed in float32
-and rounded once, where a linear layer takes them.
+Linear layers take their weights' dtype; the tokens between them have it too, or float32. Norms,
+modulation and rotation are computed in float32 and rounded once, where a linear layer takes them.
 """
 
 from dataclasses import dataclass
@@ -242,12 +242,15 @@ class Block(nn.Module):
         shift, scale, gate, shift_f, scale_f, gate_f = (self.modulation.float() + modulation).chunk(
             6, dim=1
         )
-        h = modulated(x, shift, scale, self.eps).to(x.dtype)
+        dtype = self.self_attn.q.weight.dtype
+        h = modulated(x, shift, scale, self.eps).to(dtype)
         out, positions = self.self_attn(h, rotation, regions, backend)
         x = _gated(x, out, gate)
-        x = x + self.cross_attn(self.norm3(x), condition.text, condition.image, backend)
-        x = x + self.audio_cross_attn(self.norm_x(x), condition.audio, positions, backend)
-        out = self.ffn(modulated(x, shift_f, scale_f, self.eps).to(x.dtype))
+        h = self.norm3(x).to(dtype)
+        x = x + self.cross_attn(h, condition.text, condition.image, backend)
+        h = self.norm_x(x).to(dtype)
+        x = x + self.audio_cross_attn(h, condition.audio, positions, backend)
+        out = self.ffn(modulated(x, shift_f, scale_f, self.eps).to(dtype))
         return _gated(x, out, gate_f)
 
 

@@ -6,7 +6,6 @@ buffer on a stream of its own.
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -15,76 +14,25 @@ from torch import Tensor, nn
 from remote.engine.config import DiTConfig
 from remote.engine.dit import DiT
 from remote.engine.layers import Block
+from remote.engine.memory import SLOTS, MemoryPlan
 
-_SLOTS = 2
 _ALIGNMENT = 256  # bytes; where each weight starts in a buffer
-# Beside the blocks: the other networks (3 GiB), keys and values (2), what the VAE takes above a
-# block's own work (1), and the gaps that the allocator leaves (3), as seen on an H100.
-_OTHER_BYTES = 9 * 2**30
-_VALUES_PER_TOKEN = 11  # of the model's width, held at once in a block, and the wide layer's
-
-
 _Arrival = tuple[int, torch.cuda.Event | None]  # a buffer, and when its weights are there
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryPlan:
-    """How many leading blocks stay on the card; the others are streamed."""
-
-    resident: int
-    layers: int
-    block_bytes: int
-
-    @property
-    def is_streamed(self) -> bool:
-        return self.resident < self.layers
-
-    @property
-    def streamed_bytes(self) -> int:
-        """What crosses to the card in every forward."""
-        return (self.layers - self.resident) * self.block_bytes
-
-
-def plan_memory(
-    config: DiTConfig, tokens: int, card_bytes: int, persistent_params: int | None = None
-) -> MemoryPlan:
-    """Divides the blocks between a card of so many bytes and the host, for 16-bit weights.
-
-    tokens: of the largest window. persistent_params: at most so many parameters stay on the card.
-    Raises ValueError where not even two blocks fit.
-    """
-    parameters = block_parameters(config)
-    size = 2 * parameters
-    working = 2 * tokens * (_VALUES_PER_TOKEN * config.dim + config.ffn_dim)
-    free = card_bytes - _OTHER_BYTES - working
-    if free < _SLOTS * size:
-        needed = _OTHER_BYTES + working + _SLOTS * size
-        raise ValueError(
-            f"{tokens} tokens need {needed / 2**30:.1f} GiB, the card has "
-            f"{card_bytes / 2**30:.1f} GiB"
-        )
-    fitting = free // size
-    resident = config.layers if fitting >= config.layers else fitting - _SLOTS
-    if persistent_params is not None:
-        resident = min(resident, persistent_params // parameters)
-    return MemoryPlan(resident=resident, layers=config.layers, block_bytes=size)
 
 
 def stream_blocks(dit: DiT, plan: MemoryPlan, device: torch.device) -> None:
     """Moves a transformer to the card, but for the blocks that the plan streams.
 
-    Weights are not changed afterwards: adapters are merged before.
+    One that is streamed already may be left fewer blocks on the card, never more. Weights are not
+    changed afterwards: adapters are merged before.
     """
+    if isinstance(dit.blocks, StreamedBlocks):
+        dit.blocks.keep(plan.resident)
+        return
     blocks = list(cast(Iterable[Block], dit.blocks))
     dit.blocks = nn.ModuleList()
     dit.to(device)
     dit.blocks = StreamedBlocks(dit.config, blocks, plan.resident, device)
-
-
-def block_parameters(config: DiTConfig) -> int:
-    """Counts the parameters of one block."""
-    with torch.device("meta"):
-        return sum(parameter.numel() for parameter in Block(config).parameters())
 
 
 class StreamedBlocks(nn.Module):
@@ -119,6 +67,15 @@ class StreamedBlocks(nn.Module):
     def hosted_bytes(self) -> int:
         return sum(buffer.numel() for buffer in self._hosted)
 
+    def keep(self, resident: int) -> None:
+        """Leaves no more than so many blocks on the card."""
+        moved, self._resident = self._resident[resident:], self._resident[:resident]
+        hosted, self._hosted = self._hosted, []
+        for block in moved:
+            self._host(block)
+        self._hosted += hosted
+        self._first = None
+
     def _host(self, block: Block) -> None:
         """Copies a block's weights into one pinned buffer, and lets the block go."""
         places = _places(block)
@@ -128,7 +85,7 @@ class StreamedBlocks(nn.Module):
         for name, tensor in block.state_dict().items():
             _view(buffer, places[name], tensor).copy_(tensor)
         self._hosted.append(buffer)
-        while len(self._slots) < _SLOTS:
+        while len(self._slots) < SLOTS:
             self._slots.append(self._make_slot(block, places, size))
         for parameter in block.parameters():
             parameter.data = parameter.new_empty(0)
@@ -160,7 +117,7 @@ class StreamedBlocks(nn.Module):
     def _fetch(self, index: int) -> _Arrival:
         """Starts the copy of a hosted block once whoever used its buffer has finished."""
         slot = self._next_slot
-        self._next_slot = (slot + 1) % _SLOTS
+        self._next_slot = (slot + 1) % SLOTS
         buffer = self._slots[slot][0]
         if self._copies is None:
             buffer.copy_(self._hosted[index])

@@ -131,8 +131,9 @@ class Engine:
         networks.dit.backend = self.backend
         self.vae: VAE | HalfVAE = networks.vae
         self.operations = choose_operations(self.device, networks.dit.dtype, networks.config.dit)
-        if self.device.type == "cuda" and networks.dit.dtype != torch.float32:
+        if self.device.type == "cuda" and networks.dit.dtype == torch.bfloat16:
             networks.dit.fuse(self.operations, self.backend)
+        if self.device.type == "cuda" and networks.dit.dtype != torch.float32:
             self.vae = HalfVAE(networks.vae, self.operations.norm_silu)
         self._features = MemoryStore() if features is None else features
         self._noise = noise

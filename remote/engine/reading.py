@@ -1,4 +1,4 @@
-"""Files straight to a card: readers side by side, each with a pinned buffer of its own."""
+"""Files straight to memory, or through pinned buffers to a card, by readers side by side."""
 
 import os
 import threading
@@ -65,25 +65,24 @@ class ParallelReader:
         return target
 
     def _read_piece(self, file: int, position: int, target: Tensor) -> int:
+        if self._device.type == "cpu":
+            array: Any = target.numpy()
+            _fill(file, memoryview(array), position)
+            return target.numel()
         buffer, stream = self._buffer()
         part = buffer[: target.numel()]
-        array: Any = part.numpy()
+        array = part.numpy()
         _fill(file, memoryview(array), position)
-        if stream is None:
-            target.copy_(part)
-        else:
-            with torch.cuda.stream(stream):
-                target.copy_(part, non_blocking=True)
-            stream.synchronize()
+        with torch.cuda.stream(stream):
+            target.copy_(part, non_blocking=True)
+        stream.synchronize()
         return target.numel()
 
-    def _buffer(self) -> tuple[Tensor, "torch.cuda.Stream | None"]:
+    def _buffer(self) -> tuple[Tensor, torch.cuda.Stream]:
         """The calling reader's own buffer and stream."""
         if not hasattr(self._own, "buffer"):
-            is_gpu = self._device.type == "cuda"
-            size = self._piece_bytes
-            self._own.buffer = torch.empty(size, dtype=torch.uint8, pin_memory=is_gpu)
-            self._own.stream = torch.cuda.Stream(self._device) if is_gpu else None
+            self._own.buffer = torch.empty(self._piece_bytes, dtype=torch.uint8, pin_memory=True)
+            self._own.stream = torch.cuda.Stream(self._device)
         return self._own.buffer, self._own.stream
 
 

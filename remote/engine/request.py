@@ -3,12 +3,13 @@
 Axes: T video frames, H W rows and columns of the video in pixels.
 """
 
+import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from remote.engine.cache import CacheSettings
-from remote.engine.config import LATENT_STRIDE
+from remote.engine.config import LATENT_STRIDE, DiTConfig
 from remote.engine.guidance import Guidance
 from remote.engine.masks import PixelBox
 
@@ -85,6 +86,11 @@ class RenderRequest:
         if not 0 <= self.color_strength <= 1:
             raise ValueError(f"color_strength is {self.color_strength}, not 0 to 1")
         self._check_windows()
+
+    def most_tokens(self, config: DiTConfig) -> int:
+        """Gives the tokens of the largest window."""
+        frames = max(window.frames for window in self.windows)
+        return math.prod(config.token_grid(frames, self.height_px, self.width_px))
 
     def _check_windows(self) -> None:
         _require_4n_plus_1("motion_frames", self.motion_frames)

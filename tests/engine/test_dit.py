@@ -144,3 +144,17 @@ def test_a_lost_background_gives_every_token_its_label():
         weights=regions.weights, present=regions.present, ranges=regions.ranges, background=12.0
     )
     assert lost.positions(torch.rand(3, 4)).tolist() == [12.0] * 4
+
+
+def test_half_precision_keeps_to_float32_where_tokens_outgrow_it(golden_dir, features):
+    inputs = under(tensors(golden_dir, "dit_single"), "in/")
+    whole, half = tiny_dit(golden_dir), tiny_dit(golden_dir, torch.float16)
+    wanted, given = (cases.velocity(dit, inputs, features) for dit in (whole, half))
+    assert (given - wanted).norm() / wanted.norm() < 2e-3
+
+    for dit in (whole, half):  # as some channels of real weights do
+        dit.blocks[0].ffn[2].bias[0] = 60_000
+        dit.blocks[0].modulation[0, 5, 0] = 50
+    wanted, given = (cases.velocity(dit, inputs, features) for dit in (whole, half))
+    assert given.isfinite().all()
+    assert (given - wanted).norm() / wanted.norm() < 2e-3

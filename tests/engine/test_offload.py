@@ -5,7 +5,8 @@ import torch
 
 from remote.engine.attention import SDPA
 from remote.engine.config import PUBLISHED
-from remote.engine.offload import block_parameters, plan_memory, stream_blocks
+from remote.engine.memory import block_parameters, plan_memory
+from remote.engine.offload import stream_blocks
 from remote.engine.operations import PLAIN
 from tests.engine import cases
 from tests.engine.tiny import tensors, tiny_dit, under
@@ -47,6 +48,18 @@ def test_a_turn_that_was_broken_off_does_not_mix_up_the_next(golden_dir, inputs,
     wanted = cases.velocity(dit, inputs, features)
     stream_blocks(dit, _plan(0, dit.config), CPU)
     next(iter(dit.blocks))
+    assert torch.equal(cases.velocity(dit, inputs, features), wanted)
+
+
+def test_blocks_may_leave_the_card_later(golden_dir, inputs, features):
+    dit = tiny_dit(golden_dir)
+    wanted = cases.velocity(dit, inputs, features)
+    stream_blocks(dit, _plan(1, dit.config), CPU)
+    assert torch.equal(cases.velocity(dit, inputs, features), wanted)
+    stream_blocks(dit, _plan(0, dit.config), CPU)
+    assert torch.equal(cases.velocity(dit, inputs, features), wanted)
+    assert dit.blocks.hosted_bytes >= 4 * dit.config.layers * block_parameters(dit.config)
+    stream_blocks(dit, _plan(1, dit.config), CPU)  # none comes back
     assert torch.equal(cases.velocity(dit, inputs, features), wanted)
 
 

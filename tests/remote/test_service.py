@@ -67,9 +67,9 @@ class OtherModel:
     def __getattr__(self, name):
         return getattr(self._model, name)
 
-    def load(self):
+    def load(self, *options):
         self.loads += 1
-        yield from self._model.load()
+        yield from self._model.load(*options)
 
 
 # What is made
