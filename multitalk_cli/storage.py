@@ -1,6 +1,6 @@
 """S3: lists, fetches and stores objects. Plain arguments in, so that a container uses it too.
 
-The only importer of boto3. Every error of boto3 becomes one of ours here.
+Only this module and its kin `storage_*` import boto3. Every error of boto3 becomes one of ours here.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from multitalk_cli.errors import FileError, StorageError, TemporaryError, UsageError
 from multitalk_cli.media.inputs import open_input, sha256_of, shown_path
 from multitalk_cli.media.outputs import placed, write_error
+from multitalk_cli.storage_access import MAX_CONNECTIONS, Access, connect
 from multitalk_cli.storage_digests import SHA256_FIELD, Details, digests, read_details
 from multitalk_cli.storage_errors import converted, library_errors
 
@@ -31,24 +32,13 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 1024**2
 MAX_URL_S = 7 * 24 * 3600
 _MAX_PARTS = 10_000
-_TRANSFERS = 8
+_TRANSFERS = MAX_CONNECTIONS - 2
 _READ_BYTES = 256 * 1024
 _RETRY_AFTER_S = (0.5, 2.0, 5.0)
-_CONNECT_S, _READ_S = 10, 30
-_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/?")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 Report = Callable[[int], None]
 """Is told of bytes that have arrived."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
-    """How the store is reached; None leaves it to boto3's own chain."""
-
-    profile: str | None = None
-    endpoint_url: str | None = None
-    region: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,9 +106,8 @@ class Storage:
     """
 
     def __init__(self, access: Access | None = None) -> None:
-        self._access = Access() if access is None else access
         with converted("sign in", None):
-            self._session, self._client = _connect(self._access)
+            self._session, self._client = connect(Access() if access is None else access)
 
     @property
     def has_temporary_credentials(self) -> bool:
@@ -225,6 +214,35 @@ class Storage:
             if overwrite or not self._is_stored(address, digest):
                 self._store(file, size, address, digest, overwrite, report)
         return Transferred(address=address, size_bytes=size, checked="sha256")
+
+    # Buckets, and objects that fit into memory
+
+    def region_of(self, bucket: str) -> str | None:
+        """The region of a bucket; None where the store does not tell."""
+        with converted("s3:ListBucket", Address(bucket=bucket, key="")):
+            # Not a HEAD alone: what refuses that has no body that says why.
+            answer = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+            if region is None:
+                with suppress(self._client.exceptions.ClientError):
+                    region = self._client.head_bucket(Bucket=bucket).get("BucketRegion")
+        return str(region) if region else None
+
+    def write(self, address: Address, body: bytes) -> None:
+        """Stores a few bytes under a key, whether or not it is taken."""
+        with converted("s3:PutObject", address):
+            self._client.put_object(Bucket=address.bucket, Key=address.key, Body=body)
+
+    def read(self, address: Address) -> bytes:
+        """The bytes of a small object."""
+        with converted("s3:GetObject", address):
+            answer = self._client.get_object(Bucket=address.bucket, Key=address.key)
+            return bytes(answer["Body"].read())
+
+    def delete(self, address: Address) -> None:
+        """Removes an object; one that is not there is as good as removed."""
+        with converted("s3:DeleteObject", address):
+            self._client.delete_object(Bucket=address.bucket, Key=address.key)
 
     # Fetching
 
@@ -393,37 +411,6 @@ class Storage:
 
 def _silent(_count: int) -> None:
     """Reports to nobody."""
-
-
-def _connect(access: Access) -> tuple[Any, Any]:
-    import boto3
-    from botocore.config import Config
-
-    _check_endpoint(access.endpoint_url)
-    session = boto3.Session(profile_name=access.profile)
-    client = session.client(
-        "s3",
-        region_name=access.region,
-        endpoint_url=access.endpoint_url,
-        config=Config(
-            # The older signatures let a URL carry headers that it was not signed for.
-            signature_version="s3v4",
-            connect_timeout=_CONNECT_S,
-            read_timeout=_READ_S,
-            retries={"mode": "standard", "max_attempts": 4},
-            max_pool_connections=_TRANSFERS + 2,
-        ),
-    )
-    return session, client
-
-
-def _check_endpoint(url: str | None) -> None:
-    if url is not None and not _ENDPOINT.fullmatch(url):
-        raise UsageError(
-            f"--endpoint-url must be http://HOST or https://HOST, not {url!r}",
-            code="E_S3_ADDRESS",
-            hint="multitalk s3 ls --endpoint-url https://HOST",
-        )
 
 
 def _to_object(row: Mapping[str, Any]) -> StoredObject:

@@ -30,8 +30,8 @@ HEAVY = {
     "tomlkit",
 }
 SHARED = {
-    "contract", "errors", "media", "plan", "rates", "storage", "storage_digests", "storage_errors",
-    "wording",
+    "contract", "errors", "media", "plan", "rates", "storage", "storage_access", "storage_digests",
+    "storage_errors", "storage_probe", "tasks", "wording",
 }  # fmt: skip
 """What the container may use of the client; these import only each other."""
 

@@ -50,10 +50,11 @@ def ls(
 ) -> None:
     """List what is in your bucket, the newest last."""
     from multitalk_cli import bucket, storage
+    from multitalk_cli.storage_access import Access
 
     most = bucket.parse_limit(settings.parse_whole("--limit", limit))
     address = bucket.to_address(bucket.OUTPUTS if prefix is None else prefix, _own_bucket())
-    store = storage.Storage(storage.Access(profile=profile, endpoint_url=endpoint_url))
+    store = storage.Storage(Access(profile=profile, endpoint_url=endpoint_url))
     bucket.show_listing(store, address, most, recursive, ctx.obj)
 
 
@@ -76,6 +77,7 @@ def get(
 ) -> None:
     """Fetch objects; one that was begun goes on where it stopped."""
     from multitalk_cli import bucket, storage
+    from multitalk_cli.storage_access import Access
 
     words = list(keys or ())
     _check_words(words, latest)
@@ -83,7 +85,7 @@ def get(
         words = [bucket.OUTPUTS]
     to_address = bucket.to_address if latest else bucket.to_object_address
     addresses = [to_address(word, _own_bucket()) for word in words]
-    store = storage.Storage(storage.Access(profile=profile, endpoint_url=endpoint_url))
+    store = storage.Storage(Access(profile=profile, endpoint_url=endpoint_url))
     if latest:
         addresses = [bucket.latest(store, addresses[0])]
     bucket.fetch(store, addresses, output_path, force, ctx.obj)
@@ -103,9 +105,10 @@ def put(
 ) -> None:
     """Store a file in your bucket."""
     from multitalk_cli import bucket, storage
+    from multitalk_cli.storage_access import Access
 
     address = bucket.to_address(bucket.OUTPUTS if key is None else key, _own_bucket())
-    store = storage.Storage(storage.Access(profile=profile, endpoint_url=endpoint_url))
+    store = storage.Storage(Access(profile=profile, endpoint_url=endpoint_url))
     bucket.store(store, Path(file), address, force, ctx.obj)
 
 
@@ -121,10 +124,11 @@ def url(
 ) -> None:
     """Make a web address that anybody can read an object with, for a while."""
     from multitalk_cli import bucket, storage
+    from multitalk_cli.storage_access import Access
 
     expires_s = bucket.parse_expiry(expires)
     address = bucket.to_object_address(key, _own_bucket())
-    store = storage.Storage(storage.Access(profile=profile, endpoint_url=endpoint_url))
+    store = storage.Storage(Access(profile=profile, endpoint_url=endpoint_url))
     bucket.show_url(store, address, expires_s, ctx.obj)
 
 

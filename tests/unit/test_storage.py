@@ -10,7 +10,8 @@ import pytest
 
 from multitalk_cli import storage
 from multitalk_cli.errors import FileError, MultitalkError, StorageError, UsageError
-from multitalk_cli.storage import PART_BYTES, Access, Address, Storage, parse_address
+from multitalk_cli.storage import PART_BYTES, Address, Storage, parse_address
+from multitalk_cli.storage_access import Access
 from tests.stores import error_body
 
 CONTENT = os.urandom(1000)
