@@ -1,9 +1,12 @@
 """The process: start-up, and how it ends."""
 
+import gc
 import os
 import signal
 import sys
 from contextlib import suppress
+
+GC_THRESHOLDS = (50_000, 20, 20)
 
 
 def main() -> None:
@@ -21,6 +24,7 @@ def main() -> None:
     if sys.argv[1:2] == ["_complete"]:
         _print_candidates(sys.argv[2:])
         return
+    _speed_up()
     from multitalk_cli.main import run
 
     code = run(sys.argv[1:])
@@ -29,6 +33,16 @@ def main() -> None:
         signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
     sys.exit(code)
+
+
+def _speed_up() -> None:
+    """Settings that the start of a short command needs, before anything large is imported."""
+    # Imports make objects by the hundred thousand, nearly all of which stay: Python's default of
+    # looking for garbage after every 700 takes a third of their time.
+    gc.set_threshold(*GC_THRESHOLDS)
+    # The face finder's matrices are small: handing them out to threads costs several times more
+    # than multiplying them.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 def _print_version() -> None:

@@ -98,6 +98,8 @@ class Cloud:
         router = Router(self.state, self._services(), self.rpcs, self.rules)
         self.worker.door = SocketDoor(router)
         rpc_socket = socket.create_server(("127.0.0.1", 0))
+        # As on any real server: a reply in pieces must not wait for the client to acknowledge.
+        rpc_socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._server = Server([router.endpoint(CLIENT)], status_details_codec=custom_detail_codec)
         await self._server.start(sock=rpc_socket)
         self._web = web.AppRunner(self._store.web_app(), access_log=None, shutdown_timeout=0.1)
