@@ -1,6 +1,6 @@
 """S3: lists, fetches and stores objects. Plain arguments in, so that a container uses it too.
 
-Only this module and its kin `storage_*` import boto3. Every error of boto3 becomes one of ours here.
+Only the modules called storage import boto3. Every error of boto3 becomes one of ours there.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from multitalk_cli.storage import Address
 
 _CREDENTIAL_CODES = {
-    "AuthorizationHeaderMalformed", "CredentialsError", "InvalidAccessKeyId", "InvalidToken",
-    "SignatureDoesNotMatch", "UnrecognizedClientException",
+    "AuthorizationHeaderMalformed", "CredentialsError", "InvalidAccessKeyId",
+    "InvalidClientTokenId", "InvalidToken", "SignatureDoesNotMatch", "UnrecognizedClientException",
 }  # fmt: skip
 _EXPIRED_CODES = {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"}
 _REGION_CODES = {
