@@ -4,10 +4,11 @@ import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
+from urllib.parse import quote
 
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 JSON_VERSION = 1
 PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 LABEL_WIDTH = 12
+SHORTEST_HIDDEN = 6
+"""Shorter values stay: they are parts of words, and no secrets that anybody gives out."""
 
 _STYLES = {"dim": "2", "yellow": "33", "red": "1;31", "bold": "1", "cyan": "36"}
 
@@ -93,6 +96,7 @@ class Output:
     def __init__(self, options: OutputOptions) -> None:
         self.options = options
         self._warnings: list[str] = []
+        self._hidden: list[str] = []
         self._say_above_bars: Callable[[str], None] | None = None
         self.leaving = "interrupted; nothing unfinished was left behind"
         self.interactive = is_foreground_terminal(sys.stderr)
@@ -133,6 +137,27 @@ class Output:
         self._write(sys.stderr, f"{printable(question)} [y/N] ", end="")
         return sys.stdin.readline().strip().lower() in ("y", "yes")
 
+    def ask(self, question: str) -> str:
+        """Asks for a line of text on the terminal."""
+        self._write(sys.stderr, f"{printable(question)}: ", end="")
+        return sys.stdin.readline()
+
+    def ask_hidden(self, question: str) -> str:
+        """Asks for a line that is not shown while it is typed; the end of input is an empty one."""
+        import getpass
+
+        try:
+            return getpass.getpass(f"{printable(question)}: ", stream=sys.stderr)
+        except EOFError:
+            return ""
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Lets these values never be printed, wherever a text may have them from."""
+        for value in values:
+            if len(value) >= SHORTEST_HIDDEN:
+                forms = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
+                self._hidden = sorted({*self._hidden, *forms}, key=len, reverse=True)
+
     @contextmanager
     def progress(self) -> "Iterator[Progress]":
         """A view that draws contract events until it is closed."""
@@ -165,6 +190,21 @@ class Output:
         else:
             for line in lines:
                 self._write(sys.stdout, line)
+
+    def report(
+        self,
+        command: str,
+        data: Mapping[str, Any],
+        lines: Sequence[tuple[str, str]],
+        errors: Sequence[Mapping[str, Any]],
+    ) -> None:
+        """A result that may hold failures. lines: each with its style; errors: as in the JSON."""
+        if self.options.json:
+            self._envelope(command, "error" if errors else "ok", data, [dict(e) for e in errors])
+            return
+        for text, style in lines:
+            shown = self._style(printable(text), style if self.draws_results else "")
+            self._write(sys.stdout, shown)
 
     def fail(self, command: str, error: MultitalkError) -> None:
         """An error that the user can act on."""
@@ -236,6 +276,8 @@ class Output:
     def _write(self, stream: TextIO | None, text: str, end: str = "\n") -> None:
         if stream is None:
             return
+        for value in self._hidden:
+            text = text.replace(value, "***")
         try:
             stream.buffer.write(_encode(text + end))
             stream.flush()

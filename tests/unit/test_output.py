@@ -336,3 +336,27 @@ def test_progress_that_was_asked_for_is_shown_even_when_quiet(streams):
         progress.show(Stage(name="drawing", done=1, total=9))
 
     assert json.loads(streams.stderr)["event"] == "stage"
+
+
+@pytest.mark.parametrize("options", [{}, {"json": True}, {"debug": True}])
+def test_hidden_values_are_never_printed_in_any_form(streams, options):
+    value = "wJal'r/\"key+with=signs"
+    output = make(**options)
+    output.hide([value])
+
+    output.note(f"the value is {value}")
+    output.fail("generate", FileError(f"{value} {value!r}", code="E_AUDIO_SILENT"))
+    output.bug("generate", ValueError(value), f"Traceback\nValueError: {value}")
+
+    printed = streams.stdout + streams.stderr
+    assert "wJal" not in printed
+    assert "***" in printed
+
+
+def test_short_hidden_values_do_not_blacken_words(streams):
+    output = make()
+    output.hide(["a", "note"])
+
+    output.note("a note")
+
+    assert streams.stderr == "a note\n"
