@@ -155,7 +155,7 @@ class Output:
         """Lets these values never be printed, wherever a text may have them from."""
         for value in values:
             if len(value) >= SHORTEST_HIDDEN:
-                forms = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe="")}
+                forms = {value, repr(value)[1:-1], quote(value, safe="")}
                 self._hidden = sorted({*self._hidden, *forms}, key=len, reverse=True)
 
     @contextmanager
@@ -257,7 +257,20 @@ class Output:
         }
         if self._warnings:
             envelope["data"] = {**data, "warnings": self._warnings}
-        self._write(sys.stdout, json.dumps(envelope))
+        self._write(sys.stdout, json.dumps(self._mask_all(envelope)))
+
+    def _mask(self, text: str) -> str:
+        for value in self._hidden:
+            text = text.replace(value, "***")
+        return text
+
+    def _mask_all(self, data: Any) -> Any:
+        """The same data; its texts are masked before JSON escapes them once more."""
+        if isinstance(data, str):
+            return self._mask(data)
+        if isinstance(data, Mapping):
+            return {key: self._mask_all(each) for key, each in data.items()}
+        return [self._mask_all(each) for each in data] if isinstance(data, list | tuple) else data
 
     def _say(self, text: str, style: str = "") -> None:
         if self.options.quiet:
@@ -276,10 +289,8 @@ class Output:
     def _write(self, stream: TextIO | None, text: str, end: str = "\n") -> None:
         if stream is None:
             return
-        for value in self._hidden:
-            text = text.replace(value, "***")
         try:
-            stream.buffer.write(_encode(text + end))
+            stream.buffer.write(_encode(self._mask(text) + end))
             stream.flush()
         except OSError as error:
             _turn_off(stream)
