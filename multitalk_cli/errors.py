@@ -275,6 +275,18 @@ CODES: dict[str, Explanation] = {
         "Modal never shows what a secret holds, so that nothing of it is replaced unless you say so.",
         "Add --update to set the given keys and keep the others, or --force to make the secret anew.",
     ),
+    "E_NO_SECRET": Explanation(
+        _S,
+        "the app has no credentials for the store",
+        "s3:// is read and written by the app, with the Modal secret aws-secret, which was not there when it was deployed.",
+        "multitalk setup-secrets --only aws sets it up; multitalk deploy then gives it to the app.",
+    ),
+    "E_SECRET_INCOMPLETE": Explanation(
+        _S,
+        "a Modal secret lacks a key",
+        "It was made by hand, or by an older version: aws-secret has three keys, huggingface-secret has HF_TOKEN.",
+        "multitalk setup-secrets --update sets the keys and keeps the others.",
+    ),
     "E_REMOTE_PACKAGE": Explanation(
         _S,
         "another package called remote is in the way",
@@ -436,6 +448,12 @@ CODES: dict[str, Explanation] = {
         "the machine ran out of memory",
         "The card or its host could not hold the model and this size at once.",
         "Add --gpu h200, or pass a smaller --size.",
+    ),
+    "E_ATTENTION": Explanation(
+        _R,
+        "attention does not run on the card as it should",
+        "A kernel is missing from the container, or was built for other cards. Another one is taken where one runs: the video is the same and takes longer. Where none runs, there is no video.",
+        "multitalk doctor --gpu shows which kernels run and why others do not; pass another --gpu, or --stack current.",
     ),
     "E_TIMEOUT": Explanation(
         _R,

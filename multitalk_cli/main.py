@@ -16,6 +16,8 @@ from multitalk_cli.commands.completion import app as completion_app
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
 from multitalk_cli.commands.deploy import deploy
+from multitalk_cli.commands.doctor import EXAMPLES as DOCTOR_EXAMPLES
+from multitalk_cli.commands.doctor import doctor
 from multitalk_cli.commands.download import EXAMPLES as DOWNLOAD_EXAMPLES
 from multitalk_cli.commands.download import download
 from multitalk_cli.commands.explain import explain
@@ -88,6 +90,7 @@ def _global_options(
 
 app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
+app.command("doctor", cls=PagedCommand, epilog=epilog(*DOCTOR_EXAMPLES))(doctor)
 app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
 app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
 app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)

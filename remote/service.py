@@ -24,6 +24,7 @@ from multitalk_cli import contract
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.media.video import VideoWriter, join_segments, read_frames
 from remote import resume
+from remote.engine.attention import BackendUnavailableError
 from remote.engine.guards import EngineError
 from remote.engine.masks import PlacesError
 from remote.engine.pipeline import to_bytes
@@ -96,8 +97,10 @@ def run(
         if error.errno != errno.ENOSPC:
             raise
         yield contract.Failed(code="E_DISK_FULL", message=f"no space left on the disk: {error}")
+    except BackendUnavailableError as error:
+        yield contract.Failed(code="E_ATTENTION", message=str(error))
     except (RuntimeError, MemoryError) as error:
-        if not _is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
         # On one's own machine there is no other card to ask for.
         hint = "pass a smaller --size" if backend != "modal" else ""
@@ -105,7 +108,7 @@ def run(
         yield contract.Failed(code="E_OUT_OF_MEMORY", message=message, hint=hint)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
     """Tells a card's memory, and a CPU's, for which torch has no type, from everything else."""
     kinds = (torch.cuda.OutOfMemoryError, MemoryError)
     return isinstance(error, kinds) or "can't allocate memory" in str(error)

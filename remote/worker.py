@@ -258,6 +258,12 @@ class Worker:
             return _failed(error.code, error.message, error.hint)
         return {"seconds": time.monotonic() - began_s}
 
+    def examine(self, wire: Mapping[str, Any]) -> dict[str, Any]:
+        """Reports the machine, how fast the weights are read, and a short video."""
+        from remote.examining import examine
+
+        return examine(self._model, wire)
+
     def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
         """Makes a job's video, or goes on with it; what happens comes back as data.
 

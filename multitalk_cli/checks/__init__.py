@@ -1,0 +1,1 @@
+"""What `multitalk doctor` looks at."""

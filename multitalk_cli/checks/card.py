@@ -1,0 +1,210 @@
+"""`doctor --gpu`: one container with a card is started, examined, and let go."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract, delivery, gpus, plan, rates
+from multitalk_cli.checks.looking import Check, Seen, to_check
+from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
+from multitalk_cli.wording import human_bytes, human_duration, human_money
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud import Cloud
+    from multitalk_cli.output import Output
+    from multitalk_cli.settings import Settings
+
+GROUP = "gpu"
+_POLL_S, _LONGEST_S, _PATIENCE_S = 1.0, 1800.0, 60.0
+# Of the container's canary: the example voice at 24 frames a second, in few steps.
+_CANARY_FRAMES, _CANARY_STEPS, _CANARY_PX = 75, 4, (896, 448)
+_SLOW_BYTES_PER_S = 500e6
+_SLOWER_THAN_TABLE = 1.5
+_SOUND_DIFFERENCE = 0.02
+_HOPPER = "9."
+
+
+def question(chosen: Settings) -> str:
+    """What will be done, and roughly what it costs."""
+    estimate = plan.estimate_cost(_canary_plan(_CANARY_STEPS), rates.load(), _card(chosen))
+    about = f"about {human_duration(estimate.seconds)}, {human_money(estimate.price_usd)}"
+    what = "starts a container, reads the weights and makes a short video"
+    return f"{_card(chosen)}: {what}, {about}"
+
+
+def _card(chosen: Settings) -> str:
+    return gpus.find_card(chosen["gpu"]).name
+
+
+def _canary_plan(steps: int) -> plan.Plan:
+    return plan.make_plan(
+        _CANARY_FRAMES,
+        contract.DEFAULT_FPS,
+        size=_CANARY_PX,
+        sample_steps=steps,
+        text_guidance=5.0,
+        persons=1,
+    )
+
+
+def examine(cloud: Cloud, chosen: Settings, output: Output) -> tuple[list[Check], dict[str, Any]]:
+    """What the container was seen to be and do, and the same as the container said it."""
+    wire = {
+        "contract": contract.CONTRACT_VERSION,
+        "client": __version__,
+        "prompt": "A person talks to the camera",
+        "negative_prompt": chosen["negative_prompt"],
+    }
+    try:
+        answer = _asked(cloud, chosen, wire, output)
+        _raise_failure(answer)
+    except MultitalkError as error:
+        text = Seen(text=error.message, state="fail", remedy=error.hint, code=error.code)
+        return [to_check("container", GROUP, text)], {}
+    looks = {
+        "card": _machine(answer),
+        "attention": _attention(answer, chosen["stack"]),
+        "load": _load(answer),
+        "sound": _sound(answer),
+        "canary": _canary(answer),
+    }
+    speed, measured = _speed(answer, _card(chosen))
+    looks |= {} if speed is None else {"speed": speed}
+    checks = [to_check(name, GROUP, seen) for name, seen in looks.items()]
+    return checks, {**answer, **measured}
+
+
+def _asked(
+    cloud: Cloud, chosen: Settings, wire: Mapping[str, Any], output: Output
+) -> Mapping[str, Any]:
+    """The container's answer. Whatever ends the waiting ends the call."""
+    call_id = cloud.spawn_examination(chosen["stack"], chosen["gpu"], wire)
+    is_over = False
+    try:
+        with output.progress() as progress:
+            for answer in _answers(cloud, call_id):
+                progress.show(contract.Stage(name="examining"))
+                if answer is not None:
+                    is_over = True
+                    return answer
+    finally:
+        if not is_over:
+            cloud.cancel_call(call_id)
+    raise RemoteError(f"no answer within {human_duration(_LONGEST_S)}", code="E_TIMEOUT")
+
+
+def _answers(cloud: Cloud, call_id: str) -> Iterator[Mapping[str, Any] | None]:
+    """The answer once it is there; None each time that it is not yet."""
+    began_s = seen_s = time.monotonic()
+    while time.monotonic() - began_s < _LONGEST_S:
+        try:
+            polled = cloud.poll(call_id, _POLL_S)
+        except TemporaryError:
+            if time.monotonic() - seen_s > _PATIENCE_S:
+                raise
+            time.sleep(_POLL_S)
+            continue
+        seen_s = time.monotonic()
+        if polled.outcome == "timeout":
+            raise RemoteError("the examination ran out of time", code="E_TIMEOUT")
+        if polled.outcome not in ("answer", "waiting"):
+            code = "E_OUT_OF_MEMORY" if "memory" in polled.text.lower() else "E_REMOTE"
+            raise RemoteError(f"the container ended: {polled.text}", code=code)
+        yield polled.answer
+
+
+def _raise_failure(answer: Mapping[str, Any]) -> None:
+    if answer.get("event") is None:
+        return
+    event = contract.event_from_wire(answer["event"])
+    if isinstance(event, contract.Failed):
+        raise error_from_code(event.code, event.message, event.hint)
+
+
+def _machine(answer: Mapping[str, Any]) -> Seen:
+    """Which card, what it can, and its memory."""
+    torch = f"torch {answer['torch']}"
+    if answer["gpu"] == "cpu":
+        return Seen(text=f"cpu, {torch}")
+    free, total = human_bytes(answer["free_bytes"]), human_bytes(answer["total_bytes"])
+    capability = f"compute capability {answer['capability']}"
+    text = f"{answer['gpu']}, {capability}, CUDA {answer['cuda']}, {torch}, {free} of {total} free"
+    if answer["bf16"]:
+        return Seen(text=text)
+    text += "; it has no bf16, which costs time and exactness"
+    return Seen(text=text, state="warn", remedy="multitalk config set gpu auto")
+
+
+def _attention(answer: Mapping[str, Any], stack: str) -> Seen:
+    """Which kernel was chosen, which others run, and why the preferred ones do not."""
+    chosen, backends = answer["attention"], dict(answer["backends"])
+    before = list(backends)[: list(backends).index(chosen)] if chosen in backends else []
+    refused = [f"{name}: {backends[name]}" for name in before if backends[name]]
+    runs = [name for name, reason in backends.items() if not reason and name != chosen]
+    text = f"attention {chosen}"
+    text += f", {', '.join(runs)} run too" if runs else ""
+    text += f" (not {'; not '.join(refused)})" if refused else ""
+    is_hopper = str(answer.get("capability", "")).startswith(_HOPPER)
+    if is_hopper and stack == gpus.DEFAULT_STACK and before:
+        text += "; videos are the same, and take longer"
+        return Seen(text=text, state="warn", code="E_ATTENTION")
+    return Seen(text=text)
+
+
+def _load(answer: Mapping[str, Any]) -> Seen:
+    """How fast the weights came to the card."""
+    count, seconds = answer["load_bytes"], answer["load_s"]
+    if not count:
+        return Seen(text="weights were loaded already", state="skip")
+    rate = count / max(seconds, 1e-3)
+    text = f"{human_bytes(count)} of weights in {human_duration(seconds)}, {rate / 1e9:.2g} GB/s"
+    is_slow = rate < _SLOW_BYTES_PER_S and answer["gpu"] != "cpu"
+    return Seen(text=text, state="warn" if is_slow else "ok")
+
+
+def _sound(answer: Mapping[str, Any]) -> Seen:
+    """Our decoding and resampling beside librosa's."""
+    found = answer["librosa"]
+    if found["difference"] is None:
+        return Seen(text=f"no comparison with librosa: {found['reason']}", state="skip")
+    share = f"{100 * found['difference']:.2g} %"
+    text = f"sound differs from librosa {found['version']} by {share}"
+    is_right = found["difference"] <= _SOUND_DIFFERENCE
+    return Seen(text=text, state="ok" if is_right else "warn")
+
+
+def _canary(answer: Mapping[str, Any]) -> Seen:
+    """Whether a short video passed the guards: no black, no frozen, no not-a-number frames."""
+    canary = answer["canary"]
+    told = canary["event"]
+    event = None if told is None else contract.event_from_wire(told)
+    if isinstance(event, contract.Failed):
+        error = error_from_code(event.code, event.message, event.hint)
+        return Seen(text=error.message, state="fail", remedy=error.hint, code=error.code)
+    if not isinstance(event, contract.Done):
+        return Seen(text="the canary has no end", state="fail", remedy="multitalk doctor --gpu")
+    width, height = canary["size"]
+    seconds = f"{canary['duration_s']:.1f} s at {width}x{height} in {canary['steps']} steps"
+    return Seen(text=f"canary of {seconds}, made in {human_duration(canary['total_s'])}")
+
+
+def _speed(answer: Mapping[str, Any], asked: str) -> tuple[Seen | None, dict[str, Any]]:
+    """Seconds and price of a second of video at 20 steps, and whether the table says so too."""
+    per_s = answer["canary"].get("s_per_video_s")
+    if per_s is None:
+        return None, {}
+    card = delivery.card_of(answer["gpu"], asked)
+    usd = delivery.price_of(card, per_s)
+    where = "cpu" if answer["gpu"] == "cpu" else card
+    text = f"{per_s:.1f} s and {human_money(usd)} for a second of video at 20 steps ({where})"
+    measured = {"s_per_video_s": per_s, "usd_per_video_s": usd}
+    if answer["gpu"] == "cpu":
+        return Seen(text=text), measured
+    whole = _canary_plan(20)
+    expected = plan.estimate_cost(whole, rates.load(), card).seconds_run / whole.duration_s
+    if per_s > _SLOWER_THAN_TABLE * expected:
+        text += f"; {expected:.1f} s were expected"
+        return Seen(text=text, state="warn", remedy="multitalk doctor --gpu"), measured
+    return Seen(text=text), measured

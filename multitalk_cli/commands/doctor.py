@@ -1,0 +1,79 @@
+"""`multitalk doctor`: what is set up, what is not, and the command that mends it."""
+
+import shutil
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from multitalk_cli import settings
+from multitalk_cli.errors import ExitCode, InterruptedRunError, MultitalkError, UsageError
+from multitalk_cli.output import Output
+
+if TYPE_CHECKING:
+    from multitalk_cli.checks.looking import Check
+    from multitalk_cli.cloud import Cloud
+
+EXAMPLES = ("multitalk doctor", "multitalk doctor --gpu --yes")
+_ASK = "multitalk doctor --gpu --yes"
+
+
+def doctor(
+    ctx: typer.Context,
+    every: Annotated[bool, typer.Option("--all", help="A line for each check.")] = False,
+    examine: Annotated[
+        bool, typer.Option("--gpu", help="Also start a card's container, and time a short video.")
+    ] = False,
+    yes: Annotated[
+        bool, typer.Option("--yes", "-y", help="Do not ask before what costs money.")
+    ] = False,
+    environment: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Modal environment.")
+    ] = None,
+    app: Annotated[
+        str | None, typer.Option("--app", metavar="NAME", help="Name of the Modal app.")
+    ] = None,
+) -> None:
+    """Check this machine and your account, and name the next command.
+
+    Changes nothing. Exit code 4 where something must be set up first.
+    """
+    from multitalk_cli.checks import account, local, looking, verdict
+
+    output: Output = ctx.obj
+    chosen = _read_settings({"environment": environment, "app": app})
+    columns = shutil.get_terminal_size().columns
+    place = account.Account(chosen)
+    looks = [*local.looks(columns), *place.looks()]
+    found = verdict.order(looking.take_all(looks, debug=output.options.debug))
+    measured: dict[str, Any] = {}
+    if examine and chosen is not None and found.is_deployed:
+        more, measured = _examine(place.cloud, chosen, yes=yes, output=output)
+        found = verdict.order([*found.checks, *more])
+    data = {**found.data(), "gpu": measured} if examine else found.data()
+    output.report("doctor", data, found.lines(every=every, columns=columns), found.errors())
+    if found.failed:
+        raise typer.Exit(int(ExitCode.SETUP))
+
+
+def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:
+    """The settings; where they cannot be read, one of the checks says why."""
+    try:
+        return settings.load_settings(flags)
+    except MultitalkError:
+        return None
+
+
+def _examine(
+    cloud: "Cloud", chosen: settings.Settings, *, yes: bool, output: Output
+) -> "tuple[list[Check], dict[str, Any]]":
+    from multitalk_cli.checks import card
+
+    question = card.question(chosen)
+    output.note(question)
+    if yes:
+        return card.examine(cloud, chosen, output)
+    if not output.can_ask:
+        raise UsageError("a container with a card costs money", code="E_USAGE", hint=_ASK)
+    if not output.confirm("Go on?"):
+        raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
+    return card.examine(cloud, chosen, output)
