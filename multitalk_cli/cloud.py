@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,13 +101,44 @@ def not_deployed(place: Place, detail: str = "") -> SetupError:
     """The error for an app, class or environment that is not there."""
     environment = f'environment "{place.environment}"' if place.environment else "this environment"
     named = f" ({detail})" if detail else ""
-    option = f" --name {place.app}" if place.app != contract.APP_NAME else ""
-    where = f" --environment {place.environment}" if place.environment else ""
     return SetupError(
         f'no Modal app "{place.app}" in {environment}{named}',
         code="E_NOT_DEPLOYED",
-        hint=f"multitalk deploy{option}{where}",
+        hint=deploy_command(place),
     )
+
+
+def deploy_command(place: Place) -> str:
+    """The command that deploys the app of this place."""
+    option = f" --name {place.app}" if place.app != contract.APP_NAME else ""
+    where = f" --environment {place.environment}" if place.environment else ""
+    return f"multitalk deploy{option}{where}"
+
+
+def no_weights() -> SetupError:
+    """The error for a Volume without a finished pack."""
+    return SetupError(
+        f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
+        code="E_WEIGHTS_MISSING",
+        hint="multitalk download --to weights\nmultitalk upload weights/pack",
+    )
+
+
+def _check_record(record: Mapping[str, Any], stack: str) -> None:
+    if record.get("contract") != contract.CONTRACT_VERSION:
+        raise SetupError(
+            f"the deployed app (version {record.get('client')}) speaks contract "
+            f"{record.get('contract')}, this client (version {__version__}) speaks "
+            f"{contract.CONTRACT_VERSION}",
+            code="E_CONTRACT",
+            hint="multitalk deploy",
+        )
+    if stack not in record.get("stacks", ()):
+        raise SetupError(
+            f"the app is deployed without the stack {stack}",
+            code="E_NOT_DEPLOYED",
+            hint=f"multitalk deploy --stack {stack}",
+        )
 
 
 class Cloud:
@@ -128,39 +159,44 @@ class Cloud:
 
     def check_ready(self, stack: str) -> None:
         """Raises SetupError for whatever would keep a call from making a video."""
-        record = self.deployment()
-        if record is None:
-            raise not_deployed(self.place)
-        self._check_record(record, stack)
+        _check_record(self.require_deployment(), stack)
         with ThreadPoolExecutor(2) as pool:
             found, listed = pool.submit(self._find_class, stack), pool.submit(self._check_weights)
             found.result()
             listed.result()
+
+    def check_deployed(self, record: Mapping[str, Any], stack: str) -> None:
+        """Raises SetupError unless what was deployed is there, and of this contract."""
+        _check_record(record, stack)
+        self._find_class(stack)
+
+    def account(self) -> tuple[str, str]:
+        """The workspace of the token, and the environment: its name, or the default's."""
+        import modal
+
+        with modal_errors(self.place):
+            workspace = modal.Workspace.from_context()
+            workspace.hydrate()
+            environment = modal.Environment.from_context()
+            if not self.place.environment:
+                environment.hydrate()
+        return str(workspace.name), self.place.environment or str(environment.name)
 
     def deployment(self) -> dict[str, Any] | None:
         """What the last deploy noted about itself; None where there was none."""
         text = self._dict_get(contract.DEPLOYMENTS_DICT, self.place.app)
         return None if text is None else dict(json.loads(text))
 
+    def require_deployment(self) -> dict[str, Any]:
+        """As `deployment`. Raises SetupError E_NOT_DEPLOYED where there was none."""
+        record = self.deployment()
+        if record is None:
+            raise not_deployed(self.place)
+        return record
+
     def note_deployment(self, record: Mapping[str, Any]) -> None:
         """Notes what was deployed, for `deployment`."""
         self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, json.dumps(dict(record)))
-
-    def _check_record(self, record: Mapping[str, Any], stack: str) -> None:
-        if record.get("contract") != contract.CONTRACT_VERSION:
-            raise SetupError(
-                f"the deployed app (version {record.get('client')}) speaks contract "
-                f"{record.get('contract')}, this client (version {__version__}) speaks "
-                f"{contract.CONTRACT_VERSION}",
-                code="E_CONTRACT",
-                hint="multitalk deploy",
-            )
-        if stack not in record.get("stacks", ()):
-            raise SetupError(
-                f"the app is deployed without the stack {stack}",
-                code="E_NOT_DEPLOYED",
-                hint=f"multitalk deploy --stack {stack}",
-            )
 
     def _find_class(self, stack: str) -> None:
         with modal_errors(self.place):
@@ -168,20 +204,9 @@ class Cloud:
 
     def _check_weights(self) -> None:
         """Looks for the file that is written last."""
-        import modal.exception as theirs
-
-        missing = SetupError(
-            f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
-            code="E_WEIGHTS_MISSING",
-            hint="multitalk download --to weights\nmultitalk upload weights/pack",
-        )
-        with modal_errors(self.place):
-            try:
-                entries = self._volume(contract.WEIGHTS_VOLUME).listdir(f"/{contract.PACK_FOLDER}")
-            except (theirs.NotFoundError, FileNotFoundError):
-                raise missing from None
-        if not any(entry.path.endswith("manifest.json") for entry in entries):
-            raise missing
+        found = self.sizes(contract.WEIGHTS_VOLUME, f"/{contract.PACK_FOLDER}")
+        if found is None or "manifest.json" not in found:
+            raise no_weights()
 
     def _class(self, stack: str) -> Any:
         import modal
@@ -250,12 +275,16 @@ class Cloud:
 
     def cancel(self, job_id: str, call_id: str) -> None:
         """Asks a job to end: its method sees the wish, and Modal interrupts the call."""
-        import modal
-
         self._dict_put(contract.STATES_DICT, f"{job_id}/cancel", json.dumps(time.time()))
         if call_id:
-            with modal_errors(self.place):
-                modal.FunctionCall.from_id(call_id).cancel()
+            self.cancel_call(call_id)
+
+    def cancel_call(self, call_id: str) -> None:
+        """Interrupts a call."""
+        import modal
+
+        with modal_errors(self.place):
+            modal.FunctionCall.from_id(call_id).cancel()
 
     def load_of(self, stack: str, gpu: str) -> Load:
         """How busy the containers for that card are."""
@@ -276,6 +305,11 @@ class Cloud:
             pool.autoscaler.update(scaledown_window=window_s)
             answer: Mapping[str, Any] = self._instance(stack, gpu).warm.remote(wire)
         return answer
+
+    def spawn_examination(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
+        """Starts a call that examines a container for that card, and gives its id."""
+        with modal_errors(self.place):
+            return str(self._instance(stack, gpu).examine.spawn(dict(wire)).object_id)
 
     def set_idle_window(self, stack: str, gpu: str, window_s: int) -> None:
         """Says how long a container for that card idles before it is let go."""
@@ -299,6 +333,10 @@ class Cloud:
         """The call that runs this link of a job's chain; empty where none claimed it yet."""
         text = self._dict_get(contract.STATES_DICT, f"{job_id}/call/{link}")
         return "" if text is None else str(json.loads(text))
+
+    def note_call(self, job_id: str, link: int, call_id: str) -> None:
+        """Notes which call runs this link, for `owner`."""
+        self._dict_put(contract.STATES_DICT, f"{job_id}/call/{link}", json.dumps(call_id))
 
     def index(self, job: Job, name: str) -> None:
         """Notes a job where other machines find it. name: of its video's file."""
@@ -324,11 +362,35 @@ class Cloud:
             except theirs.NotFoundError:
                 raise FileNotFoundError(path) from None
 
+    def sizes(self, volume: str, folder: str) -> dict[str, int] | None:
+        """Names and sizes of the files in a folder of a Volume; None where there is none."""
+        import modal
+        import modal.exception as theirs
+
+        found = modal.Volume.from_name(volume, environment_name=self.place.environment_name)
+        with modal_errors(self.place):
+            try:
+                entries = found.listdir(folder)
+            except (theirs.NotFoundError, FileNotFoundError):
+                return None
+        return {entry.path.rpartition("/")[2]: entry.size for entry in entries}
+
     def upload(self, volume: str, files: Sequence[Path], folder: str) -> None:
         """Puts files into a folder of a Volume, all of them or none."""
         with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
             for path in files:
                 batch.put_file(str(path), f"{folder}/{path.name}")
+
+    def put_files(self, volume: str, files: Mapping[str, Path], folder: str) -> None:
+        """Puts files under other names into a folder of a Volume, all of them or none."""
+        with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
+            for name, path in files.items():
+                batch.put_file(str(path), f"{folder}/{name}")
+
+    def remove_folder(self, volume: str, folder: str) -> None:
+        """Removes a folder of a Volume; one that is not there is no error."""
+        with modal_errors(self.place), suppress(FileNotFoundError):
+            self._volume(volume).remove_file(folder, recursive=True)
 
     def _volume(self, name: str) -> Any:
         import modal

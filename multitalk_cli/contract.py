@@ -50,7 +50,8 @@ STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
 )
 AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
 SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
-PREPARE_FUNCTION, STORAGE_FUNCTION, DOWNLOAD_FUNCTION = "prepare", "check_storage", "download"
+PREPARE_FUNCTION, STORAGE_FUNCTION = "prepare", "check_storage"
+DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
 """Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2
 """Finished videos are kept in parts of this size, so that a broken transfer goes on."""
@@ -299,6 +300,7 @@ class Result:
     """What was made, for the report and for the job's record.
 
     model_output is False for a preview. gpu_seconds and price_usd are None where nothing was paid.
+    stored: the address of the video in the user's store.
     """
 
     job_id: str
@@ -317,6 +319,7 @@ class Result:
     gpu_seconds: float | None = None
     price_usd: float | None = None
     quality: Quality | None = None
+    stored: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("frames", "width_px", "height_px", "size_bytes"):

@@ -81,9 +81,9 @@ def deliver(number: int) -> None:
     os.kill(os.getpid(), number)
 
 
-def ask(held: Held, say: Callable[[str], None]) -> Choice:
+def ask(held: Held, say: Callable[[str], None], question: str = QUESTION) -> Choice:
     """Asks on the terminal what becomes of the job; silence, or another Ctrl-C, cancels it."""
-    say(QUESTION)
+    say(question)
     with _single_keys() as descriptor:
         for _ in range(int(ANSWER_S * 10)):
             if held.is_urgent:

@@ -353,3 +353,8 @@ def _replace_text(path: Path, text: str) -> None:
     except OSError:
         part.unlink(missing_ok=True)
         raise
+
+
+def hub_endpoint() -> str:
+    """Where the Hugging Face hub is, in the variable that its own tools read; empty by default."""
+    return os.environ.get("HF_ENDPOINT", "").strip()

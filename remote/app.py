@@ -7,7 +7,7 @@ from typing import Any
 
 import modal
 
-from multitalk_cli import contract
+from multitalk_cli import contract, tasks
 from remote import image
 from remote.deployment import VARIABLE, this_deployment
 from remote.worker import Worker
@@ -21,6 +21,8 @@ MAX_CONTAINERS = 10
 CORES = 4.0
 MEMORY_MIB = 48 * 1024
 CPU_TIMEOUT_S = 1 * HOURS
+# A longer download is a chain of calls, each of which goes on at the last byte.
+DOWNLOAD_TIMEOUT_S = 6 * HOURS
 CPU_CORES = 2.0
 CPU_MEMORY_MIB = 4 * 1024
 
@@ -101,6 +103,11 @@ class Current:
         """Loads the weights."""
         return self.worker.warm(wire)
 
+    @modal.method()
+    def examine(self, wire: dict[str, Any]) -> dict[str, Any]:
+        """Reports the machine, and makes a short video."""
+        return self.worker.examine(wire)
+
 
 if "cuda12.1" in deployment.stacks:
 
@@ -122,3 +129,51 @@ if "cuda12.1" in deployment.stacks:
         def warm(self, wire: dict[str, Any]) -> dict[str, Any]:
             """Loads the weights."""
             return self.worker.warm(wire)
+
+        @modal.method()
+        def examine(self, wire: dict[str, Any]) -> dict[str, Any]:
+            """Reports the machine, and makes a short video."""
+            return self.worker.examine(wire)
+
+
+@app.function(**_cpu_options, secrets=_secrets(contract.AWS_SECRET))
+def check_storage(wire: dict[str, Any]) -> dict[str, Any]:
+    """Stores, reads and deletes a small object in the bucket that the secret names."""
+    from remote import examining
+
+    return examining.check_storage(wire)
+
+
+@app.function(
+    **{
+        **_cpu_options,
+        "cpu": tasks.CORES,
+        "memory": tasks.MEMORY_MIB,
+        "timeout": DOWNLOAD_TIMEOUT_S,
+        "max_containers": 1,
+    },
+    volumes={str(WEIGHTS): weights},
+    secrets=_secrets(contract.HUGGINGFACE_SECRET),
+)
+def download(wire: dict[str, Any]) -> dict[str, Any]:
+    """Changes the weights: the only one that may, and one call at a time."""
+    return _work_on_weights(wire, writes=True)
+
+
+@app.function(
+    **_cpu_options,
+    volumes={str(WEIGHTS): weights.with_mount_options(read_only=True)},
+    secrets=_secrets(contract.HUGGINGFACE_SECRET),
+)
+def look_at_weights(wire: dict[str, Any]) -> dict[str, Any]:
+    """Says what is there and what is missing."""
+    return _work_on_weights(wire, writes=False)
+
+
+def _work_on_weights(wire: dict[str, Any], *, writes: bool) -> dict[str, Any]:
+    from remote import downloading
+
+    call_id = str(modal.current_function_call_id())
+    return downloading.run(
+        wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes
+    )

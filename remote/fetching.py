@@ -287,15 +287,15 @@ def _pin(folder: Path, plan: Plan) -> None:
     if before == plan.sources:
         return
     for place, content in plan.contents.items():
-        _write_whole(folder / place, content)
+        write_whole(folder / place, content)
     known = set() if before is None else {(place_of(file), file.sha256) for file in before.files}
     doubtful = [file for file in plan.sources.files if (place_of(file), file.sha256) not in known]
     sources = SourceManifest(files=tuple(doubtful))
     discard(folder, verify(folder, sources))
-    _write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
+    write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.part")
@@ -309,15 +309,34 @@ def _held(folder: Path, file: SourceFile, hub: Hub) -> Iterator[int]:
     if _is_whole(path, file):
         yield file.size_bytes
         return
-    part = part_path(path, file)
+
+    def pieces(start: int) -> Iterator[bytes]:
+        return hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes)
+
+    what, part = f"{file.repo}/{file.path}", part_path(path, file.sha256)
+    yield from bring_file(path, part, file.size_bytes, file.sha256, pieces, what)
+
+
+def bring_file(
+    path: Path,
+    part: Path,
+    size_bytes: int,
+    sha256: str | None,
+    pieces: Callable[[int], Iterator[bytes]],
+    what: str,
+) -> Iterator[int]:
+    """Yields how much of a file is there, until it is whole and under its name.
+
+    part: what came so far. sha256: None where it is not known. pieces: its bytes from any on.
+    """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     for _attempt in range(2):  # what an earlier run left may be damaged
         digest = hashlib.sha256()
-        with _opened(part, file.size_bytes) as target:
+        with _opened(part, size_bytes) as target:
             start = _hash_held(target, digest.update)
             yield start
-            for piece in hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes):
+            for piece in pieces(start):
                 digest.update(piece)
                 with disk_errors(path):
                     target.write(piece)
@@ -325,21 +344,21 @@ def _held(folder: Path, file: SourceFile, hub: Hub) -> Iterator[int]:
                 yield start
             with disk_errors(path):
                 os.fsync(target.fileno())
-        if digest.hexdigest() == file.sha256:
+        if sha256 is None or digest.hexdigest() == sha256:
             with disk_errors(path):
                 part.replace(path)
             return
         part.unlink()
-    raise _changed(f"{file.repo}/{file.path}")
+    raise _changed(what)
 
 
 def _is_whole(path: Path, file: SourceFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes
 
 
-def part_path(path: Path, file: SourceFile) -> Path:
+def part_path(path: Path, sha256: str) -> Path:
     """Gives where the beginning of exactly this content is kept."""
-    return path.with_name(f"{path.name}.{file.sha256[:12]}.part")
+    return path.with_name(f"{path.name}.{sha256[:12]}.part")
 
 
 @contextmanager
@@ -365,7 +384,7 @@ def states(folder: Path, sources: SourceManifest) -> list[FileState]:
     found = []
     for file in sources.files:
         path = folder / place_of(file)
-        part, is_complete = part_path(path, file), _is_whole(path, file)
+        part, is_complete = part_path(path, file.sha256), _is_whole(path, file)
         held = part.stat().st_size if part.is_file() else 0
         found.append(
             FileState(
@@ -407,7 +426,7 @@ def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]])
     written are not among them.
     """
     kept = {place_of(file) for file in sources.files}
-    parts = {part_path(folder / place_of(file), file) for file in sources.files}
+    parts = {part_path(folder / place_of(file), file.sha256) for file in sources.files}
     found = []
     for own in ("", checkpoint.TOKENIZER_FOLDER, checkpoint.WAV2VEC_FOLDER):
         for path in _files_in(folder / own):

@@ -59,24 +59,36 @@ class Hub:
     """A connection's worth of settings: where the hub is, the token for it, and patience."""
 
     def __init__(
-        self, endpoint: str, token: str | None = None, patience: Patience | None = None
+        self,
+        endpoint: str,
+        token: str | None = None,
+        patience: Patience | None = None,
+        *,
+        is_hub: bool = True,
     ) -> None:
+        """is_hub: False for any other place that has a file, which gets no token."""
         self.endpoint = endpoint.rstrip("/")
-        self._token = token
+        self._token, self._is_hub = token, is_hub
         self._patience = Patience() if patience is None else patience
         self._opener = urllib.request.build_opener(_Redirects(self.endpoint))
 
     @classmethod
-    def of_surroundings(cls, patience: Patience | None = None) -> "Hub":
-        """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file."""
+    def of_surroundings(cls, patience: Patience | None = None, endpoint: str = "") -> "Hub":
+        """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file.
+
+        endpoint: in place of HF_ENDPOINT, unless it is empty.
+        """
         from huggingface_hub import get_token
 
-        return cls.with_token(get_token(), patience)
+        return cls.with_token(get_token(), patience, endpoint)
 
     @classmethod
-    def with_token(cls, token: str | None, patience: Patience | None = None) -> "Hub":
+    def with_token(
+        cls, token: str | None, patience: Patience | None = None, endpoint: str = ""
+    ) -> "Hub":
         """The hub that HF_ENDPOINT names, with this token and no other."""
-        endpoint = os.environ.get("HF_ENDPOINT", "").strip() or DEFAULT_ENDPOINT
+        named = endpoint.strip() or os.environ.get("HF_ENDPOINT", "").strip()
+        endpoint = named or DEFAULT_ENDPOINT
         if not _ENDPOINT.fullmatch(endpoint):
             # Not shown: somebody may have put a password into it.
             raise UsageError(
@@ -106,12 +118,21 @@ class Hub:
 
     def resolve(self, repo: str, revision: str) -> str:
         """Gives the commit that a branch, reference or commit stands for."""
-        url = f"{self.endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}"
-        answer, _ = self._ask(url, f"{repo} at {revision}")
-        commit = answer.get("sha") if isinstance(answer, dict) else None
+        commit = self._about(repo, revision).get("sha")
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
             raise _odd_answer(f"{repo} at {revision}", f"the commit {commit!r}")
         return commit
+
+    def licence(self, repo: str, revision: str) -> str:
+        """Gives the licence that the repository's page states; empty where it states none."""
+        card = self._about(repo, revision).get("cardData")
+        licence = card.get("license") if isinstance(card, dict) else None
+        return licence if isinstance(licence, str) else ""
+
+    def _about(self, repo: str, revision: str) -> Mapping[str, Any]:
+        url = f"{self.endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}"
+        answer, _ = self._ask(url, f"{repo} at {revision}")
+        return answer if isinstance(answer, dict) else {}
 
     def files(self, repo: str, commit: str) -> dict[str, HubFile]:
         """Gives the files of a commit by their paths."""
@@ -131,8 +152,8 @@ class Hub:
         if match is None:
             return None
         following: str = urljoin(url, match[1])
-        if _origin(following) != _origin(self.endpoint):
-            raise _odd_answer(self.endpoint, f"a list that goes on at {_origin(following)}")
+        if origin_of(following) != origin_of(self.endpoint):
+            raise _odd_answer(self.endpoint, f"a list that goes on at {origin_of(following)}")
         return following
 
     def read(self, repo: str, commit: str, file: HubFile) -> bytes:
@@ -144,9 +165,24 @@ class Hub:
     def pieces(self, repo: str, commit: str, path: str, start: int, end: int) -> Iterator[bytes]:
         """Yields the bytes [start, end) of a file in order, over as many connections as it takes.
 
-        Raises TemporaryError E_HUB_NETWORK once patience is at its end.
+        Plain ranges over HTTP: the hub's accelerated transfers cannot go on where another process
+        stopped. Raises TemporaryError E_HUB_NETWORK once patience is at its end.
         """
         url = f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"
+        return self.pieces_at(url, f"{repo}/{path}", start, end)
+
+    def size_at(self, url: str, what: str) -> int:
+        """Gives the size of the file at an address; one that is not told is an error."""
+        pauses = iter(self._patience.asking_s)
+        while True:
+            try:
+                with self._open(url, {"Range": "bytes=0-0"}) as answer:
+                    return _told_size(answer, what)
+            except _NETWORK_ERRORS as error:
+                self._wait(pauses, error, what)
+
+    def pieces_at(self, url: str, what: str, start: int, end: int) -> Iterator[bytes]:
+        """The same as `pieces` for an address."""
         position, pauses = start, iter(self._patience.fetching_s)
         while position < end:
             try:
@@ -156,7 +192,7 @@ class Hub:
                 if position < end:
                     raise ConnectionError(f"{end - position} bytes are missing")
             except _NETWORK_ERRORS as error:
-                self._wait(pauses, error, f"{repo}/{path}")
+                self._wait(pauses, error, what)
 
     def _connection(self, url: str, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -189,7 +225,7 @@ class Hub:
 
     def _wait(self, pauses: Iterator[float], error: Exception, what: str) -> None:
         """Waits before the next attempt. Raises where there is none, or it would be in vain."""
-        final = _final_error(error, what, self.endpoint)
+        final = _final_error(error, what, self.endpoint, is_hub=self._is_hub)
         if final is not None:
             raise final from error
         pause_s = next(pauses, None)
@@ -223,17 +259,27 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(self._endpoint).scheme == "https" != urlsplit(newurl).scheme:
-            raise ConnectionError(f"the hub sends to {_origin(newurl)}, which is not encrypted")
+            raise ConnectionError(f"the hub sends to {origin_of(newurl)}, which is not encrypted")
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         token = req.unredirected_hdrs.get("Authorization")
-        if new is not None and token is not None and _origin(newurl) == _origin(self._endpoint):
+        if new is not None and token is not None and origin_of(newurl) == origin_of(self._endpoint):
             new.add_unredirected_header("Authorization", token)
         return new
 
 
-def _origin(url: str) -> str:
+def origin_of(url: str) -> str:
+    """Gives scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _told_size(answer: Any, what: str) -> int:
+    told = answer.headers.get("Content-Length", "")
+    if answer.status == http.client.PARTIAL_CONTENT:
+        told = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if not told.isdecimal():
+        raise _odd_answer(what, "no size")
+    return int(told)
 
 
 def _require_range(answer: Any, start: int) -> None:
@@ -245,22 +291,24 @@ def _require_range(answer: Any, start: int) -> None:
         raise ConnectionError(f"asked for the bytes from {start} on, got {place!r}")
 
 
-def _final_error(error: Exception, what: str, endpoint: str) -> MultitalkError | None:
+def _final_error(
+    error: Exception, what: str, endpoint: str, *, is_hub: bool
+) -> MultitalkError | None:
     """The error that another attempt would end with too, or None."""
     if not isinstance(error, urllib.error.HTTPError):
         return None
     error.close()
     # Addresses of storage elsewhere expire; the hub gives a new one.
-    if error.code in _BUSY or _origin(error.url) != _origin(endpoint):
+    if error.code in _BUSY or origin_of(error.url) != origin_of(endpoint):
         return None
-    if error.code in (401, 403):
+    if is_hub and error.code in (401, 403):
         return SetupError(
             f"the hub refuses {what} (status {error.code}): it is gated, or HF_TOKEN is wrong",
             code="E_HUB_TOKEN",
         )
     if error.code == 404:
         return StorageError(f"{endpoint} has no {what}", code="E_HUB_MISSING")
-    return StorageError(f"the hub answers {what} with status {error.code}", code="E_HUB")
+    return StorageError(f"{endpoint} answers {what} with status {error.code}", code="E_HUB")
 
 
 def _reason(error: Exception) -> str:

@@ -55,6 +55,12 @@ class _Change:
         return rank_up == rank_down and (outputs, inputs) == (shape[0], math.prod(shape[1:]))
 
 
+def is_lora_key(name: str) -> bool:
+    """Tells whether a tensor's name ends as those of a LoRA do."""
+    endings = [*(ending for pair in _PAIRS for ending in pair), *(each for each, _ in _DIFFERENCES)]
+    return any(name.endswith(f".{ending}") for ending in endings)
+
+
 def read_lora(path: Path) -> dict[str, Tensor]:
     """Reads a safetensors file. Raises ValueError where it is not one."""
     with TensorFile(path) as file:

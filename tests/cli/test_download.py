@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from multitalk_cli.commands.download import Wish, bring
+from multitalk_cli.downloads import Wish, bring
 from multitalk_cli.output import Output, OutputOptions
+from multitalk_cli.weights_here import WeightsHere
 from remote.engine import checkpoint
 from remote.fetching import BRANCHES, WAN, load_sources
 from remote.hub import Hub
@@ -45,9 +46,9 @@ def config(golden_dir):
 
 def bring_tiny(hub, config, folder, precision="bf16", **options):
     """What the command does, for a model of the tiny checkpoint's sizes."""
-    wish = Wish(folder=Path(folder), precision=precision, assume_yes=True)
-    output = Output(OutputOptions(**options))
-    bring(wish, output, Hub(hub.url), config=config)
+    place = WeightsHere(Path(folder), hub=Hub(hub.url), config=config)
+    wish = Wish(precision=precision, assume_yes=True)
+    bring(place, wish, Output(OutputOptions(**options)))
 
 
 @pytest.fixture(scope="session")
@@ -332,9 +333,9 @@ def test_repair_fetches_only_what_is_damaged(hub, weights, cli):
 
 def test_repair_makes_a_damaged_pack_anew(hub, config, weights):
     damage(weights / "pack" / "vae-001.safetensors")
-    wish = Wish(folder=weights, assume_yes=True)
+    place = WeightsHere(weights, hub=Hub(hub.url), config=config)
 
-    bring(wish, Output(OutputOptions(quiet=True)), Hub(hub.url), is_repair=True, config=config)
+    bring(place, Wish(assume_yes=True, is_repair=True), Output(OutputOptions(quiet=True)))
 
     assert verify_pack(weights / "pack", load_manifest(weights / "pack")) == []
     assert hub.requests == []

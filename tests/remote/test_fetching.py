@@ -260,7 +260,7 @@ def test_small_files_are_compared_with_git_s_hash(hub, folder):
 def test_a_damaged_part_of_an_earlier_run_costs_one_more_fetch(hub, folder):
     plan = make_plan(hub, folder)
     (vae,) = [file for file in plan.sources.files if file.path == checkpoint.VAE_FILE]
-    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae)
+    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
     folder.mkdir()
     part.write_bytes(bytes(1000))
 
@@ -274,7 +274,7 @@ def test_a_part_that_is_too_long_is_begun_anew(hub, folder):
     plan = make_plan(hub, folder)
     (vae,) = [file for file in plan.sources.files if file.path == checkpoint.VAE_FILE]
     folder.mkdir()
-    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae)
+    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
     part.write_bytes(bytes(vae.size_bytes + 1))
 
     fetch(hub, folder)
@@ -463,7 +463,7 @@ def test_states_tell_complete_from_begun_and_absent(hub, folder):
     (shard,) = [file for file in plan.sources.files if file.path == SHARD]
     (folder / checkpoint.VAE_FILE).unlink()
     (folder / SHARD).unlink()
-    fetching.part_path(folder / SHARD, shard).write_bytes(bytes(100))
+    fetching.part_path(folder / SHARD, shard.sha256).write_bytes(bytes(100))
 
     by_place = {state.place: state for state in fetching.states(folder, plan.sources)}
 

@@ -1,0 +1,253 @@
+"""The order of the work of `multitalk download`, the same on this machine and in the cloud."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from multitalk_cli.errors import InterruptedRunError, SetupError, UsageError
+from multitalk_cli.output import align
+from multitalk_cli.tasks import Precision, Task
+from multitalk_cli.wording import human_bytes, human_count, human_money
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from multitalk_cli.output import Output
+
+
+class Workplace(Protocol):
+    """A folder of weights, and where work on it runs."""
+
+    title: str
+
+    def command(self, *options: str) -> str:
+        """The command for this folder, with other options."""
+
+    def name(self, file: str) -> str:
+        """What a file of the folder is called."""
+
+    def next_command(self, pack: str) -> str:
+        """What a pack is good for."""
+
+    def prepare(self, ask: Callable[[str], None], output: Output, *, is_all: bool) -> bool:
+        """Sets up what is needed, after asking; tells whether it asked.
+
+        is_all: whether the model's weights are what is to be fetched.
+        """
+
+    def attach(self, precision: Precision, output: Output) -> Mapping[str, Any] | None:
+        """Follows the download that runs; None where there is none."""
+
+    def announce(self, survey: Mapping[str, Any], output: Output) -> None:
+        """Says what it takes beside the bytes."""
+
+    def do(self, task: Task, output: Output) -> Mapping[str, Any]:
+        """Does a task and gives its answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked for. revisions: repository -> branch or commit."""
+
+    precision: Precision = "bf16"
+    assume_yes: bool = False
+    revisions: Mapping[str, str] = field(default_factory=dict)
+    is_repair: bool = False
+
+
+def bring(place: Workplace, wish: Wish, output: Output) -> None:
+    """Fetches what is missing, packs it, and says what to do next."""
+    has_asked = place.prepare(lambda text: _ask(place, wish, output, text), output, is_all=True)
+    if not wish.is_repair and _attached(place, wish, output):
+        return
+    survey = place.do(_task(wish, "survey", wish.revisions), output)
+    if survey["is_packed"] and not survey["missing_bytes"] and not wish.is_repair:
+        _report(place, wish, output, {**survey, "fetched_bytes": 0})
+        return
+    _announce(place, wish, output, survey, has_asked=has_asked)
+    # The very commits that were shown.
+    commits = {each["repo"]: each["commit"] for each in survey["repositories"]}
+    task = _task(wish, "bring", commits)
+    answer = place.do(task, output)
+    for name in answer["repaired"]:
+        output.fact("repaired", name)
+    _report(place, wish, output, answer)
+
+
+def _task(wish: Wish, kind: Any, revisions: Mapping[str, str]) -> Task:
+    named = tuple(f"{repo}={commit}" for repo, commit in revisions.items())
+    return Task(kind=kind, precision=wish.precision, revisions=named, is_repair=wish.is_repair)
+
+
+def _attached(place: Workplace, wish: Wish, output: Output) -> bool:
+    """Follows a download that runs already; tells whether it did all that was asked for."""
+    answer = place.attach(wish.precision, output)
+    if answer is None or answer["precision"] != wish.precision or wish.revisions:
+        return False
+    _report(place, wish, output, answer)
+    return True
+
+
+def detached(place: Workplace, output: Output) -> None:
+    """Says how to come back to a download that goes on."""
+    output.note(f"the download goes on; come back to it:  {place.command()}")
+    output.note(f"stop it:  {place.command('--cancel')}")
+    output.succeed("download", {"detached": True}, [])
+
+
+def _announce(
+    place: Workplace, wish: Wish, output: Output, survey: Mapping[str, Any], *, has_asked: bool
+) -> None:
+    """Says what is going to be fetched and how much, and asks once.
+
+    Raises UsageError where nobody can be asked, InterruptedRunError where the answer is no.
+    """
+    for each in survey["repositories"]:
+        amount = f"{human_count(each['files'], 'file')}, {human_bytes(each['size_bytes'])}"
+        output.fact("from", f"{each['repo']} at {each['commit'][:12]}: {amount}")
+    missing, size = survey["missing_bytes"], survey["size_bytes"]
+    output.fact("fetch", f"{human_bytes(missing)} of {human_bytes(size)}")
+    if missing < size:
+        output.fact("resumed", f"{human_bytes(size - missing)} are there already")
+    if survey["pack_bytes"]:
+        amount = human_bytes(survey["pack_bytes"])
+        output.fact("pack", f"about {amount} more, in {place.name(survey['pack'])}")
+    place.announce(survey, output)
+    work = f"Fetch {human_bytes(missing)} into" if missing else "Check and pack what is in"
+    if not has_asked:
+        _ask(place, wish, output, f"{work} {place.title}?")
+
+
+def _ask(place: Workplace, wish: Wish, output: Output, question: str) -> None:
+    if wish.assume_yes:
+        return
+    if not output.can_ask:
+        hint = place.command("--yes")
+        raise UsageError("nobody is there to be asked", code="E_USAGE", hint=hint)
+    if not output.confirm(question):
+        raise InterruptedRunError("nothing was changed", code="E_INTERRUPTED")
+
+
+def _report(place: Workplace, wish: Wish, output: Output, answer: Mapping[str, Any]) -> None:
+    pack = place.name(answer["pack"])
+    data = {
+        "pack": pack,
+        "precision": wish.precision,
+        "fetched_bytes": answer["fetched_bytes"],
+        "size_bytes": answer["size_bytes"],
+        "revisions": {each["repo"]: each["commit"] for each in answer["repositories"]},
+    }
+    if "price_usd" in answer:
+        output.fact("price", human_money(answer["price_usd"]))
+        data["price_usd"] = round(answer["price_usd"], 4)
+    output.note(f"next:  {place.next_command(answer['pack'])}")
+    output.succeed("download", data, [pack])
+
+
+# What is there
+
+
+def check(place: Workplace, output: Output) -> None:
+    """Compares every file with its sha256. Raises SetupError E_WEIGHTS naming those that differ."""
+    answer = _of_what_is_there(place, Task(kind="verify"), output)
+    names = answer["wrong"]
+    if names:
+        raise SetupError(
+            "\n".join([f"{human_count(len(names), 'file')} absent or damaged:", *names]),
+            code="E_WEIGHTS",
+            hint=place.command("--repair", "--yes"),
+        )
+    amount = f"{human_count(answer['files'], 'file')}, {human_bytes(answer['size_bytes'])}"
+    output.succeed(
+        "download", {"verified": answer["files"]}, [f"{amount}: all as the hub listed them"]
+    )
+
+
+def show(place: Workplace, output: Output) -> None:
+    """Shows each file's size and state, and which packs and LoRAs there are."""
+    answer = _of_what_is_there(place, Task(kind="list"), output)
+    files = [*answer["files"], *answer["loras"]]
+    rows = [(each["file"], human_bytes(each["size_bytes"]), _word(each)) for each in files]
+    packs = [
+        (f"{pack['folder']}/", human_bytes(pack["size_bytes"]), _word_of_pack(pack))
+        for pack in answer["packs"].values()
+    ]
+    data = {
+        "files": [{"file": file, "size": size, "state": state} for file, size, state in rows],
+        "packs": {name: pack["is_complete"] for name, pack in answer["packs"].items()},
+        "revisions": answer["revisions"],
+    }
+    output.succeed("download", data, align([*rows, *packs]))
+
+
+def _word(file: Mapping[str, Any]) -> str:
+    if file["is_complete"]:
+        return "complete"
+    held: int = file["held_bytes"]
+    return f"{100 * held // max(1, file['size_bytes'])} %" if held else "absent"
+
+
+def _word_of_pack(pack: Mapping[str, Any]) -> str:
+    if pack["is_complete"]:
+        return "complete"
+    return "begun" if pack["size_bytes"] else "absent"
+
+
+def clean(place: Workplace, wish: Wish, output: Output) -> None:
+    """Removes files of earlier downloads and packings, after asking."""
+    answer = _of_what_is_there(place, Task(kind="strays"), output)
+    sizes = {each["file"]: each["size_bytes"] for each in answer["strays"]}
+    removed: Sequence[str] = ()
+    for name, size in sizes.items():
+        output.fact("stray", f"{name}, {human_bytes(size)}")
+    if sizes:
+        total = human_bytes(sum(sizes.values()))
+        _ask(place, wish, output, f"Remove {human_count(len(sizes), 'file')}, {total}?")
+        removed = place.do(Task(kind="prune", names=tuple(sizes)), output)["removed"]
+    size = sum(sizes[name] for name in removed)
+    line = f"{human_count(len(removed), 'file')} removed, {human_bytes(size)}"
+    data = {"removed": [place.name(name) for name in removed], "size_bytes": size}
+    output.succeed("download", data, [line])
+
+
+def _of_what_is_there(place: Workplace, task: Task, output: Output) -> Mapping[str, Any]:
+    """The answer about a folder. Raises SetupError E_WEIGHTS where nothing is in it."""
+    answer = place.do(task, output)
+    if not answer["is_there"]:
+        raise SetupError(f"{place.title} holds no download", code="E_WEIGHTS", hint=place.command())
+    return answer
+
+
+# LoRAs
+
+
+def add_lora(place: Workplace, wish: Wish, lora: str, output: Output) -> None:
+    """Adds a LoRA; its licence is shown, and agreed to, before a byte of it is fetched."""
+    place.prepare(lambda text: _ask(place, wish, output, text), output, is_all=False)
+    found = place.do(Task(kind="survey_lora", lora=lora), output)
+    name = found["name"]
+    output.fact("lora", f"{name}, {human_bytes(found['size_bytes'])}")
+    output.fact("from", found["shown"])
+    licence = found["licence"]
+    output.fact("licence", licence or "none is stated: whether you may use it, you have to know")
+    if found["is_there"]:
+        output.note("it is there already")
+        data = {"lora": name, "file": place.name(f"loras/{name}.safetensors"), "fetched_bytes": 0}
+        output.succeed("download", data, [data["file"]])
+        return
+    if found["replaces"]:
+        output.fact("replaces", f"another LoRA of the name {name}")
+    terms = f"under {licence}" if licence else "without a stated licence"
+    _ask(place, wish, output, f"Fetch {name} {terms} into {place.title}?")
+    added = place.do(Task(kind="add_lora", names=(name,), lora=found["address"]), output)
+    file = place.name(added["file"])
+    data = {
+        "lora": name,
+        "file": file,
+        "fetched_bytes": added["size_bytes"],
+        "sha256": added["sha256"],
+        "licence": added["licence"],
+    }
+    output.succeed("download", data, [file])

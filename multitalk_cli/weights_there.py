@@ -1,0 +1,320 @@
+"""The Volume of weights in the user's Modal account, and the containers that work on it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract, interrupts, rates, settings, tasks
+from multitalk_cli.cloud import Cloud, Place, not_deployed
+from multitalk_cli.errors import (
+    MultitalkError,
+    RemoteError,
+    SetupError,
+    TemporaryError,
+    error_from_code,
+)
+from multitalk_cli.tasks import Precision, Task
+from multitalk_cli.wording import human_bytes, human_duration, human_money
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud import Polled
+    from multitalk_cli.output import Output
+    from multitalk_cli.progress import Progress
+
+PACKS: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
+POLL_S = 0.5
+LOST_AFTER_S = 600.0
+CONFIRM_S = 30.0
+ABOUT_BYTES = 82e9
+"""What is published, before anybody has asked the hub."""
+ABOUT_PACK_BYTES = 49e9
+QUESTION = (
+    "^C  d = detach (the download goes on), c = cancel (what came is kept), "
+    f"Enter = keep watching   [cancel in {interrupts.ANSWER_S:.0f} s]"
+)
+_OPEN_HUB = "multitalk setup-secrets --only hf\nmultitalk deploy\nmultitalk download"
+
+
+class WentAwayError(Exception):
+    """The user left; the download goes on."""
+
+
+class WeightsThere:
+    """The Volume, and the deployed functions that work on it."""
+
+    title = f"the Volume {contract.WEIGHTS_VOLUME}"
+
+    def __init__(self, cloud: Cloud, *, leaves: bool = False) -> None:
+        """leaves: whether a download is left alone once it runs, with WentAwayError."""
+        self._cloud, self._leaves = cloud, leaves
+
+    @classmethod
+    def reachable(cls, place: Place, *, leaves: bool = False) -> WeightsThere:
+        """The Volume of an account that there is a token and a network for."""
+        return cls(Cloud.reachable(place), leaves=leaves)
+
+    def command(self, *options: str) -> str:
+        """The command for the Volume, with other options."""
+        named = self._cloud.place.environment
+        where = ["--environment", named] if named else []
+        return shlex.join(["multitalk", "download", *where, *options])
+
+    def name(self, file: str) -> str:
+        """What a file of the Volume is called."""
+        return f"{contract.WEIGHTS_VOLUME}/{file}"
+
+    def next_command(self, pack: str) -> str:
+        """What a pack is good for."""
+        is_read = pack == contract.PACK_FOLDER
+        return "multitalk generate PICTURE VOICE" if is_read else self.command("--list")
+
+    # Before
+
+    def require_deployed(self) -> None:
+        """Raises SetupError where nothing was deployed, so that nothing can be there either."""
+        if self._cloud.deployment() is None:
+            error = not_deployed(self._cloud.place)
+            raise SetupError(error.message, code=error.code, hint=self.command())
+
+    def prepare(self, ask: Callable[[str], None], output: Output, *, is_all: bool) -> bool:
+        """Deploys the app where it is not there; tells whether that was asked.
+
+        One question for both: what exactly is fetched, the deployed app finds out.
+        """
+        from multitalk_cli.deploying import add_secrets, deploy_app, plan_deploy
+
+        if self._cloud.deployment() is not None:
+            return False
+        place = self._cloud.place
+        chosen = settings.load_settings({})
+        planned = add_secrets(plan_deploy(place, (), chosen["gpu"]))
+        output.fact("app", f"{place.app} is not deployed yet: that comes first")
+        if is_all:
+            amount = f"about {human_bytes(ABOUT_BYTES)} into {self.title}, packed there"
+            output.fact("fetch", amount)
+            output.fact("price", _describe_price(ABOUT_BYTES + ABOUT_PACK_BYTES))
+        ask(f"Deploy {place.app}, and fetch the weights?" if is_all else f"Deploy {place.app}?")
+        with output.foreign():
+            deploy_app(self._cloud, planned, show_build=not output.options.quiet)
+        return True
+
+    def announce(self, survey: Mapping[str, Any], output: Output) -> None:
+        """Says what space it takes and what the container costs."""
+        more = survey["missing_bytes"] + survey["pack_bytes"]
+        output.fact("space", f"{human_bytes(more)} more in {self.title}")
+        output.fact("price", _describe_price(more))
+
+    # A download that runs
+
+    def running(self) -> str:
+        """The call that brings weights now; empty where none does."""
+        call_id = self._cloud.owner(tasks.CALLS, 0)
+        is_running = call_id and self._cloud.poll(call_id, 0.0).outcome == "waiting"
+        return call_id if is_running else ""
+
+    def attach(self, precision: Precision, output: Output) -> Mapping[str, Any] | None:
+        """Follows the download that runs, to its end; None where none does."""
+        call_id = self.running()
+        if not call_id:
+            return None
+        if self._leaves:
+            raise WentAwayError
+        output.note("a download is running: attached to it")
+        task = Task(kind="bring", precision=precision, endpoint=settings.hub_endpoint())
+        return self._follow(task, call_id, output)
+
+    def stop(self, output: Output) -> bool:
+        """Cancels the download that runs, and waits until its container is free.
+
+        Tells whether there was one.
+        """
+        call_id = self.running()
+        if call_id:
+            self._cancel(call_id, output, hurry=lambda: False)
+        return bool(call_id)
+
+    # Work
+
+    def do(self, task: Task, output: Output) -> Mapping[str, Any]:
+        """Does a task in a container, and shows how far it is; gives its answer."""
+        if task.kind in tasks.WRITING and self.running():
+            raise TemporaryError(
+                f"a download is writing to {self.title}",
+                code="E_DOWNLOAD_RUNS",
+                hint=self.command(),
+            )
+        call_id = self._spawn(task)
+        if task.kind == "bring" and self._leaves:
+            raise WentAwayError
+        return self._follow(task, call_id, output)
+
+    def _spawn(self, task: Task) -> str:
+        task = replace(task, endpoint=settings.hub_endpoint())
+        is_writing = task.kind in tasks.WRITING
+        function = contract.DOWNLOAD_FUNCTION if is_writing else contract.WEIGHTS_FUNCTION
+        call_id = self._cloud.spawn_function(function, contract.to_wire(task))
+        if task.kind == "bring":
+            self._cloud.note_call(tasks.CALLS, 0, call_id)
+        return call_id
+
+    def _follow(self, task: Task, call_id: str, output: Output) -> Mapping[str, Any]:
+        watch = _Watch(self._cloud, output, task, call_id)
+        try:
+            with interrupts.held_signals() as held, output.progress() as view:
+                while (answer := watch.turn(view)) is None:
+                    if held.numbers:
+                        self._decide(held, watch, output)
+                    elif watch.is_over:
+                        watch.go_on(self._spawn)
+        except interrupts.LeavingError as left:
+            output.leaving = "interrupted; what came so far is kept, the same command goes on"
+            interrupts.deliver(left.number)
+            raise KeyboardInterrupt from left
+        return self._read(answer)
+
+    def _read(self, answer: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a call gave. Raises the failure that it reports."""
+        if "event" not in answer:
+            found: Mapping[str, Any] = answer["answer"]
+            price_usd = _price_usd(float(answer["run_s"]))
+            return {**found, "precision": answer["precision"], "price_usd": price_usd}
+        event = contract.event_from_wire(answer["event"])
+        if not isinstance(event, contract.Failed):
+            raise RemoteError(f"a download ended with {event.kind}", code="E_REMOTE")
+        hint = _OPEN_HUB if event.code == "E_HUB_TOKEN" else event.hint
+        if event.code == "E_CANCELLED":
+            hint = self.command()
+        raise error_from_code(event.code, event.message, hint)
+
+    def _decide(self, held: interrupts.Held, watch: _Watch, output: Output) -> None:
+        """What a signal does: in a terminal the user says, elsewhere the call is cancelled."""
+        number, choice = held.numbers[0], "cancel"
+        if watch.task.kind == "bring" and held.is_ctrl_c and output.can_ask:
+            choice = interrupts.ask(held, output.note, QUESTION)
+        if choice == "watch":
+            held.numbers.clear()
+            return
+        if choice == "detach":
+            raise WentAwayError
+        self._cancel(watch.call_id, output, hurry=lambda: held.is_urgent)
+        raise interrupts.LeavingError(number)
+
+    def _cancel(self, call_id: str, output: Output, *, hurry: Callable[[], bool]) -> None:
+        self._cloud.cancel(f"{tasks.CALLS}/{call_id}", call_id)
+        end_s = time.monotonic() + CONFIRM_S
+        while time.monotonic() < end_s and not hurry():
+            if self._cloud.poll(call_id, POLL_S).outcome != "waiting":
+                output.note("cancelled; what came so far is kept")
+                return
+        output.note("Modal was told to cancel it, and has not confirmed it yet")
+
+
+class _Watch:
+    """One task, followed through as many calls as it takes."""
+
+    def __init__(self, cloud: Cloud, output: Output, task: Task, call_id: str) -> None:
+        self._cloud, self._output = cloud, output
+        self.task, self.call_id = task, call_id
+        self._mark, self._mark_before = (0, 0), (0, 0)
+        self._end: Polled | None = None
+        self._lost_s: float | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the call ended without an answer."""
+        return self._end is not None
+
+    def turn(self, view: Progress) -> Mapping[str, Any] | None:
+        """Looks at the call once, shows what it says, and gives its answer if there is one."""
+        try:
+            polled = self._cloud.poll(self.call_id, POLL_S)
+            if polled.outcome == "answer":
+                return polled.answer or {}
+            self._show(view)
+            self._end = None if polled.outcome == "waiting" else polled
+        except TemporaryError as error:
+            self._wait_for_network(error)
+            return None
+        if self._lost_s is not None:
+            self._output.note("connected again")
+            self._lost_s = None
+        return None
+
+    def _show(self, view: Progress) -> None:
+        state = self._cloud.state(f"{tasks.CALLS}/{self.call_id}")
+        if state is None:
+            view.show(contract.Queued())
+            return
+        event = contract.event_from_wire(state["event"])
+        if not isinstance(event, contract.Done | contract.Failed):
+            view.show(event)
+            self._mark = max(self._mark, _mark(event))
+
+    def _wait_for_network(self, error: MultitalkError) -> None:
+        if self._lost_s is None:
+            self._lost_s = time.monotonic()
+            self._output.warn(f"{error.message}; the container goes on, trying again")
+        if time.monotonic() - self._lost_s > LOST_AFTER_S:
+            raise error
+        time.sleep(POLL_S)
+
+    def go_on(self, spawn: Callable[[Task], str]) -> None:
+        """Follows a call that ended by another one, where that helps; raises where it does not."""
+        end, self._end = self._end, None
+        if end is None:
+            return
+        is_cancelled = self._cloud.is_cancelled(f"{tasks.CALLS}/{self.call_id}")
+        is_stopped = end.outcome in ("timeout", "lost") and self.task.kind == "bring"
+        if is_stopped and not is_cancelled and self._mark > self._mark_before:
+            self._mark_before = self._mark
+            # What was wrong is gone once fetching has begun.
+            self.task = replace(self.task, is_repair=self.task.is_repair and self._mark[0] == 0)
+            self.call_id = spawn(self.task)
+            return
+        raise _ended(end, is_cancelled=is_cancelled)
+
+
+def _mark(event: contract.Event) -> tuple[int, int]:
+    """How far the work is: its part, and what is done of that."""
+    match event:
+        case contract.Fetching():
+            return 1, event.done_bytes
+        case contract.Stage(name="packing"):
+            return 2, event.done
+        case _:
+            return 0, 0
+
+
+def _ended(polled: Polled, *, is_cancelled: bool) -> MultitalkError:
+    again = "multitalk download"
+    if is_cancelled:
+        return RemoteError("the download was cancelled", code="E_CANCELLED", hint=again)
+    if polled.outcome == "timeout":
+        message = "nothing came within the time limit of a call"
+        return RemoteError(message, code="E_TIMEOUT", hint=again)
+    text = polled.text.partition("\n")[0] or "no reason was given"
+    if polled.outcome == "expired":
+        return RemoteError(f"the container's answer is gone: {text}", code="E_EXPIRED", hint=again)
+    return RemoteError(f"the container was lost: {text}", code="E_REMOTE", hint=again)
+
+
+def _describe_price(size_bytes: float) -> str:
+    duration_s = size_bytes / tasks.ASSUMED_BYTES_PER_S
+    speed = human_bytes(tasks.ASSUMED_BYTES_PER_S)
+    money = human_money(_price_usd(duration_s))
+    date = rates.load().prices.date
+    return (
+        f"about {money}: {human_duration(duration_s)} without a GPU at {speed}/s, rates of {date}"
+    )
+
+
+def _price_usd(duration_s: float) -> float:
+    """Dollars for the container that writes."""
+    prices = rates.load().prices
+    memory_gib = tasks.MEMORY_MIB / 1024
+    rate = tasks.CORES * prices.core_per_s_usd + memory_gib * prices.gib_per_s_usd
+    return duration_s * rate

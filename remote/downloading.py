@@ -1,0 +1,103 @@
+"""The bodies of the deployed functions that work on the Volume of weights. No Modal in here.
+
+A call says how far it is under `weights/CALL` of the dict of states, and ends where somebody wishes
+that under `weights/CALL/cancel`; `weights/call/0` names the newest call that brings weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract, tasks
+from multitalk_cli.errors import MultitalkError
+from multitalk_cli.tasks import Task
+from remote.hub import Hub
+from remote.weights_folder import WeightsFolder
+from remote.worker import Reporter, States, Volume
+
+COMMITS = 300
+"""Of a whole download: a container that is lost costs less than 0.4 % of it."""
+
+
+class _CancelledError(Exception):
+    """Somebody wished the call to end."""
+
+
+class Committer:
+    """Makes what a download has written outlive its container, in steps."""
+
+    def __init__(self, volume: Volume) -> None:
+        self._volume = volume
+        self._name, self._done = "", 0
+
+    def note(self, event: contract.Event) -> None:
+        """Commits where enough has been written since the last time."""
+        match event:
+            case contract.Fetching():
+                self._advance("fetching", event.done_bytes, event.total_bytes // COMMITS)
+            case contract.Stage():
+                self._advance(event.name, event.done, 1)
+
+    def _advance(self, name: str, done: int, step: int) -> None:
+        if name == self._name and done - self._done < step:
+            return
+        self._name, self._done = name, done
+        self._volume.commit()
+
+
+def run(
+    wire: Mapping[str, Any],
+    call_id: str,
+    *,
+    folder: Path,
+    states: States,
+    volume: Volume,
+    writes: bool,
+) -> dict[str, Any]:
+    """Does a task; what keeps it from that comes back as data.
+
+    writes: whether the folder may be changed. What came so far is committed however it ends.
+    """
+    try:
+        task = contract.from_wire(Task, wire)
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
+    if task.kind in tasks.WRITING and not writes:
+        raise ValueError(f"{task.kind} needs the function that writes")
+    if task.kind == "bring":
+        states.put(f"{tasks.CALLS}/call/0", json.dumps(call_id))
+    volume.reload()
+    committer = Committer(volume)
+    shelf = WeightsFolder(
+        folder=folder,
+        packs={"bf16": contract.PACK_FOLDER, "fp8": "fp8"},
+        open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
+        is_disk=False,
+    )
+    facts = {"precision": task.precision}
+    with Reporter(states, f"{tasks.CALLS}/{call_id}", facts) as reporter:
+
+        def show(event: contract.Event) -> None:
+            reporter.show(event)
+            if writes:
+                committer.note(event)
+            if reporter.is_cancelled:
+                raise _CancelledError
+
+        try:
+            answer = shelf.do(task, show)
+        except MultitalkError as error:
+            return _failed(error.code, error.message, error.hint)
+        except _CancelledError:
+            return _failed("E_CANCELLED", "the download was cancelled")
+        finally:
+            if writes:
+                volume.commit()
+        return {"answer": answer, "precision": task.precision, "run_s": reporter.run_s}
+
+
+def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

@@ -1,0 +1,279 @@
+"""What can be done with a folder of weights, on any machine; answers are plain data.
+
+The folder holds the published files, sources.json that pins them, a pack for each precision, and
+LoRA files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import SetupError, UsageError
+from multitalk_cli.tasks import Precision, Task
+from remote import fetching, loras, weights
+from remote.engine.config import PUBLISHED, ModelConfig
+from remote.hub import Hub
+from remote.weights import Manifest, SourceFile, SourceManifest
+
+Show = Callable[[contract.Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFolder:
+    """A folder of weights.
+
+    packs: precision -> folder of its pack. open_hub: given an endpoint, or nothing. is_disk:
+    whether the space that is free says something. config: sizes of the published model.
+    """
+
+    folder: Path
+    packs: Mapping[Precision, str]
+    open_hub: Callable[[str], Hub]
+    is_disk: bool = True
+    config: ModelConfig = PUBLISHED
+
+    def do(self, task: Task, show: Show) -> dict[str, Any]:
+        """Does a task and gives its answer. Raises MultitalkError for whatever keeps it from that.
+
+        show: called with what happens; raising from it stops the work.
+        """
+        match task.kind:
+            case "survey":
+                return self._survey(task)
+            case "bring":
+                return self._bring(task, show)
+            case "list":
+                return self._list()
+            case "verify":
+                return self._verify(show)
+            case "strays":
+                return self._strays()
+            case "prune":
+                return self._prune(task)
+            case "survey_lora":
+                return loras.survey(self.folder, self.open_hub(task.endpoint), task.lora)
+            case "add_lora":
+                return self._add_lora(task, show)
+
+    def _add_lora(self, task: Task, show: Show) -> dict[str, Any]:
+        (name,) = task.names
+        return loras.add(self.folder, self.open_hub(task.endpoint), name, task.lora, show)
+
+    def _pack(self, precision: Precision) -> Path:
+        return self.folder / self.packs[precision]
+
+    # Fetching and packing
+
+    def _survey(self, task: Task) -> dict[str, Any]:
+        """What bringing would do: how much of what, and whether there is room."""
+        plan = self._plan(task, self.open_hub(task.endpoint))
+        is_packed = self._packed(task.precision, plan.sources) is not None
+        pack_bytes = 0 if is_packed else fetching.pack_bytes(plan.sources, task.precision)
+        return {
+            **self._describe(task, plan),
+            "missing_bytes": plan.missing_bytes(self.folder),
+            "is_packed": is_packed,
+            "pack_bytes": pack_bytes,
+            "begun_pack_bytes": _held(self._pack(task.precision)),
+            "free_bytes": fetching.free_bytes(self.folder) if self.is_disk else None,
+        }
+
+    def _describe(self, task: Task, plan: fetching.Plan) -> dict[str, Any]:
+        return {
+            "repositories": [
+                _describe(plan.sources, repo, commit) for repo, commit in plan.revisions.items()
+            ],
+            "size_bytes": plan.size_bytes,
+            "pack": self.packs[task.precision],
+        }
+
+    def _plan(self, task: Task, hub: Hub) -> fetching.Plan:
+        for repo in task.commits:
+            if repo not in fetching.BRANCHES:
+                names = ", ".join(fetching.BRANCHES)
+                raise UsageError(
+                    f"--revision takes one of {names}, not {repo!r}",
+                    code="E_RANGE",
+                    hint="multitalk download --help",
+                )
+        return fetching.make_plan(self.folder, hub, task.commits)
+
+    def _bring(self, task: Task, show: Show) -> dict[str, Any]:
+        hub = self.open_hub(task.endpoint)
+        plan = self._plan(task, hub)
+        repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
+        missing = plan.missing_bytes(self.folder)
+        for event in fetching.fetch(self.folder, plan, hub):
+            show(event)
+        for name, address in loras.addresses(self.folder, repaired).items():
+            loras.add(self.folder, hub, name, address, show)
+        self._make_pack(task.precision, plan.sources, show)
+        return {**self._describe(task, plan), "fetched_bytes": missing, "repaired": repaired}
+
+    def _make_pack(self, precision: Precision, sources: SourceManifest, show: Show) -> None:
+        """Packs what was fetched, unless that is done."""
+        if self._packed(precision, sources) is not None:
+            return
+        target = self._pack(precision)
+        try:
+            with fetching.disk_errors(target):
+                report = _reporter(show, "packing")
+                weights.pack(self.folder, target, precision, self.config, report)
+        except ValueError as error:
+            raise SetupError(
+                f"the published files are not those of the model that this version runs: {error}",
+                code="E_WEIGHTS",
+                hint="pass --revision with a commit that this version runs, or upgrade "
+                "multitalk-cli",
+            ) from error
+
+    def _packed(self, precision: Precision, sources: SourceManifest) -> Manifest | None:
+        """The pack's manifest, if it is complete and made from these very files."""
+        folder = self._pack(precision)
+        try:
+            manifest = weights.load_manifest(folder)
+        except (OSError, ValueError):
+            return None
+        is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
+        is_whole = all(
+            (folder / file.name).is_file()
+            and (folder / file.name).stat().st_size == file.size_bytes
+            for file in manifest.files
+        )
+        return manifest if is_same and is_whole and manifest.precision == precision else None
+
+    def _discard_wrong(self, sources: SourceManifest, show: Show) -> list[str]:
+        """Removes what is damaged: published files one by one, a pack by its manifest."""
+        wrong, damaged = self._wrong_files(sources, show)
+        fetching.discard(self.folder, wrong)
+        packs = {name.partition("/")[0] for name in damaged}
+        with fetching.disk_errors(self.folder):
+            for pack in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
+                # What was packed of a damaged file is damaged too.
+                (self.folder / pack / weights.UNFINISHED_FILE).unlink(missing_ok=True)
+            for pack in packs & set(self.packs.values()):
+                (self.folder / pack / weights.MANIFEST_FILE).unlink(missing_ok=True)
+        return [*(fetching.place_of(file) for file in wrong), *damaged]
+
+    # What is there
+
+    def _pinned(self) -> SourceManifest | None:
+        return fetching.load_sources(self.folder)
+
+    def _list(self) -> dict[str, Any]:
+        sources = self._pinned()
+        if sources is None:
+            return {"is_there": False}
+        packs = {
+            precision: {
+                "folder": name,
+                "size_bytes": _held(self._pack(precision)),
+                "is_complete": self._packed(precision, sources) is not None,
+            }
+            for precision, name in self.packs.items()
+        }
+        return {
+            "is_there": True,
+            "files": [_state(state) for state in fetching.states(self.folder, sources)],
+            "loras": [_state(state) for state in loras.states(self.folder)],
+            "packs": packs,
+            "revisions": {file.repo: file.revision for file in sources.files},
+        }
+
+    def _verify(self, show: Show) -> dict[str, Any]:
+        sources = self._pinned()
+        if sources is None:
+            return {"is_there": False}
+        wrong, damaged = self._wrong_files(sources, show)
+        return {
+            "is_there": True,
+            "files": len(sources.files),
+            "size_bytes": sum(file.size_bytes for file in sources.files),
+            "wrong": [*(fetching.place_of(file) for file in wrong), *damaged],
+        }
+
+    def _wrong_files(
+        self, sources: SourceManifest, show: Show
+    ) -> tuple[list[SourceFile], list[str]]:
+        """Reads everything: published files that are absent or damaged; names of all others."""
+        report = _reporter(show, "checking")
+        wrong = fetching.verify(self.folder, sources, report)
+        damaged = loras.verify(self.folder)
+        for name in sorted(self.packs.values()):
+            if not (self.folder / name / weights.MANIFEST_FILE).is_file():
+                continue
+            try:
+                manifest = weights.load_manifest(self.folder / name)
+                bad = weights.verify_pack(self.folder / name, manifest, report)
+            except ValueError:
+                bad = [weights.MANIFEST_FILE]
+            damaged += [f"{name}/{file}" for file in bad]
+        return wrong, sorted(damaged)
+
+    def _strays(self) -> dict[str, Any]:
+        found = self._found_strays()
+        if found is None:
+            return {"is_there": False}
+        return {
+            "is_there": True,
+            "strays": [
+                {"file": self._name(path), "size_bytes": path.stat().st_size} for path in found
+            ],
+        }
+
+    def _found_strays(self) -> list[Path] | None:
+        sources = self._pinned()
+        if sources is None:
+            return None
+        packs = {}
+        for precision, name in self.packs.items():
+            manifest = self._packed(precision, sources)
+            if manifest is not None:
+                packs[name] = {file.name for file in manifest.files} | {weights.MANIFEST_FILE}
+        found = fetching.strays(self.folder, sources, packs)
+        return sorted([*found, *loras.strays(self.folder)])
+
+    def _prune(self, task: Task) -> dict[str, Any]:
+        """Removes those of the named files that are strays."""
+        removed = []
+        for path in self._found_strays() or ():
+            if self._name(path) in task.names:
+                with fetching.disk_errors(path):
+                    path.unlink()
+                removed.append(self._name(path))
+        return {"removed": removed}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _describe(sources: SourceManifest, repo: str, commit: str) -> dict[str, Any]:
+    sizes = [file.size_bytes for file in sources.files if file.repo == repo]
+    return {"repo": repo, "commit": commit, "files": len(sizes), "size_bytes": sum(sizes)}
+
+
+def _state(state: fetching.FileState) -> dict[str, Any]:
+    return {
+        "file": state.place,
+        "size_bytes": state.size_bytes,
+        "held_bytes": state.held_bytes,
+        "is_complete": state.is_complete,
+    }
+
+
+def _held(folder: Path) -> int:
+    """Bytes of a pack, complete or begun."""
+    if not folder.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _reporter(show: Show, name: str) -> Callable[[int, int, str], None]:
+    def report(done: int, total: int, _file: str) -> None:
+        show(contract.Stage(name=name, done=done, total=total))
+
+    return report
