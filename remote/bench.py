@@ -324,7 +324,7 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
     clock = Clock(device)
-    dtype = STORED_TYPES["bf16" if device.type == "cuda" else "fp32"]["dit"]
+    dtype = options.dtype
     report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}
     report["ceilings"] = ceilings(clock, dtype)
     frames, rows, columns = token_grid(options, config)
@@ -336,6 +336,7 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     networks = (
         random_networks(config, device) if weights is None else packed_networks(weights, device)
     )
+    networks.dit.to(dtype)
     if options.card_gib is not None:
         report["memory"] = shrink_card(networks.dit, options.card_gib, tokens, clock)
     engine = Engine(networks)
@@ -363,7 +364,8 @@ def table(report: Report) -> str:
     lines = [
         f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
         f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
-        f"{options['steps']} steps, tier {report['tier']}, attention {report['backend']}, "
+        f"{options['steps']} steps, tier {report['tier']}"
+        f"{' in float16' if options['float16'] else ''}, attention {report['backend']}, "
         f"kernels {report['operations']} {report['operations_refused']}",
         "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
             **report["ceilings"]
@@ -440,6 +442,7 @@ def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--card-gib", type=float, help="measure as on a card with less memory")
+    parser.add_argument("--float16", action="store_true", help="as on cards without bfloat16")
     given = parser.parse_args(argv)
     width, _, height = given.size.partition("x")
     options = Options(
@@ -453,6 +456,7 @@ def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:
         device="cuda" if torch.cuda.is_available() else "cpu",
         profile=given.profile,
         card_gib=given.card_gib,
+        float16=given.float16,
     )
     return options, given.weights, given.json
 

@@ -44,6 +44,7 @@ class Options:
     """What to measure. steps: of a planned clip; measured_steps: of each measured window.
 
     card_gib: pretends that the card has only so much memory; blocks are streamed as it needs.
+    float16: computes as on cards without bfloat16.
     """
 
     width_px: int = 896
@@ -57,6 +58,14 @@ class Options:
     device: str = "cuda"
     profile: bool = False
     card_gib: float | None = None
+    float16: bool = False
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the transformer computes in."""
+        if self.float16:
+            return torch.float16
+        return STORED_TYPES["bf16" if self.device == "cuda" else "fp32"]["dit"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -275,17 +284,16 @@ def compare_with_float32(config: ModelConfig, options: Options, clock: Clock) ->
     error: root-mean-square difference of the velocity, relative to it.
     """
     few = replace(config.dit, layers=min(_COMPARED_BLOCKS, config.dit.layers))
-    dtype = STORED_TYPES["bf16" if clock.device.type == "cuda" else "fp32"]["dit"]
+    dtype = options.dtype
     fast = cast(DiT, random_module("dit", replace(config, dit=few), clock.device, dtype))
     exact = cast(DiT, random_module("dit", replace(config, dit=few), clock.device, dtype))
     exact.float()
     rows = []
     for persons in options.persons:
         inputs = _few_blocks_input(options, config, persons, clock.device)
-        fast.fuse(
-            choose_operations(clock.device, dtype, few),
-            choose_backend(clock.device, dtype, few.head_dim),
-        )
+        fast.backend = choose_backend(clock.device, dtype, few.head_dim)
+        if not options.float16:
+            fast.fuse(choose_operations(clock.device, dtype, few), fast.backend)
         ours = inputs.velocity(fast)
         exact.backend = SDPA
         wanted = inputs.velocity(exact)

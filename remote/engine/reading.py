@@ -1,5 +1,6 @@
 """Files straight to memory, or through pinned buffers to a card, by readers side by side."""
 
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -14,10 +15,19 @@ from torch import Tensor
 from remote.engine.tensorfile import TensorFile
 
 _READERS = 8
-_PIECE_BYTES = 32 * 2**20
+_PIECE_BYTES = 16 * 2**20
 _ALIGNMENT = 16  # bytes; kernels read this much at once
 
 Progress = Callable[[int], None]  # bytes of a piece that has arrived; raising stops the read
+
+
+class _Buffer:
+    """Pinned memory, and when what it held has arrived on the card."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self.memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
+        self.stream = torch.cuda.Stream(device)
+        self.copied = torch.cuda.Event()
 
 
 class ParallelReader:
@@ -29,6 +39,7 @@ class ParallelReader:
         self._device, self._piece_bytes = device, piece_bytes
         self._pool = ThreadPoolExecutor(readers, "reader")
         self._own = threading.local()
+        self._buffers: list[_Buffer] = []
 
     def __enter__(self) -> Self:
         return self
@@ -62,6 +73,8 @@ class ParallelReader:
                 for piece in waiting:
                     piece.cancel()
                 wait(waiting)  # those begun still write to the target
+                for buffer in self._buffers:
+                    buffer.copied.synchronize()
         return target
 
     def _read_piece(self, file: int, position: int, target: Tensor) -> int:
@@ -69,21 +82,24 @@ class ParallelReader:
             array: Any = target.numpy()
             _fill(file, memoryview(array), position)
             return target.numel()
-        buffer, stream = self._buffer()
-        part = buffer[: target.numel()]
+        buffer = self._buffer()
+        buffer.copied.synchronize()
+        part = buffer.memory[: target.numel()]
         array = part.numpy()
         _fill(file, memoryview(array), position)
-        with torch.cuda.stream(stream):
+        with torch.cuda.stream(buffer.stream):
             target.copy_(part, non_blocking=True)
-        stream.synchronize()
+            buffer.copied.record()
         return target.numel()
 
-    def _buffer(self) -> tuple[Tensor, torch.cuda.Stream]:
-        """The calling reader's own buffer and stream."""
-        if not hasattr(self._own, "buffer"):
-            self._own.buffer = torch.empty(self._piece_bytes, dtype=torch.uint8, pin_memory=True)
-            self._own.stream = torch.cuda.Stream(self._device)
-        return self._own.buffer, self._own.stream
+    def _buffer(self) -> _Buffer:
+        """The calling reader's other buffer: one is copied to the card while one is filled."""
+        if not hasattr(self._own, "buffers"):
+            pair = [_Buffer(self._piece_bytes, self._device) for _ in range(2)]
+            self._own.buffers = itertools.cycle(pair)
+            self._buffers += pair
+        buffer: _Buffer = next(self._own.buffers)
+        return buffer
 
 
 def _fill(file: int, buffer: memoryview, position: int) -> None:
