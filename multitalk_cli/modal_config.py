@@ -46,18 +46,34 @@ def profile(path: Path) -> Mapping[str, Any]:
 
 
 def has_token() -> bool:
-    """Whether a whole token is there. Raises SetupError E_TOKEN for half of one."""
+    """Whether a whole token is there.
+
+    Raises SetupError E_TOKEN for half of one, E_NO_TOKEN where an empty variable hides one.
+    """
     section = profile(config_file())
     for names in _PAIRS:
-        given = [
-            bool(os.environ.get(f"MODAL_{name.upper()}") or section.get(name)) for name in names
-        ]
+        hidden = [_variable(name) for name in names if _is_empty(name) and section.get(name)]
+        if hidden:
+            message = f"{' and '.join(hidden)} must not be empty: the stored token is hidden"
+            raise SetupError(message, code="E_NO_TOKEN", hint=f"unset {' '.join(hidden)}")
+        given = [bool(os.environ.get(_variable(name), section.get(name))) for name in names]
         if all(given):
             return True
         if any(given):
-            absent = names[given.index(False)]
-            raise SetupError(f"the Modal token lacks its {absent}", code="E_TOKEN")
+            absent, half = names[given.index(False)], names[given.index(True)]
+            hint = f"unset {_variable(half)}" if os.environ.get(_variable(half)) else ""
+            message = f"the Modal token lacks its {absent}"
+            raise SetupError(message, code="E_TOKEN", hint=hint)
     return False
+
+
+def _variable(name: str) -> str:
+    return f"MODAL_{name.upper()}"
+
+
+def _is_empty(name: str) -> bool:
+    """Whether the variable is set to nothing, which for Modal is a value too."""
+    return os.environ.get(_variable(name)) == ""
 
 
 def require_token() -> None:

@@ -19,6 +19,7 @@ from multitalk_cli.checks.local import uses_this_machine
 from multitalk_cli.checks.looking import Look, Seen
 from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
 from multitalk_cli.plan import make_plan
+from multitalk_cli.settings import PROJECT_FILE, SETTINGS
 from multitalk_cli.wording import human_bytes, human_duration
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ _WHAT_FOR = {
 _SKEW_WARN_S, _SKEW_FAIL_S = 30, 600
 _CLOCK_S, _CLOCK_LIMIT_S = 2.0, 3.0
 _BUCKET_S = 8.0
-_TYPICAL_FRAMES = contract.DEFAULT_WINDOW_FRAMES
+_TYPICAL_FRAMES, _TYPICAL_PX = contract.DEFAULT_WINDOW_FRAMES, (896, 448)
 
 
 class Account:
@@ -127,12 +128,12 @@ class Account:
         return Seen(text=text, state="warn", remedy="multitalk deploy")
 
     def card(self) -> Seen:
-        """Whether the card that is set can hold the model. Raises RefusedError."""
+        """Whether the card that is set runs with the stack and holds the model."""
         card, stack = gpus.find_card(self.chosen["gpu"]), self.chosen["stack"]
         plan = make_plan(
             _TYPICAL_FRAMES,
             contract.DEFAULT_FPS,
-            size=(896, 448),
+            size=_TYPICAL_PX,
             sample_steps=self.chosen["sample_steps"],
             text_guidance=self.chosen["text_guidance"],
             persons=1,
@@ -140,9 +141,18 @@ class Account:
         try:
             gpus.check_card(card, stack, plan)
         except RefusedError as error:
-            remedy = "multitalk config set gpu auto"
-            raise RefusedError(error.message, code=error.code, hint=remedy) from None
+            name = "stack" if error.code == "E_GPU_STACK" else "gpu"
+            remedy = self._unset(name)
+            return Seen(text=error.message, state="fail", remedy=remedy, code=error.code)
         return Seen(text=f"videos on {card.name}, stack {stack}")
+
+    def _unset(self, name: str) -> str:
+        """The command that brings a setting back to what it is by itself."""
+        origin = self.chosen.origin(name)
+        if origin == SETTINGS[name].variable:
+            return f"unset {origin}"
+        project = " --project" if origin == PROJECT_FILE else ""
+        return f"multitalk config set {name} {SETTINGS[name].default}{project}"
 
     def pack(self) -> Seen:
         """Whether the weights are there, packed, and as long as the manifest says."""

@@ -49,6 +49,16 @@ def test_half_a_token_is_named_and_not_shown(monkeypatch):
     with pytest.raises(SetupError, match="lacks its token_secret") as caught:
         modal_config.has_token()
     assert (caught.value.code, "ak-secret" in caught.value.message) == ("E_TOKEN", False)
+    assert caught.value.hint == "unset MODAL_TOKEN_ID"
+
+
+def test_an_empty_variable_hides_a_stored_token_as_it_does_for_modal(stored, monkeypatch):
+    stored(f"[default]\n{WHOLE}")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "")
+
+    with pytest.raises(SetupError) as caught:
+        modal_config.has_token()
+    assert (caught.value.code, caught.value.hint) == ("E_NO_TOKEN", "unset MODAL_TOKEN_SECRET")
 
 
 @pytest.mark.parametrize(
