@@ -287,6 +287,24 @@ CODES: dict[str, Explanation] = {
         "It was made by hand, or by an older version: aws-secret has three keys, huggingface-secret has HF_TOKEN.",
         "multitalk setup-secrets --update sets the keys and keeps the others.",
     ),
+    "E_SECRET_SOURCE": Explanation(
+        _U,
+        "nothing says where the values of secrets come from",
+        "They are typed on a terminal, or come from a source that an option names; no option takes them.",
+        "multitalk setup-secrets --from-env, or --profile NAME, --from-hub, --from-file FILE or --stdin",
+    ),
+    "E_SECRET_VALUE": Explanation(
+        _S,
+        "a value of a secret is missing or cannot be right",
+        "It is empty, has spaces inside, or belongs to another key. Values are never shown, the message names the key.",
+        "Copy the value again from where it was made, then run multitalk setup-secrets.",
+    ),
+    "E_SECRET_FILE": Explanation(
+        _F,
+        "a file with secrets cannot be used",
+        "Others may read it, or its lines are not KEY=VALUE.",
+        "chmod 600 FILE, with lines such as HF_TOKEN=...",
+    ),
     "E_REMOTE_PACKAGE": Explanation(
         _S,
         "another package called remote is in the way",

@@ -26,6 +26,8 @@ from multitalk_cli.commands.generate import generate
 from multitalk_cli.commands.jobs import app as jobs_app
 from multitalk_cli.commands.login import login
 from multitalk_cli.commands.s3 import app as s3_app
+from multitalk_cli.commands.setup_secrets import EXAMPLES as SECRETS_EXAMPLES
+from multitalk_cli.commands.setup_secrets import setup_secrets
 from multitalk_cli.commands.status import cool, status, warm
 from multitalk_cli.commands.upload import upload
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
@@ -92,6 +94,13 @@ app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(gen
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
 app.command("doctor", cls=PagedCommand, epilog=epilog(*DOCTOR_EXAMPLES))(doctor)
 app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
+app.command(
+    "setup-secrets",
+    cls=PagedCommand,
+    epilog=epilog(*SECRETS_EXAMPLES),
+    # A value among the words is refused without being repeated, which Typer would do.
+    context_settings={"allow_extra_args": True},
+)(setup_secrets)
 app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
 app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)
 app.command("upload", cls=PagedCommand, epilog=epilog("multitalk upload weights/pack"))(upload)

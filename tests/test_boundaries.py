@@ -160,8 +160,8 @@ def test_typer_declares_commands_only():
     assert not offending(client_without("main.py", "pages.py", "commands/"), tops("typer"))
 
 
-def test_three_modules_import_remote_and_do_so_inside_a_function():
-    allowed = ("backends/local.py", "deploying.py", "weights_here.py")
+def test_four_modules_import_remote_and_do_so_inside_a_function():
+    allowed = ("backends/local.py", "deploying.py", "secret_trials.py", "weights_here.py")
 
     assert not offending(client_without(*allowed), tops("remote"))
     assert not offending(
@@ -227,8 +227,9 @@ def test_the_engine_reads_no_environment_and_prints_nothing():
 
 
 def test_only_settings_and_output_read_the_environment():
-    # Modal has settings of its own, which modal_config.py reads as Modal does.
-    readers = ("settings.py", "output.py", "modal_config.py")
+    # Modal has settings of its own, which modal_config.py reads as Modal does. Secrets are taken
+    # from the environment where the user asks for that.
+    readers = ("settings.py", "output.py", "modal_config.py", "secret_sources.py")
 
     assert not users(client_without(*readers), "os.environ", "os.getenv")
 

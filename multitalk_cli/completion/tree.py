@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from multitalk_cli.commands.setup_secrets import ONLY as SECRET_KINDS
 from multitalk_cli.errors import CODES
 from multitalk_cli.output import PROGRESS_KINDS
 from multitalk_cli.settings import SETTINGS
@@ -82,6 +83,7 @@ _CHOICES = {
     ("completion install", "shell"): SHELLS,
     ("completion show", "shell"): SHELLS,
     ("explain", "code"): tuple(CODES),
+    ("setup-secrets", "only"): SECRET_KINDS,
 }
 
 

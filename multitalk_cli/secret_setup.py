@@ -1,0 +1,340 @@
+"""The order of the work of `setup-secrets`: collect, look, ask, try, save, say what comes next."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from multitalk_cli import cloud_secrets, gpus, modal_config, settings
+from multitalk_cli.cloud import Cloud, Place, not_deployed
+from multitalk_cli.errors import (
+    FileError,
+    MultitalkError,
+    SetupError,
+    UsageError,
+    error_from_code,
+)
+from multitalk_cli.output import Output
+from multitalk_cli.secret_sources import Given, Sources, collect
+from multitalk_cli.secret_trials import try_secret
+from multitalk_cli.secret_values import (
+    AWS,
+    BUCKET,
+    ENDPOINT,
+    KEY_ID,
+    KEY_TOKEN,
+    KINDS,
+    REGION,
+    SHOWN,
+    Kind,
+    check_together,
+    clean,
+    missing,
+)
+
+_ATTEMPTS = 3
+_TYPED, _SETTING = "the terminal", "the setting bucket"
+_HERE = ("//127.", "//localhost", "//[::1]", "//0.0.0.0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What was asked for. only: "" for both. given: what options say, of keys that may be shown."""
+
+    place: Place
+    sources: Sources
+    only: str = ""
+    given: Mapping[str, str] = field(default_factory=dict)
+    update: bool = False
+    force: bool = False
+    verify: bool = True
+
+    def command(self, *options: str, kind: Kind | None = None) -> str:
+        """This command again, with other options; for one secret alone where that is named."""
+        only = self.only if kind is None else kind.option
+        words = ["multitalk", "setup-secrets", *(["--only", only] if only else [])]
+        environment = self.place.environment
+        words += ["--environment", environment] if environment else []
+        return shlex.join([*words, *self.sources.options, *options])
+
+
+@dataclass(slots=True, kw_only=True)
+class Draft:
+    """A secret before it is saved. kept: keys that the account's has, None where it has none."""
+
+    kind: Kind
+    kept: frozenset[str] | None
+    values: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+
+
+def set_up(wish: Wish, output: Output) -> None:
+    """Does all of it; nothing is saved before everything has been tried."""
+    output.leaving = "interrupted; nothing was saved"
+    given = _collect(wish, output)
+    kinds = _wanted(wish, given, output)
+    modal_config.require_token()
+    modal_config.require_network()
+    modal_config.prefer_plain_payloads()
+    cloud_secrets.require_environment(wish.place)
+    drafts = [_look(wish.place, kind, output) for kind in kinds]
+    _refuse_existing(wish, drafts)
+    for draft in drafts:
+        _fill(wish, draft, given, output)
+    drafts = [draft for draft in drafts if draft.values]
+    for draft in drafts:
+        _check(wish, draft, output)
+    for draft in drafts:
+        _try(wish, draft, output)
+    saved = [_save(wish, draft, output) for draft in drafts]
+    _keep_bucket(drafts, output)
+    following = _next_command(wish, drafts)
+    output.note(f"next:  {following}")
+    data = {"environment": wish.place.environment, "secrets": saved, "next": following}
+    output.succeed("setup-secrets", data, [draft.kind.name for draft in drafts])
+
+
+# What is given
+
+
+def _collect(wish: Wish, output: Output) -> dict[str, Given]:
+    """What sources and options say, cleaned; what is secret is hidden from then on."""
+    found = collect(wish.sources)
+    found |= {key: Given(raw=value, source="the options") for key, value in wish.given.items()}
+    output.hide(given.raw.strip() for key, given in found.items() if key not in SHOWN)
+    return {
+        key: Given(raw=_cleaned(key, given.raw, output), source=given.source, name=given.name)
+        for key, given in found.items()
+    }
+
+
+def _cleaned(key: str, raw: str, output: Output) -> str:
+    cleaned = clean(key, raw)
+    if key not in SHOWN:
+        output.hide([cleaned.value])
+    if cleaned.removed:
+        output.adjusted(f"{key}: {' and '.join(cleaned.removed)} removed")
+    return cleaned.value
+
+
+def _wanted(wish: Wish, given: Mapping[str, Given], output: Output) -> list[Kind]:
+    """Which secrets are meant. Raises UsageError E_SECRET_SOURCE where nothing says."""
+    if not wish.sources.options and not output.can_ask:
+        raise UsageError(
+            "values are asked for on a terminal, and here is none",
+            code="E_SECRET_SOURCE",
+            hint=wish.command("--from-env"),
+        )
+    if wish.only:
+        return [KINDS[wish.only]]
+    if not wish.sources.options:
+        return [*KINDS.values()]
+    kinds = [kind for kind in KINDS.values() if any(key in given for key in kind.required)]
+    if not kinds:
+        names = ", ".join(key for kind in KINDS.values() for key in kind.required)
+        message = f"{' and '.join(wish.sources.options)} has none of {names}"
+        raise UsageError(message, code="E_SECRET_SOURCE")
+    return kinds
+
+
+# What is there
+
+
+def _look(place: Place, kind: Kind, output: Output) -> Draft:
+    kept = cloud_secrets.kept_keys(place, kind.name, kind.keys)
+    output.fact(kind.name, f"for {kind.what}" if kept is None else _describe(kind, kept))
+    return Draft(kind=kind, kept=kept)
+
+
+def _describe(kind: Kind, kept: frozenset[str]) -> str:
+    has = ", ".join(key for key in kind.keys if key in kept)
+    lacks = ", ".join(key for key in kind.required if key not in kept)
+    return f"is there with {has or 'none of its keys'}{f', without {lacks}' if lacks else ''}"
+
+
+def _refuse_existing(wish: Wish, drafts: Sequence[Draft]) -> None:
+    """Raises FileError E_SECRET_EXISTS where it was not said what becomes of a secret."""
+    if wish.update or wish.force:
+        return
+    existing = [draft for draft in drafts if draft.kept is not None]
+    absent = [draft for draft in drafts if draft.kept is None]
+    for draft in existing:
+        kept = draft.kept if draft.kept is not None else frozenset()
+        hints = [wish.command(kind=other.kind) for other in absent]
+        raise FileError(
+            f"the Modal secret {draft.kind.name} {_describe(draft.kind, kept)}",
+            code="E_SECRET_EXISTS",
+            hint="\n".join([*hints, wish.command("--update", kind=draft.kind)]),
+        )
+
+
+# What is still needed
+
+
+def _fill(wish: Wish, draft: Draft, given: Mapping[str, Given], output: Output) -> None:
+    """Gives the draft what there is, and asks for the rest; a secret that may be left out stays
+    empty.
+    """
+    for key in draft.kind.keys:
+        if key in given:
+            _set(draft, key, given[key].raw, given[key].source)
+    is_partial = wish.update and not wish.verify
+    if draft.kind is AWS and not is_partial and BUCKET not in draft.values:
+        bucket = str(settings.load_settings()["bucket"])
+        if bucket:
+            _set(draft, BUCKET, _cleaned(BUCKET, bucket, output), _SETTING)
+    lacking = _lacking(wish, draft)
+    if lacking and not output.can_ask:
+        raise SetupError(
+            f"{draft.kind.name} lacks {', '.join(lacking)}",
+            code="E_SECRET_VALUE",
+            hint=_hint_for(wish, draft.kind, lacking),
+        )
+    while lacking:
+        may_skip = lacking[0] == draft.kind.required[0] and not wish.only
+        value = _ask(lacking[0], may_skip=may_skip, output=output)
+        if value is None:
+            output.fact(draft.kind.name, "left out")
+            draft.values.clear()
+            return
+        _set(draft, lacking[0], value, _TYPED)
+        lacking = _lacking(wish, draft)
+
+
+def _set(draft: Draft, key: str, value: str, source: str) -> None:
+    draft.values[key], draft.sources[key] = value, source
+
+
+def _lacking(wish: Wish, draft: Draft) -> list[str]:
+    """What must still be given. What the account has cannot be read, so that it cannot be tried."""
+    kept = draft.kept if draft.kept is not None and wish.update and not wish.verify else ()
+    return [key for key in missing(draft.kind, draft.values) if key not in kept]
+
+
+def _hint_for(wish: Wish, kind: Kind, lacking: Sequence[str]) -> str:
+    if list(lacking) == [BUCKET]:
+        return wish.command("--bucket", "NAME", kind=kind)
+    return Wish(place=wish.place, sources=Sources()).command(kind=kind)
+
+
+def _ask(key: str, *, may_skip: bool, output: Output) -> str | None:
+    """What is typed for a key; None where it was left out with Enter alone."""
+    notes = [
+        *([] if key in SHOWN else ["not shown"]),
+        *(["Enter leaves it out"] if may_skip else []),
+    ]
+    question = f"{key} ({', '.join(notes)})" if notes else key
+    problem = SetupError(f"{key} is empty", code="E_SECRET_VALUE")
+    for _ in range(_ATTEMPTS):
+        raw = output.ask(question) if key in SHOWN else output.ask_hidden(question)
+        if may_skip and not raw.rstrip("\n"):
+            return None
+        try:
+            return _cleaned(key, raw, output)
+        except SetupError as error:
+            output.note(error.message)
+            problem = error
+    raise problem
+
+
+# Trying and saving
+
+
+def _check(wish: Wish, draft: Draft, output: Output) -> None:
+    """Raises SetupError E_SECRET_VALUE for what could never work together."""
+    check_together(draft.values)
+    sources = dict.fromkeys(draft.sources.values())
+    for source in sources:
+        keys = ", ".join(key for key, where in draft.sources.items() if where == source)
+        output.fact(draft.kind.name, f"{keys} from {source}")
+    stale = [
+        key
+        for key in (KEY_TOKEN, ENDPOINT)
+        if draft.kept is not None and key in draft.kept and key not in draft.values
+    ]
+    if wish.update and stale and KEY_ID in draft.values:
+        raise SetupError(
+            f"{draft.kind.name} would keep its {stale[0]}, which may not belong to the new keys",
+            code="E_SECRET_VALUE",
+            hint=wish.command("--force", kind=draft.kind),
+        )
+    if KEY_TOKEN in draft.values:
+        output.warn("these are keys of a session: videos cannot be stored once it has ended")
+    if any(place in draft.values.get(ENDPOINT, "") for place in _HERE):
+        output.warn(f"{ENDPOINT} is this machine, where the cloud finds nothing")
+
+
+def _try(wish: Wish, draft: Draft, output: Output) -> None:
+    """Tries the values, and takes the region over where the store tells it."""
+    if not wish.verify:
+        output.warn(f"{draft.kind.name} is not tried")
+        return
+    try:
+        trial = try_secret(draft.kind, draft.values)
+    except MultitalkError as error:
+        again = wish.command(kind=draft.kind)
+        details = "Nothing was saved. With --no-verify it is saved without being tried."
+        message = f"{draft.kind.name}: {error.message}\n{details}"
+        raise error_from_code(error.code, message, again) from error
+    output.fact(draft.kind.name, trial.seen)
+    old = draft.values.get(REGION)
+    if draft.kind is AWS and trial.region is not None and trial.region != old:
+        instead = "" if old is None else f" in place of {old}"
+        output.adjusted(f"{REGION} is {trial.region}{instead}: the bucket is there")
+        _set(draft, REGION, trial.region, "the store")
+
+
+def _save(wish: Wish, draft: Draft, output: Output) -> dict[str, Any]:
+    """Saves a secret, and gives what a program may know of it."""
+    name = draft.kind.name
+    if draft.kept is None:
+        action = "created"
+        cloud_secrets.create(wish.place, name, draft.values)
+    elif wish.update:
+        action = "updated"
+        cloud_secrets.merge(wish.place, name, draft.values)
+    else:
+        action = "replaced"
+        cloud_secrets.replace(wish.place, name, draft.values)
+    output.leaving = f"interrupted; {name} was saved"
+    output.fact(name, f"{action} with {', '.join(draft.values)}")
+    return {
+        "name": name,
+        "action": action,
+        "keys": [*draft.values],
+        "sources": draft.sources,
+        "tried": wish.verify,
+    }
+
+
+def _keep_bucket(drafts: Sequence[Draft], output: Output) -> None:
+    """Makes the bucket the one of `multitalk s3`, for this user."""
+    for bucket in (draft.values[BUCKET] for draft in drafts if BUCKET in draft.values):
+        if settings.load_settings()["bucket"] == bucket:
+            continue
+        file = settings.user_file()
+        settings.save_setting(file, settings.SETTINGS["bucket"], bucket)
+        output.fact("bucket", f"{bucket} is what multitalk s3 takes ({file})")
+        chosen = settings.load_settings()
+        if chosen["bucket"] != bucket:
+            output.warn(f"{chosen.origin('bucket')} says {chosen['bucket']}, which goes first")
+
+
+def _next_command(wish: Wish, drafts: Sequence[Draft]) -> str:
+    """What brings the user on: a deployment has the secrets that there were when it was made."""
+    cloud = Cloud(wish.place)
+    try:
+        record = cloud.deployment()
+        known = () if record is None else record.get("secrets", ())
+        is_new = [draft for draft in drafts if wish.force or draft.kind.name not in known]
+        if record is not None and is_new:
+            return not_deployed(wish.place).hint
+        cloud.check_ready(gpus.DEFAULT_STACK)
+    except MultitalkError as error:
+        # Everything is saved: that the way on cannot be seen is no failure.
+        return (
+            error.hint.partition("\n")[0] if isinstance(error, SetupError) else "multitalk status"
+        )
+    return "multitalk generate PICTURE VOICE"
