@@ -140,7 +140,7 @@ def _report(place: Workplace, wish: Wish, output: Output, answer: Mapping[str, A
         "revisions": {each["repo"]: each["commit"] for each in answer["repositories"]},
     }
     if "price_usd" in answer:
-        output.fact("price", human_money(answer["price_usd"]))
+        output.fact("cost", human_money(answer["price_usd"]))
         data["price_usd"] = round(answer["price_usd"], 4)
     output.note(f"next:  {place.next_command(answer['pack'])}")
     output.succeed("download", data, [pack])

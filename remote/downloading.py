@@ -18,34 +18,9 @@ from remote.hub import Hub
 from remote.weights_folder import WeightsFolder
 from remote.worker import Reporter, States, Volume
 
-COMMITS = 300
-"""Of a whole download: a container that is lost costs less than 0.4 % of it."""
-
 
 class _CancelledError(Exception):
     """Somebody wished the call to end."""
-
-
-class Committer:
-    """Makes what a download has written outlive its container, in steps."""
-
-    def __init__(self, volume: Volume) -> None:
-        self._volume = volume
-        self._name, self._done = "", 0
-
-    def note(self, event: contract.Event) -> None:
-        """Commits where enough has been written since the last time."""
-        match event:
-            case contract.Fetching():
-                self._advance("fetching", event.done_bytes, event.total_bytes // COMMITS)
-            case contract.Stage():
-                self._advance(event.name, event.done, 1)
-
-    def _advance(self, name: str, done: int, step: int) -> None:
-        if name == self._name and done - self._done < step:
-            return
-        self._name, self._done = name, done
-        self._volume.commit()
 
 
 def run(
@@ -70,20 +45,18 @@ def run(
     if task.kind == "bring":
         states.put(f"{tasks.CALLS}/call/0", json.dumps(call_id))
     volume.reload()
-    committer = Committer(volume)
     shelf = WeightsFolder(
         folder=folder,
         packs={"bf16": contract.PACK_FOLDER, "fp8": "fp8"},
         open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
         is_disk=False,
+        save=volume.commit if writes else None,
     )
     facts = {"precision": task.precision}
     with Reporter(states, f"{tasks.CALLS}/{call_id}", facts) as reporter:
 
         def show(event: contract.Event) -> None:
             reporter.show(event)
-            if writes:
-                committer.note(event)
             if reporter.is_cancelled:
                 raise _CancelledError
 

@@ -8,6 +8,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,11 +38,13 @@ KNOWN = {
     ),
 }
 _MANIFEST_BYTES = 1024**2
+_SAVED_BYTES = 64 * 1024**2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PATH = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob)/([^/]+)/(.+\.safetensors)")
 
 Show = Callable[[contract.Event], None]
+Save = Callable[[], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,7 +111,7 @@ def survey(folder: Path, hub: Hub, wish: str) -> dict[str, Any]:
     }
 
 
-def add(folder: Path, hub: Hub, name: str, address: str, show: Show) -> dict[str, Any]:
+def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save) -> dict[str, Any]:
     """Fetches a LoRA, checks that it is one, and records it."""
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is no name of a LoRA", code="E_RANGE")
@@ -116,18 +119,22 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show) -> dict[str
     key = origin.sha256 or hashlib.sha256(origin.address.encode()).hexdigest()
     new = folder / FOLDER / f"{name}.safetensors.new"
     part = fetching.part_path(folder / FOLDER / f"{name}.safetensors", key)
-    for held in fetching.bring_file(
-        new, part, origin.size_bytes, origin.sha256, origin.pieces, _shown(origin.address)
-    ):
-        show(_progress(f"{name}.safetensors", held, origin.size_bytes))
+    what = _shown(origin.address)
+    saver = fetching.Saver(save, _SAVED_BYTES)
+    steps = fetching.bring_file(
+        new, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
+    )
+    with closing(steps):
+        for held in steps:
+            show(_progress(f"{name}.safetensors", held, origin.size_bytes))
     try:
-        tensors = _check(new, _shown(origin.address))
+        tensors = _check(new, what)
     except FileError:
         new.unlink()
         raise
     lora = Lora(
         name=name,
-        address=_shown(origin.address),
+        address=what,
         licence=origin.licence,
         size_bytes=origin.size_bytes,
         sha256=sha256_of(new),

@@ -7,6 +7,7 @@ LoRA files.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,8 @@ class WeightsFolder:
     """A folder of weights.
 
     packs: precision -> folder of its pack. open_hub: given an endpoint, or nothing. is_disk:
-    whether the space that is free says something. config: sizes of the published model.
+    whether the space that is free says something. config: sizes of the published model. save: makes
+    what was written outlive this machine, where that does not happen by itself.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class WeightsFolder:
     open_hub: Callable[[str], Hub]
     is_disk: bool = True
     config: ModelConfig = PUBLISHED
+    save: Callable[[], None] | None = None
 
     def do(self, task: Task, show: Show) -> dict[str, Any]:
         """Does a task and gives its answer. Raises MultitalkError for whatever keeps it from that.
@@ -61,7 +64,8 @@ class WeightsFolder:
 
     def _add_lora(self, task: Task, show: Show) -> dict[str, Any]:
         (name,) = task.names
-        return loras.add(self.folder, self.open_hub(task.endpoint), name, task.lora, show)
+        hub = self.open_hub(task.endpoint)
+        return loras.add(self.folder, hub, name, task.lora, show, self.save)
 
     def _pack(self, precision: Precision) -> Path:
         return self.folder / self.packs[precision]
@@ -107,10 +111,12 @@ class WeightsFolder:
         plan = self._plan(task, hub)
         repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
         missing = plan.missing_bytes(self.folder)
-        for event in fetching.fetch(self.folder, plan, hub):
-            show(event)
+        # Closed at once where showing raises, so that no file is open when that is saved.
+        with closing(fetching.fetch(self.folder, plan, hub, self.save)) as events:
+            for event in events:
+                show(event)
         for name, address in loras.addresses(self.folder, repaired).items():
-            loras.add(self.folder, hub, name, address, show)
+            loras.add(self.folder, hub, name, address, show, self.save)
         self._make_pack(task.precision, plan.sources, show)
         return {**self._describe(task, plan), "fetched_bytes": missing, "repaired": repaired}
 
@@ -121,7 +127,7 @@ class WeightsFolder:
         target = self._pack(precision)
         try:
             with fetching.disk_errors(target):
-                report = _reporter(show, "packing")
+                report = _reporter(show, "packing", self.save)
                 weights.pack(self.folder, target, precision, self.config, report)
         except ValueError as error:
             raise SetupError(
@@ -272,8 +278,12 @@ def _held(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
-def _reporter(show: Show, name: str) -> Callable[[int, int, str], None]:
+def _reporter(
+    show: Show, name: str, save: Callable[[], None] | None = None
+) -> Callable[[int, int, str], None]:
     def report(done: int, total: int, _file: str) -> None:
+        if save is not None:
+            save()
         show(contract.Stage(name=name, done=done, total=total))
 
     return report
