@@ -7,10 +7,10 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version $shared"
-            commands='generate demo doctor login deploy download upload status warm cool explain jobs s3 config completion'
+            commands='generate demo doctor login setup-secrets deploy download upload status warm cool explain jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
@@ -22,6 +22,9 @@ __multitalk_place() {
             ;;
         'login')
             options="--stdin --help -h $shared"
+            ;;
+        'setup-secrets')
+            options="--only --from-env --profile --from-hub --from-file --stdin --bucket --region --endpoint-url --update --force -f --no-verify --environment --help -h $shared"
             ;;
         'deploy')
             options="--stack --gpu --environment --name --dry-run --help -h $shared"
@@ -47,7 +50,7 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
             repeated=0
             ;;
         'jobs')
@@ -148,6 +151,7 @@ __multitalk_value() {
             'generate '--seed | \
             'generate '--max-cost | \
             'generate '--fail-under | \
+            'generate '--upload-to | \
             'generate '--negative-prompt | \
             'generate '--text-guidance | \
             'generate '--audio-guidance | \
@@ -157,6 +161,11 @@ __multitalk_value() {
             'generate '--environment | \
             'doctor '--environment | \
             'doctor '--app | \
+            'setup-secrets '--profile | \
+            'setup-secrets '--bucket | \
+            'setup-secrets '--region | \
+            'setup-secrets '--endpoint-url | \
+            'setup-secrets '--environment | \
             'deploy '--environment | \
             'deploy '--name | \
             'download '--precision | \
@@ -195,6 +204,7 @@ __multitalk_value() {
             ;;
         'generate '--output | \
             'generate '-o | \
+            'setup-secrets '--from-file | \
             'jobs attach '--output | \
             'jobs attach '-o | \
             'jobs fetch '--output | \
@@ -235,6 +245,9 @@ __multitalk_value() {
             'warm '--stack | \
             'cool '--stack)
             value='current cuda12.1'
+            ;;
+        'setup-secrets '--only)
+            value='aws hf'
             ;;
         *) return 1 ;;
     esac

@@ -261,7 +261,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the model's weights are not in your Modal account",
         "The Volume multitalk-weights holds no folder bf16 with a complete pack.",
-        "multitalk download --to weights fetches and packs them, multitalk upload weights/pack puts them there.",
+        "multitalk download fetches and packs them there, and goes on where an earlier one stopped.",
     ),
     "E_ENVIRONMENT": Explanation(
         _S,
@@ -423,7 +423,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the Hugging Face hub refuses access",
         "The repository is gated or does not exist, or the token is wrong. The token comes from HF_TOKEN or from the hub's own file.",
-        "Set HF_TOKEN to a token of huggingface.co/settings/tokens, or unset it if it is old.",
+        "multitalk setup-secrets --only hf and multitalk deploy for the cloud; for --to set HF_TOKEN, or unset it if it is old.",
     ),
     "E_HUB_MISSING": Explanation(
         _O,
@@ -443,11 +443,17 @@ CODES: dict[str, Explanation] = {
         "HF_ENDPOINT names something that is no hub, or its answers changed.",
         "Run the same command again; if it fails again, unset HF_ENDPOINT.",
     ),
+    "E_LORA": Explanation(
+        _F,
+        "the LoRA cannot be used",
+        "It is no safetensors file, larger than 4 GB, or none of its tensors has a LoRA's name.",
+        "Pass --lora fusionx, --lora lightx2v, or the https:// address of a LoRA's .safetensors file.",
+    ),
     "E_DOWNLOAD_RUNS": Explanation(
         ExitCode.TEMPORARY,
-        "another download is writing to the folder",
+        "another download is writing to the weights",
         "Two at once would write to the same files.",
-        "Wait for the other one, or pass another folder with --to.",
+        "multitalk download follows the one in the cloud; for --to wait, or pass another folder.",
     ),
     "E_DISK_SPACE": Explanation(
         _F,

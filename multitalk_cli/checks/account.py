@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import ssl
 import sys
 import time
@@ -17,7 +16,8 @@ from urllib.parse import urlsplit
 from multitalk_cli import __version__, contract, gpus, modal_config
 from multitalk_cli.checks.local import uses_this_machine
 from multitalk_cli.checks.looking import Look, Seen
-from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
+from multitalk_cli.errors import RefusedError, TemporaryError, error_from_code
+from multitalk_cli.packs import measure_pack
 from multitalk_cli.plan import make_plan
 from multitalk_cli.settings import PROJECT_FILE, SETTINGS
 from multitalk_cli.wording import human_bytes, human_duration
@@ -156,27 +156,8 @@ class Account:
 
     def pack(self) -> Seen:
         """Whether the weights are there, packed, and as long as the manifest says."""
-        from multitalk_cli.cloud import no_weights
-
-        sizes = self.cloud.sizes(contract.WEIGHTS_VOLUME, f"/{contract.PACK_FOLDER}")
-        if sizes is None or "manifest.json" not in sizes:
-            raise no_weights()
-        path = f"/{contract.PACK_FOLDER}/manifest.json"
-        text = b"".join(self.cloud.read_file(contract.WEIGHTS_VOLUME, path))
-        wanted = _listed(text)
-        if wanted is None:
-            message = f"{path} is no manifest of a pack"
-            raise SetupError(message, code="E_WEIGHTS_MISSING", hint=no_weights().hint)
-        wrong = [name for name, size in wanted.items() if sizes.get(name) != size]
-        total = sum(wanted.values())
-        if not wrong:
-            return Seen(text=f"packed, {len(wanted)} files, {human_bytes(total)}")
-        there = total - sum(wanted[name] for name in wrong)
-        message = (
-            f"{len(wrong)} of {len(wanted)} files missing or cut off, "
-            f"{human_bytes(there)} of {human_bytes(total)}"
-        )
-        raise SetupError(message, code="E_WEIGHTS_MISSING", hint=no_weights().hint)
+        files, total = measure_pack(self.cloud)
+        return Seen(text=f"packed, {files} files, {human_bytes(total)}")
 
     def huggingface(self) -> Seen:
         """The secret for the hub, which public weights do not need."""
@@ -215,15 +196,6 @@ class Account:
                 raise error_from_code(failed.code, failed.message, failed.hint)
         bucket, seconds = str(answer["bucket"]), float(answer["seconds"])
         return Seen(text=f"s3://{bucket} written, read and deleted in {human_duration(seconds)}")
-
-
-def _listed(text: bytes) -> dict[str, int] | None:
-    """Names and sizes that a pack's manifest lists; None where it is none. It is not believed."""
-    try:
-        files = json.loads(text)["files"]
-        return {str(each["name"]): int(each["size_bytes"]) for each in files}
-    except (ValueError, KeyError, TypeError, RecursionError):
-        return None
 
 
 def network() -> Seen:
