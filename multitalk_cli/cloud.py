@@ -8,14 +8,16 @@ from __future__ import annotations
 import builtins
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli import __version__, contract, gpus, modal_config, rates
 from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
+from multitalk_cli.packs import measure_pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,15 +117,6 @@ def deploy_command(place: Place) -> str:
     return f"multitalk deploy{option}{where}"
 
 
-def no_weights() -> SetupError:
-    """The error for a Volume without a finished pack."""
-    return SetupError(
-        f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in /{contract.PACK_FOLDER}",
-        code="E_WEIGHTS_MISSING",
-        hint="multitalk download --to weights\nmultitalk upload weights/pack",
-    )
-
-
 def _check_record(record: Mapping[str, Any], stack: str) -> None:
     if record.get("contract") != contract.CONTRACT_VERSION:
         raise SetupError(
@@ -147,23 +140,30 @@ class Cloud:
     def __init__(self, place: Place) -> None:
         modal_config.prefer_plain_payloads()
         self.place = place
+        self._handles: dict[tuple[str, ...], Any] = {}
 
     @classmethod
     def reachable(cls, place: Place) -> Cloud:
         """A place in an account that there is a token and a network for."""
         modal_config.require_token()
-        modal_config.require_network()
+        with ThreadPoolExecutor(1) as pool:
+            # Takes as long as a way to Modal and back.
+            pool.submit(import_module, "modal")
+            modal_config.require_network()
         return cls(place)
 
     # The deployment
 
     def check_ready(self, stack: str) -> None:
         """Raises SetupError for whatever would keep a call from making a video."""
-        _check_record(self.require_deployment(), stack)
-        with ThreadPoolExecutor(2) as pool:
-            found, listed = pool.submit(self._find_class, stack), pool.submit(self._check_weights)
-            found.result()
-            listed.result()
+        # All at once: each is several ways to Modal and back.
+        with ThreadPoolExecutor(4) as pool:
+            noted = pool.submit(self.require_deployment)
+            found = pool.submit(self._find_class, stack)
+            listed, indexed = pool.submit(measure_pack, self), pool.submit(self._find_index)
+        _check_record(noted.result(), stack)
+        for check in (found, listed, indexed):
+            check.result()
 
     def check_deployed(self, record: Mapping[str, Any], stack: str) -> None:
         """Raises SetupError unless what was deployed is there, and of this contract."""
@@ -202,22 +202,34 @@ class Cloud:
         with modal_errors(self.place):
             self._class(stack).hydrate()
 
-    def _check_weights(self) -> None:
-        """Looks for the file that is written last."""
-        found = self.sizes(contract.WEIGHTS_VOLUME, f"/{contract.PACK_FOLDER}")
-        if found is None or "manifest.json" not in found:
-            raise no_weights()
+    def _find_index(self) -> None:
+        """Gets ready what a call needs next."""
+        # Modal's client imports it for the first message that is large, which a call's is.
+        import aiohttp  # noqa: F401
+
+        with modal_errors(self.place):
+            self._dict(contract.INDEX_DICT).hydrate()
+
+    def _kept(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
+        """The handle of a named object, which then is looked up once."""
+        if key not in self._handles:
+            self._handles[key] = make()
+        return self._handles[key]
 
     def _class(self, stack: str) -> Any:
         import modal
 
-        name = contract.STACK_CLASSES[stack]
-        return modal.Cls.from_name(
-            self.place.app, name, environment_name=self.place.environment_name
+        name, environment = contract.STACK_CLASSES[stack], self.place.environment_name
+        return self._kept(
+            ("class", name),
+            lambda: modal.Cls.from_name(self.place.app, name, environment_name=environment),
         )
 
     def _instance(self, stack: str, gpu: str) -> Any:
         """An object of the deployed class: its own pool of containers for each card."""
+        return self._kept(("object", stack, gpu), lambda: self._new_instance(stack, gpu))
+
+    def _new_instance(self, stack: str, gpu: str) -> Any:
         found = self._class(stack)
         if gpu == gpus.AUTO:
             return found()
@@ -395,16 +407,24 @@ class Cloud:
     def _volume(self, name: str) -> Any:
         import modal
 
-        return modal.Volume.from_name(
-            name, create_if_missing=True, environment_name=self.place.environment_name
+        environment = self.place.environment_name
+        return self._kept(
+            ("volume", name),
+            lambda: modal.Volume.from_name(
+                name, create_if_missing=True, environment_name=environment
+            ),
         )
 
     def _dict(self, name: str) -> Any:
         import modal
 
         # Deploying does not create it: whoever uses it first does.
-        return modal.Dict.from_name(
-            name, create_if_missing=True, environment_name=self.place.environment_name
+        environment = self.place.environment_name
+        return self._kept(
+            ("dict", name),
+            lambda: modal.Dict.from_name(
+                name, create_if_missing=True, environment_name=environment
+            ),
         )
 
     def _dict_get(self, name: str, key: str) -> str | None:
