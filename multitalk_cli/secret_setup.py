@@ -77,7 +77,6 @@ def set_up(wish: Wish, output: Output) -> None:
     kinds = _wanted(wish, given, output)
     modal_config.require_token()
     modal_config.require_network()
-    modal_config.prefer_plain_payloads()
     cloud_secrets.require_environment(wish.place)
     drafts = [_look(wish.place, kind, output) for kind in kinds]
     _refuse_existing(wish, drafts)
