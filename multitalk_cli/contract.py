@@ -50,7 +50,8 @@ STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
 )
 AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
 SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
-PREPARE_FUNCTION, STORAGE_FUNCTION = "prepare", "check_storage"
+PREPARE_FUNCTION, STORE_FUNCTION = "prepare", "store"
+STORAGE_FUNCTION = "check_storage"
 DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
 """Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2

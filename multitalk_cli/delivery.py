@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract, gpus, jobs, rates
-from multitalk_cli.errors import RemoteError, TemporaryError
+from multitalk_cli.errors import (
+    MultitalkError,
+    RemoteError,
+    TemporaryError,
+    error_from_code,
+)
 from multitalk_cli.media.outputs import placed
 
 if TYPE_CHECKING:
@@ -65,34 +70,70 @@ def kept_answer(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
     return {**json.loads(text), "video": None}
 
 
-def fetch(
-    cloud: Cloud,
-    ledger: Ledger,
-    job: Job,
-    answer: Mapping[str, Any],
-    target: Path,
-    *,
-    overwrite: bool,
-) -> Iterator[contract.Event]:
-    """Writes the video of a finished job at `target`; `Done` comes last, with the price."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Kept:
+    """A finished job, and what its call answered. is_fresh: whether that was just now."""
+
+    cloud: Cloud
+    ledger: Ledger
+    job: Job
+    answer: Mapping[str, Any]
+    is_fresh: bool = False
+
+
+def fetch(kept: Kept, target: Path | None, *, overwrite: bool) -> Iterator[contract.Event]:
+    """Writes the video of a finished job at `target`; `Done` comes last, with the price.
+
+    target: None for a video that is only stored.
+    """
+    answer = kept.answer
     event = contract.event_from_wire(answer["event"])
     if not isinstance(event, contract.Done):
         raise ValueError(f"{event.kind} is no finished job")
-    result = _priced(event.result, job)
-    with placed(target, overwrite=overwrite) as path:
-        if answer["video"] is None:
-            parts = [Part(**part) for part in answer["parts"]]
-            yield from _download(cloud, job.id, parts, path)
-        else:
-            path.write_bytes(answer["video"])
-    ledger.update(
-        job.id,
+    result = _priced(event.result, kept.job)
+    if target is not None:
+        with placed(target, overwrite=overwrite) as path:
+            if answer["video"] is None:
+                parts = [Part(**part) for part in answer["parts"]]
+                yield from _download(kept.cloud, kept.job.id, parts, path)
+            else:
+                path.write_bytes(answer["video"])
+    note_stored(kept, target, result)
+    yield contract.Done(result=result)
+
+
+def note_stored(kept: Kept, target: Path | None, result: contract.Result) -> contract.Result:
+    """Notes in the ledger where a finished video is, and gives its result."""
+    place = result.stored if target is None else str(target.absolute())
+    kept.ledger.update(
+        kept.job.id,
         state=jobs.DONE,
-        target=str(target.absolute()),
+        target="" if place is None else place,
         price_usd=result.price_usd,
         result=json.dumps(contract.to_wire(result)),
     )
-    yield contract.Done(result=result)
+    return result
+
+
+def check_stored(kept: Kept, target: Path | None) -> None:
+    """Raises what kept a call that ended just now from storing its video."""
+    wire = kept.answer.get("unstored")
+    if wire is None or not kept.is_fresh:
+        return
+    failed = contract.from_wire(contract.Failed, wire)
+    raise unstored(kept.job, target, error_from_code(failed.code, failed.message, failed.hint))
+
+
+def unstored(job: Job, target: Path | None, error: MultitalkError) -> MultitalkError:
+    """The error for a video that was made and not stored: it says where the video is."""
+    message = f"the video is made, but not stored: {error.message}"
+    if target is None:
+        return error_from_code(error.code, message, f"multitalk jobs fetch {job.id}")
+    return error_from_code(
+        error.code,
+        f"{message}; it is at {target}",
+        "the same command again stores it, --upload-to under another key; nothing is paid twice",
+    )
 
 
 def _priced(result: contract.Result, job: Job) -> contract.Result:

@@ -71,20 +71,12 @@ def _planned(place: Place, deployment: Deployment) -> DeployPlan:
 
 def add_secrets(planned: DeployPlan) -> DeployPlan:
     """The same deploy with the secrets that the account has; asks Modal which these are."""
-    found = tuple(name for name in contract.SECRETS if _has_secret(planned.place, name))
+    from multitalk_cli.cloud_secrets import kept_keys
+
+    found = tuple(
+        name for name in contract.SECRETS if kept_keys(planned.place, name, ()) is not None
+    )
     return _planned(planned.place, replace(planned.deployment, secrets=found))
-
-
-def _has_secret(place: Place, name: str) -> bool:
-    import modal
-    import modal.exception as theirs
-
-    with modal_errors(place):
-        try:
-            modal.Secret.from_name(name, environment_name=place.environment_name).hydrate()
-        except theirs.NotFoundError:
-            return False
-    return True
 
 
 def check_remote_package() -> None:

@@ -7,13 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract, delivery, interrupts, jobs
-from multitalk_cli.delivery import kept_answer, price_of
+from multitalk_cli import contract, interrupts, jobs
+from multitalk_cli.delivery import Kept, kept_answer, price_of
 from multitalk_cli.errors import MultitalkError, TemporaryError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from multitalk_cli.cloud import Cloud, Polled
     from multitalk_cli.jobs import Job, Ledger
     from multitalk_cli.output import Output
@@ -77,7 +75,10 @@ class Follower:
     # Which call runs it
 
     def start(self, name: str) -> None:
-        """Makes the call, once it is noted where other machines look. name: of the video's file."""
+        """Makes the call, once it is noted where other machines look.
+
+        name: of the video's file; empty where it is only stored.
+        """
         with interrupts.held_signals() as held:
             self._cloud.index(self.job, name)
             self._note(call_id=self._spawn(self.job), state=jobs.RUNNING)
@@ -173,11 +174,14 @@ class Follower:
 
     # How it ends
 
-    def fetch(self, target: Path, *, overwrite: bool) -> Iterator[contract.Event]:
-        """Writes the video of the job that ended well; `Done` comes last."""
-        answer = self.answer or {}
-        yield from delivery.fetch(
-            self._cloud, self._ledger, self.job, answer, target, overwrite=overwrite
+    def kept(self) -> Kept:
+        """The job that ended well, with its answer."""
+        return Kept(
+            cloud=self._cloud,
+            ledger=self._ledger,
+            job=self.job,
+            answer=self.answer or {},
+            is_fresh=True,
         )
 
     def _answered(self, answer: Mapping[str, Any]) -> Iterator[contract.Event]:
@@ -244,16 +248,10 @@ class Follower:
         raise interrupts.LeavingError(number)
 
 
-def follow_to_file(
-    follower: Follower, target: Path, *, overwrite: bool
-) -> Iterator[contract.Event]:
-    """Follows a job and writes its video at `target`; `Done` or `Failed` comes last."""
+def followed(follower: Follower) -> Iterator[contract.Event]:
+    """Follows a job; `Done` or `Failed` comes last. A signal that ends it ends the process."""
     try:
-        for event in follower.events():
-            if isinstance(event, contract.Done):
-                yield from follower.fetch(target, overwrite=overwrite)
-            else:
-                yield event
+        yield from follower.events()
     except interrupts.LeavingError as left:
         interrupts.deliver(left.number)
         raise KeyboardInterrupt from left

@@ -1,168 +1,195 @@
-"""From what was asked to a finished video: the order of the work, and what is said on the way."""
+"""From what was asked to a finished video: the order of the work."""
 
 from __future__ import annotations
 
-import hashlib
 import json
+from contextlib import closing
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import __version__, contract, gpus, outputs, plan, rates
-from multitalk_cli.backends.choice import Backend, choose_backend
-from multitalk_cli.errors import InterruptedRunError, RefusedError, error_from_code
+from multitalk_cli import contract, generation_report, gpus, outputs, plan, rates
+from multitalk_cli.asked import Asked, Wanted, is_stored, read_asked
+from multitalk_cli.backends.choice import Backend, Work, choose_backend
+from multitalk_cli.errors import InterruptedRunError, RefusedError, UsageError, error_from_code
 from multitalk_cli.following import DetachedError
-from multitalk_cli.preparation import Asked, Prepared, prepare
-from multitalk_cli.wording import human_bytes, human_count, human_length, human_money
+from multitalk_cli.ready import Here, Ready, There
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
-    from multitalk_cli.media.voice import Voice
+    from multitalk_cli.cloud_store import CloudStore
     from multitalk_cli.output import Output
+    from multitalk_cli.prepared import Upload
     from multitalk_cli.settings import Settings
-
-RECIPE_FORMAT = 1
-_IN_SYNC_FRAMES = 1.5  # nobody sees less: 60 ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Job:
-    """One video to make: what was prepared, where it goes, and what is kept in it."""
+    """One video to make: what was prepared, where it goes, and what is kept in it.
+
+    target: None where the video is only stored.
+    """
 
     job_id: str
     asked: Asked
+    wanted: Wanted
     settings: Settings
-    prepared: Prepared
+    ready: Ready
     backend: Backend
-    target: Path
+    target: Path | None
+    upload: Upload | None
     recipe: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What the video is called."""
+        if self.target is not None:
+            return self.target.name
+        return f"{self.upload.stem if self.upload is not None else self.job_id}.mp4"
 
 
 def generate(asked: Asked, settings: Settings, output: Output) -> None:
     """Makes the video, or shows the plan, and reports it."""
-    if asked.plan:
-        _show_plan(asked, settings, prepare(asked, settings), output)
+    wanted = read_asked(asked, settings)
+    if asked.plan and not wanted.stored:
+        _show_plan(asked, settings, wanted, Here(wanted), output)
         return
-    backend = choose_backend(settings, output, detach=asked.detach)
-    prepared = prepare(asked, settings)
-    job = _make_job(asked, settings, prepared, backend)
+    backend = choose_backend(settings, output, detach=asked.detach, for_plan=asked.plan)
+    upload = _choose_upload(asked, settings, wanted, backend)
+    with closing(_make_ready(asked, wanted, backend, upload)) as ready:
+        if asked.plan:
+            _show_plan(asked, settings, wanted, ready, output)
+        else:
+            _generate(_make_job(asked, settings, wanted, ready, backend, upload), output)
+
+
+def _generate(job: _Job, output: Output) -> None:
     from multitalk_cli.media.recipe import read_recipe
 
-    found = read_recipe(job.target) if job.target.is_file() else None
-    if outputs.is_already_made(job.target, job.recipe, found, force=asked.force):
-        output.fact(job.target.name, "is already made from these inputs and options")
-        _check_quality(job, _recorded_correlations(found or {}))
-        _report_existing(job, found or {}, output)
+    target, force = job.target, job.asked.force
+    if target is not None:
+        found = read_recipe(target) if target.is_file() else None
+        if outputs.is_already_made(target, job.recipe, found, force=force):
+            output.fact(target.name, "is already made from these inputs and options")
+            _check_quality(job, _recorded_correlations(found or {}))
+            stored = _store_file(job, target)
+            generation_report.existing(
+                job.ready.summary, job.backend, found or {}, output, target=target, stored=stored
+            )
+            return
+    generation_report.say_facts(job.wanted, job.recipe["seed"], job.ready.summary, output)
+    job.backend.check(job.ready.summary.plan)
+    spot = job.ready.spot(job.job_id)
+    if outputs.is_already_stored(spot, job.recipe, target, force=force) and spot is not None:
+        output.fact(job.name, "is already stored, made from these inputs and options")
+        found = dict(json.loads(spot.recipe or "{}"))
+        _check_quality(job, _recorded_correlations(found))
+        generation_report.existing(
+            job.ready.summary, job.backend, found, output, target=None, stored=spot.address
+        )
         return
-    _say_facts(asked, job.prepared, output)
-    backend.check(job.prepared.plan)
     _say_price(job, output)
     try:
         _run(job, output)
     except DetachedError as left:
-        _report_detached(left.job_id, output)
+        generation_report.detached(left.job_id, output)
 
 
-def _make_job(asked: Asked, settings: Settings, prepared: Prepared, backend: Backend) -> _Job:
-    recipe = _recipe(asked, settings, prepared, backend)
-    job_id, recipe["seed"] = backend.identify(recipe)
-    prepared = replace(prepared, seed=recipe["seed"])
-    names = outputs.Names(
-        image=Path(asked.image),
-        voices=tuple(voice.path for voice in prepared.voices),
-        seed=prepared.seed,
-        preview=not backend.model_output,
+# What the video needs before it can be made
+
+
+def _choose_upload(
+    asked: Asked, settings: Settings, wanted: Wanted, backend: Backend
+) -> Upload | None:
+    """Where the video is stored. Raises UsageError for what contradicts itself."""
+    is_output = asked.output is not None and is_stored(asked.output)
+    if is_output and (asked.upload or asked.upload_to is not None):
+        raise UsageError(
+            "-o s3:// stores the video, and --upload does so too",
+            code="E_CONFLICT",
+            hint="drop --upload, or give -o a file",
+        )
+    if is_output and settings["sidecar"]:
+        raise UsageError(
+            "--sidecar writes beside a file, and -o s3:// writes none",
+            code="E_CONFLICT",
+            hint="drop --sidecar, or take --upload-to in place of -o",
+        )
+    return outputs.choose_upload(
+        asked.output if is_output else asked.upload_to,
+        _names(wanted, backend, wanted.options.seed),
+        is_asked=asked.upload,
+        overwrite=asked.force,
     )
+
+
+def _names(wanted: Wanted, backend: Backend, seed: int) -> outputs.Names:
+    return outputs.Names(
+        image=wanted.image.path,
+        voices=tuple(voice.path for voice in wanted.voices),
+        seed=seed,
+        preview=not backend.model_output,
+        is_foreign=bool(wanted.stored),
+    )
+
+
+def _make_ready(asked: Asked, wanted: Wanted, backend: Backend, upload: Upload | None) -> Ready:
+    if not wanted.stored and upload is None:
+        return Here(wanted)
+    store = _require_store(wanted, backend)
+    if wanted.stored:
+        return There(wanted, store, None if asked.plan else upload, for_plan=asked.plan)
+    return Here(wanted, store, upload)
+
+
+def _require_store(wanted: Wanted, backend: Backend) -> CloudStore:
+    """Raises UsageError E_CONFLICT where what makes the video has no way to a store."""
+    if backend.store is not None:
+        return backend.store
+    if wanted.stored:
+        addresses = [one.text for one in wanted.stored]
+        raise UsageError(
+            f"{addresses[0]} is read by --backend modal only, not by {backend.name}",
+            code="E_CONFLICT",
+            hint=f"multitalk s3 get {generation_report.quoted(addresses)}",
+        )
+    raise UsageError(
+        f"videos are stored by --backend modal only, not by {backend.name}",
+        code="E_CONFLICT",
+        hint="make a file, then: multitalk s3 put FILE s3://BUCKET/KEY",
+    )
+
+
+def _make_job(
+    asked: Asked,
+    settings: Settings,
+    wanted: Wanted,
+    ready: Ready,
+    backend: Backend,
+    upload: Upload | None,
+) -> _Job:
+    job_id, recipe = ready.identify(backend)
+    target = None
+    if asked.output is None or not is_stored(asked.output):
+        target = outputs.choose_output(asked.output, _names(wanted, backend, recipe["seed"]))
     return _Job(
         job_id=job_id,
         asked=asked,
+        wanted=wanted,
         settings=settings,
-        prepared=prepared,
+        ready=ready,
         backend=backend,
-        target=outputs.choose_output(asked.output, names),
+        target=target,
+        upload=upload,
         recipe=recipe,
     )
 
 
-def _recipe(
-    asked: Asked, settings: Settings, prepared: Prepared, backend: Backend
-) -> dict[str, Any]:
-    """What decides the video, without paths, names or hosts; the prompt only where asked for."""
-    recipe: dict[str, Any] = {
-        "multitalk": RECIPE_FORMAT,
-        "client": __version__,
-        "ai_generated": True,
-        "backend": backend.name,
-        "model_output": backend.model_output,
-        "image_sha256": prepared.picture.sha256,
-        "voices_sha256": [voice.sha256 for voice in prepared.voices],
-        "speakers": [person.place for person in prepared.people],
-        "order": prepared.order,
-        "size": [prepared.framed.width_px, prepared.framed.height_px],
-        "fps": prepared.plan.fps,
-        "frames": prepared.plan.frames,
-        "windows": [window.frames for window in prepared.plan.windows],
-        "motion_frames": prepared.plan.motion_frames,
-        "shift": prepared.shift,
-        "seed": prepared.seed,
-        "seed_drawn": prepared.seed_drawn,
-        "prompt_sha256": _sha256(asked.prompt),
-        "negative_prompt_sha256": _sha256(settings["negative_prompt"]),
-    }
-    for name in ("fit", "background", "loudness", "sample_steps", *_GUIDANCE):
-        recipe[name] = settings[name]
-    if settings["embed_prompt"]:
-        recipe["prompt"] = asked.prompt
-    return recipe
-
-
-_GUIDANCE = ("text_guidance", "audio_guidance")
-
-
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _say_facts(asked: Asked, prepared: Prepared, output: Output) -> None:
-    output.fact(Path(asked.image).name, _describe_picture(prepared))
-    for voice in prepared.voices:
-        output.fact(voice.path.name, _describe_voice(voice))
-    if len(prepared.people) > 1:
-        output.fact("speakers", _describe_people(prepared))
-    seed = f"seed {prepared.seed}"
-    output.fact("plan", f"{plan.describe_plan(prepared.plan)}, {seed}")
-    for note in prepared.adjusted:
-        output.adjusted(note)
-    for warning in prepared.warnings:
-        output.warn(warning)
-
-
-def _describe_picture(prepared: Prepared) -> str:
-    picture, count = prepared.picture, len(prepared.framed.faces)
-    faces = human_count(count, "face") if count else "no face"
-    return f"{picture.source_width_px}x{picture.source_height_px}, {faces} found"
-
-
-def _describe_voice(voice: Voice) -> str:
-    channels = {1: "mono", 2: "stereo"}.get(voice.channels, f"{voice.channels} channels")
-    level = f", {voice.loudness_lufs:.1f} LUFS" if voice.loudness_lufs is not None else ""
-    return f"{human_length(voice.duration_s)}, {voice.rate_hz / 1000:g} kHz {channels}{level}"
-
-
-def _describe_people(prepared: Prepared) -> str:
-    people = [
-        f"{person.place}: {person.voice.name if person.voice is not None else 'silent'}"
-        for person in prepared.people
-    ]
-    return ", ".join([*people, prepared.order] if len(prepared.voices) > 1 else people)
-
-
 def _say_price(job: _Job, output: Output) -> None:
     """What it costs, and the guard where it costs something. Raises RefusedError."""
-    table = rates.load()
-    estimate = plan.estimate_cost(job.prepared.plan, table, _card(job.settings))
+    table, planned = rates.load(), job.ready.summary.plan
+    estimate = plan.estimate_cost(planned, table, _card(job.settings))
     if not job.backend.is_paid:
         real = plan.describe_price(estimate, table)
         where = "nothing, made on this machine"
@@ -170,7 +197,7 @@ def _say_price(job: _Job, output: Output) -> None:
         return
     output.fact("price", plan.describe_price(estimate, table))
     decision = plan.check_cost(
-        job.prepared.plan, estimate, job.settings["max_cost"], interactive=output.can_ask
+        planned, estimate, job.settings["max_cost"], interactive=output.can_ask
     )
     if decision.action == "ask" and not output.confirm(decision.question):
         raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
@@ -180,74 +207,58 @@ def _card(settings: Settings) -> str:
     return gpus.find_card(settings["gpu"]).name
 
 
+# The work itself
+
+
 def _run(job: _Job, output: Output) -> None:
-    with TemporaryDirectory(prefix="multitalk-") as folder:
-        request, notes = _make_request(job, Path(folder))
-        for note in notes:
-            output.adjusted(note)
-        result = _follow(job, request, output)
-    result = replace(result, adjusted=(*job.prepared.adjusted, *notes, *result.adjusted))
+    made = job.ready.make(job.job_id, job.recipe)
+    for note in made.notes:
+        output.adjusted(note)
+    work = Work(
+        job_id=job.job_id,
+        seed=job.recipe["seed"],
+        recipe=json.dumps(job.recipe, separators=(",", ":")),
+        fingerprint=made.fingerprint,
+        request=made.request,
+        name=job.name,
+        target=job.target,
+        upload=job.upload,
+        overwrite=job.asked.force,
+        keep=job.ready.keep,
+    )
+    result = _follow(job.backend, work, output)
+    adjusted = (*job.ready.summary.adjusted, *made.notes, *result.adjusted)
+    result = replace(result, adjusted=adjusted)
     for warning in result.warnings:
         output.warn(warning)
-    if job.settings["sidecar"]:
+    if job.settings["sidecar"] and job.target is not None:
         outputs.write_sidecar(job.target, _full_recipe(job, result))
     if result.quality is not None:
         _check_quality(job, result.quality.mouth_correlation)
-    _report(job, result, output)
+    generation_report.finished(result, job.name, job.target, output)
 
 
-def _make_request(job: _Job, folder: Path) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
-    from multitalk_cli.media.picture import to_png
-    from multitalk_cli.media.tracks import speech_flac, write_sound_track
-
-    prepared = job.prepared
-    sound = folder / "sound.flac"
-    notes = write_sound_track(
-        prepared.voices, prepared.order, sound, prepared.plan.frames, prepared.plan.fps
-    )
-    speech = {
-        voice.path: speech_flac(samples)
-        for voice, samples in zip(prepared.voices, prepared.tracks.speech, strict=True)
-    }
-    request = contract.GenerateRequest(
-        job_id=job.job_id,
-        image=to_png(prepared.framed.pixels),
-        width_px=prepared.framed.width_px,
-        height_px=prepared.framed.height_px,
-        speakers=tuple(
-            contract.Speaker(
-                audio=None if person.voice is None else speech[person.voice], box=person.box
-            )
-            for person in prepared.people
-        ),
-        sound=sound.read_bytes(),
-        prompt=job.asked.prompt,
-        negative_prompt=job.settings["negative_prompt"],
-        sample_steps=job.settings["sample_steps"],
-        seed=prepared.seed,
-        text_guidance=job.settings["text_guidance"],
-        audio_guidance=job.settings["audio_guidance"],
-        shift=prepared.shift,
-        fps=prepared.plan.fps,
-        frames=prepared.plan.frames,
-        windows=prepared.plan.windows,
-        motion_frames=prepared.plan.motion_frames,
-        recipe=json.dumps(job.recipe, separators=(",", ":")),
-    )
-    return request, notes
-
-
-def _follow(job: _Job, request: contract.GenerateRequest, output: Output) -> contract.Result:
+def _follow(backend: Backend, work: Work, output: Output) -> contract.Result:
     """Runs the backend, shows its events, and gives its result. Raises what it reports."""
-    events = job.backend.run(request, job.target, job.asked.force)
     with output.progress() as progress:
-        for event in events:
-            progress.show(event, job.backend.spent_usd())
+        for event in backend.run(work):
+            progress.show(event, backend.spent_usd())
             if isinstance(event, contract.Done):
                 return event.result
             if isinstance(event, contract.Failed):
                 raise error_from_code(event.code, event.message, event.hint)
-    raise RuntimeError(f"the {job.backend.name} backend ended without a result")
+    raise RuntimeError(f"the {backend.name} backend ended without a result")
+
+
+def _store_file(job: _Job, target: Path) -> str | None:
+    """Stores a video that is there already, under the name of the job that made it if known."""
+    if job.upload is None or job.backend.store is None:
+        return None
+    from multitalk_cli.jobs import Ledger
+
+    known = Ledger().maker(job.ready.make(job.job_id, job.recipe).fingerprint)
+    job_id = job.job_id if known is None else known.id
+    return job.backend.store.put(job.upload, job_id, target.read_bytes())
 
 
 def _check_quality(job: _Job, correlations: Sequence[float | None]) -> None:
@@ -258,9 +269,9 @@ def _check_quality(job: _Job, correlations: Sequence[float | None]) -> None:
     least = job.settings["fail_under"]
     if least is None or not job.backend.model_output:
         return
-    voiced = [person.voice is not None for person in job.prepared.people]
+    voiced = [person.voice is not None for person in job.ready.summary.people]
     measured = [value for value, is_voiced in zip(correlations, voiced, strict=False) if is_voiced]
-    path = str(job.target)
+    path = job.name if job.target is None else str(job.target)
     if len(measured) < sum(voiced) or None in measured:
         raise RefusedError(
             f"no face was seen well enough to tell whether lips follow the voice; {path} is kept",
@@ -284,99 +295,33 @@ def _recorded_correlations(recipe: dict[str, Any]) -> list[float | None]:
 
 
 def _full_recipe(job: _Job, result: contract.Result) -> dict[str, Any]:
+    summary = job.ready.summary
     return {
         **json.loads(result.recipe),
         "prompt": job.asked.prompt,
         "negative_prompt": job.settings["negative_prompt"],
-        "image": Path(job.asked.image).name,
-        "voices": [voice.path.name for voice in job.prepared.voices],
+        "image": summary.picture.name,
+        "voices": [voice.name for voice in summary.voices],
     }
 
 
-def _report(job: _Job, result: contract.Result, output: Output) -> None:
-    money = [] if result.price_usd is None else [human_money(result.price_usd)]
-    facts = [
-        f"{result.duration_s:.2f} s",
-        f"{result.width_px}x{result.height_px}",
-        f"{result.fps} fps",
-        human_bytes(result.size_bytes),
-        *money,
-        *_describe_sync(result.quality),
-    ]
-    output.fact(job.target.name, ", ".join(facts))
-    path = str(job.target.absolute())
-    data: dict[str, Any] = {
-        "output": path,
-        "job": result.job_id,
-        "backend": result.backend,
-        "model_output": result.model_output,
-        "frames": result.frames,
-        "fps": result.fps,
-        "seconds": round(result.duration_s, 3),
-        "width": result.width_px,
-        "height": result.height_px,
-        "gpu": result.gpu,
-        "seed": result.seed,
-        "gpu_seconds": result.gpu_seconds,
-        "price_usd": result.price_usd,
-        "adjusted": list(result.adjusted),
-        "already_made": False,
-    }
-    if result.quality is not None:
-        data["quality"] = {
-            "av_offset_frames": result.quality.av_offset_frames,
-            "mouth_correlation": list(result.quality.mouth_correlation),
-            "color_drift": list(result.quality.color_drift),
-        }
-    output.succeed("generate", data, [path])
-
-
-def _describe_sync(quality: contract.Quality | None) -> list[str]:
-    """How lips and sound fit, where it could be measured."""
-    if quality is None or quality.av_offset_frames is None:
-        return []
-    offset = abs(quality.av_offset_frames)
-    if offset < _IN_SYNC_FRAMES:
-        return [f"sound in sync ({offset:.1f} frames)"]
-    way = "behind" if quality.av_offset_frames > 0 else "ahead of"
-    return [f"lips {offset:.1f} frames {way} the sound"]
-
-
-def _report_detached(job_id: str, output: Output) -> None:
-    output.note(f"job {job_id} goes on; its video:  multitalk jobs attach {job_id}")
-    output.succeed("generate", {"job": job_id, "detached": True}, [job_id])
-
-
-def _report_existing(job: _Job, found: dict[str, Any], output: Output) -> None:
-    path = str(job.target.absolute())
-    data = {
-        "output": path,
-        "backend": job.backend.name,
-        "model_output": job.backend.model_output,
-        "frames": job.prepared.plan.frames,
-        "fps": job.prepared.plan.fps,
-        "seconds": round(job.prepared.plan.duration_s, 3),
-        "seed": found.get("seed"),
-        "price_usd": 0.0,
-        "adjusted": list(job.prepared.adjusted),
-        "already_made": True,
-    }
-    output.succeed("generate", data, [path])
-
-
-def _show_plan(asked: Asked, settings: Settings, prepared: Prepared, output: Output) -> None:
+def _show_plan(
+    asked: Asked, settings: Settings, wanted: Wanted, ready: Ready, output: Output
+) -> None:
     from multitalk_cli import plan_report
+    from multitalk_cli.media.plan_picture import save_plan
 
-    table = rates.load()
-    estimates = plan.estimate_all(prepared.plan, table, first=_card(settings))
-    _say_facts(asked, prepared, output)
+    table, summary = rates.load(), ready.summary
+    estimates = plan.estimate_all(summary.plan, table, first=_card(settings))
+    generation_report.say_facts(wanted, wanted.options.seed, summary, output)
     if settings["max_cost"] is not None:
         # Before the result: a refusal is the only thing that is then printed.
-        plan.check_cost(prepared.plan, estimates[0], settings["max_cost"], interactive=False)
-    picture = outputs.choose_plan_picture(asked.output, Path(asked.image))
-    plan_report.draw(prepared, picture)
+        plan.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
+    folder = None if asked.output is None or is_stored(asked.output) else asked.output
+    picture = outputs.choose_plan_picture(folder, wanted.image.path)
+    save_plan(ready.drawing(), picture)
     output.succeed(
         "generate",
-        plan_report.data(prepared, estimates, picture),
-        plan_report.lines(prepared, estimates, table, picture),
+        plan_report.data(summary, wanted.options, estimates, picture),
+        plan_report.lines(summary, wanted.options, estimates, table, picture),
     )

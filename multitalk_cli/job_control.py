@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract, delivery, following, jobs
+from multitalk_cli.asked import is_stored
 from multitalk_cli.backends.modal import call_wire
+from multitalk_cli.bucket import is_safe_name
 from multitalk_cli.cloud import Cloud, Place
 from multitalk_cli.errors import FileError, RemoteError, UsageError, error_from_code
 from multitalk_cli.wording import human_bytes, human_money
@@ -44,6 +46,7 @@ def job_of_entry(place: Place, entry: Mapping[str, Any]) -> Job:
     """A job as another machine noted it. Its file goes to the current folder."""
     # The name comes from outside: nothing of it may lead to another folder.
     name = Path(str(entry["name"])).name
+    target = str(Path.cwd() / name) if name else ""
     return jobs.Job(
         id=entry["id"],
         fingerprint="",
@@ -52,7 +55,7 @@ def job_of_entry(place: Place, entry: Mapping[str, Any]) -> Job:
         stack=entry["stack"],
         gpu=entry["gpu"],
         seed=entry["seed"],
-        target=str(Path.cwd() / name),
+        target=target,
         label=entry["label"],
         recipe=entry["recipe"],
         state=jobs.RUNNING,
@@ -67,7 +70,8 @@ def attach(place: Place, prefix: str, asked: str | None, force: bool, output: Ou
     target = _target(job, asked, force)
     output.fact("job", f"{job.id}  {job.label}, {job.gpu}")
     if job.state == jobs.DONE:
-        _report(job, _kept(cloud, ledger, job, target, force), target, output)
+        kept = _kept(cloud, ledger, job)
+        _report(job, _written(kept, target, force, output), target, output)
         return
 
     def spawn(job: Job) -> str:
@@ -75,8 +79,11 @@ def attach(place: Place, prefix: str, asked: str | None, force: bool, output: Ou
 
     follower = following.Follower(cloud, ledger, output, job, spawn)
     try:
-        events = following.follow_to_file(follower, target, overwrite=force)
-        _report(job, _result(events, follower, output), target, output)
+        _follow(follower, output)
+        kept = follower.kept()
+        result = _written(kept, target, force, output)
+        delivery.check_stored(kept, target)
+        _report(job, result, target, output)
     except following.DetachedError as left:
         output.note(f"job {left.job_id} goes on; its video:  multitalk jobs attach {left.job_id}")
         output.succeed("jobs", {"job": left.job_id, "detached": True}, [left.job_id])
@@ -94,8 +101,14 @@ def fetch(place: Place, prefix: str, asked: str | None, force: bool, output: Out
     """Writes the video of a finished job."""
     cloud, ledger = Cloud.reachable(place), jobs.Ledger()
     job = find_job(cloud, ledger, prefix)
-    target = _target(job, asked, force)
-    _report(job, _kept(cloud, ledger, job, target, force), target, output)
+    target = _target(job, asked, force) or _target(job, _own_name(job), force)
+    _report(job, _written(_kept(cloud, ledger, job), target, force, output), target, output)
+
+
+def _own_name(job: Job) -> str:
+    """What the file of a video is called that was only to be stored."""
+    name = f"{Path(job.label).name}.mp4"
+    return name if is_safe_name(name) else f"{job.id}.mp4"
 
 
 def cancel(place: Place, prefix: str, output: Output) -> None:
@@ -110,11 +123,14 @@ def cancel(place: Place, prefix: str, output: Output) -> None:
     output.succeed("jobs", {"job": job.id, "state": state, "confirmed": is_free}, [job.id])
 
 
-def _target(job: Job, asked: str | None, force: bool) -> Path:
-    """Where the video goes. Raises what is wrong with the place."""
+def _target(job: Job, asked: str | None, force: bool) -> Path | None:
+    """Where the video's file goes; None where it is only stored. Raises what is wrong with it."""
+    if asked is None and (not job.target or is_stored(job.target)):
+        return None
     target = Path(job.target)
     if asked is not None:
-        target = Path(asked) / target.name if Path(asked).is_dir() else Path(asked)
+        name = target.name if target.name else _own_name(job)
+        target = Path(asked) / name if Path(asked).is_dir() else Path(asked)
     if not target.parent.is_dir():
         raise FileError(
             f"the output's folder {str(target.parent)!r} does not exist",
@@ -138,46 +154,52 @@ def _is_of(target: Path, job: Job) -> bool:
     return found is not None and {**found, **recipe} == found
 
 
-def _kept(
-    cloud: Cloud, ledger: jobs.Ledger, job: Job, target: Path, force: bool
-) -> contract.Result:
-    """The result of a finished job, with its video written. Raises what keeps it from that."""
+def _kept(cloud: Cloud, ledger: jobs.Ledger, job: Job) -> delivery.Kept:
+    """A finished job. Raises RemoteError where it is none, or no longer kept."""
     answer = delivery.kept_answer(cloud, job.id)
-    if answer is None:
-        if job.is_unfinished:
-            raise RemoteError(
-                f"job {job.id} is not finished",
-                code="E_UNFINISHED",
-                hint=f"multitalk jobs attach {job.id}",
-            )
-        raise RemoteError(f"the video of job {job.id} is no longer kept", code="E_EXPIRED")
-    overwrite = force or target.exists()
-    for event in delivery.fetch(cloud, ledger, job, answer, target, overwrite=overwrite):
-        if isinstance(event, contract.Done):
-            return event.result
+    if answer is not None:
+        return delivery.Kept(cloud=cloud, ledger=ledger, job=job, answer=answer)
+    if job.is_unfinished:
+        raise RemoteError(
+            f"job {job.id} is not finished",
+            code="E_UNFINISHED",
+            hint=f"multitalk jobs attach {job.id}",
+        )
+    raise RemoteError(f"the video of job {job.id} is no longer kept", code="E_EXPIRED")
+
+
+def _written(
+    kept: delivery.Kept, target: Path | None, force: bool, output: Output
+) -> contract.Result:
+    """The result of a finished job, with its video written."""
+    overwrite = force or (target is not None and target.exists())
+    with output.progress() as progress:
+        for event in delivery.fetch(kept, target, overwrite=overwrite):
+            if isinstance(event, contract.Done):
+                return event.result
+            progress.show(event)
     raise RuntimeError("a transfer ended without a result")
 
 
-def _result(
-    events: Iterator[contract.Event], follower: following.Follower, output: Output
-) -> contract.Result:
+def _follow(follower: following.Follower, output: Output) -> None:
+    """Shows a job until it ended well. Raises how else it ended."""
     with output.progress() as progress:
-        for event in events:
+        for event in following.followed(follower):
             progress.show(event, follower.spent_usd)
             if isinstance(event, contract.Failed):
                 raise error_from_code(event.code, event.message, event.hint)
-            if isinstance(event, contract.Done):
-                return event.result
-    raise RuntimeError("a job ended without a result")
 
 
-def _report(job: Job, result: contract.Result, target: Path, output: Output) -> None:
+def _report(job: Job, result: contract.Result, target: Path | None, output: Output) -> None:
     money = [] if result.price_usd is None else [human_money(result.price_usd)]
     facts = [f"{result.duration_s:.2f} s", human_bytes(result.size_bytes), *money]
-    output.fact(target.name, ", ".join(facts))
-    path = str(target.absolute())
+    path = result.stored if target is None else str(target.absolute())
+    output.fact(job.label if target is None else target.name, ", ".join(facts))
+    if target is not None and result.stored is not None:
+        output.fact("stored", result.stored)
     data = {
         "output": path,
+        "stored": result.stored,
         "job": job.id,
         "frames": result.frames,
         "fps": result.fps,
@@ -186,4 +208,4 @@ def _report(job: Job, result: contract.Result, target: Path, output: Output) -> 
         "gpu_seconds": result.gpu_seconds,
         "price_usd": result.price_usd,
     }
-    output.succeed("jobs", data, [path])
+    output.succeed("jobs", data, [job.id if path is None else path])

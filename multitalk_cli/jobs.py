@@ -102,6 +102,17 @@ class Ledger:
         ).fetchone()
         return None if row is None else Job(**dict(row))
 
+    def maker(self, fingerprint: str) -> Job | None:
+        """The newest finished job of these inputs and options."""
+        if not self._path.exists():
+            return None
+        with self._transaction() as db:
+            row = db.execute(
+                "SELECT * FROM jobs WHERE fingerprint = ? AND state = ? ORDER BY created_s DESC",
+                (fingerprint, DONE),
+            ).fetchone()
+        return None if row is None else Job(**dict(row))
+
     def update(self, job_id: str, **changes: Any) -> None:
         """Changes columns of a job; one that is not in the ledger is no error."""
         changes = {**changes, "updated_s": time.time()}

@@ -11,8 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from multitalk_cli.bucket import is_safe_name
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.media.outputs import placed, write_error
+from multitalk_cli.prepared import Spot, Upload
+from multitalk_cli.settings import is_unicode
+from multitalk_cli.storage import parse_address
 
 SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
 _VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
@@ -21,12 +25,13 @@ TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Names:
-    """What an output's name is made of."""
+    """What an output's name is made of. is_foreign: whether others gave the inputs their names."""
 
     image: Path
     voices: tuple[Path, ...]
     seed: int
     preview: bool
+    is_foreign: bool = False
 
     @property
     def suffix(self) -> str:
@@ -34,10 +39,21 @@ class Names:
         return PREVIEW_SUFFIX if self.preview else SUFFIX
 
     @property
+    def stem(self) -> str:
+        """The name when none is asked for, without its ending."""
+        stems = [path.stem for path in self.voices]
+        return "-".join([self.image.stem, *stems] if len(stems) > 1 else stems)
+
+    @property
     def default(self) -> str:
         """The name when none is asked for."""
-        stems = [path.stem for path in self.voices]
-        return "-".join([self.image.stem, *stems] if len(stems) > 1 else stems) + self.suffix
+        return self.stem + self.suffix
+
+    @property
+    def values(self) -> dict[str, str | int]:
+        """What a template's fields stand for, but for the number."""
+        voice = "-".join(path.stem for path in self.voices)
+        return {"image": self.image.stem, "voice": voice, "seed": self.seed}
 
 
 def choose_output(asked: str | None, names: Names) -> Path:
@@ -48,6 +64,12 @@ def choose_output(asked: str | None, names: Names) -> Path:
     Raises UsageError for a name that does not fit, FileError for a place that cannot be used.
     """
     target = Path(names.default) if asked is None else _asked_path(asked, names)
+    if names.is_foreign and not is_safe_name(target.name):
+        raise UsageError(
+            f"{target.name!r} is no name that a file should have",
+            code="E_OUTPUT_NAME",
+            hint="add -o FILE",
+        )
     _check_suffix(target, names)
     try:
         _check_place(target, names)
@@ -92,10 +114,8 @@ def _template_fields(template: str) -> set[str]:
 
 
 def _fill_template(template: str, names: Names, number: int) -> Path:
-    voice = "-".join(path.stem for path in names.voices)
-    values = {"image": names.image.stem, "voice": voice, "seed": names.seed, "n": number}
     try:
-        return _in_folder(template.format(**values), names)
+        return _in_folder(template.format(**names.values, n=number), names)
     except ValueError as error:
         raise _bad_template(template, str(error)) from None
 
@@ -103,6 +123,36 @@ def _fill_template(template: str, names: Names, number: int) -> Path:
 def _bad_template(template: str, problem: str) -> UsageError:
     allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
     return UsageError(f"-o {template!r} has {problem}", code="E_OUTPUT_NAME", hint=f"use {allowed}")
+
+
+def choose_upload(
+    to: str | None, names: Names, *, is_asked: bool, overwrite: bool
+) -> Upload | None:
+    """Where a video is to be stored; None where nothing asks for it.
+
+    to: an address, whole, of a folder or of a bucket, or a template of one; None for the folder of
+    the bucket that the secret names. Raises UsageError for what is no such thing.
+    """
+    if to is None:
+        if not is_asked:
+            return None
+        return Upload(bucket="", key="", stem=names.stem, overwrite=overwrite)
+    if not is_unicode(to):
+        raise UsageError(f"{to!r} must be text in UTF-8", code="E_S3_ADDRESS")
+    address = parse_address(_fill_address(to, names))
+    if address.key and not address.key.endswith("/"):
+        _check_suffix(Path(address.key), names)
+    return Upload(bucket=address.bucket, key=address.key, stem=names.stem, overwrite=overwrite)
+
+
+def _fill_address(template: str, names: Names) -> str:
+    if "n" in _template_fields(template):
+        # What there is, only the cloud sees.
+        raise _bad_template(template, "{n}, which an address in a store cannot have")
+    try:
+        return template.format(**names.values)
+    except ValueError as error:
+        raise _bad_template(template, str(error)) from None
 
 
 def _check_suffix(target: Path, names: Names) -> None:
@@ -183,6 +233,28 @@ def is_already_made(
         code="E_OUTPUT_EXISTS",
         hint="add --force to overwrite it, or -o with another name",
     )
+
+
+def is_already_stored(
+    spot: Spot | None, recipe: Mapping[str, Any], target: Path | None, *, force: bool
+) -> bool:
+    """Whether the video that is only to be stored is there, made from the same.
+
+    Raises FileError E_S3_EXISTS where an object is in the way, unless forced.
+    """
+    if force or spot is None or not spot.is_taken:
+        return False
+    found = None if spot.recipe is None else dict(json.loads(spot.recipe))
+    is_same = found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
+    if is_same and target is None:
+        return True
+    if is_same and target is not None:
+        raise FileError(
+            f"{spot.address} exists and is made from the same inputs and options",
+            code="E_S3_EXISTS",
+            hint=f"multitalk s3 get {shlex.quote(spot.address)} -o {shlex.quote(str(target))}",
+        )
+    raise FileError(f"{spot.address} exists and {_differences(found, recipe)}", code="E_S3_EXISTS")
 
 
 def _comparable(recipe: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,110 +1,147 @@
-"""From paths to all that the plan and the request are made of; it decides and never prints."""
+"""From files to all that the plan and the request are made of; it decides and never prints.
+
+The container uses it too.
+"""
 
 from __future__ import annotations
 
-import secrets
 import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS, MODEL_RATE_HZ, frames_from_samples
+from multitalk_cli.contract import MODEL_RATE_HZ, frames_from_samples
 from multitalk_cli.errors import UsageError
 from multitalk_cli.plan import Plan, make_plan
-from multitalk_cli.settings import is_unicode
+from multitalk_cli.prepared import Options, PersonFacts, PictureFacts, Summary, VoiceFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from multitalk_cli.media.picture import FramedPicture, Picture
     from multitalk_cli.media.speakers import PlacedSpeaker, SpeakerSpec
-    from multitalk_cli.media.tracks import Order, Tracks
+    from multitalk_cli.media.tracks import Tracks
     from multitalk_cli.media.voice import Voice
-    from multitalk_cli.settings import Settings
 
-ORDERS: dict[str, Order] = {
-    "sequence": "sequence",
-    "add": "sequence",
-    "together": "together",
-    "para": "together",
-}
 SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What the command line asked for, beyond the settings."""
+class Input:
+    """One file. text: what the user calls it. place: where that voice's person is, or empty."""
 
-    image: str
-    voices: tuple[str, ...]
-    speakers: tuple[str, ...]
-    prompt: str
-    seed: int | None
-    output: str | None
-    plan: bool
-    force: bool
-    detach: bool = False
+    text: str
+    path: Path
+    place: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Prepared:
     """The inputs as read, placed and planned.
 
-    voices: in the order given. people: everybody that the model is told of, the silent one too.
+    inputs: the picture, then the voices in the order given, as `voices`. people: everybody that the
+    model is told of, the silent one too.
     """
 
+    inputs: tuple[Input, ...]
+    options: Options
     picture: Picture
     framed: FramedPicture
     voices: tuple[Voice, ...]
     people: tuple[PlacedSpeaker, ...]
     tracks: Tracks
-    order: Order
     plan: Plan
     shift: float
-    seed: int
-    seed_drawn: bool
     adjusted: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
-def prepare(asked: Asked, settings: Settings) -> Prepared:
-    """Reads and checks the inputs and plans the video. Raises what is wrong with them."""
+def prepare(image: Input, given: Sequence[Input], options: Options) -> Prepared:
+    """Reads and checks the inputs and plans the video. Raises what is wrong with them.
+
+    given: the voices.
+    """
     from multitalk_cli.media.loudness import TARGET_LUFS
     from multitalk_cli.media.tracks import arrange
 
-    wanted = _wanted(asked)
-    seed = _seed(asked)
-    _check_inputs(asked, wanted)
+    check_inputs(image, given)
+    wanted = _wanted(given)
     with ThreadPoolExecutor() as pool:
         # The picture and its faces take as long as the voices; both leave Python's lock often.
-        framing = pool.submit(_frame, asked, wanted, settings)
-        voices = _load_voices(wanted)
+        framing = pool.submit(_frame, image, wanted, options)
+        voices = _load_voices(given)
         picture, framed, people, notes, warnings = framing.result()
-    order = ORDERS[settings["order"]]
-    tracks = arrange(voices, order, target_lufs=TARGET_LUFS if settings["loudness"] else None)
+    target_lufs = TARGET_LUFS if options.loudness else None
+    tracks = arrange(voices, options.order, target_lufs=target_lufs)
     plan = make_plan(
-        frames_from_samples(tracks.samples, MODEL_RATE_HZ, settings["fps"]),
-        settings["fps"],
+        frames_from_samples(tracks.samples, MODEL_RATE_HZ, options.fps),
+        options.fps,
         size=(framed.width_px, framed.height_px),
-        sample_steps=settings["sample_steps"],
-        text_guidance=settings["text_guidance"],
+        sample_steps=options.sample_steps,
+        text_guidance=options.text_guidance,
         persons=len(people),
     )
     return Prepared(
+        inputs=(image, *given),
+        options=options,
         picture=picture,
         framed=framed,
         # The tracks hold the speech from here on: ten minutes of it are 38 MB.
         voices=tuple(replace(voice, speech=voice.speech[:0].copy()) for voice in voices),
         people=people,
         tracks=tracks,
-        order=order,
         plan=plan,
-        shift=_shift(settings, framed),
-        seed=seed,
-        seed_drawn=asked.seed is None,
+        shift=_shift(options.shift, framed),
         adjusted=(*notes, *_voice_notes(voices, tracks)),
         warnings=(*warnings, *(warning for voice in voices for warning in voice.warnings)),
+    )
+
+
+def summarize(prepared: Prepared) -> Summary:
+    """What was prepared, for a report and for the wire."""
+    picture, framed, tracks = prepared.picture, prepared.framed, prepared.tracks
+    image, *given = prepared.inputs
+    paths = [one.path for one in given]
+    voices = tuple(
+        VoiceFacts(
+            text=one.text,
+            name=voice.path.name,
+            sha256=voice.sha256,
+            duration_s=voice.duration_s,
+            rate_hz=voice.rate_hz,
+            channels=voice.channels,
+            loudness_lufs=voice.loudness_lufs,
+            start_s=start,
+            end_s=end,
+        )
+        for one, voice, start, end in zip(
+            given, prepared.voices, tracks.starts_s, tracks.ends_s, strict=True
+        )
+    )
+    return Summary(
+        picture=PictureFacts(
+            text=image.text,
+            name=image.path.name,
+            sha256=picture.sha256,
+            width_px=picture.source_width_px,
+            height_px=picture.source_height_px,
+        ),
+        voices=voices,
+        people=tuple(
+            PersonFacts(
+                place=person.place,
+                voice=None if person.voice is None else paths.index(person.voice),
+                box=person.box,
+            )
+            for person in prepared.people
+        ),
+        crop=tuple(float(edge) for edge in framed.crop),
+        faces=tuple(tuple(float(edge) for edge in face.box) for face in framed.faces),
+        plan=prepared.plan,
+        shift=prepared.shift,
+        adjusted=prepared.adjusted,
+        warnings=prepared.warnings,
     )
 
 
@@ -118,62 +155,25 @@ def _voice_notes(voices: tuple[Voice, ...], tracks: Tracks) -> Iterator[str]:
             )
 
 
-def _seed(asked: Asked) -> int:
-    if asked.seed is None:
-        return secrets.randbelow(2**32)
-    if not 0 <= asked.seed <= MAX_SEED:
-        raise UsageError(f"--seed must be from 0 to {MAX_SEED}, not {asked.seed}", code="E_RANGE")
-    return asked.seed
-
-
-def _wanted(asked: Asked) -> list[SpeakerSpec | Path]:
+def _wanted(given: Sequence[Input]) -> list[SpeakerSpec | Path]:
+    """Voices as the frame's places are given to them."""
     from multitalk_cli.media.speakers import parse_speaker
 
-    if asked.voices and asked.speakers:
-        raise UsageError(
-            "voices given by position and by --speaker do not mix",
-            code="E_CONFLICT",
-            hint="give every voice as --speaker PLACE=VOICE, or none",
-        )
-    if not asked.voices and not asked.speakers:
-        raise UsageError(
-            "a voice is missing",
-            code="E_USAGE",
-            hint=f"multitalk generate {shlex.quote(asked.image)} VOICE.wav",
-        )
-    if asked.voices:
-        return [Path(voice) for voice in asked.voices]
-    return [parse_speaker(speaker) for speaker in asked.speakers]
+    return [
+        parse_speaker(f"{voice.place}={voice.path}") if voice.place else voice.path
+        for voice in given
+    ]
 
 
-def _path(speaker: SpeakerSpec | Path) -> Path:
-    return speaker if isinstance(speaker, Path) else speaker.voice
-
-
-def _check_inputs(asked: Asked, wanted: list[SpeakerSpec | Path]) -> None:
-    """What is wrong with the command line as a whole, before anything is decoded."""
+def check_inputs(image: Input, given: Sequence[Input]) -> None:
+    """What is wrong with files as a whole, before anything is decoded."""
     from multitalk_cli.media.inputs import open_input
 
-    if not is_unicode(asked.prompt):
-        raise UsageError(
-            f"--prompt must be text in UTF-8, not {asked.prompt!r}",
-            code="E_USAGE",
-            hint="multitalk generate --help",
-        )
-    paths = [_path(speaker) for speaker in wanted]
-    if len(paths) > MAX_SPEAKERS:
-        image = shlex.quote(asked.image)
-        raise UsageError(
-            f"{len(paths)} voices were given; the model drives one or two people "
-            "(a pattern such as *.wav becomes many files)",
-            code="E_TOO_MANY_VOICES",
-            hint=f'for f in *.wav; do multitalk generate {image} "$f"; done',
-        )
-    for path in (Path(asked.image), *paths):
-        open_input(path).close()
-    _check_swapped(asked, paths)
-    if len(paths) == 2 and _is_same(paths[0], paths[1]):
-        raise UsageError(f"{str(paths[0])!r} was given as both voices", code="E_SAME_VOICE")
+    for one in (image, *given):
+        open_input(one.path).close()
+    _check_swapped(image, given)
+    if len(given) == 2 and _is_same(given[0].path, given[1].path):
+        raise UsageError(f"{given[0].text!r} was given as both voices", code="E_SAME_VOICE")
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -183,27 +183,27 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _check_swapped(asked: Asked, voices: list[Path]) -> None:
+def _check_swapped(image: Input, voices: Sequence[Input]) -> None:
     from multitalk_cli.media.picture import looks_like_picture
     from multitalk_cli.media.voice import looks_like_sound
 
-    if not looks_like_sound(Path(asked.image)):
+    if not looks_like_sound(image.path):
         return
-    pictures = [voice for voice in voices if looks_like_picture(voice)]
+    pictures = [voice for voice in voices if looks_like_picture(voice.path)]
     if pictures:
-        rest = [str(voice) for voice in voices if voice is not pictures[0]]
-        corrected = shlex.join([str(pictures[0]), asked.image, *rest])
+        rest = [voice.text for voice in voices if voice is not pictures[0]]
+        corrected = shlex.join([pictures[0].text, image.text, *rest])
         raise UsageError(
-            f"{asked.image!r} is a sound and {str(pictures[0])!r} a picture: they are swapped",
+            f"{image.text!r} is a sound and {pictures[0].text!r} a picture: they are swapped",
             code="E_SWAPPED",
             hint=f"multitalk generate {corrected}",
         )
 
 
-def _load_voices(wanted: list[SpeakerSpec | Path]) -> tuple[Voice, ...]:
+def _load_voices(given: Sequence[Input]) -> tuple[Voice, ...]:
     from multitalk_cli.media.voice import load_voice
 
-    voices = tuple(load_voice(_path(speaker)) for speaker in wanted)
+    voices = tuple(load_voice(one.path) for one in given)
     if len(voices) == 2 and voices[0].sha256 == voices[1].sha256:
         raise UsageError(
             f"{voices[0].path.name!r} and {voices[1].path.name!r} are the same recording",
@@ -213,20 +213,20 @@ def _load_voices(wanted: list[SpeakerSpec | Path]) -> tuple[Voice, ...]:
 
 
 def _frame(
-    asked: Asked, wanted: list[SpeakerSpec | Path], settings: Settings
+    image: Input, wanted: list[SpeakerSpec | Path], options: Options
 ) -> tuple[Picture, FramedPicture, tuple[PlacedSpeaker, ...], tuple[str, ...], tuple[str, ...]]:
     """The picture, its frame, the people in it, adjustments and warnings."""
     from multitalk_cli.media import faces, picture, speakers
 
     loaded = picture.load_picture(
-        Path(asked.image), background=_color(settings["background"], settings)
+        image.path, background=parse_color(options.background, "--background")
     )
-    width, height, size_warnings = picture.resolve_size(settings["size"], loaded)
+    width, height, size_warnings = picture.resolve_size(options.size, loaded)
     framed = picture.frame_picture(
         loaded,
         width,
         height,
-        settings["fit"],
+        options.fit,
         faces.find_faces(loaded.pixels),
         keep=speakers.boxes_to_keep(wanted, loaded),
     )
@@ -236,22 +236,23 @@ def _frame(
     return loaded, framed, people, notes, (*size_warnings, *framed.warnings, *face_warnings)
 
 
-def _color(name: str, settings: Settings) -> tuple[int, int, int]:
+def parse_color(name: str, origin: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name. Raises UsageError, naming where it came from."""
     from PIL import ImageColor
 
     try:
         red, green, blue = ImageColor.getrgb(name)[:3]
     except ValueError:
         raise UsageError(
-            f"{settings.origin('background')}: {name!r} is not a colour",
+            f"{origin}: {name!r} is not a colour",
             code="E_RANGE",
             hint="use a name such as white, or #rrggbb",
         ) from None
     return red, green, blue
 
 
-def _shift(settings: Settings, framed: FramedPicture) -> float:
-    if settings["shift"] is not None:
-        return float(settings["shift"])
+def _shift(asked: float | None, framed: FramedPicture) -> float:
+    if asked is not None:
+        return asked
     is_large = framed.width_px * framed.height_px > 2 * PIXELS_480P
     return SHIFT_720P if is_large else SHIFT

@@ -10,6 +10,7 @@ import modal
 from multitalk_cli import contract, tasks
 from remote import image
 from remote.deployment import VARIABLE, this_deployment
+from remote.volume_store import VolumeStore
 from remote.worker import Worker
 
 SECONDS, MINUTES, HOURS = 1, 60, 3600
@@ -134,6 +135,22 @@ if "cuda12.1" in deployment.stacks:
         def examine(self, wire: dict[str, Any]) -> dict[str, Any]:
             """Reports the machine, and makes a short video."""
             return self.worker.examine(wire)
+
+
+@app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
+def prepare(wire: dict[str, Any]) -> dict[str, Any]:
+    """Fetches, checks and prepares inputs that lie in the user's store."""
+    from remote import preparing
+
+    return preparing.prepare(wire, VolumeStore(JOBS, jobs))
+
+
+@app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
+def store(wire: dict[str, Any]) -> dict[str, Any]:
+    """Looks at the place of a video in the user's store, or puts it there."""
+    from remote import storing
+
+    return storing.store(wire, VolumeStore(JOBS, jobs))
 
 
 @app.function(**_cpu_options, secrets=_secrets(contract.AWS_SECRET))

@@ -15,8 +15,9 @@ from multitalk_cli import contract, tasks
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.tasks import Task
 from remote.hub import Hub
+from remote.volume_store import Volume
 from remote.weights_folder import WeightsFolder
-from remote.worker import Reporter, States, Volume
+from remote.worker import Reporter, States
 
 
 class _CancelledError(Exception):

@@ -6,29 +6,28 @@ A job belongs to the client that made its id. Under that id a shared dict holds 
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from multitalk_cli import contract
 from multitalk_cli.errors import MultitalkError, RefusedError
-from remote.store import DirectoryStore
+from multitalk_cli.prepared import Upload
+from remote import storing
+from remote.volume_store import Volume, VolumeStore
 
 if TYPE_CHECKING:
     from remote import resume
     from remote.engine.request import Event, RenderRequest, Resume
     from remote.service import Model
 
-INPUTS_FILE = "inputs.json"
 REPORT_S = 0.5
 
 _log = logging.getLogger(__name__)
@@ -40,71 +39,6 @@ class States(Protocol):
     def get(self, key: str, default: str | None = None, /) -> str | None: ...
 
     def put(self, key: str, value: str, /, *, skip_if_exists: bool = False) -> bool: ...
-
-
-class Volume(Protocol):
-    """Files that other containers see once they are committed, and that are seen once reloaded."""
-
-    def commit(self) -> None: ...
-
-    def reload(self) -> None: ...
-
-
-class VolumeStore:
-    """Keeps each job's files on a volume; a finished video is kept in parts."""
-
-    def __init__(self, root: Path, volume: Volume) -> None:
-        self._files, self._volume = DirectoryStore(root), volume
-        self.parts: list[dict[str, Any]] = []
-
-    def load(self, job_id: str, name: str) -> Path | None:
-        return self._files.load(job_id, name)
-
-    def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
-        self._files.save(job_id, pieces, outdated)
-        self._volume.commit()
-
-    def save_text(self, job_id: str, name: str, text: str) -> None:
-        """Keeps a text; the next commit makes it visible elsewhere."""
-        with TemporaryDirectory(prefix="multitalk-") as folder:
-            path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
-            self._files.save(job_id, {name: path})
-
-    def publish(self, job_id: str, video: Path) -> None:
-        """Cuts the video into parts and notes their sums in `parts`; a commit is due."""
-        self.parts = []
-        with TemporaryDirectory(prefix="multitalk-") as folder, video.open("rb") as file:
-            path = Path(folder) / "part"
-            while piece := file.read(contract.PART_BYTES):
-                name = f"part-{len(self.parts) + 1:04}"
-                path.write_bytes(piece)
-                self._files.save(job_id, {name: path})
-                sha256 = hashlib.sha256(piece).hexdigest()
-                self.parts.append({"name": name, "size": len(piece), "sha256": sha256})
-
-    def read_video(self, job_id: str) -> bytes:
-        """The published video, put together again."""
-        paths = [self._files.load(job_id, part["name"]) for part in self.parts]
-        return b"".join(path.read_bytes() for path in paths if path is not None)
-
-    def forget(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
-        """Removes what nobody needs any more: of this job, and whole jobs of long ago."""
-        outdated = [] if keep_inputs else [INPUTS_FILE]
-        folder = self._files.load(job_id, contract.RESULT_FILE)
-        if finished and folder is not None:
-            names = {path.name for path in folder.parent.iterdir()}
-            kept = {contract.RESULT_FILE, INPUTS_FILE, *(part["name"] for part in self.parts)}
-            outdated += sorted(names - kept)
-        self._files.save(job_id, {}, outdated)
-        self._files.delete_older(contract.JOBS_KEPT_S)
-
-    def delete(self, job_id: str) -> None:
-        self._files.delete(job_id)
-
-    def commit(self) -> None:
-        """Makes everything that is kept visible elsewhere."""
-        self._volume.commit()
 
 
 class KeptModel:
@@ -268,7 +202,8 @@ class Worker:
         """Makes a job's video, or goes on with it; what happens comes back as data.
 
         wire: contract and client versions, the job's id, which link of its chain of calls this is,
-        whether inputs are kept, and the request, None where an earlier link kept it.
+        whether inputs are kept; the request, and where to store the video, None where they were
+        kept under the job's id before.
         """
         try:
             body = contract.check_version(wire)
@@ -281,10 +216,11 @@ class Worker:
             return {**_failed("E_DUPLICATE", message), "owner": owner}
         self._volume.reload()
         store = VolumeStore(self._jobs, self._volume)
-        request = self._request(store, body)
+        request = _request(store, body)
         if request is None:
             return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
-        return self._run(store, request, link=link, keep_inputs=body["keep_inputs"])
+        upload = _upload(store, body)
+        return self._run(store, request, upload, link=link, keep_inputs=body["keep_inputs"])
 
     def _claim(self, job_id: str, link: int, call_id: str) -> str:
         """The call that runs this link: this one, or whoever was first."""
@@ -294,24 +230,11 @@ class Worker:
         owner = self._states.get(key)
         return call_id if owner is None else str(json.loads(owner))
 
-    def _request(
-        self, store: VolumeStore, body: Mapping[str, Any]
-    ) -> contract.GenerateRequest | None:
-        wire = body["request"]
-        if wire is not None:
-            store.save_text(body["job"], INPUTS_FILE, json.dumps(wire, default=_to_text))
-            return contract.from_wire(contract.GenerateRequest, wire)
-        kept = store.load(body["job"], INPUTS_FILE)
-        if kept is None:
-            return None
-        return contract.from_wire(
-            contract.GenerateRequest, json.loads(kept.read_bytes(), object_hook=_from_text)
-        )
-
     def _run(
         self,
         store: VolumeStore,
         request: contract.GenerateRequest,
+        upload: Upload | None,
         *,
         link: int,
         keep_inputs: bool,
@@ -329,22 +252,71 @@ class Worker:
                         last = event
                         break
                     reporter.show(event)
-            answer = self._end(store, request.job_id, last, keep_inputs=keep_inputs)
+            failure: contract.Failed | None = None
+            if isinstance(last, contract.Done) and upload is not None:
+                last, failure = _store(store, last, upload, reporter.show)
+            answer = _end(store, request.job_id, last, failure, keep_inputs=keep_inputs)
             reporter.show(last)
         return answer
 
-    def _end(
-        self, store: VolumeStore, job_id: str, last: contract.Event, *, keep_inputs: bool
-    ) -> dict[str, Any]:
-        """Keeps the outcome, tidies up, and gives what goes back to the client."""
-        answer = {"event": contract.to_wire(last), "parts": store.parts}
-        is_done = isinstance(last, contract.Done)
-        if is_done:
-            store.save_text(job_id, contract.RESULT_FILE, json.dumps(answer))
-        store.forget(job_id, finished=is_done, keep_inputs=keep_inputs)
-        store.commit()
-        is_small = sum(part["size"] for part in store.parts) <= contract.PART_BYTES
-        return {**answer, "video": store.read_video(job_id) if is_done and is_small else None}
+
+def _request(store: VolumeStore, body: Mapping[str, Any]) -> contract.GenerateRequest | None:
+    wire = body["request"]
+    if wire is None:
+        return store.request(body["job"])
+    store.keep_request(body["job"], wire)
+    return contract.from_wire(contract.GenerateRequest, wire)
+
+
+def _upload(store: VolumeStore, body: Mapping[str, Any]) -> Upload | None:
+    wire = body["upload"]
+    if wire is None:
+        return store.upload(body["job"])
+    store.keep_upload(body["job"], wire)
+    return contract.from_wire(Upload, wire)
+
+
+def _store(
+    store: VolumeStore, done: contract.Done, upload: Upload, show: Callable[[contract.Event], None]
+) -> tuple[contract.Done, contract.Failed | None]:
+    """Puts a finished video into the user's store; what keeps it from that loses nothing."""
+    job_id = done.result.job_id
+    # Whatever happens from here on, the video is kept.
+    store.keep_answer(job_id, _answer(store, done, None))
+    store.commit()
+    try:
+        address = storing.put(store, job_id, upload, show)
+    except MultitalkError as error:
+        _log.warning("job %s: its video could not be stored: %s", job_id, error.code)
+        return done, storing.failed(error)
+    return replace(done, result=replace(done.result, stored=address)), None
+
+
+def _end(
+    store: VolumeStore,
+    job_id: str,
+    last: contract.Event,
+    failure: contract.Failed | None,
+    *,
+    keep_inputs: bool,
+) -> dict[str, Any]:
+    """Keeps the outcome, tidies up, and gives what goes back to the client."""
+    answer = _answer(store, last, failure)
+    is_done = isinstance(last, contract.Done)
+    if is_done:
+        store.keep_answer(job_id, answer)
+    store.forget(job_id, finished=is_done, keep_inputs=keep_inputs)
+    store.commit()
+    is_small = sum(part["size"] for part in store.parts) <= contract.PART_BYTES
+    return {**answer, "video": store.read_video(job_id) if is_done and is_small else None}
+
+
+def _answer(
+    store: VolumeStore, last: contract.Event, failure: contract.Failed | None
+) -> dict[str, Any]:
+    """What is kept of the outcome. failure: why the video is not in the user's store."""
+    unstored = None if failure is None else contract.to_wire(failure)
+    return {"event": contract.to_wire(last), "parts": store.parts, "unstored": unstored}
 
 
 _CANCELLED = "the job was cancelled"
@@ -353,13 +325,3 @@ _CANCELLED = "the job was cancelled"
 def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
     event = contract.Failed(code=code, message=message, hint=hint)
     return {"event": contract.to_wire(event), "parts": [], "video": None}
-
-
-def _to_text(value: object) -> dict[str, str]:
-    if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} is nothing for a request")
-    return {"base64": base64.b64encode(value).decode("ascii")}
-
-
-def _from_text(value: dict[str, Any]) -> Any:
-    return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value

@@ -17,7 +17,7 @@ def demo(
     """Make a first video on this machine: a preview from an example portrait and voice."""
     from importlib import resources
 
-    from multitalk_cli import generation, preparation
+    from multitalk_cli import asked, generation
 
     output: Output = ctx.obj
     chosen = settings.load_settings({"backend": "preview"})
@@ -26,7 +26,7 @@ def demo(
         resources.as_file(examples / "portrait.png") as image,
         resources.as_file(examples / "voice.wav") as voice,
     ):
-        asked = preparation.Asked(
+        wish = asked.Asked(
             image=str(image),
             voices=(str(voice),),
             speakers=(),
@@ -36,7 +36,7 @@ def demo(
             plan=False,
             force=force,
         )
-        generation.generate(asked, chosen, output)
+        generation.generate(wish, chosen, output)
     output.note()
     output.note("This was a preview: it shows framing, timing and who speaks, not the real result.")
     output.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")

@@ -28,7 +28,9 @@ def _help_all(ctx: typer.Context, asked: bool) -> None:
 
 def generate(
     ctx: typer.Context,
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP.")],
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP; a file or s3://.")
+    ],
     voices: Annotated[
         list[str] | None,
         typer.Argument(metavar="VOICE [VOICE2]", help="Who speaks, from left to right."),
@@ -43,7 +45,7 @@ def generate(
             "--output",
             "-o",
             metavar="PATH",
-            help="FILE, FOLDER/ or {image}-{voice}-{seed}-{n}.mp4.",
+            help="FILE, FOLDER/, {image}-{voice}-{seed}-{n}.mp4 or s3://.",
         ),
     ] = None,
     speaker: Annotated[
@@ -95,6 +97,13 @@ def generate(
     fail_under: Annotated[
         str | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
     ] = None,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Store it in your bucket as well, in outputs/.")
+    ] = False,
+    upload_to: Annotated[
+        str | None,
+        typer.Option(metavar="S3", help="Store it there as well: s3://BUCKET/KEY or /FOLDER/."),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
     negative_prompt: Annotated[
         str | None, _advanced("What the video must not show.", "TEXT")
@@ -134,13 +143,13 @@ def generate(
     ] = False,
 ) -> None:
     """Make a talking video from a picture and one or two voices."""
-    from multitalk_cli import generation, preparation
+    from multitalk_cli import asked, generation
 
     del help_all
     chosen = settings.load_settings(
         {name: value for name, value in ctx.params.items() if name in settings.SETTINGS}
     )
-    asked = preparation.Asked(
+    wish = asked.Asked(
         image=image,
         voices=tuple(voices or ()),
         speakers=tuple(speaker or ()),
@@ -150,5 +159,7 @@ def generate(
         plan=plan,
         force=force,
         detach=detach,
+        upload=upload,
+        upload_to=upload_to,
     )
-    generation.generate(asked, chosen, ctx.obj)
+    generation.generate(wish, chosen, ctx.obj)

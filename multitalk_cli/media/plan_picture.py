@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import itertools
 import unicodedata
 from collections.abc import Sequence
@@ -104,14 +105,20 @@ class PlanPicture:
         return self.frames / self.fps
 
 
-def save_plan(plan: PlanPicture, target: Path) -> None:
-    """Draws the plan into a PNG that appears whole or not at all, replacing an older one.
+def encode_plan(plan: PlanPicture) -> bytes:
+    """Draws the plan and gives it as a PNG."""
+    encoded = io.BytesIO()
+    draw_plan(plan).save(encoded, format="PNG", compress_level=3)
+    return encoded.getvalue()
+
+
+def save_plan(drawing: bytes, target: Path) -> None:
+    """Puts the drawn plan into a file that appears whole or not at all, replacing an older one.
 
     Raises FileError where the place cannot be written.
     """
-    image = draw_plan(plan)
     with placed(target, overwrite=True) as part:
-        image.save(part, format="PNG", compress_level=3)
+        part.write_bytes(drawing)
 
 
 def draw_plan(plan: PlanPicture) -> Image.Image:

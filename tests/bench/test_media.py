@@ -11,7 +11,7 @@ from PIL import Image
 
 from multitalk_cli.media.faces import find_faces
 from multitalk_cli.media.picture import frame_picture, load_picture
-from multitalk_cli.media.plan_picture import PlanPicture, Source, Track, save_plan
+from multitalk_cli.media.plan_picture import PlanPicture, Source, Track, encode_plan
 from multitalk_cli.plan import plan_windows
 from tests.unit.pictures import photograph
 
@@ -55,7 +55,7 @@ def test_picture_costs(tmp_path):
             load_picture(path), 896, 448, "cover", ()
         ),
         "find faces in 896x448": lambda: find_faces(framed.pixels),
-        "draw a plan of 30 minutes": lambda: save_plan(sheet, tmp_path / "plan.png"),
+        "draw a plan of 30 minutes": lambda: encode_plan(sheet),
     }
     print()
     for what, work in rows.items():

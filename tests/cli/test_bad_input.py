@@ -113,7 +113,7 @@ def test_a_pattern_in_the_picture_s_place_too_points_to_the_loop(refused, voice)
 
 @pytest.mark.parametrize(
     "address",
-    ["https://example.com/a.png", "http://example.com/a.wav", "s3://bucket/key.wav", "file:///a"],
+    ["https://example.com/a.png", "http://example.com/a.wav", "gs://bucket/key.wav", "file:///a"],
 )
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_web_address_is_no_file(refused, inputs, address, place):
@@ -121,6 +121,16 @@ def test_a_web_address_is_no_file(refused, inputs, address, place):
     words[place] = address
 
     assert "web address" in refused(*words, *PREVIEW, code="E_URL", exit_code=2)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_an_object_needs_the_cloud(refused, inputs, place):
+    words = [*inputs]
+    words[place] = "s3://bucket/a key.wav"
+
+    said = refused(*words, *PREVIEW, code="E_CONFLICT", exit_code=2)
+
+    assert "multitalk s3 get 's3://bucket/a key.wav'" in said
 
 
 def test_the_same_file_twice_is_one_voice(refused):

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multitalk_cli import contract, generation
+from multitalk_cli import contract, generation_report
 from multitalk_cli.backends import local
 from multitalk_cli.media.recipe import read_recipe
 from multitalk_cli.media.video import probe_video
@@ -249,7 +249,7 @@ def test_what_cannot_be_measured_does_not_pass(local_run):
 )
 def test_the_offset_is_said_in_words(offset, said):
     figures = contract.Quality(av_offset_frames=offset, mouth_correlation=(), color_drift=())
-    assert generation._describe_sync(figures) == said
+    assert generation_report.describe_sync(figures) == said
 
 
 def test_weights_must_be_named(cli, portrait, voice):

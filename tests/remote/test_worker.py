@@ -8,6 +8,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
 from remote import worker
+from remote.volume_store import VolumeStore
 
 
 class States(dict):
@@ -34,12 +35,12 @@ class Volume:
 
 @pytest.fixture
 def store(tmp_path):
-    return worker.VolumeStore(tmp_path / "jobs", Volume())
+    return VolumeStore(tmp_path / "jobs", Volume())
 
 
 def wire(**changes):
     """A call without a request."""
-    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "request": None}
+    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "request": None, "upload": None}
     return {"contract": contract.CONTRACT_VERSION, "client": "1", **body, **changes}
 
 
@@ -65,7 +66,7 @@ def test_a_video_is_kept_in_parts_that_make_it_again(store, tmp_path):
 
 def test_what_a_window_leaves_is_committed(tmp_path):
     volume = Volume()
-    store = worker.VolumeStore(tmp_path / "jobs", volume)
+    store = VolumeStore(tmp_path / "jobs", volume)
     piece = tmp_path / "piece"
     piece.write_bytes(b"1")
 

@@ -58,8 +58,8 @@ def answer(video=None, **part):
 
 def fetch(cloud, job, target, given=None, overwrite=False):
     ledger = jobs.Ledger(target.parent / "ledger")
-    events = delivery.fetch(cloud, ledger, job, given or answer(), target, overwrite=overwrite)
-    return list(events)
+    kept = delivery.Kept(cloud=cloud, ledger=ledger, job=job, answer=given or answer())
+    return list(delivery.fetch(kept, target, overwrite=overwrite))
 
 
 def test_parts_become_one_file(tmp_path, job):

@@ -16,6 +16,7 @@ from multitalk_cli.media.plan_picture import (
     draw_plan,
     drawable,
     elide,
+    encode_plan,
     save_plan,
 )
 from multitalk_cli.plan import plan_windows
@@ -265,7 +266,7 @@ def test_a_saved_plan_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
     target = tmp_path / "duo.plan.png"
     target.write_bytes(b"old")
 
-    save_plan(sheet_of(), target)
+    save_plan(encode_plan(sheet_of()), target)
 
     with Image.open(target) as saved:
         assert saved.size[0] == WIDTH_PX
@@ -276,7 +277,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     target = tmp_path / "missing" / "duo.plan.png"
 
     with pytest.raises(FileError, match=r"duo\.plan\.png cannot be written") as refusal:
-        save_plan(sheet_of(), target)
+        save_plan(encode_plan(sheet_of()), target)
 
     assert refusal.value.code == "E_OUTPUT_PATH"
     assert list(tmp_path.iterdir()) == []

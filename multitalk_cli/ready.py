@@ -1,0 +1,139 @@
+"""Inputs that are ready to become a video: prepared on this machine, or where they are stored."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from multitalk_cli.contract import GenerateRequest
+
+if TYPE_CHECKING:
+    from multitalk_cli.asked import Wanted
+    from multitalk_cli.backends.choice import Backend
+    from multitalk_cli.cloud_store import CloudStore
+    from multitalk_cli.prepared import Spot, Summary, Upload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Made:
+    """A request. request: None where the cloud keeps it. notes: what was adjusted in the sound."""
+
+    request: GenerateRequest | None
+    fingerprint: str
+    notes: tuple[str, ...]
+
+
+class Ready(Protocol):
+    """Inputs that were read, checked and planned."""
+
+    @property
+    def summary(self) -> Summary:
+        """What was found."""
+
+    def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
+        """The job's id, and the recipe with the seed that the job has."""
+
+    def spot(self, job_id: str) -> Spot | None:
+        """What stands where the video will be stored; None where it will not be."""
+
+    def make(self, job_id: str, recipe: dict[str, Any]) -> Made:
+        """The request."""
+
+    def drawing(self) -> bytes:
+        """The plan's picture, a PNG."""
+
+    def keep(self) -> None:
+        """Says that a call was made that needs what is kept in the cloud."""
+
+    def close(self) -> None:
+        """Forgets what no call needs."""
+
+
+class Here:
+    """Inputs that were prepared on this machine."""
+
+    def __init__(
+        self, wanted: Wanted, store: CloudStore | None = None, upload: Upload | None = None
+    ) -> None:
+        """Raises what is wrong with the inputs."""
+        from multitalk_cli.preparation import Input, prepare, summarize
+
+        image, *voices = (
+            Input(text=one.text, path=one.path, place=one.place) for one in wanted.inputs
+        )
+        self._store, self._upload = store, upload
+        self._options = wanted.options
+        self._prepared = prepare(image, voices, wanted.options)
+        self.summary = summarize(self._prepared)
+
+    def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
+        from multitalk_cli.request import make_recipe
+
+        recipe = make_recipe(
+            self.summary, self._options, backend.name, model_output=backend.model_output
+        )
+        job_id, recipe["seed"] = backend.identify(recipe)
+        return job_id, recipe
+
+    def spot(self, job_id: str) -> Spot | None:
+        if self._store is None or self._upload is None:
+            return None
+        return self._store.look(self._upload, job_id)
+
+    def make(self, job_id: str, recipe: dict[str, Any]) -> Made:
+        from multitalk_cli.request import fingerprint, make_request
+
+        request, notes = make_request(self._prepared, job_id, recipe)
+        return Made(request=request, fingerprint=fingerprint(request), notes=notes)
+
+    def drawing(self) -> bytes:
+        from multitalk_cli.plan_sketch import draw
+
+        return draw(self._prepared)
+
+    def keep(self) -> None:
+        """Nothing is kept elsewhere."""
+
+    def close(self) -> None:
+        """Nothing is kept elsewhere."""
+
+
+class There:
+    """Inputs that a function of the app fetched and prepared, some of them from a store."""
+
+    def __init__(
+        self, wanted: Wanted, store: CloudStore, upload: Upload | None, *, for_plan: bool
+    ) -> None:
+        """Raises what is wrong with the inputs, what is not set up, or what the store says."""
+        self._store, self._job_id = store, secrets.token_hex(8)
+        self._is_needed = for_plan
+        self._outcome = store.prepare(wanted, upload, self._job_id, for_plan=for_plan)
+
+    @property
+    def summary(self) -> Summary:
+        return self._outcome.summary
+
+    def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
+        del backend
+        return self._job_id, dict(json.loads(self._outcome.recipe))
+
+    def spot(self, job_id: str) -> Spot | None:
+        del job_id
+        return self._outcome.spot
+
+    def make(self, job_id: str, recipe: dict[str, Any]) -> Made:
+        del job_id, recipe
+        outcome = self._outcome
+        return Made(request=None, fingerprint=outcome.fingerprint, notes=outcome.notes)
+
+    def drawing(self) -> bytes:
+        return self._outcome.drawing or b""
+
+    def keep(self) -> None:
+        self._is_needed = True
+
+    def close(self) -> None:
+        if not self._is_needed:
+            self._store.discard(self._job_id)

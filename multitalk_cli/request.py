@@ -1,0 +1,127 @@
+"""From what was prepared to the request: the recipe, the request itself, and its fingerprint.
+
+The container uses it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multitalk_cli.preparation import Prepared
+    from multitalk_cli.prepared import Options, Summary
+
+RECIPE_FORMAT = 1
+_OPTIONS = ("fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance")
+_UNSEEN = ("job_id", "contract", "client", "recipe")
+
+
+def make_recipe(
+    summary: Summary, options: Options, backend: str, *, model_output: bool
+) -> dict[str, Any]:
+    """What decides the video, without paths, names or hosts; the prompt only where asked for."""
+    plan = summary.plan
+    recipe: dict[str, Any] = {
+        "multitalk": RECIPE_FORMAT,
+        "client": __version__,
+        "ai_generated": True,
+        "backend": backend,
+        "model_output": model_output,
+        "image_sha256": summary.picture.sha256,
+        "voices_sha256": [voice.sha256 for voice in summary.voices],
+        "speakers": [person.place for person in summary.people],
+        "order": options.order,
+        "size": [plan.width_px, plan.height_px],
+        "fps": plan.fps,
+        "frames": plan.frames,
+        "windows": [window.frames for window in plan.windows],
+        "motion_frames": plan.motion_frames,
+        "shift": summary.shift,
+        "seed": options.seed,
+        "seed_drawn": options.seed_drawn,
+        "prompt_sha256": _sha256(options.prompt),
+        "negative_prompt_sha256": _sha256(options.negative_prompt),
+    }
+    recipe |= {name: getattr(options, name) for name in _OPTIONS}
+    if options.embed_prompt:
+        recipe["prompt"] = options.prompt
+    return recipe
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def make_request(
+    prepared: Prepared, job_id: str, recipe: Mapping[str, Any]
+) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
+    """The request with the recipe's seed, and what was adjusted in its sound track."""
+    from multitalk_cli.media.picture import to_png
+    from multitalk_cli.media.tracks import speech_flac
+
+    sound, notes = _sound_track(prepared)
+    options, plan = prepared.options, prepared.plan
+    speech = {
+        voice.path: speech_flac(samples)
+        for voice, samples in zip(prepared.voices, prepared.tracks.speech, strict=True)
+    }
+    request = contract.GenerateRequest(
+        job_id=job_id,
+        image=to_png(prepared.framed.pixels),
+        width_px=prepared.framed.width_px,
+        height_px=prepared.framed.height_px,
+        speakers=tuple(
+            contract.Speaker(
+                audio=None if person.voice is None else speech[person.voice], box=person.box
+            )
+            for person in prepared.people
+        ),
+        sound=sound,
+        prompt=options.prompt,
+        negative_prompt=options.negative_prompt,
+        sample_steps=options.sample_steps,
+        seed=recipe["seed"],
+        text_guidance=options.text_guidance,
+        audio_guidance=options.audio_guidance,
+        shift=prepared.shift,
+        fps=plan.fps,
+        frames=plan.frames,
+        windows=plan.windows,
+        motion_frames=plan.motion_frames,
+        recipe=json.dumps(recipe, separators=(",", ":")),
+    )
+    return request, notes
+
+
+def _sound_track(prepared: Prepared) -> tuple[bytes, tuple[str, ...]]:
+    from multitalk_cli.media.tracks import write_sound_track
+
+    plan = prepared.plan
+    with TemporaryDirectory(prefix="multitalk-") as folder:
+        sound = Path(folder) / "sound.flac"
+        notes = write_sound_track(
+            prepared.voices, prepared.options.order, sound, plan.frames, plan.fps
+        )
+        return sound.read_bytes(), notes
+
+
+def fingerprint(request: contract.GenerateRequest) -> str:
+    """A name of the inputs as prepared and the options as given: a drawn seed was not given."""
+    recipe = json.loads(request.recipe)
+    unseen = {*_UNSEEN, "seed"} if recipe.get("seed_drawn") else set(_UNSEEN)
+    wire = {name: item for name, item in contract.to_wire(request).items() if name not in unseen}
+    return hashlib.sha256(json.dumps(wire, sort_keys=True, default=_digest).encode()).hexdigest()
+
+
+def _digest(value: object) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is nothing for a request")
+    return hashlib.sha256(value).hexdigest()
