@@ -16,13 +16,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from multitalk_cli import contract
 from multitalk_cli.errors import MultitalkError
-from remote.engine.attention import LOADERS, BackendUnavailableError, load_backend
 
 if TYPE_CHECKING:
+    import torch
+
     from remote.service import Model
 
 BUCKET_VARIABLE, REGION_VARIABLE = "AWS_BUCKET_NAME", "AWS_REGION"
@@ -36,7 +35,10 @@ _log = logging.getLogger(__name__)
 
 
 def check_storage(wire: Mapping[str, Any]) -> dict[str, Any]:
-    """Stores, reads and deletes a small object in the bucket that the secret names."""
+    """Stores, reads and deletes a small object in the bucket that the secret names.
+
+    Nothing of this needs torch, which takes seconds to import.
+    """
     from multitalk_cli.storage import Storage
     from multitalk_cli.storage_access import Access
     from multitalk_cli.storage_probe import try_bucket
@@ -61,6 +63,9 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
 
     wire: contract and client versions, and the two prompts. What goes wrong is data: "event".
     """
+    import torch
+
+    from remote.engine.attention import BackendUnavailableError
     from remote.service import is_out_of_memory
 
     try:
@@ -86,6 +91,8 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
 
 def describe_machine() -> dict[str, Any]:
     """The card, what it can, its memory, and every attention: "" where it runs, or why not."""
+    import torch
+
     facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
     if not torch.cuda.is_available():
         return {**facts, "gpu": "cpu", "backends": _backends(torch.device("cpu"), torch.float32)}
@@ -106,6 +113,8 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _backends(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    from remote.engine.attention import LOADERS, BackendUnavailableError, load_backend
+
     found = {}
     for name in LOADERS:
         try:

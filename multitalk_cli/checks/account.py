@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from multitalk_cli import __version__, contract, gpus, modal_config
 from multitalk_cli.checks.local import uses_this_machine
 from multitalk_cli.checks.looking import Look, Seen
-from multitalk_cli.errors import RefusedError, TemporaryError, error_from_code
+from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
 from multitalk_cli.packs import measure_pack
 from multitalk_cli.plan import make_plan
 from multitalk_cli.settings import PROJECT_FILE, SETTINGS
@@ -113,9 +113,22 @@ class Account:
             raise not_deployed(self.cloud.place)
         return record
 
+    @property
+    def _deploy(self) -> str:
+        """The command that deploys to this place."""
+        from multitalk_cli.cloud import not_deployed
+
+        return not_deployed(self.cloud.place).hint
+
     def app(self) -> Seen:
         """Whether the app is there with the stack that is set. Raises SetupError."""
+        from multitalk_cli.cloud_secrets import kept_keys
+
         self.cloud.check_deployed(self.record, self.chosen["stack"])
+        for name in self.record.get("secrets", ()):
+            if kept_keys(self.cloud.place, name, ()) is None:
+                message = f"no container can start: the app was deployed with {name}, which is gone"
+                raise SetupError(message, code="E_NOT_DEPLOYED", hint=self._deploy)
         cards = ", else ".join(self.record.get("gpus", ()))
         return Seen(text=f"{self.cloud.place.app} on {cards}")
 
@@ -125,7 +138,7 @@ class Account:
         if deployed == __version__:
             return Seen(text=f"version {deployed}")
         text = f"app {deployed}, this client {__version__}, same contract"
-        return Seen(text=text, state="warn", remedy="multitalk deploy")
+        return Seen(text=text, state="warn", remedy=self._deploy)
 
     def card(self) -> Seen:
         """Whether the card that is set runs with the stack and holds the model."""
@@ -187,7 +200,7 @@ class Account:
         """Stores, reads and deletes a tiny object from inside the cloud."""
         if contract.AWS_SECRET not in self.record.get("secrets", ()):
             text = f"the app was deployed before {contract.AWS_SECRET} was set up"
-            return Seen(text=text, state="fail", remedy="multitalk deploy", code="E_CONTRACT")
+            return Seen(text=text, state="fail", remedy=self._deploy, code="E_NOT_DEPLOYED")
         wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
         answer = self.cloud.call(contract.STORAGE_FUNCTION, wire)
         if "event" in answer:

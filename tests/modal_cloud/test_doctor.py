@@ -2,14 +2,17 @@
 
 import copy
 import json
+import signal
 import time
 
+import boto3
 import modal
 import pytest
 
 from multitalk_cli import contract
 from tests.modal_cloud.cloud import TOKEN_ID, TOKEN_SECRET
 from tests.modal_cloud.product import upload_pack
+from tests.stores import KEY_ID, SECRET
 
 
 def checks_of(ran):
@@ -240,3 +243,169 @@ def test_a_card_that_does_not_know_the_stack(ready):
     assert checks["choice"]["code"] == "E_GPU_STACK"
     assert checks["choice"]["remedy"] == "unset MULTITALK_STACK"
     assert ran.code == 4
+
+
+# Storage
+
+
+@pytest.fixture
+def store(ready, moto_url):
+    """Makes the secret of a bucket of moto's store; gives the bucket's client."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=moto_url,
+        region_name="us-east-1",
+        aws_access_key_id=KEY_ID,
+        aws_secret_access_key=SECRET,
+    )
+    assert ready.home
+    yield client
+    client.close()
+    modal.Secret.objects.delete(contract.AWS_SECRET, allow_missing=True)
+
+
+def make_secret(moto_url, **changes):
+    """The secret for a bucket, in place of one that is there."""
+    values = {
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_BUCKET_NAME": "doctors",
+        "AWS_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": moto_url,
+        **changes,
+    }
+    modal.Secret.objects.delete(contract.AWS_SECRET, allow_missing=True)
+    kept = {name: value for name, value in values.items() if value}
+    modal.Secret.objects.create(contract.AWS_SECRET, kept)
+
+
+def patient_doctor(user):
+    """Asks again, as it says, where the container took too long to start."""
+    for _ in range(5):
+        ran, checks = doctor(user)
+        if checks["bucket"]["remedy"] != "multitalk doctor":
+            break
+    return ran, checks
+
+
+def test_without_secrets_storage_is_left_out(ready):
+    ran, checks = doctor(ready)
+
+    assert ran.code == 0
+    assert (checks["aws"]["state"], checks["bucket"]["state"]) == ("skip", "skip")
+    assert checks["aws"]["remedy"] == "multitalk setup-secrets --only aws"
+    assert "only needed for s3://" in checks["aws"]["seen"]
+
+
+def test_a_secret_without_a_key_names_it(ready, store, moto_url):
+    assert store
+    make_secret(moto_url, AWS_BUCKET_NAME="")
+
+    ran, checks = doctor(ready)
+
+    assert checks["aws"]["code"] == "E_SECRET_INCOMPLETE"
+    assert "AWS_BUCKET_NAME" in checks["aws"]["seen"]
+    assert ran.data["next"] == "multitalk setup-secrets --only aws --update"
+
+
+def test_a_hub_secret_without_its_key_names_it(ready):
+    modal.Secret.objects.create(contract.HUGGINGFACE_SECRET, {"TOKEN": "x"})
+    try:
+        _, checks = doctor(ready)
+    finally:
+        modal.Secret.objects.delete(contract.HUGGINGFACE_SECRET)
+
+    assert checks["huggingface"]["code"] == "E_SECRET_INCOMPLETE"
+
+
+def test_a_bucket_is_tried_from_inside_the_cloud(ready, store, moto_url):
+    make_secret(moto_url)
+    store.create_bucket(Bucket="doctors")
+    ran, checks = doctor(ready)
+    assert "before aws-secret was set up" in checks["bucket"]["seen"]
+
+    assert ready.run(*ran.data["next"].split()[1:], "--quiet").code == 0
+    ran, checks = patient_doctor(ready)
+    assert (ran.code, checks["bucket"]["state"]) == (0, "ok"), checks
+    assert "s3://doctors written, read and deleted" in checks["bucket"]["seen"]
+    assert store.list_objects_v2(Bucket="doctors")["KeyCount"] == 0
+
+    store.delete_bucket(Bucket="doctors")
+    ran, checks = patient_doctor(ready)
+    assert (ran.code, checks["bucket"]["code"]) == (4, "E_S3_BUCKET")
+
+    modal.Secret.objects.delete(contract.AWS_SECRET)
+    ran, checks = doctor(ready)
+    assert (ran.data["next"], checks["app"]["state"]) == ("multitalk deploy", "fail")
+    assert "deployed with aws-secret, which is gone" in checks["app"]["seen"]
+    assert ready.run(*ran.data["next"].split()[1:], "--quiet").code == 0
+    assert doctor(ready)[0].code == 0
+
+
+# A card
+
+
+def test_a_script_must_say_that_a_card_may_be_paid(ready, rpcs):
+    ran = ready.run("doctor", "--gpu", "--json")
+
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk doctor --gpu --yes")
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_a_container_is_examined(ready):
+    ran, checks = doctor(ready, "--gpu", "--yes")
+
+    assert ran.code == 0, checks
+    assert checks["card"]["seen"].startswith("cpu, torch ")
+    assert "attention sdpa" in checks["attention"]["seen"]
+    assert "GB/s" in checks["load"]["seen"]
+    assert "librosa" in checks["sound"]["seen"]
+    assert "in 4 steps" in checks["canary"]["seen"]
+    assert "for a second of video at 20 steps (cpu)" in checks["speed"]["seen"]
+    assert 0 < ran.data["gpu"]["usd_per_video_s"] < ran.data["gpu"]["s_per_video_s"]
+
+
+def test_what_it_costs_is_said_first(ready):
+    ran = ready.run("doctor", "--gpu", "--yes")
+
+    assert ran.stderr.startswith("h100: starts a container, reads the weights and makes a short")
+    assert "$0." in ran.stderr.splitlines()[0]
+    assert ran.stdout.splitlines()[-4].startswith("gpu")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [("boot_failure", "E_REMOTE"), ("out_of_memory", "E_OUT_OF_MEMORY")],
+)
+def test_a_container_that_fails_is_reported(cloud, ready, fault, code):
+    if fault == "boot_failure":
+        cloud.faults.boot_failure = 3
+        ran, checks = doctor(ready, "--gpu", "--yes", MULTITALK_GPU="b200")
+    else:
+        running = ready.start("doctor", "--gpu", "--yes", "--json", MULTITALK_GPU="h200")
+        cloud.out_of_memory(cloud.busy_container())
+        ran = running.finish()
+        checks = checks_of(ran)
+
+    assert (ran.code, checks["container"]["code"]) == (4, code)
+
+
+def test_nothing_is_started_where_something_is_missing(ready, weights, rpcs):
+    weights.remove_file("/bf16/manifest.json")
+
+    ran, checks = doctor(ready, "--gpu", "--yes")
+
+    assert (ran.code, "card" in checks) == (4, False)
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_ctrl_c_ends_the_container_s_call(cloud, ready, rpcs):
+    cloud.no_capacity()
+    running = ready.start("doctor", "--gpu", "--yes", MULTITALK_GPU="a100-80gb")
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
+
+    running.signal(signal.SIGINT)
+    ran = running.finish()
+
+    assert ran.code in (130, -signal.SIGINT)
+    assert rpcs.count("FunctionCallCancel") == 1
