@@ -124,8 +124,7 @@ class WeightsThere:
         if self._leaves:
             raise WentAwayError
         output.note("a download is running: attached to it")
-        task = Task(kind="bring", precision=precision, endpoint=settings.hub_endpoint())
-        return self._follow(task, call_id, output)
+        return self._follow(Task(kind="bring", precision=precision), call_id, output)
 
     def stop(self, output: Output) -> bool:
         """Cancels the download that runs, and waits until its container is free.
@@ -141,7 +140,12 @@ class WeightsThere:
 
     def do(self, task: Task, output: Output) -> Mapping[str, Any]:
         """Does a task in a container, and shows how far it is; gives its answer."""
-        if task.kind in tasks.WRITING and self.running():
+        if task.kind == "bring" and not task.is_repair:
+            # Another command may have been quicker since this one looked.
+            answer = self.attach(task.precision, output)
+            if answer is not None and answer["precision"] == task.precision:
+                return answer
+        elif task.kind in tasks.WRITING and self.running():
             raise TemporaryError(
                 f"a download is writing to {self.title}",
                 code="E_DOWNLOAD_RUNS",

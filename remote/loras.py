@@ -240,8 +240,9 @@ def _allowed(size_bytes: int, what: str) -> int:
 
 
 def _shown(address: str) -> str:
-    """An address without what may hold a key."""
-    return address.partition("?")[0].partition("#")[0]
+    """An address without what may hold a key or a password."""
+    bare = address.partition("?")[0].partition("#")[0]
+    return re.sub(r"//[^/]*@", "//", bare)
 
 
 # What is recorded

@@ -44,7 +44,8 @@ class Faults:
 class FakeHub:
     """repos: repository -> its files. storage: where large files are redirected to, if anywhere.
 
-    claims: path -> a size that is listed in place of the true one.
+    claims: path -> a size that is listed in place of the true one. licences: repository -> what its
+    page states.
     """
 
     repos: dict
@@ -54,6 +55,7 @@ class FakeHub:
     page: int = 1000
     storage: "FakeHub | None" = None
     claims: dict = field(default_factory=dict)
+    licences: dict = field(default_factory=dict)
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -143,8 +145,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _revision(self, repo, revision):
         hub = self.server.hub
-        if repo in hub.repos and revision in (BRANCHES[repo], hub.commit(repo)):
-            self._answer(200, json.dumps({"sha": hub.commit(repo)}).encode())
+        if repo in hub.repos and revision in (BRANCHES.get(repo, "main"), hub.commit(repo)):
+            licence = hub.licences.get(repo)
+            card = {} if licence is None else {"cardData": {"license": licence}}
+            self._answer(200, json.dumps({"sha": hub.commit(repo), **card}).encode())
         else:
             self._answer(404, b"no such revision")
 
