@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -191,9 +192,10 @@ def folders(places: Iterable[Path]) -> Seen:
                 continue
         except OSError as error:
             text = f"nothing can be written in {place}: {error.strerror}"
-            mended = (
-                f"chmod u+rwx {existing}" if existing.is_dir() else f"mv {existing} {existing}.old"
-            )
+            is_folder = existing.is_dir()
+            words = ("chmod", "u+rwx") if is_folder else ("mv", "-n", str(existing))
+            last = str(existing) if is_folder else f"{existing}.old"
+            mended = shlex.join([*words, last])
             return Seen(text=text, state="fail", remedy=mended, code="E_OUTPUT_PATH")
     return Seen(text="folders writable")
 
