@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from multitalk_cli import cloud_secrets, gpus, modal_config, settings
@@ -33,9 +33,11 @@ from multitalk_cli.secret_values import (
     clean,
     missing,
 )
+from multitalk_cli.wording import human_count
 
 _ATTEMPTS = 3
-_TYPED, _SETTING = "the terminal", "the setting bucket"
+_TYPED, _OPTIONS, _SETTING = "the terminal", "the options", "the setting bucket"
+_OPTION_OF = {BUCKET: "--bucket", REGION: "--region", ENDPOINT: "--endpoint-url"}
 _HERE = ("//127.", "//localhost", "//[::1]", "//0.0.0.0")
 
 
@@ -54,10 +56,20 @@ class Wish:
     def command(self, *options: str, kind: Kind | None = None) -> str:
         """This command again, with other options; for one secret alone where that is named."""
         only = self.only if kind is None else kind.option
-        words = ["multitalk", "setup-secrets", *(["--only", only] if only else [])]
+        words = ["--only", only] if only else []
         environment = self.place.environment
         words += ["--environment", environment] if environment else []
-        return shlex.join([*words, *self.sources.options, *options])
+        for key, value in self.given.items():
+            if kind is None or key in kind.keys:
+                words += [_OPTION_OF[key], value]
+        # A pipe is empty by then: the values are asked for.
+        sources = [word for word in self.sources.options if word != "--stdin"]
+        return shlex.join(["multitalk", "setup-secrets", *words, *sources, *options])
+
+    @property
+    def flags(self) -> list[str]:
+        """What becomes of a secret that exists."""
+        return ["--update"] * self.update + ["--force"] * self.force
 
 
 @dataclass(slots=True, kw_only=True)
@@ -78,18 +90,21 @@ def set_up(wish: Wish, output: Output) -> None:
     modal_config.require_token()
     modal_config.require_network()
     cloud_secrets.require_environment(wish.place)
-    drafts = [_look(wish.place, kind, output) for kind in kinds]
+    drafts = [_look(wish.place, kind) for kind in kinds]
     _refuse_existing(wish, drafts)
     for draft in drafts:
+        output.fact(draft.kind.label, _describe(draft))
         _fill(wish, draft, given, output)
     drafts = [draft for draft in drafts if draft.values]
     for draft in drafts:
         _check(wish, draft, output)
+    if drafts and wish.verify:
+        output.note("trying these; nothing is saved before they work")
     for draft in drafts:
         _try(wish, draft, output)
     saved = [_save(wish, draft, output) for draft in drafts]
     _keep_bucket(drafts, output)
-    following = _next_command(wish, drafts)
+    following = _next_command(wish, drafts, output)
     output.note(f"next:  {following}")
     data = {"environment": wish.place.environment, "secrets": saved, "next": following}
     output.succeed("setup-secrets", data, [draft.kind.name for draft in drafts])
@@ -101,12 +116,14 @@ def set_up(wish: Wish, output: Output) -> None:
 def _collect(wish: Wish, output: Output) -> dict[str, Given]:
     """What sources and options say, cleaned; what is secret is hidden from then on."""
     found = collect(wish.sources)
-    found |= {key: Given(raw=value, source="the options") for key, value in wish.given.items()}
+    found |= {key: Given(raw=value, source=_OPTIONS) for key, value in wish.given.items()}
     output.hide(given.raw.strip() for key, given in found.items() if key not in SHOWN)
-    return {
-        key: Given(raw=_cleaned(key, given.raw, output), source=given.source, name=given.name)
-        for key, given in found.items()
-    }
+    cleaned: dict[str, Given] = {}
+    for key, given in found.items():
+        if given.name:
+            output.adjusted(f"{given.name} is kept as {key}")
+        cleaned[key] = replace(given, raw=_cleaned(key, given.raw, output))
+    return cleaned
 
 
 def _cleaned(key: str, raw: str, output: Output) -> str:
@@ -141,32 +158,33 @@ def _wanted(wish: Wish, given: Mapping[str, Given], output: Output) -> list[Kind
 # What is there
 
 
-def _look(place: Place, kind: Kind, output: Output) -> Draft:
-    kept = cloud_secrets.kept_keys(place, kind.name, kind.keys)
-    output.fact(kind.name, f"for {kind.what}" if kept is None else _describe(kind, kept))
-    return Draft(kind=kind, kept=kept)
+def _look(place: Place, kind: Kind) -> Draft:
+    return Draft(kind=kind, kept=cloud_secrets.kept_keys(place, kind.name, kind.keys))
 
 
-def _describe(kind: Kind, kept: frozenset[str]) -> str:
+def _describe(draft: Draft) -> str:
+    """Which of the known keys the account's secret has."""
+    kind, kept = draft.kind, draft.kept
+    if kept is None:
+        return f"not set up; optional, for {kind.what}"
     has = ", ".join(key for key in kind.keys if key in kept)
     lacks = ", ".join(key for key in kind.required if key not in kept)
-    return f"is there with {has or 'none of its keys'}{f', without {lacks}' if lacks else ''}"
+    return f"{kind.name} has {has or 'none of its keys'}{f'; it lacks {lacks}' if lacks else ''}"
 
 
 def _refuse_existing(wish: Wish, drafts: Sequence[Draft]) -> None:
     """Raises FileError E_SECRET_EXISTS where it was not said what becomes of a secret."""
-    if wish.update or wish.force:
-        return
     existing = [draft for draft in drafts if draft.kept is not None]
-    absent = [draft for draft in drafts if draft.kept is None]
-    for draft in existing:
-        kept = draft.kept if draft.kept is not None else frozenset()
-        hints = [wish.command(kind=other.kind) for other in absent]
-        raise FileError(
-            f"the Modal secret {draft.kind.name} {_describe(draft.kind, kept)}",
-            code="E_SECRET_EXISTS",
-            hint="\n".join([*hints, wish.command("--update", kind=draft.kind)]),
-        )
+    if wish.update or wish.force or not existing:
+        return
+    names = " and ".join(draft.kind.name for draft in existing)
+    absent = [wish.command(kind=draft.kind) for draft in drafts if draft.kept is None]
+    only = existing[0].kind if len(existing) == 1 else None
+    raise FileError(
+        "\n".join([f"Modal has {names} already", *map(_describe, existing)]),
+        code="E_SECRET_EXISTS",
+        hint="\n".join([*absent, wish.command("--update", kind=only)]),
+    )
 
 
 # What is still needed
@@ -195,7 +213,7 @@ def _fill(wish: Wish, draft: Draft, given: Mapping[str, Given], output: Output) 
         may_skip = lacking[0] == draft.kind.required[0] and not wish.only
         value = _ask(lacking[0], may_skip=may_skip, output=output)
         if value is None:
-            output.fact(draft.kind.name, "left out")
+            output.fact(draft.kind.label, "left out")
             draft.values.clear()
             return
         _set(draft, lacking[0], value, _TYPED)
@@ -244,10 +262,10 @@ def _ask(key: str, *, may_skip: bool, output: Output) -> str | None:
 def _check(wish: Wish, draft: Draft, output: Output) -> None:
     """Raises SetupError E_SECRET_VALUE for what could never work together."""
     check_together(draft.values)
-    sources = dict.fromkeys(draft.sources.values())
-    for source in sources:
+    for source in dict.fromkeys(draft.sources.values()):
         keys = ", ".join(key for key, where in draft.sources.items() if where == source)
-        output.fact(draft.kind.name, f"{keys} from {source}")
+        if source not in (_TYPED, _OPTIONS):
+            output.fact(draft.kind.label, f"{keys} from {source}")
     stale = [
         key
         for key in (KEY_TOKEN, ENDPOINT)
@@ -273,11 +291,11 @@ def _try(wish: Wish, draft: Draft, output: Output) -> None:
     try:
         trial = try_secret(draft.kind, draft.values)
     except MultitalkError as error:
-        again = wish.command(kind=draft.kind)
+        again = wish.command(*wish.flags, kind=draft.kind)
         details = "Nothing was saved. With --no-verify it is saved without being tried."
         message = f"{draft.kind.name}: {error.message}\n{details}"
         raise error_from_code(error.code, message, again) from error
-    output.fact(draft.kind.name, trial.seen)
+    output.fact(draft.kind.label, trial.seen)
     old = draft.values.get(REGION)
     if draft.kind is AWS and trial.region is not None and trial.region != old:
         instead = "" if old is None else f" in place of {old}"
@@ -298,7 +316,7 @@ def _save(wish: Wish, draft: Draft, output: Output) -> dict[str, Any]:
         action = "replaced"
         cloud_secrets.replace(wish.place, name, draft.values)
     output.leaving = f"interrupted; {name} was saved"
-    output.fact(name, f"{action} with {', '.join(draft.values)}")
+    output.fact(draft.kind.label, f"{action} {name} with {human_count(len(draft.values), 'key')}")
     return {
         "name": name,
         "action": action,
@@ -321,19 +339,22 @@ def _keep_bucket(drafts: Sequence[Draft], output: Output) -> None:
             output.warn(f"{chosen.origin('bucket')} says {chosen['bucket']}, which goes first")
 
 
-def _next_command(wish: Wish, drafts: Sequence[Draft]) -> str:
+def _next_command(wish: Wish, drafts: Sequence[Draft], output: Output) -> str:
     """What brings the user on: a deployment has the secrets that there were when it was made."""
     cloud = Cloud(wish.place)
+    names = [draft.kind.name for draft in drafts]
     try:
         record = cloud.deployment()
         known = () if record is None else record.get("secrets", ())
-        is_new = [draft for draft in drafts if wish.force or draft.kind.name not in known]
-        if record is not None and is_new:
+        if wish.force and set(names) & set(known):
+            output.warn("the deployed app refers to the secret that was there; deploy it again")
+            return not_deployed(wish.place).hint
+        if record is not None and set(names) - set(known):
             return not_deployed(wish.place).hint
         cloud.check_ready(gpus.DEFAULT_STACK)
-    except MultitalkError as error:
+    except SetupError as error:
+        return error.hint.partition("\n")[0]
+    except MultitalkError:
         # Everything is saved: that the way on cannot be seen is no failure.
-        return (
-            error.hint.partition("\n")[0] if isinstance(error, SetupError) else "multitalk status"
-        )
+        return "multitalk status"
     return "multitalk generate PICTURE VOICE"

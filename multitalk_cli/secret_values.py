@@ -26,9 +26,10 @@ SHOWN = (BUCKET, REGION, ENDPOINT)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kind:
-    """One of the two secrets. option: what --only takes. what: what it is for."""
+    """One of the two secrets. option: what --only takes. label: in reports. what: it is for."""
 
     option: str
+    label: str
     name: str
     keys: tuple[str, ...]
     required: tuple[str, ...]
@@ -37,17 +38,19 @@ class Kind:
 
 AWS = Kind(
     option="aws",
+    label="aws",
     name=contract.AWS_SECRET,
     keys=(KEY_ID, KEY_SECRET, BUCKET, REGION, KEY_TOKEN, ENDPOINT),
     required=(KEY_ID, KEY_SECRET, BUCKET),
-    what="inputs and outputs in a bucket of S3; nothing else needs it",
+    what="inputs and outputs in a bucket of S3",
 )
 HUB = Kind(
     option="hf",
+    label="huggingface",
     name=contract.HUGGINGFACE_SECRET,
     keys=(HF_TOKEN,),
     required=(HF_TOKEN,),
-    what="downloads of the weights with your name; they work without too",
+    what="downloads of the weights with your name",
 )
 KINDS: Mapping[str, Kind] = {kind.option: kind for kind in (AWS, HUB)}
 KEYS = AWS.keys + HUB.keys

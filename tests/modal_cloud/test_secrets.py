@@ -199,6 +199,7 @@ def test_the_environment_is_a_source(cloud, setup, store, monkeypatch):
     ran = setup("--from-env", "--bucket", f"s3://{store.bucket}/", "--endpoint-url", store.url)
 
     assert ran.code == 0, ran.stderr
+    assert "adjusted    AWS_DEFAULT_REGION is kept as AWS_REGION" in ran.stderr
     assert "adjusted    AWS_SECRET_ACCESS_KEY: quotes removed" in ran.stderr
     assert "adjusted    HF_TOKEN: spaces and line ends around it removed" in ran.stderr
     assert "AWS_REGION is eu-west-3 in place of us-east-1" in ran.stderr
@@ -400,7 +401,9 @@ def test_an_existing_secret_is_left_alone_and_described(cloud, setup, pairs, sto
     ran = setup("--from-file", pairs(), "--json")
 
     assert (ran.code, ran.error["code"]) == (3, "E_SECRET_EXISTS")
-    assert "is there with AWS_ACCESS_KEY_ID, without AWS_SECRET_ACCESS_KEY" in ran.error["message"]
+    head, keys = ran.error["message"].splitlines()
+    assert head == "Modal has aws-secret already"
+    assert keys.endswith("has AWS_ACCESS_KEY_ID; it lacks AWS_SECRET_ACCESS_KEY, AWS_BUCKET_NAME")
     assert ran.error["hint"].endswith(" --update")
     assert cloud.secret("aws-secret") == {"AWS_ACCESS_KEY_ID": "old", "OTHER": "1"}
     assert not store.seen
@@ -590,7 +593,9 @@ def test_the_next_command_is_what_the_deployment_still_needs(
 
     assert setup(*words).data["next"] == "multitalk deploy"
     assert user.run("deploy", "--quiet").code == 0
-    assert setup(*words, "--force").data["next"] == "multitalk deploy"
+    anew = setup(*words, "--force")
+    assert anew.data["next"] == "multitalk deploy"
+    assert "the deployed app refers to the secret that was there" in anew.data["warnings"][-1]
     assert setup(*words, "--update").data["next"].startswith("multitalk download")
     upload_pack(tiny_pack)
     assert setup(*words, "--update").data["next"] == "multitalk generate PICTURE VOICE"
