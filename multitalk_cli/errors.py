@@ -479,6 +479,18 @@ CODES: dict[str, Explanation] = {
         "A kernel is missing from the container, or was built for other cards. Another one is taken where one runs: the video is the same and takes longer. Where none runs, there is no video.",
         "multitalk doctor --gpu shows which kernels run and why others do not; pass another --gpu, or --stack current.",
     ),
+    "E_START": Explanation(
+        ExitCode.TEMPORARY,
+        "no container started",
+        "A cold start pulls the image and may take minutes; this one failed or took longer than Modal was told to wait. Nothing of the video was made.",
+        "Run the same generate command again; multitalk warm starts a container ahead of it, multitalk deploy replaces an image that never starts.",
+    ),
+    "E_REQUEST": Explanation(
+        _R,
+        "the container refuses the request",
+        "A frame count is not 4n+1, a side is no multiple of 16, or something else breaks what both sides agreed on: the client or the app was changed by hand.",
+        "multitalk deploy puts this client's version there; then run the same generate command again.",
+    ),
     "E_TIMEOUT": Explanation(
         _R,
         "the run took longer than a call may last",

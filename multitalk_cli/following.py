@@ -214,6 +214,10 @@ class Follower:
         if "memory" in text.lower():
             return contract.Failed(code="E_OUT_OF_MEMORY", message=text)
         self._note(state=jobs.LOST)
+        if not self._cloud.owner(self.job.id, self.job.link):
+            # The method never began.
+            message = f"no container started for the job: {text}"
+            return contract.Failed(code="E_START", message=message)
         what = "the container was lost" if polled.outcome == "lost" else "the run failed"
         return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
 

@@ -216,10 +216,13 @@ class Worker:
             return {**_failed("E_DUPLICATE", message), "owner": owner}
         self._volume.reload()
         store = VolumeStore(self._jobs, self._volume)
-        request = _request(store, body)
+        try:
+            request = _request(store, body)
+            upload = None if request is None else _upload(store, body)
+        except contract.ContractError as error:
+            return _failed("E_REQUEST", str(error))
         if request is None:
             return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
-        upload = _upload(store, body)
         return self._run(store, request, upload, link=link, keep_inputs=body["keep_inputs"])
 
     def _claim(self, job_id: str, link: int, call_id: str) -> str:

@@ -161,7 +161,7 @@ def test_a_container_that_cannot_start_is_reported(cloud, deployed):
 
     ran = deployed.run(*deployed.generate(voice, "--gpu", "b200", "--json"))
 
-    assert (ran.code, ran.error["code"]) == (5, "E_REMOTE")
+    assert (ran.code, ran.error["code"]) == (7, "E_START")
 
 
 def test_broken_weights_fail_the_job(deployed, tiny_pack):

@@ -1,13 +1,17 @@
 """The table of errors: whole, in one form, and in step with the exception classes."""
 
+import ast
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 
 from multitalk_cli import contract, errors
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, RemoteError, error_from_code
+from tests.tools.commands import problems
 
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTED = {0, 1, 2, 3, 4, 5, 6, 7, 8, 130}
 CHILDREN = MultitalkError.__subclasses__()
 
@@ -32,13 +36,39 @@ def test_a_row_says_what_why_and_what_helps(code, row):
 
 @pytest.mark.parametrize(("code", "row"), CODES.items())
 def test_commands_in_remedies_exist(code, row):
-    known = {
-        "config", "demo", "deploy", "doctor", "download", "explain", "generate", "jobs", "login",
-        "s3", "setup-secrets", "upload",
-    }  # fmt: skip
-    found = re.findall(r"multitalk ([a-z0-9-]+)", row.remedy)
+    assert not problems(row.remedy), f"{code} names a command that there is not"
 
-    assert set(found) <= known | {"--help"}, f"{code} names a command that there is not"
+
+def _texts():
+    """Every text in the client's code that names a command as one is typed."""
+    for path in sorted((ROOT / "multitalk_cli").rglob("*.py")):
+        if path.name != "errors.py":
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    yield path.name, node.value
+
+
+def test_commands_that_the_code_prints_exist():
+    said = [(name, text) for name, text in _texts() if text.startswith("multitalk ")]
+    said += [(name, text) for name, text in _texts() if "`multitalk " in text]
+
+    assert len(said) > 50
+    assert not [(name, found) for name, text in said for found in problems(text)]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("multitalk logout", ["multitalk has no logout"]),
+        ("multitalk s3 copy KEY", ["s3 has no copy"]),
+        ("multitalk login --now", ["login has no --now"]),
+        ("multitalk jobs ls shows it, and multitalk jobs attach follows it.", []),
+        ("multitalk jobs ls shows it, and multitalk jobs follow does too.", ["jobs has no follow"]),
+        ("multitalk --help", []),
+    ],
+)
+def test_a_command_that_there_is_not_is_seen(text, found):
+    assert problems(text) == found
 
 
 @pytest.mark.parametrize("child", CHILDREN)
