@@ -46,7 +46,9 @@ class _Job:
         """What the video is called."""
         if self.target is not None:
             return self.target.name
-        return f"{self.upload.stem if self.upload is not None else self.job_id}.mp4"
+        key = "" if self.upload is None else self.upload.key.rpartition("/")[2]
+        stem = self.job_id if self.upload is None else self.upload.stem
+        return key if key else f"{stem}.mp4"
 
 
 def generate(asked: Asked, settings: Settings, output: Output) -> None:
