@@ -290,6 +290,19 @@ def test_a_missing_permission_is_named(refused, pairs, store, method, permission
     assert error["hint"].startswith("multitalk setup-secrets --only aws --from-file ")
 
 
+def test_the_next_command_has_what_was_given(refused, pairs, store):
+    store.forbidden = {"PUT"}
+    path = pairs(AWS_BUCKET_NAME=None)
+    words = ("--only", "aws", "--from-file", path)
+
+    lacking = refused(*words)
+    denied = refused(*words, "--bucket", store.bucket)
+
+    assert lacking["hint"] == f"multitalk setup-secrets --only aws --from-file {path} --bucket NAME"
+    given = f"--only aws --bucket {store.bucket} --from-file {path}"
+    assert denied["hint"] == f"multitalk setup-secrets {given}"
+
+
 @pytest.mark.parametrize(
     ("change", "code"),
     [
