@@ -27,7 +27,7 @@ DOWNLOAD_TIMEOUT_S = 6 * HOURS
 CPU_CORES = 2.0
 CPU_MEMORY_MIB = 4 * 1024
 
-WEIGHTS, JOBS, CACHES = Path("/weights"), Path("/jobs"), Path("/caches")
+WEIGHTS, JOBS, CACHES = Path("/weights"), Path("/jobs"), Path(image.CACHES)
 
 deployment = this_deployment()
 _variables = {VARIABLE: deployment.to_json()}

@@ -338,7 +338,7 @@ def measure(config: ModelConfig, options: Options, weights: Path | None = None) 
     )
     networks.dit.to(dtype)
     if options.card_gib is not None:
-        report["memory"] = shrink_card(networks.dit, options.card_gib, tokens, clock)
+        report["memory"] = shrink_card(networks.dit, options, clock)
     engine = Engine(networks)
     report["backend"] = engine.backend.name
     report["operations"] = engine.operations.name

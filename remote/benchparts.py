@@ -23,7 +23,7 @@ from remote.engine.attention import (
 from remote.engine.config import LATENT_STRIDE, DiTConfig, ModelConfig
 from remote.engine.dit import Condition, DiT
 from remote.engine.image import ImageEncoder
-from remote.engine.memory import plan_memory
+from remote.engine.memory import plan_memory, workload
 from remote.engine.offload import stream_blocks
 from remote.engine.operations import choose_operations
 from remote.engine.pipeline import Networks
@@ -257,10 +257,11 @@ def token_grid(options: Options, config: ModelConfig) -> tuple[int, int, int]:
     return config.dit.token_grid(options.frames, options.height_px, options.width_px)
 
 
-def shrink_card(dit: DiT, card_gib: float, tokens: int, clock: Clock) -> Report:
+def shrink_card(dit: DiT, options: Options, clock: Clock) -> Report:
     """Streams the blocks that would not fit, and holds this process to the smaller memory."""
-    device = clock.device
-    plan = plan_memory(dit.config, tokens, int(card_gib * 2**30))
+    device, card_gib = clock.device, options.card_gib or 0.0
+    work = workload(dit.config, options.frames, options.height_px, options.width_px)
+    plan = plan_memory(dit.config, work, int(card_gib * 2**30))
     if plan.is_streamed:
         stream_blocks(dit, plan, device)
     clock.forget_peak()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PYTHON = "3.11"
 CODE_FOLDER = "/root"
+CACHES = "/caches"
+"""Where the Volume of caches is mounted."""
 PACKAGES = ("multitalk_cli", "remote")
 _NOT_CODE = ["**/__pycache__", "**/*.pyc"]
 
@@ -39,6 +41,16 @@ class Stack:
     variables: Mapping[str, str]
 
 
+def _variables(stack: str) -> dict[str, str]:
+    return {
+        "PYTHONUNBUFFERED": "1",
+        # Windows of other sizes leave gaps of a few GiB otherwise, which small cards miss.
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
+        # Kernels that one container compiled are there for the next.
+        "TRITON_CACHE_DIR": f"{CACHES}/{stack}/triton",
+    }
+
+
 STACKS = {
     "current": Stack(
         base="python:3.11.13-bookworm",
@@ -47,7 +59,7 @@ STACKS = {
             Layer(pins=tuple(pins.CURRENT_TORCH.split())),
             Layer(pins=tuple(pins.CURRENT_REST.split())),
         ),
-        variables={"PYTHONUNBUFFERED": "1"},
+        variables=_variables("current"),
     ),
     "cuda12.1": Stack(
         base="nvidia/cuda:12.1.1-devel-ubuntu22.04",
@@ -58,7 +70,7 @@ STACKS = {
             Layer(pins=tuple(pins.CUDA121_FLASH.split()), options="--no-deps --no-build-isolation"),
             Layer(pins=tuple(pins.CUDA121_REST.split())),
         ),
-        variables={"PYTHONUNBUFFERED": "1"},
+        variables=_variables("cuda12.1"),
     ),
 }
 

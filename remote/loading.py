@@ -1,7 +1,6 @@
 """A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
 
 import logging
-import math
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -21,11 +20,14 @@ from remote.engine.image import ImageEncoder
 from remote.engine.memory import (
     CardTooSmallError,
     MemoryPlan,
+    Workload,
     free_bytes,
     plan_memory,
     usable_bytes,
+    workload,
 )
 from remote.engine.offload import stream_blocks
+from remote.engine.operations import choose_operations
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import Event, Progress, RenderRequest, Resume
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
@@ -136,7 +138,7 @@ class PackedModel:
         self._tokenizer: Any = None
         self._text: _TextOnDemand | None = None
         self._engine: Engine | None = None
-        self._most_tokens = self._tokens(None)
+        self._work = self._workload(None)
         self._persistent_params: int | None = None
 
     def tokenize(self, text: str) -> tuple[int, ...]:
@@ -156,7 +158,7 @@ class PackedModel:
         others are streamed. Both may move weights off the card later, never back.
         Raises RefusedError E_GPU_TOO_SMALL.
         """
-        self._most_tokens = self._tokens(request)
+        self._work = self._workload(request)
         self._persistent_params = persistent_params
         if self._engine is not None:
             self._leave_room(self._engine.networks.dit)
@@ -216,37 +218,42 @@ class PackedModel:
     def _read(self) -> Engine:
         pack, device = self._pack, self._device
         dtype = _computed_type(device)
-        # What else is needed comes first, so that the transformer's share of the card is known.
-        modules = {name: pack.load(name, device, _kept(dtype)) for name in _BESIDE}
-        dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
-        self._leave_room(dit)
+        with ThreadPoolExecutor(2, "setup") as pool:
+            # Both take seconds in which the disk would be idle: imports, and compiling kernels.
+            hearing = pool.submit(pack.load, "wav2vec", device, _kept(dtype))
+            computed = dtype or torch.bfloat16
+            choice = pool.submit(choose_operations, device, computed, pack.manifest.config.dit)
+            vae, image = (pack.load(name, device, _kept(dtype)) for name in ("vae", "clip"))
+            dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
+            self._leave_room(dit)
+            wav2vec, operations = hearing.result(), choice.result()
         self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
         networks = Networks(
             config=pack.manifest.config,
             dit=dit,
-            vae=cast(VAE, modules["vae"]),
-            image=cast(ImageEncoder, modules["clip"]),
-            wav2vec=modules["wav2vec"],
+            vae=cast(VAE, vae),
+            image=cast(ImageEncoder, image),
+            wav2vec=wav2vec,
             text=self._text,
             # A CPU and a GPU encode in other types: features of one are not for the other.
             revision=f"{self.revision}-{device.type}",
         )
-        return Engine(networks, features=self._features)
+        return Engine(networks, operations=operations, features=self._features)
 
     # Memory of the card
 
-    def _tokens(self, request: RenderRequest | None) -> int:
+    def _workload(self, request: RenderRequest | None) -> Workload:
         dit = self._pack.manifest.config.dit
         if request is not None:
-            return request.most_tokens(dit)
+            return request.workload(dit)
         width, height = contract.DEFAULT_SIZE_PX
-        return math.prod(dit.token_grid(contract.DEFAULT_WINDOW_FRAMES, height, width))
+        return workload(dit, contract.DEFAULT_WINDOW_FRAMES, height, width)
 
     def _memory_plan(self) -> MemoryPlan:
         config = self._pack.manifest.config.dit
         usable = usable_bytes(self._device)
         try:
-            return plan_memory(config, self._most_tokens, usable, self._persistent_params)
+            return plan_memory(config, self._work, usable, self._persistent_params)
         except CardTooSmallError as error:
             raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
 
@@ -307,7 +314,7 @@ def choose_device(wanted: str, size_bytes: int) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        return torch.device("cuda", 0)  # memory is asked of a numbered card
     if wanted == "cuda":
         raise RefusedError("torch finds no GPU on this machine", code="E_CPU_ONLY")
     if size_bytes > _CPU_BYTES:

@@ -8,6 +8,7 @@ import hashlib
 import json
 import logging
 import re
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -432,6 +433,7 @@ class Pack:
         self.manifest = manifest
         self.bytes_read = 0
         self._progress = progress
+        self._counting = threading.Lock()
 
     def tensors(
         self, component: str, device: torch.device, dtype: torch.dtype | None = None
@@ -460,7 +462,8 @@ class Pack:
             yield from read_tensors(reader, file, self._note)
 
     def _note(self, size: int) -> None:
-        self.bytes_read += size
+        with self._counting:  # networks are read side by side
+            self.bytes_read += size
         if self._progress is not None:
             self._progress(self.bytes_read)
 

@@ -1,5 +1,6 @@
 """What a card's memory holds: how many of the transformer's blocks stay on it."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -10,9 +11,10 @@ from remote.engine.layers import Block
 SLOTS = 2
 """Buffers on the card that streamed blocks take turns in."""
 
-# Beside the blocks: the other networks (3 GiB), keys and values (2), what the VAE takes above a
-# block's own work (1), and the gaps that the allocator leaves (2.5), as seen on an H100.
-_OTHER_BYTES = 17 * 2**29
+# Beside the blocks: the other networks (3 GiB), keys and values (2), and the gaps that the
+# allocator leaves (2.5), as seen on an H100.
+_OTHER_BYTES = 15 * 2**29
+_VAE_BYTES_PER_PIXEL = 12_200  # of one frame, while two latents are decoded; measured too
 _VALUES_PER_TOKEN = 11  # of the model's width, held at once in a block, and the wide layer's
 
 
@@ -38,22 +40,40 @@ class MemoryPlan:
         return (self.layers - self.resident) * self.block_bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What decides how much a window takes beside the weights: tokens, and pixels of one frame."""
+
+    tokens: int
+    pixels: int
+
+    def needed_bytes(self, config: DiTConfig) -> int:
+        """Gives the memory that it and the networks beside the blocks take at most."""
+        block = 2 * self.tokens * (_VALUES_PER_TOKEN * config.dim + config.ffn_dim)
+        return _OTHER_BYTES + max(block, _VAE_BYTES_PER_PIXEL * self.pixels)
+
+
+def workload(config: DiTConfig, frames: int, height_px: int, width_px: int) -> Workload:
+    """Gives what a window of so many frames takes."""
+    tokens = math.prod(config.token_grid(frames, height_px, width_px))
+    return Workload(tokens=tokens, pixels=height_px * width_px)
+
+
 def plan_memory(
-    config: DiTConfig, tokens: int, card_bytes: int, persistent_params: int | None = None
+    config: DiTConfig, work: Workload, card_bytes: int, persistent_params: int | None = None
 ) -> MemoryPlan:
     """Divides the blocks between a card of so many bytes and the host, for 16-bit weights.
 
-    tokens: of the largest window. persistent_params: at most so many parameters stay on the card.
+    work: of the largest window. persistent_params: at most so many parameters stay on the card.
     Raises CardTooSmallError where not even two blocks fit.
     """
     parameters = block_parameters(config)
     size = 2 * parameters
-    working = 2 * tokens * (_VALUES_PER_TOKEN * config.dim + config.ffn_dim)
-    free = card_bytes - _OTHER_BYTES - working
+    beside = work.needed_bytes(config)
+    free = card_bytes - beside
     if free < SLOTS * size:
-        needed = _OTHER_BYTES + working + SLOTS * size
         raise CardTooSmallError(
-            f"{tokens} tokens need {needed / 2**30:.1f} GiB, the card has "
+            f"{work.tokens} tokens need {(beside + SLOTS * size) / 2**30:.1f} GiB, the card has "
             f"{card_bytes / 2**30:.1f} GiB"
         )
     fitting = free // size

@@ -30,7 +30,7 @@ from remote.engine.masks import (
     latent_masks,
     token_masks,
 )
-from remote.engine.operations import choose_operations
+from remote.engine.operations import Operations, choose_operations
 from remote.engine.request import (
     Event,
     Progress,
@@ -116,10 +116,11 @@ class Engine:
         networks: Networks,
         *,
         backend: AttentionBackend | None = None,
+        operations: Operations | None = None,
         features: FeatureStore | None = None,
         noise: Callable[[int], NoiseSource] = seeded_noise,
     ) -> None:
-        """backend: None chooses it by a small run. noise: seed -> source; a seam for tests."""
+        """backend, operations: None chooses by small runs. noise: seed -> source, for tests."""
         self.networks = networks
         self.device = networks.dit.patch_embedding.weight.device
         head_dim = networks.config.dit.head_dim
@@ -130,7 +131,9 @@ class Engine:
         )
         networks.dit.backend = self.backend
         self.vae: VAE | HalfVAE = networks.vae
-        self.operations = choose_operations(self.device, networks.dit.dtype, networks.config.dit)
+        self.operations = operations or choose_operations(
+            self.device, networks.dit.dtype, networks.config.dit
+        )
         if self.device.type == "cuda" and networks.dit.dtype == torch.bfloat16:
             networks.dit.fuse(self.operations, self.backend)
         if self.device.type == "cuda" and networks.dit.dtype != torch.float32:

@@ -57,7 +57,9 @@ class ParallelReader:
 
         Raises ValueError where the file ends before.
         """
-        target = torch.empty(size, dtype=torch.uint8, device=self._device)
+        # Whoever reads may be in inference mode; the readers, which write, are not.
+        with torch.inference_mode(False):
+            target = torch.empty(size, dtype=torch.uint8, device=self._device)
         pieces = target.split(self._piece_bytes) if size else ()
         with path.open("rb", buffering=0) as file:
             waiting = [

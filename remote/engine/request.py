@@ -3,7 +3,6 @@
 Axes: T video frames, H W rows and columns of the video in pixels.
 """
 
-import math
 from dataclasses import dataclass, field
 
 from torch import Tensor
@@ -12,6 +11,7 @@ from remote.engine.cache import CacheSettings
 from remote.engine.config import LATENT_STRIDE, DiTConfig
 from remote.engine.guidance import Guidance
 from remote.engine.masks import PixelBox
+from remote.engine.memory import Workload, workload
 
 
 def _require_4n_plus_1(name: str, frames: int) -> None:
@@ -87,10 +87,10 @@ class RenderRequest:
             raise ValueError(f"color_strength is {self.color_strength}, not 0 to 1")
         self._check_windows()
 
-    def most_tokens(self, config: DiTConfig) -> int:
-        """Gives the tokens of the largest window."""
+    def workload(self, config: DiTConfig) -> Workload:
+        """Gives what the largest window takes."""
         frames = max(window.frames for window in self.windows)
-        return math.prod(config.token_grid(frames, self.height_px, self.width_px))
+        return workload(config, frames, self.height_px, self.width_px)
 
     def _check_windows(self) -> None:
         _require_4n_plus_1("motion_frames", self.motion_frames)

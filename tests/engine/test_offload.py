@@ -5,7 +5,7 @@ import torch
 
 from remote.engine.attention import SDPA
 from remote.engine.config import PUBLISHED
-from remote.engine.memory import block_parameters, plan_memory
+from remote.engine.memory import Workload, block_parameters, plan_memory, workload
 from remote.engine.offload import stream_blocks
 from remote.engine.operations import PLAIN
 from tests.engine import cases
@@ -13,7 +13,8 @@ from tests.engine.tiny import tensors, tiny_dit, under
 
 CPU = torch.device("cpu")
 GIB = 2**30
-TOKENS = 32928
+CLIP = workload(PUBLISHED.dit, 81, 448, 896)
+LARGE = workload(PUBLISHED.dit, 81, 720, 1280)
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +28,7 @@ def features(golden_dir):
 
 
 def _plan(resident, config):
-    whole = plan_memory(config, 100, 80 * GIB)
+    whole = plan_memory(config, Workload(tokens=100, pixels=100), 80 * GIB)
     return type(whole)(resident=resident, layers=config.layers, block_bytes=whole.block_bytes)
 
 
@@ -72,28 +73,28 @@ def test_the_host_holds_what_the_card_does_not(golden_dir):
 
 
 def test_a_large_card_keeps_everything():
-    assert not plan_memory(PUBLISHED.dit, TOKENS, 80 * 10**9).is_streamed
+    assert not plan_memory(PUBLISHED.dit, CLIP, 80 * 10**9).is_streamed
 
 
 @pytest.mark.parametrize(("card_gib", "least", "most"), [(16, 0, 3), (24, 5, 15), (40, 25, 33)])
 def test_a_smaller_card_keeps_fewer_blocks(card_gib, least, most):
-    plan = plan_memory(PUBLISHED.dit, TOKENS, card_gib * GIB)
+    plan = plan_memory(PUBLISHED.dit, CLIP, card_gib * GIB)
     assert least <= plan.resident < most
     assert plan.streamed_bytes == (plan.layers - plan.resident) * plan.block_bytes
 
 
 def test_longer_windows_leave_room_for_fewer_blocks():
-    short, long = (plan_memory(PUBLISHED.dit, n, 40 * GIB).resident for n in (TOKENS, 75600))
+    short, long = (plan_memory(PUBLISHED.dit, work, 40 * GIB).resident for work in (CLIP, LARGE))
     assert long < short
 
 
 def test_persistent_parameters_are_an_upper_limit():
     parameters = block_parameters(PUBLISHED.dit)
-    plan = plan_memory(PUBLISHED.dit, TOKENS, 80 * GIB, persistent_params=3 * parameters + 1)
+    plan = plan_memory(PUBLISHED.dit, CLIP, 80 * GIB, persistent_params=3 * parameters + 1)
     assert plan.resident == 3
-    assert plan_memory(PUBLISHED.dit, TOKENS, 80 * GIB, persistent_params=0).resident == 0
+    assert plan_memory(PUBLISHED.dit, CLIP, 80 * GIB, persistent_params=0).resident == 0
 
 
 def test_a_card_without_room_for_two_blocks_is_refused():
     with pytest.raises(ValueError, match=r"need \d+\.\d GiB, the card has 8\.0 GiB"):
-        plan_memory(PUBLISHED.dit, TOKENS, 8 * GIB)
+        plan_memory(PUBLISHED.dit, CLIP, 8 * GIB)

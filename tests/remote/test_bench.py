@@ -92,7 +92,7 @@ def test_the_whole_report_is_json_and_its_table_names_what_was_measured(report):
 
 
 def test_a_smaller_card_is_measured_with_streamed_blocks(monkeypatch):
-    plan = benchparts.plan_memory(SMALL.dit, 100, 80 * 2**30)
+    plan = benchparts.plan_memory(SMALL.dit, benchparts.workload(SMALL.dit, 9, 32, 32), 80 * 2**30)
     smaller = dataclasses.replace(plan, resident=0)
     monkeypatch.setattr(benchparts, "plan_memory", lambda *_: smaller)
     options = dataclasses.replace(OPTIONS, card_gib=7.0, persons=(1,), measured_steps=1)
