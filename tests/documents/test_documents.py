@@ -17,7 +17,15 @@ TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md
 EXAMPLES = ROOT / "multitalk_cli" / "examples"
 
 # Blocks that make an environment, fetch the weights or need other machines have tests of their own.
-ELSEWHERE = ("make ", "pipx ", "multitalk login", "multitalk jobs", "multitalk setup-secrets")
+ELSEWHERE = (
+    "make ",
+    "pipx ",
+    "multitalk login",
+    "multitalk download",
+    "multitalk jobs",
+    "multitalk setup-secrets",
+    "multitalk generate s3://",
+)
 
 
 def _blocks():
