@@ -10,7 +10,7 @@ __multitalk_place() {
             commands='generate demo doctor login setup-secrets deploy download upload status warm cool explain jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
@@ -116,7 +116,7 @@ __multitalk_place() {
             ;;
         'config set')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack app environment keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
+            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
             repeated=0
             ;;
         'completion')
@@ -159,6 +159,8 @@ __multitalk_value() {
             'generate '--background | \
             'generate '--app | \
             'generate '--environment | \
+            'generate '--persistent-params | \
+            'generate '--vram-params | \
             'doctor '--environment | \
             'doctor '--app | \
             'setup-secrets '--profile | \

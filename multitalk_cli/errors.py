@@ -423,7 +423,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the Hugging Face hub refuses access",
         "The repository is gated or does not exist, or the token is wrong. The token comes from HF_TOKEN or from the hub's own file.",
-        "multitalk setup-secrets --only hf and multitalk deploy for the cloud; for --to set HF_TOKEN, or unset it if it is old.",
+        "Set HF_TOKEN to a token of huggingface.co/settings/tokens, or unset it if it is old; for the cloud: multitalk setup-secrets --only hf",
     ),
     "E_HUB_MISSING": Explanation(
         _O,
@@ -524,7 +524,8 @@ CODES: dict[str, Explanation] = {
     "E_GPU_TOO_SMALL": Explanation(
         _X,
         "the card cannot hold the model and this size",
-        "The weights stay on the card, beside what grows with the size of the video.",
+        "A card holds two blocks of the transformer at least, the smaller networks, and what "
+        "grows with the size of the video; the other blocks are streamed to it.",
         "Pass --gpu with the card that the message names.",
     ),
     "E_GPU_STACK": Explanation(

@@ -14,10 +14,13 @@ if TYPE_CHECKING:
 AUTO = "auto"
 DEFAULT_STACK = "current"
 
-# Measured on an H100: all networks resident take 47.7 GiB in bf16, and 54.5 GiB at the peak of
-# 896x448 with 81 frames, which are 32,928 tokens.
-_RESIDENT_GIB = 47.7
-_GIB_PER_TOKEN = (54.5 - 47.7) / 32_928
+# The transformer's blocks are streamed to cards that do not hold them all. What a card must hold
+# is as `remote.engine.memory` says of the published model: two blocks, what is beside them, and
+# the larger of a block's work and the VAE's.
+_BLOCKS_BYTES = 2 * 2 * 464_162_304
+_BESIDE_BYTES = 15 * 2**29
+_BYTES_PER_TOKEN = 2 * (11 * 5120 + 13_824)
+_VAE_BYTES_PER_PIXEL = 12_200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,8 @@ class Card:
 
     modal_name: what Modal calls it. usable_gib: its memory less what the driver takes.
     stacks: what it runs with. aliases: other names that users give it.
+    persistent_params: most parameters that stay on it unless a user says otherwise; None for what
+    fits.
     """
 
     name: str
@@ -33,15 +38,33 @@ class Card:
     usable_gib: float
     stacks: tuple[str, ...] = tuple(STACK_CLASSES)
     aliases: tuple[str, ...] = ()
+    persistent_params: int | None = None
 
 
 CARDS = (
     Card(name="t4", modal_name="T4", usable_gib=14.6),
     Card(name="l4", modal_name="L4", usable_gib=22.0),
-    Card(name="a10g", modal_name="A10", usable_gib=22.0, aliases=("a10",)),
+    Card(
+        name="a10g",
+        modal_name="A10",
+        usable_gib=22.0,
+        aliases=("a10",),
+        persistent_params=8_000_000_000,
+    ),
     Card(name="l40s", modal_name="L40S", usable_gib=44.4),
-    Card(name="a100-40gb", modal_name="A100-40GB", usable_gib=39.4, aliases=("a100",)),
-    Card(name="a100-80gb", modal_name="A100-80GB", usable_gib=79.2),
+    Card(
+        name="a100-40gb",
+        modal_name="A100-40GB",
+        usable_gib=39.4,
+        aliases=("a100",),
+        persistent_params=11_000_000_000,
+    ),
+    Card(
+        name="a100-80gb",
+        modal_name="A100-80GB",
+        usable_gib=79.2,
+        persistent_params=22_000_000_000,
+    ),
     Card(name="h100", modal_name="H100", usable_gib=79.1),
     Card(name="h200", modal_name="H200", usable_gib=139.8),
     # CUDA 12.1 was built before this card's architecture.
@@ -63,8 +86,10 @@ def find_card(name: str) -> Card:
 
 
 def needed_gib(plan: Plan) -> float:
-    """Memory that the largest window of the plan takes on a card."""
-    return _RESIDENT_GIB + _GIB_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
+    """Memory that a card must have for the largest window of the plan."""
+    block = _BYTES_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
+    work = max(block, _VAE_BYTES_PER_PIXEL * plan.width_px * plan.height_px)
+    return (_BLOCKS_BYTES + _BESIDE_BYTES + work) / 2**30
 
 
 def check_card(card: Card, stack: str, plan: Plan) -> None:
@@ -80,9 +105,9 @@ def check_card(card: Card, stack: str, plan: Plan) -> None:
         return
     size = f"{plan.width_px}x{plan.height_px}"
     message = f"{size} needs {needed:.0f} GB, {card.name} has {card.usable_gib:.0f} GB"
-    fitting = sorted(
+    # The largest size of the contract fits on some card of every stack.
+    fitting = min(
         (other for other in CARDS if stack in other.stacks and needed <= other.usable_gib),
         key=lambda other: other.usable_gib,
     )
-    hint = f"--gpu {fitting[0].name}" if fitting else "pass a smaller --size"
-    raise RefusedError(message, code="E_GPU_TOO_SMALL", hint=hint)
+    raise RefusedError(message, code="E_GPU_TOO_SMALL", hint=f"--gpu {fitting.name}")

@@ -126,6 +126,14 @@ _ALL = (
     ),
     Setting(name="app", kind=str, default=contract.APP_NAME, help="name of the Modal app"),
     Setting(name="environment", kind=str, default="", help="Modal environment"),
+    Setting(
+        name="persistent_params",
+        kind=float,
+        default=None,
+        help="most parameters that stay on the card (8e9 on a10g, 11e9 on a100-40gb, 22e9 on "
+        "a100-80gb)",
+        low=0,
+    ),
     Setting(name="keep_inputs", kind=bool, default=False, help="leave a job's inputs in the cloud"),
     Setting(name="size", kind=str, default="896x448", help="WIDTHxHEIGHT, auto or 720p"),
     Setting(

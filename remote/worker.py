@@ -202,8 +202,8 @@ class Worker:
         """Makes a job's video, or goes on with it; what happens comes back as data.
 
         wire: contract and client versions, the job's id, which link of its chain of calls this is,
-        whether inputs are kept; the request, and where to store the video, None where they were
-        kept under the job's id before.
+        whether inputs are kept, how many parameters stay on the card at most; the request, and
+        where to store the video, None where they were kept under the job's id before.
         """
         try:
             body = contract.check_version(wire)
@@ -223,7 +223,7 @@ class Worker:
             return _failed("E_REQUEST", str(error))
         if request is None:
             return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
-        return self._run(store, request, upload, link=link, keep_inputs=body["keep_inputs"])
+        return self._run(store, request, upload, body)
 
     def _claim(self, job_id: str, link: int, call_id: str) -> str:
         """The call that runs this link: this one, or whoever was first."""
@@ -238,15 +238,15 @@ class Worker:
         store: VolumeStore,
         request: contract.GenerateRequest,
         upload: Upload | None,
-        *,
-        link: int,
-        keep_inputs: bool,
+        body: Mapping[str, Any],
     ) -> dict[str, Any]:
         from remote import service
 
-        with Reporter(self._states, request.job_id, {"link": link}) as reporter:
+        persistent = body["persistent_params"]
+        with Reporter(self._states, request.job_id, {"link": body["link"]}) as reporter:
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=_CANCELLED)
-            with closing(service.run(request, self._model, store)) as events:  # type: ignore[type-var]
+            made = service.run(request, self._model, store, persistent_params=persistent)
+            with closing(made) as events:  # type: ignore[type-var]
                 for event in events:
                     is_last = isinstance(event, contract.Done | contract.Failed)
                     if reporter.is_cancelled and not is_last:
@@ -258,7 +258,7 @@ class Worker:
             failure: contract.Failed | None = None
             if isinstance(last, contract.Done) and upload is not None:
                 last, failure = _store(store, last, upload, reporter.show)
-            answer = _end(store, request.job_id, last, failure, keep_inputs=keep_inputs)
+            answer = _end(store, request.job_id, last, failure, keep_inputs=body["keep_inputs"])
             reporter.show(last)
         return answer
 

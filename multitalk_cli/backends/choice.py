@@ -135,6 +135,7 @@ def _modal(settings: "Settings", output: "Output", *, detach: bool, for_plan: bo
         gpu=settings["gpu"],
         detach=detach,
         keep_inputs=settings["keep_inputs"],
+        persistent_params=_whole(settings["persistent_params"]),
         for_plan=for_plan,
     )
     backend = modal.ModalBackend(options, output)
@@ -149,6 +150,11 @@ def _modal(settings: "Settings", output: "Output", *, detach: bool, for_plan: bo
     )
 
 
+def _whole(value: float | None) -> int | None:
+    """A number that users write as 8e9."""
+    return None if value is None else int(value)
+
+
 def _local(settings: "Settings") -> Backend:
     from multitalk_cli.backends import local
 
@@ -156,7 +162,14 @@ def _local(settings: "Settings") -> Backend:
 
     def run(work: Work) -> Iterator[Event]:
         request, target = _files(work)
-        return local.run(request, target, weights, settings["device"], overwrite=work.overwrite)
+        return local.run(
+            request,
+            target,
+            weights,
+            settings["device"],
+            overwrite=work.overwrite,
+            persistent_params=_whole(settings["persistent_params"]),
+        )
 
     return Backend(
         name=local.NAME, model_output=True, is_paid=False, run=run, identify=local.identify

@@ -86,6 +86,7 @@ def run(
     device: str,
     *,
     overwrite: bool = False,
+    persistent_params: int | None = None,
 ) -> Iterator[contract.Event]:
     """Writes the video at `target` and yields what happens; `Done` or `Failed` last.
 
@@ -102,7 +103,10 @@ def run(
     store = DirectoryStore(_jobs_folder())
     store.delete_older(_FORGET_AFTER_S)
     with _claimed(request) as request:
-        for event in service.run(request, model, store, backend=NAME):
+        events = service.run(
+            request, model, store, backend=NAME, persistent_params=persistent_params
+        )
+        for event in events:
             if isinstance(event, contract.Done):
                 _place(store, request.job_id, target, overwrite=overwrite)
                 # Nothing was paid for.

@@ -37,6 +37,7 @@ class Options:
     gpu: str
     detach: bool
     keep_inputs: bool
+    persistent_params: int | None = None
     for_plan: bool = False
 
 
@@ -128,7 +129,13 @@ class ModalBackend:
         """Gives what starts a call of a job."""
 
         def spawn(job: Job) -> str:
-            wire = call_wire(job, request, upload, keep_inputs=self._options.keep_inputs)
+            wire = call_wire(
+                job,
+                request,
+                upload,
+                keep_inputs=self._options.keep_inputs,
+                persistent_params=self._options.persistent_params,
+            )
             return cloud.spawn(job.stack, job.gpu, wire)
 
         return spawn
@@ -194,14 +201,21 @@ def call_wire(
     upload: Upload | None = None,
     *,
     keep_inputs: bool,
+    persistent_params: int | None = None,
 ) -> dict[str, Any]:
-    """What a call is given. request, upload: None where the cloud keeps it for the job."""
+    """What a call is given.
+
+    request, upload: None where the cloud keeps it for the job. persistent_params: None for what
+    suits the card.
+    """
+    suited = gpus.find_card(job.gpu).persistent_params
     return {
         "contract": contract.CONTRACT_VERSION,
         "client": __version__,
         "job": job.id,
         "link": job.link,
         "keep_inputs": keep_inputs,
+        "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),
         "upload": None if upload is None else contract.to_wire(upload),
     }

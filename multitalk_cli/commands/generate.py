@@ -14,9 +14,9 @@ EXAMPLES = (
 )
 
 
-def _advanced(text: str, metavar: str | None = None) -> Any:
+def _advanced(text: str, metavar: str | None = None, *names: str) -> Any:
     """An option that only --help-all shows."""
-    return typer.Option(metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
+    return typer.Option(*names, metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
 
 
 def _help_all(ctx: typer.Context, asked: bool) -> None:
@@ -130,6 +130,15 @@ def generate(
     ] = None,
     app: Annotated[str | None, _advanced("Name of the Modal app.", "NAME")] = None,
     environment: Annotated[str | None, _advanced("Modal environment.", "NAME")] = None,
+    persistent_params: Annotated[
+        str | None,
+        _advanced(
+            "Most parameters that stay on the card; the others are streamed.",
+            "N",
+            "--persistent-params",
+            "--vram-params",
+        ),
+    ] = None,
     keep_inputs: Annotated[
         bool | None, _advanced("Leave the job's inputs in the cloud for 7 days.")
     ] = None,

@@ -2,9 +2,11 @@
 
 import pytest
 
-from multitalk_cli import gpus, rates
+from multitalk_cli import contract, gpus, rates
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.plan import estimate_cost, make_plan
+from remote.engine import memory
+from remote.engine.config import PUBLISHED
 
 
 def plan_of(width=896, height=448, frames=81):
@@ -43,25 +45,43 @@ def test_the_first_choice_costs_less_than_the_cards_that_were_promised():
         assert price[fallback] < min(price["a10g"], price["a100-40gb"], price["a100-80gb"])
 
 
-@pytest.mark.parametrize("name", ["a100-80gb", "h100", "h200", "b200"])
-def test_large_cards_hold_the_default_size(name):
+@pytest.mark.parametrize("name", [card.name for card in gpus.CARDS])
+def test_every_card_makes_the_default_size(name):
     gpus.check_card(gpus.find_card(name), "current", plan_of())
+
+
+def test_what_a_card_must_hold_is_what_the_engine_plans_with():
+    plan = plan_of(1280, 720)
+    work = memory.workload(PUBLISHED.dit, 81, 720, 1280)
+    assert work.tokens == plan.tokens(plan.windows[0])
+
+    needed = gpus.needed_gib(plan) * 2**30
+
+    assert memory.plan_memory(PUBLISHED.dit, work, round(needed) + 1).resident == 0
+    with pytest.raises(memory.CardTooSmallError):
+        memory.plan_memory(PUBLISHED.dit, work, round(needed) - 1)
+
+
+@pytest.mark.parametrize(("name", "billions"), [("a10", 8), ("a100", 11), ("a100-80gb", 22)])
+def test_cards_keep_as_many_parameters_as_was_promised(name, billions):
+    assert gpus.find_card(name).persistent_params == billions * 10**9
 
 
 def test_a_card_that_is_too_small_is_refused_with_the_smallest_that_is_not():
     with pytest.raises(RefusedError) as caught:
-        gpus.check_card(gpus.find_card("a10"), "current", plan_of())
+        gpus.check_card(gpus.find_card("t4"), "current", plan_of(1280, 720))
 
     assert caught.value.code == "E_GPU_TOO_SMALL"
-    assert caught.value.message == "896x448 needs 54 GB, a10g has 22 GB"
-    assert caught.value.hint == "--gpu h100"
+    assert caught.value.message == "1280x720 needs 20 GB, t4 has 15 GB"
+    assert caught.value.hint == "--gpu l4"
 
 
-def test_what_no_card_holds_says_so():
+@pytest.mark.parametrize("stack", contract.STACK_CLASSES)
+def test_the_largest_size_of_all_fits_on_a_card_of_every_stack(stack):
     with pytest.raises(RefusedError) as caught:
-        gpus.check_card(gpus.find_card("h200"), "current", plan_of(2048, 2048, 201))
+        gpus.check_card(gpus.find_card("h100"), stack, plan_of(2048, 2048, 201))
 
-    assert caught.value.hint == "pass a smaller --size"
+    assert caught.value.hint == "--gpu h200"
 
 
 def test_a_card_newer_than_the_stack_is_refused():
