@@ -14,6 +14,7 @@ import pytest
 from multitalk_cli.downloads import Wish, bring
 from multitalk_cli.output import Output, OutputOptions
 from multitalk_cli.weights_here import WeightsHere
+from remote import loras
 from remote.engine import checkpoint
 from remote.fetching import BRANCHES, WAN, load_sources
 from remote.hub import Hub
@@ -21,6 +22,7 @@ from remote.weights import load_manifest, open_pack, verify_pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 from tests.remote.fakehub import published_repos, serving
+from tests.remote.test_loras import lora_file
 
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 
@@ -185,7 +187,7 @@ def test_a_gated_hub_names_the_token_and_never_shows_it(hub, cli, monkeypatch):
     assert ran.code == 4
     assert "E_HUB_TOKEN" in ran.stderr
     assert "HF_TOKEN" in ran.stderr
-    assert "secret" not in ran.stdout + ran.stderr
+    assert "hf_wrong" not in ran.stdout + ran.stderr
 
 
 def test_a_token_from_the_environment_opens_the_hub(hub, weights, cli, monkeypatch):
@@ -230,6 +232,9 @@ def test_too_little_space_is_told_before_anything_is_fetched(hub, folder, cli):
         (["--revision", "main"], "E_RANGE"),
         (["--revision", "someone/else=main"], "E_RANGE"),
         (["--verify", "--prune"], "E_CONFLICT"),
+        (["--verify", "--lora", "fusionx"], "E_CONFLICT"),
+        (["--detach"], "E_CONFLICT"),
+        (["--cancel"], "E_CONFLICT"),
         (["--to", ""], "E_USAGE"),
     ],
 )
@@ -354,6 +359,24 @@ def test_prune_removes_what_nothing_names(weights, cli):
     assert not stray.exists()
     assert (weights / "notes.txt").exists()
     assert cli("download", "--to", "weights", "--verify").code == 0
+
+
+def test_a_lora_is_added_listed_and_repaired(hub, weights, cli, tmp_path):
+    repo, path = loras.KNOWN["lightx2v"]
+    hub.repos[repo] = {path: lora_file(tmp_path / "made.safetensors")}
+
+    refused = cli("download", "--to", "weights", "--lora", "lightx2v")
+    added = cli("--json", "download", "--to", "weights", "--lora", "lightx2v", "--yes")
+    damage(weights / "loras" / "lightx2v.safetensors")
+    verified = cli("--json", "download", "--to", "weights", "--verify")
+    repaired = cli("download", "--to", "weights", "--repair", "--yes")
+    listed = cli("download", "--to", "weights", "--list")
+
+    assert (refused.code, "none is stated" in refused.stderr) == (2, True)
+    assert (added.code, added.json["data"]["file"]) == (0, "weights/loras/lightx2v.safetensors")
+    assert "loras/lightx2v.safetensors" in verified.error["message"]
+    assert repaired.code == 0, repaired.stderr
+    assert re.search(r"^loras/lightx2v.safetensors .* complete$", listed.stdout, re.MULTILINE)
 
 
 @pytest.mark.usefixtures("hub")

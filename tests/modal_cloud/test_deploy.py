@@ -40,7 +40,7 @@ def test_deploy_streams_the_build_and_names_the_next_command(cloud, user):
 
     assert (ran.code, ran.stdout) == (0, "multitalk\n"), ran.stderr
     assert "pip install" in ran.stderr
-    assert "next:  multitalk download --to weights" in ran.stderr
+    assert "next:  multitalk download\n" in ran.stderr
     recipe = "\n".join(cloud.recipe(contract.APP_NAME, CLASS))
     for pin in (pins.CURRENT_TORCH + pins.CURRENT_REST).split():
         assert pin in recipe
