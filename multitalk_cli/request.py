@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -67,7 +68,9 @@ def make_request(
     from multitalk_cli.media.picture import to_png
     from multitalk_cli.media.tracks import speech_flac
 
-    sound, notes = _sound_track(prepared)
+    with ThreadPoolExecutor(1) as pool:
+        image = pool.submit(to_png, prepared.framed.pixels)
+        sound, notes = _sound_track(prepared)
     options, plan = prepared.options, prepared.plan
     speech = {
         voice.path: speech_flac(samples)
@@ -75,7 +78,7 @@ def make_request(
     }
     request = contract.GenerateRequest(
         job_id=job_id,
-        image=to_png(prepared.framed.pixels),
+        image=image.result(),
         width_px=prepared.framed.width_px,
         height_px=prepared.framed.height_px,
         speakers=tuple(
