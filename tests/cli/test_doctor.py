@@ -3,7 +3,6 @@
 import os
 import shlex
 import subprocess
-import sys
 import threading
 import time
 import tomllib
@@ -19,6 +18,7 @@ from multitalk_cli.checks import account, local
 from multitalk_cli.checks.looking import Look, Seen, take_all
 from multitalk_cli.checks.verdict import order
 from multitalk_cli.errors import CODES, SetupError
+from tests.tools.commands import problems
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -424,10 +424,15 @@ def test_the_next_command_is_of_the_first_failure():
 def test_what_is_printed_runs_with_nothing_but_multitalk_on_the_path(doctor, command):
     _, checks = doctor()
     printed = {check["remedy"] for check in checks.values() if check["remedy"]}
-    ours = [words for words in map(shlex.split, printed) if words[0] == "multitalk"]
+    ours = [text for text in printed if text.startswith("multitalk ")]
     assert len(ours) >= 2
-    env = {**os.environ, "PATH": f"{command}:{Path('/bin')}", "PYTHON": sys.executable}
 
-    for words in ours:
-        ran = subprocess.run([*words, "--help"], env=env, capture_output=True, check=False)
-        assert ran.returncode == 0, (words, ran.stderr)
+    for text in ours:
+        assert not problems(text)
+        ran = subprocess.run(
+            [*shlex.split(text), "--help"],
+            env={**os.environ, "PATH": str(command)},
+            capture_output=True,
+            check=False,
+        )
+        assert ran.returncode == 0, (text, ran.stderr)

@@ -13,6 +13,7 @@ from multitalk_cli import contract
 from tests.modal_cloud.cloud import TOKEN_ID, TOKEN_SECRET
 from tests.modal_cloud.product import upload_pack
 from tests.stores import KEY_ID, SECRET
+from tests.tools.commands import problems
 
 
 def checks_of(ran):
@@ -24,7 +25,9 @@ def doctor(user, *words, **env):
     """Runs the command, and gives how it ended, and its checks."""
     ran = user.run("doctor", "--json", *words, **env)
     assert ran.code in (0, 4), ran.stdout + ran.stderr
-    return ran, checks_of(ran)
+    checks = checks_of(ran)
+    assert not [found for check in checks.values() for found in problems(check["remedy"])]
+    return ran, checks
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,74 @@
+"""What goes wrong often in the cloud: caused, recognised by its code, and mended as it says."""
+
+import pytest
+from grpclib import Status
+
+from multitalk_cli.errors import CODES
+from tests.documents.codes import TROUBLES
+
+
+@pytest.fixture
+def recognised(deployed):
+    """Whether a command failed with this code, which the tool explains as its table does."""
+
+    def check(ran, code):
+        assert (ran.code, ran.error["code"]) == (int(CODES[code].exit_code), code), ran.stderr
+        explained = deployed.run("explain", code)
+        assert explained.stdout.splitlines()[-1] == CODES[code].remedy
+        assert code in {each for codes in TROUBLES.values() for each in codes}
+        return ran.error
+
+    return check
+
+
+def words_for(user, name, *more):
+    """The words of a small video."""
+    return user.generate(user.speech(name, 0.4), "--json", *more)
+
+
+def test_a_cold_start_that_takes_too_long(cloud, deployed, recognised):
+    words = words_for(deployed, "cold.wav", "--gpu", "h200")
+    cloud.faults.startup_timeout_s = 0.05
+    error = recognised(deployed.run(*words), "E_START")
+    assert "no container started" in error["message"]
+    cloud.faults.startup_timeout_s = None
+
+    warmed = deployed.run("warm", "2s", "--gpu", "h200")
+    again = deployed.run(*words)
+
+    assert warmed.code == 0, warmed.stderr
+    assert again.code == 0, again.stderr
+
+
+def test_a_quota_that_is_reached(cloud, deployed, recognised):
+    words = words_for(deployed, "quota.wav")
+    rule = cloud.on(
+        "FunctionMap", error=(Status.RESOURCE_EXHAUSTED, "the limit of GPUs is reached"), times=99
+    )
+    error = recognised(deployed.run(*words, timeout_s=90), "E_CAPACITY")
+    assert "limit of GPUs" in error["message"]
+    rule.times = 0
+
+    assert deployed.run(*words).code == 0
+
+
+def test_a_price_that_nobody_agreed_to(deployed, recognised):
+    words = words_for(deployed, "dear.wav", "--max-cost", "0.001")
+    error = recognised(deployed.run(*words), "E_COST")
+    assert "--max-cost" in error["hint"]
+    enough = error["hint"].partition("--max-cost ")[2].split()[0]
+
+    again = [enough if word == "0.001" else word for word in words]
+
+    assert deployed.run(*again).code == 0
+
+
+def test_memory_of_a_card_that_is_too_small(deployed, recognised):
+    voice = deployed.speech("large.wav", 0.4)
+    words = ("generate", "host.png", voice, "--backend", "modal", "--size", "1280x720", "--json")
+    error = recognised(deployed.run(*words, "--gpu", "t4"), "E_GPU_TOO_SMALL")
+
+    planned = deployed.run(*words, *error["hint"].split()[:2], "--plan")
+
+    assert error["hint"].startswith("--gpu ")
+    assert planned.code == 0, planned.stderr
