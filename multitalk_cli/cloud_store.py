@@ -52,7 +52,12 @@ class CloudStore:
             keeps=not for_plan,
             draws=for_plan,
         )
-        return self._ask(Outcome, contract.PREPARE_FUNCTION, task)
+        try:
+            return self._ask(Outcome, contract.PREPARE_FUNCTION, task)
+        except BaseException:
+            if files:
+                self.discard(job_id)
+            raise
 
     def look(self, upload: Upload, job_id: str) -> Spot:
         """What stands where a job's video will be stored."""

@@ -73,7 +73,7 @@ CODES: dict[str, Explanation] = {
     "E_URL": Explanation(
         _U,
         "an input is a web address",
-        "multitalk reads files, so that what you pay for is what you looked at.",
+        "multitalk reads files and objects of S3, so that what you pay for is what you looked at.",
         "Download the file first, then pass its path.",
     ),
     "E_SWAPPED": Explanation(

@@ -59,7 +59,7 @@ def generate(asked: Asked, settings: Settings, output: Output) -> None:
         return
     backend = choose_backend(settings, output, detach=asked.detach, for_plan=asked.plan)
     upload = _choose_upload(asked, settings, wanted, backend)
-    with closing(_make_ready(asked, wanted, backend, upload)) as ready:
+    with closing(_make_ready(asked, wanted, backend, upload, output)) as ready:
         if asked.plan:
             _show_plan(asked, settings, wanted, ready, output)
         else:
@@ -91,6 +91,8 @@ def _generate(job: _Job, output: Output) -> None:
             job.ready.summary, job.backend, found, output, target=None, stored=spot.address
         )
         return
+    if spot is not None:
+        output.fact("store", spot.address)
     _say_price(job, output)
     try:
         _run(job, output)
@@ -106,6 +108,9 @@ def _choose_upload(
 ) -> Upload | None:
     """Where the video is stored. Raises UsageError for what contradicts itself."""
     is_output = asked.output is not None and is_stored(asked.output)
+    if not is_output and not asked.upload and asked.upload_to is None:
+        return None
+    _require_store(wanted, backend)
     if is_output and (asked.upload or asked.upload_to is not None):
         raise UsageError(
             "-o s3:// stores the video, and --upload does so too",
@@ -121,7 +126,6 @@ def _choose_upload(
     return outputs.choose_upload(
         asked.output if is_output else asked.upload_to,
         _names(wanted, backend, wanted.options.seed),
-        is_asked=asked.upload,
         overwrite=asked.force,
     )
 
@@ -136,13 +140,17 @@ def _names(wanted: Wanted, backend: Backend, seed: int) -> outputs.Names:
     )
 
 
-def _make_ready(asked: Asked, wanted: Wanted, backend: Backend, upload: Upload | None) -> Ready:
+def _make_ready(
+    asked: Asked, wanted: Wanted, backend: Backend, upload: Upload | None, output: Output
+) -> Ready:
     if not wanted.stored and upload is None:
         return Here(wanted)
     store = _require_store(wanted, backend)
-    if wanted.stored:
+    if not wanted.stored:
+        return Here(wanted, store, upload)
+    with output.progress() as progress:
+        progress.show(contract.Stage(name="preparing"))
         return There(wanted, store, None if asked.plan else upload, for_plan=asked.plan)
-    return Here(wanted, store, upload)
 
 
 def _require_store(wanted: Wanted, backend: Backend) -> CloudStore:

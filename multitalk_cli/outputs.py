@@ -122,33 +122,38 @@ def _fill_template(template: str, names: Names, number: int) -> Path:
 
 def _bad_template(template: str, problem: str) -> UsageError:
     allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
-    return UsageError(f"-o {template!r} has {problem}", code="E_OUTPUT_NAME", hint=f"use {allowed}")
+    return UsageError(f"{template!r} has {problem}", code="E_OUTPUT_NAME", hint=f"use {allowed}")
 
 
-def choose_upload(
-    to: str | None, names: Names, *, is_asked: bool, overwrite: bool
-) -> Upload | None:
-    """Where a video is to be stored; None where nothing asks for it.
+def choose_upload(to: str | None, names: Names, *, overwrite: bool) -> Upload:
+    """Where a video is to be stored.
 
     to: an address, whole, of a folder or of a bucket, or a template of one; None for the folder of
     the bucket that the secret names. Raises UsageError for what is no such thing.
     """
     if to is None:
-        if not is_asked:
-            return None
         return Upload(bucket="", key="", stem=names.stem, overwrite=overwrite)
     if not is_unicode(to):
         raise UsageError(f"{to!r} must be text in UTF-8", code="E_S3_ADDRESS")
     address = parse_address(_fill_address(to, names))
-    if address.key and not address.key.endswith("/"):
-        _check_suffix(Path(address.key), names)
+    name = address.key.rpartition("/")[2]
+    if name and not (name.endswith(SUFFIX) and name != SUFFIX):
+        raise UsageError(
+            f"a video's name ends in {SUFFIX}, not {name!r}",
+            code="E_OUTPUT_NAME",
+            hint=f"take {shlex.quote(f'{address}{SUFFIX}')}, or {shlex.quote(f'{address}/')}",
+        )
     return Upload(bucket=address.bucket, key=address.key, stem=names.stem, overwrite=overwrite)
 
 
 def _fill_address(template: str, names: Names) -> str:
     if "n" in _template_fields(template):
         # What there is, only the cloud sees.
-        raise _bad_template(template, "{n}, which an address in a store cannot have")
+        raise UsageError(
+            f"{template!r} has {{n}}, which is for files",
+            code="E_OUTPUT_NAME",
+            hint="use {image}, {voice}, {seed}, or a folder: its videos are named after their jobs",
+        )
     try:
         return template.format(**names.values)
     except ValueError as error:

@@ -96,9 +96,11 @@ class Work:
 
 
 def _describe_stage(stage: contract.Stage) -> str:
+    if not stage.total:
+        return ""
     if stage.name in BYTE_STAGES:
         return f"{human_bytes(stage.done)} of {human_bytes(stage.total)}"
-    return f"{stage.done}/{stage.total}" if stage.total else ""
+    return f"{stage.done}/{stage.total}"
 
 
 def _with_money(left: str, spent_usd: float | None) -> str:
