@@ -51,7 +51,7 @@ STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
 AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
 SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
 PREPARE_FUNCTION, STORE_FUNCTION = "prepare", "store"
-STORAGE_FUNCTION = "check_storage"
+STORAGE_FUNCTION, SOUND_FUNCTION = "check_storage", "check_sound"
 DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
 """Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2

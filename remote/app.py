@@ -109,6 +109,11 @@ class Current:
         """Reports the machine, and makes a short video."""
         return self.worker.examine(wire)
 
+    @modal.method()
+    def bench(self, wire: dict[str, Any]) -> dict[str, Any]:
+        """Measures the card."""
+        return self.worker.bench(wire)
+
 
 if "cuda12.1" in deployment.stacks:
 
@@ -136,6 +141,11 @@ if "cuda12.1" in deployment.stacks:
             """Reports the machine, and makes a short video."""
             return self.worker.examine(wire)
 
+        @modal.method()
+        def bench(self, wire: dict[str, Any]) -> dict[str, Any]:
+            """Measures the card."""
+            return self.worker.bench(wire)
+
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def prepare(wire: dict[str, Any]) -> dict[str, Any]:
@@ -159,6 +169,14 @@ def check_storage(wire: dict[str, Any]) -> dict[str, Any]:
     from remote import examining
 
     return examining.check_storage(wire)
+
+
+@app.function(**_cpu_options)
+def check_sound(wire: dict[str, Any]) -> dict[str, Any]:
+    """Compares how sound is decoded and resampled with librosa."""
+    from remote import examining
+
+    return examining.check_sound(wire)
 
 
 @app.function(

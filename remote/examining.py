@@ -86,7 +86,7 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
             raise
         return _failed("E_OUT_OF_MEMORY", f"the weights do not fit: {error}")
     chosen = {"attention": model.machine.attention, "kernels": model.machine.kernels}
-    return {**machine, **load, **chosen, "librosa": compare_sound(), "canary": canary}
+    return {**machine, **load, **chosen, "canary": canary}
 
 
 def describe_machine() -> dict[str, Any]:
@@ -209,10 +209,11 @@ def _make(model: Model, request: contract.GenerateRequest, folder: Path) -> dict
     }
 
 
-def compare_sound() -> dict[str, Any]:
+def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
     """Our decoding and resampling beside librosa's, of the example voice at another rate.
 
-    "difference": root-mean-square, relative to the voice; None, and why, where it is not there.
+    Importing librosa takes seconds: it is asked for apart, where no card is paid.
+    "difference": root-mean-square, relative to the voice; None, and why, without librosa.
     """
     import numpy as np
     import soundfile
@@ -220,7 +221,10 @@ def compare_sound() -> dict[str, Any]:
     from multitalk_cli.media.voice import load_voice
 
     try:
+        contract.check_version(wire)
         librosa: Any = importlib.import_module("librosa")
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
     except ImportError as error:
         return {"difference": None, "reason": str(error)}
     with example("voice.wav") as voice, TemporaryDirectory(prefix="multitalk-") as folder:

@@ -17,7 +17,7 @@ from multitalk_cli import __version__, contract, gpus, modal_config
 from multitalk_cli.checks.local import uses_this_machine
 from multitalk_cli.checks.looking import Look, Seen
 from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
-from multitalk_cli.packs import measure_pack
+from multitalk_cli.packs import find_pack
 from multitalk_cli.plan import make_plan
 from multitalk_cli.settings import PROJECT_FILE, SETTINGS
 from multitalk_cli.wording import human_bytes, human_duration
@@ -169,8 +169,8 @@ class Account:
 
     def pack(self) -> Seen:
         """Whether the weights are there, packed, and as long as the manifest says."""
-        files, total = measure_pack(self.cloud)
-        return Seen(text=f"packed, {files} files, {human_bytes(total)}")
+        pack = find_pack(self.cloud)
+        return Seen(text=f"packed, {len(pack.sizes)} files, {human_bytes(pack.size_bytes)}")
 
     def huggingface(self) -> Seen:
         """The secret for the hub, which public weights do not need."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract, delivery, gpus, plan, rates
-from multitalk_cli.checks.looking import Check, Seen, to_check
+from multitalk_cli.checks.looking import Check, Look, Seen, begin, to_check
 from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
 from multitalk_cli.wording import human_bytes, human_duration, human_money
 
@@ -22,7 +22,7 @@ _POLL_S, _LONGEST_S, _PATIENCE_S = 1.0, 1800.0, 60.0
 _CANARY_FRAMES, _CANARY_STEPS, _CANARY_PX = 75, 4, (896, 448)
 _SLOW_BYTES_PER_S = 500e6
 _SLOWER_THAN_TABLE = 1.5
-_SOUND_DIFFERENCE = 0.02
+_SOUND_DIFFERENCE, _SOUND_S = 0.02, 120.0
 _HOPPER = "9."
 
 
@@ -57,6 +57,16 @@ def examine(cloud: Cloud, chosen: Settings, output: Output) -> tuple[list[Check]
         "prompt": "A person talks to the camera",
         "negative_prompt": chosen["negative_prompt"],
     }
+    # Seconds of a processor, which are not paid with a card.
+    sound = begin(
+        Look(
+            name="sound",
+            group=GROUP,
+            take=lambda: _sound(cloud, wire),
+            limit_s=_SOUND_S,
+            late="skip",
+        )
+    )
     try:
         answer = _asked(cloud, chosen, wire, output)
         _raise_failure(answer)
@@ -67,13 +77,12 @@ def examine(cloud: Cloud, chosen: Settings, output: Output) -> tuple[list[Check]
         "card": _machine(answer),
         "attention": _attention(answer, chosen["stack"]),
         "load": _load(answer),
-        "sound": _sound(answer),
         "canary": _canary(answer),
     }
     speed, measured = _speed(answer, _card(chosen))
     looks |= {} if speed is None else {"speed": speed}
     checks = [to_check(name, GROUP, seen) for name, seen in looks.items()]
-    return checks, {**answer, **measured}
+    return [*checks, sound.result()], {**answer, **measured}
 
 
 def _asked(
@@ -164,9 +173,10 @@ def _load(answer: Mapping[str, Any]) -> Seen:
     return Seen(text=text, state="warn" if is_slow else "ok")
 
 
-def _sound(answer: Mapping[str, Any]) -> Seen:
-    """Our decoding and resampling beside librosa's."""
-    found = answer["librosa"]
+def _sound(cloud: Cloud, wire: Mapping[str, Any]) -> Seen:
+    """Our decoding and resampling beside librosa's, in a container without a card."""
+    found = cloud.call(contract.SOUND_FUNCTION, wire)
+    _raise_failure(found)
     if found["difference"] is None:
         return Seen(text=f"no comparison with librosa: {found['reason']}", state="skip")
     share = f"{100 * found['difference']:.2g} %"

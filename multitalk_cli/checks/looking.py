@@ -69,6 +69,16 @@ def take_all(looks: Iterable[Look], *, debug: bool = False) -> list[Check]:
         return [future.result() for future in taken.values()]
 
 
+def begin(look: Look) -> Future[Check]:
+    """Takes a look in the background; the process may end before it is there."""
+    answer: Future[Check] = Future()
+    thread = threading.Thread(
+        target=lambda: answer.set_result(_take(look, [], False)), name=look.name, daemon=True
+    )
+    thread.start()
+    return answer
+
+
 def _take(look: Look, needed: list[Future[Check]], debug: bool) -> Check:
     for future in needed:
         before = future.result()
