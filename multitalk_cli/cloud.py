@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli import __version__, contract, gpus, modal_config, rates
 from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
-from multitalk_cli.packs import measure_pack
+from multitalk_cli.packs import find_pack
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -160,7 +160,7 @@ class Cloud:
         with ThreadPoolExecutor(4) as pool:
             noted = pool.submit(self.require_deployment)
             found = pool.submit(self._find_class, stack)
-            listed, indexed = pool.submit(measure_pack, self), pool.submit(self._find_index)
+            listed, indexed = pool.submit(find_pack, self), pool.submit(self._find_index)
         _check_record(noted.result(), stack)
         for check in (found, listed, indexed):
             check.result()
@@ -322,6 +322,11 @@ class Cloud:
         """Starts a call that examines a container for that card, and gives its id."""
         with modal_errors(self.place):
             return str(self._instance(stack, gpu).examine.spawn(dict(wire)).object_id)
+
+    def spawn_bench(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
+        """Starts a call that measures the speed of that card, and gives its id."""
+        with modal_errors(self.place):
+            return str(self._instance(stack, gpu).bench.spawn(dict(wire)).object_id)
 
     def set_idle_window(self, stack: str, gpu: str, window_s: int) -> None:
         """Says how long a container for that card idles before it is let go."""

@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from multitalk_cli.output import Output
+    from multitalk_cli.packs import Pack
 
 
 class Workplace(Protocol):
     """A folder of weights, and where work on it runs."""
 
     title: str
+    packs: Mapping[Precision, str]
 
     def command(self, *options: str) -> str:
         """The command for this folder, with other options."""
@@ -39,6 +41,9 @@ class Workplace(Protocol):
 
     def attach(self, precision: Precision, output: Output) -> Mapping[str, Any] | None:
         """Follows the download that runs; None where there is none."""
+
+    def find_pack(self, precision: Precision) -> Pack | None:
+        """The finished pack, where it is quicker found than all else that is there."""
 
     def announce(self, survey: Mapping[str, Any], output: Output) -> None:
         """Says what it takes beside the bytes."""
@@ -60,20 +65,19 @@ class Wish:
 def bring(place: Workplace, wish: Wish, output: Output) -> None:
     """Fetches what is missing, packs it, and says what to do next."""
     has_asked = place.prepare(lambda text: _ask(place, wish, output, text), output, is_all=True)
-    if not wish.is_repair and _attached(place, wish, output):
+    if not wish.is_repair and (_attached(place, wish, output) or _found(place, wish, output)):
         return
     survey = place.do(_task(wish, "survey", wish.revisions), output)
     if survey["is_packed"] and not survey["missing_bytes"] and not wish.is_repair:
-        _report(place, wish, output, {**survey, "fetched_bytes": 0})
+        _report_complete(place, wish, output, survey["size_bytes"], _commits(survey))
         return
     _announce(place, wish, output, survey, has_asked=has_asked)
     # The very commits that were shown.
-    commits = {each["repo"]: each["commit"] for each in survey["repositories"]}
-    task = _task(wish, "bring", commits)
+    task = _task(wish, "bring", _commits(survey))
     answer = place.do(task, output)
     for name in answer["repaired"]:
         output.fact("repaired", name)
-    _report(place, wish, output, answer)
+    _report(place, wish, output, answer, _commits(answer))
 
 
 def _task(wish: Wish, kind: Any, revisions: Mapping[str, str]) -> Task:
@@ -86,7 +90,7 @@ def _attached(place: Workplace, wish: Wish, output: Output) -> bool:
     answer = place.attach(wish.precision, output)
     if answer is None or answer["precision"] != wish.precision or wish.revisions:
         return False
-    _report(place, wish, output, answer)
+    _report(place, wish, output, answer, _commits(answer))
     return True
 
 
@@ -130,14 +134,41 @@ def _ask(place: Workplace, wish: Wish, output: Output, question: str) -> None:
         raise InterruptedRunError("nothing was changed", code="E_INTERRUPTED")
 
 
-def _report(place: Workplace, wish: Wish, output: Output, answer: Mapping[str, Any]) -> None:
+def _found(place: Workplace, wish: Wish, output: Output) -> bool:
+    """Tells whether the pack is there already, of the commits that were asked for."""
+    pack = place.find_pack(wish.precision)
+    if pack is None or not wish.revisions.items() <= pack.revisions.items():
+        return False
+    _report_complete(place, wish, output, pack.size_bytes, pack.revisions)
+    return True
+
+
+def _commits(answer: Mapping[str, Any]) -> dict[str, str]:
+    return {each["repo"]: each["commit"] for each in answer["repositories"]}
+
+
+def _report_complete(
+    place: Workplace, wish: Wish, output: Output, size_bytes: int, revisions: Mapping[str, str]
+) -> None:
+    output.fact("complete", f"everything is in {place.title} already, {human_bytes(size_bytes)}")
+    answer = {"pack": place.packs[wish.precision], "fetched_bytes": 0, "size_bytes": size_bytes}
+    _report(place, wish, output, answer, revisions)
+
+
+def _report(
+    place: Workplace,
+    wish: Wish,
+    output: Output,
+    answer: Mapping[str, Any],
+    revisions: Mapping[str, str],
+) -> None:
     pack = place.name(answer["pack"])
     data = {
         "pack": pack,
         "precision": wish.precision,
         "fetched_bytes": answer["fetched_bytes"],
         "size_bytes": answer["size_bytes"],
-        "revisions": {each["repo"]: each["commit"] for each in answer["repositories"]},
+        "revisions": dict(revisions),
     }
     if "price_usd" in answer:
         output.fact("cost", human_money(answer["price_usd"]))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
@@ -13,46 +15,59 @@ from multitalk_cli.wording import human_bytes
 if TYPE_CHECKING:
     from multitalk_cli.cloud import Cloud
 
-_FOLDER = f"/{contract.PACK_FOLDER}"
-_MANIFEST = f"{_FOLDER}/manifest.json"
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pack:
+    """A pack as its manifest lists it. revisions: repository -> commit that it was made from."""
+
+    sizes: Mapping[str, int]
+    revisions: Mapping[str, str]
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+        return sum(self.sizes.values())
 
 
-def measure_pack(cloud: Cloud) -> tuple[int, int]:
-    """How many files and bytes the pack has.
+def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> Pack:
+    """The pack in that folder of the Volume.
 
-    Raises SetupError E_WEIGHTS_MISSING unless each is there in the length that the pack's manifest
-    lists, which is written last.
+    Raises SetupError E_WEIGHTS_MISSING unless each file is there in the length that the pack's
+    manifest lists, which is written last.
     """
+    folder, path = f"/{name}", f"/{name}/manifest.json"
     with ThreadPoolExecutor(1) as pool:
-        listing = pool.submit(cloud.sizes, contract.WEIGHTS_VOLUME, _FOLDER)
+        listing = pool.submit(cloud.sizes, contract.WEIGHTS_VOLUME, folder)
         try:
-            text = b"".join(cloud.read_file(contract.WEIGHTS_VOLUME, _MANIFEST))
+            text = b"".join(cloud.read_file(contract.WEIGHTS_VOLUME, path))
         except FileNotFoundError:
-            message = f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in {_FOLDER}"
+            message = f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in {folder}"
             raise _missing(message) from None
         sizes = listing.result() or {}
-    wanted = _listed(text)
-    if wanted is None:
-        raise _missing(f"{_MANIFEST} is no manifest of a pack")
-    wrong = [name for name, size in wanted.items() if sizes.get(name) != size]
-    total = sum(wanted.values())
+    pack = _read(text)
+    if pack is None:
+        raise _missing(f"{path} is no manifest of a pack")
+    wrong = [name for name, size in pack.sizes.items() if sizes.get(name) != size]
     if wrong:
-        there = human_bytes(total - sum(wanted[name] for name in wrong))
+        there = human_bytes(pack.size_bytes - sum(pack.sizes[name] for name in wrong))
         raise _missing(
-            f"{len(wrong)} of {len(wanted)} files missing or cut off, "
-            f"{there} of {human_bytes(total)}"
+            f"{len(wrong)} of {len(pack.sizes)} files missing or cut off, "
+            f"{there} of {human_bytes(pack.size_bytes)}"
         )
-    return len(wanted), total
+    return pack
 
 
 def _missing(message: str) -> SetupError:
     return SetupError(message, code="E_WEIGHTS_MISSING", hint="multitalk download")
 
 
-def _listed(text: bytes) -> dict[str, int] | None:
-    """Names and sizes that a pack's manifest lists; None where it is none. It is not believed."""
+def _read(text: bytes) -> Pack | None:
+    """What a pack's manifest lists; None where it is none. It is not believed."""
     try:
-        files = json.loads(text)["files"]
-        return {str(each["name"]): int(each["size_bytes"]) for each in files}
+        body = json.loads(text)
+        return Pack(
+            sizes={str(each["name"]): int(each["size_bytes"]) for each in body["files"]},
+            revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
+        )
     except (ValueError, KeyError, TypeError, RecursionError):
         return None

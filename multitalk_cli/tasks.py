@@ -4,10 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from multitalk_cli import contract
+
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
 Kind = Literal["survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"]
 
+PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
+"""Precision -> folder of its pack in the Volume."""
 WRITING: tuple[Kind, ...] = ("bring", "prune", "add_lora")
 """What changes the folder: one at a time."""
 CALLS = "weights"

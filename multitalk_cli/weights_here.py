@@ -15,6 +15,7 @@ from multitalk_cli.wording import human_bytes
 
 if TYPE_CHECKING:
     from multitalk_cli.output import Output
+    from multitalk_cli.packs import Pack
     from remote.engine.config import ModelConfig
     from remote.hub import Hub
 
@@ -33,6 +34,7 @@ class WeightsHere:
     ) -> None:
         self._folder, self._hub, self._config = folder, hub, config
         self.title = str(folder)
+        self.packs = PACKS
 
     @classmethod
     def usable(cls, folder: Path) -> WeightsHere:
@@ -62,6 +64,11 @@ class WeightsHere:
         """Nothing has to be set up; tells whether something was asked."""
         del ask, output, is_all
         return False
+
+    def find_pack(self, precision: Precision) -> Pack | None:
+        """Looking at the whole folder is as quick."""
+        del precision
+        return None
 
     def attach(self, precision: Precision, output: Output) -> Mapping[str, Any] | None:
         """Another process cannot be followed."""

@@ -17,6 +17,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     error_from_code,
 )
+from multitalk_cli.packs import Pack, find_pack
 from multitalk_cli.tasks import Precision, Task
 from multitalk_cli.wording import human_bytes, human_duration, human_money
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from multitalk_cli.output import Output
     from multitalk_cli.progress import Progress
 
-PACKS: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
 POLL_S = 0.5
 LOST_AFTER_S = 600.0
 CONFIRM_S = 30.0
@@ -47,6 +47,7 @@ class WeightsThere:
     """The Volume, and the deployed functions that work on it."""
 
     title = f"the Volume {contract.WEIGHTS_VOLUME}"
+    packs = tasks.PACKS_THERE
 
     def __init__(self, cloud: Cloud, *, leaves: bool = False) -> None:
         """leaves: whether a download is left alone once it runs, with WentAwayError."""
@@ -101,6 +102,15 @@ class WeightsThere:
         with output.foreign():
             deploy_app(self._cloud, planned, show_build=not output.options.quiet)
         return True
+
+    def find_pack(self, precision: Precision) -> Pack | None:
+        """The finished pack, looked for from here: no container is asked."""
+        try:
+            return find_pack(self._cloud, self.packs[precision])
+        except SetupError as error:
+            if error.code != "E_WEIGHTS_MISSING":
+                raise
+            return None
 
     def announce(self, survey: Mapping[str, Any], output: Output) -> None:
         """Says what space it takes and what the container costs."""

@@ -48,7 +48,7 @@ def run(
     volume.reload()
     shelf = WeightsFolder(
         folder=folder,
-        packs={"bf16": contract.PACK_FOLDER, "fp8": "fp8"},
+        packs=tasks.PACKS_THERE,
         open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
         is_disk=False,
         save=volume.commit if writes else None,

@@ -28,8 +28,8 @@ from tests.remote.test_loras import lora_file
 
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 PADDED = f"{checkpoint.TOKENIZER_FOLDER}/tokenizer.json"
-PADDING_BYTES = 10_000_000
-"""So that what is on its way when something is killed weighs little."""
+PADDING_BYTES = 24_000_000
+"""So that what lies in sockets when a container is killed, some 200 kB, weighs little."""
 SLOW_BYTES_PER_S = 5_000_000
 
 
@@ -141,8 +141,8 @@ def test_a_second_download_says_at_once_that_all_is_there(hub, user, rpcs):
 
     assert (ran.code, ran.data["fetched_bytes"]) == (0, 0), ran.stderr
     assert hub.requests == []
-    # One look at what is there; nothing that writes.
-    assert rpcs.count("FunctionMap") == 1
+    assert "everything is in the Volume multitalk-weights already" in ran.stderr
+    assert rpcs.count("FunctionMap") == 0
 
 
 def test_somebody_must_agree(hub, empty):
@@ -163,11 +163,11 @@ def test_ten_kills_at_random_points_cost_almost_nothing(cloud, hub, empty):
     running = empty.start("download", "--yes")
     for number, point in enumerate(points):
         cloud.wait_until(lambda point=point: hub.sent_bytes >= point, f"byte {point:.0f}", 60)
-        if number % 2:
+        if number % 3 == 0:
+            cloud.kill(fetching_container(cloud))
+        else:
             running.kill()
             running = empty.start("download", "--yes")
-        else:
-            cloud.kill(fetching_container(cloud))
     ended = running.finish(90)
 
     assert ended.code == 0, ended.stderr
@@ -379,10 +379,10 @@ def test_a_token_in_the_account_opens_the_hub(cloud, hub, empty):
     modal.Secret.objects.create(contract.HUGGINGFACE_SECRET, {"HF_TOKEN": "hf_right"})
     deployed = empty.run("deploy")
 
-    ran = empty.run("download", "--yes", "--json", timeout_s=60)
+    ran = empty.run("download", "--json", timeout_s=60)
 
     assert deployed.code == 0, deployed.stderr
-    assert ran.code == 0, ran.stderr
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk download --yes"), ran.stderr
     assert "hf_right" not in ran.stdout + ran.stderr + cloud.log()
 
 
