@@ -66,7 +66,7 @@ def job_of_entry(place: Place, entry: Mapping[str, Any]) -> Job:
 def attach(place: Place, prefix: str, asked: str | None, force: bool, output: Output) -> None:
     """Follows a job to its end and writes its video."""
     cloud, ledger = Cloud.reachable(place), jobs.Ledger()
-    job = _newest_link(cloud, find_job(cloud, ledger, prefix))
+    job = newest_link(cloud, find_job(cloud, ledger, prefix))
     target = _target(job, asked, force)
     output.fact("job", f"{job.id}  {job.label}, {job.gpu}")
     if job.state == jobs.DONE:
@@ -89,7 +89,7 @@ def attach(place: Place, prefix: str, asked: str | None, force: bool, output: Ou
         output.succeed("jobs", {"job": left.job_id, "detached": True}, [left.job_id])
 
 
-def _newest_link(cloud: Cloud, job: Job) -> Job:
+def newest_link(cloud: Cloud, job: Job) -> Job:
     """The job with its newest call, which another machine may have made."""
     link, call_id = job.link, job.call_id
     while owner := cloud.owner(job.id, link + (1 if call_id else 0)):
@@ -114,7 +114,7 @@ def _own_name(job: Job) -> str:
 def cancel(place: Place, prefix: str, output: Output) -> None:
     """Cancels a job and says whether its card is free."""
     cloud, ledger = Cloud.reachable(place), jobs.Ledger()
-    job = _newest_link(cloud, find_job(cloud, ledger, prefix))
+    job = newest_link(cloud, find_job(cloud, ledger, prefix))
     if job.state in (jobs.DONE, jobs.FAILED, jobs.CANCELLED):
         output.note(f"job {job.id} has ended already: {job.state}")
         output.succeed("jobs", {"job": job.id, "state": job.state}, [job.id])

@@ -13,10 +13,17 @@ from multitalk_cli.wording import human_duration, human_money
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from multitalk_cli.cloud import Place
+    from multitalk_cli.cloud import Cloud, Place
     from multitalk_cli.jobs import Job
 
 HEADER = ("id", "state", "age", "gpu", "price", "video")
+STOPPED = "stopped"
+"""Its call has ended, and nobody has followed it since; another call goes on."""
+_ENDED = {
+    "timeout": "ran out of time after window {windows}; multitalk jobs attach {job} goes on",
+    "lost": "lost its container after window {windows}; multitalk jobs attach {job} says why",
+    "ended": "ended after window {windows}; multitalk jobs attach {job} says why",
+}
 _SHOWN = ("id", "state", "label", "gpu", "stack", "seed", "price_usd", "target", "error", "link")
 
 
@@ -43,8 +50,25 @@ def remote_rows(place: Place, limit: int) -> list[dict[str, Any]]:
     rows = []
     for entry in entries:
         job = known.get(entry["id"]) or job_of_entry(place, entry)
-        rows.append({**_row(job), **_seen(cloud.state(job.id))})
+        rows.append({**_row(job), **_newest(cloud, job, cloud.state(job.id))})
     return rows
+
+
+def _newest(cloud: Cloud, job: Job, state: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a job's newest state says, or that its call has ended without a word.
+
+    Modal ends a call that takes too long, and a lost container writes nothing.
+    """
+    from multitalk_cli.job_control import newest_link
+
+    seen = _seen(state)
+    if state is None or seen["state"] != jobs.RUNNING:
+        return seen
+    call_id = newest_link(cloud, job).call_id
+    ended = _ENDED.get(cloud.poll(call_id, 0).outcome) if call_id else None
+    if ended is None:
+        return seen
+    return {"state": STOPPED, "doing": ended.format(windows=state["windows"], job=job.id)}
 
 
 def _seen(state: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -74,7 +98,7 @@ def describe(place: Place, prefix: str) -> dict[str, Any]:
     cloud = Cloud.reachable(place)
     job = find_job(cloud, jobs.Ledger(), prefix)
     state = cloud.state(job.id)
-    facts = {**_row(job), "call": job.call_id, **_seen(state)}
+    facts = {**_row(job), "call": job.call_id, **_newest(cloud, job, state)}
     if state is not None:
         facts |= {"run_s": round(state["run_s"], 1), "windows_kept": state["windows"]}
     return facts

@@ -47,10 +47,10 @@ class Ran:
         return error
 
 
-def install(folder: Path) -> Path:
+def install(folder: Path, source: Path = ROOT) -> Path:
     """Builds the wheel and unpacks it, as pip does; gives the folder for Python's path."""
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(build, cwd=source, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = folder.glob("*.whl")
     site = folder / "site"
