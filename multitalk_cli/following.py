@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -284,6 +285,8 @@ def cancel(
             if polled.outcome != "waiting":
                 state = jobs.DONE if _is_done(polled) else jobs.CANCELLED
                 ledger.update(job.id, state=state)
+                if state == jobs.CANCELLED:
+                    _forget_unseen(cloud, job)
                 what = "had finished already" if state == jobs.DONE else "is cancelled"
                 output.note(f"job {job.id} {what}, its GPU is free")
                 return state, True
@@ -295,6 +298,13 @@ def cancel(
         ) from error
     output.note(f"job {job.id}: Modal was told to cancel it, and has not confirmed it yet")
     return jobs.CANCELLED, False
+
+
+def _forget_unseen(cloud: Cloud, job: Job) -> None:
+    """Removes what was prepared for a job that no container began: nobody else would."""
+    with suppress(MultitalkError):
+        if cloud.state(job.id) is None:
+            cloud.remove_folder(contract.JOBS_VOLUME, job.id)
 
 
 def _is_done(polled: Polled) -> bool:

@@ -328,6 +328,19 @@ def test_a_video_is_stored_when_nobody_waits_for_it(cloud, user_with_store, s3, 
     assert made == body(s3, address.removeprefix(f"s3://{BUCKET}/"))
 
 
+def test_a_job_that_is_cancelled_while_it_waits_leaves_nothing(cloud, user_with_store):
+    # The function that prepares is warm, and the pool of another card is empty.
+    user_with_store.run(*words(VOICE, "--plan"))
+    cloud.no_capacity()
+    ran = user_with_store.run(*words(VOICE, "--gpu", "h200", "-o", "never.mp4", "--detach"))
+    assert kept_files(cloud, f"{ran.stdout.strip()}/inputs.json"), ran.stderr
+
+    done = user_with_store.run("jobs", "cancel", ran.stdout.strip())
+
+    assert done.code == 0, done.stderr
+    assert not kept_files(cloud, "inputs.json")
+
+
 def test_only_what_needs_the_secret_has_it(cloud, user_with_store):
     assert user_with_store
     names = {name: contract.APP_NAME for name in (CLASS, "prepare", "store", "download")}
