@@ -7,7 +7,7 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version $shared"
-            commands='generate demo doctor login setup-secrets deploy download upload status warm cool explain jobs s3 config completion'
+            commands='generate demo doctor login setup-secrets deploy download upload status warm cool bench explain jobs s3 config completion'
             ;;
         'generate')
             options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
@@ -47,6 +47,9 @@ __multitalk_place() {
             ;;
         'cool')
             options="--gpu --stack --app --environment --help -h $shared"
+            ;;
+        'bench')
+            options="--gpu --stack --size --persons --steps --yes -y --app --environment --help -h $shared"
             ;;
         'explain')
             options="--help -h $shared"
@@ -170,8 +173,6 @@ __multitalk_value() {
             'setup-secrets '--environment | \
             'deploy '--environment | \
             'deploy '--name | \
-            'download '--precision | \
-            'download '--lora | \
             'download '--revision | \
             'download '--environment | \
             'upload '--environment | \
@@ -181,6 +182,10 @@ __multitalk_value() {
             'warm '--environment | \
             'cool '--app | \
             'cool '--environment | \
+            'bench '--size | \
+            'bench '--steps | \
+            'bench '--app | \
+            'bench '--environment | \
             'jobs ls '--limit | \
             'jobs ls '--app | \
             'jobs ls '--environment | \
@@ -231,7 +236,8 @@ __multitalk_value() {
             'deploy '--gpu | \
             'status '--gpu | \
             'warm '--gpu | \
-            'cool '--gpu)
+            'cool '--gpu | \
+            'bench '--gpu)
             value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
             ;;
         'generate '--weights | \
@@ -245,11 +251,21 @@ __multitalk_value() {
             'deploy '--stack | \
             'status '--stack | \
             'warm '--stack | \
-            'cool '--stack)
+            'cool '--stack | \
+            'bench '--stack)
             value='current cuda12.1'
             ;;
         'setup-secrets '--only)
             value='aws hf'
+            ;;
+        'download '--precision)
+            value='bf16 fp8'
+            ;;
+        'download '--lora)
+            value='fusionx lightx2v'
+            ;;
+        'bench '--persons)
+            value='1 2 both'
             ;;
         *) return 1 ;;
     esac

@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from multitalk_cli import __version__
+from multitalk_cli.commands.bench import EXAMPLES as BENCH_EXAMPLES
+from multitalk_cli.commands.bench import bench
 from multitalk_cli.commands.completion import app as completion_app
 from multitalk_cli.commands.config import app as config_app
 from multitalk_cli.commands.demo import demo
@@ -107,6 +109,7 @@ app.command("upload", cls=PagedCommand, epilog=epilog("multitalk upload weights/
 app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
 app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
 app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)
+app.command("bench", cls=PagedCommand, epilog=epilog(*BENCH_EXAMPLES))(bench)
 app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDIO_SILENT"))(explain)
 app.add_typer(jobs_app, name="jobs")
 app.add_typer(s3_app, name="s3")

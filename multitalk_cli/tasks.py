@@ -8,6 +8,8 @@ from multitalk_cli import contract
 
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
+LORAS = ("fusionx", "lightx2v")
+"""Names that stand for a file on the hub."""
 Kind = Literal["survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"]
 
 PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}

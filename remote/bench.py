@@ -6,9 +6,10 @@ model, and pictures are noise. Times are host seconds around synchronised work.
 
 import argparse
 import json
+import math
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import cast
@@ -25,8 +26,11 @@ from remote.benchparts import (
     Options,
     Report,
     attention_backends,
+    borrow,
     ceilings,
     compare_with_float32,
+    describe_streaming,
+    has_room,
     machine,
     packed_networks,
     random_module,
@@ -35,8 +39,11 @@ from remote.benchparts import (
     spread,
     token_grid,
 )
+from remote.benchtable import table
 from remote.engine.config import LATENT_STRIDE, PUBLISHED, DiTConfig, ModelConfig
 from remote.engine.guidance import Guidance
+from remote.engine.memory import usable_bytes
+from remote.engine.offload import StreamedBlocks
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import (
     Event,
@@ -52,6 +59,11 @@ from remote.weights import STORED_TYPES, open_pack
 _SPEECH_S = (3.3, 10.0, 60.0)
 _COLD_SPEECH_S = 5.0
 _PROFILED_ROWS = 40
+_LEFT_OUT = ("text encoder", "comparison with float32")
+
+
+def _tell_nobody(_part: str) -> None:
+    """Nobody waits for it."""
 
 
 def make_request(
@@ -211,11 +223,15 @@ def measure_vae(engine: Engine, options: Options, clock: Clock) -> Report:
 
 
 @torch.inference_mode()
-def measure_encoders(networks: Networks, options: Options, clock: Clock) -> Report:
-    """Times CLIP on a picture, and the text encoder on a prompt, which is freed again."""
+def measure_encoders(
+    networks: Networks, options: Options, clock: Clock, *, with_text: bool = True
+) -> Report:
+    """Times CLIP on a picture, and a text encoder on a prompt, which is freed again."""
     config, is_gpu = networks.config, clock.device.type == "cuda"
     pixels = torch.rand(1, 3, options.height_px, options.width_px, device=clock.device) * 2 - 1
     image = clock.time(lambda: networks.image(pixels))
+    if not with_text:
+        return {"image": asdict(image)}
     dtype = STORED_TYPES["bf16" if is_gpu else "fp32"]["text"]
     encoder = cast(TextEncoder, random_module("text", config, clock.device, dtype))
     ids = torch.arange(min(PROMPT_TOKENS[1], config.text.tokens), device=clock.device)
@@ -318,115 +334,93 @@ def profile_forward(engine: Engine, options: Options) -> list[Report]:
     return rows[:_PROFILED_ROWS]
 
 
-def measure(config: ModelConfig, options: Options, weights: Path | None = None) -> Report:
-    """Measures everything that the options ask for."""
+def measure(
+    config: ModelConfig,
+    options: Options,
+    weights: Path | None = None,
+    *,
+    loaded: Engine | None = None,
+    tell: Callable[[str], None] = _tell_nobody,
+) -> Report:
+    """Measures everything that the options ask for.
+
+    loaded: an engine whose networks are measured, so that none are made or read for it; what
+    needs other weights is left out where the card has no room for them. tell: hears which part
+    begins.
+    """
     device = torch.device(options.device)
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
     clock = Clock(device)
-    dtype = options.dtype
     report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}
-    report["ceilings"] = ceilings(clock, dtype)
-    frames, rows, columns = token_grid(options, config)
-    tokens = frames * rows * columns
+    tell("arithmetic")
+    report["ceilings"] = ceilings(clock, options.dtype)
+    is_roomy = loaded is None or has_room(device)
+    if not is_roomy:
+        report["left_out"] = list(_LEFT_OUT)
     if options.card_gib is None:
-        report["attention"] = attention_backends(clock, config.dit, tokens, dtype)
-        report["float32"] = compare_with_float32(config, options, clock)
-        clock.forget_peak()
-    networks = (
-        random_networks(config, device) if weights is None else packed_networks(weights, device)
-    )
-    networks.dit.to(dtype)
-    if options.card_gib is not None:
-        report["memory"] = shrink_card(networks.dit, options, clock)
-    engine = Engine(networks)
+        report |= _measure_kernels(config, options, clock, tell, is_roomy=is_roomy)
+    engine = _engine(config, options, weights, clock, report) if loaded is None else borrow(loaded)
+    if loaded is not None and isinstance(engine.networks.dit.blocks, StreamedBlocks):
+        report["memory"] = describe_streaming(engine.networks.dit, usable_bytes(device), clock)
     report["backend"] = engine.backend.name
     report["operations"] = engine.operations.name
     report["operations_refused"] = engine.operations.refused
     if options.card_gib is None:
-        report["encoders"] = measure_encoders(networks, options, clock)
+        tell("networks")
+        report["encoders"] = measure_encoders(engine.networks, options, clock, with_text=is_roomy)
         report["vae"] = measure_vae(engine, options, clock)
+    tell("twice")
     report["is_repeatable"] = is_repeatable(engine, options)
-    peak = report["ceilings"]["matmul_tflops"]
-    report["runs"] = []
-    for persons in options.persons:
-        row = measure_persons(engine, options, persons, clock, peak)
-        row["prices"] = prices(row, options, report["machine"]["device"])
-        report["runs"].append(row)
+    _measure_runs(engine, options, clock, report, tell)
     if options.profile:
         report["profile"] = profile_forward(engine, options)
     return report
 
 
-def table(report: Report) -> str:
-    """The report for a reader."""
-    options, card = report["options"], report["machine"]
-    lines = [
-        f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
-        f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
-        f"{options['steps']} steps, tier {report['tier']}"
-        f"{' in float16' if options['float16'] else ''}, attention {report['backend']}, "
-        f"kernels {report['operations']} {report['operations_refused']}",
-        "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
-            **report["ceilings"]
-        ),
-        *(_attention_line(row) for row in report.get("attention", [])),
-        *(
-            f"{row['blocks']} blocks, {row['persons']} person(s), against float32: "
-            f"{row['error']:.2%}"
-            for row in report.get("float32", [])
-        ),
-        *(f"VAE {n} {_seconds(report['vae'][n])}" for n in ("encode", "decode") if "vae" in report),
-        *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
-        *_memory_lines(report.get("memory")),
-        f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
-    ]
-    for row in report["runs"]:
-        lines += _run_lines(row)
-    lines += [
-        f"{row['ms']:10.1f} ms {row['count']:6d}x {row['kernel']}"
-        for row in report.get("profile", [])
-    ]
-    return "\n".join(lines)
+def _measure_kernels(
+    config: ModelConfig,
+    options: Options,
+    clock: Clock,
+    tell: Callable[[str], None],
+    *,
+    is_roomy: bool,
+) -> Report:
+    """Every attention kernel; and a few blocks of random weights, where there is room for them."""
+    tell("attention")
+    tokens = math.prod(token_grid(options, config))
+    report: Report = {"attention": attention_backends(clock, config.dit, tokens, options.dtype)}
+    if is_roomy:
+        tell("exactness")
+        report["float32"] = compare_with_float32(config, options, clock)
+    clock.forget_peak()
+    return report
 
 
-def _seconds(values: Mapping[str, float]) -> str:
-    return f"{values['median']:.3f} s ({values['least']:.3f} to {values['most']:.3f})"
+def _engine(
+    config: ModelConfig, options: Options, weights: Path | None, clock: Clock, report: Report
+) -> Engine:
+    """An engine with networks of its own."""
+    device = clock.device
+    networks = (
+        random_networks(config, device) if weights is None else packed_networks(weights, device)
+    )
+    networks.dit.to(options.dtype)
+    if options.card_gib is not None:
+        report["memory"] = shrink_card(networks.dit, options, clock)
+    return Engine(networks)
 
 
-def _memory_lines(memory: Report | None) -> list[str]:
-    if memory is None:
-        return []
-    return [
-        "card of {card_gib:g} GiB: {resident} of {layers} blocks resident, {streamed_gb:.1f} GB "
-        "streamed a forward, alone {seconds}".format(**memory, seconds=_seconds(memory["copy"]))
-    ]
-
-
-def _attention_line(row: Report) -> str:
-    if "refused" in row:
-        return f"  {row['name']:12s} not here: {row['refused'][:90]}"
-    return f"  {row['name']:12s} {row['tflops']:6.0f} TFLOP/s  {_seconds(row['seconds'])}"
-
-
-def _run_lines(row: Report) -> list[str]:
-    return [
-        f"{row['persons']} person(s): {_seconds(row['forward'])} a forward, n={row['forward']['n']}"
-        f", {row['tflops']:.0f} TFLOP/s, {row['share_of_floor']:.0%} of the floor "
-        f"{row['floor_s']:.2f} s, peak {row['peak_gib']:.1f} GiB",
-        "  by branch "
-        + ", ".join(f"{seconds:.3f}" for seconds in row["by_branch"])
-        + f"; later windows {_seconds(row['forward_later'])}; first {row['first_forward']:.2f} s",
-        f"  a clip {row['clip_first_s']:.1f} s, a later one {row['clip_later_s']:.1f} s; "
-        + ", ".join(f"{key} {value:.2f}" for key, value in row["stages"].items()),
-        *(
-            f"  {job['speech_s']:g} s of speech{', cold' if job['is_cold'] else ''}: "
-            f"{job['seconds']:.0f} s, {job['seconds_per_s']:.1f} s and "
-            + ("no price" if job["usd_per_s"] is None else f"${job['usd_per_s']:.4f}")
-            + " per second"
-            for job in row["prices"]
-        ),
-    ]
+def _measure_runs(
+    engine: Engine, options: Options, clock: Clock, report: Report, tell: Callable[[str], None]
+) -> None:
+    report["runs"] = []
+    for persons in options.persons:
+        tell("1 person" if persons == 1 else f"{persons} persons")
+        peak = report["ceilings"]["matmul_tflops"]
+        row = measure_persons(engine, options, persons, clock, peak)
+        row["prices"] = prices(row, options, report["machine"]["device"])
+        report["runs"].append(row)
 
 
 def _options(argv: Sequence[str]) -> tuple[Options, Path | None, Path | None]:

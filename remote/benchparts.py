@@ -23,10 +23,10 @@ from remote.engine.attention import (
 from remote.engine.config import LATENT_STRIDE, DiTConfig, ModelConfig
 from remote.engine.dit import Condition, DiT
 from remote.engine.image import ImageEncoder
-from remote.engine.memory import plan_memory, workload
-from remote.engine.offload import stream_blocks
+from remote.engine.memory import free_bytes, plan_memory, workload
+from remote.engine.offload import StreamedBlocks, stream_blocks
 from remote.engine.operations import choose_operations
-from remote.engine.pipeline import Networks
+from remote.engine.pipeline import EncodeText, Engine, Networks
 from remote.engine.vae import VAE
 from remote.weights import STORED_TYPES, open_pack
 
@@ -35,6 +35,7 @@ _COMPARED_BLOCKS = 3
 _COMPARED_LATENTS = 5
 _MATMUL_SIDE = 8192
 _COPY_BYTES = 2**31
+_OTHER_WEIGHTS_BYTES = 16 * 2**30  # the text encoder, or a few blocks in float32, and their work
 
 Report = dict[str, Any]
 
@@ -166,20 +167,39 @@ def packed_networks(folder: Path, device: torch.device) -> Networks:
 
 def _networks(config: ModelConfig, modules: Mapping[str, nn.Module], revision: str) -> Networks:
     dit = cast(DiT, modules["dit"])
-
-    def random_states(ids: Tensor, _mask: Tensor) -> Tensor:
-        generator = torch.Generator().manual_seed(len(ids))
-        return torch.randn(len(ids), config.text.dim, generator=generator).to(ids.device, dit.dtype)
-
     return Networks(
         config=config,
         dit=dit,
         vae=cast(VAE, modules["vae"]),
         image=cast(ImageEncoder, modules["clip"]),
         wav2vec=modules["wav2vec"],
-        text=random_states,
+        text=_random_states(config, dit),
         revision=revision,
     )
+
+
+def _random_states(config: ModelConfig, dit: DiT) -> EncodeText:
+    def random_states(ids: Tensor, _mask: Tensor) -> Tensor:
+        generator = torch.Generator().manual_seed(len(ids))
+        return torch.randn(len(ids), config.text.dim, generator=generator).to(ids.device, dit.dtype)
+
+    return random_states
+
+
+def borrow(engine: Engine) -> Engine:
+    """An engine with the same networks, whose prompts are random and whose features are its own."""
+    networks = engine.networks
+    text = _random_states(networks.config, networks.dit)
+    return Engine(
+        replace(networks, text=text, revision="random"),
+        backend=engine.backend,
+        operations=engine.operations,
+    )
+
+
+def has_room(device: torch.device) -> bool:
+    """Tells whether networks of random weights fit beside those that are loaded."""
+    return device.type != "cuda" or free_bytes(device) >= _OTHER_WEIGHTS_BYTES
 
 
 def machine(device: torch.device) -> Report:
@@ -268,13 +288,18 @@ def shrink_card(dit: DiT, options: Options, clock: Clock) -> Report:
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
         torch.cuda.set_per_process_memory_fraction(min(card_gib * 2**30 / total, 1.0), device)
-    copies = clock.time(lambda: list(cast(Iterable[nn.Module], dit.blocks)))
+    return describe_streaming(dit, int(card_gib * 2**30), clock)
+
+
+def describe_streaming(dit: DiT, card_bytes: int, clock: Clock) -> Report:
+    """How many blocks stay on the card, and how long the others take to be copied alone."""
+    blocks, layers = dit.blocks, dit.config.layers
     return {
-        "card_gib": card_gib,
-        "resident": plan.resident,
-        "layers": plan.layers,
-        "streamed_gb": plan.streamed_bytes / 1e9,
-        "copy": asdict(copies),
+        "card_gib": round(card_bytes / 2**30, 1),
+        "resident": blocks.resident if isinstance(blocks, StreamedBlocks) else layers,
+        "layers": layers,
+        "streamed_gb": blocks.hosted_bytes / 1e9 if isinstance(blocks, StreamedBlocks) else 0.0,
+        "copy": asdict(clock.time(lambda: list(cast(Iterable[nn.Module], blocks)))),
     }
 
 

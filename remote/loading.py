@@ -181,6 +181,11 @@ class PackedModel:
         yield contract.Loading(done_bytes=total, total_bytes=total)
 
     @property
+    def engine(self) -> Engine:
+        """What makes the frames, once it is loaded."""
+        return self._loaded()
+
+    @property
     def machine(self) -> Machine:
         """What this model runs on, once it is loaded."""
         return Machine(

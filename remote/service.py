@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from remote.engine.pipeline import Engine
     from remote.store import Store
 
 Clock = Callable[[], float]
@@ -52,11 +53,14 @@ _log = logging.getLogger(__name__)
 class Model(Protocol):
     """The engine as the service sees it; `remote.loading.PackedModel` is one.
 
-    revision: names the weights. machine: known once loaded.
+    revision: names the weights. engine, machine: there once loaded.
     """
 
     @property
     def revision(self) -> str: ...
+
+    @property
+    def engine(self) -> Engine: ...
 
     @property
     def machine(self) -> resume.Machine: ...

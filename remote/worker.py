@@ -25,6 +25,7 @@ from remote.volume_store import Volume, VolumeStore
 
 if TYPE_CHECKING:
     from remote import resume
+    from remote.engine.pipeline import Engine
     from remote.engine.request import Event, RenderRequest, Resume
     from remote.service import Model
 
@@ -55,6 +56,10 @@ class KeptModel:
     @property
     def revision(self) -> str:
         return self._opened().revision
+
+    @property
+    def engine(self) -> Engine:
+        return self._opened().engine
 
     @property
     def machine(self) -> resume.Machine:
@@ -197,6 +202,12 @@ class Worker:
         from remote.examining import examine
 
         return examine(self._model, wire)
+
+    def bench(self, wire: Mapping[str, Any]) -> dict[str, Any]:
+        """Measures the card with the engine that makes videos."""
+        from remote.measuring import bench
+
+        return bench(self._model, wire, self._states)
 
     def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
         """Makes a job's video, or goes on with it; what happens comes back as data.

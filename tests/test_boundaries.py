@@ -30,9 +30,9 @@ HEAVY = {
     "tomlkit",
 }
 SHARED = {
-    "contract", "errors", "media", "plan", "plan_sketch", "preparation", "prepared", "rates",
-    "request", "storage", "storage_access", "storage_digests", "storage_errors", "storage_probe",
-    "tasks", "wording",
+    "bench_task", "contract", "errors", "media", "plan", "plan_sketch", "preparation", "prepared",
+    "rates", "request", "storage", "storage_access", "storage_digests", "storage_errors",
+    "storage_probe", "tasks", "wording",
 }  # fmt: skip
 """What the container may use of the client; these import only each other."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract, delivery, gpus, plan, rates
+from multitalk_cli.answers import await_answer, raise_failure
 from multitalk_cli.checks.looking import Check, Look, Seen, begin, to_check
-from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
+from multitalk_cli.errors import MultitalkError, error_from_code
 from multitalk_cli.wording import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
 
 GROUP = "gpu"
-_POLL_S, _LONGEST_S, _PATIENCE_S = 1.0, 1800.0, 60.0
+_LONGEST_S = 1800.0
 # Of the container's canary: the example voice at 24 frames a second, in few steps.
 _CANARY_FRAMES, _CANARY_STEPS, _CANARY_PX = 75, 4, (896, 448)
 _SLOW_BYTES_PER_S = 500e6
 _SLOWER_THAN_TABLE = 1.5
 _SOUND_DIFFERENCE, _SOUND_S = 0.02, 120.0
 _HOPPER = "9."
+_REASON_CHARACTERS = 50
 
 
 def question(chosen: Settings) -> str:
@@ -69,7 +70,6 @@ def examine(cloud: Cloud, chosen: Settings, output: Output) -> tuple[list[Check]
     )
     try:
         answer = _asked(cloud, chosen, wire, output)
-        _raise_failure(answer)
     except MultitalkError as error:
         text = Seen(text=error.message, state="fail", remedy=error.hint, code=error.code)
         return [to_check("container", GROUP, text)], {}
@@ -90,46 +90,9 @@ def _asked(
 ) -> Mapping[str, Any]:
     """The container's answer. Whatever ends the waiting ends the call."""
     call_id = cloud.spawn_examination(chosen["stack"], chosen["gpu"], wire)
-    is_over = False
-    try:
-        with output.progress() as progress:
-            for answer in _answers(cloud, call_id):
-                progress.show(contract.Stage(name="examining"))
-                if answer is not None:
-                    is_over = True
-                    return answer
-    finally:
-        if not is_over:
-            cloud.cancel_call(call_id)
-    raise RemoteError(f"no answer within {human_duration(_LONGEST_S)}", code="E_TIMEOUT")
-
-
-def _answers(cloud: Cloud, call_id: str) -> Iterator[Mapping[str, Any] | None]:
-    """The answer once it is there; None each time that it is not yet."""
-    began_s = seen_s = time.monotonic()
-    while time.monotonic() - began_s < _LONGEST_S:
-        try:
-            polled = cloud.poll(call_id, _POLL_S)
-        except TemporaryError:
-            if time.monotonic() - seen_s > _PATIENCE_S:
-                raise
-            time.sleep(_POLL_S)
-            continue
-        seen_s = time.monotonic()
-        if polled.outcome == "timeout":
-            raise RemoteError("the examination ran out of time", code="E_TIMEOUT")
-        if polled.outcome not in ("answer", "waiting"):
-            code = "E_OUT_OF_MEMORY" if "memory" in polled.text.lower() else "E_REMOTE"
-            raise RemoteError(f"the container ended: {polled.text}", code=code)
-        yield polled.answer
-
-
-def _raise_failure(answer: Mapping[str, Any]) -> None:
-    if answer.get("event") is None:
-        return
-    event = contract.event_from_wire(answer["event"])
-    if isinstance(event, contract.Failed):
-        raise error_from_code(event.code, event.message, event.hint)
+    with output.progress() as progress:
+        stage = contract.Stage(name="examining")
+        return await_answer(cloud, call_id, lambda: progress.show(stage), longest_s=_LONGEST_S)
 
 
 def _machine(answer: Mapping[str, Any]) -> Seen:
@@ -150,7 +113,7 @@ def _attention(answer: Mapping[str, Any], stack: str) -> Seen:
     """Which kernel was chosen, which others run, and why the preferred ones do not."""
     chosen, backends = answer["attention"], dict(answer["backends"])
     before = list(backends)[: list(backends).index(chosen)] if chosen in backends else []
-    refused = [f"{name}: {backends[name]}" for name in before if backends[name]]
+    refused = [f"{name}: {_shortened(backends[name])}" for name in before if backends[name]]
     runs = [name for name, reason in backends.items() if not reason and name != chosen]
     text = f"attention {chosen}"
     text += f", {', '.join(runs)} run too" if runs else ""
@@ -160,6 +123,11 @@ def _attention(answer: Mapping[str, Any], stack: str) -> Seen:
         text += "; videos are the same, and take longer"
         return Seen(text=text, state="warn", code="E_ATTENTION")
     return Seen(text=text)
+
+
+def _shortened(reason: str) -> str:
+    """Libraries give their reasons at length."""
+    return reason if len(reason) <= _REASON_CHARACTERS else f"{reason[: _REASON_CHARACTERS - 3]}..."
 
 
 def _load(answer: Mapping[str, Any]) -> Seen:
@@ -176,7 +144,7 @@ def _load(answer: Mapping[str, Any]) -> Seen:
 def _sound(cloud: Cloud, wire: Mapping[str, Any]) -> Seen:
     """Our decoding and resampling beside librosa's, in a container without a card."""
     found = cloud.call(contract.SOUND_FUNCTION, wire)
-    _raise_failure(found)
+    raise_failure(found)
     if found["difference"] is None:
         return Seen(text=f"no comparison with librosa: {found['reason']}", state="skip")
     share = f"{100 * found['difference']:.2g} %"

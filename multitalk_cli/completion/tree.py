@@ -4,10 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from multitalk_cli.bench_task import PERSONS
 from multitalk_cli.commands.setup_secrets import ONLY as SECRET_KINDS
 from multitalk_cli.errors import CODES
 from multitalk_cli.output import PROGRESS_KINDS
 from multitalk_cli.settings import SETTINGS
+from multitalk_cli.tasks import LORAS, PRECISIONS
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff")
 SOUNDS = ("wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "webm", "mp4", "mov")
@@ -79,7 +81,10 @@ _BY_LABEL = {
 }
 _CHOICES = {
     ("", "progress"): PROGRESS_KINDS,
+    ("bench", "persons"): tuple(PERSONS),
     ("config set", "name"): tuple(SETTINGS),
+    ("download", "lora"): LORAS,
+    ("download", "precision"): PRECISIONS,
     ("completion install", "shell"): SHELLS,
     ("completion show", "shell"): SHELLS,
     ("explain", "code"): tuple(CODES),

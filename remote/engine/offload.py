@@ -64,6 +64,10 @@ class StreamedBlocks(nn.Module):
         return len(self._resident) + len(self._hosted)
 
     @property
+    def resident(self) -> int:
+        return len(self._resident)
+
+    @property
     def hosted_bytes(self) -> int:
         return sum(buffer.numel() for buffer in self._hosted)
 

@@ -1,0 +1,43 @@
+"""What a benchmark measures on a card, as it crosses the wire."""
+
+from dataclasses import dataclass
+
+from multitalk_cli import contract
+
+MIN_STEPS, MAX_STEPS = 1, 10
+PERSONS = {"1": (1,), "2": (2,), "both": (1, 2)}
+WINDOWS = 2
+"""A first one, and one that goes on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BenchTask:
+    """One benchmark: windows of the default length at one size.
+
+    job_id: where its progress is written. persons: how many are timed, one after another.
+    steps: of each window that is timed. persistent_params: at most so many stay on the card,
+    None for what fits.
+    """
+
+    job_id: str
+    width_px: int
+    height_px: int
+    persons: tuple[int, ...]
+    steps: int
+    persistent_params: int | None = None
+
+    def __post_init__(self) -> None:
+        if not contract.JOB_ID.fullmatch(self.job_id):
+            raise contract.ContractError(f"job_id must be 8 to 32 of a-z, 0-9, not {self.job_id!r}")
+        for name in ("width_px", "height_px"):
+            contract.check_side(name, getattr(self, name))
+        if self.persons not in PERSONS.values():
+            raise contract.ContractError(f"persons must be 1, 2 or both, not {self.persons!r}")
+        if not MIN_STEPS <= self.steps <= MAX_STEPS:
+            raise contract.ContractError(
+                f"steps must be {MIN_STEPS} to {MAX_STEPS}, not {self.steps}"
+            )
+        if self.persistent_params is not None and self.persistent_params < 0:
+            raise contract.ContractError(
+                f"persistent_params must be 0 or more, not {self.persistent_params}"
+            )
