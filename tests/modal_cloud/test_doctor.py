@@ -329,7 +329,6 @@ def test_a_bucket_is_tried_from_inside_the_cloud(ready, store, moto_url):
     assert (ran.data["next"], checks["app"]["state"]) == ("multitalk deploy", "fail")
     assert "deployed with aws-secret, which is gone" in checks["app"]["seen"]
     assert ready.run(*ran.data["next"].split()[1:], "--quiet").code == 0
-    assert doctor(ready)[0].code == 0
 
 
 # A card
