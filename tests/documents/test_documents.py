@@ -19,6 +19,7 @@ EXAMPLES = ROOT / "multitalk_cli" / "examples"
 # Blocks that make an environment, fetch the weights or need other machines have tests of their own.
 ELSEWHERE = (
     "make ",
+    "multitalk bench",
     "pipx ",
     "multitalk login",
     "multitalk download",
