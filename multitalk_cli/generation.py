@@ -7,7 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract, generation_report, gpus, outputs, plan, rates
+from multitalk_cli import contract, generation_report, gpus, outputs, plan, rates, stored_keys
 from multitalk_cli.asked import Asked, Wanted, is_stored, read_asked
 from multitalk_cli.backends.choice import Backend, Work, choose_backend
 from multitalk_cli.errors import InterruptedRunError, RefusedError, UsageError, error_from_code
@@ -241,6 +241,8 @@ def _run(job: _Job, output: Output) -> None:
     result = replace(result, adjusted=adjusted)
     for warning in result.warnings:
         output.warn(warning)
+    if result.stored is not None:
+        stored_keys.remember([result.stored])
     if job.settings["sidecar"] and job.target is not None:
         outputs.write_sidecar(job.target, _full_recipe(job, result))
     if result.quality is not None:
