@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
+from multitalk_cli.tasks import LORAS
 from remote import loras
 from remote.hub import Hub, Patience
 from tests.remote.fakehub import serving
@@ -58,6 +59,10 @@ def test_a_name_stands_for_a_file_of_a_repository(hub, folder, content):
     assert lora.sha256 == hashlib.sha256(content).hexdigest()
     assert lora.licence == found["licence"] == "apache-2.0"
     assert hub.commit(REPO) in lora.address
+
+
+def test_every_name_that_is_offered_is_known():
+    assert tuple(loras.KNOWN) == LORAS
 
 
 def test_a_file_that_moved_inside_its_repository_is_found(hub, folder):
