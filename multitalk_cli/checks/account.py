@@ -51,7 +51,7 @@ class Account:
     def looks(self) -> list[Look]:
         """Everything that takes a network or an account."""
         return [
-            Look(name="network", group="account", take=network),
+            Look(name="network", group="account", take=self.network),
             Look(name="clock", group="local", take=clock, limit_s=_CLOCK_LIMIT_S, late="skip"),
             Look(name="token", group="account", take=self.token, needs=("settings",)),
             self._look("workspace", "account", self.workspace, "token", "network"),
@@ -87,6 +87,18 @@ class Account:
         from multitalk_cli.cloud import Cloud, Place
 
         return Cloud(Place(app=self.chosen["app"], environment=self.chosen["environment"]))
+
+    def network(self) -> Seen:
+        """Whether Modal can be reached. Raises TemporaryError E_NETWORK within three seconds."""
+        began_s = time.monotonic()
+        try:
+            modal_config.require_network()
+        except TemporaryError as error:
+            if self._chosen is not None and uses_this_machine(self._chosen):
+                return Seen(text=f"{error.message}; this machine makes the videos", state="skip")
+            hint = "multitalk doctor"
+            raise TemporaryError(error.message, code=error.code, hint=hint) from None
+        return Seen(text=f"{(time.monotonic() - began_s) * 1000:.0f} ms away")
 
     def token(self) -> Seen:
         """Whether there is a whole token. Raises SetupError E_NO_TOKEN, E_TOKEN."""
@@ -209,17 +221,6 @@ class Account:
                 raise error_from_code(failed.code, failed.message, failed.hint)
         bucket, seconds = str(answer["bucket"]), float(answer["seconds"])
         return Seen(text=f"s3://{bucket} written, read and deleted in {human_duration(seconds)}")
-
-
-def network() -> Seen:
-    """Whether Modal can be reached. Raises TemporaryError E_NETWORK within three seconds."""
-    began_s = time.monotonic()
-    try:
-        modal_config.require_network()
-    except TemporaryError as error:
-        hint = "multitalk doctor"
-        raise TemporaryError(error.message, code=error.code, hint=hint) from None
-    return Seen(text=f"{(time.monotonic() - began_s) * 1000:.0f} ms away")
 
 
 def clock() -> Seen:

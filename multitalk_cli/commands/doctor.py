@@ -35,10 +35,11 @@ def doctor(
 ) -> None:
     """Check this machine and your account, and name the next command.
 
-    Changes nothing. Exit code 4 where something must be set up first.
+    Exit code 4 where something must be set up first.
     """
     from multitalk_cli.checks import account, local, looking, verdict
 
+    not_started = looking.Seen(text="no container was started: see above", state="skip")
     output: Output = ctx.obj
     chosen = _read_settings({"environment": environment, "app": app})
     columns = shutil.get_terminal_size().columns
@@ -46,8 +47,10 @@ def doctor(
     looks = [*local.looks(columns), *place.looks()]
     found = verdict.order(looking.take_all(looks, debug=output.options.debug))
     measured: dict[str, Any] = {}
-    if examine and chosen is not None and found.is_deployed:
-        more, measured = _examine(place.cloud, chosen, yes=yes, output=output)
+    if examine:
+        more = [looking.to_check("container", "gpu", not_started, is_blocked=True)]
+        if chosen is not None and found.is_deployed:
+            more, measured = _examine(place.cloud, chosen, yes=yes, output=output)
         found = verdict.order([*found.checks, *more])
     data = {**found.data(), "gpu": measured} if examine else found.data()
     output.report("doctor", data, found.lines(every=every, columns=columns), found.errors())

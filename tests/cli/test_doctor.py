@@ -266,8 +266,9 @@ def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
     monkeypatch.setenv("MULTITALK_WEIGHTS", str(folder / "pack"))
     pytest.importorskip("torch")
 
-    _, checks = doctor()
+    ran, checks = doctor()
 
+    assert (ran.code, ran.json["data"]["video_ready"]) == (0, True)
     assert (checks["model"]["state"], checks["token"]["state"]) == ("ok", "skip")
     assert checks["app"]["is_blocked"] is False
 
@@ -416,6 +417,13 @@ def test_the_next_command_is_of_the_first_failure():
     )
 
     assert order(checks).next_command == "second"
+
+
+def test_no_card_is_paid_before_everything_is_set_up(doctor):
+    ran, checks = doctor("--gpu", "--yes")
+
+    assert (ran.code, ran.json["data"]["gpu"]) == (4, {})
+    assert "no container was started" in checks["container"]["seen"]
 
 
 # Commands that are printed
