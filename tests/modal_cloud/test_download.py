@@ -295,6 +295,20 @@ def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     assert empty.run("download").code == 0
 
 
+def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, hub, empty, rpcs):
+    running = under_way(cloud, hub, empty)
+    with cloud.network_lost():
+        time.sleep(3)
+    hub.faults.bytes_per_s = None
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert "the container goes on" in ran.stderr
+    assert "connected again" in ran.stderr
+    # What looks, and one that fetches.
+    assert rpcs.count("FunctionMap") == 2
+
+
 # What is there
 
 
