@@ -234,17 +234,25 @@ def test_two_downloads_at_once_are_one(cloud, hub, empty):
 
 
 def under_way(cloud, hub, user, *words):
-    """A download that has fetched something."""
+    """A download that has fetched something, and hardly goes on from there."""
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S
     running = user.start("download", "--yes", *words)
-    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes", 30)
+    wait_for_bytes(cloud, hub)
     return running
 
 
-def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty):
+def wait_for_bytes(cloud, hub):
+    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes", 60)
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 10
+
+
+def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     left = under_way(cloud, hub, empty, "--detach").finish()
     lora = empty.run("download", "--lora", "fusionx", "--yes", "--json")
+    rpcs.clear()
     attaching = empty.start("download")
+    # Whether it runs, and then what it gives.
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs") >= 2, "it is followed", 30)
     hub.faults.bytes_per_s = None
     attached = attaching.finish()
 
@@ -282,7 +290,7 @@ def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     terminal = pexpect.spawn(command, words, env=env, timeout=30, dimensions=(30, 120))
     terminal.expect_exact("[y/N]")
     terminal.sendline("y")
-    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes", 30)
+    wait_for_bytes(cloud, hub)
     terminal.sendintr()
     terminal.expect_exact("d = detach")
     terminal.send("d")
