@@ -229,8 +229,8 @@ def test_the_engine_reads_no_environment_and_prints_nothing():
 
 def test_only_settings_and_output_read_the_environment():
     # Modal has settings of its own, which modal_config.py reads as Modal does. Secrets are taken
-    # from the environment where the user asks for that.
-    readers = ("settings.py", "output.py", "modal_config.py", "secret_sources.py")
+    # from the environment where the user asks for that. __main__.py sets numpy's threads.
+    readers = ("__main__.py", "settings.py", "output.py", "modal_config.py", "secret_sources.py")
 
     assert not users(client_without(*readers), "os.environ", "os.getenv")
 
