@@ -5,7 +5,6 @@ A file is there under its own name only once it was compared with its sha256; un
 arrived lies in a .part beside it, and the next run goes on from there.
 """
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -16,13 +15,12 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError
+from multitalk_cli.errors import SetupError, StorageError, TemporaryError
 from remote.engine import checkpoint
 from remote.hub import Hub, HubFile
+from remote.parts import Saver, bring_file, changed, disk_errors, part_path, write_whole
 from remote.weights import SOURCES_FILE, SourceFile, SourceManifest, is_intact
 
 WAN = "Wan-AI/Wan2.1-I2V-14B-480P"
@@ -59,7 +57,6 @@ _FILES: Mapping[str, Mapping[str, bool]] = {
 _SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
 _PART = re.compile(r".+\.[0-9a-f]{12}\.part")
 _SOURCES_BYTES = 1024**2
-_HASHED_BYTES = 8 * 1024**2
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
 
@@ -188,7 +185,7 @@ def _small_file(hub: Hub, repo: str, commit: str, listed: HubFile) -> bytes:
         content = hub.read(repo, commit, listed)
         if _is_as_listed(listed, content):
             return content
-    raise _changed(f"{repo}/{listed.path}")
+    raise changed(f"{repo}/{listed.path}")
 
 
 def _shards(index: bytes) -> list[str]:
@@ -220,10 +217,6 @@ def _is_as_listed(listed: HubFile, content: bytes) -> bool:
     return digest.hexdigest() == listed.git_sha1
 
 
-def _changed(what: str) -> StorageError:
-    return StorageError(f"{what} does not arrive as the hub lists it", code="E_HUB_CHANGED")
-
-
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keeps every other process out of the folder, which is made if it is absent.
@@ -245,36 +238,6 @@ def locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
-
-
-@contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses into errors of ours."""
-    try:
-        yield
-    except OSError as error:
-        is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        code = "E_DISK_SPACE" if is_full else "E_OUTPUT_PATH"
-        raise FileError(f"{path} cannot be written: {error.strerror}", code=code) from error
-
-
-class Saver:
-    """Makes what was written outlive this machine, every so many bytes. No file is open then."""
-
-    def __init__(self, save: Callable[[], None] | None = None, step_bytes: int = 0) -> None:
-        """save: None where what is written stays anyway."""
-        self._save, self._step_bytes, self._since_bytes = save, step_bytes, 0
-
-    def is_due(self, added_bytes: int) -> bool:
-        """Counts what was written, and tells whether it is time."""
-        self._since_bytes += added_bytes
-        return self._save is not None and self._since_bytes >= self._step_bytes
-
-    def save(self) -> None:
-        """Makes everything outlive this machine."""
-        self._since_bytes = 0
-        if self._save is not None:
-            self._save()
 
 
 def fetch(
@@ -323,14 +286,6 @@ def _pin(folder: Path, plan: Plan) -> None:
     write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(content)
-        part.replace(path)
-
-
 def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[int]:
     """Yields how much of a file is there, until it is whole and has its sha256."""
     path = folder / place_of(file)
@@ -345,100 +300,8 @@ def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[in
     yield from bring_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
 
 
-def bring_file(
-    path: Path,
-    part: Path,
-    size_bytes: int,
-    sha256: str | None,
-    pieces: Callable[[int], Iterator[bytes]],
-    what: str,
-    saver: Saver,
-) -> Generator[int, None, None]:
-    """Yields how much of a file is there, until it is whole and under its name.
-
-    part: what came so far. sha256: None where it is not known. pieces: its bytes from any on.
-    """
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    for _attempt in range(2):  # what an earlier run left may be damaged
-        digest = hashlib.sha256()
-        held = _hash_held(part, size_bytes, digest.update)
-        yield held
-        with _Appended(part) as target:
-            for piece in pieces(held):
-                digest.update(piece)
-                target.write(piece)
-                held += len(piece)
-                if saver.is_due(len(piece)):
-                    target.close()
-                    saver.save()
-                yield held
-        if sha256 is None or digest.hexdigest() == sha256:
-            with disk_errors(path):
-                part.replace(path)
-            return
-        part.unlink()
-    raise _changed(what)
-
-
-class _Appended:
-    """A file that grows at its end, opened when it is written to; nothing is held in a buffer."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._handle: int | None = None
-
-    def write(self, piece: bytes) -> None:
-        view = memoryview(piece)
-        with disk_errors(self._path):
-            if self._handle is None:
-                flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW
-                self._handle = os.open(self._path, flags, 0o666)
-            while view:
-                view = view[os.write(self._handle, view) :]
-
-    def close(self) -> None:
-        if self._handle is None:
-            return
-        handle, self._handle = self._handle, None
-        try:
-            with disk_errors(self._path):
-                os.fsync(handle)
-        finally:
-            os.close(handle)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
 def _is_whole(path: Path, file: SourceFile) -> bool:
     return path.is_file() and path.stat().st_size == file.size_bytes
-
-
-def part_path(path: Path, sha256: str) -> Path:
-    """Gives where the beginning of exactly this content is kept."""
-    return path.with_name(f"{path.name}.{sha256[:12]}.part")
-
-
-def _hash_held(part: Path, size_bytes: int, update: Callable[[bytes], None]) -> int:
-    """Hashes what there is of a file, and gives how much; one that is too long is begun anew."""
-    with disk_errors(part):
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        with os.fdopen(handle, "r+b", buffering=0) as file:
-            if file.seek(0, os.SEEK_END) > size_bytes:
-                file.truncate(0)
-            file.seek(0)
-            while piece := file.read(_HASHED_BYTES):
-                update(piece)
-            return file.tell()
 
 
 def states(folder: Path, sources: SourceManifest) -> list[FileState]:

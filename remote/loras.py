@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
-from remote import fetching
+from remote import fetching, parts
 from remote.engine.config import PlainData
 from remote.engine.lora import is_lora_key
 from remote.engine.tensorfile import TensorFile
@@ -118,10 +118,10 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save)
     origin = _find(hub, address)
     key = origin.sha256 or hashlib.sha256(origin.address.encode()).hexdigest()
     new = folder / FOLDER / f"{name}.safetensors.new"
-    part = fetching.part_path(folder / FOLDER / f"{name}.safetensors", key)
+    part = parts.part_path(folder / FOLDER / f"{name}.safetensors", key)
     what = _shown(origin.address)
-    saver = fetching.Saver(save, _SAVED_BYTES)
-    steps = fetching.bring_file(
+    saver = parts.Saver(save, _SAVED_BYTES)
+    steps = parts.bring_file(
         new, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
     )
     with closing(steps):
@@ -139,7 +139,7 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save)
         size_bytes=origin.size_bytes,
         sha256=sha256_of(new),
     )
-    with fetching.disk_errors(new):
+    with parts.disk_errors(new):
         new.replace(folder / FOLDER / lora.file)
     _record(folder, [*(each for each in read(folder) if each.name != name), lora])
     return {**lora.to_dict(), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
@@ -268,7 +268,7 @@ def read(folder: Path) -> tuple[Lora, ...]:
 def _record(folder: Path, loras: list[Lora]) -> None:
     manifest = _Manifest(format_version=FORMAT_VERSION, loras=tuple(loras))
     content = json.dumps(manifest.to_dict(), indent=1).encode()
-    fetching.write_whole(folder / FOLDER / MANIFEST_FILE, content)
+    parts.write_whole(folder / FOLDER / MANIFEST_FILE, content)
 
 
 def states(folder: Path) -> list[fetching.FileState]:

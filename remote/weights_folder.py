@@ -15,7 +15,7 @@ from typing import Any
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.tasks import Precision, Task
-from remote import fetching, loras, weights
+from remote import fetching, loras, parts, weights
 from remote.engine.config import PUBLISHED, ModelConfig
 from remote.hub import Hub
 from remote.weights import Manifest, SourceFile, SourceManifest
@@ -126,7 +126,7 @@ class WeightsFolder:
             return
         target = self._pack(precision)
         try:
-            with fetching.disk_errors(target):
+            with parts.disk_errors(target):
                 report = _reporter(show, "packing", self.save)
                 weights.pack(self.folder, target, precision, self.config, report)
         except ValueError as error:
@@ -157,7 +157,7 @@ class WeightsFolder:
         wrong, damaged = self._wrong_files(sources, show)
         fetching.discard(self.folder, wrong)
         packs = {name.partition("/")[0] for name in damaged}
-        with fetching.disk_errors(self.folder):
+        with parts.disk_errors(self.folder):
             for pack in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
                 # What was packed of a damaged file is damaged too.
                 (self.folder / pack / weights.UNFINISHED_FILE).unlink(missing_ok=True)
@@ -248,7 +248,7 @@ class WeightsFolder:
         removed = []
         for path in self._found_strays() or ():
             if self._name(path) in task.names:
-                with fetching.disk_errors(path):
+                with parts.disk_errors(path):
                     path.unlink()
                 removed.append(self._name(path))
         return {"removed": removed}

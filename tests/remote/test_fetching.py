@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError, UsageError
-from remote import fetching
+from remote import fetching, parts
 from remote.engine import checkpoint
 from remote.fetching import MULTITALK, WAN, WAV2VEC
 from remote.hub import Hub, Patience
@@ -260,7 +260,7 @@ def test_small_files_are_compared_with_git_s_hash(hub, folder):
 def test_a_damaged_part_of_an_earlier_run_costs_one_more_fetch(hub, folder):
     plan = make_plan(hub, folder)
     (vae,) = [file for file in plan.sources.files if file.path == checkpoint.VAE_FILE]
-    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
+    part = parts.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
     folder.mkdir()
     part.write_bytes(bytes(1000))
 
@@ -274,7 +274,7 @@ def test_a_part_that_is_too_long_is_begun_anew(hub, folder):
     plan = make_plan(hub, folder)
     (vae,) = [file for file in plan.sources.files if file.path == checkpoint.VAE_FILE]
     folder.mkdir()
-    part = fetching.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
+    part = parts.part_path(folder / checkpoint.VAE_FILE, vae.sha256)
     part.write_bytes(bytes(vae.size_bytes + 1))
 
     fetch(hub, folder)
@@ -427,7 +427,7 @@ def test_a_folder_that_cannot_be_made_is_a_file_error(tmp_path, hub):
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a disk that is always full")
 def test_a_full_disk_is_told():
-    with pytest.raises(FileError) as caught, fetching.disk_errors(Path("vae.pth")):
+    with pytest.raises(FileError) as caught, parts.disk_errors(Path("vae.pth")):
         Path("/dev/full").write_bytes(b"x")
 
     assert caught.value.code == "E_DISK_SPACE"
@@ -463,7 +463,7 @@ def test_states_tell_complete_from_begun_and_absent(hub, folder):
     (shard,) = [file for file in plan.sources.files if file.path == SHARD]
     (folder / checkpoint.VAE_FILE).unlink()
     (folder / SHARD).unlink()
-    fetching.part_path(folder / SHARD, shard.sha256).write_bytes(bytes(100))
+    parts.part_path(folder / SHARD, shard.sha256).write_bytes(bytes(100))
 
     by_place = {state.place: state for state in fetching.states(folder, plan.sources)}
 
