@@ -118,7 +118,8 @@ def test_each_card_has_its_own_containers(deployed, rpcs):
 
 
 @pytest.mark.parametrize(
-    ("option", "code"), [(("--gpu", "a10"), "E_GPU_TOO_SMALL"), (("--gpu", "h7"), "E_RANGE")]
+    ("option", "code"),
+    [(("--gpu", "t4", "--size", "1280x720"), "E_GPU_TOO_SMALL"), (("--gpu", "h7"), "E_RANGE")],
 )
 def test_a_card_that_cannot_do_it_is_refused_here(deployed, rpcs, option, code):
     voice = deployed.speech("small.wav", 0.4)
