@@ -11,7 +11,7 @@ from multitalk_cli import contract
 from multitalk_cli.media.video import probe_video
 from tests.modal_cloud.product import CLASS
 
-JOBS, CONTAINERS = 12, 2
+JOBS, CONTAINERS = 10, 2
 SCRIPT = Path(__file__).with_name("many.py")
 
 
