@@ -173,7 +173,6 @@ class Ledger:
 
     def _create(self, db: sqlite3.Connection) -> None:
         columns = ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in _COLUMNS)
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("BEGIN IMMEDIATE")
         db.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
         db.execute("CREATE INDEX IF NOT EXISTS same ON jobs (fingerprint)")

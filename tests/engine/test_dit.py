@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.nn import Parameter
 
 from remote.engine.attention import AttentionBackend, attention
 from remote.engine.config import PUBLISHED
@@ -153,8 +154,10 @@ def test_half_precision_keeps_to_float32_where_tokens_outgrow_it(golden_dir, fea
     assert (given - wanted).norm() / wanted.norm() < 2e-3
 
     for dit in (whole, half):  # as some channels of real weights do
-        dit.blocks[0].ffn[2].bias[0] = 60_000
-        dit.blocks[0].modulation[0, 5, 0] = 50
+        last, gates = dit.blocks[0].ffn[2], dit.blocks[0].modulation.clone()
+        last.bias = Parameter(last.bias.clone().index_fill(0, torch.tensor([0]), 60_000), False)
+        gates[0, 5, 0] = 50
+        dit.blocks[0].modulation = Parameter(gates, False)
     wanted, given = (cases.velocity(dit, inputs, features) for dit in (whole, half))
     assert given.isfinite().all()
     assert (given - wanted).norm() / wanted.norm() < 2e-3

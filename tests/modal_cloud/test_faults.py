@@ -133,13 +133,13 @@ def test_a_container_that_cannot_start_is_reported(cloud, deployed):
     assert (ran.code, ran.error["code"]) == (7, "E_START")
 
 
-def test_broken_weights_fail_the_job(deployed, tiny_pack):
+def test_weights_of_another_version_fail_the_job(deployed, tiny_pack, tmp_path):
     volume = modal.Volume.from_name(contract.WEIGHTS_VOLUME)
     manifest = tiny_pack / "manifest.json"
+    later = tmp_path / "manifest.json"
+    later.write_text(json.dumps(json.loads(manifest.read_bytes()) | {"format_version": 99}))
     with volume.batch_upload(force=True) as batch:
-        batch.put_file(
-            str(manifest).replace("manifest.json", "tokenizer.json"), "/bf16/manifest.json"
-        )
+        batch.put_file(str(later), "/bf16/manifest.json")
     try:
         ran = deployed.run(
             *deployed.generate(deployed.speech("broken.wav", 0.4), "--gpu", "h200", "--json")

@@ -40,7 +40,8 @@ def store(tmp_path):
 
 def wire(**changes):
     """A call without a request."""
-    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "request": None, "upload": None}
+    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "persistent_params": None}
+    body |= {"request": None, "upload": None}
     return {"contract": contract.CONTRACT_VERSION, "client": "1", **body, **changes}
 
 
