@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-PREVIEW = ("--backend", "preview")
+PREVIEW = ("--backend", "preview", "--size", "192x96")
 
 HEADER = b"\x89PNG\r\n\x1a\n"
 SVG = b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from multitalk_cli.errors import ExitCode, MultitalkError
 from multitalk_cli.main import run
 
-PICTURES, SOUNDS, CONTAINERS, COMMAND_LINES = 1300, 800, 100, 2000
+PICTURES, SOUNDS, CONTAINERS, COMMAND_LINES = 1300, 800, 100, 1000
 LONGEST_S = 5.0
 LARGEST_GROWTH_BYTES = 400 * 1024**2
 

@@ -13,6 +13,8 @@ import pytest
 from multitalk_cli.media.recipe import read_recipe
 
 PREVIEW = ("--backend", "preview")
+# As quick as drawing gets, where the frame does not matter.
+SMALL = (*PREVIEW, "--size", "192x96")
 FIELDS = {
     "output", "backend", "model_output", "frames", "fps", "seconds", "seed", "price_usd",
     "adjusted", "already_made",
@@ -117,14 +119,14 @@ def test_progress_events_are_json_lines_on_stderr(cli):
 def test_the_output_goes_where_it_was_asked(cli, folder, asked, made):
     (folder / "out").mkdir()
 
-    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", "-o", asked, *PREVIEW)
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", "-o", asked, *SMALL)
 
     assert ran.stdout == f"{folder}/{made}\n"
     assert (folder / made).is_file()
 
 
 def test_nothing_but_the_video_is_left(cli, folder):
-    cli("generate", "host.png", "voice.wav", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", *SMALL)
 
     names = {path.name for path in folder.iterdir()}
     assert names == {"host.png", "voice.wav", "voice.preview.mp4"}
@@ -155,10 +157,10 @@ def test_the_size_is_the_size_of_the_framed_picture(cli, size, speech):
 
 
 def test_the_same_again_is_printed_and_not_made(cli, folder):
-    cli("generate", "host.png", "voice.wav", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", *SMALL)
     made = (folder / "voice.preview.mp4").stat()
 
-    ran = cli("generate", "host.png", "voice.wav", *PREVIEW, "--json")
+    ran = cli("generate", "host.png", "voice.wav", *SMALL, "--json")
 
     data = ran.json["data"]
     assert (ran.code, data["already_made"], data["price_usd"]) == (0, True, 0.0)
@@ -178,9 +180,9 @@ def test_the_same_again_is_printed_and_not_made(cli, folder):
     ],
 )
 def test_something_else_under_the_name_is_refused_naming_what_differs(cli, more, what):
-    cli("generate", "host.png", "voice.wav", "--seed", "7", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL)
 
-    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", *PREVIEW, *more)
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL, *more)
 
     assert (ran.code, ran.stdout) == (3, "")
     assert "voice.preview.mp4" in ran.stderr
@@ -189,16 +191,16 @@ def test_something_else_under_the_name_is_refused_naming_what_differs(cli, more,
 
 
 def test_other_inputs_under_the_name_are_refused(cli, speech):
-    cli("generate", "host.png", "voice.wav", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", *SMALL)
     speech("voice.wav", 1.0)
 
-    assert cli("generate", "host.png", "voice.wav", *PREVIEW).code == 3
+    assert cli("generate", "host.png", "voice.wav", *SMALL).code == 3
 
 
 def test_force_makes_it_again(cli):
-    cli("generate", "host.png", "voice.wav", "--seed", "7", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL)
 
-    ran = cli("generate", "host.png", "voice.wav", "--seed", "8", *PREVIEW, "--force", "--json")
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "8", *SMALL, "--force", "--json")
 
     assert (ran.json["data"]["seed"], ran.json["data"]["already_made"]) == (8, False)
     assert read_recipe(Path("voice.preview.mp4"))["seed"] == 8
@@ -208,7 +210,7 @@ def test_force_makes_it_again(cli):
 
 
 def test_the_recipe_holds_no_names_and_no_prompt(cli, folder):
-    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", *SMALL)
 
     recipe = read_recipe(folder / "voice.preview.mp4")
     content = (folder / "voice.preview.mp4").read_bytes()
@@ -220,13 +222,13 @@ def test_the_recipe_holds_no_names_and_no_prompt(cli, folder):
 
 
 def test_the_prompt_is_embedded_only_when_asked(cli):
-    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", "--embed-prompt", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", "--embed-prompt", *SMALL)
 
     assert read_recipe(Path("voice.preview.mp4"))["prompt"] == "A secret plan"
 
 
 def test_a_sidecar_holds_everything(cli):
-    cli("generate", "host.png", "voice.wav", "-p", "A café", "--sidecar", *PREVIEW)
+    cli("generate", "host.png", "voice.wav", "-p", "A café", "--sidecar", *SMALL)
 
     recipe = json.loads(Path("voice.preview.mp4.json").read_text())
     assert (recipe["prompt"], recipe["voices"]) == ("A café", ["voice.wav"])
