@@ -223,8 +223,9 @@ class PackedModel:
     def _read(self) -> Engine:
         pack, device = self._pack, self._device
         dtype = _computed_type(device)
-        with ThreadPoolExecutor(2, "setup") as pool:
-            # Both take seconds in which the disk would be idle: imports, and compiling kernels.
+        with ThreadPoolExecutor(1, "setup") as pool:
+            # Both take seconds in which the disk would be idle: imports, and compiling kernels. One
+            # after the other, since neither library is known to be imported beside the other.
             hearing = pool.submit(pack.load, "wav2vec", device, _kept(dtype))
             computed = dtype or torch.bfloat16
             choice = pool.submit(choose_operations, device, computed, pack.manifest.config.dit)
