@@ -14,7 +14,7 @@ demo: $(VENV)/.demo
 	$(BIN)/multitalk demo --force
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 test-cuda121: .venv-cuda121/.test
 	.venv-cuda121/bin/python -m pytest tests/engine -W default

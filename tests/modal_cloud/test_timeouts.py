@@ -9,8 +9,8 @@ from multitalk_cli import contract
 from multitalk_cli.media.video import read_frames
 from tests.modal_cloud.product import CLASS, state_of
 
-SPEECH_S = 16.0
-LIMIT_S, LIMIT_SHARE = 3, 0.6
+SPEECH_S = 30.0
+LIMIT_S, LIMIT_SHARE = 3, 0.8
 
 
 def frames_of(path):
