@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract
+from multitalk_cli import contract, interrupts
 from multitalk_cli.errors import RemoteError, TemporaryError, error_from_code
 from multitalk_cli.wording import human_duration
 
@@ -17,14 +17,19 @@ _POLL_S, _PATIENCE_S = 1.0, 60.0
 
 
 def await_answer(
-    cloud: Cloud, call_id: str, look: Callable[[], None], *, longest_s: float
+    cloud: Cloud, spawn: Callable[[], str], look: Callable[[], None], *, longest_s: float
 ) -> Mapping[str, Any]:
     """The answer of a call that did its work. Whatever else ends the waiting ends the call.
 
-    look: is called about once a second. Raises the error that the call answered.
+    spawn: starts the call and gives its id. look: is called about once a second. Raises the error
+    that the call answered.
     """
+    with interrupts.held_signals() as held:  # a call whose id is unknown could not be ended
+        call_id = spawn()
     is_over = False
     try:
+        if held.numbers:
+            interrupts.deliver(held.numbers[0])
         for answer in _answers(cloud, call_id, look, longest_s):
             if answer is not None:
                 is_over = True

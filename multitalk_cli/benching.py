@@ -106,8 +106,10 @@ def _measured_plan(task: BenchTask, persons: int) -> plan.Plan:
 def ask(cloud: Cloud, stack: str, gpu: str, task: BenchTask, output: Output) -> Mapping[str, Any]:
     """The container's answer: "report", and "lines" to read. Whatever ends the waiting ends it."""
     cost = estimate(task, gpu, stack)
-    call_id = cloud.spawn_bench(stack, gpu, contract.to_wire(task))
     with output.progress() as progress:
+
+        def spawn() -> str:
+            return cloud.spawn_bench(stack, gpu, contract.to_wire(task))
 
         def look() -> None:
             state = cloud.state(task.job_id)
@@ -118,7 +120,7 @@ def ask(cloud: Cloud, stack: str, gpu: str, task: BenchTask, output: Output) -> 
             progress.show(contract.event_from_wire(state["event"]), spent_usd)
 
         longest_s = max(_SHORTEST_WAIT_S, _SLACK * cost.seconds)
-        return await_answer(cloud, call_id, look, longest_s=longest_s)
+        return await_answer(cloud, spawn, look, longest_s=longest_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

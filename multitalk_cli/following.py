@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract, interrupts, jobs
 from multitalk_cli.delivery import Kept, kept_answer, price_of
 from multitalk_cli.errors import MultitalkError, TemporaryError
+from multitalk_cli.outage import Outage
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud import Cloud, Polled
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 POLL_S = 1.0
 LOAD_EVERY_S = 2.0
-LOST_AFTER_S = 600.0
 CONFIRM_S = 30.0
 AGAIN = "run the same generate command again: it goes on after the last finished window"
 
@@ -53,7 +53,7 @@ class Follower:
         self._last: contract.Event | None = None
         self._windows_before = 0
         self._looked_s = 0.0
-        self._lost_s: float | None = None
+        self._outage = Outage(output, f"job {job.id}", f"multitalk jobs attach {job.id}")
 
     def events(self) -> Iterator[contract.Event]:
         """Yields what happens; `Done` or `Failed` last.
@@ -125,24 +125,10 @@ class Follower:
         try:
             polled = self._cloud.poll(self.job.call_id, POLL_S)
         except TemporaryError as error:
-            self._wait_for_network(error)
+            self._outage.wait(error)
             return None
-        if self._lost_s is not None:
-            self._output.note("connected again")
-            self._lost_s = None
+        self._outage.end()
         return polled
-
-    def _wait_for_network(self, error: MultitalkError) -> None:
-        if self._lost_s is None:
-            self._lost_s = time.monotonic()
-            self._output.warn(f"{error.message}; the job goes on, trying again")
-        if time.monotonic() - self._lost_s > LOST_AFTER_S:
-            raise TemporaryError(
-                f"{error.message}; job {self.job.id} goes on",
-                code="E_NETWORK",
-                hint=f"multitalk jobs attach {self.job.id}",
-            ) from error
-        time.sleep(POLL_S)
 
     def _new(self, event: contract.Event | None) -> Iterator[contract.Event]:
         if event is not None and event != self._last:

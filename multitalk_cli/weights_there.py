@@ -17,6 +17,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     error_from_code,
 )
+from multitalk_cli.outage import Outage
 from multitalk_cli.packs import Pack, find_pack
 from multitalk_cli.tasks import Precision, Task
 from multitalk_cli.wording import human_bytes, human_duration, human_money
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from multitalk_cli.progress import Progress
 
 POLL_S = 0.5
-LOST_AFTER_S = 600.0
 CONFIRM_S = 30.0
 ABOUT_BYTES = 82e9
 """What is published, before anybody has asked the hub."""
@@ -176,7 +176,8 @@ class WeightsThere:
         return call_id
 
     def _follow(self, task: Task, call_id: str, output: Output) -> Mapping[str, Any]:
-        watch = _Watch(self._cloud, output, task, call_id)
+        outage = Outage(output, "the container", self.command())
+        watch = _Watch(self._cloud, outage, task, call_id)
         try:
             with interrupts.held_signals() as held, output.progress() as view:
                 while (answer := watch.turn(view)) is None:
@@ -230,12 +231,11 @@ class WeightsThere:
 class _Watch:
     """One task, followed through as many calls as it takes."""
 
-    def __init__(self, cloud: Cloud, output: Output, task: Task, call_id: str) -> None:
-        self._cloud, self._output = cloud, output
+    def __init__(self, cloud: Cloud, outage: Outage, task: Task, call_id: str) -> None:
+        self._cloud, self._outage = cloud, outage
         self.task, self.call_id = task, call_id
         self._mark, self._mark_before = (0, 0), (0, 0)
         self._end: Polled | None = None
-        self._lost_s: float | None = None
 
     @property
     def is_over(self) -> bool:
@@ -251,11 +251,9 @@ class _Watch:
             self._show(view)
             self._end = None if polled.outcome == "waiting" else polled
         except TemporaryError as error:
-            self._wait_for_network(error)
+            self._outage.wait(error)
             return None
-        if self._lost_s is not None:
-            self._output.note("connected again")
-            self._lost_s = None
+        self._outage.end()
         return None
 
     def _show(self, view: Progress) -> None:
@@ -267,14 +265,6 @@ class _Watch:
         if not isinstance(event, contract.Done | contract.Failed):
             view.show(event)
             self._mark = max(self._mark, _mark(event))
-
-    def _wait_for_network(self, error: MultitalkError) -> None:
-        if self._lost_s is None:
-            self._lost_s = time.monotonic()
-            self._output.warn(f"{error.message}; the container goes on, trying again")
-        if time.monotonic() - self._lost_s > LOST_AFTER_S:
-            raise error
-        time.sleep(POLL_S)
 
     def go_on(self, spawn: Callable[[Task], str]) -> None:
         """Follows a call that ended by another one, where that helps; raises where it does not."""

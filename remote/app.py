@@ -74,25 +74,23 @@ _gpu_options: dict[str, Any] = {
 }
 
 
-def _worker(stack: str) -> Worker:
-    """A worker that has set up, and loads with its first call."""
-    return Worker(
-        pack=WEIGHTS / contract.PACK_FOLDER,
-        jobs=JOBS,
-        caches=CACHES / stack,
-        states=states,
-        volume=jobs,
-    )
+class _Methods:
+    """What the class of every stack can do. It sets up in a new container, and loads with the first
+    call, where progress and failures have a job.
+    """
 
-
-@app.cls(image=images["current"], **_gpu_options)
-class Current:
-    """The recent torch and CUDA; every card."""
+    stack: str
 
     @modal.enter()
     def set_up(self) -> None:
-        """Reads no weights: the first call does, where progress and failures have a job."""
-        self.worker = _worker("current")
+        """Reads no weights."""
+        self.worker = Worker(
+            pack=WEIGHTS / contract.PACK_FOLDER,
+            jobs=JOBS,
+            caches=CACHES / self.stack,
+            states=states,
+            volume=jobs,
+        )
 
     @modal.method()
     def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
@@ -115,36 +113,20 @@ class Current:
         return self.worker.bench(wire)
 
 
+@app.cls(image=images["current"], **_gpu_options)
+class Current(_Methods):
+    """The recent torch and CUDA; every card."""
+
+    stack = "current"
+
+
 if "cuda12.1" in deployment.stacks:
 
     @app.cls(image=images["cuda12.1"], **_gpu_options)
-    class Cuda121:
+    class Cuda121(_Methods):
         """torch 2.4.1 on CUDA 12.1 with FlashAttention 2 and xformers; every card but B200."""
 
-        @modal.enter()
-        def set_up(self) -> None:
-            """Reads no weights: the first call does, where progress and failures have a job."""
-            self.worker = _worker("cuda12.1")
-
-        @modal.method()
-        def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
-            """Makes one video, or goes on with it."""
-            return self.worker.generate(wire, str(modal.current_function_call_id()))
-
-        @modal.method()
-        def warm(self, wire: dict[str, Any]) -> dict[str, Any]:
-            """Loads the weights."""
-            return self.worker.warm(wire)
-
-        @modal.method()
-        def examine(self, wire: dict[str, Any]) -> dict[str, Any]:
-            """Reports the machine, and makes a short video."""
-            return self.worker.examine(wire)
-
-        @modal.method()
-        def bench(self, wire: dict[str, Any]) -> dict[str, Any]:
-            """Measures the card."""
-            return self.worker.bench(wire)
+        stack = "cuda12.1"
 
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))

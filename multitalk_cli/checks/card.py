@@ -89,10 +89,13 @@ def _asked(
     cloud: Cloud, chosen: Settings, wire: Mapping[str, Any], output: Output
 ) -> Mapping[str, Any]:
     """The container's answer. Whatever ends the waiting ends the call."""
-    call_id = cloud.spawn_examination(chosen["stack"], chosen["gpu"], wire)
+
+    def spawn() -> str:
+        return cloud.spawn_examination(chosen["stack"], chosen["gpu"], wire)
+
     with output.progress() as progress:
         stage = contract.Stage(name="examining")
-        return await_answer(cloud, call_id, lambda: progress.show(stage), longest_s=_LONGEST_S)
+        return await_answer(cloud, spawn, lambda: progress.show(stage), longest_s=_LONGEST_S)
 
 
 def _machine(answer: Mapping[str, Any]) -> Seen:

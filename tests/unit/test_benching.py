@@ -1,5 +1,8 @@
 """What a benchmark costs and what it says of the rates; waiting for its answer."""
 
+import os
+import signal
+
 import pytest
 
 from multitalk_cli import answers, benching, contract, plan, rates
@@ -158,7 +161,9 @@ WAITING = Polled(outcome="waiting")
 
 def wait(cloud, longest_s=60.0):
     looks = []
-    answer = answers.await_answer(cloud, "fc-1", lambda: looks.append(1), longest_s=longest_s)
+    answer = answers.await_answer(
+        cloud, lambda: "fc-1", lambda: looks.append(1), longest_s=longest_s
+    )
     return answer, len(looks)
 
 
@@ -174,6 +179,18 @@ def test_a_lost_connection_is_waited_for(monkeypatch):
     lost = TemporaryError("gone", code="E_NETWORK")
 
     assert wait(Cloud(lost, lost, Polled(outcome="answer", answer={})))[0] == {}
+
+
+def test_ctrl_c_while_the_call_is_made_ends_that_call():
+    cloud = Cloud(WAITING)
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        return "fc-1"
+
+    with pytest.raises(KeyboardInterrupt):
+        answers.await_answer(cloud, interrupted, lambda: None, longest_s=1.0)
+    assert cloud.cancelled == ["fc-1"]
 
 
 def test_an_answered_failure_is_raised():
