@@ -15,12 +15,21 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import SetupError, StorageError, TemporaryError
+from multitalk_cli.errors import StorageError, TemporaryError
 from remote.engine import checkpoint
 from remote.hub import Hub, HubFile
-from remote.parts import Saver, bring_file, changed, disk_errors, part_path, write_whole
+from remote.parts import (
+    Saver,
+    bring_file,
+    changed,
+    disk_errors,
+    part_path,
+    read_noted,
+    write_whole,
+)
 from remote.weights import SOURCES_FILE, SourceFile, SourceManifest, is_intact
 
 WAN = "Wan-AI/Wan2.1-I2V-14B-480P"
@@ -56,7 +65,6 @@ _FILES: Mapping[str, Mapping[str, bool]] = {
 }
 _SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
 _PART = re.compile(r".+\.[0-9a-f]{12}\.part")
-_SOURCES_BYTES = 1024**2
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
 
@@ -106,21 +114,13 @@ def load_sources(folder: Path) -> SourceManifest | None:
 
     Raises SetupError E_WEIGHTS where it is not as this version wrote it.
     """
-    path = folder / SOURCES_FILE
-    if not path.is_file():
-        return None
-    try:
-        if path.stat().st_size > _SOURCES_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes, too many")
-        sources = SourceManifest.from_dict(json.loads(path.read_bytes()))
-        for file in sources.files:
-            _require_known(file)
-    except (ValueError, RecursionError) as error:
-        raise SetupError(
-            f"{path} is damaged: {error}",
-            code="E_WEIGHTS",
-            hint=f"remove {path}, then run the same command again",
-        ) from error
+    return read_noted(folder / SOURCES_FILE, _parse_sources)
+
+
+def _parse_sources(body: Any) -> SourceManifest:
+    sources = SourceManifest.from_dict(body)
+    for file in sources.files:
+        _require_known(file)
     return sources
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
+from multitalk_cli.errors import FileError, StorageError, UsageError
 from remote import fetching, parts
 from remote.engine.config import PlainData
 from remote.engine.lora import is_lora_key
@@ -37,7 +37,6 @@ KNOWN = {
         "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors",
     ),
 }
-_MANIFEST_BYTES = 1024**2
 _SAVED_BYTES = 64 * 1024**2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -250,19 +249,8 @@ def _shown(address: str) -> str:
 
 def read(folder: Path) -> tuple[Lora, ...]:
     """The LoRAs that are recorded. Raises SetupError E_WEIGHTS where that is damaged."""
-    path = folder / FOLDER / MANIFEST_FILE
-    if not path.is_file():
-        return ()
-    try:
-        if path.stat().st_size > _MANIFEST_BYTES:
-            raise ValueError(f"it has {path.stat().st_size} bytes, too many")
-        return _Manifest.from_dict(json.loads(path.read_bytes())).loras
-    except (ValueError, RecursionError) as error:
-        raise SetupError(
-            f"{path} is damaged: {error}",
-            code="E_WEIGHTS",
-            hint=f"remove {path}, then run the same command again",
-        ) from error
+    found = parts.read_noted(folder / FOLDER / MANIFEST_FILE, _Manifest.from_dict)
+    return () if found is None else found.loras
 
 
 def _record(folder: Path, loras: list[Lora]) -> None:

@@ -2,16 +2,20 @@
 
 import errno
 import hashlib
+import json
 import os
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
-from multitalk_cli.errors import FileError, StorageError
+from multitalk_cli.errors import FileError, SetupError, StorageError
 
 _HASHED_BYTES = 8 * 1024**2
+_NOTED_BYTES = 1024**2
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -32,6 +36,26 @@ def write_whole(path: Path, content: bytes) -> None:
         part = path.with_name(f"{path.name}.part")
         part.write_bytes(content)
         part.replace(path)
+
+
+def read_noted(path: Path, parse: Callable[[Any], T]) -> T | None:
+    """Gives what a small JSON file says; None where it is absent.
+
+    parse: raises ValueError for what it does not take. Raises SetupError E_WEIGHTS for a file that
+    is not as this version wrote it.
+    """
+    if not path.is_file():
+        return None
+    try:
+        if path.stat().st_size > _NOTED_BYTES:
+            raise ValueError(f"it has {path.stat().st_size} bytes, too many")
+        return parse(json.loads(path.read_bytes()))
+    except (ValueError, RecursionError) as error:
+        raise SetupError(
+            f"{path} is damaged: {error}",
+            code="E_WEIGHTS",
+            hint=f"remove {path}, then run the same command again",
+        ) from error
 
 
 def part_path(path: Path, sha256: str) -> Path:
