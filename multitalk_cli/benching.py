@@ -53,7 +53,10 @@ def make_task(size: str, persons: str, steps: int, gpu: str) -> BenchTask:
             persistent_params=gpus.find_card(gpu).persistent_params,
         )
     except contract.ContractError as error:
-        raise UsageError(str(error), code="E_RANGE", hint="multitalk bench --help") from None
+        # It names its fields; a user knows the options.
+        text = re.sub(r"^(width_px|height_px)", f"a side of --size {size}", f"{error}")
+        text = re.sub(r"^steps", "--steps", text)
+        raise UsageError(text, code="E_RANGE", hint="multitalk bench --help") from None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

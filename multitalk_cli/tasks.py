@@ -1,10 +1,13 @@
 """What can be asked of a folder of weights, here or in the cloud, as it crosses the wire."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from multitalk_cli import contract
+from multitalk_cli.errors import UsageError
 
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
@@ -46,3 +49,29 @@ class Task:
         """Repository -> branch or commit."""
         pairs = (each.partition("=") for each in self.revisions)
         return {repo: commit for repo, _, commit in pairs}
+
+
+def check_lora(wish: str) -> None:
+    """Raises UsageError for what is neither a known name nor an address of a file without keys."""
+    parts = urlsplit(wish)
+    is_address = (
+        parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
+    )
+    if wish not in LORAS and not (is_address and parts.path.endswith(".safetensors")):
+        raise not_a_lora(wish)
+
+
+def not_a_lora(wish: str) -> UsageError:
+    """The error for a --lora that cannot be fetched."""
+    names = ", ".join(LORAS)
+    return UsageError(
+        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {without_keys(wish)!r}",
+        code="E_RANGE",
+        hint="multitalk download --lora fusionx",
+    )
+
+
+def without_keys(address: str) -> str:
+    """An address without what may hold a key or a password."""
+    bare = address.partition("?")[0].partition("#")[0]
+    return re.sub(r"//[^/]*@", "//", bare)

@@ -16,6 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError, StorageError, UsageError
+from multitalk_cli.tasks import check_lora, not_a_lora, without_keys
 from remote import fetching, parts
 from remote.engine.config import PlainData
 from remote.engine.lora import is_lora_key
@@ -96,13 +97,13 @@ def survey(folder: Path, hub: Hub, wish: str) -> dict[str, Any]:
     known = {lora.name: lora for lora in read(folder)}.get(origin.name)
     is_there = (
         known is not None
-        and (known.address, known.size_bytes) == (_shown(origin.address), origin.size_bytes)
+        and (known.address, known.size_bytes) == (without_keys(origin.address), origin.size_bytes)
         and _state(folder, known).is_complete
     )
     return {
         "name": origin.name,
         "address": origin.address,
-        "shown": _shown(origin.address),
+        "shown": without_keys(origin.address),
         "licence": origin.licence,
         "size_bytes": origin.size_bytes,
         "is_there": is_there,
@@ -118,7 +119,7 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save)
     key = origin.sha256 or hashlib.sha256(origin.address.encode()).hexdigest()
     new = folder / FOLDER / f"{name}.safetensors.new"
     part = parts.part_path(folder / FOLDER / f"{name}.safetensors", key)
-    what = _shown(origin.address)
+    what = without_keys(origin.address)
     saver = parts.Saver(save, _SAVED_BYTES)
     steps = parts.bring_file(
         new, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
@@ -175,26 +176,16 @@ def _find(hub: Hub, wish: str) -> _Origin:
     if wish in KNOWN:
         repo, path = KNOWN[wish]
         return _on_hub(hub, wish, repo, "main", path)
-    parts = urlsplit(wish)
-    if parts.username is not None or not parts.path.endswith(".safetensors"):
-        raise _not_an_address(wish)
-    match = _HUB_PATH.fullmatch(parts.path)
+    check_lora(wish)
+    where = urlsplit(wish)
+    match = _HUB_PATH.fullmatch(where.path)
     is_on_hub = origin_of(wish) in (origin_of(hub.endpoint), DEFAULT_ENDPOINT)
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(unquote(parts.path)).stem)[:100].lstrip("._-")
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(unquote(where.path)).stem)[:100].lstrip("._-")
     if match is not None and is_on_hub:
         return _on_hub(hub, name, match[1], unquote(match[2]), unquote(match[3]))
-    if parts.scheme != "https" or not parts.hostname or not name:
-        raise _not_an_address(wish)
+    if where.scheme != "https" or not name:
+        raise not_a_lora(wish)
     return _elsewhere(name, wish)
-
-
-def _not_an_address(wish: str) -> UsageError:
-    names = ", ".join(KNOWN)
-    return UsageError(
-        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {_shown(wish)!r}",
-        code="E_RANGE",
-        hint="multitalk download --lora fusionx",
-    )
 
 
 def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin:
@@ -222,10 +213,10 @@ def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin
 
 def _elsewhere(name: str, url: str) -> _Origin:
     host = Hub(origin_of(url), is_hub=False)
-    size = _allowed(host.size_at(url, _shown(url)), _shown(url))
+    size = _allowed(host.size_at(url, without_keys(url)), without_keys(url))
 
     def pieces(start: int) -> Iterator[bytes]:
-        return host.pieces_at(url, _shown(url), start, size)
+        return host.pieces_at(url, without_keys(url), start, size)
 
     return _Origin(name=name, address=url, licence="", size_bytes=size, sha256=None, pieces=pieces)
 
@@ -236,12 +227,6 @@ def _allowed(size_bytes: int, what: str) -> int:
             f"{what} has {size_bytes} bytes, a LoRA has at most {MAX_BYTES}", code="E_LORA"
         )
     return size_bytes
-
-
-def _shown(address: str) -> str:
-    """An address without what may hold a key or a password."""
-    bare = address.partition("?")[0].partition("#")[0]
-    return re.sub(r"//[^/]*@", "//", bare)
 
 
 # What is recorded

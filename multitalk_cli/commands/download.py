@@ -11,7 +11,7 @@ from multitalk_cli import downloads, settings
 from multitalk_cli.downloads import Wish
 from multitalk_cli.errors import UsageError
 from multitalk_cli.output import Output
-from multitalk_cli.tasks import PRECISIONS
+from multitalk_cli.tasks import PRECISIONS, check_lora
 
 EXAMPLES = (
     "multitalk download",
@@ -73,6 +73,8 @@ def download(
     task = _only(named)
     _refuse_in_folder(to, {"--detach": detach, "--cancel": cancel, "--environment": environment})
     wish = _parse(precision, revision or (), yes=yes, is_repair=repair)
+    if lora is not None:
+        check_lora(lora)
     if to is not None:
         _work(_here(to), wish, task, lora, output)
     else:

@@ -233,6 +233,8 @@ def test_too_little_space_is_told_before_anything_is_fetched(hub, folder, cli):
         (["--revision", "someone/else=main"], "E_RANGE"),
         (["--verify", "--prune"], "E_CONFLICT"),
         (["--verify", "--lora", "fusionx"], "E_CONFLICT"),
+        (["--lora", "ftp://host/a.safetensors"], "E_RANGE"),
+        (["--lora", "https://user:key@host/a.safetensors"], "E_RANGE"),
         (["--detach"], "E_CONFLICT"),
         (["--cancel"], "E_CONFLICT"),
         (["--to", ""], "E_USAGE"),

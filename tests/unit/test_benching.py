@@ -30,11 +30,11 @@ def test_one_two_or_both_are_timed(persons, timed):
     [
         ({"size": "auto"}, "WIDTHxHEIGHT"),
         ({"size": "896x"}, "WIDTHxHEIGHT"),
-        ({"size": "900x448"}, "width_px"),
-        ({"size": "896x4096"}, "height_px"),
+        ({"size": "900x448"}, "--size 900x448"),
+        ({"size": "896x4096"}, "--size 896x4096"),
         ({"persons": "3"}, "--persons"),
-        ({"steps": 0}, "steps"),
-        ({"steps": 11}, "steps"),
+        ({"steps": 0}, "--steps"),
+        ({"steps": 11}, "--steps"),
     ],
 )
 def test_what_is_out_of_range_is_named(changes, word):
