@@ -43,6 +43,8 @@ WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
 )
 PACK_FOLDER = "bf16"
 """Where in the Volume of weights the pack lies."""
+PACK_FORMAT = 2
+"""Of the packs that this version writes and reads."""
 STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
     "multitalk-states",
     "multitalk-index",

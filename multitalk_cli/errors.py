@@ -224,7 +224,7 @@ CODES: dict[str, Explanation] = {
     "E_LOCAL_EXTRA": Explanation(
         _S,
         "what runs the model is not installed",
-        "torch and transformers are gigabytes, so that they come only with the extra called local.",
+        "torch is gigabytes, so that it comes only with the extra called local.",
         'pip install "multitalk-cli[local]"',
     ),
     "E_CONTRACT": Explanation(

@@ -44,9 +44,10 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> Pack:
             message = f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in {folder}"
             raise _missing(message) from None
         sizes = listing.result() or {}
-    pack = _read(text)
-    if pack is None:
-        raise _missing(f"{path} is no manifest of a pack")
+    try:
+        pack = read_manifest(text)
+    except ValueError as error:
+        raise _missing(f"{path}: {error}") from None
     wrong = [name for name, size in pack.sizes.items() if sizes.get(name) != size]
     if wrong:
         there = human_bytes(pack.size_bytes - sum(pack.sizes[name] for name in wrong))
@@ -61,13 +62,19 @@ def _missing(message: str) -> SetupError:
     return SetupError(message, code="E_WEIGHTS_MISSING", hint="multitalk download")
 
 
-def _read(text: bytes) -> Pack | None:
-    """What a pack's manifest lists; None where it is none. It is not believed."""
+def read_manifest(text: bytes) -> Pack:
+    """What a pack's manifest lists, which is not believed: ValueError where it is none of ours."""
     try:
         body = json.loads(text)
-        return Pack(
+        version = int(body["format_version"])
+        pack = Pack(
             sizes={str(each["name"]): int(each["size_bytes"]) for each in body["files"]},
             revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
         )
     except (ValueError, KeyError, TypeError, RecursionError):
-        return None
+        raise ValueError("this is no manifest of a pack") from None
+    if version != contract.PACK_FORMAT:
+        raise ValueError(
+            f"the pack has format {version}, this version reads {contract.PACK_FORMAT}"
+        )
+    return pack

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from remote.hub import Hub
 
 PACKS: Mapping[Precision, str] = {"bf16": "pack", "fp8": "pack-fp8"}
-_NEEDED = ("torch", "transformers", "huggingface_hub")
+_NEEDED = ("torch", "tokenizers", "huggingface_hub")
 
 
 class WeightsHere:

@@ -28,6 +28,7 @@ from remote.engine.offload import StreamedBlocks, stream_blocks
 from remote.engine.operations import choose_operations
 from remote.engine.pipeline import EncodeText, Engine, Networks
 from remote.engine.vae import VAE
+from remote.engine.wav2vec import VoiceEncoder
 from remote.weights import STORED_TYPES, open_pack
 
 PROMPT_TOKENS = (60, 100)  # of the prompt and of the negative prompt
@@ -137,7 +138,7 @@ def _random_weights(
             or "norm" in name.rpartition(".")[2]
         ):
             yield name, weight.fill_(0.0 if name.endswith("bias") else 1.0)
-        elif name.endswith("original0"):  # lengths of a weight norm
+        elif name.endswith("position.length"):  # of a weight norm
             yield name, weight.fill_(1.0)
         else:
             fan_in = weight[0].numel() if weight.ndim > 1 else 2500
@@ -172,7 +173,7 @@ def _networks(config: ModelConfig, modules: Mapping[str, nn.Module], revision: s
         dit=dit,
         vae=cast(VAE, modules["vae"]),
         image=cast(ImageEncoder, modules["clip"]),
-        wav2vec=modules["wav2vec"],
+        wav2vec=cast(VoiceEncoder, modules["wav2vec"]),
         text=_random_states(config, dit),
         revision=revision,
     )
@@ -217,7 +218,7 @@ def machine(device: torch.device) -> Report:
             "memory_gib": card.total_memory / 2**30,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
-    for name in ("triton", "transformers", "fa3_fwd"):
+    for name in ("triton", "fa3_fwd"):
         versions[name] = _version(name)
     return versions
 

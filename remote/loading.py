@@ -33,6 +33,7 @@ from remote.engine.request import Event, Progress, RenderRequest, Resume
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 from remote.engine.text import load_tokenizer, tokenize
 from remote.engine.vae import VAE
+from remote.engine.wav2vec import VoiceEncoder
 from remote.resume import Machine
 
 TIER = "exact"
@@ -144,9 +145,9 @@ class PackedModel:
     def tokenize(self, text: str) -> tuple[int, ...]:
         """Gives a prompt's ids, the end included."""
         if self._tokenizer is None:
-            self._tokenizer = load_tokenizer(self._folder)
-        ids, _ = tokenize(self._tokenizer, text, self._pack.manifest.config.text.tokens)
-        return tuple(ids.tolist())
+            tokens = self._pack.manifest.config.text.tokens
+            self._tokenizer = load_tokenizer(self._folder, tokens)
+        return tuple(tokenize(self._tokenizer, text))
 
     def load(
         self, request: RenderRequest | None = None, persistent_params: int | None = None
@@ -224,22 +225,20 @@ class PackedModel:
         pack, device = self._pack, self._device
         dtype = _computed_type(device)
         with ThreadPoolExecutor(1, "setup") as pool:
-            # Both take seconds in which the disk would be idle: imports, and compiling kernels. One
-            # after the other, since neither library is known to be imported beside the other.
-            hearing = pool.submit(pack.load, "wav2vec", device, _kept(dtype))
+            # Compiling kernels takes seconds in which the disk would be idle.
             computed = dtype or torch.bfloat16
             choice = pool.submit(choose_operations, device, computed, pack.manifest.config.dit)
-            vae, image = (pack.load(name, device, _kept(dtype)) for name in ("vae", "clip"))
+            vae, image, wav2vec = (pack.load(name, device, _kept(dtype)) for name in _BESIDE)
             dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
             self._leave_room(dit)
-            wav2vec, operations = hearing.result(), choice.result()
+            operations = choice.result()
         self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
         networks = Networks(
             config=pack.manifest.config,
             dit=dit,
             vae=cast(VAE, vae),
             image=cast(ImageEncoder, image),
-            wav2vec=wav2vec,
+            wav2vec=cast(VoiceEncoder, wav2vec),
             text=self._text,
             # A CPU and a GPU encode in other types: features of one are not for the other.
             revision=f"{self.revision}-{device.type}",

@@ -1,7 +1,7 @@
 """Every package of the containers with its version, as pip resolved them; slow ones apart.
 
 Made with `pip install --dry-run --report` for Python 3.11 on Linux from the packages that this
-project asks for itself: torch, its kernels, transformers, what reads pictures and sounds.
+project asks for itself: torch, its kernels, the tokenizer, what reads pictures and sounds.
 """
 
 CURRENT_TORCH = """
@@ -17,18 +17,15 @@ CURRENT_TORCH = """
 """
 
 CURRENT_REST = """
-    annotated-doc==0.0.7 annotated-types==0.8.0 anyio==4.16.0 audioread==3.1.0 boto3==1.44.5
-    botocore==1.44.5 certifi==2026.10.18 cffi==2.1.1 charset-normalizer==3.5.2 click==8.5.1
-    cloudpickle==3.1.2 decorator==5.3.1 ftfy==6.3.1 h11==0.16.0 hf-xet==1.8.0 httpcore2==2.16.2
-    httpx2==2.16.2 huggingface-hub==2.4.0 idna==3.20 imageio-ffmpeg==0.6.0 jmespath==1.1.0
-    joblib==1.6.0 lazy-loader==0.6 librosa==0.11.0 llvmlite==0.50.0 markdown-it-py==4.3.0
-    mdurl==0.1.2 msgpack==1.2.4 narwhals==2.29.0 numba==0.68.1 pillow==12.0.0
-    platformdirs==4.14.7 pooch==1.9.0 pycparser==3.12 pydantic-core==2.50.4 pydantic==2.14.3
-    pygments==2.21.0 python-dateutil==2.9.0.post0 pyyaml==6.0.3 regex==2026.11.15
-    requests==2.34.2 rich==15.0.0 s3transfer==0.19.3 safetensors==0.8.0 scikit-learn==1.9.1
-    scipy==1.17.1 shellingham==1.5.4 six==1.17.0 soundfile==0.14.0 soxr==1.1.0
-    threadpoolctl==3.8.0 tokenizers==0.23.3 tqdm==4.70.1 transformers==5.23.0 truststore==0.10.5
-    typer==0.29.2 typing-inspection==0.4.5 urllib3==2.8.0 wcwidth==0.9.4
+    anyio==4.16.0 audioread==3.1.0 boto3==1.44.5 botocore==1.44.5 certifi==2026.10.18 cffi==2.1.1
+    charset-normalizer==3.5.2 click==8.5.1 cloudpickle==3.1.2 decorator==5.3.1 ftfy==6.3.1
+    h11==0.16.0 hf-xet==1.8.0 httpcore2==2.16.2 httpx2==2.16.2 huggingface-hub==2.4.0 idna==3.20
+    imageio-ffmpeg==0.6.0 jmespath==1.1.0 joblib==1.6.0 lazy-loader==0.6 librosa==0.11.0
+    llvmlite==0.50.0 msgpack==1.2.4 narwhals==2.29.0 numba==0.68.1 pillow==12.0.0
+    platformdirs==4.14.7 pooch==1.9.0 pycparser==3.12 python-dateutil==2.9.0.post0 pyyaml==6.0.3
+    requests==2.34.2 s3transfer==0.19.3 scikit-learn==1.9.1 scipy==1.17.1 six==1.17.0
+    soundfile==0.14.0 soxr==1.1.0 threadpoolctl==3.8.0 tokenizers==0.23.3 tqdm==4.70.1
+    truststore==0.10.5 urllib3==2.8.0 wcwidth==0.9.4
 """
 
 CUDA121_TORCH = """
@@ -48,10 +45,9 @@ CUDA121_REST = """
     audioread==3.1.0 boto3==1.44.5 botocore==1.44.5 certifi==2026.10.18 cffi==2.1.1
     charset-normalizer==3.5.2 cloudpickle==3.1.2 decorator==5.3.1 ftfy==6.3.1 hf-xet==1.8.0
     huggingface-hub==0.36.2 idna==3.20 imageio-ffmpeg==0.6.0 jmespath==1.1.0 joblib==1.6.0
-    lazy-loader==0.6 librosa==0.11.0 llvmlite==0.50.0 msgpack==1.2.4 narwhals==2.29.0
-    numba==0.68.1 pillow==12.0.0 platformdirs==4.14.7 pooch==1.9.0 pycparser==3.12
-    python-dateutil==2.9.0.post0 pyyaml==6.0.3 regex==2026.11.15 requests==2.34.2
-    s3transfer==0.19.3 safetensors==0.5.3 scikit-learn==1.9.1 scipy==1.17.1 six==1.17.0
+    lazy-loader==0.6 librosa==0.11.0 llvmlite==0.50.0 msgpack==1.2.4 narwhals==2.29.0 numba==0.68.1
+    pillow==12.0.0 platformdirs==4.14.7 pooch==1.9.0 pycparser==3.12 python-dateutil==2.9.0.post0
+    pyyaml==6.0.3 requests==2.34.2 s3transfer==0.19.3 scikit-learn==1.9.1 scipy==1.17.1 six==1.17.0
     soundfile==0.14.0 soxr==1.0.0 threadpoolctl==3.8.0 tokenizers==0.21.4 tqdm==4.70.1
-    transformers==4.49.0 urllib3==2.8.0 wcwidth==0.9.4
+    urllib3==2.8.0 wcwidth==0.9.4
 """

@@ -18,12 +18,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from multitalk_cli.contract import PACK_FORMAT
 from remote.engine import checkpoint, quantize
 from remote.engine.config import PUBLISHED, ModelConfig, PlainData, Wav2VecConfig
 from remote.engine.reading import ParallelReader, read_tensors
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 
-FORMAT_VERSION = 1
 MANIFEST_FILE = "manifest.json"
 SOURCES_FILE = "sources.json"
 UNFINISHED_FILE = "unfinished.json"
@@ -119,9 +119,9 @@ class Manifest(PlainData):
     sources: tuple[SourceFile, ...]
 
     def __post_init__(self) -> None:
-        if self.format_version != FORMAT_VERSION:
+        if self.format_version != PACK_FORMAT:
             raise ValueError(
-                f"the pack has format {self.format_version}, this version reads {FORMAT_VERSION}"
+                f"the pack has format {self.format_version}, this version reads {PACK_FORMAT}"
             )
         if self.precision not in STORED_TYPES:
             raise ValueError(f"the pack has precision {self.precision!r}")
@@ -153,9 +153,9 @@ class Manifest(PlainData):
 def load_manifest(folder: Path) -> Manifest:
     """Reads a pack's manifest, which is untrusted: ValueError where it is not as pack wrote it."""
     data = _read_json(folder / MANIFEST_FILE)
-    if isinstance(data, dict) and data.get("format_version") != FORMAT_VERSION:
+    if isinstance(data, dict) and data.get("format_version") != PACK_FORMAT:
         version = data.get("format_version")
-        raise ValueError(f"the pack has format {version!r}, this version reads {FORMAT_VERSION}")
+        raise ValueError(f"the pack has format {version!r}, this version reads {PACK_FORMAT}")
     return Manifest.from_dict(data)
 
 
@@ -244,7 +244,7 @@ def pack(
         if progress is not None:
             progress(done, total, plan.name)
     manifest = Manifest(
-        format_version=FORMAT_VERSION,
+        format_version=PACK_FORMAT,
         precision=precision,
         config=config,
         files=(*files, *_copy_settings(source, target)),
@@ -342,7 +342,7 @@ def _fingerprint(source: Path, target: Path, plans: list[_PlannedFile], config: 
     """Tells one packing from another: of other files, sizes or types."""
     stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
     what = [
-        FORMAT_VERSION,
+        PACK_FORMAT,
         config.to_dict(),
         _identities(source, target),
         [plan.sources for plan in plans],
@@ -390,7 +390,7 @@ def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
     published, ours = _read_json(path), config.to_dict()
     differing = [
         f"{name} {published[name]!r} instead of {ours[name]!r}"
-        for name in sorted(set(ours) - {"vocab_size"})
+        for name in sorted(ours)
         if name in published and published[name] != ours[name]
     ]
     if differing:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 NAME = "local"
 
-_NEEDED = ("torch", "transformers", "ftfy")
+_NEEDED = ("torch", "tokenizers", "ftfy")
 _MANIFEST = "manifest.json"
 _SEED, _LOCK = "seed.json", "lock"
 _FORGET_AFTER_S = 30 * 24 * 3600

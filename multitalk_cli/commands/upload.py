@@ -1,6 +1,5 @@
 """`multitalk upload`: a pack of weights from this machine into the user's Modal account."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +8,7 @@ import typer
 from multitalk_cli import contract, settings
 from multitalk_cli.errors import FileError
 from multitalk_cli.output import Output
+from multitalk_cli.packs import read_manifest
 from multitalk_cli.wording import human_bytes, human_count
 
 MANIFEST = "manifest.json"
@@ -42,15 +42,15 @@ def upload(
 def check_pack(folder: Path) -> list[Path]:
     """The files of a pack, its manifest last. Raises FileError where one is absent or cut off."""
     try:
-        listed = json.loads((folder / MANIFEST).read_bytes())["files"]
-        # Names come from a file: nothing of them may lead out of the folder.
-        sizes = {Path(str(each["name"])).name: int(each["size_bytes"]) for each in listed}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        pack = read_manifest((folder / MANIFEST).read_bytes())
+    except (OSError, ValueError) as error:
         raise FileError(
             f"{str(folder)!r} holds no pack: {error}",
             code="E_FILE_UNREADABLE",
             hint="multitalk download --to weights",
         ) from None
+    # Names come from a file: nothing of them may lead out of the folder.
+    sizes = {Path(name).name: size for name, size in pack.sizes.items()}
     for name, size in sizes.items():
         path = folder / name
         seen = path.stat().st_size if path.is_file() else None

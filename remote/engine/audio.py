@@ -1,11 +1,8 @@
-"""Voices: from a 16 kHz wave to features per video frame, and from those to audio tokens.
+"""Voices: how a 16 kHz wave lies on the frames of a video, and from features to audio tokens.
 
 Axes: S speakers, T video frames, W frames of a window, L wav2vec2 layers, C their channels,
 F latent frames.
 """
-
-from collections.abc import Callable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,91 +79,6 @@ def normalize_wave(wave: Tensor) -> Tensor:
     wave = wave.double()
     scale = torch.rsqrt(wave.var(correction=0) + _VARIANCE_EPS)
     return ((wave - wave.mean()) * scale).float()
-
-
-def conv_features(wav2vec: Any, wave: Tensor, steps_per_chunk: int = 1500) -> Tensor:
-    """Runs the convolutions on a normalised wave [samples]. Returns [50 Hz steps, channels].
-
-    The wave is taken piece by piece, so that a long one needs no more memory than a short one;
-    the first layer's norm, which is over the whole wave, takes its statistics from a first pass.
-    Raises ValueError for a wave shorter than one step.
-    """
-    first, *others = wav2vec.feature_extractor.conv_layers
-    layers = [layer.conv for layer in (first, *others)]
-    stride, field = _reach(layers)
-    steps = (len(wave) - field) // stride + 1
-    if steps < 1:
-        raise ValueError(f"a wave of {len(wave)} samples is shorter than {field}")
-    pieces = [
-        wave[start * stride : (min(start + steps_per_chunk, steps) - 1) * stride + field]
-        for start in range(0, steps, steps_per_chunk)
-    ]
-    norm = _whole_norm(first, wave, steps_per_chunk * stride)
-    features = []
-    for piece in pieces:
-        hidden = first.activation(norm(first.conv(piece[None, None])))
-        for layer in others:
-            hidden = layer(hidden)
-        features.append(hidden[0].T)
-    return torch.cat(features)
-
-
-def _reach(layers: list[nn.Conv1d]) -> tuple[int, int]:
-    """Gives how many samples apart the steps are, and how many each one sees."""
-    stride, field = 1, 1
-    for layer in layers:
-        field += (layer.kernel_size[0] - 1) * stride
-        stride *= layer.stride[0]
-    return stride, field
-
-
-def _whole_norm(layer: Any, wave: Tensor, samples: int) -> Callable[[Tensor], Tensor]:
-    """Gives the first layer's norm with the statistics of the whole wave.
-
-    The published model normalises every channel over time, in this layer alone.
-    """
-    norm, conv = layer.layer_norm, layer.conv
-    steps = (len(wave) - conv.kernel_size[0]) // conv.stride[0] + 1
-    size = samples // conv.stride[0]
-    total = total_squares = torch.zeros((), dtype=torch.float64, device=wave.device)
-    for start in range(0, steps, size):
-        end = (min(start + size, steps) - 1) * conv.stride[0] + conv.kernel_size[0]
-        hidden = conv(wave[None, None, start * conv.stride[0] : end]).double()
-        total = total + hidden.sum(dim=-1)
-        total_squares = total_squares + hidden.square().sum(dim=-1)
-    mean = total / steps
-    variance = (total_squares / steps - mean.square()).clamp(min=0)
-    scale = torch.rsqrt(variance + norm.eps).float()[..., None]
-    mean = mean.float()[..., None]
-    weight, bias = norm.weight[:, None], norm.bias[:, None]
-    return lambda x: (x - mean) * scale * weight + bias
-
-
-def resample_features(features: Tensor, frames: int) -> Tensor:
-    """Interpolates features [steps, channels] linearly to [frames, channels], ends to ends."""
-    return F.interpolate(features.T[None], size=frames, mode="linear", align_corners=True)[0].T
-
-
-def embed_voice(wav2vec: Any, wave: Tensor, frames: int) -> Tensor:
-    """Gives what every layer of wav2vec2 hears at each video frame.
-
-    wav2vec: transformers' Wav2Vec2Model; wave: [samples] at 16 kHz, normalised.
-    The convolutions' 50 Hz features are brought to the video's frames before the transformer, so
-    that any frame rate stays in step.
-    Returns [frames, layers, channels] float32.
-    """
-    device = next(wav2vec.parameters()).device
-    features = conv_features(wav2vec, wave.to(device))
-    hidden = resample_features(features, frames)[None]
-    hidden = wav2vec.feature_projection(hidden)[0]
-    encoder = wav2vec.encoder
-    hidden = encoder.layer_norm(hidden + encoder.pos_conv_embed(hidden))
-    layers = []
-    for layer in encoder.layers:
-        out = layer(hidden)
-        hidden = out[0] if isinstance(out, tuple) else out
-        layers.append(hidden[0])
-    return torch.stack(layers, dim=1)
 
 
 def window_features(features: Tensor, start: int, frames: int, window: int) -> Tensor:

@@ -17,12 +17,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from remote.engine.config import ModelConfig, Wav2VecConfig
+from remote.engine.config import ModelConfig
 from remote.engine.dit import DiT
 from remote.engine.image import ImageEncoder
 from remote.engine.tensorfile import TensorFile
 from remote.engine.text import TextEncoder
 from remote.engine.vae import VAE
+from remote.engine.wav2vec import VoiceEncoder
 
 COMPONENTS = ("dit", "vae", "clip", "wav2vec", "text")
 
@@ -64,8 +65,20 @@ _RENAMES: Mapping[str, tuple[tuple[str, str], ...]] = {
     ),
     "wav2vec": (
         (r"^wav2vec2\.", ""),
-        (r"\.conv\.weight_g$", ".conv.parametrizations.weight.original0"),
-        (r"\.conv\.weight_v$", ".conv.parametrizations.weight.original1"),
+        (r"^feature_extractor\.conv_layers\.0\.layer_norm\.", "conv_norm."),
+        (r"^feature_extractor\.conv_layers\.(\d+)\.conv\.", r"convs.\1."),
+        (r"^feature_projection\.layer_norm\.", "features_norm."),
+        (r"^feature_projection\.projection\.", "project."),
+        (r"^encoder\.pos_conv_embed\.conv\.", "position."),
+        (r"^position\.(weight_g|parametrizations\.weight\.original0)$", "position.length"),
+        (r"^position\.(weight_v|parametrizations\.weight\.original1)$", "position.direction"),
+        (r"^encoder\.layer_norm\.", "norm."),
+        (r"^encoder\.layers\.", "layers."),
+        (r"\.attention\.(q|k|v|out)_proj\.", r".\1."),
+        (r"\.layer_norm\.", ".norm1."),
+        (r"\.feed_forward\.intermediate_dense\.", ".fc1."),
+        (r"\.feed_forward\.output_dense\.", ".fc2."),
+        (r"\.final_layer_norm\.", ".norm2."),
     ),
     "text": (
         (r"\.ffn\.gate\.0\.", ".ffn.gate."),
@@ -104,6 +117,11 @@ DROPPED = (
         pattern=r"(quantizer|project_q|project_hid|dropout_features|lm_head)\..*",
         reason="heads of wav2vec2's training",
     ),
+    Dropped(
+        component="wav2vec",
+        pattern=r"(wav2vec2\.)?masked_spec_embed",
+        reason="what hides steps of a wave in wav2vec2's training",
+    ),
 )
 
 
@@ -135,17 +153,11 @@ def build(component: str, config: ModelConfig) -> nn.Module:
         "dit": partial(DiT, config.dit),
         "vae": partial(VAE, config.vae),
         "clip": partial(ImageEncoder, config.clip),
-        "wav2vec": partial(_build_wav2vec, config.wav2vec),
+        "wav2vec": partial(VoiceEncoder, config.wav2vec),
         "text": partial(TextEncoder, config.text),
     }
     with torch.device("meta"):
         return builders[component]().eval()
-
-
-def _build_wav2vec(config: Wav2VecConfig) -> nn.Module:
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
-
-    return Wav2Vec2Model(Wav2Vec2Config(**config.to_dict()))
 
 
 def load_module(

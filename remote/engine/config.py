@@ -172,7 +172,7 @@ class ClipConfig(PlainData):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wav2VecConfig(PlainData):
-    """Sizes of wav2vec2, under the names that transformers' Wav2Vec2Config gives them."""
+    """Sizes of wav2vec2, under the names of the published config.json."""
 
     hidden_size: int = 768
     num_hidden_layers: int = 12
@@ -189,7 +189,6 @@ class Wav2VecConfig(PlainData):
     num_conv_pos_embeddings: int = 128
     num_conv_pos_embedding_groups: int = 16
     layer_norm_eps: float = 1e-5
-    vocab_size: int = 32
 
     def __post_init__(self) -> None:
         _require_positive(self)
@@ -201,10 +200,10 @@ class Wav2VecConfig(PlainData):
             self.feat_extract_norm == "group" and not self.do_stable_layer_norm,
             "only wav2vec2 with one group norm and norms after each layer is supported",
         )
-
-    @property
-    def num_feat_extract_layers(self) -> int:
-        return len(self.conv_dim)
+        _require(
+            self.feat_extract_activation == self.hidden_act == "gelu" and not self.conv_bias,
+            "only wav2vec2 with GELU and convolutions without bias is supported",
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from remote.engine.attention import AttentionBackend, choose_backend
-from remote.engine.audio import cover_frames, embed_voice, normalize_wave, window_features
+from remote.engine.audio import cover_frames, normalize_wave, window_features
 from remote.engine.cache import Residuals, plan_steps
 from remote.engine.color import match_color
 from remote.engine.config import LATENT_STRIDE, ModelConfig
@@ -43,6 +43,7 @@ from remote.engine.request import (
 from remote.engine.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
 from remote.engine.schedule import step_times
 from remote.engine.vae import VAE
+from remote.engine.wav2vec import VoiceEncoder, embed_voice
 
 _ANCHORED_FRAMES = 16  # at a time
 _GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
@@ -62,7 +63,7 @@ class Networks:
     dit: DiT
     vae: VAE
     image: ImageEncoder
-    wav2vec: nn.Module
+    wav2vec: VoiceEncoder
     text: EncodeText
     revision: str
 

@@ -6,7 +6,7 @@ Axes: L tokens, D channels, H heads.
 import html
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 
 from remote.engine.config import TextConfig
 from remote.engine.layers import RMSNorm
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 MAX_DISTANCE = 128  # tokens farther apart than this share the last bucket
 
@@ -26,20 +29,23 @@ def clean_text(text: str) -> str:
     return " ".join(repaired.split())
 
 
-def load_tokenizer(folder: Path) -> Any:
-    """Loads the fast tokenizer of a folder that holds tokenizer.json."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-
-
-def tokenize(tokenizer: Any, text: str, tokens: int) -> tuple[Tensor, Tensor]:
-    """Cleans a prompt and gives its ids and mask, each [L] int64, L <= tokens, the end included.
+def load_tokenizer(folder: Path, tokens: int) -> "Tokenizer":
+    """Loads the tokenizer of a folder that holds tokenizer.json; it gives at most so many ids.
 
     The published encoder pads to `tokens` and trims its output; nothing is padded here.
     """
-    encoded = tokenizer(clean_text(text), truncation=True, max_length=tokens)
-    return torch.tensor(encoded["input_ids"]), torch.tensor(encoded["attention_mask"])
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.enable_truncation(max_length=tokens)
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def tokenize(tokenizer: "Tokenizer", text: str) -> list[int]:
+    """Cleans a prompt and gives its ids, the end included."""
+    ids: list[int] = tokenizer.encode(clean_text(text)).ids
+    return ids
 
 
 def position_buckets(distance: Tensor, buckets: int) -> Tensor:

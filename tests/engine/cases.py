@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from remote.engine.audio import embed_voice, normalize_wave, window_features
+from remote.engine.audio import normalize_wave, window_features
 from remote.engine.cache import COEFFICIENTS, CacheSettings, Residuals, StepDecider
 from remote.engine.dit import Condition, DiT, time_waves
 from remote.engine.guidance import Guidance, Guide, Projection
@@ -26,6 +26,7 @@ from remote.engine.pipeline import Engine, Prepared, to_bytes
 from remote.engine.request import RenderRequest, Window, WindowFinished
 from remote.engine.sampler import NoiseSource, StepDone, sample
 from remote.engine.schedule import step_times
+from remote.engine.wav2vec import embed_voice
 from tests.engine import upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_networks, under
 

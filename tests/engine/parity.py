@@ -16,15 +16,7 @@ from torch import Tensor
 
 from multitalk_cli.media import loudness
 from remote.engine import masks as person_masks
-from remote.engine.audio import (
-    SAMPLE_RATE_HZ,
-    conv_features,
-    embed_voice,
-    frame_count,
-    normalize_wave,
-    resample_features,
-    window_features,
-)
+from remote.engine.audio import SAMPLE_RATE_HZ, frame_count, normalize_wave, window_features
 from remote.engine.checkpoint import build, rename
 from remote.engine.color import match_color
 from remote.engine.config import PUBLISHED
@@ -33,6 +25,7 @@ from remote.engine.labels import key_positions
 from remote.engine.lora import PREFIX, merge_lora, read_lora
 from remote.engine.schedule import step_times
 from remote.engine.text import clean_text, position_buckets
+from remote.engine.wav2vec import embed_voice, resample_features
 from tests.engine import cases, upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_module, under
 
@@ -160,7 +153,7 @@ def audio_embedding(folder: Path) -> Iterator[Row]:
         wave = recorded[f"embed_{case}/in/wave"]
         frames = frame_count(len(wave), fps)
         normal = normalize_wave(wave)
-        features = conv_features(wav2vec, normal)
+        features = wav2vec.features(normal)
         ours = {
             "mid/input_values": normal,
             "mid/conv_features_50hz": features[None],

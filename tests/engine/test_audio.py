@@ -1,20 +1,17 @@
-"""Voices: frame counts, silence, any frame rate, grouping by latent frame."""
+"""Voices: frame counts, silence, grouping by latent frame."""
 
 import pytest
 import torch
 
 from remote.engine.audio import (
     SAMPLE_RATE_HZ,
-    conv_features,
     cover_frames,
-    embed_voice,
     frame_count,
     normalize_wave,
-    resample_features,
     window_features,
 )
 from tests.engine import upstream
-from tests.engine.tiny import description, tiny_dit, tiny_module
+from tests.engine.tiny import description, tiny_dit
 
 
 def test_published_frame_counts_lose_frames_and_ours_do_not(golden_dir):
@@ -57,49 +54,6 @@ def test_normalised_waves_have_no_mean_and_unit_variance():
     normal = normalize_wave(torch.rand(4000, generator=torch.Generator().manual_seed(1)) + 3)
     assert normal.mean().abs() < 1e-6
     assert normal.std() == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize("fps", [24, 25])
-def test_features_keep_step_with_the_sound_at_any_rate(fps):
-    """A ramp over time, at 50 Hz, is still a ramp from end to end after resampling."""
-    ramp = torch.linspace(0, 1, 200)[:, None]
-    frames = 4 * fps
-    wanted = torch.linspace(0, 1, frames)[:, None]
-    torch.testing.assert_close(resample_features(ramp, frames), wanted, atol=1e-6, rtol=0)
-
-
-@torch.inference_mode()
-def test_the_recorded_rate_is_not_the_only_one(golden_dir):
-    wav2vec = tiny_module(golden_dir, "wav2vec")
-    wave = normalize_wave(torch.rand(16000, generator=torch.Generator().manual_seed(4)) - 0.5)
-    assert embed_voice(wav2vec, wave, 24).shape[0] == 24
-    assert embed_voice(wav2vec, wave, 30).shape[0] == 30
-
-
-def test_our_embedding_is_that_of_transformers_own_forward(golden_dir):
-    wav2vec = tiny_module(golden_dir, "wav2vec")
-    wave = normalize_wave(torch.rand(6400, generator=torch.Generator().manual_seed(4)) - 0.5)
-    with torch.inference_mode():
-        hidden = wav2vec(wave[None], output_hidden_states=True).hidden_states[1:]
-        ours = embed_voice(wav2vec, wave, hidden[0].shape[1])
-    torch.testing.assert_close(ours, torch.stack(hidden, dim=2)[0], atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("steps_per_chunk", [1, 7, 1500])
-def test_a_wave_taken_in_pieces_gives_what_transformers_gives_for_the_whole(
-    golden_dir, steps_per_chunk
-):
-    wav2vec = tiny_module(golden_dir, "wav2vec")
-    wave = torch.randn(5555, generator=torch.Generator().manual_seed(6)) + 0.3
-    with torch.inference_mode():
-        whole = wav2vec.feature_extractor(wave[None])[0].T
-        pieces = conv_features(wav2vec, wave, steps_per_chunk)
-    torch.testing.assert_close(pieces, whole, atol=1e-5, rtol=0)
-
-
-def test_a_wave_shorter_than_a_step_is_refused(golden_dir):
-    with pytest.raises(ValueError, match="399 samples is shorter than 400"):
-        conv_features(tiny_module(golden_dir, "wav2vec"), torch.zeros(399))
 
 
 def test_windows_repeat_the_edges():

@@ -67,8 +67,7 @@ def test_full_size_keys_are_those_of_the_published_files(golden_dir, component):
     renamed.pop(None, None)
     ours = build(component, PUBLISHED).state_dict()
     assert renamed == {name: tuple(tensor.shape) for name, tensor in ours.items()}
-    # transformers puts one vector into memory whatever the device
-    assert sum(tensor.numel() for tensor in ours.values() if not tensor.is_meta) <= 1024
+    assert all(tensor.is_meta for tensor in ours.values())
 
 
 def test_as_many_parameters_of_clip_are_needed_as_recorded(golden_dir):

@@ -46,6 +46,8 @@ def test_published_buckets_are_the_recorded_ones(golden_dir, tier, table):
         (("clip", "eps"), float("nan"), "eps is nan"),
         (("wav2vec", "do_stable_layer_norm"), True, "norms after each layer"),
         (("wav2vec", "feat_extract_norm"), "layer", "one group norm"),
+        (("wav2vec", "hidden_act"), "relu", "wav2vec2 with GELU"),
+        (("wav2vec", "conv_bias"), True, "without bias"),
         (("buckets", "480"), [], "no picture sizes for tier 480"),
         (("surprise", "x"), 1, "unknown"),
     ],

@@ -5,9 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from remote.engine.audio import SAMPLE_RATE_HZ, embed_voice, frame_count, normalize_wave
+from remote.engine.audio import SAMPLE_RATE_HZ, frame_count, normalize_wave
 from remote.engine.pipeline import Engine
 from remote.engine.request import Window, WindowFinished
+from remote.engine.wav2vec import embed_voice
 from tests.engine import cases, parity, upstream
 from tests.engine.tiny import description, tensors, tiny_networks
 

@@ -272,7 +272,7 @@ def test_boxes_are_refused_before_any_network_runs(golden_dir, networks):
     name = next(name for name, case in recorded.items() if case["humans"] == 2)
     request = cases.end_to_end_request(golden_dir, name)
     everything = PixelBox(top=0, left=0, bottom=999, right=999)
-    wav2vec = cases.Recording(networks.wav2vec, "feature_extractor")
+    wav2vec = cases.Recording(networks.wav2vec, "features")
     engine = Engine(dataclasses.replace(networks, wav2vec=wav2vec))
     with pytest.raises(ValueError, match="cover all"):
         engine.prepare(dataclasses.replace(request, boxes=(everything, everything)))

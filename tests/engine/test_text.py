@@ -87,17 +87,26 @@ def test_texts_are_cleaned_as_recorded(golden_dir):
 
 
 def test_the_tokenizer_gives_the_recorded_ids(golden_dir, published):
-    tokenizer = load_tokenizer(published / TOKENIZER_FOLDER)
+    tokenizer = load_tokenizer(published / TOKENIZER_FOLDER, tokens=20)
     for text, wanted in tiny.description(golden_dir, "end_to_end")["token_ids"].items():
-        ids, mask = tokenize(tokenizer, f"  {text}\n", tokens=20)
-        assert ids.tolist() == wanted
-        assert mask.tolist() == [1] * len(wanted)
+        assert tokenize(tokenizer, f"  {text}\n") == wanted
 
 
 def test_long_texts_are_cut_before_the_end_token(golden_dir, published):
     text, wanted = next(iter(tiny.description(golden_dir, "end_to_end")["token_ids"].items()))
-    ids, _ = tokenize(load_tokenizer(published / TOKENIZER_FOLDER), text, tokens=4)
-    assert ids.tolist() == [*wanted[:3], 1]
+    tokenizer = load_tokenizer(published / TOKENIZER_FOLDER, tokens=4)
+    assert tokenize(tokenizer, text) == [*wanted[:3], 1]
+
+
+def test_gives_the_ids_of_transformers_own_fast_tokenizer(published):
+    from transformers import PreTrainedTokenizerFast
+
+    file = str(published / TOKENIZER_FOLDER / "tokenizer.json")
+    theirs = PreTrainedTokenizerFast(tokenizer_file=file)
+    ours = load_tokenizer(published / TOKENIZER_FOLDER, tokens=12)
+    for text in ("", "a", "A woman & a man, 說話 und ß ☂", "long " * 40):
+        wanted = theirs(text.strip(), truncation=True, max_length=12)["input_ids"]
+        assert tokenize(ours, text) == wanted
 
 
 def test_gives_what_transformers_umt5_gives():

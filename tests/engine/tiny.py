@@ -80,7 +80,8 @@ def tiny_model_config(folder: Path) -> ModelConfig:
     clip = description(folder, "clip")["config"]
     clip_values = description(folder, "clip")
     wav2vec = dict(description(folder, "audio_embedding")["config"])
-    wav2vec.pop("num_feat_extract_layers")
+    for unused in ("num_feat_extract_layers", "vocab_size"):
+        wav2vec.pop(unused)
     constants = tensors(folder, "vae")
     end_to_end = description(folder, "end_to_end")
     return ModelConfig(

@@ -133,7 +133,7 @@ def test_a_container_that_cannot_start_is_reported(cloud, deployed):
     assert (ran.code, ran.error["code"]) == (7, "E_START")
 
 
-def test_weights_of_another_version_fail_the_job(deployed, tiny_pack, tmp_path):
+def test_weights_of_another_version_are_refused_before_a_call(deployed, tiny_pack, tmp_path, rpcs):
     volume = modal.Volume.from_name(contract.WEIGHTS_VOLUME)
     manifest = tiny_pack / "manifest.json"
     later = tmp_path / "manifest.json"
@@ -148,7 +148,9 @@ def test_weights_of_another_version_fail_the_job(deployed, tiny_pack, tmp_path):
         with volume.batch_upload(force=True) as batch:
             batch.put_file(str(manifest), "/bf16/manifest.json")
 
-    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS")
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS_MISSING")
+    assert "format 99, this version reads" in ran.error["message"]
+    assert rpcs.count("FunctionMap") == 0
 
 
 def test_a_broken_download_goes_on(cloud, deployed):

@@ -50,7 +50,6 @@ SMALL = ModelConfig(
         conv_dim=(8,) * 7,
         num_conv_pos_embeddings=4,
         num_conv_pos_embedding_groups=2,
-        vocab_size=8,
     ),
 )  # fmt: skip
 OPTIONS = bench.Options(
