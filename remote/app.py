@@ -83,7 +83,7 @@ class _Methods:
 
     @modal.enter()
     def set_up(self) -> None:
-        """Reads no weights."""
+        """Imports the engine; reads no weights."""
         self.worker = Worker(
             pack=WEIGHTS / contract.PACK_FOLDER,
             jobs=JOBS,
@@ -91,6 +91,7 @@ class _Methods:
             states=states,
             volume=jobs,
         )
+        self.worker.set_up()
 
     @modal.method()
     def generate(self, wire: dict[str, Any]) -> dict[str, Any]:

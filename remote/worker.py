@@ -11,8 +11,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -184,6 +185,12 @@ class Worker:
         self._model = KeptModel(lambda: open_model(pack, caches))
         self._jobs, self._states, self._volume = jobs, states, volume
 
+    def set_up(self) -> None:
+        """Imports what every call needs, before the time of a call begins."""
+        # A container that cannot start would be started again and again; a call says what is wrong.
+        with suppress(Exception):
+            import_module("remote.loading")
+
     def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the weights, and says how long that took."""
         began_s = time.monotonic()
@@ -232,6 +239,9 @@ class Worker:
             upload = None if request is None else _upload(store, body)
         except contract.ContractError as error:
             return _failed("E_REQUEST", str(error))
+        finished = _finished(store, job_id, upload)
+        if finished is not None:
+            return _with_video(store, job_id, finished)
         if request is None:
             return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
         return self._run(store, request, upload, body)
@@ -290,6 +300,19 @@ def _upload(store: VolumeStore, body: Mapping[str, Any]) -> Upload | None:
     return contract.from_wire(Upload, wire)
 
 
+def _finished(store: VolumeStore, job_id: str, upload: Upload | None) -> dict[str, Any] | None:
+    """The answer of an earlier call that finished the job, and was ended before it gave it."""
+    answer = store.answer(job_id)
+    if answer is None:
+        return None
+    done = contract.event_from_wire(answer["event"])
+    is_stored = isinstance(done, contract.Done) and done.result.stored is not None
+    if upload is not None and answer["unstored"] is None and not is_stored:
+        return None  # it was ended while the video was stored
+    store.parts = answer["parts"]
+    return answer
+
+
 def _store(
     store: VolumeStore, done: contract.Done, upload: Upload, show: Callable[[contract.Event], None]
 ) -> tuple[contract.Done, contract.Failed | None]:
@@ -321,8 +344,13 @@ def _end(
         store.keep_answer(job_id, answer)
     store.forget(job_id, finished=is_done, keep_inputs=keep_inputs)
     store.commit()
+    return _with_video(store, job_id, answer) if is_done else {**answer, "video": None}
+
+
+def _with_video(store: VolumeStore, job_id: str, answer: Mapping[str, Any]) -> dict[str, Any]:
+    """Adds the video to the answer of a finished job, unless it is fetched part by part."""
     is_small = sum(part["size"] for part in store.parts) <= contract.PART_BYTES
-    return {**answer, "video": store.read_video(job_id) if is_done and is_small else None}
+    return {**answer, "video": store.read_video(job_id) if is_small else None}
 
 
 def _answer(

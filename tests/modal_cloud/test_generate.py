@@ -94,9 +94,9 @@ def test_force_makes_it_anew(deployed, rpcs):
 
 
 def test_progress_comes_in_order(deployed):
-    voice = deployed.speech("progress.wav", 4.0)
+    voice = deployed.speech("progress.wav", 12.0)
 
-    ran = deployed.run(*deployed.generate(voice, "--progress", "json"))
+    ran = deployed.run(*deployed.generate(voice, "--steps", 50, "--progress", "json"))
 
     assert ran.code == 0, ran.stderr
     lines = [line for line in ran.stderr.splitlines() if line.startswith("{")]

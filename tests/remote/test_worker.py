@@ -7,8 +7,10 @@ import pytest
 
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
+from multitalk_cli.prepared import Upload
 from remote import worker
 from remote.volume_store import VolumeStore
+from tests.remote.requests import tiny_request
 
 
 class States(dict):
@@ -97,6 +99,42 @@ def test_the_same_call_may_run_again_and_the_next_link_is_another_claim(tmp_path
         "abcdabcd/call/0": "fc-1",
         "abcdabcd/call/1": "fc-2",
     }
+
+
+def _keep_finished(store, tmp_path, **changes):
+    """What a call leaves that was ended after its work and before its answer."""
+    result = contract.Result(
+        job_id="abcdabcd", backend="modal", model_output=True, frames=5, fps=24, width_px=32,
+        height_px=32, size_bytes=7, seed=0, recipe="{}", **changes,
+    )  # fmt: skip
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"a video")
+    store.publish("abcdabcd", video)
+    event = contract.to_wire(contract.Done(result=result))
+    store.keep_answer("abcdabcd", {"event": event, "parts": store.parts, "unstored": None})
+
+
+@pytest.mark.parametrize("keep_inputs", [True, False])
+def test_a_job_whose_call_was_ended_before_its_answer_is_answered_by_the_next(
+    store, tmp_path, keep_inputs
+):
+    _keep_finished(store, tmp_path)
+    if keep_inputs:
+        store.keep_request("abcdabcd", contract.to_wire(tiny_request(job_id="abcdabcd")))
+
+    answer = worker_at(tmp_path, States()).generate(wire(link=1), "fc-2")
+
+    assert answer["event"]["kind"] == "done"
+    assert answer["video"] == b"a video"
+
+
+def test_a_job_whose_call_was_ended_while_it_stored_the_video_is_not_finished(store, tmp_path):
+    _keep_finished(store, tmp_path)
+    upload = Upload(bucket="b", key="k.mp4", stem="voice", overwrite=False)
+
+    assert worker._finished(store, "abcdabcd", upload) is None
+    _keep_finished(store, tmp_path, stored="s3://b/k.mp4")
+    assert worker._finished(store, "abcdabcd", upload) is not None
 
 
 def test_another_contract_is_refused_as_data(tmp_path):
