@@ -133,16 +133,18 @@ def _random_weights(
 ) -> Iterator[tuple[str, Tensor]]:
     for name, unset in module.state_dict().items():
         weight = torch.empty(unset.shape, device=device, dtype=dtype)
-        if (
-            "norm" in name.rpartition(".")[0].rpartition(".")[2]
-            or "norm" in name.rpartition(".")[2]
-        ):
-            yield name, weight.fill_(0.0 if name.endswith("bias") else 1.0)
-        elif name.endswith("position.length"):  # of a weight norm
-            yield name, weight.fill_(1.0)
-        else:
-            fan_in = weight[0].numel() if weight.ndim > 1 else 2500
-            yield name, weight.normal_(0.0, fan_in**-0.5, generator=generator)
+        yield name, fill_randomly(name, weight, generator)
+
+
+def fill_randomly(name: str, weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draws a weight as networks are begun: what follows it stays of the same size."""
+    owner, _, leaf = name.rpartition(".")
+    if "norm" in owner.rpartition(".")[2] or "norm" in leaf:
+        return weight.fill_(0.0 if leaf == "bias" else 1.0)
+    if leaf == "length":  # of a weight norm
+        return weight.fill_(1.0)
+    fan_in = weight[0].numel() if weight.ndim > 1 else 2500
+    return weight.normal_(0.0, fan_in**-0.5, generator=generator)
 
 
 def random_networks(config: ModelConfig, device: torch.device) -> Networks:

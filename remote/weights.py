@@ -10,7 +10,7 @@ import logging
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -199,7 +199,7 @@ def sha256_of(path: Path) -> str:
 
 
 @dataclass(slots=True, kw_only=True)
-class _PlannedFile:
+class PlannedFile:
     """A file of the pack before it is written: which tensors, in which order."""
 
     component: str
@@ -233,7 +233,9 @@ def pack(
     plans = [
         plan
         for component in checkpoint.COMPONENTS
-        for plan in _plan(source, component, config, precision, max_file_bytes)
+        for plan in plan_files(
+            component, _published_shapes(source, component, config), precision, max_file_bytes
+        )
     ]
     finished = _Finished(target, _fingerprint(source, target, plans, config))
     total, done = sum(plan.size_bytes for plan in plans), 0
@@ -248,32 +250,37 @@ def pack(
         precision=precision,
         config=config,
         files=(*files, *_copy_settings(source, target)),
-        index=_index(plans),
+        index=index_of(plans),
         sources=_read_sources(source),
     )
-    _write_json(target / MANIFEST_FILE, manifest.to_dict())
+    write_manifest(target, manifest)
     finished.forget()
     return manifest
 
 
-def _plan(
-    source: Path,
-    component: str,
-    config: ModelConfig,
-    precision: Precision,
-    max_file_bytes: int,
-) -> list[_PlannedFile]:
-    """Divides a network's tensors into files."""
-    plans: list[_PlannedFile] = []
+def _published_shapes(
+    source: Path, component: str, config: ModelConfig
+) -> dict[str, tuple[int, ...]]:
     with checkpoint.PublishedWeights(source, component, config) as weights:
-        for name in weights.names():
-            infos = _stored_infos(component, name, weights.shape(name), precision)
-            added = sum(info.size_bytes + _HEADER_BYTES_PER_TENSOR for info in infos.values())
-            if not plans or plans[-1].size_bytes + added > max_file_bytes:
-                file = f"{component}-{len(plans) + 1:03}.safetensors"
-                plans.append(_PlannedFile(component=component, name=file))
-            plans[-1].sources.append(name)
-            plans[-1].infos.update(infos)
+        return {name: weights.shape(name) for name in weights.names()}
+
+
+def plan_files(
+    component: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    precision: Precision,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> list[PlannedFile]:
+    """Divides a network's tensors, in their order, into files."""
+    plans: list[PlannedFile] = []
+    for name, shape in shapes.items():
+        infos = _stored_infos(component, name, shape, precision)
+        added = sum(info.size_bytes + _HEADER_BYTES_PER_TENSOR for info in infos.values())
+        if not plans or plans[-1].size_bytes + added > max_file_bytes:
+            file = f"{component}-{len(plans) + 1:03}.safetensors"
+            plans.append(PlannedFile(component=component, name=file))
+        plans[-1].sources.append(name)
+        plans[-1].infos.update(infos)
     return plans
 
 
@@ -288,16 +295,21 @@ def _stored_infos(
     return {name: TensorInfo(dtype=STORED_TYPES[precision][component], shape=shape)}
 
 
-def _write(source: Path, target: Path, plan: _PlannedFile, config: ModelConfig) -> PackedFile:
-    start, part = time.monotonic(), target / f"{plan.name}.part"
+def _write(source: Path, target: Path, plan: PlannedFile, config: ModelConfig) -> PackedFile:
     with checkpoint.PublishedWeights(source, plan.component, config) as weights:
-        size, sha256 = write_tensor_file(part, plan.infos, _stored_tensors(plan, weights))
+        return write_file(target, plan, _stored_tensors(plan, weights))
+
+
+def write_file(target: Path, plan: PlannedFile, tensors: Iterable[Tensor]) -> PackedFile:
+    """Writes one file of a pack, whole or not at all. tensors: as the plan lists them."""
+    start, part = time.monotonic(), target / f"{plan.name}.part"
+    size, sha256 = write_tensor_file(part, plan.infos, tensors)
     part.replace(target / plan.name)
     _log.info("packed %s: %d bytes in %.1f s", plan.name, size, time.monotonic() - start)
     return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)
 
 
-def _stored_tensors(plan: _PlannedFile, weights: checkpoint.PublishedWeights) -> Iterator[Tensor]:
+def _stored_tensors(plan: PlannedFile, weights: checkpoint.PublishedWeights) -> Iterator[Tensor]:
     for name in plan.sources:
         dtype = plan.infos[name].dtype
         if dtype == quantize.FP8:
@@ -322,7 +334,7 @@ class _Finished:
                 files = [PackedFile.from_dict(item) for item in noted["files"]]
                 self._files = {file.name: file for file in files}
 
-    def get(self, plan: _PlannedFile) -> PackedFile | None:
+    def get(self, plan: PlannedFile) -> PackedFile | None:
         file = self._files.get(plan.name)
         if file is None or not is_intact(self._target / file.name, file.size_bytes, file.sha256):
             return None
@@ -338,7 +350,7 @@ class _Finished:
         self._path.unlink(missing_ok=True)
 
 
-def _fingerprint(source: Path, target: Path, plans: list[_PlannedFile], config: ModelConfig) -> str:
+def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: ModelConfig) -> str:
     """Tells one packing from another: of other files, sizes or types."""
     stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
     what = [
@@ -363,7 +375,13 @@ def _identities(source: Path, target: Path) -> list[list[Any]]:
     )
 
 
-def _index(plans: list[_PlannedFile]) -> dict[str, dict[str, str]]:
+def write_manifest(target: Path, manifest: Manifest) -> None:
+    """Writes what makes a folder of files a pack."""
+    _write_json(target / MANIFEST_FILE, manifest.to_dict())
+
+
+def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
+    """Gives in which file each tensor of each network is."""
     index: dict[str, dict[str, str]] = {component: {} for component in checkpoint.COMPONENTS}
     for plan in plans:
         index[plan.component] |= dict.fromkeys(plan.infos, plan.name)

@@ -2,9 +2,10 @@
 
 import itertools
 import os
+import queue
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed, wait
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,13 +31,43 @@ class _Buffer:
         self.copied = torch.cuda.Event()
 
 
+class _Pieces:
+    """The pieces of one part of a file, handed out to whoever reads next."""
+
+    def __init__(self, file: int, start: int, target: Tensor, piece_bytes: int) -> None:
+        self.file = file
+        self.arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self._left_bytes = target.numel()
+        parts = target.split(piece_bytes) if target.numel() else ()
+        # Taking the next of a list's iterator is one step, which no other thread divides.
+        self._places = iter([(start + i * piece_bytes, part) for i, part in enumerate(parts)])
+        self._is_stopped = False
+
+    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
+        for place in self._places:
+            if self._is_stopped:
+                return
+            yield place
+
+    def arrivals(self) -> Iterator[int]:
+        """Yields the bytes of each piece when it has arrived, until all have or one cannot."""
+        while self._left_bytes and (size := self.arrived.get()) is not None:
+            self._left_bytes -= size
+            yield size
+
+    def stop(self) -> None:
+        """Lets nobody begin another piece."""
+        self._is_stopped = True
+        self.arrived.put(None)
+
+
 class ParallelReader:
     """Reads parts of files into memory of a device, piece by piece and side by side."""
 
     def __init__(
         self, device: torch.device, readers: int = _READERS, piece_bytes: int = _PIECE_BYTES
     ) -> None:
-        self._device, self._piece_bytes = device, piece_bytes
+        self._device, self._readers, self._piece_bytes = device, readers, piece_bytes
         self._pool = ThreadPoolExecutor(readers, "reader")
         self._own = threading.local()
         self._buffers: list[_Buffer] = []
@@ -60,30 +91,36 @@ class ParallelReader:
         # Whoever reads may be in inference mode; the readers, which write, are not.
         with torch.inference_mode(False):
             target = torch.empty(size, dtype=torch.uint8, device=self._device)
-        pieces = target.split(self._piece_bytes) if size else ()
         with path.open("rb", buffering=0) as file:
-            waiting = [
-                self._pool.submit(
-                    self._read_piece, file.fileno(), start + index * self._piece_bytes, piece
-                )
-                for index, piece in enumerate(pieces)
-            ]
+            pieces = _Pieces(file.fileno(), start, target, self._piece_bytes)
+            reading = [self._pool.submit(self._read_pieces, pieces) for _ in range(self._readers)]
             try:
-                for piece in as_completed(waiting):
-                    progress(piece.result())
+                for arrived in pieces.arrivals():
+                    progress(arrived)
+                for reader in reading:
+                    reader.result()
             finally:
-                for piece in waiting:
-                    piece.cancel()
-                wait(waiting)  # those begun still write to the target
+                pieces.stop()
+                wait(reading)  # a piece that was begun is still written to the target
                 for buffer in self._buffers:
                     buffer.copied.synchronize()
         return target
 
-    def _read_piece(self, file: int, position: int, target: Tensor) -> int:
+    def _read_pieces(self, pieces: "_Pieces") -> None:
+        """Reads one piece after another until none is left."""
+        for position, target in pieces:
+            try:
+                self._read_piece(pieces.file, position, target)
+            except BaseException:
+                pieces.stop()
+                raise
+            pieces.arrived.put(target.numel())
+
+    def _read_piece(self, file: int, position: int, target: Tensor) -> None:
         if self._device.type == "cpu":
             array: Any = target.numpy()
             _fill(file, memoryview(array), position)
-            return target.numel()
+            return
         buffer = self._buffer()
         buffer.copied.synchronize()
         part = buffer.memory[: target.numel()]
@@ -92,7 +129,6 @@ class ParallelReader:
         with torch.cuda.stream(buffer.stream):
             target.copy_(part, non_blocking=True)
             buffer.copied.record()
-        return target.numel()
 
     def _buffer(self) -> _Buffer:
         """The calling reader's other buffer: one is copied to the card while one is filled."""

@@ -1,0 +1,263 @@
+"""Times what a new process does before its first step: `python -m remote.startbench`.
+
+A pack of random weights in full size is written where none is given, so that it lies in the file
+cache. It is read to the device with several readers and pieces, each in turn with a plain parallel
+read of the same files into memory. Then three processes are timed: one that finds nothing kept, one
+that finds compiled kernels, one that finds the prompts' features too.
+"""
+
+import argparse
+import itertools
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multitalk_cli import contract
+from remote import weights
+from remote.engine import checkpoint
+from remote.engine.config import PUBLISHED, ModelConfig
+from remote.engine.reading import ParallelReader
+
+READERS, PIECES_MIB = (8, 16), (2, 4, 8, 16)
+RUNS = 5
+_MIB = 2**20
+_WRITERS = 8
+_FILES = 4  # that are read with each choice
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures, prints a line for each figure, writes the report."""
+    parser = argparse.ArgumentParser(prog="python -m remote.startbench", description=__doc__)
+    parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
+    parser.add_argument("--size", default="896x448")
+    parser.add_argument("--frames", type=int, default=81)
+    parser.add_argument("--json", type=Path, help="where to write the whole report")
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args(argv)
+    if given.child:
+        print(json.dumps(_start(given.weights, given.size, given.frames)))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="startbench-") as scratch:
+        pack = given.weights
+        if pack is None:
+            pack = Path(scratch) / "pack"
+            write_random_pack(pack, PUBLISHED, _device())
+        report: dict[str, Any] = {"reading": measure_reading(pack, _device())}
+        report["starts"] = measure_starts(pack, Path(scratch), given.size, given.frames)
+    if given.json is not None:
+        given.json.write_text(json.dumps(report, indent=1), "utf-8")
+    print("\n".join(lines(report)))
+    return 0
+
+
+def lines(report: dict[str, Any]) -> list[str]:
+    """The report for a reader."""
+    starts = [
+        f"{name}: " + ", ".join(f"{stage} {seconds:.2f}" for stage, seconds in row.items()) + " s"
+        for name, row in report["starts"].items()
+    ]
+    reading = [
+        "{readers} readers, pieces of {mib} MiB: {ours:.1f} GB/s ({ours_least:.1f} to "
+        "{ours_most:.1f}), plain read {plain:.1f} ({plain_least:.1f} to {plain_most:.1f}), "
+        "ratio {ratio:.2f}".format(**row)
+        for row in report["reading"]
+    ]
+    return [*reading, *starts]
+
+
+def _device() -> torch.device:
+    return torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu")
+
+
+# A pack
+
+
+def write_random_pack(target: Path, config: ModelConfig, device: torch.device) -> None:
+    """Writes a bf16 pack of random weights; norms are ones, so that outputs stay finite."""
+    target.mkdir(parents=True)
+    plans = [
+        plan
+        for component in checkpoint.COMPONENTS
+        for plan in weights.plan_files(component, _shapes(component, config), "bf16")
+    ]
+
+    def write(plan: weights.PlannedFile) -> weights.PackedFile:
+        return weights.write_file(target, plan, _random_tensors(plan, device))
+
+    with ThreadPoolExecutor(_WRITERS) as pool:
+        files = tuple(pool.map(write, plans))
+    weights.write_manifest(
+        target,
+        weights.Manifest(
+            format_version=contract.PACK_FORMAT,
+            precision="bf16",
+            config=config,
+            files=files,
+            index=weights.index_of(plans),
+            sources=(),
+        ),
+    )
+
+
+def _shapes(component: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    state = checkpoint.build(component, config).state_dict()
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}
+
+
+def _random_tensors(plan: weights.PlannedFile, device: torch.device) -> Iterator[Tensor]:
+    from remote.benchparts import fill_randomly
+
+    for name, info in plan.infos.items():
+        weight = torch.empty(info.shape, dtype=info.dtype, device=device)
+        yield fill_randomly(name, weight).cpu()
+
+
+# Reading
+
+
+def measure_reading(
+    pack: Path,
+    device: torch.device,
+    readers: Sequence[int] = READERS,
+    pieces_mib: Sequence[int] = PIECES_MIB,
+) -> list[dict[str, float]]:
+    """GB/s of our reader and of a plain one over the transformer's first files, in turn."""
+    files = sorted(pack.glob("dit-*.safetensors"))[:_FILES]
+    for path in files:
+        _plain_read([path], max(readers), _MIB * max(pieces_mib))  # into the file cache
+    rows = []
+    for count, mib in itertools.product(readers, pieces_mib):
+        ours, plain = [], []
+        with ParallelReader(device, count, mib * _MIB) as reader:
+            _our_read(reader, files)  # pins the buffers
+            for _ in range(RUNS):
+                ours.append(_our_read(reader, files))
+                plain.append(_plain_read(files, count, mib * _MIB))
+        rows.append(
+            {
+                "readers": count,
+                "mib": mib,
+                "ours": statistics.median(ours),
+                "ours_least": min(ours),
+                "ours_most": max(ours),
+                "plain": statistics.median(plain),
+                "plain_least": min(plain),
+                "plain_most": max(plain),
+                "ratio": statistics.median(ours) / statistics.median(plain),
+            }
+        )
+    return rows
+
+
+def _our_read(reader: ParallelReader, files: Sequence[Path]) -> float:
+    began = time.perf_counter()
+    for path in files:
+        reader.read(path, 0, path.stat().st_size, lambda _: None)
+    return _gb_per_s(files, began)
+
+
+def _plain_read(files: Sequence[Path], readers: int, piece_bytes: int) -> float:
+    """Reads with the same pieces, each reader into a piece of memory of its own."""
+    buffers = [bytearray(piece_bytes) for _ in range(readers)]
+    began = time.perf_counter()
+    for path in files:
+        starts = iter(list(range(0, path.stat().st_size, piece_bytes)))
+        with path.open("rb", buffering=0) as file, ThreadPoolExecutor(readers) as pool:
+
+            def read(buffer: bytearray, number: int, starts: Iterator[int]) -> None:
+                for start in starts:
+                    os.preadv(number, [buffer], start)
+
+            jobs = [pool.submit(read, buffer, file.fileno(), starts) for buffer in buffers]
+            for job in jobs:
+                job.result()
+    return _gb_per_s(files, began)
+
+
+def _gb_per_s(files: Sequence[Path], began: float) -> float:
+    seconds = time.perf_counter() - began
+    return sum(path.stat().st_size for path in files) / seconds / 1e9
+
+
+# Starting
+
+
+def measure_starts(
+    pack: Path, scratch: Path, size: str, frames: int
+) -> dict[str, dict[str, float]]:
+    """Seconds of each stage of new processes, from the start of the process on."""
+    kernels, features = scratch / "kernels", scratch / "features"
+    rows = {}
+    for name, is_kept in (("nothing kept", False), ("kernels kept", False), ("all kept", True)):
+        if not is_kept:
+            _empty(features)
+        environment = {**os.environ, "TRITON_CACHE_DIR": str(kernels), "FEATURES": str(features)}
+        words = ["--child", "--weights", str(pack), "--size", size, "--frames", str(frames)]
+        began_s = time.time()
+        ran = subprocess.run(
+            [sys.executable, "-m", "remote.startbench", *words],
+            env={**environment, "BEGAN": repr(began_s)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        rows[name] = json.loads(ran.stdout.splitlines()[-1])
+    return rows
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.glob("*"):
+        path.unlink()
+
+
+def _start(pack: Path, size: str, frames: int) -> dict[str, float]:
+    """Loads the pack and begins a video as a container does; seconds since the start."""
+    from remote.bench import make_request
+    from remote.benchparts import Options
+    from remote.engine.request import Progress, StepFinished
+    from remote.loading import FeatureFolder, PackedModel
+
+    began_s = float(os.environ["BEGAN"])
+
+    def passed_s() -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.time() - began_s
+
+    stages = {"imports": passed_s()}
+    model = PackedModel(pack, "auto", FeatureFolder(Path(os.environ["FEATURES"])))
+    width, _, height = size.partition("x")
+    options = Options(
+        width_px=int(width), height_px=int(height), frames=frames, measured_steps=2, device="any"
+    )
+    request = make_request(options, 1, 1, weights.load_manifest(pack).config)
+    for _ in model.load(request):
+        pass
+    stages["weights"] = passed_s()
+    with closing(model.render(request, None)) as events:  # type: ignore[type-var]
+        for event in events:
+            if isinstance(event, StepFinished):
+                stages["first step"] = passed_s()
+                break
+            # The first step begins where the window's picture is encoded.
+            if isinstance(event, Progress) and event.done == event.total:
+                stages[event.stage] = passed_s()
+            if isinstance(event, Progress) and event.stage == "denoise" and event.done == 1:
+                stages["first forward"] = passed_s()
+    return stages
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
