@@ -1,12 +1,13 @@
 """Files straight to memory, or through pinned buffers to a card, by readers side by side."""
 
-import itertools
 import os
-import queue
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, Self
 
@@ -15,8 +16,9 @@ from torch import Tensor
 
 from remote.engine.tensorfile import TensorFile
 
-_READERS = 8
-_PIECE_BYTES = 16 * 2**20
+_READERS = 16
+_PIECE_BYTES = 8 * 2**20
+_COPIES = 8  # on their way to the card at once
 _ALIGNMENT = 16  # bytes; kernels read this much at once
 
 Progress = Callable[[int], None]  # bytes of a piece that has arrived; raising stops the read
@@ -25,52 +27,57 @@ Progress = Callable[[int], None]  # bytes of a piece that has arrived; raising s
 class _Buffer:
     """Pinned memory, and when what it held has arrived on the card."""
 
-    def __init__(self, size: int, device: torch.device) -> None:
+    def __init__(self, size: int) -> None:
         self.memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
-        self.stream = torch.cuda.Stream(device)
         self.copied = torch.cuda.Event()
 
 
+@dataclass(frozen=True, slots=True)
+class _Filled:
+    """A piece that was read: straight to its target, or to a buffer."""
+
+    target: Tensor
+    buffer: _Buffer | None
+
+
 class _Pieces:
-    """The pieces of one part of a file, handed out to whoever reads next."""
+    """The pieces of one part of a file, each for whoever asks next."""
 
     def __init__(self, file: int, start: int, target: Tensor, piece_bytes: int) -> None:
         self.file = file
-        self.arrived: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-        self._left_bytes = target.numel()
+        self.filled: SimpleQueue[_Filled | None] = SimpleQueue()
         parts = target.split(piece_bytes) if target.numel() else ()
-        # Taking the next of a list's iterator is one step, which no other thread divides.
+        self.count = len(parts)
         self._places = iter([(start + i * piece_bytes, part) for i, part in enumerate(parts)])
+        self._asking = threading.Lock()
         self._is_stopped = False
 
-    def __iter__(self) -> Iterator[tuple[int, Tensor]]:
-        for place in self._places:
-            if self._is_stopped:
-                return
-            yield place
-
-    def arrivals(self) -> Iterator[int]:
-        """Yields the bytes of each piece when it has arrived, until all have or one cannot."""
-        while self._left_bytes and (size := self.arrived.get()) is not None:
-            self._left_bytes -= size
-            yield size
+    def next(self) -> tuple[int, Tensor] | None:
+        """Gives the place in the file and the target of a piece; None where no more is wanted."""
+        with self._asking:
+            return None if self._is_stopped else next(self._places, None)
 
     def stop(self) -> None:
-        """Lets nobody begin another piece."""
+        """Lets nobody begin another piece, and whoever waits for one go on."""
         self._is_stopped = True
-        self.arrived.put(None)
+        self.filled.put(None)
 
 
 class ParallelReader:
-    """Reads parts of files into memory of a device, piece by piece and side by side."""
+    """Reads parts of files into memory of a device, piece by piece and side by side.
+
+    The readers do nothing but read: whoever calls `read` starts the copies to the card.
+    """
 
     def __init__(
         self, device: torch.device, readers: int = _READERS, piece_bytes: int = _PIECE_BYTES
     ) -> None:
         self._device, self._readers, self._piece_bytes = device, readers, piece_bytes
         self._pool = ThreadPoolExecutor(readers, "reader")
-        self._own = threading.local()
-        self._buffers: list[_Buffer] = []
+        self._free: SimpleQueue[_Buffer | None] = SimpleQueue()
+        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        for _ in range(readers + _COPIES):
+            self._free.put(None if self._stream is None else _Buffer(piece_bytes))
 
     def __enter__(self) -> Self:
         return self
@@ -88,56 +95,76 @@ class ParallelReader:
 
         Raises ValueError where the file ends before.
         """
-        # Whoever reads may be in inference mode; the readers, which write, are not.
+        # Whoever reads may be in inference mode; the memory is for others too.
         with torch.inference_mode(False):
             target = torch.empty(size, dtype=torch.uint8, device=self._device)
-        with path.open("rb", buffering=0) as file:
+        if self._stream is not None:
+            # The memory may have been another's, who has not finished with it.
+            self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        copying: deque[_Buffer] = deque()
+        with path.open("rb", buffering=0) as file, torch.cuda.stream(self._stream):
             pieces = _Pieces(file.fileno(), start, target, self._piece_bytes)
-            reading = [self._pool.submit(self._read_pieces, pieces) for _ in range(self._readers)]
+            reading = [self._pool.submit(self._fill_pieces, pieces) for _ in range(self._readers)]
             try:
-                for arrived in pieces.arrivals():
-                    progress(arrived)
+                for piece in self._arrived(pieces, copying):
+                    progress(piece.target.numel())
                 for reader in reading:
                     reader.result()
             finally:
                 pieces.stop()
+                self._settle(pieces, copying)
                 wait(reading)  # a piece that was begun is still written to the target
-                for buffer in self._buffers:
-                    buffer.copied.synchronize()
+                self._settle(pieces, copying)
         return target
 
-    def _read_pieces(self, pieces: "_Pieces") -> None:
+    def _arrived(self, pieces: _Pieces, copying: deque[_Buffer]) -> Iterator[_Filled]:
+        """Yields pieces as they are read, on their way to the card; ends early after an error."""
+        for _ in range(pieces.count):
+            piece = pieces.filled.get()
+            if piece is None:
+                return
+            if piece.buffer is None:
+                self._free.put(None)
+            else:
+                memory = piece.buffer.memory[: piece.target.numel()]
+                piece.target.copy_(memory, non_blocking=True)
+                piece.buffer.copied.record()
+                copying.append(piece.buffer)
+                if len(copying) > _COPIES:
+                    self._return(copying.popleft())
+            yield piece
+
+    def _fill_pieces(self, pieces: _Pieces) -> None:
         """Reads one piece after another until none is left."""
-        for position, target in pieces:
+        while True:
+            buffer = self._free.get()
+            place = pieces.next()
+            if place is None:
+                self._free.put(buffer)
+                return
+            position, target = place
+            memory = target if buffer is None else buffer.memory[: target.numel()]
+            array: Any = memory.numpy()
             try:
-                self._read_piece(pieces.file, position, target)
+                _fill(pieces.file, memoryview(array), position)
             except BaseException:
+                self._free.put(buffer)
                 pieces.stop()
                 raise
-            pieces.arrived.put(target.numel())
+            pieces.filled.put(_Filled(target, buffer))
 
-    def _read_piece(self, file: int, position: int, target: Tensor) -> None:
-        if self._device.type == "cpu":
-            array: Any = target.numpy()
-            _fill(file, memoryview(array), position)
-            return
-        buffer = self._buffer()
+    def _return(self, buffer: _Buffer) -> None:
         buffer.copied.synchronize()
-        part = buffer.memory[: target.numel()]
-        array = part.numpy()
-        _fill(file, memoryview(array), position)
-        with torch.cuda.stream(buffer.stream):
-            target.copy_(part, non_blocking=True)
-            buffer.copied.record()
+        self._free.put(buffer)
 
-    def _buffer(self) -> _Buffer:
-        """The calling reader's other buffer: one is copied to the card while one is filled."""
-        if not hasattr(self._own, "buffers"):
-            pair = [_Buffer(self._piece_bytes, self._device) for _ in range(2)]
-            self._own.buffers = itertools.cycle(pair)
-            self._buffers += pair
-        buffer: _Buffer = next(self._own.buffers)
-        return buffer
+    def _settle(self, pieces: _Pieces, copying: deque[_Buffer]) -> None:
+        """Waits for what is on its way, and gives back the buffers of what nobody will copy."""
+        while copying:
+            self._return(copying.popleft())
+        while not pieces.filled.empty():
+            left = pieces.filled.get()
+            if left is not None:
+                self._free.put(left.buffer)
 
 
 def _fill(file: int, buffer: memoryview, position: int) -> None:
