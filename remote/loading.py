@@ -14,6 +14,7 @@ from torch import Tensor
 from multitalk_cli import __version__, contract
 from multitalk_cli.errors import RefusedError, SetupError
 from remote import weights
+from remote.engine.attention import choose_backend
 from remote.engine.dit import DiT
 from remote.engine.features import FeatureStore
 from remote.engine.image import ImageEncoder
@@ -224,14 +225,15 @@ class PackedModel:
     def _read(self) -> Engine:
         pack, device = self._pack, self._device
         dtype = _computed_type(device)
-        with ThreadPoolExecutor(1, "setup") as pool:
-            # Compiling kernels takes seconds in which the disk would be idle.
-            computed = dtype or torch.bfloat16
-            choice = pool.submit(choose_operations, device, computed, pack.manifest.config.dit)
+        computed, config = dtype or torch.bfloat16, pack.manifest.config.dit
+        with ThreadPoolExecutor(2, "setup") as pool:
+            # Loading and compiling kernels takes seconds in which the disk would be idle.
+            attending = pool.submit(choose_backend, device, computed, config.head_dim)
+            choice = pool.submit(choose_operations, device, computed, config)
             vae, image, wav2vec = (pack.load(name, device, _kept(dtype)) for name in _BESIDE)
             dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
             self._leave_room(dit)
-            operations = choice.result()
+            backend, operations = attending.result(), choice.result()
         self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
         networks = Networks(
             config=pack.manifest.config,
@@ -243,7 +245,7 @@ class PackedModel:
             # A CPU and a GPU encode in other types: features of one are not for the other.
             revision=f"{self.revision}-{device.type}",
         )
-        return Engine(networks, operations=operations, features=self._features)
+        return Engine(networks, backend=backend, operations=operations, features=self._features)
 
     # Memory of the card
 

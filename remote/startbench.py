@@ -30,8 +30,8 @@ from remote.engine import checkpoint
 from remote.engine.config import PUBLISHED, ModelConfig
 from remote.engine.reading import ParallelReader
 
-READERS, PIECES_MIB = (8, 16), (2, 4, 8, 16)
-RUNS = 5
+READERS, PIECES_MIB = (12, 8, 16), (8, 16)
+RUNS, DISK_RUNS = 5, 3
 _MIB = 2**20
 _WRITERS = 8
 _FILES = 4  # that are read with each choice
@@ -55,6 +55,7 @@ def main(argv: Sequence[str]) -> int:
             pack = Path(scratch) / "pack"
             write_random_pack(pack, PUBLISHED, _device())
         report: dict[str, Any] = {"reading": measure_reading(pack, _device())}
+        report["link"] = measure_link(_device())
         report["starts"] = measure_starts(pack, Path(scratch), given.size, given.frames)
     if given.json is not None:
         given.json.write_text(json.dumps(report, indent=1), "utf-8")
@@ -69,12 +70,12 @@ def lines(report: dict[str, Any]) -> list[str]:
         for name, row in report["starts"].items()
     ]
     reading = [
-        "{readers} readers, pieces of {mib} MiB: {ours:.1f} GB/s ({ours_least:.1f} to "
+        "{source}: {readers} readers, pieces of {mib} MiB: {ours:.1f} GB/s ({ours_least:.1f} to "
         "{ours_most:.1f}), plain read {plain:.1f} ({plain_least:.1f} to {plain_most:.1f}), "
         "ratio {ratio:.2f}".format(**row)
         for row in report["reading"]
     ]
-    return [*reading, *starts]
+    return [*reading, f"pinned memory to the device: {report['link']:.1f} GB/s", *starts]
 
 
 def _device() -> torch.device:
@@ -132,33 +133,69 @@ def measure_reading(
     device: torch.device,
     readers: Sequence[int] = READERS,
     pieces_mib: Sequence[int] = PIECES_MIB,
-) -> list[dict[str, float]]:
+) -> list[dict[str, Any]]:
     """GB/s of our reader and of a plain one over the transformer's first files, in turn."""
     files = sorted(pack.glob("dit-*.safetensors"))[:_FILES]
+    choices = list(itertools.product(readers, pieces_mib))
+    _plain_read(files, *choices[0])  # into the file cache
+    rows = [_compare("file cache", files, device, *choice, RUNS) for choice in choices]
+    # What a disk gives depends on nothing of ours but how much is asked for at once.
+    return [*rows, _compare("disk", files[:1], device, *choices[0], DISK_RUNS)]
+
+
+def _compare(
+    source: str, files: Sequence[Path], device: torch.device, readers: int, mib: int, runs: int
+) -> dict[str, Any]:
+    forget = _forget if source == "disk" else _keep
+    ours, plain = [], []
+    with ParallelReader(device, readers, mib * _MIB) as reader:
+        _our_read(reader, files[:1])
+        for _ in range(runs):
+            forget(files)
+            ours.append(_our_read(reader, files))
+            forget(files)
+            plain.append(_plain_read(files, readers, mib))
+    middle, plain_middle = statistics.median(ours), statistics.median(plain)
+    return {
+        "source": source,
+        "readers": readers,
+        "mib": mib,
+        "ours": middle,
+        "ours_least": min(ours),
+        "ours_most": max(ours),
+        "plain": plain_middle,
+        "plain_least": min(plain),
+        "plain_most": max(plain),
+        "ratio": middle / plain_middle,
+    }
+
+
+def _keep(_files: Sequence[Path]) -> None:
+    """Leaves the file cache alone."""
+
+
+def _forget(files: Sequence[Path]) -> None:
+    """Drops files from the file cache."""
     for path in files:
-        _plain_read([path], max(readers), _MIB * max(pieces_mib))  # into the file cache
-    rows = []
-    for count, mib in itertools.product(readers, pieces_mib):
-        ours, plain = [], []
-        with ParallelReader(device, count, mib * _MIB) as reader:
-            _our_read(reader, files)  # pins the buffers
-            for _ in range(RUNS):
-                ours.append(_our_read(reader, files))
-                plain.append(_plain_read(files, count, mib * _MIB))
-        rows.append(
-            {
-                "readers": count,
-                "mib": mib,
-                "ours": statistics.median(ours),
-                "ours_least": min(ours),
-                "ours_most": max(ours),
-                "plain": statistics.median(plain),
-                "plain_least": min(plain),
-                "plain_most": max(plain),
-                "ratio": statistics.median(ours) / statistics.median(plain),
-            }
-        )
-    return rows
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def measure_link(device: torch.device) -> float:
+    """GB/s of one large copy from pinned memory to the card."""
+    if device.type != "cuda":
+        return 0.0
+    source = torch.empty(2**30, dtype=torch.uint8, pin_memory=True)
+    target = torch.empty_like(source, device=device)
+    seconds = []
+    for _ in range(RUNS):
+        torch.cuda.synchronize()
+        began = time.perf_counter()
+        target.copy_(source, non_blocking=True)
+        torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - began)
+    return source.numel() / statistics.median(seconds) / 1e9
 
 
 def _our_read(reader: ParallelReader, files: Sequence[Path]) -> float:
@@ -168,12 +205,12 @@ def _our_read(reader: ParallelReader, files: Sequence[Path]) -> float:
     return _gb_per_s(files, began)
 
 
-def _plain_read(files: Sequence[Path], readers: int, piece_bytes: int) -> float:
+def _plain_read(files: Sequence[Path], readers: int, mib: int) -> float:
     """Reads with the same pieces, each reader into a piece of memory of its own."""
-    buffers = [bytearray(piece_bytes) for _ in range(readers)]
+    buffers = [bytearray(mib * _MIB) for _ in range(readers)]
     began = time.perf_counter()
     for path in files:
-        starts = iter(list(range(0, path.stat().st_size, piece_bytes)))
+        starts = iter(list(range(0, path.stat().st_size, mib * _MIB)))
         with path.open("rb", buffering=0) as file, ThreadPoolExecutor(readers) as pool:
 
             def read(buffer: bytearray, number: int, starts: Iterator[int]) -> None:

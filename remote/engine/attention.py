@@ -5,6 +5,7 @@ Axes: B batch, L query tokens, M key tokens, H heads, D channels of a head.
 
 import functools
 import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -69,14 +70,24 @@ def _forced_sdpa(kind: str) -> Kernel:
 
 
 def _flash_attention_3() -> Kernel:
-    for name in ("fa3_fwd_interface", "flash_attn_interface"):
-        try:
-            module = importlib.import_module(name)
-        except ImportError:
-            continue
-        function = module.flash_attn_func
+    if importlib.util.find_spec("fa3_fwd") is not None:
+        return _fa3_operator()
+    if importlib.util.find_spec("flash_attn_interface") is not None:
+        function = importlib.import_module("flash_attn_interface").flash_attn_func
         return lambda q, k, v: _first(function(q, k, v))
-    raise BackendUnavailableError("neither fa3_fwd_interface nor flash_attn_interface is installed")
+    raise BackendUnavailableError("neither fa3_fwd nor flash_attn_interface is installed")
+
+
+def _fa3_operator() -> Kernel:
+    """The operator below the package's functions, whose first call imports torch's compiler."""
+    importlib.import_module("fa3_fwd._C")
+    operator = torch.ops.fa3_fwd.fwd
+
+    def run(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out: Tensor = operator(q, k, v, softmax_scale=q.shape[-1] ** -0.5, num_splits=1)[0]
+        return out
+
+    return run
 
 
 def _flash_attention_4() -> Kernel:

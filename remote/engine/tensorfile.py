@@ -77,7 +77,7 @@ class TensorFile:
         info = self.infos[name]
         raw = torch.empty(info.size_bytes, dtype=torch.uint8)
         self._file.seek(self.data_start + self.starts[name])
-        self._fill(_bytes_of(raw))
+        self._fill(bytes_of(raw))
         return raw.view(info.dtype).view(info.shape)
 
     def _fill(self, buffer: memoryview) -> None:
@@ -147,7 +147,7 @@ def _parts(infos: Mapping[str, TensorInfo], tensors: Iterable[Tensor]) -> Iterab
     for (name, info), tensor in zip(infos.items(), tensors, strict=True):
         if (tensor.dtype, tuple(tensor.shape)) != (info.dtype, info.shape):
             raise ValueError(f"{name} is {tensor.dtype} {tuple(tensor.shape)}, announced {info}")
-        yield _bytes_of(tensor.contiguous().reshape(-1).view(torch.uint8))
+        yield bytes_of(tensor.contiguous().reshape(-1).view(torch.uint8))
 
 
 def _header(infos: Mapping[str, TensorInfo]) -> bytes:
@@ -165,7 +165,7 @@ def _header(infos: Mapping[str, TensorInfo]) -> bytes:
     return len(text).to_bytes(8, "little") + text
 
 
-def _bytes_of(raw: Tensor) -> memoryview:
+def bytes_of(raw: Tensor) -> memoryview:
     """Gives the memory of a uint8 tensor on the CPU, without a copy."""
     array: Any = raw.numpy()
     return memoryview(array)
