@@ -6,8 +6,10 @@ Needs packages that nothing else here needs; run it in an environment of its own
     pip download --no-deps mediapipe==0.10.21 && unzip mediapipe-*.whl 'mediapipe/modules/*'
     python tests/tools/export_face_models.py mediapipe/modules face_models.npz
 
-Each graph becomes a list of [operation, inputs, outputs, options] in JSON, each constant an array
-named NETWORK/tNUMBER. Weights keep their bits, but float32 ones are stored as float16.
+Each graph becomes a list of [operation, inputs, outputs, options] in JSON. Its constants follow
+each other in two arrays, NETWORK/weights and NETWORK/numbers, and the graph says where each one
+is: [number, array, start, shape]. Weights keep their bits, but float32 ones are stored as float16.
+Nothing is compressed: a wheel is, and reading it takes less time so.
 """
 
 import json
@@ -125,16 +127,32 @@ def _options(name: str, operator: tflite.Operator) -> dict:
     return {}
 
 
+def pack(name: str, header: dict, constants: dict[int, np.ndarray]) -> dict[str, np.ndarray]:
+    """One network as the runner reads it."""
+    flat: dict[str, list[np.ndarray]] = {"weights": [], "numbers": []}
+    lengths = dict.fromkeys(flat, 0)
+    places = []
+    for number, value in constants.items():
+        array = "numbers" if value.dtype == np.int32 else "weights"
+        places.append([number, array, lengths[array], list(value.shape)])
+        flat[array].append(value.ravel())
+        lengths[array] += value.size
+    return {
+        f"{name}/graph": np.frombuffer(
+            json.dumps({**header, "constants": places}).encode(), np.uint8
+        ),
+        f"{name}/weights": np.concatenate(flat["weights"]).astype(np.float16),
+        f"{name}/numbers": np.concatenate(flat["numbers"]),
+    }
+
+
 def export(modules: Path, target: Path) -> None:
     """Converts both files under `modules` into one .npz."""
     arrays: dict[str, np.ndarray] = {}
     for name, file in FILES.items():
         graph = Graph(modules / file)
-        arrays[f"{name}/graph"] = np.frombuffer(json.dumps(graph.header()).encode(), np.uint8)
-        for number, value in graph.constants.items():
-            small = value.astype(np.float16) if value.dtype == np.float32 else value
-            arrays[f"{name}/t{number}"] = small
-    np.savez_compressed(target, **arrays)
+        arrays |= pack(name, graph.header(), graph.constants)
+    np.savez(target, **arrays)
 
 
 if __name__ == "__main__":

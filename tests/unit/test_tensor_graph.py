@@ -19,11 +19,22 @@ def _run(name, shape, constants=(), **options):
     picture = RANDOM.standard_normal(shape).astype(np.float32)
     inputs = [0, *range(1, len(constants) + 1)]
     row = [name, inputs, [9], options]
-    graph = {"inp": 0, "out": [9], "ops": [row], "size": [1, *shape]}
-    arrays = {"net/graph": np.frombuffer(json.dumps(graph).encode(), np.uint8)}
-    arrays |= {f"net/t{n}": constant for n, constant in enumerate(constants, 1)}
-    (answer,) = load_network(arrays, "net")(picture)
+    (answer,) = _network(row, shape, constants)(picture)
     return answer, picture
+
+
+def _network(row, shape, constants):
+    """A network of one operation, read as from a file."""
+    flat, places = {"weights": [np.zeros(3)], "numbers": [np.zeros(2, int)]}, []
+    for number, constant in enumerate(constants, 1):
+        kind = "numbers" if constant.dtype.kind == "i" else "weights"
+        start = sum(each.size for each in flat[kind])
+        places.append([number, kind, start, list(constant.shape)])
+        flat[kind].append(constant.ravel())
+    graph = {"inp": 0, "out": [9], "ops": [row], "size": [1, *shape], "constants": places}
+    arrays = {"net/graph": np.frombuffer(json.dumps(graph).encode(), np.uint8)}
+    arrays |= {f"net/{kind}": np.concatenate(values) for kind, values in flat.items()}
+    return load_network(arrays, "net")
 
 
 def _to_torch(picture):
