@@ -8,8 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
@@ -66,15 +64,16 @@ def make_request(
 ) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
     """The request with the recipe's seed, and what was adjusted in its sound track."""
     from multitalk_cli.media.picture import to_png
-    from multitalk_cli.media.tracks import speech_flac
+    from multitalk_cli.media.tracks import sound_track, speech_flac
 
-    with ThreadPoolExecutor(1) as pool:
-        image = pool.submit(to_png, prepared.framed.pixels)
-        sound, notes = _sound_track(prepared)
     options, plan = prepared.options, prepared.plan
+    with ThreadPoolExecutor() as pool:
+        image = pool.submit(to_png, prepared.framed.pixels)
+        track = pool.submit(sound_track, prepared.voices, options.order, plan.frames, plan.fps)
+        each = [pool.submit(speech_flac, samples) for samples in prepared.tracks.speech]
+        sound, notes = track.result()
     speech = {
-        voice.path: speech_flac(samples)
-        for voice, samples in zip(prepared.voices, prepared.tracks.speech, strict=True)
+        voice.path: encoded.result() for voice, encoded in zip(prepared.voices, each, strict=True)
     }
     request = contract.GenerateRequest(
         job_id=job_id,
@@ -102,18 +101,6 @@ def make_request(
         recipe=json.dumps(recipe, separators=(",", ":")),
     )
     return request, notes
-
-
-def _sound_track(prepared: Prepared) -> tuple[bytes, tuple[str, ...]]:
-    from multitalk_cli.media.tracks import write_sound_track
-
-    plan = prepared.plan
-    with TemporaryDirectory(prefix="multitalk-") as folder:
-        sound = Path(folder) / "sound.flac"
-        notes = write_sound_track(
-            prepared.voices, prepared.options.order, sound, plan.frames, plan.fps
-        )
-        return sound.read_bytes(), notes
 
 
 def fingerprint(request: contract.GenerateRequest) -> str:

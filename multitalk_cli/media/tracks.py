@@ -14,17 +14,24 @@ from multitalk_cli.contract import (
     samples_from_frames,
 )
 from multitalk_cli.errors import FileError
-from multitalk_cli.media import ffmpeg
 from multitalk_cli.media.loudness import TARGET_LUFS, normalize
 from multitalk_cli.media.outputs import placed
 from multitalk_cli.media.sound import open_sound
-from multitalk_cli.media.voice import Voice, speech_flac, to_integers
+from multitalk_cli.media.voice import Voice, speech_flac, to_flac
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["Order", "Tracks", "arrange", "sound_rate_hz", "speech_flac", "write_sound_track"]
+__all__ = [
+    "Order",
+    "Tracks",
+    "arrange",
+    "sound_rate_hz",
+    "sound_track",
+    "speech_flac",
+    "write_sound_track",
+]
 
 Order = Literal["sequence", "together"]
 
@@ -113,11 +120,21 @@ def sound_rate_hz(rate_hz: int) -> int:
 def write_sound_track(
     voices: Sequence[Voice], order: Order, target: Path, frames: int, fps: int
 ) -> tuple[str, ...]:
-    """Writes the video's sound as FLAC, as long as its frames; gives what had to be adjusted.
+    """Writes the video's sound to a file, as `sound_track`. Raises FileError for a full disk."""
+    sound, adjusted = sound_track(voices, order, frames, fps)
+    with placed(target, overwrite=True) as part:
+        part.write_bytes(sound)
+    return adjusted
+
+
+def sound_track(
+    voices: Sequence[Voice], order: Order, frames: int, fps: int
+) -> tuple[bytes, tuple[str, ...]]:
+    """The video's sound as FLAC, as long as its frames, and what had to be adjusted.
 
     One voice: exactly the user's samples and channels. Two: the higher rate and the larger number
     of channels, in turn or summed. Silence fills the rest of the last frame.
-    Raises FileError where a voice changed or cannot be read any more, or the disk is full.
+    Raises FileError where a voice changed or cannot be read any more.
     """
     mix = _Mix(voices, order)
     total = samples_from_frames(frames, mix.rate_hz, fps)
@@ -128,29 +145,18 @@ def write_sound_track(
         if peak > 1:
             gain = 1 / peak
             adjusted.append(f"the sound track is {peak:.2f} times full scale: made quieter to fit")
-    with placed(target, overwrite=True) as part:
-        _write_flac(_fitted(mix.blocks(), total), mix, gain, part)
-    return tuple(adjusted)
+    blocks = _louder(_fitted(mix.blocks(), total), gain)
+    return to_flac(blocks, mix.rate_hz, mix.channels, mix.bits), tuple(adjusted)
 
 
 def _peak(block: NDArray[np.float32]) -> float:
     return float(max(block.max(), -block.min()))
 
 
-def _write_flac(
-    blocks: Iterable[NDArray[np.float32]], mix: _Mix, gain: float, target: Path
-) -> None:
+def _louder(blocks: Iterable[NDArray[np.float32]], gain: float) -> Iterable[NDArray[np.float32]]:
     import numpy as np
 
-    layout = ["-ar", str(mix.rate_hz), "-ac", str(mix.channels)]
-    arguments = ["-f", "s16le" if mix.bits == 16 else "s32le", *layout, "-i", "pipe:0"]
-    arguments += ["-c:a", "flac", "-sample_fmt", "s16" if mix.bits == 16 else "s32"]
-    arguments += ["-bits_per_raw_sample", str(mix.bits), "-bitexact", "-y", "-f", "flac"]
-    with ffmpeg.running([*arguments, f"file:{target}"], feeds=True) as process:
-        for block in blocks:
-            scaled = block if gain == 1 else block * np.float32(gain)
-            process.write(to_integers(scaled, mix.bits).tobytes())
-        process.finish()
+    return blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
 
 
 class _Mix:

@@ -15,10 +15,20 @@ from multitalk_cli.media.loudness import measure_lufs
 from multitalk_cli.media.sound import Sound, broken, looks_like_sound, open_sound
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["SILENT_DBFS", "Voice", "decode_speech", "load_voice", "looks_like_sound", "speech_flac"]
+__all__ = [
+    "SILENT_DBFS",
+    "Voice",
+    "decode_speech",
+    "load_voice",
+    "looks_like_sound",
+    "speech_flac",
+    "to_flac",
+]
 
 SILENT_DBFS = -50.0
 # What digital silence reads as: no number is lower, and every one can be written as JSON.
@@ -115,15 +125,26 @@ def speech_flac(samples: NDArray[np.float32], *, bits: int = 24) -> bytes:
     does not notice, because its own preparation sets the variance to one.
     """
     import numpy as np
+
+    peak = np.float32(max(1.0, float(max(samples.max(), -samples.min()))))
+    starts = range(0, len(samples), MODEL_RATE_HZ)
+    blocks = (samples[start : start + MODEL_RATE_HZ] / peak for start in starts)
+    return to_flac(blocks, MODEL_RATE_HZ, 1, bits)
+
+
+def to_flac(blocks: Iterable[NDArray[np.float32]], rate_hz: int, channels: int, bits: int) -> bytes:
+    """Sound as FLAC of 16 or 24 bits, without loss for what came from integers.
+
+    blocks: [n, channels] or [n], full scale 1. Call it in a thread of its own where Ctrl-C matters:
+    the library calls back, and an interrupt in there is lost.
+    """
     import soundfile
 
-    peak = max(1.0, float(max(samples.max(), -samples.min())))
     store = io.BytesIO()
     with soundfile.SoundFile(
-        store, "w", MODEL_RATE_HZ, 1, subtype=f"PCM_{bits}", format="FLAC"
+        store, "w", rate_hz, channels, subtype=f"PCM_{bits}", format="FLAC"
     ) as file:
-        for start in range(0, len(samples), MODEL_RATE_HZ):
-            block = samples[start : start + MODEL_RATE_HZ] / np.float32(peak)
+        for block in blocks:
             file.write(to_integers(block, bits))
     return store.getvalue()
 
