@@ -81,6 +81,7 @@ def _generate(job: _Job, output: Output) -> None:
             )
             return
     generation_report.say_facts(job.wanted, job.recipe["seed"], job.ready.summary, output)
+    job.ready.begin()
     job.backend.check(job.ready.summary.plan)
     spot = job.ready.spot(job.job_id)
     if outputs.is_already_stored(spot, job.recipe, target, force=force) and spot is not None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from multitalk_cli.backends.choice import Backend
     from multitalk_cli.cloud_store import CloudStore
     from multitalk_cli.prepared import Spot, Summary, Upload
+    from multitalk_cli.request import Packing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -34,6 +35,9 @@ class Ready(Protocol):
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         """The job's id, and the recipe with the seed that the job has."""
+
+    def begin(self) -> None:
+        """Begins what a request needs, beside what is asked of the backend meanwhile."""
 
     def spot(self, job_id: str) -> Spot | None:
         """What stands where the video will be stored; None where it will not be."""
@@ -67,6 +71,7 @@ class Here:
         self._options = wanted.options
         self._prepared = prepare(image, voices, wanted.options)
         self.summary = summarize(self._prepared)
+        self._packing: Packing | None = None
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         from multitalk_cli.request import make_recipe
@@ -77,6 +82,11 @@ class Here:
         job_id, recipe["seed"] = backend.identify(recipe)
         return job_id, recipe
 
+    def begin(self) -> None:
+        from multitalk_cli.request import begin_packing
+
+        self._packing = begin_packing(self._prepared)
+
     def spot(self, job_id: str) -> Spot | None:
         if self._store is None or self._upload is None:
             return None
@@ -85,7 +95,7 @@ class Here:
     def make(self, job_id: str, recipe: dict[str, Any]) -> Made:
         from multitalk_cli.request import fingerprint, make_request
 
-        request, notes = make_request(self._prepared, job_id, recipe)
+        request, notes = make_request(self._prepared, job_id, recipe, self._packing)
         return Made(request=request, fingerprint=fingerprint(request), notes=notes)
 
     def drawing(self) -> bytes:
@@ -118,6 +128,9 @@ class There:
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         del backend
         return self._job_id, dict(json.loads(self._outcome.recipe))
+
+    def begin(self) -> None:
+        """The cloud has made it."""
 
     def spot(self, job_id: str) -> Spot | None:
         del job_id

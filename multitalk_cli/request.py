@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
@@ -59,25 +60,49 @@ def _sha256(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def make_request(
-    prepared: Prepared, job_id: str, recipe: Mapping[str, Any]
-) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
-    """The request with the recipe's seed, and what was adjusted in its sound track."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Packing:
+    """A request's picture, sound track and speech of each voice, being encoded."""
+
+    image: Future[bytes]
+    sound: Future[tuple[bytes, tuple[str, ...]]]
+    speech: tuple[Future[bytes], ...]
+
+
+def begin_packing(prepared: Prepared) -> Packing:
+    """Encodes what takes time in a request while its caller goes on."""
     from multitalk_cli.media.picture import to_png
     from multitalk_cli.media.tracks import sound_track, speech_flac
 
+    order, plan = prepared.options.order, prepared.plan
+    pool = ThreadPoolExecutor()
+    packing = Packing(
+        image=pool.submit(to_png, prepared.framed.pixels),
+        sound=pool.submit(sound_track, prepared.voices, order, plan.frames, plan.fps),
+        speech=tuple(pool.submit(speech_flac, samples) for samples in prepared.tracks.speech),
+    )
+    pool.shutdown(wait=False)
+    return packing
+
+
+def make_request(
+    prepared: Prepared, job_id: str, recipe: Mapping[str, Any], packing: Packing | None = None
+) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
+    """The request with the recipe's seed, and what was adjusted in its sound track.
+
+    packing: of `prepared`, where it was begun. Raises FileError for a voice that has changed since
+    it was prepared.
+    """
+    packing = begin_packing(prepared) if packing is None else packing
     options, plan = prepared.options, prepared.plan
-    with ThreadPoolExecutor() as pool:
-        image = pool.submit(to_png, prepared.framed.pixels)
-        track = pool.submit(sound_track, prepared.voices, options.order, plan.frames, plan.fps)
-        each = [pool.submit(speech_flac, samples) for samples in prepared.tracks.speech]
-        sound, notes = track.result()
+    sound, notes = packing.sound.result()
     speech = {
-        voice.path: encoded.result() for voice, encoded in zip(prepared.voices, each, strict=True)
+        voice.path: encoded.result()
+        for voice, encoded in zip(prepared.voices, packing.speech, strict=True)
     }
     request = contract.GenerateRequest(
         job_id=job_id,
-        image=image.result(),
+        image=packing.image.result(),
         width_px=prepared.framed.width_px,
         height_px=prepared.framed.height_px,
         speakers=tuple(
