@@ -45,12 +45,18 @@ def normalize(
 
     Sound that is too short or too silent to measure comes back unchanged with gain None.
     """
+    return leveled(samples, measure_lufs(samples, rate_hz), target_lufs)
+
+
+def leveled(
+    samples: NDArray[np.floating], loudness_lufs: float | None, target_lufs: float
+) -> tuple[NDArray[np.float32], float | None]:
+    """As `normalize`, for samples whose loudness was measured."""
     import numpy as np
 
-    loudness = measure_lufs(samples, rate_hz)
-    if loudness is None or abs(loudness) > _MAX_READING_LUFS:
+    if loudness_lufs is None or abs(loudness_lufs) > _MAX_READING_LUFS:
         return samples.astype(np.float32, copy=False), None
-    gain_db = target_lufs - loudness
+    gain_db = target_lufs - loudness_lufs
     # A Python float keeps float32 samples float32: no copy at twice the size.
     return (samples * float(10 ** (gain_db / 20))).astype(np.float32, copy=False), gain_db
 

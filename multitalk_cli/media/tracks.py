@@ -14,7 +14,7 @@ from multitalk_cli.contract import (
     samples_from_frames,
 )
 from multitalk_cli.errors import FileError
-from multitalk_cli.media.loudness import TARGET_LUFS, normalize
+from multitalk_cli.media.loudness import TARGET_LUFS, leveled
 from multitalk_cli.media.outputs import placed
 from multitalk_cli.media.sound import open_sound
 from multitalk_cli.media.voice import Voice, speech_flac, to_flac
@@ -83,15 +83,15 @@ def arrange(
         )
     ends = list(itertools.accumulate(lengths)) if in_turn else lengths
     starts = [end - length for end, length in zip(ends, lengths, strict=True)]
-    leveled = [_leveled(voice, target_lufs) for voice in voices]
+    heard = [_leveled(voice, target_lufs) for voice in voices]
     return Tracks(
         speech=tuple(
             _placed_at(speech, start, total)
-            for (speech, _), start in zip(leveled, starts, strict=True)
+            for (speech, _), start in zip(heard, starts, strict=True)
         ),
         starts_s=tuple(start / MODEL_RATE_HZ for start in starts),
         ends_s=tuple(end / MODEL_RATE_HZ for end in ends),
-        gains_db=tuple(gain for _, gain in leveled),
+        gains_db=tuple(gain for _, gain in heard),
         samples=total,
     )
 
@@ -99,7 +99,7 @@ def arrange(
 def _leveled(voice: Voice, target_lufs: float | None) -> tuple[NDArray[np.float32], float | None]:
     if target_lufs is None:
         return voice.speech, None
-    return normalize(voice.speech, MODEL_RATE_HZ, target_lufs)
+    return leveled(voice.speech, voice.loudness_lufs, target_lufs)
 
 
 def _placed_at(speech: NDArray[np.float32], start: int, total: int) -> NDArray[np.float32]:
