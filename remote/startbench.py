@@ -43,11 +43,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
     parser.add_argument("--size", default="896x448")
     parser.add_argument("--frames", type=int, default=81)
+    parser.add_argument("--card-gib", type=float, help="start as on a card with less memory")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(argv)
     if given.child:
-        print(json.dumps(_start(given.weights, given.size, given.frames)))
+        print(json.dumps(_start(given.weights, given.size, given.frames, given.card_gib)))
         return 0
     with tempfile.TemporaryDirectory(prefix="startbench-") as scratch:
         pack = given.weights
@@ -56,7 +57,9 @@ def main(argv: Sequence[str]) -> int:
             write_random_pack(pack, PUBLISHED, _device())
         report: dict[str, Any] = {"reading": measure_reading(pack, _device())}
         report["link"] = measure_link(_device())
-        report["starts"] = measure_starts(pack, Path(scratch), given.size, given.frames)
+        words = ["--size", given.size, "--frames", str(given.frames)]
+        words += [] if given.card_gib is None else ["--card-gib", str(given.card_gib)]
+        report["starts"] = measure_starts(pack, Path(scratch), words)
     if given.json is not None:
         given.json.write_text(json.dumps(report, indent=1), "utf-8")
     print("\n".join(lines(report)))
@@ -231,9 +234,7 @@ def _gb_per_s(files: Sequence[Path], began: float) -> float:
 # Starting
 
 
-def measure_starts(
-    pack: Path, scratch: Path, size: str, frames: int
-) -> dict[str, dict[str, float]]:
+def measure_starts(pack: Path, scratch: Path, words: Sequence[str]) -> dict[str, dict[str, float]]:
     """Seconds of each stage of new processes, from the start of the process on."""
     kernels, features = scratch / "kernels", scratch / "features"
     rows = {}
@@ -241,10 +242,9 @@ def measure_starts(
         if not is_kept:
             _empty(features)
         environment = {**os.environ, "TRITON_CACHE_DIR": str(kernels), "FEATURES": str(features)}
-        words = ["--child", "--weights", str(pack), "--size", size, "--frames", str(frames)]
         began_s = time.time()
         ran = subprocess.run(
-            [sys.executable, "-m", "remote.startbench", *words],
+            [sys.executable, "-m", "remote.startbench", "--child", "--weights", pack, *words],
             env={**environment, "BEGAN": repr(began_s)},
             stdout=subprocess.PIPE,
             text=True,
@@ -259,7 +259,7 @@ def _empty(folder: Path) -> None:
         path.unlink()
 
 
-def _start(pack: Path, size: str, frames: int) -> dict[str, float]:
+def _start(pack: Path, size: str, frames: int, card_gib: float | None) -> dict[str, float]:
     """Loads the pack and begins a video as a container does; seconds since the start."""
     from remote.bench import make_request
     from remote.benchparts import Options
@@ -274,6 +274,9 @@ def _start(pack: Path, size: str, frames: int) -> dict[str, float]:
         return time.time() - began_s
 
     stages = {"imports": passed_s()}
+    if card_gib is not None:
+        total = torch.cuda.get_device_properties(0).total_memory
+        torch.cuda.set_per_process_memory_fraction(card_gib * 2**30 / total)
     model = PackedModel(pack, "auto", FeatureFolder(Path(os.environ["FEATURES"])))
     width, _, height = size.partition("x")
     options = Options(
