@@ -1,6 +1,7 @@
 """A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
 
 import logging
+import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
@@ -35,6 +36,7 @@ from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 from remote.engine.text import load_tokenizer, tokenize
 from remote.engine.vae import VAE
 from remote.engine.wav2vec import VoiceEncoder
+from remote.image import ALLOCATOR
 from remote.resume import Machine
 
 TIER = "exact"
@@ -132,6 +134,8 @@ class PackedModel:
 
         Raises SetupError E_WEIGHTS where the folder is no complete pack, RefusedError E_CPU_ONLY.
         """
+        # torch reads it when it first uses a card; a container has it from the start.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
         self._folder, self._features = folder, features
         self._read_bytes, self._is_stopped = 0, False
         self._pack = _open(folder, self._note)
