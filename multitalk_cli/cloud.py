@@ -110,11 +110,12 @@ def not_deployed(place: Place, detail: str = "") -> SetupError:
     )
 
 
-def deploy_command(place: Place) -> str:
-    """The command that deploys the app of this place."""
+def deploy_command(place: Place, record: Mapping[str, Any] | None = None) -> str:
+    """The command that deploys the app of this place. record: with the stacks that it has."""
     option = f" --name {place.app}" if place.app != contract.APP_NAME else ""
     where = f" --environment {place.environment}" if place.environment else ""
-    return f"multitalk deploy{option}{where}"
+    stacks = [] if record is None else [s for s in record.get("stacks", ()) if s != "current"]
+    return f"multitalk deploy{option}{where}" + "".join(f" --stack {name}" for name in stacks)
 
 
 def _check_record(record: Mapping[str, Any], stack: str) -> None:

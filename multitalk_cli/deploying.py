@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -58,6 +58,18 @@ def plan_deploy(place: Place, stacks: Sequence[str], gpu: str) -> DeployPlan:
             message = f"{card.name} does not run with the stack {stack}"
             raise RefusedError(message, code="E_GPU_STACK", hint=f"leave --stack {stack} out")
     return _planned(place, Deployment(stacks=chosen, gpus=tuple(card.modal_name for card in cards)))
+
+
+def plan_again(place: Place, record: Mapping[str, Any]) -> DeployPlan:
+    """The deploy that was noted, once more, with the secrets that the account has now.
+
+    Raises SetupError E_REMOTE_PACKAGE as `plan_deploy` does.
+    """
+    check_remote_package()
+    from remote.deployment import Deployment
+
+    noted = Deployment(stacks=tuple(record["stacks"]), gpus=tuple(record["gpus"]))
+    return add_secrets(_planned(place, noted))
 
 
 def _planned(place: Place, deployment: Deployment) -> DeployPlan:
@@ -123,6 +135,15 @@ def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
             "secrets": list(planned.deployment.secrets),
         }
     )
+
+
+def next_command(cloud: Cloud) -> str:
+    """What comes after a deploy."""
+    try:
+        cloud.check_ready(gpus.DEFAULT_STACK)
+    except SetupError as error:
+        return error.hint
+    return "multitalk generate PICTURE VOICE"
 
 
 def _tag() -> str:

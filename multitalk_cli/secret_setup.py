@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from multitalk_cli import cloud_secrets, gpus, modal_config, settings
-from multitalk_cli.cloud import Cloud, Place, not_deployed
+from multitalk_cli.cloud import Cloud, Place, deploy_command
+from multitalk_cli.deploying import deploy_app, next_command, plan_again
 from multitalk_cli.errors import (
     FileError,
     MultitalkError,
@@ -104,7 +105,7 @@ def set_up(wish: Wish, output: Output) -> None:
         _try(wish, draft, output)
     saved = [_save(wish, draft, output) for draft in drafts]
     _keep_bucket(drafts, output)
-    following = _next_command(wish, drafts, output)
+    following = _follow(wish, drafts, output)
     output.note(f"next:  {following}")
     data = {"environment": wish.place.environment, "secrets": saved, "next": following}
     output.succeed("setup-secrets", data, [draft.kind.name for draft in drafts])
@@ -339,22 +340,32 @@ def _keep_bucket(drafts: Sequence[Draft], output: Output) -> None:
             output.warn(f"{chosen.origin('bucket')} says {chosen['bucket']}, which goes first")
 
 
-def _next_command(wish: Wish, drafts: Sequence[Draft], output: Output) -> str:
-    """What brings the user on: a deployment has the secrets that there were when it was made."""
+def _follow(wish: Wish, drafts: Sequence[Draft], output: Output) -> str:
+    """Deploys again where the user says so; gives the next command."""
     cloud = Cloud(wish.place)
-    names = [draft.kind.name for draft in drafts]
     try:
         record = cloud.deployment()
-        known = () if record is None else record.get("secrets", ())
-        if wish.force and set(names) & set(known):
-            output.warn("the deployed app refers to the secret that was there; deploy it again")
-            return not_deployed(wish.place).hint
-        if record is not None and set(names) - set(known):
-            return not_deployed(wish.place).hint
-        cloud.check_ready(gpus.DEFAULT_STACK)
+        if record is None or not _is_outdated(record, wish, drafts, output):
+            cloud.check_ready(gpus.DEFAULT_STACK)
+            return "multitalk generate PICTURE VOICE"
     except SetupError as error:
         return error.hint.partition("\n")[0]
     except MultitalkError:
         # Everything is saved: that the way on cannot be seen is no failure.
         return "multitalk status"
-    return "multitalk generate PICTURE VOICE"
+    if not output.can_ask or not output.confirm("The app has it after a deploy. Deploy now?"):
+        return deploy_command(wish.place, record)
+    with output.foreign():
+        deploy_app(cloud, plan_again(wish.place, record), show_build=not output.options.quiet)
+    return next_command(cloud)
+
+
+def _is_outdated(
+    record: Mapping[str, Any], wish: Wish, drafts: Sequence[Draft], output: Output
+) -> bool:
+    """Whether the deployed app lacks a secret as it is now: it has those that it was made with."""
+    names, known = {draft.kind.name for draft in drafts}, set(record.get("secrets", ()))
+    if wish.force and names & known:
+        output.warn("the deployed app refers to the secret that was there; deploy it again")
+        return True
+    return bool(names - known)

@@ -1,15 +1,11 @@
 """`multitalk deploy`: the app into the user's Modal account."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from multitalk_cli import contract, gpus, settings
-from multitalk_cli.errors import SetupError
+from multitalk_cli import contract, settings
 from multitalk_cli.output import Output
-
-if TYPE_CHECKING:
-    from multitalk_cli.cloud import Cloud
 
 
 def deploy(
@@ -33,7 +29,7 @@ def deploy(
 ) -> None:
     """Put the app into your Modal account; again after an upgrade."""
     from multitalk_cli.cloud import Cloud, Place
-    from multitalk_cli.deploying import add_secrets, deploy_app, plan_deploy
+    from multitalk_cli.deploying import add_secrets, deploy_app, next_command, plan_deploy
 
     output: Output = ctx.obj
     chosen = settings.load_settings({"environment": environment, "app": name, "gpu": gpu})
@@ -53,18 +49,10 @@ def deploy(
     output.fact("secrets", _describe_secrets(planned.deployment.secrets))
     with output.foreign():
         deploy_app(cloud, planned, show_build=not output.options.quiet)
-    output.note(f"next:  {_next_command(cloud)}")
+    output.note(f"next:  {next_command(cloud)}")
     output.succeed("deploy", {**planned.data(), "deployed": True}, [place.app])
 
 
 def _describe_secrets(found: tuple[str, ...]) -> str:
     absent = [name for name in contract.SECRETS if name not in found]
     return ", ".join([*found, *(f"no {name}" for name in absent)])
-
-
-def _next_command(cloud: "Cloud") -> str:
-    try:
-        cloud.check_ready(gpus.DEFAULT_STACK)
-    except SetupError as error:
-        return error.hint
-    return "multitalk generate PICTURE VOICE"

@@ -1,5 +1,6 @@
 """Secrets of the account: which keys they have, and `multitalk setup-secrets`."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import modal
 import pexpect
 import pytest
 
-from multitalk_cli import cloud_secrets, secret_setup, secret_trials, settings
+from multitalk_cli import cloud_secrets, contract, secret_setup, secret_trials, settings
 from multitalk_cli.cloud import Place
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.main import run
@@ -612,3 +613,23 @@ def test_the_next_command_is_what_the_deployment_still_needs(
     assert setup(*words, "--update").data["next"].startswith("multitalk download")
     upload_pack(tiny_pack)
     assert setup(*words, "--update").data["next"] == "multitalk generate PICTURE VOICE"
+
+
+@pytest.mark.parametrize("agrees", [False, True])
+def test_at_a_terminal_a_deploy_is_offered_as_it_was_made_before(
+    cloud, terminal, hub, tmp_path, agrees
+):
+    user = User(cloud, ROOT, tmp_path / "user")
+    assert user.run("deploy", "--quiet", "--stack", "cuda12.1", "--gpu", "l4").code == 0
+
+    child = terminal("--only", "hf", HF_ENDPOINT=hub.url)
+    answer(child, "HF_TOKEN (not shown): ", HUB_TOKEN)
+    answer(child, "Deploy now? [y/N]", "y" if agrees else "", hidden=False)
+    shown, code = rest_of(child)
+
+    assert code == 0, shown
+    assert cloud.secret("huggingface-secret") == {"HF_TOKEN": HUB_TOKEN}
+    record = json.loads(cloud.entries(contract.DEPLOYMENTS_DICT)["multitalk"])
+    assert (record["stacks"], record["gpus"]) == (["current", "cuda12.1"], ["L4"])
+    assert record["secrets"] == (["huggingface-secret"] if agrees else [])
+    assert ("next:  multitalk deploy --stack cuda12.1" in shown) is not agrees
