@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import builtins
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -111,27 +112,32 @@ def not_deployed(place: Place, detail: str = "") -> SetupError:
 
 
 def deploy_command(place: Place, record: Mapping[str, Any] | None = None) -> str:
-    """The command that deploys the app of this place. record: with the stacks that it has."""
-    option = f" --name {place.app}" if place.app != contract.APP_NAME else ""
-    where = f" --environment {place.environment}" if place.environment else ""
-    stacks = [] if record is None else [s for s in record.get("stacks", ()) if s != "current"]
-    return f"multitalk deploy{option}{where}" + "".join(f" --stack {name}" for name in stacks)
+    """The command that deploys the app of this place. record: with the stacks and card it has."""
+    words = ["multitalk", "deploy"]
+    words += ["--name", place.app] if place.app != contract.APP_NAME else []
+    words += ["--environment", place.environment] if place.environment else []
+    if record is not None:
+        stacks = [name for name in record.get("stacks", ()) if name != gpus.DEFAULT_STACK]
+        words += [word for name in stacks for word in ("--stack", name)]
+        cards = [card.name for card in gpus.CARDS if card.modal_name in record.get("gpus", ())]
+        words += ["--gpu", *cards] if len(cards) == 1 else []
+    return shlex.join(words)
 
 
-def _check_record(record: Mapping[str, Any], stack: str) -> None:
+def _check_record(place: Place, record: Mapping[str, Any], stack: str) -> None:
     if record.get("contract") != contract.CONTRACT_VERSION:
         raise SetupError(
             f"the deployed app (version {record.get('client')}) speaks contract "
             f"{record.get('contract')}, this client (version {__version__}) speaks "
             f"{contract.CONTRACT_VERSION}",
             code="E_CONTRACT",
-            hint="multitalk deploy",
+            hint=deploy_command(place, record),
         )
     if stack not in record.get("stacks", ()):
         raise SetupError(
             f"the app is deployed without the stack {stack}",
             code="E_NOT_DEPLOYED",
-            hint=f"multitalk deploy --stack {stack}",
+            hint=deploy_command(place, {**record, "stacks": [*record.get("stacks", ()), stack]}),
         )
 
 
@@ -162,13 +168,13 @@ class Cloud:
             noted = pool.submit(self.require_deployment)
             found = pool.submit(self._find_class, stack)
             listed, indexed = pool.submit(find_pack, self), pool.submit(self._find_index)
-        _check_record(noted.result(), stack)
+        _check_record(self.place, noted.result(), stack)
         for check in (found, listed, indexed):
             check.result()
 
     def check_deployed(self, record: Mapping[str, Any], stack: str) -> None:
         """Raises SetupError unless what was deployed is there, and of this contract."""
-        _check_record(record, stack)
+        _check_record(self.place, record, stack)
         self._find_class(stack)
 
     def account(self) -> tuple[str, str]:

@@ -119,5 +119,5 @@ def _no_secret(cloud: Cloud) -> SetupError:
     return SetupError(
         f"the app was deployed before the Modal secret {contract.AWS_SECRET} was set up",
         code="E_NO_SECRET",
-        hint=deploy_command(cloud.place),
+        hint=deploy_command(cloud.place, cloud.deployment()),
     )

@@ -127,10 +127,10 @@ class Account:
 
     @property
     def _deploy(self) -> str:
-        """The command that deploys to this place."""
-        from multitalk_cli.cloud import not_deployed
+        """The command that deploys once more what is deployed here."""
+        from multitalk_cli.cloud import deploy_command
 
-        return not_deployed(self.cloud.place).hint
+        return deploy_command(self.cloud.place, self.record)
 
     def app(self) -> Seen:
         """Whether the app is there with the stack that is set. Raises SetupError."""

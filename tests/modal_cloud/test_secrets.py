@@ -632,4 +632,4 @@ def test_at_a_terminal_a_deploy_is_offered_as_it_was_made_before(
     record = json.loads(cloud.entries(contract.DEPLOYMENTS_DICT)["multitalk"])
     assert (record["stacks"], record["gpus"]) == (["current", "cuda12.1"], ["L4"])
     assert record["secrets"] == (["huggingface-secret"] if agrees else [])
-    assert ("next:  multitalk deploy --stack cuda12.1" in shown) is not agrees
+    assert ("next:  multitalk deploy --stack cuda12.1 --gpu l4" in shown) is not agrees
