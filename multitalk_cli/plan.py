@@ -226,7 +226,7 @@ def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
     run_s = denoise_s + around_s * gpu.slowness
     start = rates.start
-    start_s = start.read_bytes / start.read_bytes_per_s + start.first_forward_s
+    start_s = start.read_bytes / start.read_bytes_per_s + start.beside_reading_s
     return Estimate(
         gpu=gpu.name,
         seconds_run=run_s,

@@ -58,7 +58,7 @@ class Start:
     source: str
     read_bytes: int
     read_bytes_per_s: float
-    first_forward_s: float
+    beside_reading_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

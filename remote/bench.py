@@ -275,7 +275,7 @@ def prices(row: Report, options: Options, device: str) -> list[Report]:
         seconds = _plan_seconds(plan, row, options, rates)
         if is_cold:
             seconds += rates.start.read_bytes / rates.start.read_bytes_per_s
-            seconds += rates.start.first_forward_s
+            seconds += rates.start.beside_reading_s
         rows.append(
             {
                 "speech_s": speech_s,

@@ -45,10 +45,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--frames", type=int, default=81)
     parser.add_argument("--card-gib", type=float, help="start as on a card with less memory")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
-    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # began, folder of features
     given = parser.parse_args(argv)
-    if given.child:
-        print(json.dumps(_start(given.weights, given.size, given.frames, given.card_gib)))
+    if given.child is not None:
+        print(json.dumps(_start(given, float(given.child[0]), Path(given.child[1]))))
         return 0
     with tempfile.TemporaryDirectory(prefix="startbench-") as scratch:
         pack = given.weights
@@ -241,11 +241,10 @@ def measure_starts(pack: Path, scratch: Path, words: Sequence[str]) -> dict[str,
     for name, is_kept in (("nothing kept", False), ("kernels kept", False), ("all kept", True)):
         if not is_kept:
             _empty(features)
-        environment = {**os.environ, "TRITON_CACHE_DIR": str(kernels), "FEATURES": str(features)}
-        began_s = time.time()
+        child = ["--child", repr(time.time()), str(features), "--weights", str(pack)]
         ran = subprocess.run(
-            [sys.executable, "-m", "remote.startbench", "--child", "--weights", pack, *words],
-            env={**environment, "BEGAN": repr(began_s)},
+            [sys.executable, "-m", "remote.startbench", *child, *words],
+            env={**os.environ, "TRITON_CACHE_DIR": str(kernels)},
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -259,30 +258,32 @@ def _empty(folder: Path) -> None:
         path.unlink()
 
 
-def _start(pack: Path, size: str, frames: int, card_gib: float | None) -> dict[str, float]:
+def _shrink_card(card_gib: float) -> None:
+    total = torch.cuda.get_device_properties(0).total_memory
+    torch.cuda.set_per_process_memory_fraction(card_gib * 2**30 / total)
+
+
+def _start(given: argparse.Namespace, began_s: float, features: Path) -> dict[str, float]:
     """Loads the pack and begins a video as a container does; seconds since the start."""
     from remote.bench import make_request
     from remote.benchparts import Options
     from remote.engine.request import Progress, StepFinished
     from remote.loading import FeatureFolder, PackedModel
 
-    began_s = float(os.environ["BEGAN"])
-
     def passed_s() -> float:
-        if torch.cuda.is_available():
+        if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             torch.cuda.synchronize()
         return time.time() - began_s
 
     stages = {"imports": passed_s()}
-    if card_gib is not None:
-        total = torch.cuda.get_device_properties(0).total_memory
-        torch.cuda.set_per_process_memory_fraction(card_gib * 2**30 / total)
-    model = PackedModel(pack, "auto", FeatureFolder(Path(os.environ["FEATURES"])))
-    width, _, height = size.partition("x")
+    model = PackedModel(given.weights, "auto", FeatureFolder(features))
+    if given.card_gib is not None:
+        _shrink_card(given.card_gib)
+    width, height = map(int, given.size.split("x"))
     options = Options(
-        width_px=int(width), height_px=int(height), frames=frames, measured_steps=2, device="any"
+        width_px=width, height_px=height, frames=given.frames, measured_steps=2, device="any"
     )
-    request = make_request(options, 1, 1, weights.load_manifest(pack).config)
+    request = make_request(options, 1, 1, weights.load_manifest(given.weights).config)
     for _ in model.load(request):
         pass
     stages["weights"] = passed_s()
