@@ -6,7 +6,7 @@ WORKERS ?= 2
 # One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
 # The engine alone, on the older stack that the deployment offers too.
-CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy ftfy safetensors pillow scikit-image hypothesis pytest
+CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy==1.26.4 ftfy safetensors pillow scikit-image hypothesis pytest
 
 .PHONY: demo test test-cuda121 lint types check bench clean
 
