@@ -106,10 +106,12 @@ def open_model(pack: Path, caches: Path) -> Model:
 class Reporter:
     """Writes a job's newest state, and sees its cancellation, without ever holding up the work."""
 
-    def __init__(self, states: States, job_id: str, facts: Mapping[str, Any]) -> None:
-        """facts: what every state says beside its event."""
+    def __init__(
+        self, states: States, job_id: str, facts: Mapping[str, Any], earlier_s: float = 0.0
+    ) -> None:
+        """facts: what every state says beside its event. earlier_s: what other runs took before."""
         self._states, self._job_id, self._facts = states, job_id, facts
-        self._began_s = time.monotonic()
+        self._began_s = time.monotonic() - earlier_s
         self._newest: contract.Event | None = None
         self._windows = 0
         self._stop, self._cancelled = threading.Event(), threading.Event()
@@ -122,7 +124,7 @@ class Reporter:
 
     @property
     def run_s(self) -> float:
-        """How long this call has run."""
+        """How long the work has run, in earlier runs too."""
         return time.monotonic() - self._began_s
 
     def show(self, event: contract.Event) -> None:
@@ -263,8 +265,9 @@ class Worker:
     ) -> dict[str, Any]:
         from remote import service
 
-        persistent = body["persistent_params"]
-        with Reporter(self._states, request.job_id, {"link": body["link"]}) as reporter:
+        persistent, job_id = body["persistent_params"], request.job_id
+        earlier_s = self._earlier_s(job_id)
+        with Reporter(self._states, job_id, {"link": body["link"]}, earlier_s) as reporter:
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=_CANCELLED)
             made = service.run(request, self._model, store, persistent_params=persistent)
             with closing(made) as events:  # type: ignore[type-var]
@@ -277,11 +280,19 @@ class Worker:
                         break
                     reporter.show(event)
             failure: contract.Failed | None = None
+            if isinstance(last, contract.Done):
+                # What a lost container did is paid as well.
+                last = replace(last, result=replace(last.result, gpu_seconds=reporter.run_s))
             if isinstance(last, contract.Done) and upload is not None:
                 last, failure = _store(store, last, upload, reporter.show)
-            answer = _end(store, request.job_id, last, failure, keep_inputs=body["keep_inputs"])
+            answer = _end(store, job_id, last, failure, keep_inputs=body["keep_inputs"])
             reporter.show(last)
         return answer
+
+    def _earlier_s(self, job_id: str) -> float:
+        """How long runs of the job took that were ended, by what they said last."""
+        text = self._states.get(job_id)
+        return 0.0 if text is None else float(json.loads(text)["run_s"])
 
 
 def _request(store: VolumeStore, body: Mapping[str, Any]) -> contract.GenerateRequest | None:

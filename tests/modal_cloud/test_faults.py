@@ -7,6 +7,7 @@ import modal
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.delivery import price_of
 from multitalk_cli.media.video import probe_video, read_frames
 from tests.modal_cloud.product import state_of
 from tests.modal_cloud.test_jobs import LONG, _stepping
@@ -68,12 +69,18 @@ def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fa
     cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
     (job,) = _stepping(cloud) - before
     cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "the first window")
+    seen = state_of(cloud, job)
 
     getattr(cloud, fault)(cloud.busy_container())
     ran = running.finish()
 
     assert ran.code == 0, ran.stderr
     assert frames_of(deployed.folder / f"{fault}.mp4") == frames_of(undisturbed)
+    # What the lost container did is paid as well.
+    assert state_of(cloud, job)["run_s"] > seen["run_s"]
+    assert deployed.run("jobs", "show", job, "--json").data["job"]["price_usd"] == pytest.approx(
+        price_of("h100", state_of(cloud, job)["run_s"]), rel=0.2
+    )
 
 
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs):

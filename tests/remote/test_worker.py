@@ -169,6 +169,15 @@ def test_only_the_newest_state_is_written(monkeypatch):
     assert json.loads(states["abcdabcd"])["event"]["step"] == 9
 
 
+def test_time_that_a_lost_container_took_is_counted(monkeypatch):
+    monkeypatch.setattr(worker, "REPORT_S", 60)
+    states = States()
+    with worker.Reporter(states, "abcdabcd", {}, earlier_s=100.0) as reporter:
+        reporter.show(contract.Queued())
+
+    assert 100 <= json.loads(states["abcdabcd"])["run_s"] < 101
+
+
 def test_a_cancellation_is_seen(monkeypatch):
     monkeypatch.setattr(worker, "REPORT_S", 0.01)
     states, seen = States(), threading.Event()
