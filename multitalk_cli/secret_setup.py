@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from multitalk_cli import cloud_secrets, gpus, modal_config, settings
+from multitalk_cli import cloud_secrets, modal_config, settings
 from multitalk_cli.cloud import Cloud, Place, deploy_command
 from multitalk_cli.deploying import deploy_app, next_command, plan_again
 from multitalk_cli.errors import (
@@ -345,19 +345,18 @@ def _follow(wish: Wish, drafts: Sequence[Draft], output: Output) -> str:
     cloud = Cloud(wish.place)
     try:
         record = cloud.deployment()
-        if record is None or not _is_outdated(record, wish, drafts, output):
-            cloud.check_ready(gpus.DEFAULT_STACK)
-            return "multitalk generate PICTURE VOICE"
-    except SetupError as error:
-        return error.hint.partition("\n")[0]
+    except MultitalkError:
+        record = None
+    if record is not None and _is_outdated(record, wish, drafts, output):
+        if not output.can_ask or not output.confirm("The app has it after a deploy. Deploy now?"):
+            return deploy_command(wish.place, record)
+        with output.foreign():
+            deploy_app(cloud, plan_again(wish.place, record), show_build=not output.options.quiet)
+    try:
+        return next_command(cloud).partition("\n")[0]
     except MultitalkError:
         # Everything is saved: that the way on cannot be seen is no failure.
         return "multitalk status"
-    if not output.can_ask or not output.confirm("The app has it after a deploy. Deploy now?"):
-        return deploy_command(wish.place, record)
-    with output.foreign():
-        deploy_app(cloud, plan_again(wish.place, record), show_build=not output.options.quiet)
-    return next_command(cloud)
 
 
 def _is_outdated(
