@@ -283,7 +283,7 @@ def test_a_connection_that_stays_broken_is_a_network_error(scripted_s3, tmp_path
 
 
 def test_damaged_bytes_are_never_put_in_place(scripted_s3, tmp_path):
-    scripted_s3(body=b"x" + MEGABYTES[1:], etag=whole()["etag"])
+    scripted_s3(body=bytes([MEGABYTES[0] ^ 1]) + MEGABYTES[1:], etag=whole()["etag"])
 
     error = failure(lambda: Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False))
 
