@@ -45,7 +45,7 @@ def check_pack(folder: Path) -> list[Path]:
         pack = read_manifest((folder / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
         raise FileError(
-            f"{str(folder)!r} holds no pack: {error}",
+            f"{str(folder)!r} holds no pack that can be used: {error}",
             code="E_FILE_UNREADABLE",
             hint="multitalk download --to weights",
         ) from None

@@ -1,5 +1,6 @@
 """`multitalk login` and `deploy` from the installed wheel."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -77,6 +78,19 @@ def test_a_pack_that_is_cut_off_is_not_uploaded(user, tiny_pack, tmp_path, rpcs)
     ran = user.run("upload", copy, "--json")
 
     assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
+    assert not rpcs.names()
+
+
+def test_a_pack_of_another_format_is_not_uploaded(user, tiny_pack, tmp_path, rpcs):
+    copy = tmp_path / "pack"
+    shutil.copytree(tiny_pack, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format_version": 1}))
+
+    ran = user.run("upload", copy, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
+    assert "the pack has format 1" in ran.error["message"]
     assert not rpcs.names()
 
 
