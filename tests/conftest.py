@@ -1,4 +1,4 @@
-"""Fixtures shared by every test: where outside data lies, and an environment without surprises."""
+"""Fixtures shared by every test: the recordings, and an environment without surprises."""
 
 import itertools
 import os
@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.recordings import golden_folder
 from tests.stores import moto_url, s3_bucket, s3_client, scripted_s3, weed_url  # noqa: F401
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -15,23 +16,12 @@ ROOT = Path(__file__).resolve().parent.parent
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _outside(variable: str, default: str) -> Path:
-    folder = Path(os.environ.get(variable, ROOT.parent / "shared" / default))
-    if not folder.is_dir():
-        pytest.skip(f"{folder} is absent; set {variable}")
-    return folder
-
-
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Recorded tensors of the published model's maths."""
-    return _outside("MULTITALK_GOLDEN", "golden")
-
-
-@pytest.fixture(scope="session")
-def inputs_dir() -> Path:
-    """Real pictures and voices."""
-    return _outside("MULTITALK_INPUTS", "inputs")
+    folder = golden_folder()
+    assert folder.is_dir(), f"{folder} is missing"
+    return folder
 
 
 KEPT_VARIABLES = ("MULTITALK_GOLDEN", "MULTITALK_INPUTS")

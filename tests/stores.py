@@ -123,7 +123,7 @@ def weed_url(tmp_path_factory):
         deadline = time.monotonic() + 30
         while not _answers(url):
             if process.poll() is not None or time.monotonic() > deadline:
-                pytest.skip("SeaweedFS does not start here")
+                pytest.fail("SeaweedFS did not start")
             time.sleep(0.1)
         yield url
 

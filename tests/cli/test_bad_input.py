@@ -202,7 +202,9 @@ def test_a_device_is_no_input(refused, inputs, place):
     refused(*words, *PREVIEW, code="E_FILE_UNREADABLE")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="needs a user without root's right to read everything"
+)
 def test_a_file_that_may_not_be_read_is_named(refused, inputs):
     Path("voice.wav").chmod(0)
 
@@ -486,7 +488,9 @@ def test_a_place_that_takes_no_files_is_refused(refused, inputs):
     refused(*inputs, "-o", "/proc/", *PREVIEW, code="E_OUTPUT_PATH")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="needs a user without root's right to write everywhere"
+)
 def test_a_read_only_folder_is_refused(refused, inputs):
     Path("locked").mkdir(mode=0o500)
 

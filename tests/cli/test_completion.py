@@ -251,7 +251,7 @@ def press(folder, command, surroundings, known):  # noqa: ARG001 - `known` is wh
 
     def start(name):
         if shutil.which(name) is None:
-            pytest.skip(f"{name} is absent")
+            pytest.skip(f"needs the shell {name}")
         child = pexpect.spawn(
             name, STARTS[name], env=environment, dimensions=(50, 160), timeout=20, encoding="utf-8"
         )

@@ -228,7 +228,9 @@ def test_a_folder_that_cannot_be_made_is_mended_by_the_command(doctor, folder, m
     assert doctor()[1]["folders"]["state"] == "ok"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+@pytest.mark.skipif(
+    os.geteuid() == 0, reason="needs a user without root's right to write everywhere"
+)
 def test_a_folder_without_permission_is_mended_by_the_command(doctor, folder, monkeypatch):
     place = folder / "locked"
     place.mkdir(mode=0o500)

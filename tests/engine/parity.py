@@ -4,7 +4,6 @@ Every row's tolerance is that of the recordings' description, or tighter. Exact 
 values that differ.
 """
 
-import os
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -28,9 +27,9 @@ from remote.engine.text import clean_text, position_buckets
 from remote.engine.wav2vec import embed_voice, resample_features
 from tests.engine import cases, upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_module, under
+from tests.recordings import golden_folder
 
 EXACT = 0.0
-ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -459,7 +458,7 @@ FILES: dict[str, Callable[[Path], Iterator[Row]]] = {
 
 def main() -> int:
     """Prints the table; gives 1 if any row is outside its tolerance."""
-    folder = Path(os.environ.get("MULTITALK_GOLDEN", ROOT.parent / "shared" / "golden"))
+    folder = golden_folder()
     failed = 0
     print(f"{'file':16} {'quantity':58} {'error':>9} {'tolerance':>9}")
     for rows in FILES.values():

@@ -43,7 +43,7 @@ def test_every_kernel_that_runs_here_agrees_with_the_plain_one(name):
     try:
         backend = load_backend(name, CPU, torch.bfloat16, head_dim=16)
     except BackendUnavailableError as reason:
-        pytest.skip(f"{name}: {reason}")
+        pytest.skip(f"needs a GPU: {name}: {reason}")
     q, k, v = _tensors(torch.bfloat16)
     given, plain = attention(q, k, v, backend).float(), attention(q, k, v).float()
     assert (given - plain).norm() / plain.norm() < 1e-2

@@ -31,7 +31,7 @@ def cloud_server():
     """The control plane itself."""
     user_namespace = needs_user_namespace()
     if user_namespace is None:
-        pytest.skip("this machine allows no mount namespaces, which containers need")
+        pytest.skip("needs the right to make mount namespaces, for containers")
     cloud = Cloud(user_namespace=user_namespace, hidden=_local_copies())
     cloud.start()
     yield cloud

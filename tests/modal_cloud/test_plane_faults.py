@@ -275,7 +275,7 @@ def test_reset_forgets_everything(cloud, sample_engine):
 
 
 @pytest.mark.skipif(
-    not is_allowed(user_namespace=True), reason="this machine allows no user namespaces"
+    not is_allowed(user_namespace=True), reason="needs the right to make user namespaces"
 )
 def test_containers_work_in_a_user_namespace(tmp_path):
     cloud = Cloud(user_namespace=True)

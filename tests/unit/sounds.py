@@ -1,4 +1,4 @@
-"""Makers of sounds for tests: speech-like, clicks, any format, real recordings if installed."""
+"""Makers of sounds for tests: speech-like, clicks, any format, a recorded voice."""
 
 import hashlib
 import subprocess
@@ -7,11 +7,11 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
-import pytest
 import soundfile
 
-ASTERISK = Path("/usr/share/asterisk/sounds/en_US_f_Allison")
-ALSA_VOICE = Path("/usr/share/sounds/alsa/Front_Center.wav")
+import multitalk_cli
+
+EXAMPLE_VOICE = Path(multitalk_cli.__file__).parent / "examples" / "voice.wav"
 
 
 def speech_like(seconds: float, rate_hz: int = 16_000, *, channels: int = 1, seed: int = 0):
@@ -69,12 +69,10 @@ def film(target: Path, sound: Path | None, *, seconds: float = 1.0) -> Path:
     return target
 
 
-def real_voice(name: str = "agent-pass.wav") -> Path:
-    """A recorded voice from Debian's asterisk-core-sounds-en-wav; skips where it is absent."""
-    path = ASTERISK / name
-    if not path.is_file():
-        pytest.skip(f"{path} is absent: apt install asterisk-core-sounds-en-wav")
-    return path
+def real_voice(folder: Path, rate_hz: int = 16_000, *, channels: int = 1) -> Path:
+    """The example's recorded voice at another rate, as a WAV file in the folder."""
+    target = folder / f"voice-{rate_hz}-{channels}.wav"
+    return converted(EXAMPLE_VOICE, target, "-ar", str(rate_hz), "-ac", str(channels))
 
 
 def sha256(path: Path) -> str:

@@ -7,7 +7,9 @@ from PIL import Image, ImageOps
 from multitalk_cli.media import faces as finder
 from multitalk_cli.media.faces import CHIN, FOREHEAD, Face, face_warnings, find_faces
 from multitalk_cli.media.picture import BUCKETS_480P, BUCKETS_720P, frame_picture
+from tests.recordings import extra_inputs
 from tests.unit.pictures import as_jpeg, beside, darker, drawing, photograph, to_picture
+from tests.unit.previews import PORTRAIT
 
 BICUBIC = Image.Resampling.BICUBIC
 
@@ -77,9 +79,18 @@ def test_no_face_is_found_on_things(name):
     assert find_faces(framed.pixels) == ()
 
 
-@pytest.mark.parametrize(("name", "count"), [("single_single1.png", 1), ("multi_1_multi1.png", 2)])
-def test_faces_of_the_published_examples(inputs_dir, name, count):
-    faces = find_faces(np.asarray(Image.open(inputs_dir / name).convert("RGB")))
+CERTAIN = [
+    (lambda: Image.open(PORTRAIT), 1),
+    (_astronaut, 1),
+    (PHOTOGRAPHS["montage: one person twice"][0], 2),
+    *((lambda path=path: Image.open(path), 1) for path in extra_inputs("single_single1.png")),
+    *((lambda path=path: Image.open(path), 2) for path in extra_inputs("multi_1_multi1.png")),
+]
+
+
+@pytest.mark.parametrize(("make", "count"), CERTAIN)
+def test_faces_seen_from_the_front_are_certain(make, count):
+    faces = find_faces(np.asarray(make().convert("RGB")))
     assert len(faces) == count
     assert all(face.mesh_score > 0.9 for face in faces)
 

@@ -21,10 +21,12 @@ def test_reads_what_pyloudnorm_reads(rate_hz, seconds):
     assert measure_lufs(samples, rate_hz) == pytest.approx(expected, abs=1e-5)
 
 
-def test_reads_what_pyloudnorm_reads_on_a_recording():
+@pytest.mark.parametrize("wanted_hz", [8_000, 16_000, 48_000])
+def test_reads_what_pyloudnorm_reads_on_a_recording(tmp_path, wanted_hz):
     import soundfile
 
-    samples, rate_hz = soundfile.read(real_voice("demo-instruct.wav"))
+    samples, rate_hz = soundfile.read(real_voice(tmp_path, wanted_hz))
+    assert rate_hz == wanted_hz
     expected = pyloudnorm.Meter(rate_hz).integrated_loudness(samples)
     assert measure_lufs(samples, rate_hz) == pytest.approx(expected, abs=1e-5)
 

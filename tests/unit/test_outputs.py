@@ -233,7 +233,7 @@ def test_a_long_name_that_fits_is_taken(folder):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.skipif(is_root(), reason="root may write everywhere")
+@pytest.mark.skipif(is_root(), reason="needs a user without root's right to write everywhere")
 @pytest.mark.parametrize("mode", [0o500, 0o000])
 def test_a_folder_that_may_not_be_written_is_refused(folder, mode):
     (folder / "locked").mkdir(mode=mode)

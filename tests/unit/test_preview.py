@@ -14,6 +14,7 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.media.faces import Face, find_faces
 from multitalk_cli.media.recipe import read_recipe, read_tags
 from multitalk_cli.media.video import probe_video, read_frames
+from tests.recordings import extra_inputs
 from tests.unit.pictures import beside, photograph
 from tests.unit.previews import (
     PORTRAIT,
@@ -47,10 +48,14 @@ def _agreement(video, pixels, request):
     return np.array([[correlation(level, mouth) for mouth in motion.T] for level in levels.T])
 
 
-@pytest.fixture(scope="module")
-def two_people():
+def _two_astronauts():
     portrait = photograph("astronaut.png")
     return framed(beside(portrait, ImageOps.mirror(portrait)))
+
+
+@pytest.fixture(scope="module")
+def two_people():
+    return _two_astronauts()
 
 
 @pytest.fixture(scope="module")
@@ -97,16 +102,44 @@ def test_swapped_voices_move_the_other_mouth(two_people, tmp_path):
     assert max(wrong, also_wrong) < 0
 
 
-def test_photographs_of_one_and_two_people(inputs_dir, tmp_path):
-    person = framed(Image.open(inputs_dir / "single_single1.png").convert("RGB"))
-    request = make_request(person, [speech(inputs_dir / "single_1.wav", seconds=4)])
+def _opened(path):
+    return framed(Image.open(path).convert("RGB"))
+
+
+PERSONS = [
+    lambda: (framed(photograph("astronaut.png")), speech()),
+    *(
+        lambda files=files: (_opened(files[0]), speech(files[1], seconds=4))
+        for files in [extra_inputs("single_single1.png", "single_1.wav")]
+        if files
+    ),
+]
+
+
+@pytest.mark.parametrize("person", PERSONS)
+def test_a_photograph_of_one_person(person, tmp_path):
+    pixels, voice = person()
+    request = make_request(pixels, [voice])
     video, _ = _made(request, tmp_path)
-    assert _agreement(video, person, request)[0, 0] >= 0.9
-    couple = framed(Image.open(inputs_dir / "multi_1_multi1.png").convert("RGB"))
-    voices = [speech(inputs_dir / f"multi_1_{n}.WAV") for n in (1, 2)]
-    request = make_request(couple, in_turn(*voices))
-    video, _ = _made(request, tmp_path, overwrite=True)
-    (first, wrong), (also_wrong, second) = _agreement(video, couple, request)
+    assert _agreement(video, pixels, request)[0, 0] >= 0.9
+
+
+COUPLES = [
+    lambda: (_two_astronauts(), [speech(), other_speech()]),
+    *(
+        lambda files=files: (_opened(files[0]), [speech(voice) for voice in files[1:]])
+        for files in [extra_inputs("multi_1_multi1.png", "multi_1_1.WAV", "multi_1_2.WAV")]
+        if files
+    ),
+]
+
+
+@pytest.mark.parametrize("couple", COUPLES)
+def test_a_photograph_of_two_people_who_speak_in_turn(couple, tmp_path):
+    pixels, voices = couple()
+    request = make_request(pixels, in_turn(*voices))
+    video, _ = _made(request, tmp_path)
+    (first, wrong), (also_wrong, second) = _agreement(video, pixels, request)
     assert min(first, second) >= 0.9
     assert max(wrong, also_wrong) < 0
 

@@ -180,7 +180,7 @@ def test_a_file_that_others_can_read_or_write_is_refused(mode):
     assert raw_values(Sources(from_file="secrets.env")) == {"HF_TOKEN": "hf_a"}
 
 
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file away")
+@pytest.mark.skipif(os.getuid() != 0, reason="needs root's right to give a file away")
 def test_a_file_of_another_user_is_refused():
     sources = write("HF_TOKEN=hf_a\n")
     os.chown("secrets.env", 12345, 12345)

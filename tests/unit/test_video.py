@@ -26,10 +26,12 @@ from multitalk_cli.media.video import (
     read_recipe,
 )
 from multitalk_cli.media.voice import load_voice
+from tests.recordings import extra_inputs
 from tests.unit.sounds import (
     click_times,
     clicks,
     film,
+    real_voice,
     sha256,
     speech_like,
     write_wav,
@@ -389,7 +391,7 @@ def tiny_disk(tmp_path):
         mount is None
         or subprocess.run([mount, *options], capture_output=True, check=False).returncode
     ):
-        pytest.skip("a tmpfs cannot be mounted here")
+        pytest.skip("needs the right to mount a tmpfs")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -444,8 +446,16 @@ def test_a_film_by_others_can_be_probed(tmp_path):
     assert not info.faststart
 
 
-def test_a_voice_of_a_real_kind_makes_a_video_as_long_as_itself(inputs_dir, tmp_path):
-    voice = load_voice(next(iter(sorted(inputs_dir.glob("*.wav")))))
+REAL_VOICES = [
+    lambda folder: real_voice(folder),
+    lambda folder: real_voice(folder, 44_100, channels=2),
+    *(lambda _, path=path: path for path in extra_inputs("single_1.wav")),
+]
+
+
+@pytest.mark.parametrize("make", REAL_VOICES)
+def test_a_voice_of_a_real_kind_makes_a_video_as_long_as_itself(make, tmp_path):
+    voice = load_voice(make(tmp_path))
     frames = frames_from_samples(voice.samples, voice.rate_hz, 24)
     write_sound_track([voice], "sequence", tmp_path / "s.flac", frames, 24)
     info = probe_video(_joined(tmp_path, count=frames, sound=tmp_path / "s.flac"))

@@ -19,7 +19,6 @@ from multitalk_cli.media.voice import (
     to_integers,
 )
 from tests.unit.sounds import (
-    ALSA_VOICE,
     converted,
     film,
     peak_memory_mb,
@@ -131,8 +130,8 @@ def test_a_wav_is_resampled_as_the_published_model_does(golden_dir, tmp_path):
     np.testing.assert_allclose(loaded.speech[:1500], tensors["load/out_16000"][:1500], atol=2e-5)
 
 
-def test_a_real_recording():
-    path = real_voice()
+def test_a_real_recording(tmp_path):
+    path = real_voice(tmp_path, 8_000)
     loaded = load_voice(path)
     assert (loaded.rate_hz, loaded.channels, loaded.bits, loaded.sha256) == (
         8_000,
@@ -144,10 +143,10 @@ def test_a_real_recording():
     assert -30 < loaded.loudness_lufs < -10
 
 
-@pytest.mark.skipif(not ALSA_VOICE.is_file(), reason="alsa-utils is not installed")
-def test_another_real_recording():
-    loaded = load_voice(ALSA_VOICE)
-    with soundfile.SoundFile(ALSA_VOICE) as file:
+def test_another_real_recording(tmp_path):
+    path = real_voice(tmp_path, 48_000, channels=2)
+    loaded = load_voice(path)
+    with soundfile.SoundFile(path) as file:
         assert (loaded.samples, loaded.rate_hz) == (file.frames, file.samplerate)
 
 
