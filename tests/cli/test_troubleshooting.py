@@ -12,7 +12,7 @@ from multitalk_cli.errors import CODES
 from multitalk_cli.plan import make_plan
 from remote import loading
 from remote.engine import attention
-from tests.documents.codes import README, TROUBLES
+from tests.documents.codes import ERRORS, TROUBLES
 from tests.remote.requests import tiny_request, write_tiny_pack
 from tests.remote.test_worker import States, wire, worker_at
 
@@ -45,7 +45,7 @@ def recognised(cli):
         assert (ran.code, ran.error["code"]) == (int(CODES[code].exit_code), code), ran.stderr
         assert cli("explain", code).stdout.splitlines()[-1] == CODES[code].remedy
         assert code in {each for codes in TROUBLES.values() for each in codes}
-        assert f"| `{code}` |" in README.read_text(encoding="utf-8")
+        assert f"| `{code}` |" in ERRORS.read_text(encoding="utf-8")
         return ran.error
 
     return check

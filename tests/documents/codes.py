@@ -1,10 +1,19 @@
-"""Renews the README's tables of error codes: python -m tests.documents.codes"""
+"""Renews the generated tables of README.md and docs/: python -m tests.documents.codes"""
 
+import re
 from pathlib import Path
 
+from multitalk_cli import gpus, rates
 from multitalk_cli.errors import CODES
+from multitalk_cli.media.picture import BUCKETS_480P, BUCKETS_720P
+from multitalk_cli.plan import estimate_cost, make_plan
+from multitalk_cli.settings import SETTINGS
+from multitalk_cli.wording import human_duration, human_money
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+ROOT = Path(__file__).resolve().parents[2]
+README = ROOT / "README.md"
+DOCUMENTS = (README, *sorted((ROOT / "docs").glob("*.md")))
+ERRORS = ROOT / "docs" / "errors.md"
 TROUBLES = {
     "attention": ("E_ATTENTION",),
     "size of the picture": ("E_IMAGE_SIZE", "E_RANGE"),
@@ -18,41 +27,149 @@ TROUBLES = {
 }
 """What goes wrong often; each code is caused in a test, and mended as its row says."""
 
+LENGTHS_S = {"5 s": 5, "30 s": 30, "1 min": 60, "5 min": 300}
+PRICED_GPUS = ("h100", "b200", "l40s")
 
-def table():
-    """The Markdown table of every code."""
+
+def codes_table():
+    """Every error code."""
     rows = [
-        f"| `{code}` | {int(row.exit_code)} | {row.summary} | {row.remedy} |"
-        for code, row in CODES.items()
+        (f"`{code}`", int(row.exit_code), row.summary, row.remedy) for code, row in CODES.items()
     ]
-    return _markdown(("code", "exit", "what happened", "what helps"), rows)
+    return markdown(("code", "exit", "what happened", "what helps"), rows)
 
 
-def troubles():
-    """The Markdown table of what goes wrong often, with its causes."""
+def troubles_table():
+    """What goes wrong often, with its causes."""
     rows = [
-        f"| {name} | `{code}` | {CODES[code].cause} | {CODES[code].remedy} |"
+        (name, f"`{code}`", CODES[code].cause, CODES[code].remedy)
         for name, codes in TROUBLES.items()
         for code in codes
     ]
-    return _markdown(("about", "code", "why", "what helps"), rows)
+    return markdown(("about", "code", "why", "what helps"), rows)
 
 
-def _markdown(head, rows):
-    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *rows, ""])
+def prices_table():
+    """Time and price of videos of some lengths, as `--plan` prints them."""
+    estimates = [estimate(name, 5) for name in PRICED_GPUS]
+    titles = [each.gpu.upper() + ("" if each.measured else " (estimate)") for each in estimates]
+    rows = [
+        (label, *(time_and_price(estimate(name, seconds)) for name in PRICED_GPUS))
+        for label, seconds in LENGTHS_S.items()
+    ]
+    return markdown(("speech", *titles), rows)
+
+
+def gpus_table():
+    """Every GPU type, the quickest first."""
+    table = rates.load()
+    cards = sorted(gpus.CARDS, key=lambda card: estimate(card.name, 5).seconds)
+    rows = []
+    for card in cards:
+        rate, five = table.gpu(card.name), estimate(card.name, 5)
+        rows.append(
+            (
+                ", ".join(f"`{name}`" for name in (card.name, *card.aliases)),
+                f"{card.usable_gib:g} GiB",
+                held_params(card),
+                ", ".join(f"`{stack}`" for stack in card.stacks),
+                human_money(60 * table.price_per_s_usd(rate)),
+                time_and_price(five),
+                "H100, random weights" if five.measured else "no: estimate",
+            )
+        )
+    head = (
+        "`--gpu`",
+        "memory",
+        "parameters that stay on it",
+        "stacks",
+        "a minute",
+        "5 s",
+        "measured",
+    )
+    return markdown(head, rows)
+
+
+def settings_table():
+    """Every setting. The variable is MULTITALK_ and the name in capitals."""
+    rows = [
+        (
+            f"`{name}`",
+            f"`{setting.variable}`",
+            default_in_words(setting.default),
+            setting.help + (f": {', '.join(setting.choices)}" if setting.choices else ""),
+        )
+        for name, setting in SETTINGS.items()
+    ]
+    return markdown(("setting", "variable", "default", "meaning"), rows)
+
+
+def sizes_table():
+    """The sizes that the model was trained with."""
+    rows = [
+        (f"`--size {option}`", ", ".join(f"{each.width_px}x{each.height_px}" for each in sizes))
+        for option, sizes in (("auto", BUCKETS_480P), ("720p", BUCKETS_720P))
+    ]
+    return markdown(("option", "the nearest of"), rows)
+
+
+def estimate(gpu, seconds):
+    """Time and price for so much speech of one person with the default settings."""
+    fps, size = SETTINGS["fps"].default, SETTINGS["size"].default
+    width, height = map(int, size.split("x"))
+    planned = make_plan(
+        seconds * fps,
+        fps,
+        size=(width, height),
+        sample_steps=SETTINGS["sample_steps"].default,
+        text_guidance=SETTINGS["text_guidance"].default,
+        persons=1,
+    )
+    return estimate_cost(planned, rates.load(), gpu)
+
+
+def time_and_price(found):
+    return f"{human_duration(found.seconds)}, {human_money(found.price_usd)}"
+
+
+def held_params(card):
+    params = card.persistent_params
+    return "what fits" if params is None else f"{params / 1e9:g}e9"
+
+
+def default_in_words(value):
+    if value is None or value == "":
+        return ""
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"`{text[:24]}...`" if len(text) > 30 else f"`{text}`"
+
+
+TABLES = {
+    "codes": codes_table,
+    "troubles": troubles_table,
+    "prices": prices_table,
+    "gpus": gpus_table,
+    "settings": settings_table,
+    "sizes": sizes_table,
+}
+_TABLE = re.compile(r"(<!-- (\w+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
+
+
+def markdown(head, rows):
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    return "\n".join([f"| {' | '.join(head)} |", "|---" * len(head) + "|", *lines, ""])
+
+
+def tables_in(text):
+    """The names of the generated tables of a document."""
+    return [name for _, name, _ in _TABLE.findall(text)]
 
 
 def renewed(text):
-    """The README's text with the tables of now."""
-    return _between(_between(text, "codes", table()), "troubles", troubles())
-
-
-def _between(text, name, content):
-    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-    before, _, rest = text.partition(begin)
-    _, _, after = rest.partition(end)
-    return before + begin + content + end + after
+    """A document's text with the tables of now."""
+    return _TABLE.sub(lambda match: match[1] + TABLES[match[2]]() + match[3], text)
 
 
 if __name__ == "__main__":
-    README.write_text(renewed(README.read_text(encoding="utf-8")), encoding="utf-8")
+    for path in DOCUMENTS:
+        path.write_text(renewed(path.read_text(encoding="utf-8")), encoding="utf-8")

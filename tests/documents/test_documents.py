@@ -6,17 +6,22 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from pathlib import Path
 
 import pytest
 
-from tests.documents.codes import README, renewed
+from multitalk_cli import contract, rates
+from multitalk_cli.errors import ExitCode
+from multitalk_cli.media.voice import SILENT_DBFS
+from multitalk_cli.wording import human_money
+from tests.documents.codes import DOCUMENTS, README, ROOT, TABLES, renewed, tables_in
+from tests.tools.commands import all_commands, all_options, problems
 
-ROOT = README.parent
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}
+PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 EXAMPLES = ROOT / "multitalk_cli" / "examples"
+MOST_README_BYTES = 12_000
 
-# Blocks that make an environment, fetch the weights or need other machines have tests of their own.
+# Blocks that make an environment, fetch the weights or need an account have tests of their own.
 ELSEWHERE = (
     "make ",
     "multitalk bench",
@@ -25,13 +30,18 @@ ELSEWHERE = (
     "multitalk download",
     "multitalk jobs",
     "multitalk setup-secrets",
+    "multitalk status",
     "multitalk generate s3://",
 )
 
 
 def _blocks():
-    blocks = re.findall(r"```sh\n(.*?)```", TEXTS["README.md"], re.DOTALL)
-    return [block for block in blocks if not block.startswith(ELSEWHERE)]
+    return {
+        f"{page}: {block.splitlines()[0]}": block
+        for page, text in PAGES.items()
+        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        if not block.startswith(ELSEWHERE)
+    }
 
 
 def _two_people(path):
@@ -66,26 +76,42 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("block", _blocks(), ids=lambda block: block.split("\n")[0][:60])
-def test_command_block_of_the_readme_runs(block, folder, monkeypatch, request):
+@pytest.fixture
+def cli_process(monkeypatch):
+    """Runs a command of a page in a folder, as a shell does."""
+
+    def run(folder, command):
+        monkeypatch.setenv("PATH", str(folder / ".venv" / "bin"), prepend=":")
+        monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", command],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.mark.parametrize("name", _blocks())
+def test_command_block_of_a_page_runs(name, folder, cli_process, request):
+    block = _blocks()[name]
     if "multitalk s3" in block:
         request.getfixturevalue("s3_client").create_bucket(Bucket="my-bucket")
-    monkeypatch.setenv("PATH", str(folder / ".venv" / "bin"), prepend=":")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT), prepend=":")
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", block],
-        cwd=folder,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = cli_process(folder, block)
     assert done.returncode == 0, done.stderr
     assert done.stdout
 
 
-def test_readme_lists_every_error_code():
-    assert renewed(TEXTS["README.md"]) == TEXTS["README.md"], "run: python -m tests.documents.codes"
+@pytest.mark.parametrize("page", PAGES)
+def test_generated_tables_of_a_page_are_those_of_the_code(page):
+    assert renewed(PAGES[page]) == PAGES[page], "run: python -m tests.documents.codes"
+
+
+def test_every_generated_table_stands_once():
+    assert sorted(name for text in PAGES.values() for name in tables_in(text)) == sorted(TABLES)
 
 
 def _imports(folder):
@@ -131,7 +157,172 @@ def test_changelog_has_an_unreleased_part():
     assert "## [Unreleased]" in TEXTS["CHANGELOG.md"]
 
 
-def test_links_between_the_documents_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:|#)([^)#]+)\)", TEXTS["README.md"])
-    assert links
-    assert not [link for link in links if not Path(ROOT, link).exists()]
+def _anchors(page):
+    """The places of a page that a link can name, as GitHub makes them from headings."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
+
+
+def _broken_links(page, text):
+    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
+        path, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / path if path else ROOT / page
+        if not target.exists() or (anchor and anchor not in _anchors(target)):
+            yield link
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_of_a_page_lead_somewhere(page):
+    assert "](" in PAGES[page]
+    assert not list(_broken_links(page, PAGES[page]))
+
+
+def test_readme_links_every_page():
+    links = set(re.findall(r"\]\((docs/[^)#]+)", PAGES["README.md"]))
+    assert links == set(PAGES) - {"README.md"}
+
+
+def test_readme_is_short():
+    assert README.stat().st_size <= MOST_README_BYTES
+
+
+def test_source_distribution_holds_the_pages():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    included = project["tool"]["hatch"]["build"]["targets"]["sdist"]["include"]
+    assert {"README.md", "docs", "assets"} <= set(included)
+
+
+# Commands and options
+
+
+def _commands(text):
+    """Every command line of a page: in blocks, in screens, in code within sentences."""
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        yield from (line for line in block.splitlines() if "multitalk " in line)
+    for command, _ in _screens(text):
+        yield command
+    for code in _inline_code(text):
+        if code.startswith("multitalk "):
+            yield code
+
+
+def _inline_code(text):
+    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
+
+
+def _named_options(text):
+    """Every option that a page names in a sentence, with or without a command before it."""
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(_inline_code(text))))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_commands_of_a_page_exist(page):
+    assert not [found for line in _commands(PAGES[page]) for found in problems(line)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_of_a_page_exist(page):
+    assert not _named_options(PAGES[page]) - all_options()
+
+
+def test_pages_show_every_command():
+    shown = " ".join(line for text in PAGES.values() for line in _commands(text))
+    assert not [words for words in all_commands() if f"multitalk {words}" not in shown]
+
+
+def test_no_page_installs_a_package_of_another_name():
+    assert not [
+        page for page, text in PAGES.items() if re.search(r"install multitalk\b(?!-)", text)
+    ]
+
+
+def test_pages_call_the_inputs_image_and_voice():
+    written = {
+        page: re.sub(r"```.*?```|<!-- (\w+): begin.*?end -->", "", text, flags=re.DOTALL)
+        for page, text in PAGES.items()
+    }
+    assert not [page for page, text in written.items() if "PICTURE" in text]
+
+
+# Facts
+
+
+def test_readme_names_the_money_that_an_idle_container_costs():
+    table = rates.load()
+    a_second = table.price_per_s_usd(table.gpu("h100"))
+    text = " ".join(PAGES["README.md"].split())
+    assert f"a minute costs {human_money(60 * a_second)}" in text
+    assert f"until {table.idle.scaledown_s:g} seconds after its last job" in text
+    assert f"idle seconds cost {human_money(table.idle.scaledown_s * a_second)}" in text
+    assert f"after each job ({human_money(15 * 60 * a_second)} on an H100)" in text
+
+
+def _constant_of_the_app(name):
+    """A number that `remote/app.py` gives a name; importing it would build container images."""
+    source = (ROOT / "remote" / "app.py").read_text(encoding="utf-8")
+    return re.search(rf"^{name} = (.+)$", source, re.MULTILINE)[1]
+
+
+def test_pages_name_the_limits_that_are_deployed():
+    assert _constant_of_the_app("SCALEDOWN_S") == f"{rates.load().idle.scaledown_s:g} * SECONDS"
+    assert f"At most {_constant_of_the_app('MAX_CONTAINERS')} containers" in PAGES["README.md"]
+    hours = int(_constant_of_the_app("TIMEOUT_S").removesuffix(" * HOURS"))
+    table = rates.load()
+    most = human_money(hours * 3600 * table.price_per_s_usd(table.gpu("h100")))
+    assert f"lasts {hours} hours at most" in PAGES["docs/modal.md"]
+    assert f"about {most} at most" in PAGES["docs/modal.md"]
+
+
+def test_pages_name_the_limits_of_the_inputs():
+    text = PAGES["docs/input.md"]
+    assert (
+        f"From {contract.MIN_SPEECH_S:g} seconds to {contract.MAX_SPEECH_S / 60:g} minutes" in text
+    )
+    assert f"below {SILENT_DBFS:g} dBFS" in text
+    sides = f"from {contract.MIN_SIDE_PX} to {contract.MAX_SIDE_PX} pixels"
+    assert f"multiple of {contract.SIDE_MULTIPLE_PX} {sides}" in text
+
+
+def test_every_exit_code_has_a_row():
+    rows = re.findall(r"^\| ([\d, ]+) \|", PAGES["docs/scripts.md"], re.MULTILINE)
+    assert {int(code) for row in rows for code in row.split(",")} == {*map(int, ExitCode), 143}
+
+
+# Screens
+
+
+def _screens(text):
+    """Each command of a page's screens with the lines that it prints."""
+    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            command, *lines = part.splitlines()
+            yield command, lines
+
+
+def _without_chance(line):
+    """A line without what differs from run to run."""
+    line = re.sub(r"seed \d+", "seed N", line)
+    return re.sub(r"^/.*/", "/", re.sub(r"[\d.]+ kB", "N kB", line))
+
+
+def test_screen_of_the_preview_is_what_is_printed(folder, cli_process):
+    (command, lines), *_ = _screens(PAGES["README.md"])
+    assert "--backend preview" in command
+    ran = cli_process(folder, command)
+    assert ran.returncode == 0, ran.stderr
+    printed = [*ran.stderr.splitlines(), *ran.stdout.splitlines()]
+    assert [*map(_without_chance, lines)] == [*map(_without_chance, printed)]
+
+
+def test_screen_of_the_video_estimates_as_the_preview_does():
+    screens = dict(_screens(PAGES["README.md"]))
+    prices = [
+        re.search(r"about \$.*", line)[0]
+        for command, lines in screens.items()
+        if command.startswith("multitalk generate")
+        for line in lines
+        if line.startswith("price ")
+    ]
+    assert len(prices) == 2
+    assert prices[0] == prices[1]

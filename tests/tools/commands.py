@@ -36,3 +36,16 @@ def _problems(root, words):
     for word in rest:
         if word.startswith("--") and word not in (*known, *_EVERYWHERE):
             yield f"{command.words} has no {word}"
+
+
+def all_commands():
+    """The words of every command that does something, such as `jobs ls`."""
+    root = read_tree(typer.main.get_command(app))
+    return [command.words for command in root.all() if not command.commands]
+
+
+def all_options():
+    """Every option of every command."""
+    root = read_tree(typer.main.get_command(app))
+    options = (option for command in root.all() for option in command.options)
+    return {name for option in options for name in option.names}.union(_EVERYWHERE)
