@@ -15,6 +15,7 @@ from multitalk_cli.bucket import is_safe_name
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.media.outputs import placed, write_error
 from multitalk_cli.prepared import Spot, Upload
+from multitalk_cli.request import is_added_default
 from multitalk_cli.settings import is_unicode
 from multitalk_cli.storage import parse_address
 
@@ -264,16 +265,21 @@ def is_already_stored(
 
 def _comparable(recipe: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
     ignored = {"seed", "seed_drawn"} if asked.get("seed_drawn") else {"seed_drawn"}
-    # Versions change with every upgrade; they do not make a finished video unpaid.
+    # Versions change with every upgrade, windows may: neither makes a finished video unpaid.
     ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
-    return {name: value for name, value in recipe.items() if name not in ignored}
+    ignored |= {"windows", "motion_frames"}
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name not in ignored and not is_added_default(name, value)
+    }
 
 
 def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> str:
     if found is None:
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
-    names = [name for name in mine if mine[name] != theirs.get(name)]
+    names = [name for name in recipe if mine.get(name) != theirs.get(name)]
     # What a file from elsewhere calls its fields is not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.video import probe_video
+from multitalk_cli.request import without_added_defaults
 from remote.engine.config import PlainData
 from remote.engine.tensorfile import TensorFile, TensorInfo, write_tensor_file
 from remote.store import Store
@@ -74,7 +75,7 @@ def fresh_frames(request: contract.GenerateRequest, window: int) -> int:
 
 def fingerprint(request: contract.GenerateRequest, revision: str) -> str:
     """Gives a name of all that decides the pixels of a video."""
-    wire = contract.to_wire(request)
+    wire = without_added_defaults(contract.to_wire(request))
     seen = {name: _hashable(item) for name, item in wire.items() if name not in _UNSEEN}
     text = json.dumps([revision, seen], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()

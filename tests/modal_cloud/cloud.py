@@ -30,10 +30,18 @@ from tests.modal_cloud.services_definitions import DefinitionService
 from tests.modal_cloud.services_files import FileService
 from tests.modal_cloud.services_storage import DictService, QueueService, SecretService
 from tests.modal_cloud.services_volumes import BlobService, VolumeService
-from tests.modal_cloud.state import DEFAULT_ENVIRONMENT, Call, Container, Function, State
+from tests.modal_cloud.state import (
+    DEFAULT_ENVIRONMENT,
+    Call,
+    Container,
+    Function,
+    Input,
+    State,
+)
 from tests.modal_cloud.volumes import Volume
 from tests.modal_cloud.worker import Worker, image_environment
 
+ASYNC = pb.FUNCTION_CALL_INVOCATION_TYPE_ASYNC
 TOKEN_ID, TOKEN_SECRET = "ak-local", "as-local"
 STARTED_WITHIN_S = 60.0
 
@@ -265,6 +273,18 @@ class Cloud:
     def call(self, call_id: str) -> Call:
         """A function call; `statuses` gives its outcomes, `inputs` where each ran."""
         return self.state.call(call_id)
+
+    def queue(self, app: str, name: str, call_id: str, message: pb.FunctionInput) -> None:
+        """Queues a call that was made before, under the id that it had."""
+        call = Call(self.function(app, name), ASYNC, id=call_id)
+        item = Input(call, 0, message)
+
+        def add() -> None:
+            call.inputs[item.id] = self.state.inputs[item.id] = item
+            self.state.calls[call_id] = call
+            self.worker.enqueue(item)
+
+        self.run_now(add)
 
     def containers(self, *, busy: bool = False) -> list[Container]:
         """Containers that live now, or only those that run an input."""

@@ -14,6 +14,7 @@ import modal
 
 from multitalk_cli import contract
 from tests.modal_cloud.cloud import Cloud
+from tests.modal_cloud.rpcs import RpcLog
 from tests.unit.sounds import speech_like, write_wav
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -143,3 +144,10 @@ def state_of(cloud: Cloud, job_id: str) -> dict:
     """The newest state that a job wrote; empty where there is none."""
     text = cloud.entries(contract.STATES_DICT).get(job_id)
     return {} if text is None else json.loads(text)
+
+
+def gpu_calls(cloud: Cloud, rpcs: RpcLog) -> int:
+    """How many calls were made of something that has a GPU."""
+    called = [request.function_id for request in rpcs.requests("FunctionMap")]
+    definitions = [cloud.state.functions[number].definition for number in called]
+    return sum(bool(each.resources.gpu_config.gpu_type) for each in definitions)

@@ -10,7 +10,7 @@ from multitalk_cli import contract
 from multitalk_cli.media.recipe import read_recipe
 from multitalk_cli.media.video import probe_video
 from tests.modal_cloud.front import fronted
-from tests.modal_cloud.product import CLASS, User
+from tests.modal_cloud.product import CLASS, User, gpu_calls
 from tests.stores import KEY_ID, SECRET
 
 BUCKET, LOCKED = "talking-videos", "locked"
@@ -62,13 +62,6 @@ def words(voice, *more, picture=PICTURE):
     """The words of a small video."""
     small = ("--size", "32x32", "--steps", "10", "--text-guidance", "1", "--backend", "modal")
     return ("generate", picture, voice, *small, *more)
-
-
-def gpu_calls(cloud, rpcs):
-    """How many calls were made of something that has a card."""
-    called = [request.function_id for request in rpcs.requests("FunctionMap")]
-    definitions = [cloud.state.functions[number].definition for number in called]
-    return sum(bool(each.resources.gpu_config.gpu_type) for each in definitions)
 
 
 def keys(s3, prefix="", bucket=BUCKET):

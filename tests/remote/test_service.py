@@ -20,12 +20,14 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.media.recipe import AI_MARK, read_recipe, read_tags
 from multitalk_cli.media.video import VideoWriter, probe_video
+from multitalk_cli.request import ADDED_DEFAULTS
 from remote import resume, service
 from remote.engine.dit import DiT
 from remote.engine.guards import BlackFramesError, FrozenFramesError, NotANumberError
 from remote.inputs import decode_request
 from remote.store import VIDEO, DirectoryStore
 from tests.remote.requests import FPS, flac, frames_of, open_model, png, tiny_request, voice
+from tests.versions import newer
 
 ROOT = Path(__file__).resolve().parents[2]
 WINDOWS = 3
@@ -267,6 +269,17 @@ def test_another_sound_track_or_recipe_needs_no_new_frames(model, request_of_thr
     stop_after(run_events(request_of_three, model, store), 1)
     other = dataclasses.replace(request_of_three, sound=None, recipe="{}")
     assert resume.load_record(store, other, model.revision).windows >= 1
+
+
+@pytest.mark.parametrize(("sharpness", "is_kept"), [(0.5, True), (0.6, False)])
+def test_a_new_option_at_its_default_needs_no_new_frames(
+    model, request_of_three, store, monkeypatch, sharpness, is_kept
+):
+    monkeypatch.setitem(ADDED_DEFAULTS, "sharpness", 0.5)
+    stop_after(run_events(request_of_three, model, store), 1)
+    upgraded = dataclasses.replace(newer(request_of_three, sharpness=0.5), sharpness=sharpness)
+    kept = resume.load_record(store, upgraded, model.revision)
+    assert (kept.windows >= 1) == is_kept
 
 
 def _cut(path):

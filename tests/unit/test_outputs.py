@@ -8,14 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multitalk_cli import request
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.outputs import (
     Names,
     choose_output,
     choose_plan_picture,
     is_already_made,
+    is_already_stored,
     write_sidecar,
 )
+from multitalk_cli.prepared import Spot
 
 
 @pytest.fixture(autouse=True)
@@ -295,6 +298,51 @@ def test_another_recipe_is_refused(folder, found, expected):
     assert caught.value.code == "E_OUTPUT_EXISTS"
     assert caught.value.message.endswith(expected)
     assert "--force" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "asked"),
+    [
+        (RECIPE, {**RECIPE, "sharpness": 0.5}),
+        ({**RECIPE, "sharpness": 0.5}, RECIPE),
+        ({**RECIPE, "windows": [49, 45]}, {**RECIPE, "windows": [93]}),
+    ],
+)
+def test_what_came_later_changes_no_finished_video(folder, monkeypatch, found, asked):
+    monkeypatch.setitem(request.ADDED_DEFAULTS, "sharpness", 0.5)
+    (folder / "talk.mp4").touch()
+
+    assert is_already_made(folder / "talk.mp4", asked, found, force=False)
+    assert is_already_stored(spot_of(found), asked, None, force=False)
+
+
+@pytest.mark.parametrize(
+    ("found", "asked", "expected"),
+    [
+        (RECIPE, {**RECIPE, "sharpness": 0.6}, "was made with another sharpness"),
+        ({**RECIPE, "sharpness": 0.6}, RECIPE, "was made with another version of multitalk"),
+        (
+            {**RECIPE, "sharpness": 0.6},
+            {**RECIPE, "sharpness": 0.5},
+            "was made with another sharpness",
+        ),
+    ],
+)
+def test_a_new_option_that_was_not_at_its_default_makes_another_video(
+    folder, monkeypatch, found, asked, expected
+):
+    monkeypatch.setitem(request.ADDED_DEFAULTS, "sharpness", 0.5)
+    (folder / "talk.mp4").touch()
+
+    with pytest.raises(FileError) as caught:
+        is_already_made(folder / "talk.mp4", asked, found, force=False)
+
+    assert caught.value.message.endswith(expected)
+
+
+def spot_of(recipe):
+    """A place in the store where a video stands."""
+    return Spot(address="s3://b/talk.mp4", is_taken=True, recipe=json.dumps(recipe))
 
 
 def test_a_broken_link_is_something_that_exists(folder):

@@ -8,6 +8,8 @@ import pytest
 import soundfile
 from PIL import Image
 
+from multitalk_cli import contract
+from multitalk_cli import request as requests
 from multitalk_cli.contract import samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.preparation import Input, prepare
@@ -15,6 +17,7 @@ from multitalk_cli.prepared import Options
 from multitalk_cli.request import begin_packing, fingerprint, make_request
 from tests.unit.previews import PORTRAIT
 from tests.unit.sounds import speech_like, write_wav
+from tests.versions import newer
 
 OPTIONS = Options(
     size="64x64", fit="cover", background="white", fps=24, order="sequence", sample_steps=10,
@@ -62,3 +65,40 @@ def test_a_voice_that_is_lost_meanwhile_is_told_when_the_request_is_made(prepare
     with pytest.raises(FileError) as caught:
         make_request(prepared, JOB, RECIPE, packing)
     assert caught.value.code == "E_FILE_MISSING"
+
+
+# Finished work stays finished
+
+
+@pytest.fixture
+def request_of_today(prepared):
+    return make_request(prepared, JOB, RECIPE)[0]
+
+
+def test_a_new_option_at_its_default_changes_no_fingerprint(request_of_today, monkeypatch):
+    monkeypatch.setitem(requests.ADDED_DEFAULTS, "sharpness", 0.5)
+    with_option = newer(request_of_today, sharpness=0.5)
+
+    assert fingerprint(with_option) == fingerprint(request_of_today)
+    assert fingerprint(dataclasses.replace(with_option, sharpness=0.6)) != fingerprint(with_option)
+
+
+def test_a_new_option_of_a_speaker_at_its_default_changes_none(request_of_today, monkeypatch):
+    monkeypatch.setitem(requests.ADDED_DEFAULTS, "mood", "calm")
+    (speaker,) = request_of_today.speakers
+
+    def of(*speakers):
+        return fingerprint(dataclasses.replace(request_of_today, speakers=speakers))
+
+    calm = newer(speaker, mood="calm")
+    assert of(calm) == fingerprint(request_of_today)
+    assert of(dataclasses.replace(calm, mood="wild")) != of(calm)
+
+
+def test_other_windows_change_no_fingerprint(request_of_today):
+    frames = request_of_today.frames
+    windows = (contract.Window(start=0, frames=9), contract.Window(start=4, frames=9))
+    others = dataclasses.replace(request_of_today, windows=windows, motion_frames=5)
+
+    assert frames == others.frames == 12
+    assert fingerprint(others) == fingerprint(request_of_today)
