@@ -13,11 +13,18 @@ from multitalk_cli import contract, rates
 from multitalk_cli.errors import ExitCode
 from multitalk_cli.media.voice import SILENT_DBFS
 from multitalk_cli.wording import human_money
-from tests.documents.codes import DOCUMENTS, README, ROOT, TABLES, renewed, tables_in
+from tests.documents.codes import README, ROOT, TABLES, renewed, tables_in
+from tests.documents.pages import (
+    PAGES,
+    blocks,
+    broken_links,
+    commands,
+    named_options,
+    screens,
+)
 from tests.tools.commands import all_commands, all_options, problems
 
 TEXTS = {path.name: path.read_text(encoding="utf-8") for path in ROOT.glob("*.md")}
-PAGES = {str(path.relative_to(ROOT)): path.read_text(encoding="utf-8") for path in DOCUMENTS}
 EXAMPLES = ROOT / "multitalk_cli" / "examples"
 MOST_README_BYTES = 12_000
 
@@ -39,7 +46,7 @@ def _blocks():
     return {
         f"{page}: {block.splitlines()[0]}": block
         for page, text in PAGES.items()
-        for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
+        for block in blocks(text)
         if not block.startswith(ELSEWHERE)
     }
 
@@ -157,24 +164,10 @@ def test_changelog_has_an_unreleased_part():
     assert "## [Unreleased]" in TEXTS["CHANGELOG.md"]
 
 
-def _anchors(page):
-    """The places of a page that a link can name, as GitHub makes them from headings."""
-    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", each.lower()).replace(" ", "-") for each in headings}
-
-
-def _broken_links(page, text):
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", text):
-        path, _, anchor = link.partition("#")
-        target = (ROOT / page).parent / path if path else ROOT / page
-        if not target.exists() or (anchor and anchor not in _anchors(target)):
-            yield link
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_links_of_a_page_lead_somewhere(page):
     assert "](" in PAGES[page]
-    assert not list(_broken_links(page, PAGES[page]))
+    assert not list(broken_links(page))
 
 
 def test_readme_links_every_page():
@@ -195,39 +188,18 @@ def test_source_distribution_holds_the_pages():
 # Commands and options
 
 
-def _commands(text):
-    """Every command line of a page: in blocks, in screens, in code within sentences."""
-    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-        yield from (line for line in block.splitlines() if "multitalk " in line)
-    for command, _ in _screens(text):
-        yield command
-    for code in _inline_code(text):
-        if code.startswith("multitalk "):
-            yield code
-
-
-def _inline_code(text):
-    prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", prose)]
-
-
-def _named_options(text):
-    """Every option that a page names in a sentence, with or without a command before it."""
-    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", " ".join(_inline_code(text))))
-
-
 @pytest.mark.parametrize("page", PAGES)
 def test_commands_of_a_page_exist(page):
-    assert not [found for line in _commands(PAGES[page]) for found in problems(line)]
+    assert not [found for line in commands(PAGES[page]) for found in problems(line)]
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_options_of_a_page_exist(page):
-    assert not _named_options(PAGES[page]) - all_options()
+    assert not named_options(PAGES[page]) - all_options()
 
 
 def test_pages_show_every_command():
-    shown = " ".join(line for text in PAGES.values() for line in _commands(text))
+    shown = " ".join(line for text in PAGES.values() for line in commands(text))
     assert not [words for words in all_commands() if f"multitalk {words}" not in shown]
 
 
@@ -267,6 +239,14 @@ def _constant_of_the_app(name):
 def test_pages_name_the_limits_that_are_deployed():
     assert _constant_of_the_app("SCALEDOWN_S") == f"{rates.load().idle.scaledown_s:g} * SECONDS"
     assert f"At most {_constant_of_the_app('MAX_CONTAINERS')} containers" in PAGES["README.md"]
+    a_second = rates.load().prices
+    cores = float(_constant_of_the_app("CPU_CORES"))
+    gib = int(_constant_of_the_app("CPU_MEMORY_MIB").removesuffix(" * 1024"))
+    a_minute = 60 * (cores * a_second.core_per_s_usd + gib * a_second.gib_per_s_usd)
+    assert f"without a GPU ({human_money(a_minute)} a minute)" in PAGES["docs/s3.md"]
+
+
+def test_pages_name_the_most_that_a_forgotten_job_costs():
     hours = int(_constant_of_the_app("TIMEOUT_S").removesuffix(" * HOURS"))
     table = rates.load()
     most = human_money(hours * 3600 * table.price_per_s_usd(table.gpu("h100")))
@@ -292,14 +272,6 @@ def test_every_exit_code_has_a_row():
 # Screens
 
 
-def _screens(text):
-    """Each command of a page's screens with the lines that it prints."""
-    for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
-            command, *lines = part.splitlines()
-            yield command, lines
-
-
 def _without_chance(line):
     """A line without what differs from run to run."""
     line = re.sub(r"seed \d+", "seed N", line)
@@ -307,7 +279,7 @@ def _without_chance(line):
 
 
 def test_screen_of_the_preview_is_what_is_printed(folder, cli_process):
-    (command, lines), *_ = _screens(PAGES["README.md"])
+    (command, lines), *_ = screens(PAGES["README.md"])
     assert "--backend preview" in command
     ran = cli_process(folder, command)
     assert ran.returncode == 0, ran.stderr
@@ -316,10 +288,9 @@ def test_screen_of_the_preview_is_what_is_printed(folder, cli_process):
 
 
 def test_screen_of_the_video_estimates_as_the_preview_does():
-    screens = dict(_screens(PAGES["README.md"]))
     prices = [
         re.search(r"about \$.*", line)[0]
-        for command, lines in screens.items()
+        for command, lines in screens(PAGES["README.md"])
         if command.startswith("multitalk generate")
         for line in lines
         if line.startswith("price ")
