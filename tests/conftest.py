@@ -3,14 +3,32 @@
 import itertools
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
-from tests.recordings import golden_folder
-from tests.stores import moto_url, s3_bucket, s3_client, scripted_s3, weed_url  # noqa: F401
+# Before numpy and torch are imported, and for every child: tests share the cores already.
+for _name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ.setdefault(_name, "1")
+# Children compile our modules once.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
+from tests.recordings import golden_folder  # noqa: E402
+from tests.stores import (  # noqa: E402, F401
+    moto_url,
+    s3_bucket,
+    s3_client,
+    scripted_s3,
+    weed_url,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
+
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 # A shell starts background jobs with Ctrl-C ignored, and every child inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

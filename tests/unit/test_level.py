@@ -44,7 +44,7 @@ def test_chunks_make_no_difference(fps, monkeypatch):
     assert voice_levels(voice, frames, fps) == pytest.approx(whole, abs=1e-3)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(shift=st.integers(0, 40))
 def test_the_curve_shifts_with_the_sound(shift):
     fps, voice = 25, speech()

@@ -440,9 +440,7 @@ def _seeds():
     return stored
 
 
-@settings(
-    max_examples=400, deadline=2000, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.sampled_from(_seeds()),
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),
@@ -539,7 +537,7 @@ def _face(box):
     bucket=st.sampled_from((*BUCKETS_480P, *BUCKETS_720P)),
     data=st.data(),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_cover_keeps_faces_whenever_it_can(size, bucket, data):
     width, height = size
     share = st.floats(0, 1)

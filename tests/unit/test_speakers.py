@@ -218,7 +218,7 @@ def test_boxes_to_keep_are_in_the_pictures_pixels():
     assert boxes_to_keep(specs, picture) == (pytest.approx((100, 100, 400, 400)),)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     centers=st.lists(
         st.tuples(st.floats(30, 866), st.floats(30, 418), st.floats(20, 200)),
