@@ -147,6 +147,7 @@ class Cloud:
 
     async def _shut_down(self) -> None:
         await self.worker.stop()
+        await self.worker.close()
         for gate in self._gates:
             await gate.shut()
         self._server.close()

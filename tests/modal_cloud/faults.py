@@ -16,6 +16,7 @@ class Faults:
     capacity: False keeps inputs queued, as when no GPU is free.
     image_build_failure: the text that an image build ends with.
     boot_failure: containers exit with this code before they load the app.
+    start_delay_s: how much longer a container's process takes to start.
     startup_timeout_s: instead of the function's own.
     cut_downloads: how many downloads break off, after `cut_after_bytes` each.
     cancel_grace_s: a container that does not answer a cancel in time is killed.
@@ -26,6 +27,7 @@ class Faults:
     capacity: bool = True
     image_build_failure: str | None = None
     boot_failure: int | None = None
+    start_delay_s: float = 0.0
     startup_timeout_s: float | None = None
     cut_downloads: int = 0
     cut_after_bytes: int = 0

@@ -102,6 +102,11 @@ def _mount(source: str, target: str, kind: str | None, flags: int) -> None:
     _check(result, f"mount {source} on {target}")
 
 
+def die_with_parent() -> None:
+    """Lets the kernel kill this process when the thread that started it ends."""
+    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+
+
 def enter(user_namespace: bool) -> None:
     """Leaves the mount namespace of the parent (and its user namespace), and dies with it."""
     user, group = os.getuid(), os.getgid()
@@ -112,7 +117,7 @@ def enter(user_namespace: bool) -> None:
         Path("/proc/self/gid_map").write_text(f"0 {group} 1", encoding="ascii")
     _mount("none", "/", None, MS_REC | MS_PRIVATE)
     # After unshare, because a change of credentials may clear the setting.
-    _check(_libc().prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+    die_with_parent()
 
 
 def _bind(source: Path, target: Path) -> None:
@@ -161,8 +166,8 @@ def _bind_volumes(binds: list[Bind], root: Path) -> None:
             _mount("none", str(target), None, MS_REMOUNT | MS_BIND | MS_RDONLY)
 
 
-def run(spec: Spec) -> None:
-    """Builds the file system and becomes the command; never returns."""
+def enter_file_system(spec: Spec) -> None:
+    """Builds the file system and moves this process into it."""
     enter(spec.user_namespace)
     root = Path(spec.root)
     _mount("tmpfs", str(root), "tmpfs", 0)
@@ -177,6 +182,11 @@ def run(spec: Spec) -> None:
     os.chroot(root)
     Path(spec.workdir).mkdir(parents=True, exist_ok=True)
     os.chdir(spec.workdir)
+
+
+def run(spec: Spec) -> None:
+    """Becomes the command in its file system; never returns."""
+    enter_file_system(spec)
     # A shell that runs the tests in the background makes its children ignore SIGINT.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.execv(spec.command[0], spec.command)

@@ -17,6 +17,8 @@ from typing import Any
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
+from tests.modal_cloud.forking import ForkedProcess
+
 IMAGE_BUILDER = "2025.06"
 DEFAULT_ENVIRONMENT = "main"
 DEFAULT_TIMEOUT_S = 300
@@ -113,7 +115,7 @@ class Container:
     function: "Function"
     home: Path
     id: str = field(default_factory=lambda: new_id("ta"))
-    process: asyncio.subprocess.Process | None = None
+    process: asyncio.subprocess.Process | ForkedProcess | None = None
     started_at: float = field(default_factory=time.time)
     running: dict[str, Input] = field(default_factory=dict)
     idle_since: float = field(default_factory=time.monotonic)

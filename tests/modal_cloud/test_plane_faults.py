@@ -130,7 +130,7 @@ def test_container_that_cannot_start_fails_the_call(cloud, sample_class, rpcs):
 
 
 def test_container_that_starts_too_slowly_fails_the_call(cloud, sample_class, rpcs):
-    cloud.faults.startup_timeout_s = 0.2
+    cloud.faults.start_delay_s, cloud.faults.startup_timeout_s = 60, 0.2
     call = sample_class.with_options(gpu="L40S")().inspect.spawn({})
 
     with pytest.raises(modal.exception.RemoteError, match=r"not started within 0\.2 s"):

@@ -28,10 +28,10 @@ def words_for(user, name, *more):
 
 def test_a_cold_start_that_takes_too_long(cloud, deployed, recognised):
     words = words_for(deployed, "cold.wav", "--gpu", "h200")
-    cloud.faults.startup_timeout_s = 0.05
+    cloud.faults.start_delay_s, cloud.faults.startup_timeout_s = 60, 0.05
     error = recognised(deployed.run(*words), "E_START")
     assert "no container started" in error["message"]
-    cloud.faults.startup_timeout_s = None
+    cloud.faults.start_delay_s, cloud.faults.startup_timeout_s = 0, None
 
     warmed = deployed.run("warm", "2s", "--gpu", "h200")
     again = deployed.run(*words)

@@ -7,12 +7,15 @@ that never asked for an input failed to boot, three of those fail every waiting 
 
 import asyncio
 import contextlib
+import importlib.util
 import os
+import py_compile
 import shlex
 import shutil
 import signal
 import sys
 import time
+from asyncio.subprocess import Process
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Protocol
@@ -20,6 +23,7 @@ from typing import Any, Protocol
 from modal_proto import api_pb2 as pb
 
 from tests.modal_cloud.faults import Faults
+from tests.modal_cloud.forking import MODULE, ForkedProcess, ForkServer
 from tests.modal_cloud.namespaces import Bind, Spec, launcher
 from tests.modal_cloud.state import (
     DEFAULT_STARTUP_TIMEOUT_S,
@@ -64,6 +68,7 @@ class Worker:
         self.problems: list[BaseException] = []
         self.door: Door
         self.more_environment: dict[str, str] = {}
+        self._fork_server = ForkServer()
 
     def background(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs something without waiting for it, until `stop`."""
@@ -88,6 +93,10 @@ class Worker:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Ends the fork server, after `stop`."""
+        await self._fork_server.stop()
 
     def enqueue(self, item: Input) -> None:
         """Puts an input into its function's queue and starts a container where one is missing."""
@@ -154,16 +163,9 @@ class Worker:
     async def _run(self, container: Container) -> None:
         """A container's whole life."""
         try:
-            command = await asyncio.to_thread(self._prepare, container)
+            spec = await asyncio.to_thread(self._prepare, container)
             await self.door.open(container)
-            container.process = await asyncio.create_subprocess_exec(
-                *command,
-                env=self._environment(container),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-                start_new_session=True,
-            )
+            container.process = await self._start(container, spec)
             if container.stopping is not None:
                 self.kill(container, container.stopping)
             self.background(self._watch_start(container))
@@ -182,12 +184,27 @@ class Worker:
             await asyncio.to_thread(shutil.rmtree, container.home, ignore_errors=True)
         self._settle(container)
 
+    async def _start(self, container: Container, spec_file: Path) -> ForkedProcess | Process:
+        """A copy of the fork server; where it is to fail, a process that only fails."""
+        environment = self._environment(container)
+        if self._faults.boot_failure is None:
+            delay_s = self._faults.start_delay_s
+            return await self._fork_server.fork(spec_file, environment, delay_s)
+        return await asyncio.create_subprocess_exec(
+            *launcher(spec_file),
+            env=environment,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+
     def _kill_children(self, process_group: int) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process_group, signal.SIGKILL)
 
-    def _prepare(self, container: Container) -> list[str]:
-        """Writes the container's files, views and arguments; gives the command to start it."""
+    def _prepare(self, container: Container) -> Path:
+        """Writes the container's files, views, arguments and their `Spec`, whose file it gives."""
         home, definition = container.home, container.function.definition
         for folder in ("private", "files", "root"):
             (home / folder).mkdir(parents=True)
@@ -212,13 +229,13 @@ class Worker:
             user_namespace=self._user_namespace,
         )
         (home / "spec.json").write_text(spec.to_json(), encoding="utf-8")
-        return launcher(home / "spec.json")
+        return home / "spec.json"
 
     def _command(self) -> list[str]:
         if self._faults.boot_failure is not None:
             code = f"import sys; print('no such library'); sys.exit({self._faults.boot_failure})"
             return [sys.executable, "-c", code]
-        return [sys.executable, "-m", "modal._container_entrypoint"]
+        return [sys.executable, "-m", MODULE]
 
     def _copy_files(self, definition: pb.Function, target: Path) -> None:
         for mount_id in definition.mount_ids:
@@ -232,9 +249,26 @@ class Worker:
         for name, (digest, mode) in self._state.mounts[mount_id].files.items():
             path = target / prefix.strip("/") / name.lstrip("/")
             path.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._state.root / "files" / digest, path)
+            source = self._state.root / "files" / digest
+            shutil.copyfile(source, path)
             if mode:
                 path.chmod(mode & 0o777)
+            if path.suffix == ".py":
+                self._copy_compiled(source, path)
+
+    def _copy_compiled(self, source: Path, target: Path) -> None:
+        """Adds a module's bytecode, as a container that was started before has it in its image."""
+        compiled = source.with_name(f"{source.name}.pyc")
+        if not compiled.exists():
+            unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+            py_compile.compile(
+                str(source), str(compiled), target.name, doraise=False, quiet=2,
+                invalidation_mode=unchecked,
+            )  # fmt: skip
+        if compiled.exists():
+            cached = Path(importlib.util.cache_from_source(str(target)))
+            cached.parent.mkdir(exist_ok=True)
+            shutil.copyfile(compiled, cached)
 
     def _arguments(self, container: Container) -> pb.ContainerArguments:
         function = container.function
