@@ -1,5 +1,6 @@
 """Real HTTP servers that speak S3, in this process and beside it."""
 
+import functools
 import itertools
 import json
 import shutil
@@ -21,8 +22,24 @@ _numbers = itertools.count()
 KEY_ID, SECRET = "AKIATESTTESTTESTTEST", "secret-of-the-tests"
 
 
+@functools.cache
+def _parse_models_once():
+    """Lets all sessions of this process share the service descriptions: 0.1 s for each client."""
+    import botocore.session
+
+    create, parsed = botocore.session.create_loader, {}
+
+    def create_sharing(search_path_string=None):
+        loader = create(search_path_string)
+        loader._cache = parsed
+        return loader
+
+    botocore.session.create_loader = create_sharing
+
+
 def use_credentials(monkeypatch, endpoint, key_id=KEY_ID, secret=SECRET):
     """Lets boto3's own chain find these credentials and this store, and nothing else."""
+    _parse_models_once()
     for name in ("AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_REGION", "AWS_CONFIG_FILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)

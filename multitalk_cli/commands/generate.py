@@ -21,9 +21,14 @@ def _advanced(text: str, metavar: str | None = None, *names: str) -> Any:
 
 def _help_all(ctx: typer.Context, asked: bool) -> None:
     if asked:
-        for parameter in ctx.command.params:
-            parameter.hidden = False  # type: ignore[attr-defined]
-        ctx.get_help()
+        hidden: list[Any] = [each for each in ctx.command.params if getattr(each, "hidden", False)]
+        for parameter in hidden:
+            parameter.hidden = False
+        try:
+            ctx.get_help()
+        finally:
+            for parameter in hidden:
+                parameter.hidden = True
 
 
 def generate(

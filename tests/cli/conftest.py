@@ -1,5 +1,6 @@
 """Fixtures of the command line: run in this process, as a process, and from real shells."""
 
+import functools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+import typer.main
 
 from multitalk_cli.main import run
 
@@ -50,6 +52,15 @@ def folder(tmp_path, monkeypatch):
     working.mkdir()
     monkeypatch.chdir(working)
     return working
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _build_commands_once():
+    """A process builds the tree of commands once; hundreds of command lines run in this one."""
+    patch = pytest.MonkeyPatch()
+    patch.setattr(typer.main, "get_command", functools.cache(typer.main.get_command))
+    yield
+    patch.undo()
 
 
 @pytest.fixture
