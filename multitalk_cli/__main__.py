@@ -25,7 +25,7 @@ def main() -> None:
         _print_candidates(sys.argv[2:])
         return
     _speed_up()
-    from multitalk_cli.main import run
+    from multitalk_cli.cli.app import run
 
     code = run(sys.argv[1:])
     if code > 128:
@@ -57,7 +57,7 @@ def _print_version() -> None:
 
 def _print_candidates(words: list[str]) -> None:
     """Answers a shell in which Tab was pressed; what is wrong is never said there."""
-    from multitalk_cli.completion.candidates import answer
+    from multitalk_cli.cli.completion.candidates import answer
 
     if len(words) == 2:
         lines = "".join(f"{line}\n" for line in answer(*words))

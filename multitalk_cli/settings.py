@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitalk_cli import contract, gpus
+from multitalk_cli import contract
+from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.planning import gpus
 
 DEFAULT_PROMPT = "A person talks to the camera"
 NEGATIVE_PROMPT = (
@@ -86,11 +88,6 @@ class Setting:
             return self.kind(raw)
         except (ValueError, OverflowError):
             raise ValueError(f"must be {kind}, not {raw!r}") from None
-
-
-def is_unicode(text: str) -> bool:
-    """Whether the text holds no bytes that were not UTF-8, which Python keeps as surrogates."""
-    return not any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def _to_bool(raw: object) -> bool:
@@ -212,7 +209,7 @@ SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
+class SettingValue:
     """A setting's value, and where it came from as a user would name it."""
 
     value: Any
@@ -222,7 +219,7 @@ class Value:
 class Settings:
     """The value of every setting."""
 
-    def __init__(self, values: Mapping[str, Value]) -> None:
+    def __init__(self, values: Mapping[str, SettingValue]) -> None:
         self._values = dict(values)
 
     def __getitem__(self, name: str) -> Any:
@@ -232,7 +229,7 @@ class Settings:
         """Where the value of `name` came from."""
         return self._values[name].origin
 
-    def items(self) -> list[tuple[Setting, Value]]:
+    def items(self) -> list[tuple[Setting, SettingValue]]:
         """Every setting with its value, in the order of the table."""
         return [(setting, self._values[name]) for name, setting in SETTINGS.items()]
 
@@ -254,17 +251,17 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
 
     Raises UsageError for a bad option or variable, FileError for a bad file.
     """
-    values = {name: Value(setting.default, "default") for name, setting in SETTINGS.items()}
+    values = {name: SettingValue(setting.default, "default") for name, setting in SETTINGS.items()}
     for path in reversed(files()):
         values |= _from_file(path)
     for name, setting in SETTINGS.items():
         raw = os.environ.get(setting.variable)
         if raw is not None:
-            values[name] = Value(_parse(setting, raw, setting.variable), setting.variable)
+            values[name] = SettingValue(_parse(setting, raw, setting.variable), setting.variable)
     for name, flag in (flags or {}).items():
         if flag is not None:
             setting = SETTINGS[name]
-            values[name] = Value(_parse(setting, flag, setting.option), setting.option)
+            values[name] = SettingValue(_parse(setting, flag, setting.option), setting.option)
     return Settings(values)
 
 
@@ -287,7 +284,7 @@ def parse_option(name: str, raw: str) -> Any:
     return _parse(setting, raw, setting.option)
 
 
-def _from_file(path: Path) -> dict[str, Value]:
+def _from_file(path: Path) -> dict[str, SettingValue]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -299,14 +296,14 @@ def _from_file(path: Path) -> dict[str, Value]:
     return {name: _from_entry(path, name, raw) for name, raw in document.items()}
 
 
-def _from_entry(path: Path, name: str, raw: object) -> Value:
+def _from_entry(path: Path, name: str, raw: object) -> SettingValue:
     setting = SETTINGS.get(name)
     if setting is None:
         raise FileError(
             f"{path} has an unknown setting {name!r}{_did_you_mean(name)}", code="E_CONFIG"
         )
     try:
-        return Value(setting.parse(raw), str(path))
+        return SettingValue(setting.parse(raw), str(path))
     except ValueError as error:
         raise FileError(f"{path}: {name} {error}", code="E_CONFIG") from None
 

@@ -7,11 +7,12 @@ from typing import Any
 
 import modal
 
-from multitalk_cli import contract, tasks
-from remote import image
-from remote.deployment import VARIABLE, this_deployment
-from remote.volume_store import VolumeStore
-from remote.worker import Worker
+from multitalk_cli import contract
+from multitalk_cli.contract import weights_task
+from remote.deployment import image
+from remote.deployment.options import VARIABLE, this_deployment
+from remote.worker.generate import Worker
+from remote.worker.volume_store import VolumeStore
 
 SECONDS, MINUTES, HOURS = 1, 60, 3600
 # A longer job is a chain of calls, each of which goes on at the last finished window.
@@ -133,40 +134,40 @@ if "cuda12.1" in deployment.stacks:
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def prepare(wire: dict[str, Any]) -> dict[str, Any]:
     """Fetches, checks and prepares inputs that lie in the user's store."""
-    from remote import preparing
+    from remote.worker import prepare as worker_prepare
 
-    return preparing.prepare(wire, VolumeStore(JOBS, jobs))
+    return worker_prepare.prepare(wire, VolumeStore(JOBS, jobs))
 
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def store(wire: dict[str, Any]) -> dict[str, Any]:
     """Looks at the place of a video in the user's store, or puts it there."""
-    from remote import storing
+    from remote.worker import upload
 
-    return storing.store(wire, VolumeStore(JOBS, jobs))
+    return upload.store(wire, VolumeStore(JOBS, jobs))
 
 
 @app.function(**_cpu_options, secrets=_secrets(contract.AWS_SECRET))
 def check_storage(wire: dict[str, Any]) -> dict[str, Any]:
     """Stores, reads and deletes a small object in the bucket that the secret names."""
-    from remote import examining
+    from remote.worker import examine
 
-    return examining.check_storage(wire)
+    return examine.check_storage(wire)
 
 
 @app.function(**_cpu_options)
 def check_sound(wire: dict[str, Any]) -> dict[str, Any]:
     """Compares how sound is decoded and resampled with librosa."""
-    from remote import examining
+    from remote.worker import examine
 
-    return examining.check_sound(wire)
+    return examine.check_sound(wire)
 
 
 @app.function(
     **{
         **_cpu_options,
-        "cpu": tasks.CORES,
-        "memory": tasks.MEMORY_MIB,
+        "cpu": weights_task.CORES,
+        "memory": weights_task.MEMORY_MIB,
         "timeout": DOWNLOAD_TIMEOUT_S,
         "max_containers": 1,
     },
@@ -189,9 +190,7 @@ def look_at_weights(wire: dict[str, Any]) -> dict[str, Any]:
 
 
 def _work_on_weights(wire: dict[str, Any], *, writes: bool) -> dict[str, Any]:
-    from remote import downloading
+    from remote.worker import weights as work
 
     call_id = str(modal.current_function_call_id())
-    return downloading.run(
-        wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes
-    )
+    return work.run(wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes)

@@ -17,13 +17,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 from tests.recordings import golden_folder  # noqa: E402
-from tests.stores import (  # noqa: E402, F401
-    moto_url,
-    s3_bucket,
-    s3_client,
-    scripted_s3,
-    weed_url,
-)
+
+pytest_plugins = [
+    "tests.command_line",
+    "tests.modal_plane.fixtures",
+    "tests.storage.stores",
+]
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -29,12 +30,35 @@ HEAVY = {
     "soxr",
     "tomlkit",
 }
-SHARED = {
-    "bench_task", "contract", "errors", "media", "plan", "plan_sketch", "preparation", "prepared",
-    "rates", "request", "storage", "storage_access", "storage_digests", "storage_errors",
-    "storage_probe", "tasks", "wording",
-}  # fmt: skip
-"""What the container may use of the client; these import only each other."""
+FLOORS = (
+    ("multitalk_cli.__main__",),
+    ("multitalk_cli.cli",),
+    ("multitalk_cli.doctor",),
+    ("multitalk_cli.generation",),
+    ("multitalk_cli.weights", "multitalk_cli.jobs"),
+    ("multitalk_cli.cloud",),
+    ("remote.app",),
+    ("remote.worker", "remote.deployment"),
+    ("remote.bench",),
+    ("remote.service",),
+    ("remote.weights",),
+    ("remote.engine",),
+    ("multitalk_cli.settings",),
+    ("multitalk_cli.planning",),
+    ("multitalk_cli.media", "multitalk_cli.storage"),
+    ("multitalk_cli.reporting",),
+    ("multitalk_cli.contract",),
+    ("multitalk_cli.files",),
+    ("multitalk_cli.errors",),
+    ("multitalk_cli", "remote"),
+)
+"""The rooms, from the top of the house down: each imports only from floors below its own."""
+
+SHARED = ("planning", "media", "storage", "reporting", "contract", "files", "errors")
+"""What the container may use of the client."""
+
+FACES = ("multitalk_cli.contract", "multitalk_cli.errors")
+"""Packages whose `__init__` shows what their modules hold."""
 
 AT_IMPORT_FORBIDDEN = {
     "chdir", "connect", "exec", "getenv", "mkdir", "open", "Popen", "putenv", "read_bytes",
@@ -107,19 +131,9 @@ def tops(*names):
     return lambda each: each.top in names
 
 
-def client_without(*names):
-    """The client's modules but for these files and folders."""
-    return [
-        module
-        for module in CLIENT
-        if not module.name.removeprefix("multitalk_cli/").startswith(names)
-    ]
-
-
-def named(*names):
-    found = [module for module in CLIENT + REMOTE if module.name in names]
-    assert len(found) == len(names)
-    return found
+def without(modules, *names):
+    """The modules but for these files and folders."""
+    return [module for module in modules if not module.name.startswith(names)]
 
 
 def test_there_is_something_to_check():
@@ -133,11 +147,10 @@ def test_click_diffusers_and_transformers_are_imported_nowhere():
     assert not offending(CLIENT + REMOTE, lambda each: "_click" in each.module)
 
 
-def test_modal_is_imported_by_its_own_modules_only():
-    client = client_without("cloud.py", "cloud_secrets.py", "deploying.py")
-    rest = [module for module in REMOTE if module.name not in ("remote/app.py", "remote/image.py")]
+def test_modal_is_imported_by_the_cloud_rooms_only():
+    rooms = ("multitalk_cli/cloud/", "remote/app.py", "remote/deployment/")
 
-    assert not offending([*client, *rest], tops("modal"))
+    assert not offending(without(CLIENT + REMOTE, *rooms), tops("modal"))
 
 
 def test_the_client_never_imports_torch():
@@ -151,48 +164,97 @@ def test_heavy_packages_are_imported_inside_functions():
 
 
 def test_boto3_is_imported_by_storage_only():
-    assert not offending([*client_without("storage"), *REMOTE], tops("boto3", "botocore"))
+    rest = without(CLIENT + REMOTE, "multitalk_cli/storage/")
+
+    assert not offending(rest, tops("boto3", "botocore"))
 
 
-def test_rich_draws_progress_only():
-    assert not offending(client_without("progress.py"), tops("rich"))
+def test_rich_and_typer_are_imported_by_the_command_line_only():
+    assert not offending(without(CLIENT, "multitalk_cli/cli/"), tops("rich", "typer"))
 
 
-def test_typer_declares_commands_only():
-    assert not offending(client_without("main.py", "pages.py", "commands/"), tops("typer"))
+def test_three_places_import_remote_and_do_so_inside_a_function():
+    allowed = ("generation/backends/local.py", "cloud/deploy.py", "weights/local.py")
+    rest = without(CLIENT, *(f"multitalk_cli/{name}" for name in allowed))
 
-
-def test_four_modules_import_remote_and_do_so_inside_a_function():
-    allowed = ("backends/local.py", "deploying.py", "secret_trials.py", "weights_here.py")
-
-    assert not offending(client_without(*allowed), tops("remote"))
+    assert not offending(rest, tops("remote"))
     assert not offending(
         CLIENT, lambda each: each.top == "remote" and not each.in_function and not each.for_types
     )
 
 
-def test_the_contract_needs_the_standard_library_only():
-    modules = named(*(f"multitalk_cli/{name}.py" for name in ("__init__", "contract", "errors")))
+def test_contract_and_errors_need_the_standard_library_only():
+    rooms = ("multitalk_cli/__init__.py", "multitalk_cli/contract/", "multitalk_cli/errors/")
+    modules = [module for module in CLIENT if module.name.startswith(rooms)]
     allowed = sys.stdlib_module_names | {"multitalk_cli"}
 
+    assert len(modules) > 8
     assert not offending(modules, lambda each: each.top not in allowed)
-    assert not offending(modules, lambda each: _part(each) not in SHARED | {""})
 
 
-def _part(imported):
-    """The module or package of the client that an import reaches into; "" for another package."""
-    words = imported.module.split(".")
-    return words[1] if words[0] == "multitalk_cli" and words[1] != "__version__" else ""
+def test_the_container_uses_shared_rooms_of_the_client_only():
+    rooms = tuple(f"multitalk_cli.{room}" for room in SHARED)
+
+    def is_wrong(each):
+        return each.top == "multitalk_cli" and not (
+            each.module.startswith(rooms) or each.module == "multitalk_cli.__version__"
+        )
+
+    assert not offending(REMOTE, is_wrong)
 
 
-def test_what_the_container_uses_imports_nothing_else_of_the_client():
-    shared = [
-        module
-        for module in CLIENT
-        if module.path.relative_to(ROOT / "multitalk_cli").parts[0].removesuffix(".py") in SHARED
+# Floors and circles
+
+
+def _dotted(module):
+    return module.name.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+
+
+def _room(name):
+    """The room that a module lies in."""
+    rooms = [room for floor in FLOORS for room in floor]
+    fitting = [room for room in rooms if name == room or name.startswith(f"{room}.")]
+    return max(fitting, key=len)
+
+
+def _arrows():
+    """Module -> modules of ours that it imports, inside functions and for types too."""
+    names = {_dotted(module) for module in CLIENT + REMOTE}
+    arrows = {}
+    for module in CLIENT + REMOTE:
+        if _dotted(module) in FACES:
+            continue
+        reached = (
+            each.module if each.module in names else each.module.rpartition(".")[0]
+            for each in module.imports
+        )
+        arrows[_dotted(module)] = {name for name in reached if name in names} - {_dotted(module)}
+    return arrows
+
+
+def test_no_room_imports_from_its_own_floor_or_from_above():
+    floor_of = {room: number for number, floor in enumerate(FLOORS) for room in floor}
+    upwards = [
+        f"{name} imports {other}"
+        for name, others in _arrows().items()
+        for other in others
+        if not (name.startswith("multitalk_cli.generation.") and "cli.views" in other)
+        if _room(name) != _room(other) and floor_of[_room(other)] <= floor_of[_room(name)]
     ]
 
-    assert not offending([*shared, *REMOTE], lambda each: _part(each) not in SHARED | {""})
+    assert not upwards
+
+
+def test_every_room_exists():
+    names = {_dotted(module) for module in CLIENT + REMOTE}
+
+    assert {room for floor in FLOORS for room in floor} <= names
+
+
+def test_modules_import_each_other_in_no_circle():
+    order = TopologicalSorter(_arrows())
+
+    order.prepare()  # raises CycleError, which names the circle
 
 
 def test_the_container_s_code_draws_nothing():
@@ -205,7 +267,7 @@ def test_the_engine_knows_nothing_of_the_service():
 
 def test_the_engine_needs_torch_numpy_and_safetensors_to_be_imported():
     allowed = sys.stdlib_module_names | {"numpy", "remote", "safetensors", "torch", "triton"}
-    bench = [module for module in REMOTE if module.name == "remote/bench.py"]
+    bench = [module for module in REMOTE if module.name.startswith("remote/bench/")]
 
     def is_wrong(each):
         return each.top not in allowed and not (each.in_function or each.for_types)
@@ -228,18 +290,28 @@ def test_the_engine_reads_no_environment_and_prints_nothing():
     assert not users(ENGINE, "os.environ", "os.getenv", "sys.stdout", "sys.stderr", "print")
 
 
-def test_only_settings_and_output_read_the_environment():
+def test_only_settings_and_the_console_read_the_environment():
     # Modal has settings of its own, which modal_config.py reads as Modal does. Secrets are taken
     # from the environment where the user asks for that. __main__.py sets numpy's threads.
-    readers = ("__main__.py", "settings.py", "output.py", "modal_config.py", "secret_sources.py")
+    readers = (
+        "__main__.py", "settings.py", "cli/console.py", "cloud/modal_config.py",
+        "cloud/secrets/sources.py", "storage/hub.py",
+    )  # fmt: skip
+    rest = without(CLIENT, *(f"multitalk_cli/{name}" for name in readers))
 
-    assert not users(client_without(*readers), "os.environ", "os.getenv")
+    assert not users(rest, "os.environ", "os.getenv")
 
 
-def test_only_output_prints():
+def test_only_the_console_prints():
     printers = ("sys.stdout", "sys.stderr", "print", "typer.echo", "typer.secho")
 
-    assert not users(client_without("output.py"), *printers)
+    assert not users(without(CLIENT, "multitalk_cli/cli/console.py"), *printers)
+
+
+def test_below_the_command_line_nothing_asks_exits_or_signals():
+    below = without(CLIENT, "multitalk_cli/cli/", "multitalk_cli/__main__.py")
+
+    assert not users(below, "sys.exit", "os.kill", "signal.signal", "os._exit")
 
 
 # Nothing happens at import

@@ -207,7 +207,7 @@ class Wav2VecConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bucket(PlainData):
+class SizeBucket(PlainData):
     """One picture size that the model was trained at; ratio is height over width, rounded."""
 
     ratio: float
@@ -222,11 +222,11 @@ class Bucket(PlainData):
         )
 
 
-def _buckets(*rows: tuple[float, int, int]) -> tuple[Bucket, ...]:
-    return tuple(Bucket(ratio=r, height_px=h, width_px=w) for r, h, w in rows)
+def _buckets(*rows: tuple[float, int, int]) -> tuple[SizeBucket, ...]:
+    return tuple(SizeBucket(ratio=r, height_px=h, width_px=w) for r, h, w in rows)
 
 
-_PUBLISHED_BUCKETS: Mapping[str, tuple[Bucket, ...]] = {
+_PUBLISHED_BUCKETS: Mapping[str, tuple[SizeBucket, ...]] = {
     "480": _buckets(
         (0.26, 320, 1216), (0.38, 384, 1024), (0.50, 448, 896), (0.67, 512, 768),
         (0.82, 576, 704), (1.00, 640, 640), (1.22, 704, 576), (1.50, 768, 512),
@@ -253,7 +253,7 @@ class ModelConfig(PlainData):
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
     wav2vec: Wav2VecConfig = dataclasses.field(default_factory=Wav2VecConfig)
-    buckets: Mapping[str, tuple[Bucket, ...]] = dataclasses.field(
+    buckets: Mapping[str, tuple[SizeBucket, ...]] = dataclasses.field(
         default_factory=lambda: dict(_PUBLISHED_BUCKETS)
     )
 
@@ -278,7 +278,7 @@ class ModelConfig(PlainData):
         for tier, table in self.buckets.items():
             _require(len(table) > 0, f"no picture sizes for tier {tier}")
 
-    def nearest_bucket(self, tier: str, height_px: int, width_px: int) -> Bucket:
+    def nearest_bucket(self, tier: str, height_px: int, width_px: int) -> SizeBucket:
         """Gives the size whose ratio is nearest to the picture's; the earlier one on a tie."""
         ratio = height_px / width_px
         return min(self.buckets[tier], key=lambda bucket: abs(bucket.ratio - ratio))

@@ -10,40 +10,41 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from remote.engine.attention import AttentionBackend, choose_backend
-from remote.engine.audio import cover_frames, normalize_wave, window_features
-from remote.engine.cache import Residuals, plan_steps
-from remote.engine.color import match_color
 from remote.engine.config import LATENT_STRIDE, ModelConfig
-from remote.engine.dit import Condition, DiT, Keys, TimeEmbedding
 from remote.engine.features import FeatureStore, MemoryStore, cached, feature_name
-from remote.engine.fused import SharedStart
-from remote.engine.guards import check_frames, check_latents
-from remote.engine.guidance import Branch, Guide
-from remote.engine.halfvae import HalfVAE
-from remote.engine.image import ImageEncoder, fit_picture, to_signed
-from remote.engine.labels import PersonRegions
-from remote.engine.masks import (
+from remote.engine.kernels.attention import AttentionBackend, choose_backend
+from remote.engine.kernels.operations import Operations
+from remote.engine.kernels.select import choose_operations
+from remote.engine.networks.audio import cover_frames, normalize_wave, window_features
+from remote.engine.networks.dit import Condition, DiT, Keys, TimeEmbedding
+from remote.engine.networks.fused import SharedStart
+from remote.engine.networks.halfvae import HalfVAE
+from remote.engine.networks.image import ImageEncoder, fit_picture, to_signed
+from remote.engine.networks.labels import PersonRegions
+from remote.engine.networks.vae import VAE
+from remote.engine.networks.wav2vec import VoiceEncoder, embed_voice
+from remote.engine.request import (
+    ClipWindow,
+    Event,
+    Progress,
+    RenderRequest,
+    Resume,
+    StepFinished,
+    WindowFinished,
+)
+from remote.engine.sampling.cache import Residuals, plan_steps
+from remote.engine.sampling.color import match_color
+from remote.engine.sampling.guards import check_frames, check_latents
+from remote.engine.sampling.guidance import Branch, Guide
+from remote.engine.sampling.masks import (
     box_masks,
     check_classes,
     half_masks,
     latent_masks,
     token_masks,
 )
-from remote.engine.operations import Operations, choose_operations
-from remote.engine.request import (
-    Event,
-    Progress,
-    RenderRequest,
-    Resume,
-    StepFinished,
-    Window,
-    WindowFinished,
-)
-from remote.engine.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
-from remote.engine.schedule import step_times
-from remote.engine.vae import VAE
-from remote.engine.wav2vec import VoiceEncoder, embed_voice
+from remote.engine.sampling.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
+from remote.engine.sampling.schedule import step_times
 
 _ANCHORED_FRAMES = 16  # at a time
 _GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
@@ -69,7 +70,7 @@ class Networks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class EncodedInputs:
     """A request's picture, voices and prompts, encoded; the same for all windows.
 
     picture: [3, H, W] float32 in -1..1. voices: per person [T, layers, channels] float32.
@@ -88,7 +89,7 @@ class Prepared:
 class _Plan:
     """What the windows of a render share."""
 
-    prepared: Prepared
+    prepared: EncodedInputs
     times: Tensor
     embeddings: tuple[TimeEmbedding, ...]
     computed: tuple[bool, ...]
@@ -150,7 +151,7 @@ class Engine:
         yield from self.render(prepared, resume)
 
     @torch.inference_mode()
-    def prepare(self, request: RenderRequest) -> Prepared:
+    def prepare(self, request: RenderRequest) -> EncodedInputs:
         """Encodes what does not change between windows.
 
         Raises ValueError, before any network runs, for persons that cannot be told apart.
@@ -158,7 +159,7 @@ class Engine:
         masks = self._token_masks(request)
         size = (request.height_px, request.width_px)
         fitted = fit_picture(request.picture.cpu(), *size)
-        return Prepared(
+        return EncodedInputs(
             request=request,
             picture=to_signed(fitted).to(self.device),
             voices=tuple(self._voice(voice, request) for voice in request.voices),
@@ -167,7 +168,7 @@ class Engine:
             negative=self._text(request.negative_ids),
         )
 
-    def render(self, prepared: Prepared, resume: Resume | None = None) -> Iterator[Event]:
+    def render(self, prepared: EncodedInputs, resume: Resume | None = None) -> Iterator[Event]:
         """Yields progress and every window's frames, from the first or after resume."""
         request = prepared.request
         plan = self._plan(prepared)
@@ -234,7 +235,7 @@ class Engine:
         return torch.cat(chunks, dim=1)
 
     @torch.inference_mode()
-    def _plan(self, prepared: Prepared) -> _Plan:
+    def _plan(self, prepared: EncodedInputs) -> _Plan:
         request, dit = prepared.request, self.networks.dit
         times = step_times(request.steps, request.shift).to(self.device)
         embeddings = tuple(dit.embed_time(t[None]) for t in times[:-1])
@@ -278,7 +279,7 @@ class Engine:
         return torch.cat((mask, latents), dim=0)
 
     def _conditions(
-        self, plan: _Plan, window: Window, image_features: Tensor
+        self, plan: _Plan, window: ClipWindow, image_features: Tensor
     ) -> dict[Branch, Condition]:
         """Gives each branch's keys and values; "no voice" is one zero stream, as published."""
         dit, size = self.networks.dit, self.networks.config.dit.audio_window

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from remote.engine.cache import CacheSettings
 from remote.engine.config import LATENT_STRIDE, DiTConfig
-from remote.engine.guidance import Guidance
-from remote.engine.masks import PixelBox
-from remote.engine.memory import Workload, workload
+from remote.engine.networks.memory import Workload, workload
+from remote.engine.sampling.cache import CacheSettings
+from remote.engine.sampling.guidance import Guidance
+from remote.engine.sampling.masks import PixelBox
 
 
 def _require_4n_plus_1(name: str, frames: int) -> None:
@@ -20,7 +20,7 @@ def _require_4n_plus_1(name: str, frames: int) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Window:
+class ClipWindow:
     """One run of the model: video frames start to start + frames."""
 
     start: int
@@ -58,7 +58,7 @@ class RenderRequest:
     negative_ids: tuple[int, ...]
     fps: int
     frames: int
-    windows: tuple[Window, ...]
+    windows: tuple[ClipWindow, ...]
     motion_frames: int
     steps: int
     shift: float

@@ -14,9 +14,9 @@ import cbor2
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video import probe_video
-from tests.modal_cloud.product import CLASS
-from tests.modal_cloud.test_many import CONTAINERS, check_all, many
+from multitalk_cli.media.video.video import probe_video
+from tests.end_to_end.product import CLASS
+from tests.end_to_end.test_many import CONTAINERS, check_all, many
 
 pytestmark = pytest.mark.bench
 

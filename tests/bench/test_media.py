@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multitalk_cli.media.faces import find_faces
-from multitalk_cli.media.picture import frame_picture, load_picture
-from multitalk_cli.media.plan_picture import PlanPicture, Source, Track, encode_plan
-from multitalk_cli.plan import plan_windows
-from tests.unit.pictures import photograph
+from multitalk_cli.media.drawing.plan_sheet import PlanSheet, SheetTrack, VoiceSource, encode_plan
+from multitalk_cli.media.faces.detect import find_faces
+from multitalk_cli.media.image.frame import frame_picture
+from multitalk_cli.media.image.load import load_picture
+from multitalk_cli.planning.windows import plan_windows
+from tests.media.image.pictures import photograph
 
 pytestmark = pytest.mark.bench
 
@@ -32,15 +33,15 @@ def _seconds(work, runs=5):
 def _sheet():
     pixels = np.asarray(photograph("astronaut.png").resize((4000, 3000)))
     levels = np.abs(np.sin(np.arange(THIRTY_MINUTES) / 7)).astype(np.float32)
-    return PlanPicture(
+    return PlanSheet(
         frame=pixels[:448, :896],
         persons=(),
-        tracks=[Track(name=name, levels=levels) for name in ("a", "b")],
+        tracks=[SheetTrack(name=name, levels=levels) for name in ("a", "b")],
         windows=plan_windows(THIRTY_MINUTES),
         frames=THIRTY_MINUTES,
         fps=24,
         title="Plan",
-        source=Source(pixels=pixels, crop=(0, 0, 4000, 2000), size_text="4000x3000"),
+        source=VoiceSource(pixels=pixels, crop=(0, 0, 4000, 2000), size_text="4000x3000"),
     )
 
 

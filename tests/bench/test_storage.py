@@ -14,7 +14,7 @@ import time
 import pexpect
 import pytest
 
-from multitalk_cli import stored_keys
+from multitalk_cli.storage import recent_keys
 from tests.tools.write_completions import FOLDER
 
 pytestmark = pytest.mark.bench
@@ -109,7 +109,7 @@ def test_tab_in_fish():
 
 
 def test_jobs_and_keys(tmp_path):
-    stored_keys.remember(f"s3://b/outputs/{number}.mp4" for number in range(1000))
+    recent_keys.remember(f"s3://b/outputs/{number}.mp4" for number in range(1000))
     seconds = [_run("_complete", "keys", "s3://b/", cwd=tmp_path)[0] for _ in range(10)]
 
     low, middle = min(seconds) * 1000, statistics.median(seconds) * 1000

@@ -12,11 +12,12 @@ import time
 
 import pytest
 
-from multitalk_cli import __version__, main
-from multitalk_cli.commands.generate import generate
+from multitalk_cli import __version__
+from multitalk_cli.cli import app
+from multitalk_cli.cli.commands.generate import generate
 from multitalk_cli.errors import CODES, UsageError
 from multitalk_cli.settings import SETTINGS
-from tests.cli.conftest import ROOT
+from tests.command_line import ROOT
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
@@ -506,7 +507,7 @@ def test_errors_of_the_tree_end_with_their_own_code(cli, monkeypatch):
 
 
 def test_run_never_raises(cli, monkeypatch):
-    monkeypatch.setattr(main, "_invoke", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    monkeypatch.setattr(app, "_invoke", lambda *_: (_ for _ in ()).throw(MemoryError()))
 
     assert cli("demo").code == 1
 

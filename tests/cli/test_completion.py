@@ -11,13 +11,13 @@ from pathlib import Path
 import pexpect
 import pytest
 
-from multitalk_cli import stored_keys
-from multitalk_cli.completion import candidates, tree
-from multitalk_cli.completion.scripts import FILE_NAMES, place
+from multitalk_cli.cli.completion import candidates, tree
+from multitalk_cli.cli.completion.scripts import FILE_NAMES, place
 from multitalk_cli.errors import CODES
-from multitalk_cli.jobs import Job, Ledger
+from multitalk_cli.jobs.ledger import Job, Ledger
 from multitalk_cli.settings import SETTINGS
-from tests.cli.conftest import ROOT
+from multitalk_cli.storage import recent_keys
+from tests.command_line import ROOT
 from tests.tools.write_completions import FOLDER, scripts
 
 SHELLS = ("bash", "zsh", "fish")
@@ -27,7 +27,7 @@ SHELLS = ("bash", "zsh", "fish")
 def root():
     import typer.main
 
-    from multitalk_cli.main import app
+    from multitalk_cli.cli.app import app
 
     return tree.read_tree(typer.main.get_command(app))
 
@@ -150,7 +150,7 @@ def known(cli):
             recipe="{}",
         )
     )
-    stored_keys.remember(["s3://mine/outputs/talk.mp4", "s3://other/outputs/x.mp4"])
+    recent_keys.remember(["s3://mine/outputs/talk.mp4", "s3://other/outputs/x.mp4"])
     assert cli("config", "set", "bucket", "mine").code == 0
 
 
@@ -178,7 +178,7 @@ def test_nothing_is_known_at_first():
 
 @pytest.mark.usefixtures("known")
 def test_a_ledger_that_is_being_written_does_not_hold_up_the_shell():
-    from multitalk_cli.jobs import ledger_path
+    from multitalk_cli.jobs.ledger import ledger_path
 
     with closing(sqlite3.connect(ledger_path(), isolation_level=None)) as db:
         db.execute("BEGIN EXCLUSIVE")
@@ -186,7 +186,7 @@ def test_a_ledger_that_is_being_written_does_not_hold_up_the_shell():
 
 
 def test_a_ledger_that_is_none_is_no_answer():
-    from multitalk_cli.jobs import ledger_path
+    from multitalk_cli.jobs.ledger import ledger_path
 
     ledger_path().parent.mkdir(parents=True)
     ledger_path().write_bytes(b"this is no database, but it is long enough to be looked at" * 20)
@@ -231,7 +231,7 @@ SETUPS = {
 
 
 @pytest.fixture
-def press(folder, command, surroundings, known):  # noqa: ARG001 - `known` is what there is to find
+def press(folder, command, surroundings, known):
     """Types a line into a real shell, with Tab in it, and gives the words that the command gets."""
     (folder / "bin").mkdir()
     program = folder / "bin" / "multitalk"

@@ -21,8 +21,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from multitalk_cli.cli.app import run
 from multitalk_cli.errors import ExitCode, MultitalkError
-from multitalk_cli.main import run
 
 PICTURES, SOUNDS, CONTAINERS, COMMAND_LINES = 1300, 800, 100, 1000
 LONGEST_S = 5.0
@@ -190,7 +190,8 @@ def accepts(load, content):
 
 
 def load_picture(path):
-    from multitalk_cli.media.picture import frame_picture, load_picture
+    from multitalk_cli.media.image.frame import frame_picture
+    from multitalk_cli.media.image.load import load_picture
 
     loaded = load_picture(path, background=(255, 255, 255))
     framed = frame_picture(loaded, 96, 48, "cover", ())
@@ -198,7 +199,7 @@ def load_picture(path):
 
 
 def load_voice(path):
-    from multitalk_cli.media.voice import load_voice
+    from multitalk_cli.media.audio.voice import load_voice
 
     voice = load_voice(path)
     assert 0.2 <= voice.duration_s <= 1800

@@ -9,12 +9,12 @@ import torch
 
 from multitalk_cli import contract
 from multitalk_cli.errors import CODES
-from multitalk_cli.plan import make_plan
-from remote import loading
-from remote.engine import attention
+from multitalk_cli.planning.windows import make_plan
+from remote.engine.kernels import attention
+from remote.weights import model as weights_model
 from tests.documents.codes import ERRORS, TROUBLES
 from tests.remote.requests import tiny_request, write_tiny_pack
-from tests.remote.test_worker import States, wire, worker_at
+from tests.remote.worker.test_generate import States, wire, worker_at
 
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1", "--device", "cpu")
 
@@ -146,14 +146,14 @@ def test_speech_too_short_or_too_long(make, recognised, speech, seconds):
 
 
 def test_memory_is_saved_by_a_smaller_size_and_not_by_fewer_steps(make, recognised, monkeypatch):
-    render = loading.PackedModel.render
+    render = weights_model.PackedModel.render
 
     def limited(model, request, resume):
         if request.width_px > 32:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 GiB")
         return render(model, request, resume)
 
-    monkeypatch.setattr(loading.PackedModel, "render", limited)
+    monkeypatch.setattr(weights_model.PackedModel, "render", limited)
     error = recognised(make("--size", "64x32"), "E_OUT_OF_MEMORY")
     assert "smaller --size" in error["hint"]
     assert "steps" not in error["hint"] + CODES["E_OUT_OF_MEMORY"].remedy

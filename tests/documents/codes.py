@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
-from multitalk_cli import gpus, rates
 from multitalk_cli.errors import CODES
-from multitalk_cli.media.picture import BUCKETS_480P, BUCKETS_720P
-from multitalk_cli.plan import estimate_cost, make_plan
+from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
+from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning.cost import estimate_cost
+from multitalk_cli.planning.windows import make_plan
+from multitalk_cli.reporting.formatting import human_duration, human_money
 from multitalk_cli.settings import SETTINGS
-from multitalk_cli.wording import human_duration, human_money
 
 ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"

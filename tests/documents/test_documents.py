@@ -9,10 +9,11 @@ import tomllib
 
 import pytest
 
-from multitalk_cli import contract, rates
+from multitalk_cli import contract
 from multitalk_cli.errors import ExitCode
-from multitalk_cli.media.voice import SILENT_DBFS
-from multitalk_cli.wording import human_money
+from multitalk_cli.media.audio.voice import SILENT_DBFS
+from multitalk_cli.planning import rates
+from multitalk_cli.reporting.formatting import human_money
 from tests.documents.codes import README, ROOT, TABLES, renewed, tables_in
 from tests.documents.pages import (
     PAGES,

@@ -14,17 +14,19 @@ import modal
 import pytest
 from modal_proto import api_pb2 as pb
 
-from multitalk_cli import contract, generation, request
-from multitalk_cli.backends.choice import Backend
-from multitalk_cli.main import run
-from multitalk_cli.media.recipe import read_recipe
-from multitalk_cli.media.video import probe_video
-from multitalk_cli.outputs import is_already_made
-from remote import resume
-from remote.weights import load_manifest
+from multitalk_cli import contract
+from multitalk_cli.cli.app import run
+from multitalk_cli.generation import run as generation_run
+from multitalk_cli.generation.backends.base import Backend
+from multitalk_cli.generation.reuse import is_already_made
+from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.planning import request
+from remote.service import resume
+from remote.weights.manifest import load_manifest
 from tests.end_to_end import paid
-from tests.modal_cloud.product import CLASS, User, gpu_calls, upload_pack
-from tests.stores import KEY_ID, SECRET
+from tests.end_to_end.product import CLASS, User, gpu_calls, upload_pack
+from tests.storage.stores import KEY_ID, SECRET
 
 JOBS = paid.read_json("jobs.json")
 RUNNING = JOBS["running"]
@@ -65,7 +67,7 @@ def ask(tmp_path_factory):
 
         backend = Backend(name="modal", model_output=True, is_paid=True, run=note)
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-            patch.setattr(generation, "choose_backend", lambda *_given, **_more: backend)
+            patch.setattr(generation_run, "choose_backend", lambda *_given, **_more: backend)
             run(["generate", *local_words(JOBS[name]["words"]), "-o", "asked.mp4"])
         (work,) = seen
         return Asked(work.request, json.loads(work.recipe), work.fingerprint)

@@ -8,12 +8,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from remote.engine.audio import normalize_wave, window_features
-from remote.engine.cache import COEFFICIENTS, CacheSettings, Residuals, StepDecider
-from remote.engine.dit import Condition, DiT, time_waves
-from remote.engine.guidance import Guidance, Guide, Projection
-from remote.engine.labels import PersonRegions
-from remote.engine.masks import (
+from remote.engine.networks.audio import normalize_wave, window_features
+from remote.engine.networks.dit import Condition, DiT, time_waves
+from remote.engine.networks.labels import PersonRegions
+from remote.engine.networks.wav2vec import embed_voice
+from remote.engine.pipeline import EncodedInputs, Engine, to_bytes
+from remote.engine.request import ClipWindow, RenderRequest, WindowFinished
+from remote.engine.sampling.cache import COEFFICIENTS, CacheSettings, Residuals, StepDecider
+from remote.engine.sampling.guidance import Guidance, Guide, Projection
+from remote.engine.sampling.masks import (
     DEFAULT_MARGIN,
     PixelBox,
     box_masks,
@@ -22,11 +25,8 @@ from remote.engine.masks import (
     token_masks,
     whole_masks,
 )
-from remote.engine.pipeline import Engine, Prepared, to_bytes
-from remote.engine.request import RenderRequest, Window, WindowFinished
-from remote.engine.sampler import NoiseSource, StepDone, sample
-from remote.engine.schedule import step_times
-from remote.engine.wav2vec import embed_voice
+from remote.engine.sampling.sampler import NoiseSource, StepDone, sample
+from remote.engine.sampling.schedule import step_times
 from tests.engine import upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_networks, under
 
@@ -146,7 +146,7 @@ def end_to_end_request(folder: Path, name: str) -> RenderRequest:
     case, inputs = described["cases"][name], under(tensors(folder, "end_to_end"), f"{name}/in/")
     picture = inputs["image"].permute(2, 0, 1)
     bucket = tiny_networks(folder).config.nearest_bucket("480", *case["img"])
-    windows = tuple(Window(start=start, frames=end - start) for start, end in case["clips"])
+    windows = tuple(ClipWindow(start=start, frames=end - start) for start, end in case["clips"])
     ids = described["token_ids"]
     prompt = next(value for key, value in ids.items() if key != "neg")
     boxes = None
@@ -173,7 +173,9 @@ def end_to_end_request(folder: Path, name: str) -> RenderRequest:
 
 
 @torch.inference_mode()
-def with_published_tail(engine: Engine, prepared: Prepared, is_clip_mode: bool) -> Prepared:
+def with_published_tail(
+    engine: Engine, prepared: EncodedInputs, is_clip_mode: bool
+) -> EncodedInputs:
     """Gives the voices the published mirrored tail in place of our silence."""
     request = prepared.request
     frames = request.windows[0].frames

@@ -13,18 +13,23 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from multitalk_cli.media import loudness
-from remote.engine import masks as person_masks
-from remote.engine.audio import SAMPLE_RATE_HZ, frame_count, normalize_wave, window_features
-from remote.engine.checkpoint import build, rename
-from remote.engine.color import match_color
+from multitalk_cli.media.audio import loudness
+from remote.engine.checkpoint.lora import PREFIX, merge_lora, read_lora
+from remote.engine.checkpoint.published import build, rename
 from remote.engine.config import PUBLISHED
-from remote.engine.image import fit_masks, fit_picture, to_signed
-from remote.engine.labels import key_positions
-from remote.engine.lora import PREFIX, merge_lora, read_lora
-from remote.engine.schedule import step_times
-from remote.engine.text import clean_text, position_buckets
-from remote.engine.wav2vec import embed_voice, resample_features
+from remote.engine.networks.audio import (
+    SAMPLE_RATE_HZ,
+    frame_count,
+    normalize_wave,
+    window_features,
+)
+from remote.engine.networks.image import fit_masks, fit_picture, to_signed
+from remote.engine.networks.labels import key_positions
+from remote.engine.networks.text import clean_text, position_buckets
+from remote.engine.networks.wav2vec import embed_voice, resample_features
+from remote.engine.sampling import masks as person_masks
+from remote.engine.sampling.color import match_color
+from remote.engine.sampling.schedule import step_times
 from tests.engine import cases, upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_module, under
 from tests.recordings import golden_folder

@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from torch import Tensor
 
-from remote.engine import checkpoint
+from remote.engine.checkpoint import published
 from tests.engine import tiny
 
 _AUDIO_KEYS = re.compile(r"audio_proj\..*|.*\.audio_cross_attn\..*|.*\.norm_x\..*")
@@ -21,13 +21,13 @@ def write_published_checkpoint(golden_dir: Path, target: Path, shards: int = 2) 
     target.mkdir(parents=True, exist_ok=True)
     _write_transformer(tiny.weights(golden_dir, "dit_single"), target, shards)
     for name, file in (
-        ("vae", checkpoint.VAE_FILE),
-        ("t5", checkpoint.TEXT_FILE),
-        ("clip", checkpoint.CLIP_FILE),
+        ("vae", published.VAE_FILE),
+        ("t5", published.TEXT_FILE),
+        ("clip", published.CLIP_FILE),
     ):
         torch.save(tiny.weights(golden_dir, name), target / file)
-    _write_wav2vec(golden_dir, target / checkpoint.WAV2VEC_FOLDER)
-    _write_tokenizer(golden_dir, target / checkpoint.TOKENIZER_FOLDER)
+    _write_wav2vec(golden_dir, target / published.WAV2VEC_FOLDER)
+    _write_tokenizer(golden_dir, target / published.TOKENIZER_FOLDER)
     return target
 
 
@@ -40,15 +40,15 @@ def _write_transformer(weights: dict[str, Tensor], target: Path, shards: int) ->
         part = dict(list(base.items())[index::shards])
         save_file(part, target / file)
         weight_map |= dict.fromkeys(part, file)
-    save_file(audio, target / checkpoint.AUDIO_FILE)
+    save_file(audio, target / published.AUDIO_FILE)
     index = {"metadata": {}, "weight_map": weight_map}
-    (target / checkpoint.BASE_INDEX).write_text(json.dumps(index))
+    (target / published.BASE_INDEX).write_text(json.dumps(index))
 
 
 def _write_wav2vec(golden_dir: Path, folder: Path) -> None:
     folder.mkdir()
     recorded = tiny.description(golden_dir, "audio_embedding")
-    save_file(tiny.weights(golden_dir, "audio_embedding"), folder / checkpoint.WAV2VEC_FILE)
+    save_file(tiny.weights(golden_dir, "audio_embedding"), folder / published.WAV2VEC_FILE)
     (folder / "config.json").write_text(json.dumps(recorded["config"]))
     (folder / "preprocessor_config.json").write_text(json.dumps(recorded["feature_extractor"]))
 

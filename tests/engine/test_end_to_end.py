@@ -5,10 +5,10 @@ import dataclasses
 import pytest
 import torch
 
-from remote.engine.audio import SAMPLE_RATE_HZ, frame_count, normalize_wave
+from remote.engine.networks.audio import SAMPLE_RATE_HZ, frame_count, normalize_wave
+from remote.engine.networks.wav2vec import embed_voice
 from remote.engine.pipeline import Engine
-from remote.engine.request import Window, WindowFinished
-from remote.engine.wav2vec import embed_voice
+from remote.engine.request import ClipWindow, WindowFinished
 from tests.engine import cases, parity, upstream
 from tests.engine.tiny import description, tensors, tiny_networks
 
@@ -98,7 +98,7 @@ def test_a_voice_of_one_clip_is_published_as_too_short_and_is_one_window_here(go
     request = dataclasses.replace(
         cases.end_to_end_request(golden_dir, next(iter(described["cases"]))),
         frames=frames,
-        windows=(Window(start=0, frames=frames),),
+        windows=(ClipWindow(start=0, frames=frames),),
     )
     *_, last = Engine(tiny_networks(golden_dir)).run(request)
     assert last.frames.shape[1] == frames
@@ -111,7 +111,7 @@ def test_other_frame_rates_give_as_many_frames_as_asked(golden_dir, fps):
         cases.end_to_end_request(golden_dir, name),
         fps=fps,
         frames=9,
-        windows=(Window(start=0, frames=9),),
+        windows=(ClipWindow(start=0, frames=9),),
     )
     *_, last = Engine(tiny_networks(golden_dir)).run(request)
     assert last.frames.shape[1] == 9

@@ -5,19 +5,19 @@ import dataclasses
 import pytest
 import torch
 
-from remote.engine.cache import CacheSettings
 from remote.engine.features import MemoryStore, cached, feature_name
-from remote.engine.guards import (
+from remote.engine.pipeline import Engine, to_bytes
+from remote.engine.request import ClipWindow, Progress, Resume, StepFinished, WindowFinished
+from remote.engine.sampling.cache import CacheSettings
+from remote.engine.sampling.guards import (
     BlackFramesError,
     FrozenFramesError,
     NotANumberError,
     check_frames,
     check_latents,
 )
-from remote.engine.guidance import Guidance
-from remote.engine.masks import PixelBox
-from remote.engine.pipeline import Engine, to_bytes
-from remote.engine.request import Progress, Resume, StepFinished, Window, WindowFinished
+from remote.engine.sampling.guidance import Guidance
+from remote.engine.sampling.masks import PixelBox
 from tests.engine import cases
 from tests.engine.tiny import description, tiny_networks
 
@@ -244,7 +244,7 @@ _BOX = PixelBox(top=0, left=0, bottom=8, right=8)
         ({"motion_frames": 26}, "motion_frames is 26, not 4n"),
         ({"motion_frames": 9}, "does not follow"),
         ({"windows": ()}, "do not start at frame 0"),
-        ({"windows": (Window(start=4, frames=5),)}, "do not start at frame 0"),
+        ({"windows": (ClipWindow(start=4, frames=5),)}, "do not start at frame 0"),
         ({"frames": 99}, "before 99 frames"),
         ({"voices": (None,)}, "one with a voice"),
         ({"voices": ()}, "one or two persons"),
@@ -264,7 +264,7 @@ def test_requests_that_cannot_work_are_refused(request_of_two_windows, changes, 
 
 def test_windows_have_4n_plus_1_frames():
     with pytest.raises(ValueError, match="is 12, not 4n"):
-        Window(start=0, frames=12)
+        ClipWindow(start=0, frames=12)
 
 
 def test_boxes_are_refused_before_any_network_runs(golden_dir, networks):

@@ -8,17 +8,17 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from remote.engine.checkpoint import build, load_module, rename
+from remote.engine.checkpoint.published import build, load_module, rename
 from remote.engine.config import (
-    Bucket,
     ClipConfig,
     DiTConfig,
     ModelConfig,
+    SizeBucket,
     TextConfig,
     VAEConfig,
     Wav2VecConfig,
 )
-from remote.engine.dit import DiT
+from remote.engine.networks.dit import DiT
 from remote.engine.pipeline import Networks
 
 
@@ -118,7 +118,7 @@ def tiny_model_config(folder: Path) -> ModelConfig:
         wav2vec=Wav2VecConfig.from_dict(wav2vec),
         buckets={
             "480": tuple(
-                Bucket(ratio=float(key), height_px=size[0], width_px=size[1])
+                SizeBucket(ratio=float(key), height_px=size[0], width_px=size[1])
                 for key, size in end_to_end["buckets"].items()
             )
         },

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from remote.engine.labels import PersonRegions
+from remote.engine.networks.labels import PersonRegions
 
 FPS = 25
 TRIMMED_FRAMES = 3

@@ -3,10 +3,11 @@
 import pytest
 import torch
 
-from remote.engine.attention import SDPA, choose_backend
 from remote.engine.config import DiTConfig
-from remote.engine.dit import Condition, DiT
-from remote.engine.operations import PLAIN, choose_operations, probe
+from remote.engine.kernels.attention import SDPA, choose_backend
+from remote.engine.kernels.operations import PLAIN
+from remote.engine.kernels.select import choose_operations, probe
+from remote.engine.networks.dit import Condition, DiT
 
 pytestmark = pytest.mark.gpu
 

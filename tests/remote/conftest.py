@@ -1,15 +1,9 @@
-"""The recorded tiny checkpoint, packed once, and its model."""
+"""The recorded tiny checkpoint as a model."""
 
 import pytest
 
-from remote.store import DirectoryStore
-from tests.remote.requests import open_model, write_tiny_pack
-
-
-@pytest.fixture(scope="session")
-def tiny_pack(golden_dir, tmp_path_factory):
-    """A folder with the tiny checkpoint, packed in float32 from its published files."""
-    return write_tiny_pack(golden_dir, tmp_path_factory.mktemp("tiny"))
+from remote.service.store import DirectoryStore
+from tests.remote.requests import open_model
 
 
 @pytest.fixture(scope="session")

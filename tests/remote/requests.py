@@ -8,9 +8,9 @@ import soundfile
 from PIL import Image
 
 from multitalk_cli import contract
-from multitalk_cli.media.video import read_frames
-from remote.loading import PackedModel
-from remote.weights import pack
+from multitalk_cli.media.video.video import read_frames
+from remote.weights.model import PackedModel
+from remote.weights.pack import pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 

@@ -4,8 +4,8 @@ import re
 
 import typer
 
-from multitalk_cli.completion.tree import anywhere, read_tree
-from multitalk_cli.main import app
+from multitalk_cli.cli.app import app
+from multitalk_cli.cli.completion.tree import anywhere, read_tree
 
 _EVERYWHERE = ("--help", "-h", "--version")
 # A sentence goes on after the command.

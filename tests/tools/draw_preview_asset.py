@@ -10,10 +10,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from PIL import Image
 
-from multitalk_cli.backends import preview
-from multitalk_cli.media.level import mouth_openings, voice_levels
-from multitalk_cli.media.video import read_frames
-from tests.unit.previews import PORTRAIT, flac, framed, make_request, speech
+from multitalk_cli.generation.backends import preview
+from multitalk_cli.media.audio.envelope import mouth_openings, voice_levels
+from multitalk_cli.media.video.video import read_frames
+from tests.generation.backends.previews import PORTRAIT, flac, framed, make_request, speech
 
 WIDTH_PX, GAP_PX = 1200, 12
 

@@ -21,12 +21,12 @@ from modal_proto import api_pb2 as pb
 from PIL import Image
 
 from multitalk_cli import contract
-from multitalk_cli.media.recipe import read_recipe
+from multitalk_cli.media.video.recipe import read_recipe
 from tests.end_to_end import paid
-from tests.modal_cloud.product import User, state_of, upload_pack
-from tests.stores import KEY_ID, SECRET
+from tests.end_to_end.product import User, state_of, upload_pack
+from tests.storage.stores import KEY_ID, SECRET
 
-pytest_plugins = ("tests.modal_cloud.conftest",)
+pytest_plugins = ("tests.modal_plane.fixtures",)
 
 ROOT = Path(__file__).resolve().parents[2]
 TARGET = ROOT / "tests" / "recordings" / "paid"

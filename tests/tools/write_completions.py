@@ -4,9 +4,9 @@ from pathlib import Path
 
 import typer.main
 
-from multitalk_cli.completion.scripts import FILE_NAMES, script
-from multitalk_cli.completion.tree import read_tree
-from multitalk_cli.main import app
+from multitalk_cli.cli.app import app
+from multitalk_cli.cli.completion.scripts import FILE_NAMES, script
+from multitalk_cli.cli.completion.tree import read_tree
 
 FOLDER = Path(__file__).resolve().parents[2] / "completions"
 

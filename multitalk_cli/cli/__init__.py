@@ -1,0 +1,1 @@
+"""Everything that a terminal sees: commands, options, printing, progress, completion."""

@@ -1,0 +1,68 @@
+"""`multitalk config`: what is set, where it came from, and how to set it."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from multitalk_cli import settings
+from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
+from multitalk_cli.reporting.formatting import align
+
+app = typer.Typer(
+    cls=PagedGroup,
+    no_args_is_help=True,
+    help="Show and change settings.",
+    epilog=epilog("multitalk config show", "multitalk config set fps 25"),
+)
+
+
+@app.command("show", cls=PagedCommand, epilog=epilog("multitalk config show"))
+def show(ctx: typer.Context) -> None:
+    """Show every setting, its value and where the value came from."""
+    output: Console = ctx.obj
+    items = settings.load_settings().items()
+    data = {
+        setting.name: {"value": value.value, "origin": value.origin} for setting, value in items
+    }
+    rows = [
+        (setting.name, _shorten(value.value), value.origin, setting.help)
+        for setting, value in items
+    ]
+    output.succeed("config", {"settings": data}, align([("setting", "value", "from", ""), *rows]))
+
+
+@app.command("path", cls=PagedCommand, epilog=epilog("multitalk config path"))
+def path(ctx: typer.Context) -> None:
+    """Show the settings files that are read, strongest first."""
+    output: Console = ctx.obj
+    found = [(file.absolute(), file.exists()) for file in settings.files()]
+    data = {"files": [{"path": str(file), "exists": exists} for file, exists in found]}
+    lines = [f"{file}{'' if exists else '  (does not exist)'}" for file, exists in found]
+    output.succeed("config", data, lines)
+
+
+@app.command("set", cls=PagedCommand, epilog=epilog("multitalk config set fps 25"))
+def set_(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="As in: multitalk config show.")],
+    value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")],
+    project: Annotated[
+        bool,
+        typer.Option("--project", help="Write ./multitalk.toml, not the user's file."),
+    ] = False,
+) -> None:
+    """Set a setting for good."""
+    output: Console = ctx.obj
+    setting = settings.find_setting(name)
+    file = Path(settings.PROJECT_FILE) if project else settings.user_file()
+    saved = settings.save_setting(file, setting, value)
+    data = {"name": setting.name, "value": saved, "file": str(file)}
+    output.succeed("config", data, [f"{setting.name} = {_shorten(saved)}  ({file})"])
+
+
+def _shorten(value: Any, width: int = 28) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = "" if value is None else text
+    return text if len(text) <= width else text[: width - 3] + "..."

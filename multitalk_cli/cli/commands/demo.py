@@ -1,0 +1,42 @@
+"""`multitalk demo`: a first video from the portrait and the voice that travel in the package."""
+
+from typing import Annotated
+
+import typer
+
+from multitalk_cli import settings
+from multitalk_cli.cli.console import Console
+
+OUTPUT = "multitalk-demo.preview.mp4"
+
+
+def demo(
+    ctx: typer.Context,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
+) -> None:
+    """Make a first video on this machine: a preview from an example portrait and voice."""
+    from importlib import resources
+
+    from multitalk_cli.generation import run, spec
+
+    output: Console = ctx.obj
+    chosen = settings.load_settings({"backend": "preview"})
+    examples = resources.files("multitalk_cli") / "examples"
+    with (
+        resources.as_file(examples / "portrait.png") as image,
+        resources.as_file(examples / "voice.wav") as voice,
+    ):
+        wish = spec.GenerateArgs(
+            image=str(image),
+            voices=(str(voice),),
+            speakers=(),
+            prompt=settings.DEFAULT_PROMPT,
+            seed=None,
+            output=OUTPUT,
+            plan=False,
+            force=force,
+        )
+        run.generate(wish, chosen, output)
+    output.note()
+    output.note("This was a preview: it shows framing, timing and who speaks, not the real result.")
+    output.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")

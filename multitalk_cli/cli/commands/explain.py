@@ -1,0 +1,48 @@
+"""`multitalk explain`: what an error code means and what helps."""
+
+import difflib
+from typing import Annotated
+
+import typer
+
+from multitalk_cli.cli.console import Console
+from multitalk_cli.errors import CODES, UsageError
+from multitalk_cli.reporting.formatting import align
+
+
+def explain(
+    ctx: typer.Context,
+    code: Annotated[
+        str | None,
+        typer.Argument(metavar="CODE", help="A code such as E_AUDIO_SILENT; all codes if absent."),
+    ] = None,
+) -> None:
+    """Explain an error code, or list them all."""
+    output: Console = ctx.obj
+    if code is None:
+        rows = [(name, f"exit {int(row.exit_code)}", row.summary) for name, row in CODES.items()]
+        codes = {name: int(row.exit_code) for name, row in CODES.items()}
+        output.succeed("explain", {"codes": codes}, align(rows))
+    else:
+        _explain_one(output, code.upper())
+
+
+def _explain_one(output: Console, name: str) -> None:
+    if name not in CODES:
+        close = difflib.get_close_matches(name, CODES, n=1)
+        meant = f"; did you mean {close[0]}?" if close else ""
+        raise UsageError(
+            f"there is no error code {name!r}{meant}",
+            code="E_UNKNOWN_CODE",
+            hint=f"multitalk explain {close[0] if close else ''}".rstrip(),
+        )
+    row = CODES[name]
+    data = {
+        "code": name,
+        "exit_code": int(row.exit_code),
+        "summary": row.summary,
+        "cause": row.cause,
+        "remedy": row.remedy,
+    }
+    lines = [f"{name} (exit {int(row.exit_code)}): {row.summary}", "", row.cause, row.remedy]
+    output.succeed("explain", data, lines)

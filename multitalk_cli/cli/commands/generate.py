@@ -1,0 +1,179 @@
+"""`multitalk generate`: from a picture and a voice to a video."""
+
+from typing import Annotated, Any
+
+import typer
+
+from multitalk_cli import settings
+
+EXAMPLES = (
+    'multitalk generate host.jpg voice.wav -p "A woman presents the news"',
+    "multitalk generate duo.png first.wav second.wav --plan",
+    "multitalk generate duo.png --speaker right=voice.wav -o talk.mp4",
+    'for f in *.wav; do multitalk generate host.jpg "$f"; done',
+)
+
+
+def _advanced(text: str, metavar: str | None = None, *names: str) -> Any:
+    """An option that only --help-all shows."""
+    return typer.Option(*names, metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
+
+
+def _help_all(ctx: typer.Context, asked: bool) -> None:
+    if asked:
+        hidden: list[Any] = [each for each in ctx.command.params if getattr(each, "hidden", False)]
+        for parameter in hidden:
+            parameter.hidden = False
+        try:
+            ctx.get_help()
+        finally:
+            for parameter in hidden:
+                parameter.hidden = True
+
+
+def generate(
+    ctx: typer.Context,
+    image: Annotated[
+        str, typer.Argument(metavar="IMAGE", help="PNG, JPEG or WebP; a file or s3://.")
+    ],
+    voices: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VOICE [VOICE2]", help="Who speaks, from left to right."),
+    ] = None,
+    prompt: Annotated[
+        str,
+        typer.Option("--prompt", "-p", metavar="TEXT", help="What the video shows."),
+    ] = settings.DEFAULT_PROMPT,
+    output_path: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="PATH",
+            help="FILE, FOLDER/, {image}-{voice}-{seed}-{n}.mp4 or s3://.",
+        ),
+    ] = None,
+    speaker: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="PLACE=VOICE",
+            help="left, right, face:N or box:x0%,y0%,x1%,y1%.",
+        ),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(metavar="ORDER", help="Two voices in sequence (default) or together."),
+    ] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="SIZE", help="896x448 (default), auto, 720p or WIDTHxHEIGHT."),
+    ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(metavar="FIT", help="cover (default), contain or stretch."),
+    ] = None,
+    fps: Annotated[
+        str | None, typer.Option(metavar="N", help="Frames per second, 24 by default.")
+    ] = None,
+    sample_steps: Annotated[
+        str | None,
+        typer.Option("--sample-steps", "--steps", metavar="N", help="10 to 50, 20 by default."),
+    ] = None,
+    seed: Annotated[
+        str | None,
+        typer.Option(metavar="N", help="Drawn if absent; the result names it."),
+    ] = None,
+    plan: Annotated[
+        bool,
+        typer.Option("--plan", "--dry-run", help="Show plan, time and price; make nothing."),
+    ] = False,
+    max_cost: Annotated[
+        str | None, typer.Option(metavar="DOLLARS", help="Refuse to spend more than this.")
+    ] = None,
+    backend: Annotated[
+        str | None, typer.Option(metavar="BACKEND", help="auto (default), modal, local or preview.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="CARD", help="h100 (default), h200, b200, a100-80gb ...")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
+    ] = False,
+    fail_under: Annotated[
+        str | None, typer.Option(metavar="X", help="Exit 8 if lips follow less, 0 to 1.")
+    ] = None,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Store it in your bucket as well, in outputs/.")
+    ] = False,
+    upload_to: Annotated[
+        str | None,
+        typer.Option(metavar="S3", help="Store it there as well: s3://BUCKET/KEY or /FOLDER/."),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
+    negative_prompt: Annotated[
+        str | None, _advanced("What the video must not show.", "TEXT")
+    ] = None,
+    text_guidance: Annotated[
+        str | None, _advanced("Weight of the prompt, 5 by default.", "X")
+    ] = None,
+    audio_guidance: Annotated[
+        str | None, _advanced("Weight of the voice, 4 by default.", "X")
+    ] = None,
+    shift: Annotated[str | None, _advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
+    background: Annotated[
+        str | None, _advanced("Colour behind transparency, white by default.", "COLOUR")
+    ] = None,
+    loudness: Annotated[bool | None, _advanced("The model hears the voice at -23 LUFS.")] = None,
+    weights: Annotated[
+        str | None, _advanced("Folder of weights, for --backend local.", "DIR")
+    ] = None,
+    device: Annotated[
+        str | None, _advanced("For --backend local: auto (default), cuda or cpu.", "DEVICE")
+    ] = None,
+    stack: Annotated[
+        str | None, _advanced("In the cloud: current (default) or cuda12.1.", "STACK")
+    ] = None,
+    app: Annotated[str | None, _advanced("Name of the Modal app.", "NAME")] = None,
+    environment: Annotated[str | None, _advanced("Modal environment.", "NAME")] = None,
+    persistent_params: Annotated[
+        str | None,
+        _advanced(
+            "Most parameters that stay on the card; the others are streamed.",
+            "N",
+            "--persistent-params",
+            "--vram-params",
+        ),
+    ] = None,
+    keep_inputs: Annotated[
+        bool | None, _advanced("Leave the job's inputs in the cloud for 7 days.")
+    ] = None,
+    sidecar: Annotated[bool | None, _advanced("Write the full recipe beside the video.")] = None,
+    embed_prompt: Annotated[
+        bool | None, _advanced("Keep the prompt in the video's recipe.")
+    ] = None,
+    help_all: Annotated[
+        bool,
+        typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option."),
+    ] = False,
+) -> None:
+    """Make a talking video from a picture and one or two voices."""
+    from multitalk_cli.generation import run, spec
+
+    del help_all
+    chosen = settings.load_settings(
+        {name: value for name, value in ctx.params.items() if name in settings.SETTINGS}
+    )
+    wish = spec.GenerateArgs(
+        image=image,
+        voices=tuple(voices or ()),
+        speakers=tuple(speaker or ()),
+        prompt=prompt,
+        seed=None if seed is None else settings.parse_whole("--seed", seed),
+        output=output_path,
+        plan=plan,
+        force=force,
+        detach=detach,
+        upload=upload,
+        upload_to=upload_to,
+    )
+    run.generate(wish, chosen, ctx.obj)

@@ -1,0 +1,70 @@
+"""The script of each shell, and where that shell looks for it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multitalk_cli.cli.completion import bash, fish, zsh
+from multitalk_cli.errors import FileError
+from multitalk_cli.files import placed, write_error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from multitalk_cli.cli.completion.tree import Command
+
+_MAKERS = {"bash": bash.script, "zsh": zsh.script, "fish": fish.script}
+FILE_NAMES = {"bash": "multitalk.bash", "zsh": "_multitalk", "fish": "multitalk.fish"}
+
+
+def script(shell: str, root: Command) -> str:
+    """The completion script of a shell."""
+    return _MAKERS[shell](root)
+
+
+def place(shell: str) -> Path:
+    """Where the shell finds the script, on macOS too."""
+    from platformdirs.unix import Unix
+
+    if shell == "fish":
+        return Unix().user_config_path / "fish" / "completions" / "multitalk.fish"
+    data = Unix().user_data_path
+    if shell == "bash":
+        return data / "bash-completion" / "completions" / "multitalk"
+    return data / "zsh" / "site-functions" / "_multitalk"
+
+
+def advice(shell: str, path: Path) -> list[str]:
+    """What else must be done once, if pressing Tab does nothing in a new shell."""
+    if shell == "bash":
+        return [f"source {path}     in ~/.bashrc, where the package bash-completion is absent"]
+    if shell == "zsh":
+        return [f"fpath=({path.parent} $fpath); autoload -U compinit; compinit     in ~/.zshrc"]
+    return []
+
+
+def install(shell: str, root: Command, *, force: bool) -> Path:
+    """Writes the script where the shell finds it, and gives the path.
+
+    Raises FileError where somebody else's file stands there, or it cannot be written.
+    """
+    path = place(shell)
+    try:
+        if path.exists() and not force and "Completion of multitalk" not in path.read_text()[:200]:
+            raise FileError(
+                f"{path} exists and is not of multitalk",
+                code="E_OUTPUT_EXISTS",
+                hint=f"multitalk completion install {shell} --force",
+            )
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, error) from error
+    with placed(path, overwrite=True) as part:
+        part.write_text(script(shell, root), encoding="utf-8")
+    return path
+
+
+def _unusable(path: Path, error: OSError | UnicodeDecodeError) -> FileError:
+    if isinstance(error, OSError):
+        return write_error(path, error)
+    return FileError(f"{path} exists and is not of multitalk", code="E_OUTPUT_EXISTS")

@@ -1,0 +1,113 @@
+"""Ctrl-C, SIGTERM and a closed terminal while work runs, and the question that Ctrl-C asks."""
+
+import os
+import select
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from multitalk_cli.reporting.reporter import Choice, StoppedError
+
+ANSWER_S = 10.0
+
+_KEYS: dict[str, Choice] = {"d": "detach", "c": "cancel", "\n": "watch", "\r": "watch"}
+_MOST_HELD = 2
+
+
+class PendingSignals:
+    """Signals that came while they were held, in order."""
+
+    def __init__(self, say: Callable[[str], None] | None) -> None:
+        """say: shows a question to a person who can answer it; None where there is none."""
+        self.numbers: list[int] = []
+        self._say = say
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a signal came."""
+        return bool(self.numbers)
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a second one came."""
+        return len(self.numbers) > 1
+
+    def choose(self, question: str | None) -> Choice:
+        """The answer to Ctrl-C's question; `cancel` for other signals and without a terminal."""
+        is_ctrl_c = self.numbers[:1] == [signal.SIGINT]
+        if question is None or self._say is None or not is_ctrl_c:
+            return "cancel"
+        self._say(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
+        choice = self._answer()
+        if choice == "watch":
+            self.numbers.clear()
+        return choice
+
+    def _answer(self) -> Choice:
+        """One key; silence, or another Ctrl-C, cancels."""
+        with _single_keys() as descriptor:
+            for _ in range(int(ANSWER_S * 10)):
+                if self.is_urgent:
+                    return "cancel"
+                ready, _, _ = select.select([descriptor], [], [], 0.1)
+                if not ready:
+                    continue
+                key = os.read(descriptor, 1).decode("ascii", "replace").lower()
+                if key in _KEYS:
+                    return _KEYS[key]
+                if not key:
+                    return "cancel"
+        return "cancel"
+
+
+@contextmanager
+def pending_signals(say: Callable[[str], None] | None) -> Iterator[PendingSignals]:
+    """Notes signals in place of what they would do; a third one ends the process at once.
+
+    Signals that are ignored stay so. Outside the main thread nothing is held. Where StoppedError
+    leaves the block, the process receives the first signal again, so that it ends as it would have.
+    """
+    held = PendingSignals(say)
+    if threading.current_thread() is not threading.main_thread():
+        yield held
+        return
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        held.numbers.append(number)
+        if len(held.numbers) > _MOST_HELD:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    numbers = [
+        number
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    ]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        try:
+            yield held
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    except StoppedError as stopped:
+        os.kill(os.getpid(), held.numbers[0])
+        raise KeyboardInterrupt from stopped
+
+
+@contextmanager
+def _single_keys() -> Iterator[int]:
+    """The terminal's input, key by key and without an echo; Ctrl-C still makes its signal."""
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    before = termios.tcgetattr(descriptor)
+    try:
+        tty.setcbreak(descriptor, termios.TCSADRAIN)
+        yield descriptor
+    finally:
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)

@@ -1,0 +1,1 @@
+"""Results as lines for a person and as JSON: one module a command."""

@@ -1,0 +1,117 @@
+"""What `--plan` shows: a table, and the same as data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli.planning.describe import describe_estimates, describe_windows
+from multitalk_cli.reporting.formatting import align, human_length, human_span
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.inputs import GenerateOptions
+    from multitalk_cli.planning.rates import Rates
+    from multitalk_cli.planning.summary import Summary
+
+LABEL_WIDTH = 12
+
+
+def lines(
+    summary: Summary,
+    options: GenerateOptions,
+    estimates: Sequence[Estimate],
+    rates: Rates,
+    picture: Path,
+) -> list[str]:
+    """The table for a person."""
+    plan = summary.plan
+    shown = [
+        _line("windows", "   ".join(describe_windows(plan))),
+        _line(
+            "frames",
+            f"{plan.frames} kept, {plan.generated_frames} generated, {plan.dropped_frames} dropped",
+        ),
+    ]
+    if len(summary.voices) > 1:
+        shown.insert(0, _line("order", _describe_order(summary, options.order)))
+    table = align(
+        [("", "time", "price", "(exact, a single cold run)"), *describe_estimates(estimates)]
+    )
+    rated = f"{rates.prices.date.isoformat()}, {rates.prices.source}"
+    return [*shown, "", *table, "", _line("rates of", rated), _line("picture", str(picture))]
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label:<{LABEL_WIDTH}}{text}"
+
+
+def _describe_order(summary: Summary, order: str) -> str:
+    spans = ", ".join(
+        f"{voice.name} {human_span(voice.start_s, voice.end_s)}" for voice in summary.voices
+    )
+    lengths = [voice.duration_s for voice in summary.voices]
+    if order == "sequence":
+        other = f"--order together would be {human_length(max(lengths))}"
+    else:
+        other = f"--order sequence would be {human_length(sum(lengths))}"
+    return f"{order}: {spans}    ({other})"
+
+
+def data(
+    summary: Summary, options: GenerateOptions, estimates: Sequence[Estimate], picture: Path
+) -> dict[str, Any]:
+    """The plan for a program."""
+    plan = summary.plan
+    return {
+        "plan": {
+            "seconds": round(plan.duration_s, 3),
+            "frames": plan.frames,
+            "generated_frames": plan.generated_frames,
+            "dropped_frames": plan.dropped_frames,
+            "fps": plan.fps,
+            "width": plan.width_px,
+            "height": plan.height_px,
+            "sample_steps": plan.sample_steps,
+            "forwards": plan.forwards,
+            "seed": options.seed,
+            "windows": [{"start": w.start, "frames": w.frames} for w in plan.windows],
+        },
+        "crop": [round(edge, 1) for edge in summary.crop],
+        "faces": [[round(edge, 1) for edge in box] for box in summary.faces],
+        "speakers": [
+            {
+                "place": person.place,
+                "voice": None if person.voice is None else summary.voices[person.voice].text,
+                "box": None
+                if person.box is None
+                else [person.box.x0, person.box.y0, person.box.x1, person.box.y1],
+            }
+            for person in summary.people
+        ],
+        "order": options.order,
+        "voices": [
+            {
+                "path": voice.text,
+                "start_s": round(voice.start_s, 3),
+                "end_s": round(voice.end_s, 3),
+            }
+            for voice in summary.voices
+        ],
+        "estimates": [
+            {
+                "gpu": estimate.gpu,
+                "seconds": round(estimate.seconds, 1),
+                "price_usd": round(estimate.price_usd, 4),
+                "price_run_usd": round(estimate.price_run_usd, 4),
+                "price_start_usd": round(estimate.price_start_usd, 4),
+                "price_idle_usd": round(estimate.price_idle_usd, 4),
+                "measured": estimate.measured,
+            }
+            for estimate in estimates
+        ],
+        "adjusted": list(summary.adjusted),
+        "picture": str(picture.absolute()),
+    }

@@ -1,0 +1,91 @@
+"""Modal's errors as ours, and the app that they are about."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
+from multitalk_cli.planning import gpus
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AppRef:
+    """Where in the account the app is; an empty environment is the account's default."""
+
+    app: str
+    environment: str
+
+    @property
+    def environment_name(self) -> str | None:
+        """What Modal's functions take."""
+        return self.environment if self.environment else None
+
+
+@contextmanager
+def modal_errors(place: AppRef) -> Iterator[None]:
+    """Turns what Modal's client raises into our errors."""
+    import modal.exception as theirs
+
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except theirs.AuthError as error:
+        code = "E_NO_TOKEN" if "Token missing" in str(error) else "E_TOKEN"
+        raise SetupError(first_line(error), code=code, hint="multitalk login") from error
+    except theirs.PermissionDeniedError as error:
+        raise SetupError(first_line(error), code="E_TOKEN", hint="multitalk login") from error
+    except theirs.NotFoundError as error:
+        raise not_deployed(place, first_line(error)) from error
+    except theirs.ResourceExhaustedError as error:
+        raise TemporaryError(first_line(error), code="E_CAPACITY") from error
+    except _lost_connection() as error:
+        message = f"the connection to Modal was lost: {first_line(error)}"
+        raise TemporaryError(message, code="E_NETWORK") from error
+    except theirs.Error as error:
+        raise RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE") from error
+
+
+def _lost_connection() -> tuple[type[Exception], ...]:
+    import aiohttp
+    import modal.exception as theirs
+
+    rpc = (theirs.ConnectionError, theirs.ServiceError, theirs.InternalError, theirs.TimeoutError)
+    return (*rpc, aiohttp.ClientError, OSError)
+
+
+def first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.partition("\n")[0] if text else type(error).__name__
+
+
+def not_deployed(place: AppRef, detail: str = "") -> SetupError:
+    """The error for an app, class or environment that is not there."""
+    environment = f'environment "{place.environment}"' if place.environment else "this environment"
+    named = f" ({detail})" if detail else ""
+    return SetupError(
+        f'no Modal app "{place.app}" in {environment}{named}',
+        code="E_NOT_DEPLOYED",
+        hint=deploy_command(place),
+    )
+
+
+def deploy_command(place: AppRef, record: Mapping[str, Any] | None = None) -> str:
+    """The command that deploys the app of this place. record: with the stacks and card it has."""
+    words = ["multitalk", "deploy"]
+    words += ["--name", place.app] if place.app != contract.APP_NAME else []
+    words += ["--environment", place.environment] if place.environment else []
+    if record is not None:
+        stacks = [name for name in record.get("stacks", ()) if name != gpus.DEFAULT_STACK]
+        words += [word for name in stacks for word in ("--stack", name)]
+        cards = [card.name for card in gpus.CARDS if card.modal_name in record.get("gpus", ())]
+        words += ["--gpu", *cards] if len(cards) == 1 else []
+    return shlex.join(words)

@@ -1,0 +1,60 @@
+"""Whether the deployed app can make a video, and what to do if not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.cloud.errors import AppRef, deploy_command
+from multitalk_cli.cloud.pack import find_pack
+from multitalk_cli.errors import SetupError
+from multitalk_cli.planning import gpus
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud.client import Cloud
+
+
+def check_ready(cloud: Cloud, stack: str) -> None:
+    """Raises SetupError for whatever would keep a call from making a video."""
+    # All at once: each is several ways to Modal and back.
+    with ThreadPoolExecutor(4) as pool:
+        noted = pool.submit(cloud.require_deployment)
+        found = pool.submit(cloud.find_class, stack)
+        listed, indexed = pool.submit(find_pack, cloud), pool.submit(cloud.find_index)
+    _check_record(cloud.place, noted.result(), stack)
+    for check in (found, listed, indexed):
+        check.result()
+
+
+def check_deployed(cloud: Cloud, record: Mapping[str, Any], stack: str) -> None:
+    """Raises SetupError unless what was deployed is there, and of this contract."""
+    _check_record(cloud.place, record, stack)
+    cloud.find_class(stack)
+
+
+def _check_record(place: AppRef, record: Mapping[str, Any], stack: str) -> None:
+    if record.get("contract") != contract.CONTRACT_VERSION:
+        raise SetupError(
+            f"the deployed app (version {record.get('client')}) speaks contract "
+            f"{record.get('contract')}, this client (version {__version__}) speaks "
+            f"{contract.CONTRACT_VERSION}",
+            code="E_CONTRACT",
+            hint=deploy_command(place, record),
+        )
+    if stack not in record.get("stacks", ()):
+        raise SetupError(
+            f"the app is deployed without the stack {stack}",
+            code="E_NOT_DEPLOYED",
+            hint=deploy_command(place, {**record, "stacks": [*record.get("stacks", ()), stack]}),
+        )
+
+
+def next_command(cloud: Cloud) -> str:
+    """What comes after a deploy."""
+    try:
+        check_ready(cloud, gpus.DEFAULT_STACK)
+    except SetupError as error:
+        return error.hint
+    return "multitalk generate PICTURE VOICE"

@@ -1,0 +1,126 @@
+"""What functions of the app do with the user's store: fetch inputs, look at places, fill them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from multitalk_cli import contract
+from multitalk_cli.cloud.client import Cloud
+from multitalk_cli.cloud.errors import deploy_command
+from multitalk_cli.cloud.secrets import account
+from multitalk_cli.errors import MultitalkError, SetupError, error_from_code
+from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult, RemoteInput
+from multitalk_cli.storage.upload import ObjectStatus, UploadRequest, UploadTarget
+
+if TYPE_CHECKING:
+    from multitalk_cli.planning.inputs import GenerateSpec, InputRef
+
+T = TypeVar("T")
+
+
+class CloudStore:
+    """The store that the app has the secret of; this machine needs no credentials for it.
+
+    Raises SetupError where it is not set up, and what the store says with the E_S3 codes.
+    """
+
+    def __init__(self, connect: Callable[[], Cloud]) -> None:
+        """connect: gives a cloud where the app is deployed."""
+        self._connect = connect
+
+    def prepare(
+        self, wanted: GenerateSpec, upload: UploadTarget | None, job_id: str, *, for_plan: bool
+    ) -> PrepareResult:
+        """Prepares inputs where they are, and keeps the request unless only a plan is wanted."""
+        _check_files(wanted)
+        cloud = self._ready()
+        files = {
+            f"input-{number}": one.path
+            for number, one in enumerate(wanted.inputs)
+            if one.address is None
+        }
+        if files:
+            cloud.put_files(contract.JOBS_VOLUME, files, job_id)
+        image, *voices = (
+            _source(one, f"input-{number}") for number, one in enumerate(wanted.inputs)
+        )
+        task = PrepareRequest(
+            job_id=job_id,
+            image=image,
+            voices=tuple(voices),
+            options=wanted.options,
+            upload=upload,
+            keeps=not for_plan,
+            draws=for_plan,
+        )
+        try:
+            return self._ask(PrepareResult, contract.PREPARE_FUNCTION, task)
+        except BaseException:
+            if files:
+                self.discard(job_id)
+            raise
+
+    def look(self, upload: UploadTarget, job_id: str) -> ObjectStatus:
+        """What stands where a job's video will be stored."""
+        self._ready()
+        storing = UploadRequest(job_id=job_id, upload=upload, looks=True)
+        return self._ask(ObjectStatus, contract.STORE_FUNCTION, storing)
+
+    def put(self, upload: UploadTarget, job_id: str, video: bytes | None = None) -> str:
+        """Stores a video, that which the job kept unless one is given, and gives its address."""
+        self._ready()
+        storing = UploadRequest(job_id=job_id, upload=upload, looks=False, video=video)
+        return self._ask(ObjectStatus, contract.STORE_FUNCTION, storing).address
+
+    def discard(self, job_id: str) -> None:
+        """Forgets what was prepared for a job; what stays in spite of it goes after 7 days."""
+        with suppress(MultitalkError):
+            self._connect().remove_folder(contract.JOBS_VOLUME, job_id)
+
+    def _ready(self) -> Cloud:
+        cloud = self._connect()
+        record = cloud.deployment()
+        if record is None or contract.AWS_SECRET not in record.get("secrets", ()):
+            raise _no_secret(cloud)
+        return cloud
+
+    def _ask(self, kind: type[T], function: str, what: object) -> T:
+        return _answer(kind, self._connect().call(function, contract.to_wire(what)))
+
+
+def _check_files(wanted: GenerateSpec) -> None:
+    """Raises what is wrong with those inputs that are files here."""
+    from multitalk_cli.files import open_input
+
+    for one in wanted.inputs:
+        if one.address is None:
+            open_input(one.path).close()
+
+
+def _source(one: InputRef, file: str) -> RemoteInput:
+    return RemoteInput(text=one.text, file="" if one.address is not None else file, place=one.place)
+
+
+def _answer(kind: type[T], wire: Mapping[str, Any]) -> T:
+    """What a function gave. Raises what it reports."""
+    if wire.get("kind") == "failed":
+        failed = contract.from_wire(contract.Failed, wire)
+        raise error_from_code(failed.code, failed.message, failed.hint)
+    return contract.from_wire(kind, wire)
+
+
+def _no_secret(cloud: Cloud) -> SetupError:
+    """Why the app has no store: the secret is absent, or was set up after the deploy."""
+    if account.kept_keys(cloud.place, contract.AWS_SECRET, ()) is None:
+        return SetupError(
+            f"s3:// needs the Modal secret {contract.AWS_SECRET}, which is not set up",
+            code="E_NO_SECRET",
+            hint=f"multitalk setup-secrets --only aws\n{deploy_command(cloud.place)}",
+        )
+    return SetupError(
+        f"the app was deployed before the Modal secret {contract.AWS_SECRET} was set up",
+        code="E_NO_SECRET",
+        hint=deploy_command(cloud.place, cloud.deployment()),
+    )

@@ -1,0 +1,99 @@
+"""Secrets of the user's Modal account: which keys they have, and how they come to have them.
+
+Modal never gives a value back, so that nothing here reads one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from multitalk_cli.cloud.errors import AppRef, modal_errors
+from multitalk_cli.errors import FileError, SetupError
+
+_ASKED_AT_ONCE = 8
+
+
+def require_environment(place: AppRef) -> None:
+    """Raises SetupError E_ENVIRONMENT where the environment that was named does not exist."""
+    import modal
+    import modal.exception as theirs
+
+    if not place.environment:
+        return
+    with modal_errors(place):
+        try:
+            modal.Environment.from_name(place.environment).hydrate()
+        except theirs.NotFoundError:
+            raise _no_environment(place) from None
+
+
+def kept_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
+    """Which of these keys the secret has, asked one by one; None where there is no such secret."""
+    if not _has(place, name, ()):
+        return None
+    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+        answers = list(pool.map(lambda key: _has(place, name, (key,)), keys))
+    return frozenset(key for key, is_kept in zip(keys, answers, strict=True) if is_kept)
+
+
+def create(place: AppRef, name: str, values: Mapping[str, str]) -> None:
+    """Makes a secret. Raises FileError E_SECRET_EXISTS where there is one."""
+    import modal
+    import modal.exception as theirs
+
+    with modal_errors(place):
+        try:
+            modal.Secret.objects.create(name, dict(values), environment_name=place.environment_name)
+        except theirs.AlreadyExistsError:
+            message = f"the Modal secret {name} exists"
+            raise FileError(message, code="E_SECRET_EXISTS") from None
+        except theirs.NotFoundError:
+            raise _no_environment(place) from None
+
+
+def merge(place: AppRef, name: str, values: Mapping[str, str]) -> None:
+    """Sets keys of a secret and leaves its other ones; what runs keeps using the same secret."""
+    with modal_errors(place):
+        _secret(place, name, ()).update(dict(values))
+
+
+def replace(place: AppRef, name: str, values: Mapping[str, str]) -> None:
+    """Makes a secret anew with these keys alone.
+
+    It is another secret of the same name: an app that was deployed with the old one must be
+    deployed again.
+    """
+    import modal
+
+    with modal_errors(place):
+        modal.Secret.objects.delete(
+            name, allow_missing=True, environment_name=place.environment_name
+        )
+    create(place, name, values)
+
+
+def _has(place: AppRef, name: str, keys: Sequence[str]) -> bool:
+    """Whether there is such a secret, and it has these keys."""
+    import modal.exception as theirs
+
+    with modal_errors(place):
+        try:
+            _secret(place, name, keys).hydrate()
+        except theirs.NotFoundError:
+            return False
+    return True
+
+
+def _secret(place: AppRef, name: str, keys: Sequence[str]) -> Any:
+    import modal
+
+    return modal.Secret.from_name(
+        name, environment_name=place.environment_name, required_keys=list(keys)
+    )
+
+
+def _no_environment(place: AppRef) -> SetupError:
+    message = f"there is no Modal environment {place.environment!r}"
+    return SetupError(message, code="E_ENVIRONMENT")

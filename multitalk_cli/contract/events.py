@@ -1,0 +1,188 @@
+"""Events of a running job, and its result."""
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args, get_type_hints
+
+from multitalk_cli.contract.limits import (
+    ERROR_CODE,
+    MAX_FPS,
+    MAX_SEED,
+    MIN_FPS,
+    require,
+    require_amount,
+    require_counted,
+    seconds_from_frames,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """Figures measured on the finished video.
+
+    av_offset_frames: frames by which the mouths trail the sound; None where no face was found.
+    mouth_correlation: per speaker, of the voice's level with the mouth's opening; None where it
+    could not be measured.
+    color_drift: per window, mean Lab distance of its frames from the picture.
+    """
+
+    av_offset_frames: float | None
+    mouth_correlation: tuple[float | None, ...]
+    color_drift: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for value in (self.av_offset_frames, *self.mouth_correlation, *self.color_drift):
+            is_figure = value is None or math.isfinite(value)
+            require(is_figure, "quality", "finite figures", value)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """What was made, for the report and for the job's record.
+
+    model_output is False for a preview. gpu_seconds and price_usd are None where nothing was paid.
+    stored: the address of the video in the user's store.
+    """
+
+    job_id: str
+    backend: str
+    model_output: bool
+    frames: int
+    fps: int
+    width_px: int
+    height_px: int
+    size_bytes: int
+    seed: int
+    recipe: str
+    adjusted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+    gpu: str | None = None
+    gpu_seconds: float | None = None
+    price_usd: float | None = None
+    quality: Quality | None = None
+    stored: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("frames", "width_px", "height_px", "size_bytes"):
+            require(getattr(self, name) >= 1, name, "1 or more", getattr(self, name))
+        require(MIN_FPS <= self.fps <= MAX_FPS, "fps", f"{MIN_FPS} to {MAX_FPS}", self.fps)
+        require(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}", self.seed)
+        require_amount("gpu_seconds", self.gpu_seconds)
+        require_amount("price_usd", self.price_usd)
+
+    @property
+    def duration_s(self) -> float:
+        """How long the video plays."""
+        return seconds_from_frames(self.frames, self.fps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queued:
+    """Waiting for a machine."""
+
+    kind: Literal["queued"] = "queued"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Loading:
+    """Reading weights."""
+
+    done_bytes: int
+    total_bytes: int
+    kind: Literal["loading"] = "loading"
+
+    def __post_init__(self) -> None:
+        require_counted("done_bytes", 0, self.done_bytes, self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fetching:
+    """Fetching published weights: file `number` of `count`, and all of them together."""
+
+    name: str
+    number: int
+    count: int
+    file_bytes: int
+    file_total_bytes: int
+    done_bytes: int
+    total_bytes: int
+    kind: Literal["fetching"] = "fetching"
+
+    def __post_init__(self) -> None:
+        require_counted("number", 1, self.number, self.count)
+        require_counted("file_bytes", 0, self.file_bytes, self.file_total_bytes)
+        require_counted("done_bytes", 0, self.done_bytes, self.total_bytes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A named piece of work, `done` of `total` units; total 0 where it cannot be counted."""
+
+    name: str
+    done: int = 0
+    total: int = 0
+    kind: Literal["stage"] = "stage"
+
+    def __post_init__(self) -> None:
+        require(self.total >= 0, "total", "0 or more", self.total)
+        require_counted("done", 0, self.done, self.total if self.total else self.done)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """Denoising: `step` of `steps` finished in window `window` of `windows`, all counted from 1."""
+
+    window: int
+    windows: int
+    step: int
+    steps: int
+    kind: Literal["step"] = "step"
+
+    def __post_init__(self) -> None:
+        require_counted("window", 1, self.window, self.windows)
+        require_counted("step", 1, self.step, self.steps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowDone:
+    """A window's frames are encoded and kept; a re-run continues after it."""
+
+    window: int
+    windows: int
+    kind: Literal["window"] = "window"
+
+    def __post_init__(self) -> None:
+        require_counted("window", 1, self.window, self.windows)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """The video is complete."""
+
+    result: Result
+    kind: Literal["done"] = "done"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """An expected failure: a stable code, what happened, and what to do next."""
+
+    code: str
+    message: str
+    hint: str = ""
+    kind: Literal["failed"] = "failed"
+
+    def __post_init__(self) -> None:
+        require(bool(ERROR_CODE.fullmatch(self.code)), "code", "an error code", self.code)
+
+
+Event = Queued | Loading | Fetching | Stage | Step | WindowDone | Done | Failed
+EVENTS: dict[str, type] = {
+    get_args(get_type_hints(event)["kind"])[0]: event for event in get_args(Event)
+}
+DOWNLOADING, UPLOADING = "downloading", "uploading"
+BYTE_STAGES = (DOWNLOADING, UPLOADING, "checking", "packing")
+"""The stages whose units are bytes."""

@@ -1,0 +1,29 @@
+"""Names of everything in the account that client and container share."""
+
+APP_NAME = "multitalk"
+STACK_CLASSES = {"current": "Current", "cuda12.1": "Cuda121"}
+"""Stack -> the deployed class that runs on it."""
+WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
+    "multitalk-weights",
+    "multitalk-jobs",
+    "multitalk-caches",
+)
+PACK_FOLDER = "bf16"
+"""Where in the Volume of weights the pack lies."""
+PACK_FORMAT = 2
+"""Of the packs that this version writes and reads."""
+STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
+    "multitalk-states",
+    "multitalk-index",
+    "multitalk-deployments",
+)
+AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
+SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
+PREPARE_FUNCTION, STORE_FUNCTION = "prepare", "store"
+STORAGE_FUNCTION, SOUND_FUNCTION = "check_storage", "check_sound"
+DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
+"""Deployed functions that need no GPU."""
+PART_BYTES = 8 * 1024**2
+"""Finished videos are kept in parts of this size, so that a broken transfer goes on."""
+RESULT_FILE = "result.json"
+JOBS_KEPT_S = 7 * 24 * 3600.0

@@ -1,0 +1,79 @@
+"""What can be asked of a folder of weights, here or in the cloud, as it crosses the wire."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import urlsplit
+
+from multitalk_cli import contract
+from multitalk_cli.errors import UsageError
+
+Precision = Literal["bf16", "fp8"]
+PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
+LORAS = ("fusionx", "lightx2v")
+"""Names that stand for a file on the hub."""
+WeightsAction = Literal[
+    "survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"
+]
+
+PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
+"""Precision -> folder of its pack in the Volume."""
+WRITING: tuple[WeightsAction, ...] = ("bring", "prune", "add_lora")
+"""What changes the folder: one at a time."""
+CALLS = "weights"
+"""In place of a job's id, where it is noted which call brings weights, or was the last that did."""
+CORES, MEMORY_MIB = 2.0, 8 * 1024
+"""Of the container that writes: the largest tensor of the text encoder has 2.1 GB."""
+ASSUMED_BYTES_PER_S = 100e6
+"""For estimates: fetching and packing together. Assumed, not measured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsTask:
+    """One thing to do with a folder of weights.
+
+    revisions: REPO=COMMIT each. is_repair: everything is verified first, and what is wrong is
+    fetched anew. names: of the strays to prune, or of the LoRA to add. lora: a known name or an
+    address. endpoint: of the hub, empty for its own.
+    """
+
+    kind: WeightsAction
+    precision: Precision = "bf16"
+    revisions: tuple[str, ...] = ()
+    is_repair: bool = False
+    names: tuple[str, ...] = ()
+    lora: str = ""
+    endpoint: str = ""
+
+    @property
+    def commits(self) -> Mapping[str, str]:
+        """Repository -> branch or commit."""
+        pairs = (each.partition("=") for each in self.revisions)
+        return {repo: commit for repo, _, commit in pairs}
+
+
+def check_lora(wish: str) -> None:
+    """Raises UsageError for what is neither a known name nor an address of a file without keys."""
+    parts = urlsplit(wish)
+    is_address = (
+        parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
+    )
+    if wish not in LORAS and not (is_address and parts.path.endswith(".safetensors")):
+        raise not_a_lora(wish)
+
+
+def not_a_lora(wish: str) -> UsageError:
+    """The error for a --lora that cannot be fetched."""
+    names = ", ".join(LORAS)
+    return UsageError(
+        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {without_keys(wish)!r}",
+        code="E_RANGE",
+        hint="multitalk download --lora fusionx",
+    )
+
+
+def without_keys(address: str) -> str:
+    """An address without what may hold a key or a password."""
+    bare = address.partition("?")[0].partition("#")[0]
+    return re.sub(r"//[^/]*@", "//", bare)

@@ -1,0 +1,235 @@
+"""Looks at this machine: what runs here, and whether pictures, sounds and videos work."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+from contextlib import ExitStack
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multitalk_cli import settings
+from multitalk_cli.doctor.check import Check, Outcome
+from multitalk_cli.errors import SetupError
+from multitalk_cli.reporting.formatting import human_bytes, human_count
+
+if TYPE_CHECKING:
+    from multitalk_cli.settings import Settings
+
+LEAST_PYTHON = (3, 11)
+PACKAGES = (
+    "boto3", "imageio-ffmpeg", "modal", "numpy", "pillow", "platformdirs", "rich", "soundfile",
+    "soxr", "tomlkit", "typer",
+)  # fmt: skip
+SHOWN = ("modal",)
+MODAL_MAJOR = 1
+ENCODERS = {"libx264": "h264", "aac": "aac"}
+REINSTALL = 'pip install --force-reinstall "multitalk-cli"'
+# Another ffmpeg than the one that travels with the package was put in its place.
+OWN_FFMPEG = "unset IMAGEIO_FFMPEG_EXE; pip install --force-reinstall imageio-ffmpeg"
+_MOVIE_PX, _MOVIE_FRAMES, _MOVIE_FPS = 64, 12, 24
+_FULL_BYTES, _TIGHT_BYTES = 200 * 1000**2, 2 * 1000**3
+_PROBED_BYTES = 1 << 20
+_NARROW_COLUMNS = 60
+
+
+def looks(columns: int) -> list[Check]:
+    """Everything about this machine that needs no network. columns: of the terminal."""
+    takes = {
+        "python": python,
+        "settings": configuration,
+        "ffmpeg": encoders,
+        "media": media,
+        "disk": lambda: disk(_places()),
+        "folders": lambda: folders(_places()),
+        "jobs": ledger,
+        "terminal": lambda: terminal(columns, sys.getfilesystemencoding()),
+        "model": model,
+    }
+    needs = {"media": ("ffmpeg",), "jobs": ("folders",), "model": ("settings",)}
+    return [
+        Check(name=name, group="local", take=take, needs=needs.get(name, ()))
+        for name, take in takes.items()
+    ]
+
+
+def python(
+    version: tuple[int, int] = sys.version_info[:2], packages: Iterable[str] = PACKAGES
+) -> Outcome:
+    """Python and the packages that multitalk stands on."""
+    said = f"Python {version[0]}.{version[1]}"
+    if version < LEAST_PYTHON:
+        least = ".".join(map(str, LEAST_PYTHON))
+        text = f"{said} is older than {least}"
+        return Outcome(text=text, state="fail", remedy=f"pipx install --python python{least} .")
+    found, absent = {}, []
+    for name in packages:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            absent.append(name)
+    if absent:
+        text = f"{said}, {', '.join(absent)} not installed"
+        return Outcome(text=text, state="fail", remedy=REINSTALL)
+    if not found.get("modal", f"{MODAL_MAJOR}.").startswith(f"{MODAL_MAJOR}."):
+        text = f"{said}, modal {found['modal']} is not of version {MODAL_MAJOR}"
+        return Outcome(text=text, state="fail", remedy=f'pip install "modal<{MODAL_MAJOR + 1}"')
+    shown = [f"{name} {found[name]}" for name in SHOWN if name in found]
+    return Outcome(text=", ".join([said, *shown]))
+
+
+def configuration() -> Outcome:
+    """Whether every setting can be read, and which are not as they come."""
+    chosen = [
+        f"{setting.name} ({value.origin})"
+        for setting, value in settings.load_settings().items()
+        if value.origin != "default"
+    ]
+    return Outcome(text=f"settings {', '.join(chosen)}" if chosen else "default settings")
+
+
+def encoders() -> Outcome:
+    """The ffmpeg, and whether it writes what a video is made of."""
+    from multitalk_cli.media.video import ffmpeg
+
+    path = ffmpeg.executable()
+    try:
+        words = _printed("-version").split()
+        listed = set(_printed("-encoders").split())
+    except (OSError, ffmpeg.FfmpegError) as error:
+        message = f"ffmpeg at {path} does not run: {error}"
+        raise SetupError(message, code="E_NO_FFMPEG", hint=OWN_FFMPEG) from None
+    absent = [name for name in ENCODERS if name not in listed]
+    if absent:
+        text = f"ffmpeg at {path} lacks {', '.join(absent)}"
+        return Outcome(text=text, state="fail", remedy=OWN_FFMPEG, code="E_NO_FFMPEG")
+    version = words[2].partition("-")[0] if len(words) > 2 else "of unknown version"
+    return Outcome(text=f"ffmpeg {version} ({', '.join(ENCODERS.values())})")
+
+
+def _printed(question: str) -> str:
+    from multitalk_cli.media.video import ffmpeg
+
+    with ffmpeg.running([question], reads=True) as process:
+        text = process.read(_PROBED_BYTES).decode("utf-8", "replace")
+        process.finish()
+    return text
+
+
+def media() -> Outcome:
+    """Decodes the example picture and voice, and writes both as a tiny MP4."""
+    from multitalk_cli.media.audio.tracks import write_sound_track
+    from multitalk_cli.media.audio.voice import load_voice
+    from multitalk_cli.media.image.load import load_picture
+    from multitalk_cli.media.video.video import VideoWriter, join_segments, probe_video
+
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="multitalk-")))
+        examples = resources.files("multitalk_cli") / "examples"
+        portrait = stack.enter_context(resources.as_file(examples / "portrait.png"))
+        recording = stack.enter_context(resources.as_file(examples / "voice.wav"))
+        pixels = load_picture(portrait).pixels[:_MOVIE_PX, :_MOVIE_PX]
+        voice = load_voice(recording)
+        segment, sound, movie = folder / "1.mp4", folder / "sound.flac", folder / "movie.mp4"
+        side = _MOVIE_PX
+        with VideoWriter(segment, width=side, height=side, fps=_MOVIE_FPS) as writer:
+            for _ in range(_MOVIE_FRAMES):
+                writer.write(pixels)
+        write_sound_track((voice,), "sequence", sound, _MOVIE_FRAMES, _MOVIE_FPS)
+        join_segments([segment], sound, movie, frames=_MOVIE_FRAMES, fps=_MOVIE_FPS, recipe="{}")
+        if not probe_video(movie).has_audio:
+            return Outcome(text="the MP4 has no sound", state="fail", code="E_FFMPEG")
+    return Outcome(text="picture, voice and MP4 work")
+
+
+def _places() -> tuple[Path, ...]:
+    """Where multitalk writes: videos, settings, jobs, caches, what is unfinished."""
+    import platformdirs
+
+    from multitalk_cli.jobs import ledger
+
+    return (
+        Path.cwd(),
+        settings.user_file().parent,
+        ledger.ledger_path().parent,
+        platformdirs.user_cache_path("multitalk"),
+        Path(tempfile.gettempdir()),
+    )
+
+
+def disk(
+    places: Iterable[Path], full_bytes: int = _FULL_BYTES, tight_bytes: int = _TIGHT_BYTES
+) -> Outcome:
+    """Free space where it is least. full_bytes, tight_bytes: below these it fails, is warned of."""
+    free_bytes, place = min((shutil.disk_usage(_existing(each)).free, each) for each in places)
+    said = f"{human_bytes(free_bytes)} free"
+    if free_bytes >= tight_bytes:
+        return Outcome(text=said)
+    is_full = free_bytes < full_bytes
+    return Outcome(
+        text=f"{said} at {place}",
+        state="fail" if is_full else "warn",
+        remedy=f"free some space at {place}",
+        code="E_DISK_FULL" if is_full else "",
+    )
+
+
+def _existing(path: Path) -> Path:
+    """The folder itself, or the one in which it would be made."""
+    return next(each for each in (path, *path.parents) if each.exists())
+
+
+def folders(places: Iterable[Path]) -> Outcome:
+    """Whether files can be written where multitalk writes them."""
+    for place in places:
+        existing = _existing(place)
+        try:
+            with tempfile.TemporaryFile(dir=existing):
+                continue
+        except OSError as error:
+            text = f"nothing can be written in {place}: {error.strerror}"
+            is_folder = existing.is_dir()
+            words = ("chmod", "u+rwx") if is_folder else ("mv", "-n", str(existing))
+            last = str(existing) if is_folder else f"{existing}.old"
+            mended = shlex.join([*words, last])
+            return Outcome(text=text, state="fail", remedy=mended, code="E_OUTPUT_PATH")
+    return Outcome(text="folders writable")
+
+
+def ledger() -> Outcome:
+    """Whether the list of jobs can be read. Raises FileError E_LEDGER."""
+    from multitalk_cli.jobs import ledger as jobs_ledger
+
+    count = len(jobs_ledger.Ledger().list())
+    return Outcome(text=human_count(count, "job") if count else "no jobs yet")
+
+
+def terminal(columns: int, encoding: str) -> Outcome:
+    """Whether names and tables can be shown as they are."""
+    if encoding.lower().replace("-", "") != "utf8":
+        text = f"the terminal's encoding is {encoding}: names may look wrong"
+        return Outcome(text=text, state="warn", remedy="export LC_ALL=C.UTF-8")
+    if columns < _NARROW_COLUMNS:
+        text = f"the terminal has {columns} columns: tables wrap"
+        return Outcome(text=text, state="warn", remedy="make the window wider")
+    return Outcome(text=f"terminal of {columns} columns")
+
+
+def model() -> Outcome:
+    """Weights on this machine, for those who set them. Raises SetupError for what is missing."""
+    from multitalk_cli.generation.backends import local
+
+    chosen = settings.load_settings()
+    if not uses_this_machine(chosen):
+        return Outcome(text="no weights here, which only --backend local needs", state="skip")
+    folder = local.check_setup(chosen["weights"])
+    return Outcome(text=f"weights in {folder}")
+
+
+def uses_this_machine(chosen: Settings) -> bool:
+    """Whether videos are made here, so that no account is needed."""
+    return chosen["weights"] is not None or chosen["backend"] == "local"

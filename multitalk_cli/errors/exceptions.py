@@ -1,0 +1,96 @@
+"""One exception class for each exit code."""
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+from multitalk_cli.errors.codes import CODES, ExitCode
+
+Fact = str | int | float | bool | tuple[str, ...]
+
+
+class MultitalkError(Exception):
+    """Something that a user can act on; children fix the exit code.
+
+    message: what failed, with the value seen. code: a row of CODES with the same exit code.
+    facts: what a command that helps is made of. hint: such a command or advice, where a container
+    sent it; else the remedy of the code.
+    """
+
+    exit_code: ClassVar[ExitCode]
+
+    def __init__(
+        self, message: str, *, code: str, hint: str = "", facts: Mapping[str, Fact] | None = None
+    ) -> None:
+        super().__init__(message)
+        if CODES[code].exit_code is not self.exit_code:
+            raise ValueError(f"{code} does not exit with {self.exit_code!r}")
+        self.message = message
+        self.code = code
+        self.facts = {} if facts is None else dict(facts)
+        self.hint = hint if hint else CODES[code].remedy
+
+
+class UsageError(MultitalkError):
+    """The command line is wrong."""
+
+    exit_code = ExitCode.USAGE
+
+
+class FileError(MultitalkError):
+    """A file is unusable or missing, or an output cannot be written or would be overwritten."""
+
+    exit_code = ExitCode.FILE
+
+
+class SetupError(MultitalkError):
+    """Something must be set up first."""
+
+    exit_code = ExitCode.SETUP
+
+
+class RemoteError(MultitalkError):
+    """The run itself failed."""
+
+    exit_code = ExitCode.REMOTE
+
+
+class StorageError(MultitalkError):
+    """The store refused or failed."""
+
+    exit_code = ExitCode.STORAGE
+
+
+class TemporaryError(MultitalkError):
+    """The same command may well succeed later: network, capacity."""
+
+    exit_code = ExitCode.TEMPORARY
+
+
+class RefusedError(MultitalkError):
+    """A guard refused: cost, quality, or a card that cannot do it."""
+
+    exit_code = ExitCode.REFUSED
+
+
+class InterruptedRunError(MultitalkError):
+    """Ctrl-C or SIGTERM."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+_BY_EXIT_CODE: dict[ExitCode, type[MultitalkError]] = {
+    kind.exit_code: kind for kind in MultitalkError.__subclasses__()
+}
+
+
+def error_from_code(code: str, message: str, hint: str = "") -> MultitalkError:
+    """The exception for a failure reported as data, such as a contract event.
+
+    A code that this version does not know becomes E_REMOTE and is named in the message.
+    """
+    if code not in CODES:
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
+    kind = _BY_EXIT_CODE.get(CODES[code].exit_code, RemoteError)
+    if kind.exit_code is not CODES[code].exit_code:
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
+    return kind(message, code=code, hint=hint)

@@ -1,0 +1,147 @@
+"""Files of the user: safe names, readable inputs, atomic writes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from multitalk_cli.errors import FileError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def is_safe_name(name: str) -> bool:
+    """Whether a file may be called what somebody else has called an object.
+
+    Nothing hidden, nothing that leaves the folder, nothing that moves a terminal's cursor.
+    """
+    return bool(name) and not name.startswith(".") and name.isprintable()
+
+
+# pathlib folds the two slashes of an address into one.
+_ADDRESS = re.compile(r"(https?|ftps?|s3|gs|file|data):/{0,2}[^/]", re.IGNORECASE)
+_HEAD_BYTES = 4096
+_CHUNK_BYTES = 1 << 20
+_KINDS = (
+    (stat.S_ISDIR, "a directory"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def shown_path(path: Path) -> str:
+    """The path as it may stand in a message: control characters are escaped."""
+    text = str(path)
+    return text if text.isprintable() else ascii(text)
+
+
+def open_input(path: Path) -> BinaryIO:
+    """Opens a regular, non-empty file for reading; never waits on a pipe or a device.
+
+    Raises UsageError for a web address, FileError for anything else that cannot be read.
+    """
+    if _ADDRESS.match(str(path)) and not path.exists():
+        raise UsageError(f"{shown_path(path)} is a web address, not a file", code="E_URL")
+    # A pipe without a writer would block a plain open; a regular file ignores the flag.
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    try:
+        handle = os.open(path, flags)
+    except (OSError, ValueError) as error:
+        raise _opening_error(path, error) from error
+    status = os.fstat(handle)
+    problem = next((kind for test, kind in _KINDS if test(status.st_mode)), None)
+    if problem is None and status.st_size == 0:
+        problem = "empty"
+    if problem is not None:
+        os.close(handle)
+        raise FileError(f"{shown_path(path)} is {problem}", code="E_FILE_UNREADABLE")
+    return os.fdopen(handle, "rb")
+
+
+def _opening_error(path: Path, error: OSError | ValueError) -> FileError:
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return FileError(f"{shown_path(path)} does not exist", code="E_FILE_MISSING")
+    if isinstance(error, PermissionError):
+        reason = "you may not read it"
+    elif isinstance(error, OSError) and error.errno == errno.ENXIO:
+        reason = "it is a socket or a pipe"
+    else:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return FileError(f"{shown_path(path)} cannot be read: {reason}", code="E_FILE_UNREADABLE")
+
+
+def read_head(file: BinaryIO) -> bytes:
+    """The first 4 kB; the file is rewound."""
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    return head
+
+
+def sha256_of(file: BinaryIO) -> str:
+    """The digest of the whole file in hex; the file is rewound."""
+    digest = hashlib.sha256()
+    while chunk := file.read(_CHUNK_BYTES):
+        digest.update(chunk)
+    file.seek(0)
+    return digest.hexdigest()
+
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def write_error(target: Path, error: OSError) -> FileError:
+    """What to tell the user when writing `target` failed."""
+    if error.errno in _FULL:
+        return FileError(f"no space left to write {shown_path(target)}", code="E_DISK_FULL")
+    reason = error.strerror if error.strerror else str(error)
+    return FileError(f"{shown_path(target)} cannot be written: {reason}", code="E_OUTPUT_PATH")
+
+
+@contextmanager
+def placed(target: Path, *, overwrite: bool) -> Iterator[Path]:
+    """Yields a path beside `target` to write to; it becomes `target` when the block ends well.
+
+    Whatever ends the block otherwise leaves neither file behind.
+    Raises FileError where the place cannot be written, or `target` exists and may not be replaced.
+    """
+    part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
+    try:
+        part.unlink(missing_ok=True)
+        part.touch(exist_ok=False)
+        yield part
+        _move(part, target, overwrite)
+    except OSError as error:
+        raise write_error(target, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _move(part: Path, target: Path, overwrite: bool) -> None:
+    if overwrite:
+        part.replace(target)
+        return
+    try:
+        # A link, unlike a rename, fails where the target appeared in the meantime.
+        os.link(part, target)
+    except FileExistsError as error:
+        raise _exists(target) from error
+    except OSError as error:
+        # Not every file system has links.
+        if target.exists():
+            raise _exists(target) from error
+        part.replace(target)
+
+
+def _exists(target: Path) -> FileError:
+    return FileError(f"{shown_path(target)} exists", code="E_OUTPUT_EXISTS")

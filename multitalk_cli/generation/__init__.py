@@ -1,0 +1,1 @@
+"""From a spec to prepared inputs, a job and its result."""

@@ -1,0 +1,149 @@
+"""The model on this machine: the service that also runs in the cloud, with this machine's weights.
+
+What is finished of a video is kept in the user's state directory until all of it is, so that the
+same command goes on after a stop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+import shutil
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import SetupError
+from multitalk_cli.files import placed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from remote.service.store import DirectoryStore
+
+NAME = "local"
+
+_NEEDED = ("torch", "tokenizers", "ftfy")
+_MANIFEST = "manifest.json"
+_SEED, _LOCK = "seed.json", "lock"
+_FORGET_AFTER_S = 30 * 24 * 3600
+
+
+def check_setup(weights: str | None) -> Path:
+    """The folder of weights. Raises SetupError for what is missing, without reading anything."""
+    absent = [name for name in _NEEDED if find_spec(name) is None]
+    if absent:
+        raise SetupError(
+            f"--backend local needs {', '.join(absent)}, which is not installed",
+            code="E_LOCAL_EXTRA",
+        )
+    if weights is None:
+        raise SetupError(
+            "--backend local needs --weights DIR, the folder that holds the model",
+            code="E_WEIGHTS",
+        )
+    folder = Path(weights).expanduser()
+    if not (folder / _MANIFEST).is_file():
+        why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
+        raise SetupError(f"the folder of weights {weights!r} {why}", code="E_WEIGHTS")
+    return folder
+
+
+def identify(recipe: Mapping[str, Any]) -> tuple[str, int]:
+    """The same job id for the same recipe, and the seed.
+
+    A seed that was drawn gives way to that of the unfinished job, if there is one.
+    """
+    ignored = {"seed", "seed_drawn"} if recipe["seed_drawn"] else {"seed_drawn"}
+    what = {name: value for name, value in recipe.items() if name not in ignored}
+    job_id = hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+    seed = _kept_seed(_jobs_folder() / job_id / _SEED) if recipe["seed_drawn"] else None
+    return job_id, recipe["seed"] if seed is None else seed
+
+
+def _kept_seed(path: Path) -> int | None:
+    try:
+        seed = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return seed if type(seed) is int and 0 <= seed <= contract.MAX_SEED else None
+
+
+def _jobs_folder() -> Path:
+    import platformdirs
+
+    return platformdirs.user_state_path("multitalk") / "local-jobs"
+
+
+def run(
+    request: contract.GenerateRequest,
+    target: Path,
+    weights: Path,
+    device: str,
+    *,
+    overwrite: bool = False,
+    persistent_params: int | None = None,
+) -> Iterator[contract.Event]:
+    """Writes the video at `target` and yields what happens; `Done` or `Failed` last.
+
+    Raises SetupError where the weights are no complete pack, RefusedError where the device cannot
+    run them, FileError where the video cannot be written.
+    """
+    import platformdirs
+
+    from remote.service import run as service_run
+    from remote.service.store import DirectoryStore
+    from remote.weights import feature_cache
+    from remote.weights import model as weights_model
+
+    features = feature_cache.FeatureFolder(platformdirs.user_cache_path("multitalk") / "features")
+    model = weights_model.PackedModel(weights, device, features)
+    store = DirectoryStore(_jobs_folder())
+    store.delete_older(_FORGET_AFTER_S)
+    with _claimed(request) as request:
+        events = service_run.run(
+            request, model, store, backend=NAME, persistent_params=persistent_params
+        )
+        for event in events:
+            if isinstance(event, contract.Done):
+                _place(store, request.job_id, target, overwrite=overwrite)
+                # Nothing was paid for.
+                yield contract.Done(result=replace(event.result, gpu_seconds=None))
+                return
+            yield event
+
+
+def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool) -> None:
+    """Puts the finished video where it was asked for, and forgets the job."""
+    from remote.service.store import VIDEO
+
+    video = store.load(job_id, VIDEO)
+    if video is None:
+        raise RuntimeError(f"job {job_id} ended without its video")
+    with placed(target, overwrite=overwrite) as part:
+        shutil.copyfile(video, part)
+    store.delete(job_id)
+
+
+@contextmanager
+def _claimed(request: contract.GenerateRequest) -> Iterator[contract.GenerateRequest]:
+    """The request, with its job's folder for this process alone.
+
+    Where another process makes the same video just now, this one makes its own from the start.
+    """
+    import fcntl
+
+    folder = _jobs_folder() / request.job_id
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / _LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield replace(request, job_id=secrets.token_hex(8))
+            return
+        (folder / _SEED).write_text(json.dumps(request.seed), "utf-8")
+        yield request

@@ -1,0 +1,75 @@
+"""Videos that exist already: the same recipe is not paid for twice."""
+
+import json
+import os
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli.errors import FileError
+from multitalk_cli.planning.request import is_added_default
+from multitalk_cli.storage.upload import ObjectStatus
+
+
+def is_already_made(
+    target: Path, recipe: Mapping[str, Any], found: Mapping[str, Any] | None, *, force: bool
+) -> bool:
+    """Whether the target exists and was made from the same inputs and options.
+
+    found: the recipe in the existing file, None where it has none. A seed that was drawn is not
+    compared. Raises FileError E_OUTPUT_EXISTS if something else stands there, unless forced.
+    """
+    if force or not os.path.lexists(target):
+        return False
+    if found is not None and _comparable(found, recipe) == _comparable(recipe, recipe):
+        return True
+    differing = _differences(found, recipe)
+    raise FileError(
+        f"{str(target)!r} exists and {differing}",
+        code="E_OUTPUT_EXISTS",
+        hint="add --force to overwrite it, or -o with another name",
+    )
+
+
+def is_already_stored(
+    spot: ObjectStatus | None, recipe: Mapping[str, Any], target: Path | None, *, force: bool
+) -> bool:
+    """Whether the video that is only to be stored is there, made from the same.
+
+    Raises FileError E_S3_EXISTS where an object is in the way, unless forced.
+    """
+    if force or spot is None or not spot.is_taken:
+        return False
+    found = None if spot.recipe is None else dict(json.loads(spot.recipe))
+    is_same = found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
+    if is_same and target is None:
+        return True
+    if is_same and target is not None:
+        raise FileError(
+            f"{spot.address} exists and is made from the same inputs and options",
+            code="E_S3_EXISTS",
+            hint=f"multitalk s3 get {shlex.quote(spot.address)} -o {shlex.quote(str(target))}",
+        )
+    raise FileError(f"{spot.address} exists and {_differences(found, recipe)}", code="E_S3_EXISTS")
+
+
+def _comparable(recipe: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
+    ignored = {"seed", "seed_drawn"} if asked.get("seed_drawn") else {"seed_drawn"}
+    # Versions change with every upgrade, windows may: neither makes a finished video unpaid.
+    ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
+    ignored |= {"windows", "motion_frames"}
+    return {
+        name: value
+        for name, value in recipe.items()
+        if name not in ignored and not is_added_default(name, value)
+    }
+
+
+def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> str:
+    if found is None:
+        return "was not made by multitalk"
+    mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
+    names = [name for name in recipe if mine.get(name) != theirs.get(name)]
+    # What a file from elsewhere calls its fields is not repeated.
+    return f"was made with another {', '.join(names) if names else 'version of multitalk'}"

@@ -1,0 +1,133 @@
+"""What the command line asked for, checked as far as that needs no file and no network."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS
+from multitalk_cli.contract.limits import is_unicode
+from multitalk_cli.errors import UsageError
+from multitalk_cli.planning.inputs import ORDERS, GenerateOptions, GenerateSpec, InputRef
+from multitalk_cli.planning.prepare import parse_color
+from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
+
+if TYPE_CHECKING:
+    from multitalk_cli.settings import Settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GenerateArgs:
+    """What the command line asked for, beyond the settings.
+
+    upload: to store the video as well. upload_to: where, None for the bucket's own folder.
+    """
+
+    image: str
+    voices: tuple[str, ...]
+    speakers: tuple[str, ...]
+    prompt: str
+    seed: int | None
+    output: str | None
+    plan: bool
+    force: bool
+    detach: bool = False
+    upload: bool = False
+    upload_to: str | None = None
+
+
+def build_spec(asked: GenerateArgs, settings: Settings) -> GenerateSpec:
+    """What is wanted. Raises UsageError for what contradicts itself or cannot be understood."""
+    voices = _voices(asked)
+    _check_voices(asked.image, voices)
+    if not is_unicode(asked.prompt):
+        raise UsageError(
+            f"--prompt must be text in UTF-8, not {asked.prompt!r}",
+            code="E_USAGE",
+            hint="multitalk generate --help",
+        )
+    return GenerateSpec(
+        image=_named(asked.image), voices=voices, options=_options(asked, settings, _seed(asked))
+    )
+
+
+def _voices(asked: GenerateArgs) -> tuple[InputRef, ...]:
+    from multitalk_cli.media.faces.speakers import parse_speaker
+
+    if asked.voices and asked.speakers:
+        raise UsageError(
+            "voices given by position and by --speaker do not mix",
+            code="E_CONFLICT",
+            hint="give every voice as --speaker PLACE=VOICE, or none",
+        )
+    if not asked.voices and not asked.speakers:
+        raise UsageError(
+            "a voice is missing",
+            code="E_USAGE",
+            hint=f"multitalk generate {shlex.quote(asked.image)} VOICE.wav",
+        )
+    if asked.voices:
+        return tuple(_named(voice) for voice in asked.voices)
+    return tuple(
+        _named(text.partition("=")[2], parse_speaker(text).place.text) for text in asked.speakers
+    )
+
+
+def _check_voices(image: str, voices: tuple[InputRef, ...]) -> None:
+    if len(voices) > MAX_SPEAKERS:
+        raise UsageError(
+            f"{len(voices)} voices were given; the model drives one or two people "
+            "(a pattern such as *.wav becomes many files)",
+            code="E_TOO_MANY_VOICES",
+            hint=f'for f in *.wav; do multitalk generate {shlex.quote(image)} "$f"; done',
+        )
+    if len({voice.address or voice for voice in voices}) < len(voices):
+        raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
+
+
+def _named(text: str, place: str = "") -> InputRef:
+    if not is_stored(text):
+        return InputRef(text=text, place=place)
+    return InputRef(text=text, place=place, address=object_address(text))
+
+
+def object_address(text: str) -> S3Uri:
+    """The address of one object. Raises UsageError E_S3_ADDRESS."""
+    if not is_unicode(text):
+        raise UsageError(f"{text!r} must be text in UTF-8", code="E_S3_ADDRESS")
+    address = parse_uri(text)
+    if not address.key or address.key.endswith("/"):
+        raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
+    return address
+
+
+def _seed(asked: GenerateArgs) -> int:
+    if asked.seed is None:
+        return secrets.randbelow(2**32)
+    if not 0 <= asked.seed <= MAX_SEED:
+        raise UsageError(f"--seed must be from 0 to {MAX_SEED}, not {asked.seed}", code="E_RANGE")
+    return asked.seed
+
+
+def _options(asked: GenerateArgs, settings: Settings, seed: int) -> GenerateOptions:
+    # Wherever the picture is prepared: where the colour came from is known here alone.
+    parse_color(settings["background"], settings.origin("background"))
+    return GenerateOptions(
+        size=settings["size"],
+        fit=settings["fit"],
+        background=settings["background"],
+        fps=settings["fps"],
+        order=ORDERS[settings["order"]],
+        sample_steps=settings["sample_steps"],
+        text_guidance=settings["text_guidance"],
+        audio_guidance=settings["audio_guidance"],
+        shift=settings["shift"],
+        loudness=settings["loudness"],
+        prompt=asked.prompt,
+        negative_prompt=settings["negative_prompt"],
+        embed_prompt=settings["embed_prompt"],
+        seed=seed,
+        seed_drawn=asked.seed is None,
+    )

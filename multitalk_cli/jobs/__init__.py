@@ -1,0 +1,1 @@
+"""Jobs in the cloud: ledger, calls, following, fetching, cancelling."""

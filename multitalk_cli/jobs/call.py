@@ -1,0 +1,38 @@
+"""The call of a job, as it crosses the wire."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.planning import gpus
+
+if TYPE_CHECKING:
+    from multitalk_cli.jobs.ledger import Job
+    from multitalk_cli.storage.upload import UploadTarget
+
+
+def call_wire(
+    job: Job,
+    request: contract.GenerateRequest | None,
+    upload: UploadTarget | None = None,
+    *,
+    keep_inputs: bool,
+    persistent_params: int | None = None,
+) -> dict[str, Any]:
+    """What a call is given.
+
+    request, upload: None where the cloud keeps it for the job. persistent_params: None for what
+    suits the card.
+    """
+    suited = gpus.find_card(job.gpu).persistent_params
+    return {
+        "contract": contract.CONTRACT_VERSION,
+        "client": __version__,
+        "job": job.id,
+        "link": job.link,
+        "keep_inputs": keep_inputs,
+        "persistent_params": suited if persistent_params is None else persistent_params,
+        "request": None if request is None else contract.to_wire(request),
+        "upload": None if upload is None else contract.to_wire(upload),
+    }

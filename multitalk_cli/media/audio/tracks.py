@@ -1,0 +1,263 @@
+"""Voices on one clock: what the model hears of each speaker, and the sound that the video gets."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from multitalk_cli.contract import (
+    MAX_SPEECH_S,
+    MODEL_RATE_HZ,
+    samples_from_frames,
+)
+from multitalk_cli.errors import FileError
+from multitalk_cli.files import placed
+from multitalk_cli.media.audio.decode import open_sound
+from multitalk_cli.media.audio.loudness import TARGET_LUFS, leveled
+from multitalk_cli.media.audio.voice import Voice, speech_flac, to_flac
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "Order",
+    "Tracks",
+    "arrange",
+    "sound_rate_hz",
+    "sound_track",
+    "speech_flac",
+    "write_sound_track",
+]
+
+Order = Literal["sequence", "together"]
+
+# The rates that AAC has; every player reads these.
+_AAC_RATES_HZ = (
+    7_350, 8_000, 11_025, 12_000, 16_000, 22_050, 24_000,
+    32_000, 44_100, 48_000, 64_000, 88_200, 96_000,
+)  # fmt: skip
+_BLOCK_SAMPLES = 32_768
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Tracks:
+    """What the model hears.
+
+    speech: per voice [samples] float32, 16 kHz, all equally long, silence where others speak.
+    starts_s, ends_s: when each voice begins and ends. gains_db: what loudness normalisation
+    added to each; None where nothing was changed.
+    """
+
+    speech: tuple[NDArray[np.float32], ...]
+    starts_s: tuple[float, ...]
+    ends_s: tuple[float, ...]
+    gains_db: tuple[float | None, ...]
+    samples: int
+
+    @property
+    def duration_s(self) -> float:
+        """How long the speech of all is."""
+        return self.samples / MODEL_RATE_HZ
+
+
+def arrange(
+    voices: Sequence[Voice], order: Order, *, target_lufs: float | None = TARGET_LUFS
+) -> Tracks:
+    """Puts the voices one after the other, or all at the start.
+
+    target_lufs: the loudness to bring each voice to for the model; None leaves them as they are.
+    Raises FileError (E_AUDIO_LENGTH) where they last longer together than a video can.
+    """
+    lengths = [len(voice.speech) for voice in voices]
+    in_turn = order == "sequence"
+    total = sum(lengths) if in_turn else max(lengths)
+    if total > MAX_SPEECH_S * MODEL_RATE_HZ:
+        raise FileError(
+            f"the voices last {total / MODEL_RATE_HZ:.0f} s together; "
+            f"at most {MAX_SPEECH_S / 60:.0f} minutes can be made",
+            code="E_AUDIO_LENGTH",
+        )
+    ends = list(itertools.accumulate(lengths)) if in_turn else lengths
+    starts = [end - length for end, length in zip(ends, lengths, strict=True)]
+    heard = [_leveled(voice, target_lufs) for voice in voices]
+    return Tracks(
+        speech=tuple(
+            _placed_at(speech, start, total)
+            for (speech, _), start in zip(heard, starts, strict=True)
+        ),
+        starts_s=tuple(start / MODEL_RATE_HZ for start in starts),
+        ends_s=tuple(end / MODEL_RATE_HZ for end in ends),
+        gains_db=tuple(gain for _, gain in heard),
+        samples=total,
+    )
+
+
+def _leveled(voice: Voice, target_lufs: float | None) -> tuple[NDArray[np.float32], float | None]:
+    if target_lufs is None:
+        return voice.speech, None
+    return leveled(voice.speech, voice.loudness_lufs, target_lufs)
+
+
+def _placed_at(speech: NDArray[np.float32], start: int, total: int) -> NDArray[np.float32]:
+    import numpy as np
+
+    if len(speech) == total:
+        return speech
+    track = np.zeros(total, dtype=np.float32)
+    track[start : start + len(speech)] = speech
+    return track
+
+
+def sound_rate_hz(rate_hz: int) -> int:
+    """The sound track's rate for a recording: its own where AAC has it, else the next higher."""
+    return next((rate for rate in _AAC_RATES_HZ if rate >= rate_hz), _AAC_RATES_HZ[-1])
+
+
+def write_sound_track(
+    voices: Sequence[Voice], order: Order, target: Path, frames: int, fps: int
+) -> tuple[str, ...]:
+    """Writes the video's sound to a file, as `sound_track`. Raises FileError for a full disk."""
+    sound, adjusted = sound_track(voices, order, frames, fps)
+    with placed(target, overwrite=True) as part:
+        part.write_bytes(sound)
+    return adjusted
+
+
+def sound_track(
+    voices: Sequence[Voice], order: Order, frames: int, fps: int
+) -> tuple[bytes, tuple[str, ...]]:
+    """The video's sound as FLAC, as long as its frames, and what had to be adjusted.
+
+    One voice: exactly the user's samples and channels. Two: the higher rate and the larger number
+    of channels, in turn or summed. Silence fills the rest of the last frame.
+    Raises FileError where a voice changed or cannot be read any more.
+    """
+    mix = _Mix(voices, order)
+    total = samples_from_frames(frames, mix.rate_hz, fps)
+    adjusted = [*mix.adjusted]
+    gain = 1.0
+    if mix.may_exceed:
+        peak = max((_peak(block) for block in mix.blocks()), default=0.0)
+        if peak > 1:
+            gain = 1 / peak
+            adjusted.append(f"the sound track is {peak:.2f} times full scale: made quieter to fit")
+    blocks = _louder(_fitted(mix.blocks(), total), gain)
+    return to_flac(blocks, mix.rate_hz, mix.channels, mix.bits), tuple(adjusted)
+
+
+def _peak(block: NDArray[np.float32]) -> float:
+    return float(max(block.max(), -block.min()))
+
+
+def _louder(blocks: Iterable[NDArray[np.float32]], gain: float) -> Iterable[NDArray[np.float32]]:
+    import numpy as np
+
+    return blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
+
+
+class _Mix:
+    """The sound of all voices at one rate, with one number of channels; can be read repeatedly."""
+
+    def __init__(self, voices: Sequence[Voice], order: Order) -> None:
+        self._voices, self._order = voices, order
+        asked_hz = max(voice.rate_hz for voice in voices)
+        self.rate_hz = sound_rate_hz(asked_hz)
+        self.channels = max(voice.channels for voice in voices)
+        self.bits = max(voice.bits for voice in voices)
+        resampled = any(voice.rate_hz != self.rate_hz for voice in voices)
+        if resampled:
+            self.bits = 24
+        summed = order == "together" and len(voices) > 1
+        self.may_exceed = resampled or summed or any(voice.peak_dbfs > 0 for voice in voices)
+        self.adjusted: tuple[str, ...] = ()
+        if asked_hz != self.rate_hz:
+            self.adjusted = (f"sound track: {asked_hz} to {self.rate_hz} Hz, a rate that AAC has",)
+
+    def blocks(self) -> Iterator[NDArray[np.float32]]:
+        """Blocks [n, channels]."""
+        each = [self._spread(voice) for voice in self._voices]
+        if self._order == "sequence":
+            return itertools.chain.from_iterable(each)
+        return _summed([_rechunked(blocks) for blocks in each])
+
+    def _spread(self, voice: Voice) -> Iterator[NDArray[np.float32]]:
+        """One voice at the common rate and channels; a single channel is heard on both sides."""
+        import numpy as np
+
+        for block in _resampled(voice, self.rate_hz):
+            if voice.channels == self.channels:
+                yield block
+                continue
+            wide = np.zeros((len(block), self.channels), dtype=np.float32)
+            wide[:, : max(2, voice.channels)] = block
+            yield wide
+
+
+def _resampled(voice: Voice, rate_hz: int) -> Iterator[NDArray[np.float32]]:
+    import numpy as np
+    import soxr
+
+    with open_sound(voice.path) as sound:
+        if (sound.rate_hz, sound.channels) != (voice.rate_hz, voice.channels):
+            raise FileError(f"{voice.path.name} changed meanwhile", code="E_AUDIO_BROKEN")
+        if sound.rate_hz == rate_hz:
+            yield from sound.blocks()
+            return
+        stream = soxr.ResampleStream(
+            sound.rate_hz, rate_hz, sound.channels, dtype="float32", quality="VHQ"
+        )
+        for block in sound.blocks():
+            yield stream.resample_chunk(block)
+        yield stream.resample_chunk(np.zeros((0, sound.channels), np.float32), last=True)
+
+
+def _rechunked(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:
+    """The same samples in blocks of one size, the last one shorter."""
+    import numpy as np
+
+    held: list[NDArray[np.float32]] = []
+    count = 0
+    for block in blocks:
+        held.append(block)
+        count += len(block)
+        if count < _BLOCK_SAMPLES:
+            continue
+        joined = np.concatenate(held)
+        whole = count - count % _BLOCK_SAMPLES
+        for start in range(0, whole, _BLOCK_SAMPLES):
+            yield joined[start : start + _BLOCK_SAMPLES]
+        held, count = [joined[whole:]], count - whole
+    if count:
+        yield np.concatenate(held)
+
+
+def _summed(each: Sequence[Iterator[NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
+    import numpy as np
+
+    for blocks in itertools.zip_longest(*each):
+        given = [block for block in blocks if block is not None]
+        total = np.zeros((max(len(block) for block in given), given[0].shape[1]), np.float32)
+        for block in given:
+            total[: len(block)] += block
+        yield total
+
+
+def _fitted(blocks: Iterator[NDArray[np.float32]], total: int) -> Iterator[NDArray[np.float32]]:
+    """The blocks, cut or filled with silence to `total` samples."""
+    import numpy as np
+
+    left, channels = total, 1
+    for block in blocks:
+        channels = block.shape[1]
+        if left == 0:
+            return
+        yield block[:left]
+        left -= min(left, len(block))
+    while left:
+        count = min(left, _BLOCK_SAMPLES)
+        yield np.zeros((count, channels), np.float32)
+        left -= count

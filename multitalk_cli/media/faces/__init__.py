@@ -1,0 +1,1 @@
+"""Faces and speakers in a picture."""

@@ -1,0 +1,435 @@
+"""Which voice belongs to which person, and where in the frame that person is."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from multitalk_cli.contract import MAX_SPEAKERS, SIDE_MULTIPLE_PX, Box
+from multitalk_cli.errors import UsageError
+from multitalk_cli.media.faces.detect import overlap
+from multitalk_cli.media.image.frame import clipped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multitalk_cli.media.faces.detect import BoxPx, Face
+    from multitalk_cli.media.image.frame import FramedPicture
+    from multitalk_cli.media.image.load import Picture
+
+MIN_BOX_PX = 32  # two patches of the model: less can come to no patch at all
+_FORM = "left, right, face:N or box:x0%,y0%,x1%,y1%"
+# The published default for two people: each in a half, a twentieth away from its borders.
+_LEFT_HALF = Box(x0=0.025, y0=0.05, x1=0.475, y1=0.95)
+_RIGHT_HALF = Box(x0=0.525, y0=0.05, x1=0.975, y1=0.95)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerPlace:
+    """Where the user says that somebody is.
+
+    text: as typed. number: of the face, from 1. box: x0, y0, x1, y1 of the upright picture, as
+    fractions where is_percent, else in pixels of the file.
+    """
+
+    kind: Literal["left", "right", "face", "box"]
+    text: str
+    number: int = 0
+    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+    is_percent: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpeakerSpec:
+    """One `--speaker PLACE=VOICE`."""
+
+    place: SpeakerPlace
+    voice: Path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlacedSpeaker:
+    """One person of the video.
+
+    voice: None for somebody who stays silent. box: in fractions of the frame; None for the
+    published default. face: in pixels of the frame, where one is there. place: for the report.
+    """
+
+    voice: Path | None
+    box: Box | None
+    face: Face | None
+    place: str
+    adjusted: tuple[str, ...] = ()
+
+
+def parse_speaker(text: str) -> SpeakerSpec:
+    """Reads `left=a.wav`, `face:2=a.wav` or `box:10%,20%,40%,80%=a.wav`; UsageError otherwise."""
+    place, equals, voice = text.partition("=")
+    if not equals or not voice:
+        raise _refusal(f"--speaker {text}: expected PLACE=VOICE with PLACE {_FORM}")
+    return SpeakerSpec(place=_parse_place(place.strip().lower(), text), voice=Path(voice))
+
+
+def _refusal(message: str) -> UsageError:
+    return UsageError(message, code="E_SPEAKER")
+
+
+def _parse_place(place: str, text: str) -> SpeakerPlace:
+    if place == "left":
+        return SpeakerPlace(kind="left", text=place)
+    if place == "right":
+        return SpeakerPlace(kind="right", text=place)
+    name, _, value = place.partition(":")
+    if name == "face":
+        return _parse_face(value, place, text)
+    if name == "box":
+        return _parse_box(value, place, text)
+    near = difflib.get_close_matches(name, ("left", "right", "face", "box"), n=1)
+    guess = f"; did you mean {near[0]}?" if near else ""
+    raise _refusal(f"--speaker {text}: the place is {_FORM}, not {place!r}{guess}")
+
+
+def _parse_face(value: str, place: str, text: str) -> SpeakerPlace:
+    if not re.fullmatch(r"[0-9]{1,4}", value) or int(value) == 0:
+        raise _refusal(f"--speaker {text}: faces are numbered from 1, as face:1, not {place!r}")
+    return SpeakerPlace(kind="face", text=place, number=int(value))
+
+
+def _parse_box(value: str, place: str, text: str) -> SpeakerPlace:
+    parts = [part.strip() for part in value.split(",")]
+    percents = [part.endswith("%") for part in parts]
+    if len(parts) != 4 or any(percents) != all(percents):
+        raise _refusal(
+            f"--speaker {text}: a box is four numbers, all in percent or all in pixels, "
+            "as box:10%,20%,40%,80%"
+        )
+    x0, y0, x1, y1 = (_number(part.removesuffix("%"), text) for part in parts)
+    scale = 100.0 if percents[0] else 1.0
+    if not (0 <= x0 < x1 and 0 <= y0 < y1):
+        raise _refusal(
+            f"--speaker {text}: the box is empty; it is left, top, right, bottom, "
+            "from the picture's upper left corner"
+        )
+    if percents[0] and max(x1, y1) > 100:
+        raise _refusal(f"--speaker {text}: the box goes beyond 100 %")
+    box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
+    return SpeakerPlace(kind="box", text=place, box=box, is_percent=percents[0])
+
+
+def _number(text: str, speaker: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise _refusal(f"--speaker {speaker}: {text!r} is not a number")
+    return value
+
+
+def boxes_to_keep(wanted: Sequence[SpeakerSpec | Path], picture: Picture) -> tuple[BoxPx, ...]:
+    """The boxes that the user gave, in pixels of picture.pixels, for a crop that keeps them."""
+    places = [speaker.place for speaker in wanted if isinstance(speaker, SpeakerSpec)]
+    return tuple(_picture_box(place, picture) for place in places if place.kind == "box")
+
+
+def _picture_box(place: SpeakerPlace, picture: Picture) -> BoxPx:
+    size = (picture.source_width_px, picture.source_height_px)
+    whole = (1.0, 1.0) if place.is_percent else size
+    x0, y0, x1, y1 = place.box
+    if x1 > whole[0] or y1 > whole[1]:
+        raise _refusal(f"{place.text} goes beyond the picture, which is {size[0]}x{size[1]} pixels")
+    across, down = picture.width_px / whole[0], picture.height_px / whole[1]
+    return x0 * across, y0 * down, x1 * across, y1 * down
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Target:
+    """What a place came to: a face of the frame, or a box that the user gave, in its pixels."""
+
+    voice: Path | None
+    place: str
+    core: BoxPx
+    face: Face | None
+    is_box: bool
+    adjusted: tuple[str, ...] = ()
+
+
+def place_speakers(
+    wanted: Sequence[SpeakerSpec | Path], picture: Picture, framed: FramedPicture
+) -> tuple[PlacedSpeaker, ...]:
+    """Everybody who speaks, in the order given, and a silent second person where there is one.
+
+    Voices without a place go to the faces from left to right. Raises UsageError for places that
+    do not exist, are the same, overlap or cannot be seen.
+    """
+    if not 1 <= len(wanted) <= MAX_SPEAKERS:
+        raise UsageError(
+            f"{len(wanted)} voices given; the model drives one or two people",
+            code="E_TOO_MANY_VOICES",
+        )
+    if _by_default(wanted, framed):
+        return _default_places(wanted, framed)
+    targets = [
+        _target(speaker, number, picture, framed) for number, speaker in enumerate(wanted, 1)
+    ]
+    _check_apart(targets, framed)
+    if len(targets) == 1:
+        targets += _silent(targets[0], framed)
+    regions = [_region(target, targets, framed) for target in targets]
+    if len(regions) == 2 and overlap(*regions) > 0:
+        raise _too_close(targets[1])
+    return tuple(
+        PlacedSpeaker(
+            voice=target.voice,
+            box=_to_fractions(region, framed),
+            face=target.face,
+            place=target.place,
+            adjusted=target.adjusted,
+        )
+        for target, region in zip(targets, regions, strict=True)
+    )
+
+
+def _voice(speaker: SpeakerSpec | Path) -> Path:
+    return speaker.voice if isinstance(speaker, SpeakerSpec) else speaker
+
+
+def _side(speaker: SpeakerSpec | Path, number: int) -> str:
+    if isinstance(speaker, SpeakerSpec):
+        return speaker.place.kind
+    return "left" if number == 1 else "right"
+
+
+def _by_default(wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture) -> bool:
+    """Whether the model's own regions are meant: one person, or halves that hold no two faces."""
+    faces = len(framed.faces)
+    if len(wanted) == 2:
+        sides = {_side(speaker, number) for number, speaker in enumerate(wanted, 1)}
+        return faces < 2 and sides == {"left", "right"}
+    (speaker,) = wanted
+    if isinstance(speaker, Path):
+        return faces < 2
+    place = speaker.place
+    return faces == 1 and (place.kind in ("left", "right") or place.number == 1)
+
+
+def _default_places(
+    wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture
+) -> tuple[PlacedSpeaker, ...]:
+    face = framed.faces[0] if framed.faces else None
+    if len(wanted) == 1:
+        place = "the picture" if face is None else "face 1"
+        return (PlacedSpeaker(voice=_voice(wanted[0]), box=None, face=face, place=place),)
+    sides = [_side(speaker, number) for number, speaker in enumerate(wanted, 1)]
+    halves = {"left": _LEFT_HALF, "right": _RIGHT_HALF}
+    there = None if face is None else _half_of(face, framed)
+    return tuple(
+        PlacedSpeaker(
+            voice=_voice(speaker),
+            # The default puts the first voice at the left; the other order has to be said.
+            box=None if sides == ["left", "right"] else halves[side],
+            face=face if side == there else None,
+            place=f"the {side} half",
+        )
+        for speaker, side in zip(wanted, sides, strict=True)
+    )
+
+
+def _half_of(face: Face, framed: FramedPicture) -> str:
+    return "left" if face.center[0] < framed.width_px / 2 else "right"
+
+
+def _target(
+    speaker: SpeakerSpec | Path, number: int, picture: Picture, framed: FramedPicture
+) -> _Target:
+    faces = len(framed.faces)
+    if isinstance(speaker, Path):
+        return _face_target(speaker, number, framed)
+    place = speaker.place
+    if place.kind == "box":
+        return _box_target(speaker, picture, framed)
+    if place.kind == "face":
+        if place.number > faces:
+            raise _refusal(f"{place.text} does not exist: {_found(framed)}")
+        return _face_target(speaker.voice, place.number, framed)
+    if faces == 0:
+        half = _LEFT_HALF if place.kind == "left" else _RIGHT_HALF
+        core = _to_pixels(half, framed)
+        where = f"the {place.kind} half"
+        return _Target(voice=speaker.voice, place=where, core=core, face=None, is_box=True)
+    return _face_target(speaker.voice, 1 if place.kind == "left" else faces, framed)
+
+
+def _face_target(voice: Path | None, number: int, framed: FramedPicture) -> _Target:
+    face = framed.faces[number - 1]
+    core = clipped(face.whole, _usable(framed))
+    return _Target(voice=voice, place=f"face {number}", core=core, face=face, is_box=False)
+
+
+def _box_target(speaker: SpeakerSpec, picture: Picture, framed: FramedPicture) -> _Target:
+    wanted = framed.to_frame(_picture_box(speaker.place, picture))
+    core = clipped(wanted, _usable(framed))
+    in_frame = _area(clipped(wanted, _frame(framed))) / _area(wanted)
+    if in_frame < 0.5:
+        raise _refusal(
+            f"{speaker.place.text} lies outside what is shown, "
+            f"{_percent_of_picture(framed, picture)} of the picture: "
+            "move it, or pass --fit contain or --size auto"
+        )
+    inside = [face for face in framed.faces if _holds(core, face)]
+    return _Target(
+        voice=speaker.voice,
+        place=speaker.place.text,
+        core=core,
+        face=max(inside, key=lambda face: _area(face.box)) if inside else None,
+        is_box=True,
+        adjusted=() if in_frame > 0.995 else (f"{speaker.place.text} cut to the frame",),
+    )
+
+
+def _percent_of_picture(framed: FramedPicture, picture: Picture) -> str:
+    width, height = picture.source_width_px, picture.source_height_px
+    whole = (width, height, width, height)
+    parts = [100 * edge / size for edge, size in zip(framed.crop, whole, strict=True)]
+    return ",".join(f"{part:.0f}%" for part in parts)
+
+
+def _holds(box: BoxPx, face: Face) -> bool:
+    x, y = face.center
+    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
+
+
+def _frame(framed: FramedPicture) -> BoxPx:
+    return 0.0, 0.0, float(framed.width_px), float(framed.height_px)
+
+
+def _usable(framed: FramedPicture) -> BoxPx:
+    """The frame less one patch of the model all around: it needs some background."""
+    margin = SIDE_MULTIPLE_PX / 2 if min(_frame(framed)[2:]) < 2 * MIN_BOX_PX else SIDE_MULTIPLE_PX
+    return margin, margin, framed.width_px - margin, framed.height_px - margin
+
+
+def _area(box: BoxPx) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _to_pixels(box: Box, framed: FramedPicture) -> BoxPx:
+    width, height = framed.width_px, framed.height_px
+    return box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height
+
+
+def _to_fractions(box: BoxPx, framed: FramedPicture) -> Box:
+    width, height = framed.width_px, framed.height_px
+    return Box(x0=box[0] / width, y0=box[1] / height, x1=box[2] / width, y1=box[3] / height)
+
+
+def _found(framed: FramedPicture) -> str:
+    """The faces that there are, for a message."""
+    if not framed.faces:
+        return "no face was found in the picture"
+    places = [
+        f"face {number} at {100 * face.center[0] / framed.width_px:.0f}%,"
+        f"{100 * face.center[1] / framed.height_px:.0f}%"
+        for number, face in enumerate(framed.faces, 1)
+    ]
+    count = "1 face was" if len(places) == 1 else f"{len(places)} faces were"
+    return f"{count} found, {', '.join(places)} of the frame"
+
+
+def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
+    for target in targets:
+        if min(target.core[2] - target.core[0], target.core[3] - target.core[1]) < _least(framed):
+            raise _refusal(
+                f"{target.place} is too small in the {framed.width_px}x{framed.height_px} frame: "
+                f"it needs at least {_least(framed)} pixels a side"
+            )
+    if len(targets) < 2:
+        return
+    first, second = targets
+    if first.place == second.place or (first.face is not None and first.face is second.face):
+        raise _refusal(
+            f"two voices are given to one person ({first.place}, {second.place}): {_found(framed)}"
+        )
+    shared = overlap(first.core, second.core)
+    if (first.is_box or second.is_box) and shared > 0:
+        raise _refusal(
+            f"{first.place} and {second.place} overlap by "
+            f"{100 * shared / min(_area(first.core), _area(second.core)):.0f} %: {_found(framed)}"
+        )
+
+
+def _least(framed: FramedPicture) -> int:
+    return min(MIN_BOX_PX, framed.height_px // 4, framed.width_px // 4)
+
+
+def _silent(speaking: _Target, framed: FramedPicture) -> list[_Target]:
+    """The largest of the other faces, for a second person who does not speak."""
+    others = [
+        (number, face)
+        for number, face in enumerate(framed.faces, 1)
+        if face is not speaking.face and not _holds(speaking.core, face)
+    ]
+    if not others:
+        return []
+    number, face = max(others, key=lambda other: _area(other[1].box))
+    core = clipped(face.whole, _usable(framed))
+    return [
+        _Target(
+            voice=None,
+            place=f"face {number}",
+            core=core,
+            face=face,
+            is_box=False,
+            adjusted=(f"face {number} stays silent",),
+        )
+    ]
+
+
+def _region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
+    return target.core if target.is_box else _person_region(target, targets, framed)
+
+
+def _person_region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
+    """Head and shoulders around a face, kept away from every other face and box."""
+    x0, y0, x1, y1 = target.core
+    width, height = x1 - x0, y1 - y0
+    around = (x0 - 1.1 * width, y0 - 0.8 * height, x1 + 1.1 * width, y1 + 2.0 * height)
+    region = clipped(around, _usable(framed))
+    for box in (other.core for other in targets if other.is_box):
+        region = _parted(region, target.core, box, 1.0)
+    for face in framed.faces:
+        if face is not target.face:
+            other = clipped(face.whole, _usable(framed))
+            region = _parted(region, target.core, other, 0.5)
+    if min(region[2] - region[0], region[3] - region[1]) < _least(framed) / 2:
+        raise _too_close(target)
+    return region
+
+
+def _too_close(target: _Target) -> UsageError:
+    return _refusal(
+        f"{target.place} is too close to others to be told apart: "
+        "say where each speaker is with box:x0%,y0%,x1%,y1%"
+    )
+
+
+def _parted(region: BoxPx, core: BoxPx, other: BoxPx, share: float) -> BoxPx:
+    """Cuts a region along one straight line between its core and another box.
+
+    Both sides of a pair are cut along the same line, so that two regions never overlap. share:
+    where the line runs, 0 at the core, 1 at the other box.
+    """
+    gaps = [max(core[n], other[n]) - min(core[n + 2], other[n + 2]) for n in (0, 1)]
+    axis = 0 if gaps[0] >= gaps[1] else 1
+    edges = list(region)
+    if core[axis] + core[axis + 2] <= other[axis] + other[axis + 2]:
+        line = core[axis + 2] + share * (other[axis] - core[axis + 2])
+        edges[axis + 2] = min(edges[axis + 2], line)
+    else:
+        line = core[axis] + share * (other[axis + 2] - core[axis])
+        edges[axis] = max(edges[axis], line)
+    return edges[0], edges[1], edges[2], edges[3]

@@ -1,0 +1,99 @@
+"""A picture file, checked and decoded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multitalk_cli.errors import FileError, MultitalkError
+from multitalk_cli.files import open_input, read_head, sha256_of, shown_path
+from multitalk_cli.media.file_types import OTHER_PICTURES, READABLE_PICTURES, SOUNDS, kind_of
+from multitalk_cli.media.image.decode import decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+_WHITE = (255, 255, 255)
+_MAX_FILE_BYTES = 512 * 10**6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Picture:
+    """A decoded picture.
+
+    pixels: [H, W, 3] uint8 sRGB, upright; of a very large file a half, a quarter, ... of its size.
+    source_width_px, source_height_px: the upright size of the file. sha256: of the file, in hex.
+    background: the colour under transparency and around a contained picture.
+    adjusted: what was changed on the way, in sentences.
+    """
+
+    pixels: NDArray[np.uint8]
+    source_width_px: int
+    source_height_px: int
+    format: str
+    sha256: str
+    background: tuple[int, int, int]
+    adjusted: tuple[str, ...] = ()
+
+    @property
+    def width_px(self) -> int:
+        """Width of `pixels`."""
+        return int(self.pixels.shape[1])
+
+    @property
+    def height_px(self) -> int:
+        """Height of `pixels`."""
+        return int(self.pixels.shape[0])
+
+
+def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Picture:
+    """Reads a PNG, JPEG or WebP, or the first frame of a GIF or TIFF.
+
+    Raises UsageError for a web address, FileError for a file that is no usable picture.
+    """
+    shown = shown_path(path)
+    with open_input(path) as file:
+        _check_kind(read_head(file), shown)
+        if file.seek(0, 2) > _MAX_FILE_BYTES:
+            raise FileError(
+                f"{shown} is larger than {_MAX_FILE_BYTES // 10**6} MB", code="E_IMAGE_SIZE"
+            )
+        file.seek(0)
+        sha256 = sha256_of(file)
+        decoded = decode(file, shown, background)
+    return Picture(
+        pixels=decoded.pixels,
+        source_width_px=decoded.width_px,
+        source_height_px=decoded.height_px,
+        format=decoded.format,
+        sha256=sha256,
+        background=background,
+        adjusted=decoded.adjusted,
+    )
+
+
+def looks_like_picture(path: Path) -> bool:
+    """Whether the first bytes are those of a picture, readable here or not; never raises."""
+    try:
+        with open_input(path) as file:
+            kind = kind_of(read_head(file))
+    except MultitalkError:
+        return False
+    return kind in READABLE_PICTURES or kind in OTHER_PICTURES
+
+
+def _check_kind(head: bytes, shown: str) -> None:
+    kind = kind_of(head)
+    if kind in READABLE_PICTURES:
+        return
+    if kind in SOUNDS:
+        message = f"{shown} is a sound or a video ({kind}), not a picture"
+    elif kind is not None:
+        message = f"{shown} is {kind}, which cannot be read as a picture"
+    else:
+        message = f"{shown} is not a picture"
+    raise FileError(message, code="E_IMAGE_FORMAT")

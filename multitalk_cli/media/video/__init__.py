@@ -1,0 +1,1 @@
+"""Video files: ffmpeg, writing, probing, recipes."""

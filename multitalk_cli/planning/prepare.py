@@ -1,0 +1,253 @@
+"""From files to all that the plan and the request are made of; it decides and never prints.
+
+The container uses it too.
+"""
+
+from __future__ import annotations
+
+import shlex
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multitalk_cli.contract import MODEL_RATE_HZ, frames_from_samples
+from multitalk_cli.errors import UsageError
+from multitalk_cli.planning.inputs import GenerateOptions, InputFile
+from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
+from multitalk_cli.planning.windows import Plan, make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from multitalk_cli.media.audio.tracks import Tracks
+    from multitalk_cli.media.audio.voice import Voice
+    from multitalk_cli.media.faces.speakers import PlacedSpeaker, SpeakerSpec
+    from multitalk_cli.media.image.frame import FramedPicture
+    from multitalk_cli.media.image.load import Picture
+
+
+SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Preparation:
+    """The inputs as read, placed and planned.
+
+    inputs: the picture, then the voices in the order given, as `voices`. people: everybody that the
+    model is told of, the silent one too.
+    """
+
+    inputs: tuple[InputFile, ...]
+    options: GenerateOptions
+    picture: Picture
+    framed: FramedPicture
+    voices: tuple[Voice, ...]
+    people: tuple[PlacedSpeaker, ...]
+    tracks: Tracks
+    plan: Plan
+    shift: float
+    adjusted: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def prepare(image: InputFile, given: Sequence[InputFile], options: GenerateOptions) -> Preparation:
+    """Reads and checks the inputs and plans the video. Raises what is wrong with them.
+
+    given: the voices.
+    """
+    from multitalk_cli.media.audio.loudness import TARGET_LUFS
+    from multitalk_cli.media.audio.tracks import arrange
+
+    check_inputs(image, given)
+    wanted = _wanted(given)
+    with ThreadPoolExecutor() as pool:
+        # The picture and its faces take as long as the voices; both leave Python's lock often.
+        framing = pool.submit(_frame, image, wanted, options)
+        voices = _load_voices(given)
+        picture, framed, people, notes, warnings = framing.result()
+    target_lufs = TARGET_LUFS if options.loudness else None
+    tracks = arrange(voices, options.order, target_lufs=target_lufs)
+    plan = make_plan(
+        frames_from_samples(tracks.samples, MODEL_RATE_HZ, options.fps),
+        options.fps,
+        size=(framed.width_px, framed.height_px),
+        sample_steps=options.sample_steps,
+        text_guidance=options.text_guidance,
+        persons=len(people),
+    )
+    return Preparation(
+        inputs=(image, *given),
+        options=options,
+        picture=picture,
+        framed=framed,
+        # The tracks hold the speech from here on: ten minutes of it are 38 MB.
+        voices=tuple(replace(voice, speech=voice.speech[:0].copy()) for voice in voices),
+        people=people,
+        tracks=tracks,
+        plan=plan,
+        shift=_shift(options.shift, framed),
+        adjusted=(*notes, *_voice_notes(voices, tracks)),
+        warnings=(*warnings, *(warning for voice in voices for warning in voice.warnings)),
+    )
+
+
+def summarize(prepared: Preparation) -> Summary:
+    """What was prepared, for a report and for the wire."""
+    picture, framed, tracks = prepared.picture, prepared.framed, prepared.tracks
+    image, *given = prepared.inputs
+    paths = [one.path for one in given]
+    voices = tuple(
+        VoiceFacts(
+            text=one.text,
+            name=voice.path.name,
+            sha256=voice.sha256,
+            duration_s=voice.duration_s,
+            rate_hz=voice.rate_hz,
+            channels=voice.channels,
+            loudness_lufs=voice.loudness_lufs,
+            start_s=start,
+            end_s=end,
+        )
+        for one, voice, start, end in zip(
+            given, prepared.voices, tracks.starts_s, tracks.ends_s, strict=True
+        )
+    )
+    return Summary(
+        picture=PictureFacts(
+            text=image.text,
+            name=image.path.name,
+            sha256=picture.sha256,
+            width_px=picture.source_width_px,
+            height_px=picture.source_height_px,
+        ),
+        voices=voices,
+        people=tuple(
+            PersonFacts(
+                place=person.place,
+                voice=None if person.voice is None else paths.index(person.voice),
+                box=person.box,
+            )
+            for person in prepared.people
+        ),
+        crop=tuple(float(edge) for edge in framed.crop),
+        faces=tuple(tuple(float(edge) for edge in face.box) for face in framed.faces),
+        plan=prepared.plan,
+        shift=prepared.shift,
+        adjusted=prepared.adjusted,
+        warnings=prepared.warnings,
+    )
+
+
+def _voice_notes(voices: tuple[Voice, ...], tracks: Tracks) -> Iterator[str]:
+    for voice, gain_db in zip(voices, tracks.gains_db, strict=True):
+        yield from voice.adjusted
+        if gain_db is not None and abs(gain_db) >= 0.1 and voice.loudness_lufs is not None:
+            yield (
+                f"loudness for the model: {voice.loudness_lufs:.1f} to "
+                f"{voice.loudness_lufs + gain_db:.0f} LUFS (your sound track is kept)"
+            )
+
+
+def _wanted(given: Sequence[InputFile]) -> list[SpeakerSpec | Path]:
+    """Voices as the frame's places are given to them."""
+    from multitalk_cli.media.faces.speakers import parse_speaker
+
+    return [
+        parse_speaker(f"{voice.place}={voice.path}") if voice.place else voice.path
+        for voice in given
+    ]
+
+
+def check_inputs(image: InputFile, given: Sequence[InputFile]) -> None:
+    """What is wrong with files as a whole, before anything is decoded."""
+    from multitalk_cli.files import open_input
+
+    for one in (image, *given):
+        open_input(one.path).close()
+    _check_swapped(image, given)
+    if len(given) == 2 and _is_same(given[0].path, given[1].path):
+        raise UsageError(f"{given[0].text!r} was given as both voices", code="E_SAME_VOICE")
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
+def _check_swapped(image: InputFile, voices: Sequence[InputFile]) -> None:
+    from multitalk_cli.media.audio.voice import looks_like_sound
+    from multitalk_cli.media.image.load import looks_like_picture
+
+    if not looks_like_sound(image.path):
+        return
+    pictures = [voice for voice in voices if looks_like_picture(voice.path)]
+    if pictures:
+        rest = [voice.text for voice in voices if voice is not pictures[0]]
+        corrected = shlex.join([pictures[0].text, image.text, *rest])
+        raise UsageError(
+            f"{image.text!r} is a sound and {pictures[0].text!r} a picture: they are swapped",
+            code="E_SWAPPED",
+            hint=f"multitalk generate {corrected}",
+        )
+
+
+def _load_voices(given: Sequence[InputFile]) -> tuple[Voice, ...]:
+    from multitalk_cli.media.audio.voice import load_voice
+
+    voices = tuple(load_voice(one.path) for one in given)
+    if len(voices) == 2 and voices[0].sha256 == voices[1].sha256:
+        raise UsageError(
+            f"{voices[0].path.name!r} and {voices[1].path.name!r} are the same recording",
+            code="E_SAME_VOICE",
+        )
+    return voices
+
+
+def _frame(
+    image: InputFile, wanted: list[SpeakerSpec | Path], options: GenerateOptions
+) -> tuple[Picture, FramedPicture, tuple[PlacedSpeaker, ...], tuple[str, ...], tuple[str, ...]]:
+    """The picture, its frame, the people in it, adjustments and warnings."""
+    from multitalk_cli.media.faces import detect, speakers
+    from multitalk_cli.media.image import frame, load, sizes
+
+    loaded = load.load_picture(
+        image.path, background=parse_color(options.background, "--background")
+    )
+    width, height, size_warnings = sizes.resolve_size(options.size, loaded)
+    framed = frame.frame_picture(
+        loaded,
+        width,
+        height,
+        options.fit,
+        detect.find_faces(loaded.pixels),
+        keep=speakers.boxes_to_keep(wanted, loaded),
+    )
+    people = speakers.place_speakers(wanted, loaded, framed)
+    notes = (*loaded.adjusted, *framed.adjusted, *(n for one in people for n in one.adjusted))
+    face_warnings = detect.face_warnings(framed.faces, len(wanted), width, height)
+    return loaded, framed, people, notes, (*size_warnings, *framed.warnings, *face_warnings)
+
+
+def parse_color(name: str, origin: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name. Raises UsageError, naming where it came from."""
+    from PIL import ImageColor
+
+    try:
+        red, green, blue = ImageColor.getrgb(name)[:3]
+    except ValueError:
+        raise UsageError(
+            f"{origin}: {name!r} is not a colour",
+            code="E_RANGE",
+            hint="use a name such as white, or #rrggbb",
+        ) from None
+    return red, green, blue
+
+
+def _shift(asked: float | None, framed: FramedPicture) -> float:
+    if asked is not None:
+        return asked
+    is_large = framed.width_px * framed.height_px > 2 * PIXELS_480P
+    return SHIFT_720P if is_large else SHIFT

@@ -1,0 +1,197 @@
+"""Dated prices and measured speeds, read from the table beside this module."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from datetime import date
+from functools import lru_cache
+from typing import Any, TypeVar
+
+RATES_VERSION = 1
+T = TypeVar("T")
+
+
+class RatesError(ValueError):
+    """The table contradicts itself or lacks something; the message names the field."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prices:
+    """What a container costs beside its card, and when that was so."""
+
+    date: date
+    source: str
+    core_per_s_usd: float
+    gib_per_s_usd: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FixedWork:
+    """Seconds of work around the denoising on the reference card, and at which size."""
+
+    source: str
+    vae_s: float
+    vae_frames: int
+    vae_width_px: int
+    vae_height_px: int
+    text_s: float
+    image_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """Seconds of one forward on the reference card: per_token_s * L + per_token_pair_s * L * L."""
+
+    reference_gpu: str
+    source: str
+    per_token_s: float
+    per_token_pair_s: float
+    two_person_factor: float
+    two_person_source: str
+    fixed: FixedWork
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """What a cold container does before its first step."""
+
+    source: str
+    read_bytes: int
+    read_bytes_per_s: float
+    beside_reading_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Idle:
+    """How long a container is kept, and paid, after its last call."""
+
+    source: str
+    scaledown_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GpuRate:
+    """One card: its price, what its container asks for, and how fast it is.
+
+    slowness: how many times longer than on the reference card the same work takes.
+    measured: whether the exact tier was timed on this very card.
+    price_lists: how many independent public copies of the price list show the price.
+    """
+
+    name: str
+    price_per_s_usd: float
+    price_lists: int
+    cores: float
+    memory_gib: float
+    slowness: float
+    speed_source: str
+    measured: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rates:
+    """The whole table."""
+
+    prices: Prices
+    speed: Speed
+    start: Start
+    idle: Idle
+    gpus: tuple[GpuRate, ...]
+
+    def gpu(self, name: str) -> GpuRate:
+        """The card of that name; KeyError where there is none."""
+        for gpu in self.gpus:
+            if gpu.name == name:
+                return gpu
+        raise KeyError(name)
+
+    def price_per_s_usd(self, gpu: GpuRate) -> float:
+        """What a second in a container with that card costs: card, cores and memory."""
+        return (
+            gpu.price_per_s_usd
+            + gpu.cores * self.prices.core_per_s_usd
+            + gpu.memory_gib * self.prices.gib_per_s_usd
+        )
+
+
+@lru_cache(maxsize=1)
+def load() -> Rates:
+    """The rates that travel in the package."""
+    from importlib import resources
+
+    text = (
+        resources.files("multitalk_cli.planning").joinpath("rates.toml").read_text(encoding="utf-8")
+    )
+    return parse(text)
+
+
+def parse(text: str) -> Rates:
+    """Reads and checks a table of rates; RatesError names the first field that is wrong."""
+    import tomllib
+
+    body = tomllib.loads(text)
+    version = body.pop("version", None)
+    if version != RATES_VERSION:
+        raise RatesError(f"version must be {RATES_VERSION}, not {version!r}")
+    _require_keys(body, {"prices", "speed", "start", "idle", "gpu"}, "rates")
+    speed = dict(body["speed"])
+    fixed = _build(FixedWork, speed.pop("fixed", {}), "speed.fixed")
+    _require_keys(speed, {field.name for field in fields(Speed)} - {"fixed"}, "speed")
+    _check_numbers(speed, "speed")
+    cards = body["gpu"]
+    return Rates(
+        prices=_build(Prices, body["prices"], "prices"),
+        speed=Speed(fixed=fixed, **speed),
+        start=_build(Start, body["start"], "start"),
+        idle=_build(Idle, body["idle"], "idle"),
+        gpus=_read_gpus(cards, speed["reference_gpu"]),
+    )
+
+
+def _read_gpus(cards: list[dict[str, Any]], reference_name: str) -> tuple[GpuRate, ...]:
+    names = [str(card.get("name")) for card in cards]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise RatesError(f"gpu {twice[0]} stands twice in the table")
+    if reference_name not in names:
+        raise RatesError(f"speed.reference_gpu {reference_name!r} is no gpu of the table")
+    reference = cards[names.index(reference_name)].get("bf16_tflops")
+    if reference is None:
+        raise RatesError(f"gpu.{reference_name} lacks: bf16_tflops")
+    return tuple(_read_gpu(card, reference) for card in cards)
+
+
+def _read_gpu(card: Mapping[str, Any], reference_tflops: float) -> GpuRate:
+    """A card says its published bf16 rate or a measured relative speed, not both."""
+    where = f"gpu.{card.get('name')}"
+    _check_numbers(card, where)
+    rest = dict(card)
+    tflops, relative = rest.pop("bf16_tflops", None), rest.pop("relative_speed", None)
+    if (tflops is None) == (relative is None):
+        raise RatesError(f"{where} needs either bf16_tflops or relative_speed")
+    slowness = reference_tflops / tflops if relative is None else 1 / relative
+    return _build(GpuRate, {**rest, "slowness": slowness}, where)
+
+
+def _build(kind: type[T], body: Mapping[str, Any], where: str) -> T:
+    _require_keys(body, {field.name for field in fields(kind)}, where)  # type: ignore[arg-type]
+    _check_numbers(body, where)
+    return kind(**body)
+
+
+def _require_keys(body: Mapping[str, Any], names: set[str], where: str) -> None:
+    if unknown := sorted(set(body) - names):
+        raise RatesError(f"{where} has unknown fields: {', '.join(unknown)}")
+    if missing := sorted(names - set(body)):
+        raise RatesError(f"{where} lacks: {', '.join(missing)}")
+
+
+def _check_numbers(body: Mapping[str, Any], where: str) -> None:
+    for name, value in body.items():
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if is_number and not (math.isfinite(value) and value > 0):
+            raise RatesError(f"{where}.{name} must be above 0, not {value!r}")
+        if isinstance(value, str) and not value.strip():
+            raise RatesError(f"{where}.{name} must not be empty")
+        if name.endswith("_usd") and not is_number:
+            raise RatesError(f"{where}.{name} must be a number, not {value!r}")

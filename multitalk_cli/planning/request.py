@@ -1,0 +1,190 @@
+"""From what was prepared to the request: the recipe, the request itself, and its fingerprint.
+
+The container uses it too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.planning.windows import plan_windows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multitalk_cli.planning.inputs import GenerateOptions
+    from multitalk_cli.planning.prepare import Preparation
+    from multitalk_cli.planning.summary import Summary
+
+RECIPE_FORMAT = 1
+_OPTIONS = ("fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance")
+_UNSEEN = ("job_id", "contract", "client", "recipe")
+_FIRST_WINDOW_FRAMES, _FIRST_MOTION_FRAMES = 81, 25
+
+ADDED_DEFAULTS: dict[str, Any] = {}
+"""Keys of recipes and fields of requests that came after the first release, with their defaults.
+
+The default is the value that makes the video as it was made before the key existed. A recipe
+without the key counts as one with its default, and a request at the default has the fingerprint of
+one without the field. So whoever adds an option adds a line here, and finished work stays finished.
+"""
+
+
+def make_recipe(
+    summary: Summary, options: GenerateOptions, backend: str, *, model_output: bool
+) -> dict[str, Any]:
+    """What decides the video, without paths, names or hosts; the prompt only where asked for."""
+    plan = summary.plan
+    recipe: dict[str, Any] = {
+        "multitalk": RECIPE_FORMAT,
+        "client": __version__,
+        "ai_generated": True,
+        "backend": backend,
+        "model_output": model_output,
+        "image_sha256": summary.picture.sha256,
+        "voices_sha256": [voice.sha256 for voice in summary.voices],
+        "speakers": [person.place for person in summary.people],
+        "order": options.order,
+        "size": [plan.width_px, plan.height_px],
+        "fps": plan.fps,
+        "frames": plan.frames,
+        "windows": [window.frames for window in plan.windows],
+        "motion_frames": plan.motion_frames,
+        "shift": summary.shift,
+        "seed": options.seed,
+        "seed_drawn": options.seed_drawn,
+        "prompt_sha256": _sha256(options.prompt),
+        "negative_prompt_sha256": _sha256(options.negative_prompt),
+    }
+    recipe |= {name: getattr(options, name) for name in _OPTIONS}
+    if options.embed_prompt:
+        recipe["prompt"] = options.prompt
+    return recipe
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class EncodedMedia:
+    """A request's picture, sound track and speech of each voice, being encoded."""
+
+    image: Future[bytes]
+    sound: Future[tuple[bytes, tuple[str, ...]]]
+    speech: tuple[Future[bytes], ...]
+
+
+def begin_encoding(prepared: Preparation) -> EncodedMedia:
+    """Encodes what takes time in a request while its caller goes on."""
+    from multitalk_cli.media.audio.tracks import sound_track, speech_flac
+    from multitalk_cli.media.image.frame import to_png
+
+    order, plan = prepared.options.order, prepared.plan
+    pool = ThreadPoolExecutor()
+    packing = EncodedMedia(
+        image=pool.submit(to_png, prepared.framed.pixels),
+        sound=pool.submit(sound_track, prepared.voices, order, plan.frames, plan.fps),
+        speech=tuple(pool.submit(speech_flac, samples) for samples in prepared.tracks.speech),
+    )
+    pool.shutdown(wait=False)
+    return packing
+
+
+def make_request(
+    prepared: Preparation,
+    job_id: str,
+    recipe: Mapping[str, Any],
+    packing: EncodedMedia | None = None,
+) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
+    """The request with the recipe's seed, and what was adjusted in its sound track.
+
+    packing: of `prepared`, where it was begun. Raises FileError for a voice that has changed since
+    it was prepared.
+    """
+    packing = begin_encoding(prepared) if packing is None else packing
+    options, plan = prepared.options, prepared.plan
+    sound, notes = packing.sound.result()
+    speech = {
+        voice.path: encoded.result()
+        for voice, encoded in zip(prepared.voices, packing.speech, strict=True)
+    }
+    request = contract.GenerateRequest(
+        job_id=job_id,
+        image=packing.image.result(),
+        width_px=prepared.framed.width_px,
+        height_px=prepared.framed.height_px,
+        speakers=tuple(
+            contract.Speaker(
+                audio=None if person.voice is None else speech[person.voice], box=person.box
+            )
+            for person in prepared.people
+        ),
+        sound=sound,
+        prompt=options.prompt,
+        negative_prompt=options.negative_prompt,
+        sample_steps=options.sample_steps,
+        seed=recipe["seed"],
+        text_guidance=options.text_guidance,
+        audio_guidance=options.audio_guidance,
+        shift=prepared.shift,
+        fps=plan.fps,
+        frames=plan.frames,
+        windows=plan.windows,
+        motion_frames=plan.motion_frames,
+        recipe=json.dumps(recipe, separators=(",", ":")),
+    )
+    return request, notes
+
+
+def fingerprint(request: contract.GenerateRequest) -> str:
+    """A name of the inputs as prepared and the options as given.
+
+    A drawn seed was not given. Nor were the windows: those of the first release stand for any.
+    """
+    recipe = json.loads(request.recipe)
+    unseen = {*_UNSEEN, "seed"} if recipe.get("seed_drawn") else set(_UNSEEN)
+    wire = {name: item for name, item in contract.to_wire(request).items() if name not in unseen}
+    wire |= _first_windows(request.frames)
+    text = json.dumps(without_added_defaults(wire), sort_keys=True, default=_digest)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _first_windows(frames: int) -> dict[str, Any]:
+    """The windows that the first release planned for so many frames, in their wire form."""
+    windows = plan_windows(
+        frames, window_frames=_FIRST_WINDOW_FRAMES, motion_frames=_FIRST_MOTION_FRAMES
+    )
+    return {
+        "windows": [asdict(window) for window in windows],
+        "motion_frames": _FIRST_MOTION_FRAMES,
+    }
+
+
+def is_added_default(name: str, value: object) -> bool:
+    """Whether an entry says no more than its absence does; see `ADDED_DEFAULTS`."""
+    return name in ADDED_DEFAULTS and value == ADDED_DEFAULTS[name]
+
+
+def without_added_defaults(wire: Any) -> Any:
+    """A wire form without every entry, at any depth, that says no more than its absence does."""
+    if isinstance(wire, list):
+        return [without_added_defaults(item) for item in wire]
+    if not isinstance(wire, dict):
+        return wire
+    return {
+        name: without_added_defaults(item)
+        for name, item in wire.items()
+        if not is_added_default(name, item)
+    }
+
+
+def _digest(value: object) -> str:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is nothing for a request")
+    return hashlib.sha256(value).hexdigest()

@@ -1,0 +1,61 @@
+"""What a preparation is asked for and what it finds, as both sides of the wire know it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from multitalk_cli import contract
+from multitalk_cli.planning.windows import Plan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PictureFacts:
+    """The picture. text: as the user named it. width_px, height_px: of the file."""
+
+    text: str
+    name: str
+    sha256: str
+    width_px: int
+    height_px: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VoiceFacts:
+    """One recording, and when it is heard. text: as the user named it."""
+
+    text: str
+    name: str
+    sha256: str
+    duration_s: float
+    rate_hz: int
+    channels: int
+    loudness_lufs: float | None
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonFacts:
+    """Somebody that the model is told of. voice: which of the voices, None for a silent person."""
+
+    place: str
+    voice: int | None
+    box: contract.Box | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """What was prepared, without pixels and samples.
+
+    crop: x0, y0, x1, y1 of the picture as the user sees it. faces: boxes in pixels of the frame.
+    """
+
+    picture: PictureFacts
+    voices: tuple[VoiceFacts, ...]
+    people: tuple[PersonFacts, ...]
+    crop: tuple[float, ...]
+    faces: tuple[tuple[float, ...], ...]
+    plan: Plan
+    shift: float
+    adjusted: tuple[str, ...]
+    warnings: tuple[str, ...]

@@ -1,0 +1,165 @@
+"""From the length of the speech to windows, time and price: pure arithmetic.
+
+The only place that decides windows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from multitalk_cli.contract import (
+    DEFAULT_MOTION_FRAMES,
+    DEFAULT_WINDOW_FRAMES,
+    MAX_SPEAKERS,
+    MAX_WINDOW_FRAMES,
+    MIN_WINDOW_FRAMES,
+    Window,
+    clip_frames,
+    is_frame_count,
+    seconds_from_frames,
+)
+
+if TYPE_CHECKING:
+    pass
+
+
+_PIXELS_PER_TOKEN_SIDE = 16
+_FRAMES_PER_LATENT = 4
+
+
+def plan_windows(
+    frames: int,
+    *,
+    window_frames: int = DEFAULT_WINDOW_FRAMES,
+    motion_frames: int = DEFAULT_MOTION_FRAMES,
+) -> tuple[Window, ...]:
+    """The windows that together make `frames` frames, or up to three more.
+
+    As few windows of at most `window_frames` as possible, overlapping by `motion_frames`, as equal
+    in size as 4n+1 allows, the longer ones first.
+    """
+    if frames < 1:
+        raise ValueError(f"frames must be 1 or more, not {frames}")
+    _check_window_sizes(window_frames, motion_frames)
+    clip = clip_frames(frames)
+    if clip <= window_frames:
+        return (Window(start=0, frames=clip),)
+    fresh = window_frames - motion_frames
+    count = -(-(clip - motion_frames) // fresh)
+    # In groups of four after each window's first frame every size and overlap is a whole number.
+    groups = clip // _FRAMES_PER_LATENT + motion_frames // _FRAMES_PER_LATENT * (count - 1)
+    each, longer = divmod(groups, count)
+    windows, start = [], 0
+    for number in range(count):
+        size = _FRAMES_PER_LATENT * (each + (number < longer)) + 1
+        windows.append(Window(start=start, frames=size))
+        start += size - motion_frames
+    return tuple(windows)
+
+
+def _check_window_sizes(window_frames: int, motion_frames: int) -> None:
+    if not (
+        is_frame_count(window_frames) and MIN_WINDOW_FRAMES <= window_frames <= MAX_WINDOW_FRAMES
+    ):
+        raise ValueError(
+            f"window_frames must be 4n+1 from {MIN_WINDOW_FRAMES} to {MAX_WINDOW_FRAMES}, "
+            f"not {window_frames}"
+        )
+    if not (is_frame_count(motion_frames) and motion_frames < window_frames):
+        raise ValueError(
+            f"motion_frames must be 4n+1 and fewer than the window's {window_frames}, "
+            f"not {motion_frames}"
+        )
+
+
+def guidance_branches(text_guidance: float) -> int:
+    """How many forwards one step takes: a text guidance of 1 spares one of three."""
+    return 2 if math.isclose(text_guidance, 1.0) else 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What will be computed: the windows, and everything that decides how long they take.
+
+    frames: how many frames the video has. persons: how many the model binds to a track.
+    """
+
+    frames: int
+    fps: int
+    width_px: int
+    height_px: int
+    sample_steps: int
+    branches: int
+    persons: int
+    motion_frames: int
+    windows: tuple[Window, ...]
+
+    @property
+    def duration_s(self) -> float:
+        """How long the video plays."""
+        return seconds_from_frames(self.frames, self.fps)
+
+    @property
+    def generated_frames(self) -> int:
+        """Frames that the model makes, motion frames counted in each window that repeats them."""
+        return sum(window.frames for window in self.windows)
+
+    @property
+    def dropped_frames(self) -> int:
+        """Frames made beyond the end of the speech."""
+        return self.windows[-1].end - self.frames
+
+    @property
+    def forwards_per_window(self) -> int:
+        """Passes through the model for one window."""
+        return self.sample_steps * self.branches
+
+    @property
+    def forwards(self) -> int:
+        """Passes through the model for the whole video."""
+        return self.forwards_per_window * len(self.windows)
+
+    @property
+    def fresh_spans(self) -> tuple[tuple[float, float], ...]:
+        """From when to when each window adds to the video, in seconds."""
+        ends = [min(window.end, self.frames) for window in self.windows]
+        starts = [0, *ends[:-1]]
+        return tuple(
+            (seconds_from_frames(start, self.fps), seconds_from_frames(end, self.fps))
+            for start, end in zip(starts, ends, strict=True)
+        )
+
+    def tokens(self, window: Window) -> int:
+        """Tokens of one forward over that window."""
+        latent_frames = window.frames // _FRAMES_PER_LATENT + 1
+        rows, columns = (side // _PIXELS_PER_TOKEN_SIDE for side in (self.height_px, self.width_px))
+        return latent_frames * rows * columns
+
+
+def make_plan(
+    frames: int,
+    fps: int,
+    *,
+    size: tuple[int, int],
+    sample_steps: int,
+    text_guidance: float,
+    persons: int,
+    window_frames: int = DEFAULT_WINDOW_FRAMES,
+    motion_frames: int = DEFAULT_MOTION_FRAMES,
+) -> Plan:
+    """The plan for `frames` frames of speech; size is width and height in pixels."""
+    if not 1 <= persons <= MAX_SPEAKERS:
+        raise ValueError(f"persons must be 1 to {MAX_SPEAKERS}, not {persons}")
+    return Plan(
+        frames=frames,
+        fps=fps,
+        width_px=size[0],
+        height_px=size[1],
+        sample_steps=sample_steps,
+        branches=guidance_branches(text_guidance),
+        persons=persons,
+        motion_frames=motion_frames,
+        windows=plan_windows(frames, window_frames=window_frames, motion_frames=motion_frames),
+    )

@@ -1,0 +1,109 @@
+"""Durations, money and sizes in words; text without control characters."""
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+
+def printable(text: str) -> str:
+    """Text from outside without control characters that could move the cursor or fake a line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def printable_lines(text: str) -> list[str]:
+    """The lines of a message of ours, each without control characters."""
+    return [printable(line) for line in text.split("\n")] if text else []
+
+
+def align(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows of text as lines with aligned columns, two spaces apart."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    ]
+
+
+_MINUTE_S = 60
+_HOUR_S = 60 * _MINUTE_S
+_BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
+
+
+def human_duration(seconds: float) -> str:
+    """A time to wait or to pay for, as a person says it: `42 s`, `2 min 40 s`, `9 min`, `1 h 14`.
+
+    Under a second in tenths; from one to five minutes in steps of ten seconds; then in minutes.
+    """
+    _require_amount(seconds)
+    if round(seconds, 1) < 1:
+        return "0 s" if round(seconds, 1) == 0 else f"{seconds:.1f} s"
+    if round(seconds) < _MINUTE_S:
+        return f"{seconds:.0f} s"
+    tens = round(seconds / 10) * 10
+    if tens < 5 * _MINUTE_S:
+        minutes, rest = divmod(tens, _MINUTE_S)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    minutes = round(seconds / _MINUTE_S)
+    if minutes < _MINUTE_S:
+        return f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest:02d}" if rest else f"{hours} h"
+
+
+def human_length(seconds: float) -> str:
+    """How long a recording or a video plays: `12.4 s`, `2 min 3 s`, `1 h 2 min`."""
+    _require_amount(seconds)
+    if round(seconds, 1) < _MINUTE_S:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < _HOUR_S:
+        minutes, rest = divmod(whole, _MINUTE_S)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(seconds / _MINUTE_S), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def human_span(start_s: float, end_s: float) -> str:
+    """A stretch of a recording: `3.4 to 5.7 s`."""
+    return f"{start_s:.1f} to {end_s:.1f} s"
+
+
+def human_money(usd: float) -> str:
+    """Dollars with two significant digits, whole cents at least: `$0.80`, `$12`, `$0.0042`."""
+    _require_amount(usd)
+    if usd == 0:
+        return "$0"
+    rounded = float(f"{usd:.1e}")
+    if rounded >= 10:
+        return f"${rounded:,.0f}"
+    decimals = max(2, 1 - math.floor(math.log10(rounded)))
+    text = f"{rounded:.{decimals}f}"
+    # A third decimal that says nothing goes: $0.030 is $0.03.
+    return "$" + (text.rstrip("0") if decimals > 2 else text)
+
+
+def human_bytes(count: float) -> str:
+    """A size in powers of 1000: `6.1 MB`, `412 MB`, `82 GB`."""
+    _require_amount(count)
+    if round(count) == 1:
+        return "1 byte"
+    value, unit = float(count), 0
+    while round(value, 0 if unit == 0 or value >= 99.95 else 1) >= 1000 and unit < 5:
+        value, unit = value / 1000, unit + 1
+    digits = 0 if unit == 0 or value >= 99.95 else 1
+    return f"{value:.{digits}f}".removesuffix(".0") + f" {_BYTE_UNITS[unit]}"
+
+
+def human_count(count: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun: `1 window`, `5 windows`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count:,} {plural if plural is not None else noun + 's'}"
+
+
+def _require_amount(value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"expected a finite amount of 0 or more, not {value!r}")

@@ -1,0 +1,188 @@
+"""The protocol by which work reports facts, warnings, progress and questions.
+
+The command line shows them on the terminal; the library keeps quiet, or passes them on.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager, redirect_stdout
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+
+    from multitalk_cli.contract import Event
+
+Choice = Literal["detach", "cancel", "watch"]
+"""What becomes of work whose user wants to stop."""
+
+
+class StoppedError(Exception):
+    """A request to stop was carried out: the work has been dealt with and goes no further."""
+
+
+class Progress(Protocol):
+    """A view of events."""
+
+    def show(self, event: Event, spent_usd: float | None = None) -> None:
+        """Shows one event, and what the run has cost so far."""
+
+
+class StopRequests(Protocol):
+    """Requests to stop (Ctrl-C, a signal, a call of the library), answered by the work itself."""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a request has come."""
+
+    @property
+    def is_urgent(self) -> bool:
+        """Whether a second one has come: nothing is waited for any more."""
+
+    def choose(self, question: str | None) -> Choice:
+        """The user's choice where a person can be asked; else, or without a question, `cancel`.
+
+        question: what detaching and cancelling mean for this work. `watch` drops the request.
+        """
+
+
+class Reporter(Protocol):
+    """Receives what work says while it runs.
+
+    leaving: what is said where a signal ends the command.
+    """
+
+    leaving: str
+
+    @property
+    def is_interactive(self) -> bool:
+        """Whether a person watches."""
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether results and errors alone are wanted."""
+
+    @property
+    def can_ask(self) -> bool:
+        """Whether a question would reach a person who can answer it."""
+
+    def fact(self, label: str, text: str) -> None:
+        """Something that was found or decided."""
+
+    def adjusted(self, text: str) -> None:
+        """An automatic adjustment of the input."""
+
+    def warn(self, text: str) -> None:
+        """Something that may spoil the result."""
+
+    def note(self, text: str = "") -> None:
+        """A line between the facts."""
+
+    def confirm(self, question: str) -> bool:
+        """The answer to a yes-or-no question."""
+
+    def ask(self, question: str) -> str:
+        """A line of text that the user types."""
+
+    def ask_hidden(self, question: str) -> str:
+        """A line of text that is not shown while it is typed; empty at the end of input."""
+
+    def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
+        """The result."""
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Masks these values in everything that is reported from now on."""
+
+    def progress(self) -> AbstractContextManager[Progress]:
+        """A view of events, open until the block ends."""
+
+    def stop_requests(self) -> AbstractContextManager[StopRequests]:
+        """Requests to stop, held back inside the block.
+
+        StoppedError that leaves the block ends the command as the request would have.
+        """
+
+    def redirect_stdout(self) -> AbstractContextManager[None]:
+        """Sends what a library prints on stdout inside the block to where progress belongs."""
+
+
+class NoStopRequests:
+    """Work that nobody stops from outside."""
+
+    is_pending = False
+    is_urgent = False
+
+    def choose(self, question: str | None) -> Choice:
+        """Nobody can be asked."""
+        del question
+        return "cancel"
+
+
+class QuietReporter:
+    """A reporter that shows and asks nothing, and keeps the warnings.
+
+    warnings: what was warned of. adjustments: what was adjusted automatically.
+    """
+
+    is_interactive = False
+    is_quiet = True
+    can_ask = False
+
+    def __init__(self) -> None:
+        self.leaving = ""
+        self.warnings: list[str] = []
+        self.adjustments: list[str] = []
+
+    def fact(self, label: str, text: str) -> None:
+        """Shows nothing."""
+
+    def adjusted(self, text: str) -> None:
+        """Keeps the adjustment."""
+        self.adjustments.append(text)
+
+    def warn(self, text: str) -> None:
+        """Keeps the warning."""
+        self.warnings.append(text)
+
+    def note(self, text: str = "") -> None:
+        """Shows nothing."""
+
+    def confirm(self, question: str) -> bool:
+        """Nobody can be asked: no."""
+        del question
+        return False
+
+    def ask(self, question: str) -> str:
+        """Nobody can be asked: an empty line."""
+        del question
+        return ""
+
+    def ask_hidden(self, question: str) -> str:
+        """Nobody can be asked: an empty line."""
+        del question
+        return ""
+
+    def hide(self, values: Iterable[str]) -> None:
+        """Nothing is shown."""
+
+    def show(self, event: Event, spent_usd: float | None = None) -> None:
+        """Shows nothing."""
+
+    @contextmanager
+    def progress(self) -> Iterator[Progress]:
+        """A view that shows nothing."""
+        yield self
+
+    @contextmanager
+    def stop_requests(self) -> Iterator[StopRequests]:
+        """Requests that never come."""
+        yield NoStopRequests()
+
+    @contextmanager
+    def redirect_stdout(self) -> Iterator[None]:
+        """Drops what a library prints on stdout inside the block."""
+        import io
+
+        with redirect_stdout(io.StringIO()):
+            yield

@@ -1,0 +1,85 @@
+"""What a store says of an object, and whether a file here has the same bytes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from multitalk_cli.files import sha256_of
+
+SHA256_FIELD = "multitalk-sha256"
+"""The field of an object's metadata that our own uploads keep their digest in."""
+_MD5 = re.compile(r"[0-9a-f]{32}")
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ObjectMetadata:
+    """What the store says about an object; its digests are empty where it says none.
+
+    part_bytes: size of the parts that it was stored in, 0 where unknown.
+    """
+
+    size_bytes: int
+    modified_s: float
+    etag: str
+    sha256: str
+    md5: str
+    crc32: str
+    part_bytes: int
+
+
+def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int) -> ObjectMetadata:
+    parts = etag.partition("-")[2]
+    is_encrypted = "kms" in head.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in head
+    is_whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
+    has_equal_parts = part_bytes > 0 and -(-size // part_bytes) == int(parts)
+    # An ETag is an MD5 unless a key of the user's encrypts the object.
+    is_md5 = bool(_MD5.fullmatch(etag.partition("-")[0])) and not is_encrypted
+    return ObjectMetadata(
+        size_bytes=size,
+        modified_s=head["LastModified"].timestamp(),
+        etag=etag,
+        sha256=head.get("Metadata", {}).get(SHA256_FIELD, ""),
+        md5=etag if is_md5 and (not parts or has_equal_parts) else "",
+        crc32=head.get("ChecksumCRC32", "") if is_whole else "",
+        part_bytes=part_bytes,
+    )
+
+
+def digests(file: BinaryIO, details: ObjectMetadata) -> tuple[str, str, str]:
+    """Which digest can be compared, what the store says, and what the file has."""
+    if details.sha256:
+        return "sha256", details.sha256, sha256_of(file)
+    if details.md5:
+        return "etag", details.md5, _etag_of(file, details.part_bytes)
+    if details.crc32:
+        return "crc32", details.crc32, _crc32_of(file)
+    return "size", str(details.size_bytes), str(os.fstat(file.fileno()).st_size)
+
+
+def _etag_of(file: BinaryIO, part_bytes: int) -> str:
+    """The MD5 of the file, or of its parts' MD5s with their number."""
+    if part_bytes == 0:
+        whole = hashlib.md5(usedforsecurity=False)
+        while chunk := file.read(_CHUNK_BYTES):
+            whole.update(chunk)
+        return whole.hexdigest()
+    digests = []
+    while chunk := file.read(part_bytes):
+        digests.append(hashlib.md5(chunk, usedforsecurity=False).digest())
+    joined = hashlib.md5(b"".join(digests), usedforsecurity=False)
+    return f"{joined.hexdigest()}-{len(digests)}"
+
+
+def _crc32_of(file: BinaryIO) -> str:
+    value = 0
+    while chunk := file.read(_CHUNK_BYTES):
+        value = zlib.crc32(chunk, value)
+    return b64encode(value.to_bytes(4, "big")).decode()

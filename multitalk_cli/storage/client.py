@@ -1,0 +1,464 @@
+"""S3: lists, fetches and stores objects. Plain arguments in, so that a container uses it too.
+
+Only the modules called storage import boto3. Every error of boto3 becomes one of ours there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import heapq
+import mimetypes
+import os
+import re
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from multitalk_cli.errors import FileError, StorageError, TemporaryError
+from multitalk_cli.files import open_input, placed, sha256_of, shown_path, write_error
+from multitalk_cli.storage.access import MAX_CONNECTIONS, Access, connect
+from multitalk_cli.storage.address import S3Uri
+from multitalk_cli.storage.checksums import SHA256_FIELD, ObjectMetadata, digests, read_metadata
+from multitalk_cli.storage.errors import converted, library_errors
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+PART_BYTES = 8 * 1024**2
+MAX_URL_S = 7 * 24 * 3600
+_MAX_PARTS = 10_000
+_TRANSFERS = MAX_CONNECTIONS - 2
+_READ_BYTES = 256 * 1024
+_RETRY_AFTER_S = (0.5, 2.0, 5.0)
+
+Report = Callable[[int], None]
+"""Is told of bytes that have arrived."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredObject:
+    """One row of a listing. modified_s: seconds since 1970. etag: without its quotes."""
+
+    key: str
+    size_bytes: int
+    modified_s: float
+    etag: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """The newest objects below an address, the newest last.
+
+    folders: common beginnings, where these were asked for. count, size_bytes: of all objects,
+    shown or not.
+    """
+
+    objects: tuple[StoredObject, ...]
+    folders: tuple[str, ...]
+    count: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Transferred:
+    """What was moved. checked: what its bytes were compared with: sha256, etag, crc32 or size.
+
+    resumed_bytes: what an earlier run had fetched already.
+    """
+
+    address: S3Uri
+    size_bytes: int
+    checked: str
+    resumed_bytes: int = 0
+
+
+class Storage:
+    """A store that speaks S3; may be used from several threads.
+
+    Raises SetupError, StorageError and TemporaryError with the E_S3 codes.
+    """
+
+    def __init__(self, access: Access | None = None) -> None:
+        with converted("sign in", None):
+            self._session, self._client = connect(Access() if access is None else access)
+
+    @property
+    def has_temporary_credentials(self) -> bool:
+        """Whether what is signed now stops working when a session ends."""
+        with converted("sign in", None):
+            credentials = self._session.get_credentials()
+            return credentials is not None and bool(credentials.token)
+
+    def each(self, address: S3Uri, *, recursive: bool = True) -> Iterator[StoredObject | str]:
+        """Objects below an address in the order of their keys, a page at a time.
+
+        Without `recursive`, what lies below a further slash is one folder, as text.
+        """
+        arguments = {"Bucket": address.bucket, "Prefix": address.key}
+        if not recursive:
+            arguments["Delimiter"] = "/"
+        with converted("s3:ListBucket", address):
+            pages = self._client.get_paginator("list_objects_v2").paginate(**arguments)
+            for page in pages:
+                yield from (folder["Prefix"] for folder in page.get("CommonPrefixes", ()))
+                yield from (_to_object(row) for row in page.get("Contents", ()))
+
+    def newest(self, address: S3Uri, limit: int, *, recursive: bool = True) -> Listing:
+        """The newest `limit` objects; memory does not grow with what else there is."""
+        heap: list[tuple[float, str, StoredObject]] = []
+        folders: list[str] = []
+        count = size_bytes = 0
+        for found in self.each(address, recursive=recursive):
+            if isinstance(found, str):
+                folders.append(found)
+                continue
+            count, size_bytes = count + 1, size_bytes + found.size_bytes
+            entry = (found.modified_s, found.key, found)
+            if len(heap) < limit:
+                heapq.heappush(heap, entry)
+            else:
+                heapq.heappushpop(heap, entry)
+        objects = tuple(found for _, _, found in sorted(heap))
+        return Listing(objects=objects, folders=tuple(folders), count=count, size_bytes=size_bytes)
+
+    def find(self, address: S3Uri) -> StoredObject:
+        """The object at exactly this address."""
+        details = self._details(address)
+        return StoredObject(
+            key=address.key,
+            size_bytes=details.size_bytes,
+            modified_s=details.modified_s,
+            etag=details.etag,
+        )
+
+    def url(self, address: S3Uri, expires_s: int) -> str:
+        """An address that anybody can read the object with until it expires, at most 7 days."""
+        with converted("s3:GetObject", address):
+            return str(
+                self._client.generate_presigned_url(
+                    "get_object",
+                    Params={"Bucket": address.bucket, "Key": address.key},
+                    ExpiresIn=expires_s,
+                )
+            )
+
+    def get(
+        self, address: S3Uri, target: Path, *, overwrite: bool, report: Report | None = None
+    ) -> Transferred:
+        """Fetches an object into a file, which appears whole and checked, or not at all.
+
+        What had arrived when a run was ended is kept beside the target, and the next one goes on
+        from there. A file that has the same bytes is as good as fetched. Raises FileError
+        E_OUTPUT_EXISTS for another one, or where the file cannot be written.
+        """
+        say = _silent if report is None else report
+        details = self._details(address)
+        if not overwrite and os.path.lexists(target):
+            compared = _compare_existing(target, address, details)
+            say(details.size_bytes)
+            size = details.size_bytes
+            return Transferred(
+                address=address, size_bytes=size, checked=compared, resumed_bytes=size
+            )
+        part = _part_path(target, address, details, self._client.meta.endpoint_url)
+        with _kept(part, target) as file:
+            resumed = self._fill(file, address, details, say)
+            checked = _check(file, part, address, details)
+            with placed(target, overwrite=overwrite) as empty:
+                part.replace(empty)
+        _remove_outdated(part, target)
+        return Transferred(
+            address=address,
+            size_bytes=details.size_bytes,
+            checked=checked,
+            resumed_bytes=resumed,
+        )
+
+    def put(
+        self, source: Path, address: S3Uri, *, overwrite: bool, report: Report | None = None
+    ) -> Transferred:
+        """Stores a file under a key. Raises FileError E_S3_EXISTS where that is taken.
+
+        An object with the same content is as good as stored.
+        """
+        with open_input(source) as file:
+            digest = sha256_of(file)
+            size = os.fstat(file.fileno()).st_size
+            if overwrite or not self._is_stored(address, digest):
+                self._store(file, size, address, digest, overwrite, report)
+        return Transferred(address=address, size_bytes=size, checked="sha256")
+
+    # Buckets, and objects that fit into memory
+
+    def region_of(self, bucket: str) -> str | None:
+        """The region of a bucket; None where the store does not tell."""
+        with converted("s3:ListBucket", S3Uri(bucket=bucket, key="")):
+            # Not a HEAD alone: what refuses that has no body that says why.
+            answer = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+            if region is None:
+                with suppress(self._client.exceptions.ClientError):
+                    region = self._client.head_bucket(Bucket=bucket).get("BucketRegion")
+        return str(region) if region else None
+
+    def write(self, address: S3Uri, body: bytes) -> None:
+        """Stores a few bytes under a key, whether or not it is taken."""
+        with converted("s3:PutObject", address):
+            self._client.put_object(Bucket=address.bucket, Key=address.key, Body=body)
+
+    def read(self, address: S3Uri) -> bytes:
+        """The bytes of a small object."""
+        with converted("s3:GetObject", address):
+            answer = self._client.get_object(Bucket=address.bucket, Key=address.key)
+            return bytes(answer["Body"].read())
+
+    def delete(self, address: S3Uri) -> None:
+        """Removes an object; one that is not there is as good as removed."""
+        with converted("s3:DeleteObject", address):
+            self._client.delete_object(Bucket=address.bucket, Key=address.key)
+
+    # Fetching
+
+    def _details(self, address: S3Uri) -> ObjectMetadata:
+        """Raises as everything here; a HEAD has no body, so that a GET asks why it failed."""
+        place = {"Bucket": address.bucket, "Key": address.key}
+        with converted("s3:GetObject", address):
+            try:
+                head = self._client.head_object(**place, ChecksumMode="ENABLED")
+            except self._client.exceptions.ClientError:
+                self._client.get_object(**place, Range="bytes=0-0")["Body"].close()
+                raise
+            etag = head["ETag"].strip('"')
+            parts = etag.partition("-")[2]
+            size = head["ContentLength"]
+            part_bytes = 0
+            if parts.isdigit():
+                # Not every store knows the sizes of parts; it is then left out of the check.
+                with suppress(self._client.exceptions.ClientError):
+                    first = self._client.head_object(**place, PartNumber=1)
+                    part_bytes = first["ContentLength"]
+        return read_metadata(head, etag, size, part_bytes)
+
+    def _fill(self, file: BinaryIO, address: S3Uri, details: ObjectMetadata, report: Report) -> int:
+        """Appends what is missing, in order, and gives how much was there."""
+        start = file.seek(0, os.SEEK_END)
+        if start > details.size_bytes:
+            start = file.truncate(0)
+        report(start)
+        for chunk in self._ranges(address, details, start):
+            file.write(chunk)
+            file.flush()
+            report(len(chunk))
+        os.fsync(file.fileno())
+        return start
+
+    def _ranges(self, address: S3Uri, details: ObjectMetadata, start: int) -> Iterator[bytearray]:
+        """The rest of an object in order, several ranges being fetched at the same time."""
+        stop = threading.Event()
+        waiting: deque[Future[bytearray]] = deque()
+        starts = iter(range(start, details.size_bytes, PART_BYTES))
+        with ThreadPoolExecutor(_TRANSFERS) as pool:
+            try:
+                while True:
+                    while len(waiting) < _TRANSFERS and (first := next(starts, None)) is not None:
+                        last = min(first + PART_BYTES, details.size_bytes) - 1
+                        waiting.append(
+                            pool.submit(self._range, address, details.etag, first, last, stop)
+                        )
+                    if not waiting:
+                        return
+                    yield waiting.popleft().result()
+            finally:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def _range(
+        self, address: S3Uri, etag: str, first: int, last: int, stop: threading.Event
+    ) -> bytearray:
+        """The bytes from `first` to `last`, tried again where the network fails."""
+        pauses = iter(_RETRY_AFTER_S)
+        while True:
+            try:
+                return self._range_once(address, etag, first, last, stop)
+            except TemporaryError:
+                pause_s = next(pauses, None)
+                if pause_s is None or stop.wait(pause_s):
+                    raise
+
+    def _range_once(
+        self, address: S3Uri, etag: str, first: int, last: int, stop: threading.Event
+    ) -> bytearray:
+        # One block of memory for each range: growing ones would leave holes of megabytes.
+        arrived, count = bytearray(last - first + 1), 0
+        view = memoryview(arrived)
+        with converted("s3:GetObject", address):
+            answer = self._client.get_object(
+                Bucket=address.bucket,
+                Key=address.key,
+                Range=f"bytes={first}-{last}",
+                IfMatch=f'"{etag}"',
+            )
+            with answer["Body"] as body:
+                while not stop.is_set() and (more := body.readinto(view[count:][:_READ_BYTES])):
+                    count += more
+        if count != len(arrived):
+            raise TemporaryError(
+                f"{address}: {count} of {len(arrived)} bytes came", code="E_S3_NETWORK"
+            )
+        return arrived
+
+    # Storing
+
+    def _is_stored(self, address: S3Uri, digest: str) -> bool:
+        """Whether the object is there with these bytes; False where that cannot be seen.
+
+        Raises FileError E_S3_EXISTS where something else is there.
+        """
+        try:
+            found = self._details(address).sha256
+        except StorageError:
+            # Who may only write sees nothing; the condition of the upload still holds.
+            return False
+        if found != digest:
+            raise FileError(f"{address} exists", code="E_S3_EXISTS")
+        return True
+
+    def _store(
+        self,
+        file: BinaryIO,
+        size: int,
+        address: S3Uri,
+        digest: str,
+        overwrite: bool,
+        report: Report | None,
+    ) -> None:
+        place = {"Bucket": address.bucket, "Key": address.key}
+        kind = mimetypes.guess_type(address.key)[0]
+        about = {
+            "Metadata": {SHA256_FIELD: digest},
+            "ContentType": "application/octet-stream" if kind is None else kind,
+        }
+        condition = {} if overwrite else {"IfNoneMatch": "*"}
+        say = _silent if report is None else report
+        with converted("s3:PutObject", address):
+            if size <= PART_BYTES:
+                self._client.put_object(**place, **about, **condition, Body=file)
+                say(size)
+                return
+            begun = self._client.create_multipart_upload(**place, **about)
+            upload = {**place, "UploadId": begun["UploadId"]}
+            try:
+                parts = self._send_parts(file, size, upload, say)
+                self._client.complete_multipart_upload(
+                    **upload, **condition, MultipartUpload={"Parts": parts}
+                )
+            except BaseException:
+                # Parts of an upload that was never completed are paid for until it is aborted.
+                with suppress(*library_errors()):
+                    self._client.abort_multipart_upload(**upload)
+                raise
+
+    def _send_parts(
+        self, file: BinaryIO, size: int, upload: Mapping[str, str], report: Report
+    ) -> list[dict[str, Any]]:
+        part_bytes = max(PART_BYTES, -(-size // _MAX_PARTS))
+        reading = threading.Lock()
+
+        def send(number: int) -> dict[str, Any]:
+            with reading:
+                file.seek((number - 1) * part_bytes)
+                body = file.read(part_bytes)
+            answer = self._client.upload_part(**upload, PartNumber=number, Body=body)
+            return {"PartNumber": number, "ETag": answer["ETag"]}
+
+        pool = ThreadPoolExecutor(_TRANSFERS)
+        parts: list[dict[str, Any]] = []
+        try:
+            for part in pool.map(send, range(1, -(-size // part_bytes) + 1)):
+                parts.append(part)
+                report(min(part_bytes, size - (len(parts) - 1) * part_bytes))
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+        return parts
+
+
+def _silent(_count: int) -> None:
+    """Reports to nobody."""
+
+
+def _to_object(row: Mapping[str, Any]) -> StoredObject:
+    return StoredObject(
+        key=row["Key"],
+        size_bytes=row["Size"],
+        modified_s=row["LastModified"].timestamp(),
+        etag=row["ETag"].strip('"'),
+    )
+
+
+def _part_path(target: Path, address: S3Uri, details: ObjectMetadata, endpoint: str) -> Path:
+    """Where the beginning of exactly this object is kept until it is whole."""
+    identity = f"{endpoint}\n{address}\n{details.etag}\n{details.size_bytes}"
+    tag = hashlib.sha256(identity.encode()).hexdigest()[:12]
+    return target.with_name(f".{target.name[:50]}.{tag}.part")
+
+
+def _remove_outdated(part: Path, target: Path) -> None:
+    """Forgets what is kept of earlier versions of the same target."""
+    pattern = re.compile(re.escape(f".{target.name[:50]}.") + r"[0-9a-f]{12}\.part")
+    for path in part.parent.iterdir():
+        if pattern.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
+
+
+def _compare_existing(target: Path, address: S3Uri, details: ObjectMetadata) -> str:
+    """What shows that the file has the object's bytes. Raises FileError E_OUTPUT_EXISTS."""
+    if target.is_file() and target.stat().st_size == details.size_bytes:
+        with target.open("rb") as file:
+            compared, expected, seen = digests(file, details)
+        if expected == seen and compared != "size":
+            return compared
+    raise FileError(
+        f"{shown_path(target)} exists and is not {address}",
+        code="E_OUTPUT_EXISTS",
+    )
+
+
+def _check(file: BinaryIO, part: Path, address: S3Uri, details: ObjectMetadata) -> str:
+    """What the bytes were compared with. Raises StorageError E_S3_CHANGED where they differ."""
+    file.seek(0)
+    compared, expected, seen = digests(file, details)
+    if expected == seen:
+        return compared
+    part.unlink()
+    raise StorageError(
+        f"{address} arrived with {compared} {seen}, the store has {expected}", code="E_S3_CHANGED"
+    )
+
+
+@contextmanager
+def _kept(part: Path, target: Path) -> Iterator[BinaryIO]:
+    """Opens what there is of a file to be gone on with; no two processes do so at once."""
+    try:
+        # A link that somebody put in its place is not followed.
+        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+        with os.fdopen(handle, "r+b") as file:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield file
+    except BlockingIOError as error:
+        raise FileError(
+            f"{shown_path(target)} is being fetched by another process",
+            code="E_OUTPUT_PATH",
+            hint="wait for the other one, or pass -o with another path",
+        ) from error
+    except OSError as error:
+        # Nothing is kept where it fails: a full disk needs the space.
+        with suppress(OSError):
+            part.unlink()
+        raise write_error(target, error) from error

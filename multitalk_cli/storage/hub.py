@@ -1,0 +1,340 @@
+"""The Hugging Face hub over HTTP: what a repository holds, and its files from any byte on."""
+
+import http.client
+import json
+import os
+import re
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import IO, Any
+from urllib.parse import quote, urljoin, urlsplit
+
+from multitalk_cli.errors import (
+    MultitalkError,
+    SetupError,
+    StorageError,
+    TemporaryError,
+    UsageError,
+)
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+_PIECE_BYTES = 1024**2
+_ANSWER_BYTES = 64 * 1024**2  # no listing and no file of settings is longer
+_ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+# What a broken, slow or absent network looks like.
+_NETWORK_ERRORS = (OSError, http.client.HTTPException)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetryPolicy:
+    """How long the hub is waited for.
+
+    stall_s: without a single byte, until a new connection is made. asking_s, fetching_s: pauses
+    between attempts, for a question and for a file; every byte that arrives starts them anew.
+    """
+
+    stall_s: float = 60.0
+    asking_s: tuple[float, ...] = (0.5, 1, 2)
+    fetching_s: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubFile:
+    """A file of a repository. git_sha1 is the name that git gives files that are no LFS objects."""
+
+    path: str
+    size_bytes: int
+    sha256: str | None
+    git_sha1: str
+
+
+class Hub:
+    """A connection's worth of settings: where the hub is, the token for it, and patience."""
+
+    def __init__(
+        self,
+        endpoint: str,
+        token: str | None = None,
+        patience: RetryPolicy | None = None,
+        *,
+        is_hub: bool = True,
+    ) -> None:
+        """is_hub: False for any other place that has a file, which gets no token."""
+        self.endpoint = endpoint.rstrip("/")
+        self._token, self._is_hub = token, is_hub
+        self._patience = RetryPolicy() if patience is None else patience
+        self._opener = urllib.request.build_opener(_Redirects(self.endpoint))
+
+    @classmethod
+    def of_surroundings(cls, patience: RetryPolicy | None = None, endpoint: str = "") -> "Hub":
+        """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file.
+
+        endpoint: in place of HF_ENDPOINT, unless it is empty.
+        """
+        from huggingface_hub import get_token
+
+        return cls.with_token(get_token(), patience, endpoint)
+
+    @classmethod
+    def with_token(
+        cls, token: str | None, patience: RetryPolicy | None = None, endpoint: str = ""
+    ) -> "Hub":
+        """The hub that HF_ENDPOINT names, with this token and no other."""
+        named = endpoint.strip() or os.environ.get("HF_ENDPOINT", "").strip()
+        endpoint = named or DEFAULT_ENDPOINT
+        if not _ENDPOINT.fullmatch(endpoint):
+            # Not shown: somebody may have put a password into it.
+            raise UsageError(
+                "HF_ENDPOINT must be http://HOST or https://HOST",
+                code="E_SETTING",
+                hint="unset HF_ENDPOINT",
+            )
+        return cls(endpoint, token, patience)
+
+    def whoami(self) -> str:
+        """Gives the name of the account that the token is of."""
+        answer, _ = self._ask(f"{self.endpoint}/api/whoami-v2", "the token")
+        name = answer.get("name") if isinstance(answer, dict) else None
+        if not isinstance(name, str):
+            raise _odd_answer("the token", "no name")
+        return name
+
+    def check_access(self, repo: str) -> None:
+        """Raises SetupError E_HUB_TOKEN where the token may not read a repository's files."""
+        try:
+            self._asked_again(f"{self.endpoint}/api/models/{repo}/auth-check", repo)
+        except StorageError as error:
+            # A mirror may not know this question; it then has the repository, or says so.
+            if error.code != "E_HUB_MISSING":
+                raise
+            self._asked_again(f"{self.endpoint}/api/models/{repo}", repo)
+
+    def resolve(self, repo: str, revision: str) -> str:
+        """Gives the commit that a branch, reference or commit stands for."""
+        commit = self._about(repo, revision).get("sha")
+        if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+            raise _odd_answer(f"{repo} at {revision}", f"the commit {commit!r}")
+        return commit
+
+    def licence(self, repo: str, revision: str) -> str:
+        """Gives the licence that the repository's page states; empty where it states none."""
+        card = self._about(repo, revision).get("cardData")
+        licence = card.get("license") if isinstance(card, dict) else None
+        return licence if isinstance(licence, str) else ""
+
+    def _about(self, repo: str, revision: str) -> Mapping[str, Any]:
+        url = f"{self.endpoint}/api/models/{repo}/revision/{quote(revision, safe='')}"
+        answer, _ = self._ask(url, f"{repo} at {revision}")
+        return answer if isinstance(answer, dict) else {}
+
+    def files(self, repo: str, commit: str) -> dict[str, HubFile]:
+        """Gives the files of a commit by their paths."""
+        found: dict[str, HubFile] = {}
+        url: str | None = f"{self.endpoint}/api/models/{repo}/tree/{commit}?recursive=true"
+        while url is not None:
+            rows, links = self._ask(url, f"{repo} at {commit}")
+            if not isinstance(rows, list):
+                raise _odd_answer(repo, "no list of files")
+            files = [_to_file(repo, row) for row in rows if _is_file(row)]
+            found |= {file.path: file for file in files}
+            url = self._next_page(url, links)
+        return found
+
+    def _next_page(self, url: str, links: str) -> str | None:
+        match = _NEXT_PAGE.search(links)
+        if match is None:
+            return None
+        following: str = urljoin(url, match[1])
+        if origin_of(following) != origin_of(self.endpoint):
+            raise _odd_answer(self.endpoint, f"a list that goes on at {origin_of(following)}")
+        return following
+
+    def read(self, repo: str, commit: str, file: HubFile) -> bytes:
+        """Gives the content of a small file."""
+        if file.size_bytes > _ANSWER_BYTES:
+            raise _odd_answer(repo, f"{file.path} with {file.size_bytes} bytes, too many")
+        return b"".join(self.pieces(repo, commit, file.path, 0, file.size_bytes))
+
+    def pieces(self, repo: str, commit: str, path: str, start: int, end: int) -> Iterator[bytes]:
+        """Yields the bytes [start, end) of a file in order, over as many connections as it takes.
+
+        Plain ranges over HTTP: the hub's accelerated transfers cannot go on where another process
+        stopped. Raises TemporaryError E_HUB_NETWORK once patience is at its end.
+        """
+        url = f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"
+        return self.pieces_at(url, f"{repo}/{path}", start, end)
+
+    def size_at(self, url: str, what: str) -> int:
+        """Gives the size of the file at an address; one that is not told is an error."""
+        pauses = iter(self._patience.asking_s)
+        while True:
+            try:
+                with self._open(url, {"Range": "bytes=0-0"}) as answer:
+                    return _told_size(answer, what)
+            except _NETWORK_ERRORS as error:
+                self._wait(pauses, error, what)
+
+    def pieces_at(self, url: str, what: str, start: int, end: int) -> Iterator[bytes]:
+        """The same as `pieces` for an address."""
+        position, pauses = start, iter(self._patience.fetching_s)
+        while position < end:
+            try:
+                for piece in self._connection(url, position, end):
+                    position, pauses = position + len(piece), iter(self._patience.fetching_s)
+                    yield piece
+                if position < end:
+                    raise ConnectionError(f"{end - position} bytes are missing")
+            except _NETWORK_ERRORS as error:
+                self._wait(pauses, error, what)
+
+    def _connection(self, url: str, start: int, end: int) -> Iterator[bytes]:
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._open(url, headers) as answer:
+            # A server that knows no ranges sends the beginning once more.
+            position = start if answer.status == http.client.PARTIAL_CONTENT else 0
+            _require_range(answer, position)
+            while position < end and (piece := answer.read1(_PIECE_BYTES)):
+                new = piece[max(0, start - position) : end - position]
+                position += len(piece)
+                if new:
+                    yield new
+
+    def _ask(self, url: str, what: str) -> tuple[Any, str]:
+        """Gives the JSON that the hub answers with, and its Link header."""
+        body, links = self._asked_again(url, what)
+        try:
+            return json.loads(body), links
+        except (ValueError, RecursionError) as error:
+            raise _odd_answer(what, "no JSON") from error
+
+    def _asked_again(self, url: str, what: str) -> tuple[bytes, str]:
+        pauses = iter(self._patience.asking_s)
+        while True:
+            try:
+                with self._open(url, {}) as answer:
+                    return answer.read(_ANSWER_BYTES), answer.headers.get("Link", "")
+            except _NETWORK_ERRORS as error:
+                self._wait(pauses, error, what)
+
+    def _wait(self, pauses: Iterator[float], error: Exception, what: str) -> None:
+        """Waits before the next attempt. Raises where there is none, or it would be in vain."""
+        final = _final_error(error, what, self.endpoint, is_hub=self._is_hub)
+        if final is not None:
+            raise final from error
+        pause_s = next(pauses, None)
+        if pause_s is None:
+            raise TemporaryError(
+                f"{what} cannot be fetched from {self.endpoint}: {_reason(error)}",
+                code="E_HUB_NETWORK",
+            ) from error
+        time.sleep(pause_s)
+
+    def _open(self, url: str, headers: Mapping[str, str]) -> Any:
+        request = urllib.request.Request(url, headers={"User-Agent": "multitalk", **headers})
+        if self._token:
+            request.add_unredirected_header("Authorization", f"Bearer {self._token}")
+        return self._opener.open(request, timeout=self._patience.stall_s)
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; the token goes along only to the hub itself."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        if urlsplit(self._endpoint).scheme == "https" != urlsplit(newurl).scheme:
+            raise ConnectionError(f"the hub sends to {origin_of(newurl)}, which is not encrypted")
+        new = super().redirect_request(req, fp, code, msg, headers, newurl)
+        token = req.unredirected_hdrs.get("Authorization")
+        if new is not None and token is not None and origin_of(newurl) == origin_of(self._endpoint):
+            new.add_unredirected_header("Authorization", token)
+        return new
+
+
+def origin_of(url: str) -> str:
+    """Gives scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}".lower()
+
+
+def _told_size(answer: Any, what: str) -> int:
+    told = answer.headers.get("Content-Length", "")
+    if answer.status == http.client.PARTIAL_CONTENT:
+        told = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    if not told.isdecimal():
+        raise _odd_answer(what, "no size")
+    return int(told)
+
+
+def _require_range(answer: Any, start: int) -> None:
+    """Raises ConnectionError where other bytes come than were asked for."""
+    if answer.status != http.client.PARTIAL_CONTENT:
+        return
+    place = answer.headers.get("Content-Range", "")
+    if not place.startswith(f"bytes {start}-"):
+        raise ConnectionError(f"asked for the bytes from {start} on, got {place!r}")
+
+
+def _final_error(
+    error: Exception, what: str, endpoint: str, *, is_hub: bool
+) -> MultitalkError | None:
+    """The error that another attempt would end with too, or None."""
+    if not isinstance(error, urllib.error.HTTPError):
+        return None
+    error.close()
+    # Addresses of storage elsewhere expire; the hub gives a new one.
+    if error.code in _BUSY or origin_of(error.url) != origin_of(endpoint):
+        return None
+    if is_hub and error.code in (401, 403):
+        return SetupError(
+            f"the hub refuses {what} (status {error.code}): it is gated, or HF_TOKEN is wrong",
+            code="E_HUB_TOKEN",
+        )
+    if error.code == 404:
+        return StorageError(f"{endpoint} has no {what}", code="E_HUB_MISSING")
+    return StorageError(f"{endpoint} answers {what} with status {error.code}", code="E_HUB")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, urllib.error.HTTPError):
+        return f"status {error.code}"
+    if isinstance(error, urllib.error.URLError):
+        return str(error.reason)
+    return "nothing arrives" if isinstance(error, TimeoutError) else str(error)
+
+
+def _odd_answer(what: str, seen: str) -> StorageError:
+    return StorageError(f"the hub's answer for {what} is odd: it has {seen}", code="E_HUB")
+
+
+def _is_file(row: object) -> bool:
+    return isinstance(row, dict) and row.get("type") == "file"
+
+
+def _to_file(repo: str, row: Mapping[str, Any]) -> HubFile:
+    """Reads a row of the list of files. Raises StorageError E_HUB where it is malformed."""
+    large = row.get("lfs")
+    sha256 = large.get("oid") if isinstance(large, dict) else None
+    size = large.get("size") if isinstance(large, dict) else row.get("size")
+    path, sha1 = row.get("path"), row.get("oid")
+    if not (isinstance(path, str) and isinstance(sha1, str) and isinstance(size, int)):
+        raise _odd_answer(repo, f"the row {row!r}")
+    if size < 0 or (large is not None and not re.fullmatch(r"[0-9a-f]{64}", str(sha256))):
+        raise _odd_answer(repo, f"the row {row!r}")
+    return HubFile(path=path, size_bytes=size, sha256=sha256, git_sha1=sha1)

@@ -1,0 +1,1 @@
+"""The model's weights, on this machine or in the account."""

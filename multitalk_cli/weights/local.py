@@ -1,0 +1,117 @@
+"""A folder of weights on this machine."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli.contract import weights_task
+from multitalk_cli.contract.weights_task import Precision, WeightsTask
+from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.reporting.formatting import human_bytes
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud.pack import DeployedPack
+    from multitalk_cli.reporting.reporter import Reporter
+    from multitalk_cli.storage.hub import Hub
+    from remote.engine.config import ModelConfig
+
+PACKS: Mapping[Precision, str] = {"bf16": "pack", "fp8": "pack-fp8"}
+_NEEDED = ("torch", "tokenizers", "huggingface_hub")
+
+
+class LocalWeights:
+    """The folder, and this process that works on it.
+
+    config: sizes of the published model, where it is not MultiTalk at full size.
+    """
+
+    def __init__(
+        self, folder: Path, *, hub: Hub | None = None, config: ModelConfig | None = None
+    ) -> None:
+        self._folder, self._hub, self._config = folder, hub, config
+        self.title = str(folder)
+        self.packs = PACKS
+
+    @classmethod
+    def usable(cls, folder: Path) -> LocalWeights:
+        """A folder on a machine that can pack. Raises SetupError E_LOCAL_EXTRA on any other."""
+        absent = [name for name in _NEEDED if find_spec(name) is None]
+        if absent:
+            raise SetupError(
+                f"packing the weights needs {', '.join(absent)}, which is not installed",
+                code="E_LOCAL_EXTRA",
+            )
+        return cls(folder)
+
+    def command(self, *options: str) -> str:
+        """The command for this folder, with other options."""
+        return shlex.join(["multitalk", "download", "--to", str(self._folder), *options])
+
+    def name(self, file: str) -> str:
+        """What a file of the folder is called."""
+        return str(self._folder / file)
+
+    def next_command(self, pack: str) -> str:
+        """What a pack is good for."""
+        weights = shlex.quote(self.name(pack))
+        return f"multitalk generate PICTURE VOICE --backend local --weights {weights}"
+
+    def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
+        """Nothing has to be set up; tells whether something was asked."""
+        del ask, reporter, is_all
+        return False
+
+    def find_pack(self, precision: Precision) -> DeployedPack | None:
+        """Looking at the whole folder is as quick."""
+        del precision
+        return None
+
+    def attach(self, precision: Precision, reporter: Reporter) -> Mapping[str, Any] | None:
+        """Another process cannot be followed."""
+        del precision, reporter
+        return None
+
+    def announce(self, survey: Mapping[str, Any], reporter: Reporter) -> None:
+        """Says what space is needed. Raises FileError E_DISK_SPACE where there is less."""
+        more = survey["missing_bytes"] + survey["pack_bytes"]
+        # Of a pack that was begun, a part is there already.
+        needed = max(0, more - (survey["begun_pack_bytes"] if survey["pack_bytes"] else 0))
+        free = survey["free_bytes"]
+        reporter.fact("space", f"{human_bytes(needed)} needed, {human_bytes(free)} free")
+        if needed > free:
+            raise FileError(
+                f"{self.title} needs {human_bytes(needed)}, and {human_bytes(free)} are free",
+                code="E_DISK_SPACE",
+            )
+
+    def do(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
+        """Does a task and shows how far it is; gives its answer."""
+        from remote.weights import download
+
+        if task.kind not in weights_task.WRITING:
+            return self._do(task, reporter)
+        reporter.leaving = "interrupted; the same command goes on where it stopped"
+        with download.locked(self._folder):
+            return self._do(task, reporter)
+
+    def _do(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
+        from remote.engine.config import PUBLISHED
+        from remote.weights.folder import WeightsFolder
+
+        shelf = WeightsFolder(
+            folder=self._folder,
+            packs=PACKS,
+            open_hub=self._open_hub,
+            config=PUBLISHED if self._config is None else self._config,
+        )
+        with reporter.progress() as view:
+            return shelf.do(task, view.show)
+
+    def _open_hub(self, endpoint: str) -> Hub:
+        from multitalk_cli.storage.hub import Hub
+
+        return Hub.of_surroundings(endpoint=endpoint) if self._hub is None else self._hub

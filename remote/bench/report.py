@@ -1,0 +1,77 @@
+"""The benchmark's report for a reader."""
+
+from collections.abc import Mapping
+
+from remote.bench.parts import Report
+
+
+def table(report: Report) -> str:
+    """The report for a reader."""
+    options, card = report["options"], report["machine"]
+    lines = [
+        f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
+        f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
+        f"{options['steps']} steps, tier {report['tier']}"
+        f"{' in float16' if options['float16'] else ''}, attention {report['backend']}, "
+        f"kernels {report['operations']} {report['operations_refused']}",
+        "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
+            **report["ceilings"]
+        ),
+        *(_attention_line(row) for row in report.get("attention", [])),
+        *(
+            f"{row['blocks']} blocks, {row['persons']} person(s), against float32: "
+            f"{row['error']:.2%}"
+            for row in report.get("float32", [])
+        ),
+        *(f"VAE {n} {_seconds(report['vae'][n])}" for n in ("encode", "decode") if "vae" in report),
+        *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
+        *_memory_lines(report.get("memory")),
+        *(f"{name} left out: no room beside the weights" for name in report.get("left_out", [])),
+        f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
+    ]
+    for row in report["runs"]:
+        lines += _run_lines(row)
+    lines += [
+        f"{row['ms']:10.1f} ms {row['count']:6d}x {row['kernel']}"
+        for row in report.get("profile", [])
+    ]
+    return "\n".join(lines)
+
+
+def _seconds(values: Mapping[str, float]) -> str:
+    return f"{values['median']:.3f} s ({values['least']:.3f} to {values['most']:.3f})"
+
+
+def _memory_lines(memory: Report | None) -> list[str]:
+    if memory is None:
+        return []
+    return [
+        "card of {card_gib:g} GiB: {resident} of {layers} blocks resident, {streamed_gb:.1f} GB "
+        "streamed a forward, alone {seconds}".format(**memory, seconds=_seconds(memory["copy"]))
+    ]
+
+
+def _attention_line(row: Report) -> str:
+    if "refused" in row:
+        return f"  {row['name']:12s} not here: {row['refused'][:90]}"
+    return f"  {row['name']:12s} {row['tflops']:6.0f} TFLOP/s  {_seconds(row['seconds'])}"
+
+
+def _run_lines(row: Report) -> list[str]:
+    return [
+        f"{row['persons']} person(s): {_seconds(row['forward'])} a forward, n={row['forward']['n']}"
+        f", {row['tflops']:.0f} TFLOP/s, {row['share_of_floor']:.0%} of the floor "
+        f"{row['floor_s']:.2f} s, peak {row['peak_gib']:.1f} GiB",
+        "  by branch "
+        + ", ".join(f"{seconds:.3f}" for seconds in row["by_branch"])
+        + f"; later windows {_seconds(row['forward_later'])}; first {row['first_forward']:.2f} s",
+        f"  a clip {row['clip_first_s']:.1f} s, a later one {row['clip_later_s']:.1f} s; "
+        + ", ".join(f"{key} {value:.2f}" for key, value in row["stages"].items()),
+        *(
+            f"  {job['speech_s']:g} s of speech{', cold' if job['is_cold'] else ''}: "
+            f"{job['seconds']:.0f} s, {job['seconds_per_s']:.1f} s and "
+            + ("no price" if job["usd_per_s"] is None else f"${job['usd_per_s']:.4f}")
+            + " per second"
+            for job in row["prices"]
+        ),
+    ]

@@ -1,0 +1,1 @@
+"""The image, its pins, and the options of a deployment."""

@@ -1,0 +1,1 @@
+"""Published checkpoints, tensor files and their reading."""

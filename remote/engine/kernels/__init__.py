@@ -1,0 +1,1 @@
+"""Attention and fused kernels, and how they are chosen."""

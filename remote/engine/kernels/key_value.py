@@ -1,0 +1,40 @@
+"""Keys and values of attention, kept between steps."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class KeyValue(NamedTuple):
+    """Keys and values of one block for tokens that do not change between steps, [B, M, H, D/H].
+
+    repeats: how many equal keys the last one stands for.
+    """
+
+    key: Tensor
+    value: Tensor
+    repeats: int = 1
+
+    @property
+    def frames(self) -> int:
+        """How many frames an audio key has."""
+        return self.key.shape[0]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedAudio:
+    """Audio keys and values of one block with the query and output weights multiplied in.
+
+    key, value: [kinds, H x M, D]; bias: [kinds, H, M] float32, what the query's bias adds to the
+    scores, which are scaled. kinds: of each frame; equal frames share one.
+    """
+
+    key: Tensor
+    value: Tensor
+    bias: Tensor
+    kinds: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.kinds)

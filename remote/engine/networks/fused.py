@@ -1,0 +1,264 @@
+"""The transformer's blocks with less work: the same maths as `layers`, summed in another order.
+
+- The tokens are changed in place by the matrix products themselves; what they leave out, the
+  biases, is kept as one vector for all tokens (`Stream`).
+- Gates scale the weights of the product before them.
+- The audio layers' query and output weights are multiplied into the few audio keys and values
+  (`FoldedAudio`), where there is one voice and memory.
+- Equal text keys, those of the padding, count as one.
+- The branches of a step share the first block's self-attention (`SharedStart`).
+- The last block leaves out leading tokens that nobody reads.
+
+Axes: L tokens, F latent frames, D channels of the model, H heads, C channels of a head, M keys.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from remote.engine.kernels.attention import AttentionBackend, attention
+from remote.engine.kernels.key_value import FoldedAudio, KeyValue
+from remote.engine.kernels.operations import Operations
+from remote.engine.kernels.rope import Rotation, label_rotation
+from remote.engine.networks.labels import PersonRegions
+from remote.engine.networks.layers import AudioAttention, Block, BlockCondition
+
+
+@dataclass(slots=True)
+class Stream:
+    """The tokens between two layers: tokens [L, D] plus offset [D] float32."""
+
+    tokens: Tensor
+    offset: Tensor
+
+    def value(self) -> Tensor:
+        return (self.tokens + self.offset).to(self.tokens.dtype)
+
+
+@dataclass(slots=True)
+class SharedStart:
+    """What the first block's self-attention gave for some latents, for every branch of a step."""
+
+    latents: Tensor | None = None
+    stream: Stream | None = None
+    positions: Tensor | None = None
+
+    def begin(self, latents: Tensor) -> None:
+        """Forgets what belongs to other latents."""
+        if latents is not self.latents:
+            self.latents, self.stream, self.positions = latents, None, None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FusedBlocks:
+    """Runs the blocks with the chosen operations and attention kernel."""
+
+    operations: Operations
+    backend: AttentionBackend
+    heads: int
+
+    def run(
+        self,
+        blocks: Iterable[Block],
+        x: Tensor,
+        modulation: Tensor,
+        rotation: Rotation,
+        conditions: Sequence[BlockCondition],
+        regions: PersonRegions | None,
+        shared: SharedStart | None = None,
+        skipped: int = 0,
+    ) -> Tensor:
+        """x: [1, L, D], which is kept. Returns the last block's tokens, [1, L - skipped, D]."""
+        stream = Stream(x[0], x.new_zeros(x.shape[-1], dtype=torch.float32))
+        for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
+            parts = (block.modulation.float() + modulation)[0]
+            leading = skipped if index == len(conditions) - 1 else 0
+            if index == 0:
+                positions = self._start(block, stream, parts, rotation, regions, leading, shared)
+            else:
+                positions = self._self_attention(block, stream, parts, rotation, regions, leading)
+            self._cross_attention(block, stream, condition)
+            self._audio_attention(block, stream, condition.audio, positions, x.shape[1])
+            self._feed_forward(block, stream, parts)
+        return stream.value()[None]
+
+    def _start(
+        self,
+        block: Block,
+        stream: Stream,
+        parts: Tensor,
+        rotation: Rotation,
+        regions: PersonRegions | None,
+        leading: int,
+        shared: SharedStart | None,
+    ) -> Tensor | None:
+        """The first block's self-attention, taken from another branch where that has run."""
+        known = None if shared is None else shared.stream
+        positions = None if shared is None or regions is None else shared.positions
+        if known is not None and (regions is None or positions is not None):
+            stream.tokens, stream.offset = known.tokens.clone(), known.offset
+            return positions
+        stream.tokens = stream.tokens.clone()
+        positions = self._self_attention(block, stream, parts, rotation, regions, leading)
+        if shared is not None:
+            shared.stream = Stream(stream.tokens.clone(), stream.offset)
+            shared.positions = positions
+        return positions
+
+    def _self_attention(
+        self,
+        block: Block,
+        stream: Stream,
+        parts: Tensor,
+        rotation: Rotation,
+        regions: PersonRegions | None,
+        leading: int,
+    ) -> Tensor | None:
+        """Gives, with regions, each remaining token's label position."""
+        layer, turn = block.self_attn, self.operations.norm_rotate
+        h = self.operations.norm(stream.tokens, 1 + parts[1], parts[0], block.eps, stream.offset)
+        k = turn(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
+        v = layer.v(h).unflatten(-1, (self.heads, -1))
+        first = leading if regions is None else 0
+        asked = Rotation(rotation.cos[first:], rotation.sin[first:])
+        q = turn(layer.q(h[first:]), layer.norm_q.weight, asked, self.heads, block.eps)
+        del h
+        positions = None
+        if regions is not None:
+            seen = regions.attention_map(q[None], k[None], self.backend)
+            positions = regions.positions(seen)[leading:]
+        out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
+        stream.tokens = stream.tokens[leading:]
+        self._add(stream, out.flatten(1), layer.o, parts[2])
+        return positions
+
+    def _cross_attention(self, block: Block, stream: Stream, condition: BlockCondition) -> None:
+        layer, norm = block.cross_attn, block.norm3
+        h = self.operations.norm(stream.tokens, norm.weight, norm.bias, norm.eps, stream.offset)
+        q = self.operations.norm_rotate(
+            layer.q(h), layer.norm_q.weight, None, self.heads, block.eps
+        )
+        out = self.operations.cross_attention(q, condition.text, condition.image)
+        self._add(stream, out.flatten(1), layer.o)
+
+    def _audio_attention(
+        self,
+        block: Block,
+        stream: Stream,
+        audio: KeyValue | FoldedAudio,
+        positions: Tensor | None,
+        tokens: int,
+    ) -> None:
+        """tokens: of all frames, those left out included."""
+        layer, norm = block.audio_cross_attn, block.norm_x
+        h = self.operations.norm(stream.tokens, norm.weight, norm.bias, norm.eps, stream.offset)
+        frames = audio.frames * len(h) // tokens
+        if isinstance(audio, FoldedAudio):
+            self._folded_attention(layer, stream, h, audio, frames)
+            return
+        q = layer.q_linear(h)
+        if positions is None:
+            q = q.unflatten(-1, (self.heads, -1))
+        else:
+            rotation = label_rotation(positions, q.shape[-1] // self.heads)
+            q = self.operations.norm_rotate(q, None, rotation, self.heads, block.eps)
+        key, value = audio.key[-frames:], audio.value[-frames:]
+        out = attention(q.unflatten(0, (frames, -1)), key, value, self.backend)
+        self._add(stream, out.flatten(0, 1).flatten(1), layer.proj)
+
+    def _folded_attention(
+        self, layer: AudioAttention, stream: Stream, h: Tensor, audio: FoldedAudio, frames: int
+    ) -> None:
+        """Adds each token's attention to its frame's audio in two products."""
+        asked = h.unflatten(0, (frames, -1))
+        tokens = stream.tokens.unflatten(0, (frames, -1))
+        for span, kind in _spans(audio.kinds[-frames:]):
+            key, value, bias = audio.key[kind], audio.value[kind], audio.bias[kind]
+            one = asked[span].reshape(len(key), -1, h.shape[-1])
+            scores = _product(one, key.transpose(1, 2))
+            shares = self.operations.group_softmax(scores, bias, h.dtype)
+            tokens[span].view(one.shape).baddbmm_(shares, value)
+        stream.offset = stream.offset + layer.proj.bias
+
+    def _add(self, stream: Stream, x: Tensor, layer: nn.Linear, gate: Tensor | None = None) -> None:
+        """Adds layer(x), times gate, to the stream. x: [L, channels]; gate: [D] float32."""
+        weight: Tensor = layer.weight
+        bias: Tensor = layer.bias
+        if gate is not None:
+            weight, bias = self.operations.scale_rows(weight, gate), bias * gate
+        stream.tokens.addmm_(x, weight.t())
+        stream.offset = stream.offset + bias
+
+    def _feed_forward(self, block: Block, stream: Stream, parts: Tensor) -> None:
+        first, last = cast(nn.Linear, block.ffn[0]), cast(nn.Linear, block.ffn[2])
+        h = self.operations.norm(stream.tokens, 1 + parts[4], parts[3], block.eps, stream.offset)
+        wide = self.operations.linear_gelu(h, first.weight, first.bias)
+        self._add(stream, wide, last, parts[5])
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    """a @ b in batches, in float32 whatever the factors are."""
+    return torch.bmm(a, b) if a.dtype == torch.float32 else torch.bmm(a, b, out_dtype=torch.float32)
+
+
+def _spans(kinds: Sequence[int]) -> Iterator[tuple[slice, slice]]:
+    """Divides frames into spans that one product serves: all of other kinds, or all of one kind.
+
+    Yields the frames, and their kinds.
+    """
+    if len(set(kinds)) == len(kinds):
+        yield slice(0, len(kinds)), slice(kinds[0], kinds[-1] + 1)
+        return
+    start = 0
+    for kind, members in itertools.groupby(kinds):
+        count = len(list(members))
+        yield slice(start, start + count), slice(kind, kind + 1)
+        start += count
+
+
+def can_fold(device: torch.device, dtype: torch.dtype) -> bool:
+    """Tells whether products of 16-bit factors can be had in float32: scores need it."""
+    if dtype == torch.float32:
+        return True
+    factor = torch.zeros(1, 8, 8, device=device, dtype=dtype)
+    try:
+        _product(factor, factor)
+    except (TypeError, RuntimeError):
+        return False
+    return True
+
+
+def frame_kinds(tokens: Tensor) -> tuple[int, ...]:
+    """Numbers frames of audio tokens [F, M, C]; one equal to that before has its number."""
+    same = (tokens[1:] == tokens[:-1]).flatten(1).all(dim=1).tolist()
+    return tuple(itertools.accumulate((not equal for equal in same), initial=0))
+
+
+def folded_bytes(kinds: Sequence[int], tokens: int, heads: int, dim: int, itemsize: int) -> int:
+    """Gives the memory of one layer's folded audio."""
+    return 2 * (kinds[-1] + 1) * heads * tokens * dim * itemsize
+
+
+def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -> FoldedAudio:
+    """Multiplies the query and output weights into audio keys and values [F, M, H, C]."""
+    first = [kinds.index(kind) for kind in range(kinds[-1] + 1)]
+    key, value = given.key[first], given.value[first]
+    frames, tokens, heads, channels = key.shape
+    scale, dim = channels**-0.5, layer.q_linear.in_features
+    asking = layer.q_linear.weight.view(heads, channels, dim)
+    giving = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
+    keys, values = key.new_empty(2, frames, heads, tokens, dim).unbind(0)
+    for frame in range(frames):
+        torch.baddbmm(
+            keys[frame], key[frame].transpose(0, 1), asking, beta=0, alpha=scale, out=keys[frame]
+        )
+        torch.bmm(value[frame].transpose(0, 1), giving, out=values[frame])
+    asked = layer.q_linear.bias.float().view(heads, channels)
+    bias = torch.einsum("fmhc,hc->fhm", key.float(), asked) * scale
+    return FoldedAudio(
+        key=keys.flatten(1, 2), value=values.flatten(1, 2), bias=bias.contiguous(), kinds=kinds
+    )

@@ -1,0 +1,87 @@
+"""Which person a video token belongs to, read from how it attends to the first frame.
+
+Axes: B batch, L video tokens, S tokens of the first frame, H heads, D channels of a head,
+C classes (person 1, person 2, background).
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from remote.engine.kernels.attention import SDPA, AttentionBackend, attention
+
+_EPS = 1e-8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonRegions:
+    """The classes of the first frame's tokens, and the label positions that they map to.
+
+    weights: [S, C] float32, each class summing to one (an empty class stays zero).
+    present: [C] bool, False for an empty class.
+    ranges: per person, the label positions of its least and its most certain token.
+    background: label position of the tokens that belong to nobody.
+    """
+
+    weights: Tensor
+    present: Tensor
+    ranges: tuple[tuple[float, float], ...]
+    background: float
+
+    def attention_map(self, q: Tensor, k: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
+        """Gives each token's mean attention to each class, averaged over heads.
+
+        q: [B, L, H, D] and k: [B, >= S, H, D], both after rotation, tokens of the first frame
+        first. Returns [C, L] float32 of the first of the batch.
+        The masks serve as values, so that the L x S attention is never stored. They are ones and
+        zeros, exact in every type, as wide as the keys, for the kernels that need that.
+        """
+        members = (self.weights > 0).to(q.dtype)
+        classes, width = members.shape[1], q.shape[-1]
+        values = F.pad(members, (0, width - classes))[None, :, None].expand(-1, -1, q.shape[2], -1)
+        keys = k[:1, : len(members)]
+        seen = attention(q[:1], keys, values.contiguous(), backend)[0, ..., :classes]
+        return seen.float().mean(dim=1).T * self.weights.amax(dim=0)[:, None]
+
+    def positions(self, attention_map: Tensor) -> Tensor:
+        """Gives the label position of every token, [L]; an empty class never wins."""
+        absent = ~self.present[:, None]
+        winner = attention_map.masked_fill(absent, -torch.inf).argmax(dim=0)
+        labels = torch.full_like(attention_map[0], self.background)
+        for person, (low, high) in enumerate(self.ranges):
+            seen = attention_map[person]
+            scaled = (seen - seen.min()) / (seen.max() - seen.min() + _EPS)
+            labels = torch.where(winner == person, scaled * (high - low) + low, labels)
+        return labels
+
+
+def person_regions(masks: Tensor, class_range: int, class_interval: int) -> PersonRegions:
+    """Reads token masks, the background's last.
+
+    masks: [C, rows, columns] on the token grid, nonzero where the class is.
+    Person 1 takes labels 0 to class_interval, person 2 the last ones up to class_range.
+    """
+    if masks.shape[0] != 3:
+        raise ValueError(f"masks of two persons and the background expected, got {masks.shape}")
+    inside = (masks > 0).flatten(1).float()
+    counts = inside.sum(dim=1)
+    weights = inside / counts.clamp(min=1)[:, None]
+    ranges = (
+        (0.0, float(class_interval)),
+        (float(class_range - class_interval), float(class_range)),
+    )
+    return PersonRegions(
+        weights=weights.T.contiguous(),
+        present=counts > 0,
+        ranges=ranges,
+        background=float(class_range // 2),
+    )
+
+
+def key_positions(tokens: int, class_range: int, class_interval: int) -> Tensor:
+    """Gives the labels of two persons' audio tokens, [2 x tokens]: the middles of their ranges."""
+    middle = class_interval / 2
+    labels = torch.tensor([middle, class_range - middle])
+    return labels.repeat_interleave(tokens)

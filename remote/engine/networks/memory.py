@@ -1,0 +1,105 @@
+"""What a card's memory holds: how many of the transformer's blocks stay on it."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from remote.engine.config import DiTConfig
+from remote.engine.networks.layers import Block
+
+SLOTS = 2
+"""Buffers on the card that streamed blocks take turns in."""
+
+# Beside the blocks: the other networks (3 GiB), keys and values (2), and the gaps that the
+# allocator leaves (2.5), as seen on an H100.
+_OTHER_BYTES = 15 * 2**29
+_VAE_BYTES_PER_PIXEL = 12_200  # of one frame, while two latents are decoded; measured too
+_VALUES_PER_TOKEN = 11  # of the model's width, held at once in a block, and the wide layer's
+
+
+class CardTooSmallError(ValueError):
+    """Not even two blocks fit on the card."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryPlan:
+    """How many leading blocks stay on the card; the others are streamed."""
+
+    resident: int
+    layers: int
+    block_bytes: int
+
+    @property
+    def is_streamed(self) -> bool:
+        return self.resident < self.layers
+
+    @property
+    def streamed_bytes(self) -> int:
+        """What crosses to the card in every forward."""
+        return (self.layers - self.resident) * self.block_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Workload:
+    """What decides how much a window takes beside the weights: tokens, and pixels of one frame."""
+
+    tokens: int
+    pixels: int
+
+    def needed_bytes(self, config: DiTConfig) -> int:
+        """Gives the memory that it and the networks beside the blocks take at most."""
+        block = 2 * self.tokens * (_VALUES_PER_TOKEN * config.dim + config.ffn_dim)
+        return _OTHER_BYTES + max(block, _VAE_BYTES_PER_PIXEL * self.pixels)
+
+
+def workload(config: DiTConfig, frames: int, height_px: int, width_px: int) -> Workload:
+    """Gives what a window of so many frames takes."""
+    tokens = math.prod(config.token_grid(frames, height_px, width_px))
+    return Workload(tokens=tokens, pixels=height_px * width_px)
+
+
+def plan_memory(
+    config: DiTConfig, work: Workload, card_bytes: int, persistent_params: int | None = None
+) -> MemoryPlan:
+    """Divides the blocks between a card of so many bytes and the host, for 16-bit weights.
+
+    work: of the largest window. persistent_params: at most so many parameters stay on the card.
+    Raises CardTooSmallError where not even two blocks fit.
+    """
+    parameters = block_parameters(config)
+    size = 2 * parameters
+    beside = work.needed_bytes(config)
+    free = card_bytes - beside
+    if free < SLOTS * size:
+        raise CardTooSmallError(
+            f"{work.tokens} tokens need {(beside + SLOTS * size) / 2**30:.1f} GiB, the card has "
+            f"{card_bytes / 2**30:.1f} GiB"
+        )
+    fitting = free // size
+    resident = config.layers if fitting >= config.layers else fitting - SLOTS
+    if persistent_params is not None:
+        resident = min(resident, persistent_params // parameters)
+    return MemoryPlan(resident=resident, layers=config.layers, block_bytes=size)
+
+
+def block_parameters(config: DiTConfig) -> int:
+    """Counts the parameters of one block."""
+    with torch.device("meta"):
+        return sum(parameter.numel() for parameter in Block(config).parameters())
+
+
+def free_bytes(device: torch.device) -> int:
+    """Gives what this process may still allocate on a card."""
+    allocated = torch.cuda.memory_allocated(device)
+    free, total = torch.cuda.mem_get_info(device)
+    free += torch.cuda.memory_reserved(device) - allocated
+    if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # from torch 2.8 on
+        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+        free = min(free, allowed - allocated)
+    return int(free)
+
+
+def usable_bytes(device: torch.device) -> int:
+    """Gives all that this process may hold on a card, what it holds already included."""
+    return free_bytes(device) + int(torch.cuda.memory_allocated(device))

@@ -1,0 +1,1 @@
+"""Sampling: schedule, guidance, caching, masks, colour, guards."""

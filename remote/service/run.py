@@ -1,0 +1,315 @@
+"""From a request to a finished video: what runs in the container, and on the user's own machine.
+
+No cloud in here: the model, the place where finished pieces are kept, and the clock are given.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import replace
+from itertools import chain
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+
+from multitalk_cli import contract
+from multitalk_cli.errors import MultitalkError
+from multitalk_cli.media.video.video import VideoWriter, join_segments, read_frames
+from remote.engine.kernels.attention import BackendUnavailableError
+from remote.engine.pipeline import to_bytes
+from remote.engine.request import (
+    Event,
+    Progress,
+    RenderRequest,
+    Resume,
+    StepFinished,
+    WindowFinished,
+)
+from remote.engine.sampling.guards import EngineError
+from remote.engine.sampling.masks import PlacesError
+from remote.service import resume
+from remote.service.decode import decode_picture, decode_request
+from remote.weights.machine import Machine
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from remote.engine.pipeline import Engine
+    from remote.service.store import Store
+
+Clock = Callable[[], float]
+
+_log = logging.getLogger(__name__)
+
+
+class Model(Protocol):
+    """The engine as the service sees it; `remote.weights.model.PackedModel` is one.
+
+    revision: names the weights. engine, machine: there once loaded.
+    """
+
+    @property
+    def revision(self) -> str: ...
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def machine(self) -> Machine: ...
+
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]: ...
+
+    def tokenize(self, text: str) -> tuple[int, ...]: ...
+
+    def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]: ...
+
+
+def run(
+    request: contract.GenerateRequest,
+    engine: Model,
+    store: Store,
+    clock: Clock = time.monotonic,
+    *,
+    backend: str = "modal",
+    persistent_params: int | None = None,
+) -> Iterator[contract.Event]:
+    """Makes the video, publishes it in the store, and yields what happens; `Done` or `Failed` last.
+
+    Goes on after the last window that the store keeps of this request. Closing the iterator stops
+    the model after at most one more forward. What is kept of the job stays: the caller deletes it.
+    backend: what the result says made it. persistent_params: at most so many stay on the card.
+    """
+    try:
+        yield from _Run(request, engine, store, clock, backend).events(persistent_params)
+    except MultitalkError as error:
+        yield contract.Failed(code=error.code, message=error.message, hint=error.hint)
+    except PlacesError as error:
+        yield contract.Failed(code="E_SPEAKER", message=str(error))
+    except EngineError as error:
+        yield contract.Failed(code=error.code, message=str(error))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        yield contract.Failed(code="E_DISK_FULL", message=f"no space left on the disk: {error}")
+    except BackendUnavailableError as error:
+        yield contract.Failed(code="E_ATTENTION", message=str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        # On one's own machine there is no other card to ask for.
+        hint = "pass a smaller --size" if backend != "modal" else ""
+        message = _describe_memory(request, error)
+        yield contract.Failed(code="E_OUT_OF_MEMORY", message=message, hint=hint)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tells a card's memory, and a CPU's, for which torch has no type, from everything else."""
+    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)
+
+
+def _describe_memory(request: contract.GenerateRequest, error: Exception) -> str:
+    frames = max(window.frames for window in request.windows)
+    size = f"{request.width_px}x{request.height_px} in windows of {frames} frames"
+    reason = str(error).strip().partition("\n")[0]
+    return f"the memory is too small for {size}" + (f": {reason}" if reason else "")
+
+
+class _Run:
+    """One run of one request."""
+
+    def __init__(
+        self,
+        request: contract.GenerateRequest,
+        model: Model,
+        store: Store,
+        clock: Clock,
+        backend: str,
+    ) -> None:
+        self._request, self._model, self._store = request, model, store
+        self._clock, self._backend = clock, backend
+        self._began_s = clock()
+        self._record = resume.load_record(store, request, model.revision)
+        self._resumed = self._record.windows
+
+    def events(self, persistent_params: int | None) -> Iterator[contract.Event]:
+        """Makes the windows that are missing, then the video."""
+        rendered = decode_request(self._request, self._model.tokenize)
+        windows = len(self._request.windows)
+        if self._resumed:
+            yield contract.WindowDone(window=self._resumed, windows=windows)
+        if self._resumed < windows:
+            yield from self._model.load(rendered, persistent_params)
+            yield from self._make_windows(rendered)
+        yield from self._finish()
+
+    def _make_windows(self, rendered: RenderRequest) -> Iterator[contract.Event]:
+        start: Resume | None = None
+        if self._resumed:
+            motion = resume.load_motion(self._store, self._request.job_id, self._resumed - 1)
+            start = Resume(window=self._resumed, motion=motion)
+        reports = _Reports(self._request, self._resumed)
+        with TemporaryDirectory(prefix="multitalk-") as folder, _Keeper() as keeper:
+            with closing(self._model.render(rendered, start)) as events:  # type: ignore[type-var]
+                for event in events:
+                    if isinstance(event, WindowFinished):
+                        # One window at most waits to be encoded, so that memory stays bounded.
+                        yield from keeper.kept(wait=True)
+                        keeper.start(self._keeping(event, Path(folder)))
+                    yield from keeper.kept(wait=False)
+                    yield reports.to_contract(event)
+            yield from keeper.kept(wait=True)
+
+    def _keeping(self, event: WindowFinished, folder: Path) -> Callable[[], contract.WindowDone]:
+        """Gives the work that encodes and keeps one window; it needs nothing of the device."""
+        frames, motion = to_bytes(event.frames).cpu().numpy(), event.motion.float().cpu()
+        record = replace(
+            self._record,
+            machines=(*self._record.machines, self._model.machine),
+            seconds=self._record.seconds + self._clock() - self._began_s,
+        )
+        self._began_s = self._clock()
+        self._record = record
+
+        def keep() -> contract.WindowDone:
+            segment = folder / resume.segment_name(event.window)
+            self._encode(frames, segment)
+            resume.save_window(self._store, self._request.job_id, record, segment, motion)
+            segment.unlink()
+            windows = len(self._request.windows)
+            return contract.WindowDone(window=event.window + 1, windows=windows)
+
+        return keep
+
+    def _encode(self, frames: NDArray[np.uint8], segment: Path) -> None:
+        began_s = time.monotonic()
+        width, height, fps = self._request.width_px, self._request.height_px, self._request.fps
+        with VideoWriter(segment, width=width, height=height, fps=fps) as writer:
+            writer.write(frames)
+        size, seconds = segment.stat().st_size, time.monotonic() - began_s
+        _log.info("encoded %d frames: %d bytes in %.1f s", len(frames), size, seconds)
+
+    def _finish(self) -> Iterator[contract.Event]:
+        """Measures, joins and publishes."""
+        from remote.service.quality import measure
+
+        request, job_id = self._request, self._request.job_id
+        segments = resume.segments(self._store, job_id, len(request.windows))
+        yield contract.Stage(name="checking")
+        frames = chain.from_iterable(read_frames(segment) for segment in segments)
+        quality = measure(frames, decode_picture(request), request)
+        yield contract.Stage(name="joining")
+        with TemporaryDirectory(prefix="multitalk-") as folder:
+            video, recipe = Path(folder) / "video.mp4", self._recipe(quality)
+            self._join(segments, video, recipe)
+            self._store.publish(job_id, video)
+            size_bytes = video.stat().st_size
+        yield contract.Done(result=self._result(recipe, quality, size_bytes))
+
+    def _join(self, segments: list[Path], video: Path, recipe: str) -> None:
+        request, sound = self._request, None
+        if request.sound is not None:
+            sound = video.with_name("sound.flac")
+            sound.write_bytes(request.sound)
+        join_segments(segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe)
+
+    def _recipe(self, quality: contract.Quality) -> str:
+        """The request's recipe and what is known only now."""
+        machine = self._record.machines[-1]
+        engine = {"version": machine.engine, "stack": machine.stack}
+        engine |= {"attention": machine.attention, "kernels": machine.kernels}
+        engine |= {"tier": machine.tier}
+        made = {
+            "engine": engine,
+            "weights": self._model.revision,
+            "gpu": machine.gpu,
+            "quality": {
+                "av_offset_frames": _rounded(quality.av_offset_frames),
+                "mouth_correlation": [_rounded(value) for value in quality.mouth_correlation],
+            },
+        }
+        return json.dumps({**json.loads(self._request.recipe), **made}, separators=(",", ":"))
+
+    def _result(self, recipe: str, quality: contract.Quality, size_bytes: int) -> contract.Result:
+        request, record = self._request, self._record
+        windows = len(request.windows)
+        kept = f"went on after window {self._resumed} of {windows}, kept from an earlier run"
+        seam = resume.describe_machines(record.machines)
+        return contract.Result(
+            job_id=request.job_id,
+            backend=self._backend,
+            model_output=True,
+            frames=request.frames,
+            fps=request.fps,
+            width_px=request.width_px,
+            height_px=request.height_px,
+            size_bytes=size_bytes,
+            seed=request.seed,
+            recipe=recipe,
+            adjusted=(kept,) if self._resumed else (),
+            warnings=(seam,) if seam else (),
+            gpu=record.machines[-1].gpu,
+            gpu_seconds=record.seconds + self._clock() - self._began_s,
+            quality=quality,
+        )
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 3)
+
+
+class _Keeper:
+    """Encodes and keeps one window in the background."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, "encode")
+        self._working: Future[contract.WindowDone] | None = None
+
+    def __enter__(self) -> _Keeper:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        # A window that is being encoded is worth its second, even if nobody waits for the video.
+        self._pool.shutdown(wait=True)
+
+    def start(self, work: Callable[[], contract.WindowDone]) -> None:
+        """Begins the work; the one before must have been taken by `kept`."""
+        self._working = self._pool.submit(work)
+
+    def kept(self, *, wait: bool) -> Iterator[contract.WindowDone]:
+        """Yields the window that is kept by now, if any. Raises what went wrong with it."""
+        if self._working is not None and (wait or self._working.done()):
+            working, self._working = self._working, None
+            yield working.result()
+
+
+class _Reports:
+    """Turns the engine's events into contract events, one for one, so that each can be the last."""
+
+    def __init__(self, request: contract.GenerateRequest, resumed: int) -> None:
+        self._windows, steps = len(request.windows), request.sample_steps
+        self._last: contract.Event = contract.Stage(name="steps", total=self._windows * steps)
+        if resumed:
+            self._last = self._step(resumed - 1, steps - 1, steps)
+
+    def to_contract(self, event: Event) -> contract.Event:
+        """A step is reported when it is done, and repeated while its window goes on."""
+        if isinstance(event, Progress) and event.window is None:
+            return contract.Stage(name="encoding", done=event.done, total=event.total)
+        if isinstance(event, StepFinished):
+            self._last = self._step(event.window, event.step, event.steps)
+        return self._last
+
+    def _step(self, window: int, step: int, steps: int) -> contract.Step:
+        return contract.Step(window=window + 1, windows=self._windows, step=step + 1, steps=steps)

@@ -1,0 +1,77 @@
+"""Where what a job has finished is kept, so that a later run can go on."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from multitalk_cli import contract
+from multitalk_cli.files import placed
+
+VIDEO = "video.mp4"
+
+_PIECE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+class Store(Protocol):
+    """Keeps files for jobs. Job ids come from outside: an implementation checks them."""
+
+    def load(self, job_id: str, name: str) -> Path | None:
+        """Gives a kept file to read, or None."""
+
+    def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
+        """Keeps copies of files under new names, in this order, each whole or not at all.
+
+        Once all are kept, the outdated ones are removed. Raises FileError where that fails.
+        """
+
+    def publish(self, job_id: str, video: Path) -> None:
+        """Keeps a copy of the finished video, whole or not at all, and makes it available."""
+
+    def delete(self, job_id: str) -> None:
+        """Forgets everything of a job; one that is not there is no error."""
+
+
+class DirectoryStore:
+    """Keeps each job's files in a folder of its own; publish makes VIDEO appear among them."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def load(self, job_id: str, name: str) -> Path | None:
+        path = self._path(job_id, name)
+        return path if path.is_file() else None
+
+    def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
+        self._folder(job_id).mkdir(parents=True, exist_ok=True)
+        for name, source in pieces.items():
+            with placed(self._path(job_id, name), overwrite=True) as part:
+                shutil.copyfile(source, part)
+        for name in outdated:
+            self._path(job_id, name).unlink(missing_ok=True)
+
+    def publish(self, job_id: str, video: Path) -> None:
+        self.save(job_id, {VIDEO: video})
+
+    def delete(self, job_id: str) -> None:
+        shutil.rmtree(self._folder(job_id), ignore_errors=True)
+
+    def delete_older(self, age_s: float) -> None:
+        """Forgets the jobs that nothing was kept for since then."""
+        folders = self._root.iterdir() if self._root.is_dir() else ()
+        for folder in folders:
+            is_job = contract.JOB_ID.fullmatch(folder.name) is not None and folder.is_dir()
+            if is_job and time.time() - folder.stat().st_mtime > age_s:
+                self.delete(folder.name)
+
+    def _folder(self, job_id: str) -> Path:
+        if not contract.JOB_ID.fullmatch(job_id):
+            raise ValueError(f"{job_id!r} is no job id")
+        return self._root / job_id
+
+    def _path(self, job_id: str, name: str) -> Path:
+        if not _PIECE.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a piece")
+        return self._folder(job_id) / name

@@ -1,0 +1,386 @@
+"""The published files: which ones, fetched to a folder over as many runs as it takes, checked.
+
+sources.json in the folder pins them: once it is there, every later run takes the very same bytes.
+A file is there under its own name only once it was compared with its sha256; until then what
+arrived lies in a .part beside it, and the next run goes on from there.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import StorageError, TemporaryError
+from multitalk_cli.storage.hub import Hub, HubFile
+from remote.engine.checkpoint import published
+from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest, is_intact
+from remote.weights.resumable import (
+    Saver,
+    bring_file,
+    changed,
+    disk_errors,
+    part_path,
+    read_noted,
+    write_whole,
+)
+
+WAN = "Wan-AI/Wan2.1-I2V-14B-480P"
+WAV2VEC = "TencentGameMate/chinese-wav2vec2-base"
+MULTITALK = "MeiGen-AI/MeiGen-MultiTalk"
+BRANCHES: Mapping[str, str] = {
+    WAN: "main",
+    WAV2VEC: "refs/pr/1",  # where its weights are safetensors
+    MULTITALK: "main",
+}
+LOCK_FILE = ".download.lock"
+SAVES = 300
+"""Times that a whole download is saved: a machine that is lost costs less than 0.4 % of it."""
+
+_TOKENIZER = f"{published.TOKENIZER_FOLDER}/"
+# Published path -> whether it must be there. The shards are those that MULTITALK's index names,
+# which stands in for WAN's own.
+_FILES: Mapping[str, Mapping[str, bool]] = {
+    WAN: {
+        published.VAE_FILE: True,
+        published.TEXT_FILE: True,
+        published.CLIP_FILE: True,
+        f"{_TOKENIZER}tokenizer.json": True,
+        f"{_TOKENIZER}tokenizer_config.json": False,
+        f"{_TOKENIZER}special_tokens_map.json": False,
+    },
+    WAV2VEC: {
+        published.WAV2VEC_FILE: True,
+        "config.json": True,
+        "preprocessor_config.json": False,
+    },
+    MULTITALK: {published.BASE_INDEX: True, published.AUDIO_FILE: True},
+}
+_SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
+_PART = re.compile(r".+\.[0-9a-f]{12}\.part")
+
+Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchPlan:
+    """What a folder is to hold. contents: small files that were read already, by their places."""
+
+    sources: SourceManifest
+    contents: Mapping[str, bytes]
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.sources.files)
+
+    @property
+    def revisions(self) -> dict[str, str]:
+        """Repository -> commit."""
+        return {file.repo: file.revision for file in self.sources.files}
+
+    def missing_bytes(self, folder: Path) -> int:
+        """What is still to come into the folder."""
+        return self.size_bytes - sum(state.held_bytes for state in states(folder, self.sources))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileState:
+    """How far a published file is. held_bytes: of it that are there, complete or not."""
+
+    place: str
+    size_bytes: int
+    held_bytes: int
+    is_complete: bool
+
+
+def place_of(file: SourceFile) -> str:
+    """Gives where a published file lies in the folder."""
+    return _place(file.repo, file.path)
+
+
+def _place(repo: str, path: str) -> str:
+    return f"{published.WAV2VEC_FOLDER}/{path}" if repo == WAV2VEC else path
+
+
+def load_sources(folder: Path) -> SourceManifest | None:
+    """Reads what the folder is pinned to; None where nothing is.
+
+    Raises SetupError E_WEIGHTS where it is not as this version wrote it.
+    """
+    return read_noted(folder / SOURCES_FILE, _parse_sources)
+
+
+def _parse_sources(body: Any) -> SourceManifest:
+    sources = SourceManifest.from_dict(body)
+    for file in sources.files:
+        _require_known(file)
+    return sources
+
+
+def _require_known(file: SourceFile) -> None:
+    """Refuses what could lead out of the folder: only files that the engine reads are named."""
+    is_shard = file.repo == WAN and _SHARD.fullmatch(file.path) is not None
+    if not is_shard and file.path not in _FILES.get(file.repo, {}):
+        raise ValueError(f"{file.repo} has no file {file.path!r} that is read")
+    if not re.fullmatch(r"[0-9a-f]{40}", file.revision) or file.size_bytes < 0:
+        raise ValueError(f"{file.path} has no commit or no size")
+
+
+def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> FetchPlan:
+    """Gives what the folder is pinned to, or pins it: asks the hub for commits, sizes and hashes.
+
+    revisions: repository -> branch or commit, instead of what it is pinned to. Writes nothing.
+    """
+    pinned = load_sources(folder)
+    commits = {} if pinned is None else {file.repo: file.revision for file in pinned.files}
+    if pinned is not None and all(commits.get(repo) == name for repo, name in revisions.items()):
+        return FetchPlan(sources=pinned, contents={})
+    wishes = {**BRANCHES, **commits, **revisions}
+    commits = {repo: hub.resolve(repo, revision) for repo, revision in wishes.items()}
+    listings = {repo: hub.files(repo, commits[repo]) for repo in wishes}
+    index = _required(listings, MULTITALK, published.BASE_INDEX, commits)
+    contents = {published.BASE_INDEX: _small_file(hub, MULTITALK, commits[MULTITALK], index)}
+    files = []
+    for repo, path in _wanted(listings, _shards(contents[published.BASE_INDEX])):
+        listed = _required(listings, repo, path, commits)
+        place = _place(repo, path)
+        if listed.sha256 is None and place not in contents:
+            contents[place] = _small_file(hub, repo, commits[repo], listed)
+        sha256 = listed.sha256 or hashlib.sha256(contents[place]).hexdigest()
+        files.append(
+            SourceFile(
+                repo=repo,
+                revision=commits[repo],
+                path=path,
+                size_bytes=listed.size_bytes,
+                sha256=sha256,
+            )
+        )
+    # Small files come first: they tell at once whether everything is in order.
+    files.sort(key=lambda file: file.size_bytes)
+    return FetchPlan(sources=SourceManifest(files=tuple(files)), contents=contents)
+
+
+def _wanted(
+    listings: Mapping[str, Mapping[str, HubFile]], shards: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """Yields repository and path of every file that must be there, or may and is."""
+    yield from ((WAN, shard) for shard in shards)
+    for repo, paths in _FILES.items():
+        for path, is_required in paths.items():
+            if is_required or path in listings[repo]:
+                yield repo, path
+
+
+def _small_file(hub: Hub, repo: str, commit: str, listed: HubFile) -> bytes:
+    """Gives a file as the hub lists it: it is asked for twice at most."""
+    for _attempt in range(2):
+        content = hub.read(repo, commit, listed)
+        if _is_as_listed(listed, content):
+            return content
+    raise changed(f"{repo}/{listed.path}")
+
+
+def _shards(index: bytes) -> list[str]:
+    try:
+        names = published.shard_names(index.decode())
+    except (ValueError, RecursionError) as error:
+        raise StorageError(f"{MULTITALK} has an odd index: {error}", code="E_HUB") from error
+    shards = [name for name in names if name != published.AUDIO_FILE]
+    for name in shards:
+        if not _SHARD.fullmatch(name):
+            raise StorageError(f"{MULTITALK}'s index names {name!r}", code="E_HUB")
+    return shards
+
+
+def _required(
+    listings: Mapping[str, Mapping[str, HubFile]], repo: str, path: str, commits: Mapping[str, str]
+) -> HubFile:
+    listed = listings[repo].get(path)
+    if listed is None:
+        raise StorageError(f"{repo} at {commits[repo]} has no {path}", code="E_HUB_MISSING")
+    return listed
+
+
+def _is_as_listed(listed: HubFile, content: bytes) -> bool:
+    if listed.sha256 is not None:
+        return hashlib.sha256(content).hexdigest() == listed.sha256
+    digest = hashlib.sha1(b"blob %d\0" % len(content), usedforsecurity=False)
+    digest.update(content)
+    return digest.hexdigest() == listed.git_sha1
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps every other process out of the folder, which is made if it is absent.
+
+    Raises TemporaryError E_DOWNLOAD_RUNS where another one is at work. The system lets go of the
+    lock of a process that was killed.
+    """
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        # Never written to: a packing that goes on compares the folder's files with those before.
+        handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise TemporaryError(
+                f"another download is writing to {folder}", code="E_DOWNLOAD_RUNS"
+            ) from error
+        yield
+    finally:
+        os.close(handle)
+
+
+def fetch(
+    folder: Path, plan: FetchPlan, hub: Hub, save: Callable[[], None] | None = None
+) -> Generator[contract.Fetching, None, None]:
+    """Brings every file of the plan into the folder, and yields after each piece.
+
+    The consumer may stop, or be stopped, at any time. save: makes what was written outlive this
+    machine; called every SAVES-th of the whole, and at the end.
+    """
+    _pin(folder, plan)
+    total, before = plan.size_bytes, 0
+    saver = Saver(save, total // SAVES)
+    saver.save()
+    count = len(plan.sources.files)
+    for number, file in enumerate(plan.sources.files, 1):
+        for held in _held(folder, file, hub, saver):
+            yield contract.Fetching(
+                name=Path(file.path).name,
+                number=number,
+                count=count,
+                file_bytes=held,
+                file_total_bytes=file.size_bytes,
+                done_bytes=before + held,
+                total_bytes=total,
+            )
+        before += file.size_bytes
+    saver.save()
+
+
+def _pin(folder: Path, plan: FetchPlan) -> None:
+    """Writes down what the folder is to hold, and what was read of it already.
+
+    From then on a file of the right size counts as fetched; so those that came otherwise, or for
+    another commit, are compared before.
+    """
+    before = load_sources(folder)
+    if before == plan.sources:
+        return
+    for place, content in plan.contents.items():
+        write_whole(folder / place, content)
+    known = set() if before is None else {(place_of(file), file.sha256) for file in before.files}
+    doubtful = [file for file in plan.sources.files if (place_of(file), file.sha256) not in known]
+    sources = SourceManifest(files=tuple(doubtful))
+    discard(folder, verify(folder, sources))
+    write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
+
+
+def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[int]:
+    """Yields how much of a file is there, until it is whole and has its sha256."""
+    path = folder / place_of(file)
+    if _is_whole(path, file):
+        yield file.size_bytes
+        return
+
+    def pieces(start: int) -> Iterator[bytes]:
+        return hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes)
+
+    what, part = f"{file.repo}/{file.path}", part_path(path, file.sha256)
+    yield from bring_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
+
+
+def _is_whole(path: Path, file: SourceFile) -> bool:
+    return path.is_file() and path.stat().st_size == file.size_bytes
+
+
+def states(folder: Path, sources: SourceManifest) -> list[FileState]:
+    """Gives how far each file is, without reading it."""
+    found = []
+    for file in sources.files:
+        path = folder / place_of(file)
+        part, is_complete = part_path(path, file.sha256), _is_whole(path, file)
+        held = part.stat().st_size if part.is_file() else 0
+        found.append(
+            FileState(
+                place=place_of(file),
+                size_bytes=file.size_bytes,
+                held_bytes=file.size_bytes if is_complete else min(held, file.size_bytes),
+                is_complete=is_complete,
+            )
+        )
+    return found
+
+
+def verify(
+    folder: Path, sources: SourceManifest, progress: Progress | None = None
+) -> list[SourceFile]:
+    """Reads every file and gives those that are absent or not as the hub listed them."""
+    total, done = sum(file.size_bytes for file in sources.files), 0
+    wrong = []
+    for file in sources.files:
+        if not is_intact(folder / place_of(file), file.size_bytes, file.sha256):
+            wrong.append(file)
+        done += file.size_bytes
+        if progress is not None:
+            progress(done, total, place_of(file))
+    return wrong
+
+
+def discard(folder: Path, files: list[SourceFile]) -> None:
+    """Removes files that are wrong, so that the next fetch brings them anew."""
+    for file in files:
+        with disk_errors(folder):
+            (folder / place_of(file)).unlink(missing_ok=True)
+
+
+def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]]) -> list[Path]:
+    """Gives files of earlier downloads and packings that nothing names any more.
+
+    packs: folder of a complete pack -> what its manifest names. Files that nobody here can have
+    written are not among them.
+    """
+    kept = {place_of(file) for file in sources.files}
+    parts = {part_path(folder / place_of(file), file.sha256) for file in sources.files}
+    found = []
+    for own in ("", published.TOKENIZER_FOLDER, published.WAV2VEC_FOLDER):
+        for path in _files_in(folder / own):
+            is_named = path in parts or path.relative_to(folder).as_posix() in kept
+            if not is_named and (_PART.fullmatch(path.name) or _SHARD.fullmatch(path.name)):
+                found.append(path)
+    for name, named in packs.items():
+        found += [path for path in _files_in(folder / name) if path.name not in named]
+    return sorted(found)
+
+
+def _files_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+
+
+def free_bytes(folder: Path) -> int:
+    """Gives the space that is free where the folder is, or will be."""
+    place = folder.absolute()
+    while not place.exists():
+        place = place.parent
+    with disk_errors(folder):
+        return shutil.disk_usage(place).free
+
+
+def pack_bytes(sources: SourceManifest, precision: str) -> int:
+    """Estimates the size of a pack: the transformer is published in 32 bits, all else as packed."""
+    share = 0.28 if precision == "fp8" else 0.5
+    total = 0.0
+    for file in sources.files:
+        is_transformer = _SHARD.fullmatch(file.path) or file.path == published.AUDIO_FILE
+        total += file.size_bytes * (share if is_transformer else 1)
+    return round(total)

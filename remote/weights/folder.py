@@ -1,0 +1,293 @@
+"""What can be done with a folder of weights, on any machine; answers are plain data.
+
+The folder holds the published files, sources.json that pins them, a pack for each precision, and
+LoRA files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract
+from multitalk_cli.contract.weights_task import Precision, WeightsTask
+from multitalk_cli.errors import SetupError, UsageError
+from multitalk_cli.storage.hub import Hub
+from remote.engine.config import PUBLISHED, ModelConfig
+from remote.weights import download, loras, resumable
+from remote.weights import manifest as weights_manifest
+from remote.weights import pack as weights_pack
+from remote.weights.manifest import Manifest, SourceFile, SourceManifest
+
+Show = Callable[[contract.Event], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsFolder:
+    """A folder of weights.
+
+    packs: precision -> folder of its pack. open_hub: given an endpoint, or nothing. is_disk:
+    whether the space that is free says something. config: sizes of the published model. save: makes
+    what was written outlive this machine, where that does not happen by itself.
+    """
+
+    folder: Path
+    packs: Mapping[Precision, str]
+    open_hub: Callable[[str], Hub]
+    is_disk: bool = True
+    config: ModelConfig = PUBLISHED
+    save: Callable[[], None] | None = None
+
+    def do(self, task: WeightsTask, show: Show) -> dict[str, Any]:
+        """Does a task and gives its answer. Raises MultitalkError for whatever keeps it from that.
+
+        show: called with what happens; raising from it stops the work.
+        """
+        match task.kind:
+            case "survey":
+                return self._survey(task)
+            case "bring":
+                return self._bring(task, show)
+            case "list":
+                return self._list()
+            case "verify":
+                return self._verify(show)
+            case "strays":
+                return self._strays()
+            case "prune":
+                return self._prune(task)
+            case "survey_lora":
+                return loras.survey(self.folder, self.open_hub(task.endpoint), task.lora)
+            case "add_lora":
+                return self._add_lora(task, show)
+
+    def _add_lora(self, task: WeightsTask, show: Show) -> dict[str, Any]:
+        (name,) = task.names
+        hub = self.open_hub(task.endpoint)
+        return loras.add(self.folder, hub, name, task.lora, show, self.save)
+
+    def _pack(self, precision: Precision) -> Path:
+        return self.folder / self.packs[precision]
+
+    # Fetching and packing
+
+    def _survey(self, task: WeightsTask) -> dict[str, Any]:
+        """What bringing would do: how much of what, and whether there is room."""
+        plan = self._plan(task, self.open_hub(task.endpoint))
+        is_packed = self._packed(task.precision, plan.sources) is not None
+        pack_bytes = 0 if is_packed else download.pack_bytes(plan.sources, task.precision)
+        return {
+            **self._describe(task, plan),
+            "missing_bytes": plan.missing_bytes(self.folder),
+            "is_packed": is_packed,
+            "pack_bytes": pack_bytes,
+            "begun_pack_bytes": _held(self._pack(task.precision)),
+            "free_bytes": download.free_bytes(self.folder) if self.is_disk else None,
+        }
+
+    def _describe(self, task: WeightsTask, plan: download.FetchPlan) -> dict[str, Any]:
+        return {
+            "repositories": [
+                _describe(plan.sources, repo, commit) for repo, commit in plan.revisions.items()
+            ],
+            "size_bytes": plan.size_bytes,
+            "pack": self.packs[task.precision],
+        }
+
+    def _plan(self, task: WeightsTask, hub: Hub) -> download.FetchPlan:
+        for repo in task.commits:
+            if repo not in download.BRANCHES:
+                names = ", ".join(download.BRANCHES)
+                raise UsageError(
+                    f"--revision takes one of {names}, not {repo!r}",
+                    code="E_RANGE",
+                    hint="multitalk download --help",
+                )
+        return download.make_plan(self.folder, hub, task.commits)
+
+    def _bring(self, task: WeightsTask, show: Show) -> dict[str, Any]:
+        hub = self.open_hub(task.endpoint)
+        plan = self._plan(task, hub)
+        repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
+        missing = plan.missing_bytes(self.folder)
+        # Closed at once where showing raises, so that no file is open when that is saved.
+        with closing(download.fetch(self.folder, plan, hub, self.save)) as events:
+            for event in events:
+                show(event)
+        for name, address in loras.addresses(self.folder, repaired).items():
+            loras.add(self.folder, hub, name, address, show, self.save)
+        self._make_pack(task.precision, plan.sources, show)
+        return {**self._describe(task, plan), "fetched_bytes": missing, "repaired": repaired}
+
+    def _make_pack(self, precision: Precision, sources: SourceManifest, show: Show) -> None:
+        """Packs what was fetched, unless that is done."""
+        if self._packed(precision, sources) is not None:
+            return
+        target = self._pack(precision)
+        try:
+            with resumable.disk_errors(target):
+                report = _reporter(show, "packing", self.save)
+                weights_pack.pack(self.folder, target, precision, self.config, report)
+        except ValueError as error:
+            raise SetupError(
+                f"the published files are not those of the model that this version runs: {error}",
+                code="E_WEIGHTS",
+                hint="pass --revision with a commit that this version runs, or upgrade "
+                "multitalk-cli",
+            ) from error
+
+    def _packed(self, precision: Precision, sources: SourceManifest) -> Manifest | None:
+        """The pack's manifest, if it is complete and made from these very files."""
+        folder = self._pack(precision)
+        try:
+            manifest = weights_manifest.load_manifest(folder)
+        except (OSError, ValueError):
+            return None
+        is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
+        is_whole = all(
+            (folder / file.name).is_file()
+            and (folder / file.name).stat().st_size == file.size_bytes
+            for file in manifest.files
+        )
+        return manifest if is_same and is_whole and manifest.precision == precision else None
+
+    def _discard_wrong(self, sources: SourceManifest, show: Show) -> list[str]:
+        """Removes what is damaged: published files one by one, a pack by its manifest."""
+        wrong, damaged = self._wrong_files(sources, show)
+        download.discard(self.folder, wrong)
+        packs = {name.partition("/")[0] for name in damaged}
+        with resumable.disk_errors(self.folder):
+            for pack in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
+                # What was packed of a damaged file is damaged too.
+                (self.folder / pack / weights_pack.UNFINISHED_FILE).unlink(missing_ok=True)
+            for pack in packs & set(self.packs.values()):
+                (self.folder / pack / weights_manifest.MANIFEST_FILE).unlink(missing_ok=True)
+        return [*(download.place_of(file) for file in wrong), *damaged]
+
+    # What is there
+
+    def _pinned(self) -> SourceManifest | None:
+        return download.load_sources(self.folder)
+
+    def _list(self) -> dict[str, Any]:
+        sources = self._pinned()
+        if sources is None:
+            return {"is_there": False}
+        packs = {
+            precision: {
+                "folder": name,
+                "size_bytes": _held(self._pack(precision)),
+                "is_complete": self._packed(precision, sources) is not None,
+            }
+            for precision, name in self.packs.items()
+        }
+        return {
+            "is_there": True,
+            "files": [_state(state) for state in download.states(self.folder, sources)],
+            "loras": [_state(state) for state in loras.states(self.folder)],
+            "packs": packs,
+            "revisions": {file.repo: file.revision for file in sources.files},
+        }
+
+    def _verify(self, show: Show) -> dict[str, Any]:
+        sources = self._pinned()
+        if sources is None:
+            return {"is_there": False}
+        wrong, damaged = self._wrong_files(sources, show)
+        return {
+            "is_there": True,
+            "files": len(sources.files),
+            "size_bytes": sum(file.size_bytes for file in sources.files),
+            "wrong": [*(download.place_of(file) for file in wrong), *damaged],
+        }
+
+    def _wrong_files(
+        self, sources: SourceManifest, show: Show
+    ) -> tuple[list[SourceFile], list[str]]:
+        """Reads everything: published files that are absent or damaged; names of all others."""
+        report = _reporter(show, "checking")
+        wrong = download.verify(self.folder, sources, report)
+        damaged = loras.verify(self.folder)
+        for name in sorted(self.packs.values()):
+            if not (self.folder / name / weights_manifest.MANIFEST_FILE).is_file():
+                continue
+            try:
+                manifest = weights_manifest.load_manifest(self.folder / name)
+                bad = weights_manifest.verify_pack(self.folder / name, manifest, report)
+            except ValueError:
+                bad = [weights_manifest.MANIFEST_FILE]
+            damaged += [f"{name}/{file}" for file in bad]
+        return wrong, sorted(damaged)
+
+    def _strays(self) -> dict[str, Any]:
+        found = self._found_strays()
+        if found is None:
+            return {"is_there": False}
+        return {
+            "is_there": True,
+            "strays": [
+                {"file": self._name(path), "size_bytes": path.stat().st_size} for path in found
+            ],
+        }
+
+    def _found_strays(self) -> list[Path] | None:
+        sources = self._pinned()
+        if sources is None:
+            return None
+        packs = {}
+        for precision, name in self.packs.items():
+            manifest = self._packed(precision, sources)
+            if manifest is not None:
+                packs[name] = {file.name for file in manifest.files} | {
+                    weights_manifest.MANIFEST_FILE
+                }
+        found = download.strays(self.folder, sources, packs)
+        return sorted([*found, *loras.strays(self.folder)])
+
+    def _prune(self, task: WeightsTask) -> dict[str, Any]:
+        """Removes those of the named files that are strays."""
+        removed = []
+        for path in self._found_strays() or ():
+            if self._name(path) in task.names:
+                with resumable.disk_errors(path):
+                    path.unlink()
+                removed.append(self._name(path))
+        return {"removed": removed}
+
+    def _name(self, path: Path) -> str:
+        return path.relative_to(self.folder).as_posix()
+
+
+def _describe(sources: SourceManifest, repo: str, commit: str) -> dict[str, Any]:
+    sizes = [file.size_bytes for file in sources.files if file.repo == repo]
+    return {"repo": repo, "commit": commit, "files": len(sizes), "size_bytes": sum(sizes)}
+
+
+def _state(state: download.FileState) -> dict[str, Any]:
+    return {
+        "file": state.place,
+        "size_bytes": state.size_bytes,
+        "held_bytes": state.held_bytes,
+        "is_complete": state.is_complete,
+    }
+
+
+def _held(folder: Path) -> int:
+    """Bytes of a pack, complete or begun."""
+    if not folder.is_dir():
+        return 0
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+
+
+def _reporter(
+    show: Show, name: str, save: Callable[[], None] | None = None
+) -> Callable[[int, int, str], None]:
+    def report(done: int, total: int, _file: str) -> None:
+        if save is not None:
+            save()
+        show(contract.Stage(name=name, done=done, total=total))
+
+    return report

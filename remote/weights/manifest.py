@@ -1,0 +1,178 @@
+"""Manifests of published files and of packs."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from multitalk_cli.contract import PACK_FORMAT
+from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.config import ModelConfig, PlainData
+
+MANIFEST_FILE = "manifest.json"
+SOURCES_FILE = "sources.json"
+
+Precision = Literal["fp32", "bf16", "fp8"]
+PackProgress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
+
+_SETTINGS_BYTES = 64 * 1024**2  # a manifest or a tokenizer is smaller than this
+_READ_BYTES = 8 * 1024**2
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_REDUCED: Mapping[str, torch.dtype] = {
+    "dit": torch.bfloat16,
+    "vae": torch.float32,  # latents lose 20 dB in bf16
+    "clip": torch.float16,  # as published
+    "wav2vec": torch.float32,
+    "text": torch.bfloat16,  # as published
+}
+STORED_TYPES: Mapping[Precision, Mapping[str, torch.dtype]] = {
+    "fp32": dict.fromkeys(checkpoint_published.COMPONENTS, torch.float32),
+    "bf16": _REDUCED,
+    "fp8": _REDUCED,  # and the layers of quantize.FP8_LAYERS in 8 bits
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceFile(PlainData):
+    """One published file: where it was fetched from, at which commit, and what it must be."""
+
+    repo: str
+    revision: str
+    path: str
+    size_bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        _require_sha256(self.path, self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceManifest(PlainData):
+    """The published files that lie in a folder."""
+
+    files: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedFile(PlainData):
+    """One file of a pack; settings belong to no network."""
+
+    name: str
+    component: str
+    size_bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if not _PLAIN_NAME.fullmatch(self.name) or self.name == MANIFEST_FILE:
+            raise ValueError(f"{self.name!r} is no plain file name")
+        if self.component not in (*checkpoint_published.COMPONENTS, "settings"):
+            raise ValueError(f"{self.name} belongs to {self.component!r}, which is no network")
+        if self.size_bytes < 0:
+            raise ValueError(f"{self.name} has {self.size_bytes} bytes")
+        _require_sha256(self.name, self.sha256)
+
+
+def _require_sha256(name: str, sha256: str) -> None:
+    if not _SHA256.fullmatch(sha256):
+        raise ValueError(f"{name} has {sha256!r}, which is no sha256")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest(PlainData):
+    """What a pack holds. index: network -> tensor -> file."""
+
+    format_version: int
+    precision: str
+    config: ModelConfig
+    files: tuple[PackedFile, ...]
+    index: Mapping[str, Mapping[str, str]]
+    sources: tuple[SourceFile, ...]
+
+    def __post_init__(self) -> None:
+        if self.format_version != PACK_FORMAT:
+            raise ValueError(
+                f"the pack has format {self.format_version}, this version reads {PACK_FORMAT}"
+            )
+        if self.precision not in STORED_TYPES:
+            raise ValueError(f"the pack has precision {self.precision!r}")
+        if len({file.name for file in self.files}) < len(self.files):
+            raise ValueError("the pack lists a file twice")
+        self._require_index()
+
+    def _require_index(self) -> None:
+        checkpoint_published.require_same_keys(
+            self.index, checkpoint_published.COMPONENTS, "index of the pack"
+        )
+        for component, tensors in self.index.items():
+            names = [file.name for file in self.files_of(component)]
+            checkpoint_published.require_same_keys(
+                set(tensors.values()), names, f"{component} files"
+            )
+
+    def files_of(self, component: str) -> tuple[PackedFile, ...]:
+        """Gives a network's files in the order of its weights."""
+        return tuple(file for file in self.files if file.component == component)
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files)
+
+    @property
+    def revision(self) -> str:
+        """A short name of these very weights, for the keys of caches."""
+        hashes = "".join(sorted(file.sha256 for file in self.files))
+        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """Reads a pack's manifest, which is untrusted: ValueError where it is not as pack wrote it."""
+    data = _read_json(folder / MANIFEST_FILE)
+    if isinstance(data, dict) and data.get("format_version") != PACK_FORMAT:
+        version = data.get("format_version")
+        raise ValueError(f"the pack has format {version!r}, this version reads {PACK_FORMAT}")
+    return Manifest.from_dict(data)
+
+
+def _read_json(path: Path) -> Any:
+    if path.stat().st_size > _SETTINGS_BYTES:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes, too many")
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path.name} is no JSON: {error}") from error
+
+
+def verify_pack(
+    folder: Path, manifest: Manifest, progress: PackProgress | None = None
+) -> list[str]:
+    """Reads every file and gives the names of those that are absent or not as packed."""
+    wrong, done = [], 0
+    for file in manifest.files:
+        if not is_intact(folder / file.name, file.size_bytes, file.sha256):
+            wrong.append(file.name)
+        done += file.size_bytes
+        if progress is not None:
+            progress(done, manifest.size_bytes, file.name)
+    return wrong
+
+
+def is_intact(path: Path, size_bytes: int, sha256: str) -> bool:
+    """Tells whether a file is there with this size and sha256."""
+    if not path.is_file() or path.stat().st_size != size_bytes:
+        return False
+    return sha256_of(path) == sha256
+
+
+def sha256_of(path: Path) -> str:
+    """Gives a file's sha256, reading it piece by piece."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

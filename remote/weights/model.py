@@ -1,0 +1,292 @@
+"""A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.errors import RefusedError, SetupError
+from remote.engine.features import FeatureStore
+from remote.engine.kernels.attention import choose_backend
+from remote.engine.kernels.select import choose_operations
+from remote.engine.networks.dit import DiT
+from remote.engine.networks.image import ImageEncoder
+from remote.engine.networks.memory import (
+    CardTooSmallError,
+    MemoryPlan,
+    Workload,
+    free_bytes,
+    plan_memory,
+    usable_bytes,
+    workload,
+)
+from remote.engine.networks.offload import stream_blocks
+from remote.engine.networks.text import load_tokenizer, tokenize
+from remote.engine.networks.vae import VAE
+from remote.engine.networks.wav2vec import VoiceEncoder
+from remote.engine.pipeline import Engine, Networks
+from remote.engine.request import Event, Progress, RenderRequest, Resume
+from remote.weights import manifest, read
+from remote.weights.allocator import ALLOCATOR
+from remote.weights.machine import Machine
+
+TIER = "exact"
+
+_BESIDE = ("vae", "clip", "wav2vec")
+_BFLOAT16_CAPABILITY = (8, 0)
+_REPORT_S = 0.2
+_CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
+_TEXT_WORK_BYTES = 2**30  # what the text encoder takes beside its weights
+_log = logging.getLogger(__name__)
+
+
+class _StoppedError(Exception):
+    """Nobody waits for the weights any more."""
+
+
+class _TextOnDemand:
+    """The text encoder, read only when a prompt is new, and let go once it has been encoded.
+
+    A card that has no room for it leaves it to the CPU.
+    """
+
+    def __init__(self, pack: read.Pack, device: torch.device, dtype: torch.dtype | None) -> None:
+        self._pack, self._device, self._dtype = pack, device, dtype
+        self._encoder: Any = None
+
+    def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
+        if self._encoder is None:
+            self._encoder = self._pack.load("text", self._place(), self._dtype)
+        place = self._encoder.token_embedding.weight.device
+        return cast(Tensor, self._encoder(ids.to(place), mask.to(place)))
+
+    def _place(self) -> torch.device:
+        size = sum(file.size_bytes for file in self._pack.manifest.files_of("text"))
+        if self._device.type == "cuda" and free_bytes(self._device) < size + _TEXT_WORK_BYTES:
+            return torch.device("cpu")
+        return self._device
+
+    def release(self) -> None:
+        if self._encoder is not None:
+            self._encoder = None
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+
+
+class PackedModel:
+    """The model of one pack on one device, for `remote.service`."""
+
+    def __init__(self, folder: Path, device: str, features: FeatureStore | None = None) -> None:
+        """device: auto, cuda or cpu. features: keeps what the encoders gave, beyond this process.
+
+        Raises SetupError E_WEIGHTS where the folder is no complete pack, RefusedError E_CPU_ONLY.
+        """
+        # torch reads it when it first uses a card; a container has it from the start.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
+        self._folder, self._features = folder, features
+        self._read_bytes, self._is_stopped = 0, False
+        self._pack = _open(folder, self._note)
+        self._device = choose_device(device, self._pack.manifest.size_bytes)
+        self.revision = self._pack.manifest.revision
+        self._tokenizer: Any = None
+        self._text: _TextOnDemand | None = None
+        self._engine: Engine | None = None
+        self._work = self._workload(None)
+        self._persistent_params: int | None = None
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        """Gives a prompt's ids, the end included."""
+        if self._tokenizer is None:
+            tokens = self._pack.manifest.config.text.tokens
+            self._tokenizer = load_tokenizer(self._folder, tokens)
+        return tuple(tokenize(self._tokenizer, text))
+
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]:
+        """Reads the weights, unless they are there; closing the iterator stops it.
+
+        request: what the card must have room for beside the weights; None for the default size.
+        persistent_params: at most so many of the transformer's parameters stay on the card, the
+        others are streamed. Both may move weights off the card later, never back.
+        Raises RefusedError E_GPU_TOO_SMALL.
+        """
+        self._work = self._workload(request)
+        self._persistent_params = persistent_params
+        if self._engine is not None:
+            self._leave_room(self._engine.networks.dit)
+            return
+        sizes = [
+            file.size_bytes for n in (*_BESIDE, "dit") for file in self._pack.manifest.files_of(n)
+        ]
+        total = sum(sizes)
+        self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
+        with ThreadPoolExecutor(1, "weights") as pool:
+            reading = pool.submit(self._read)
+            try:
+                while not wait([reading], timeout=_REPORT_S).done:
+                    yield contract.Loading(
+                        done_bytes=min(self._read_bytes, total), total_bytes=total
+                    )
+            finally:
+                self._is_stopped = True
+        self._engine = reading.result()
+        yield contract.Loading(done_bytes=total, total_bytes=total)
+
+    @property
+    def engine(self) -> Engine:
+        """What makes the frames, once it is loaded."""
+        return self._loaded()
+
+    @property
+    def machine(self) -> Machine:
+        """What this model runs on, once it is loaded."""
+        return Machine(
+            gpu=device_name(self._device),
+            stack=f"torch {torch.__version__}",
+            attention=self._loaded().backend.name,
+            kernels=self._loaded().operations.name,
+            tier=TIER,
+            engine=__version__,
+        )
+
+    def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
+        """Makes the frames; closing the iterator stops it after at most one more forward."""
+        with closing(self._loaded().run(request, resume)) as events:  # type: ignore[type-var]
+            for event in events:
+                if isinstance(event, Progress) and event.stage == "encode":
+                    self._release_text()
+                yield event
+
+    def _release_text(self) -> None:
+        """Prompts are encoded before the first window."""
+        if self._text is not None:
+            self._text.release()
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise ValueError("the weights are not loaded")
+        return self._engine
+
+    def _note(self, done_bytes: int) -> None:
+        self._read_bytes = done_bytes
+        if self._is_stopped:
+            raise _StoppedError
+
+    def _read(self) -> Engine:
+        pack, device = self._pack, self._device
+        dtype = _computed_type(device)
+        computed, config = dtype or torch.bfloat16, pack.manifest.config.dit
+        with ThreadPoolExecutor(2, "setup") as pool:
+            # Loading and compiling kernels takes seconds in which the disk would be idle.
+            attending = pool.submit(choose_backend, device, computed, config.head_dim)
+            choice = pool.submit(choose_operations, device, computed, config)
+            vae, image, wav2vec = (pack.load(name, device, _kept(dtype)) for name in _BESIDE)
+            dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
+            self._leave_room(dit)
+            backend, operations = attending.result(), choice.result()
+        self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
+        networks = Networks(
+            config=pack.manifest.config,
+            dit=dit,
+            vae=cast(VAE, vae),
+            image=cast(ImageEncoder, image),
+            wav2vec=cast(VoiceEncoder, wav2vec),
+            text=self._text,
+            # A CPU and a GPU encode in other types: features of one are not for the other.
+            revision=f"{self.revision}-{device.type}",
+        )
+        return Engine(networks, backend=backend, operations=operations, features=self._features)
+
+    # Memory of the card
+
+    def _workload(self, request: RenderRequest | None) -> Workload:
+        dit = self._pack.manifest.config.dit
+        if request is not None:
+            return request.workload(dit)
+        width, height = contract.DEFAULT_SIZE_PX
+        return workload(dit, contract.DEFAULT_WINDOW_FRAMES, height, width)
+
+    def _memory_plan(self) -> MemoryPlan:
+        config = self._pack.manifest.config.dit
+        usable = usable_bytes(self._device)
+        try:
+            return plan_memory(config, self._work, usable, self._persistent_params)
+        except CardTooSmallError as error:
+            raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
+
+    def _place_of_blocks(self) -> torch.device:
+        """Where the transformer is read to: what is streamed never sees the card as a whole."""
+        if self._device.type == "cuda" and self._memory_plan().is_streamed:
+            return torch.device("cpu")
+        return self._device
+
+    def _leave_room(self, dit: DiT) -> None:
+        """Moves to the host what the card cannot keep beside the largest window."""
+        if self._device.type == "cuda":
+            plan = self._memory_plan()
+            if plan.is_streamed:
+                stream_blocks(dit, plan, self._device)
+
+
+def _computed_type(device: torch.device) -> torch.dtype | None:
+    """What the transformer computes in; None for what it is stored in, bfloat16.
+
+    Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. Cards before Ampere
+    have float16 alone.
+    """
+    if device.type == "cpu":
+        return torch.float32
+    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _BFLOAT16_CAPABILITY:
+        return torch.float16
+    return None
+
+
+def _kept(dtype: torch.dtype | None) -> torch.dtype | None:
+    """The same for the other networks: the text encoder's numbers outgrow float16."""
+    return None if dtype == torch.float16 else dtype
+
+
+def _open(folder: Path, progress: Any = None) -> read.Pack:
+    try:
+        return read.open_pack(folder, progress)
+    except FileNotFoundError:
+        message = f"{str(folder)!r} holds no {manifest.MANIFEST_FILE}: it is no folder of weights"
+        raise SetupError(message, code="E_WEIGHTS") from None
+    except (OSError, ValueError) as error:
+        message = f"the weights in {str(folder)!r} cannot be used: {error}"
+        raise SetupError(message, code="E_WEIGHTS") from error
+
+
+def device_name(device: torch.device) -> str:
+    """Gives the name that a card's maker gave it, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
+def choose_device(wanted: str, size_bytes: int) -> torch.device:
+    """Gives the device for "auto", "cuda" or "cpu".
+
+    size_bytes: of the pack. "auto" never takes a full-size pack to a CPU; only "cpu" itself does.
+    Raises RefusedError E_CPU_ONLY where there is no GPU and one is needed.
+    """
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda", 0)  # memory is asked of a numbered card
+    if wanted == "cuda":
+        raise RefusedError("torch finds no GPU on this machine", code="E_CPU_ONLY")
+    if size_bytes > _CPU_BYTES:
+        size = f"{size_bytes / 1e9:.0f} GB"
+        raise RefusedError(
+            f"torch finds no GPU on this machine, and weights of {size} would take a CPU hours for "
+            "each second of video",
+            code="E_CPU_ONLY",
+        )
+    return torch.device("cpu")

@@ -1,0 +1,285 @@
+"""Packs: the published weights once more, in files that are read front to back to the device.
+
+A pack is a folder of safetensors files, each of at most 4 GiB and of one network, in the order in
+which the network uses its weights; the tokenizer; and manifest.json, written last.
+"""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from multitalk_cli.contract import PACK_FORMAT
+from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.checkpoint.tensorfile import TensorInfo, write_tensor_file
+from remote.engine.config import PUBLISHED, ModelConfig, Wav2VecConfig
+from remote.engine.kernels import quantize
+from remote.weights.manifest import (
+    MANIFEST_FILE,
+    SOURCES_FILE,
+    STORED_TYPES,
+    Manifest,
+    PackedFile,
+    PackProgress,
+    Precision,
+    SourceFile,
+    SourceManifest,
+    _read_json,
+    is_intact,
+)
+
+UNFINISHED_FILE = "unfinished.json"
+MAX_FILE_BYTES = 4 * 1024**3
+_HEADER_BYTES_PER_TENSOR = 256
+# Published path -> name in the pack; only the first must be there.
+_TOKENIZER_FILES = {
+    f"{checkpoint_published.TOKENIZER_FOLDER}/{name}": name
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+}
+_WAV2VEC_FILES = {
+    f"{checkpoint_published.WAV2VEC_FOLDER}/{name}": f"wav2vec2.{name}"
+    for name in ("config.json", "preprocessor_config.json")
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True, kw_only=True)
+class PlannedFile:
+    """A file of the pack before it is written: which tensors, in which order."""
+
+    component: str
+    name: str
+    sources: list[str] = field(default_factory=list)
+    infos: dict[str, TensorInfo] = field(default_factory=dict)
+
+    @property
+    def size_bytes(self) -> int:
+        """An upper limit: the header is estimated."""
+        tensors = sum(info.size_bytes for info in self.infos.values())
+        return tensors + _HEADER_BYTES_PER_TENSOR * (len(self.infos) + 1)
+
+
+def pack(
+    source: Path,
+    target: Path,
+    precision: Precision = "bf16",
+    config: ModelConfig = PUBLISHED,
+    progress: PackProgress | None = None,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> Manifest:
+    """Packs the published files of one folder. Files that an earlier, stopped call wrote are kept.
+
+    The host holds one tensor at a time. Raises ValueError where the published files are not those
+    of config, FileNotFoundError where one is absent.
+    """
+    _require_wav2vec_settings(
+        source / checkpoint_published.WAV2VEC_FOLDER / "config.json", config.wav2vec
+    )
+    target.mkdir(parents=True, exist_ok=True)
+    (target / MANIFEST_FILE).unlink(missing_ok=True)
+    plans = [
+        plan
+        for component in checkpoint_published.COMPONENTS
+        for plan in plan_files(
+            component, _published_shapes(source, component, config), precision, max_file_bytes
+        )
+    ]
+    finished = _Finished(target, _fingerprint(source, target, plans, config))
+    total, done = sum(plan.size_bytes for plan in plans), 0
+    files = []
+    for plan in plans:
+        files.append(finished.get(plan) or finished.add(_write(source, target, plan, config)))
+        done += plan.size_bytes
+        if progress is not None:
+            progress(done, total, plan.name)
+    manifest = Manifest(
+        format_version=PACK_FORMAT,
+        precision=precision,
+        config=config,
+        files=(*files, *_copy_settings(source, target)),
+        index=index_of(plans),
+        sources=_read_sources(source),
+    )
+    write_manifest(target, manifest)
+    finished.forget()
+    return manifest
+
+
+def _published_shapes(
+    source: Path, component: str, config: ModelConfig
+) -> dict[str, tuple[int, ...]]:
+    with checkpoint_published.PublishedWeights(source, component, config) as weights:
+        return {name: weights.shape(name) for name in weights.names()}
+
+
+def plan_files(
+    component: str,
+    shapes: Mapping[str, tuple[int, ...]],
+    precision: Precision,
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> list[PlannedFile]:
+    """Divides a network's tensors, in their order, into files."""
+    plans: list[PlannedFile] = []
+    for name, shape in shapes.items():
+        infos = _stored_infos(component, name, shape, precision)
+        added = sum(info.size_bytes + _HEADER_BYTES_PER_TENSOR for info in infos.values())
+        if not plans or plans[-1].size_bytes + added > max_file_bytes:
+            file = f"{component}-{len(plans) + 1:03}.safetensors"
+            plans.append(PlannedFile(component=component, name=file))
+        plans[-1].sources.append(name)
+        plans[-1].infos.update(infos)
+    return plans
+
+
+def _stored_infos(
+    component: str, name: str, shape: tuple[int, ...], precision: Precision
+) -> dict[str, TensorInfo]:
+    if precision == "fp8" and component == "dit" and quantize.is_fp8_weight(name):
+        return {  # the scales come first, so that a reader has them when the weight arrives
+            quantize.scale_name(name): TensorInfo(dtype=torch.float32, shape=(shape[0], 1)),
+            name: TensorInfo(dtype=quantize.FP8, shape=shape),
+        }
+    return {name: TensorInfo(dtype=STORED_TYPES[precision][component], shape=shape)}
+
+
+def _write(source: Path, target: Path, plan: PlannedFile, config: ModelConfig) -> PackedFile:
+    with checkpoint_published.PublishedWeights(source, plan.component, config) as weights:
+        return write_file(target, plan, _stored_tensors(plan, weights))
+
+
+def write_file(target: Path, plan: PlannedFile, tensors: Iterable[Tensor]) -> PackedFile:
+    """Writes one file of a pack, whole or not at all. tensors: as the plan lists them."""
+    start, part = time.monotonic(), target / f"{plan.name}.part"
+    size, sha256 = write_tensor_file(part, plan.infos, tensors)
+    part.replace(target / plan.name)
+    _log.info("packed %s: %d bytes in %.1f s", plan.name, size, time.monotonic() - start)
+    return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)
+
+
+def _stored_tensors(
+    plan: PlannedFile, weights: checkpoint_published.PublishedWeights
+) -> Iterator[Tensor]:
+    for name in plan.sources:
+        dtype = plan.infos[name].dtype
+        if dtype == quantize.FP8:
+            # from the rounding of the bf16 pack, so that both packs are of the same weights
+            quantized, scale = quantize.quantize_rows(weights.read(name).to(torch.bfloat16))
+            yield scale
+            yield quantized
+        else:
+            yield weights.read(name).to(dtype)
+
+
+class _Finished:
+    """The files that are complete, noted beside them, so that a stopped pack can go on."""
+
+    def __init__(self, target: Path, fingerprint: str) -> None:
+        self._target, self._fingerprint = target, fingerprint
+        self._path = target / UNFINISHED_FILE
+        self._files: dict[str, PackedFile] = {}
+        if self._path.is_file():
+            noted = _read_json(self._path)
+            if noted.get("fingerprint") == fingerprint:
+                files = [PackedFile.from_dict(item) for item in noted["files"]]
+                self._files = {file.name: file for file in files}
+
+    def get(self, plan: PlannedFile) -> PackedFile | None:
+        file = self._files.get(plan.name)
+        if file is None or not is_intact(self._target / file.name, file.size_bytes, file.sha256):
+            return None
+        return file
+
+    def add(self, file: PackedFile) -> PackedFile:
+        self._files[file.name] = file
+        files = [item.to_dict() for item in self._files.values()]
+        _write_json(self._path, {"fingerprint": self._fingerprint, "files": files})
+        return file
+
+    def forget(self) -> None:
+        self._path.unlink(missing_ok=True)
+
+
+def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: ModelConfig) -> str:
+    """Tells one packing from another: of other files, sizes or types."""
+    stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
+    what = [
+        PACK_FORMAT,
+        config.to_dict(),
+        _identities(source, target),
+        [plan.sources for plan in plans],
+        stored,
+    ]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()
+
+
+def _identities(source: Path, target: Path) -> list[list[Any]]:
+    """What tells the published files from others: their hashes, which a download compared."""
+    if files := _read_sources(source):
+        # Not when they were written: another container sees other times.
+        return [[file.path, file.sha256] for file in files]
+    return sorted(
+        [path.relative_to(source).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
+        for path in source.rglob("*")
+        if path.is_file() and target not in path.parents
+    )
+
+
+def write_manifest(target: Path, manifest: Manifest) -> None:
+    """Writes what makes a folder of files a pack."""
+    _write_json(target / MANIFEST_FILE, manifest.to_dict())
+
+
+def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
+    """Gives in which file each tensor of each network is."""
+    index: dict[str, dict[str, str]] = {
+        component: {} for component in checkpoint_published.COMPONENTS
+    }
+    for plan in plans:
+        index[plan.component] |= dict.fromkeys(plan.infos, plan.name)
+    return index
+
+
+def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
+    """Copies the tokenizer and what wav2vec2's publishers say about it."""
+    paths = _TOKENIZER_FILES | _WAV2VEC_FILES
+    required = next(iter(_TOKENIZER_FILES))
+    for path, name in paths.items():
+        if path != required and not (source / path).is_file():
+            continue
+        data = (source / path).read_bytes()
+        part = target / f"{name}.part"
+        part.write_bytes(data)
+        part.replace(target / name)
+        sha256 = hashlib.sha256(data).hexdigest()
+        yield PackedFile(name=name, component="settings", size_bytes=len(data), sha256=sha256)
+
+
+def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
+    """Refuses weights of the same shapes that are meant for other maths."""
+    published, ours = _read_json(path), config.to_dict()
+    differing = [
+        f"{name} {published[name]!r} instead of {ours[name]!r}"
+        for name in sorted(ours)
+        if name in published and published[name] != ours[name]
+    ]
+    if differing:
+        raise ValueError(f"{path.parent.name}/{path.name} has {', '.join(differing)}")
+
+
+def _read_sources(source: Path) -> tuple[SourceFile, ...]:
+    path = source / SOURCES_FILE
+    return SourceManifest.from_dict(_read_json(path)).files if path.is_file() else ()
+
+
+def _write_json(path: Path, data: Mapping[str, Any]) -> None:
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(data, indent=1), "utf-8")
+    part.replace(path)

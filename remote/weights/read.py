@@ -1,0 +1,115 @@
+"""A pack, opened and read to the device."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.checkpoint.reading import ParallelReader, read_tensors
+from remote.engine.checkpoint.tensorfile import TensorFile
+from remote.engine.kernels import quantize
+from remote.weights.manifest import Manifest, PackedFile, load_manifest
+from remote.weights.pack import _log
+
+
+def open_pack(folder: Path, progress: Callable[[int], None] | None = None) -> "Pack":
+    """Opens a pack: reads its manifest and compares the sizes of its files.
+
+    progress: called now and then with the bytes read so far; raising from it stops the read.
+    """
+    manifest = load_manifest(folder)
+    for file in manifest.files:
+        path = folder / file.name
+        size = path.stat().st_size if path.is_file() else None
+        if size != file.size_bytes:
+            found = "is absent" if size is None else f"has {size} bytes"
+            raise ValueError(f"{file.name} {found}, the pack's manifest says {file.size_bytes}")
+    return Pack(folder, manifest, progress)
+
+
+class Pack:
+    """The networks of a pack, read file by file straight to the device."""
+
+    def __init__(
+        self, folder: Path, manifest: Manifest, progress: Callable[[int], None] | None = None
+    ) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.bytes_read = 0
+        self._progress = progress
+        self._counting = threading.Lock()
+
+    def tensors(
+        self, component: str, device: torch.device, dtype: torch.dtype | None = None
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yields a network's tensors in the order of its weights, each moved once it is read.
+
+        8-bit weights come as they are, each after its scales. dtype: of all others; as stored
+        where None. Every byte of the network's files is read once.
+        """
+        with ParallelReader(device if device.type == "cuda" else torch.device("cpu")) as reader:
+            for packed in self.manifest.files_of(component):
+                start, before = time.monotonic(), self.bytes_read
+                for name, tensor in self._read_file(packed, reader):
+                    yield name, _moved(name, tensor, device, dtype)
+                    del tensor  # before the next one is read
+                size, seconds = self.bytes_read - before, time.monotonic() - start
+                _log.info("loaded %s: %d bytes in %.1f s", packed.name, size, seconds)
+
+    def _read_file(
+        self, packed: PackedFile, reader: ParallelReader
+    ) -> Iterator[tuple[str, Tensor]]:
+        """Yields a file's tensors, which arrived on the reader's device together."""
+        with TensorFile(self.folder / packed.name) as file:
+            self._require_index(packed, file)
+            self._note(file.bytes_read)
+            yield from read_tensors(reader, file, self._note)
+
+    def _note(self, size: int) -> None:
+        with self._counting:  # networks are read side by side
+            self.bytes_read += size
+        if self._progress is not None:
+            self._progress(self.bytes_read)
+
+    def load(
+        self, component: str, device: torch.device, dtype: torch.dtype | None = None
+    ) -> nn.Module:
+        """Builds a network with its weights on the device; 8-bit weights are turned back.
+
+        dtype: of all weights; as stored where None, bf16 for those stored in 8 bits.
+        """
+        module = checkpoint_published.build(component, self.manifest.config)
+        tensors = _dequantized(self.tensors(component, device, dtype), dtype or torch.bfloat16)
+        checkpoint_published.load_module(module, tensors, device)
+        return module
+
+    def _require_index(self, packed: PackedFile, file: TensorFile) -> None:
+        index = self.manifest.index[packed.component]
+        names = [name for name, place in index.items() if place == packed.name]
+        checkpoint_published.require_same_keys(file.infos, names, packed.name)
+
+
+def _moved(name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:
+    if tensor.dtype == quantize.FP8 or name.endswith(".scale"):
+        return tensor.to(device)
+    return tensor.to(device=device, dtype=dtype)
+
+
+def _dequantized(
+    tensors: Iterator[tuple[str, Tensor]], dtype: torch.dtype
+) -> Iterator[tuple[str, Tensor]]:
+    scale: Tensor | None = None
+    for name, tensor in tensors:
+        if name.endswith(".scale"):
+            scale = tensor
+        elif tensor.dtype == quantize.FP8:
+            if scale is None or scale.shape != (tensor.shape[0], 1):
+                raise ValueError(f"{name} comes without its scales")
+            yield name, quantize.dequantize_rows(tensor, scale).to(dtype)
+            scale = None
+        else:
+            yield name, tensor

@@ -1,0 +1,1 @@
+"""The deployed methods without Modal."""

@@ -1,0 +1,77 @@
+"""The model that stays in a warm container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multitalk_cli import contract
+from multitalk_cli.errors import RefusedError
+
+if TYPE_CHECKING:
+    from remote.engine.pipeline import Engine
+    from remote.engine.request import Event, RenderRequest, Resume
+    from remote.service.run import Model
+    from remote.weights.machine import Machine
+
+
+class KeptModel:
+    """A model that is set up by the first job, and whose failure to load is kept.
+
+    Loading again would fail again, with a card that is paid for.
+    """
+
+    def __init__(self, open_model: Callable[[], Model]) -> None:
+        self._open = open_model
+        self._model: Model | None = None
+        self._failure: Exception | None = None
+
+    @property
+    def revision(self) -> str:
+        return self._opened().revision
+
+    @property
+    def engine(self) -> Engine:
+        return self._opened().engine
+
+    @property
+    def machine(self) -> Machine:
+        return self._opened().machine
+
+    def tokenize(self, text: str) -> tuple[int, ...]:
+        return self._opened().tokenize(text)
+
+    def load(
+        self, request: RenderRequest | None = None, persistent_params: int | None = None
+    ) -> Iterator[contract.Loading]:
+        model = self._opened()
+        try:
+            yield from model.load(request, persistent_params)
+        except RefusedError:
+            raise  # another request may fit
+        except Exception as error:
+            self._failure = error
+            raise
+
+    def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
+        return self._opened().render(request, resume)
+
+    def _opened(self) -> Model:
+        if self._failure is not None:
+            raise self._failure
+        if self._model is None:
+            try:
+                self._model = self._open()
+            except Exception as error:
+                self._failure = error
+                raise
+        return self._model
+
+
+def open_model(pack: Path, caches: Path) -> Model:
+    """The model of the pack, on the card; without a card only a tiny pack is taken."""
+    from remote.weights.feature_cache import FeatureFolder
+    from remote.weights.model import PackedModel
+
+    return PackedModel(pack, "auto", FeatureFolder(caches / "features"))

@@ -1,0 +1,243 @@
+"""What a container says of itself: its bucket, its card, and how fast it makes a short video."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import logging
+import os
+import secrets
+import statistics
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from importlib import resources
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import MultitalkError
+
+if TYPE_CHECKING:
+    import torch
+
+    from remote.service.run import Model
+
+BUCKET_VARIABLE, REGION_VARIABLE = "AWS_BUCKET_NAME", "AWS_REGION"
+CANARY_STEPS, USUAL_STEPS = 4, 20
+CARD_PX, CPU_PX = (896, 448), (64, 32)
+_SEED = 7
+_FIRST_WITH_BF16 = (8, 0)
+_CROSS_RATE_HZ = 44_100
+
+_log = logging.getLogger(__name__)
+
+
+def check_storage(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Stores, reads and deletes a small object in the bucket that the secret names.
+
+    Nothing of this needs torch, which takes seconds to import.
+    """
+    from multitalk_cli.storage.access import Access
+    from multitalk_cli.storage.client import Storage
+    from multitalk_cli.storage.probe import try_bucket
+
+    began_s = time.monotonic()
+    try:
+        contract.check_version(wire)
+        bucket = os.environ[BUCKET_VARIABLE]
+        # boto3 itself knows the region under another name only.
+        try_bucket(Storage(Access(region=os.environ.get(REGION_VARIABLE))), bucket)
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
+    except KeyError:
+        return _failed("E_SECRET_INCOMPLETE", f"{contract.AWS_SECRET} lacks {BUCKET_VARIABLE}")
+    except MultitalkError as error:
+        return _failed(error.code, error.message, error.hint)
+    return {"bucket": bucket, "seconds": time.monotonic() - began_s}
+
+
+def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Reports the machine, loads the weights unless they are there, and makes a short video.
+
+    wire: contract and client versions, and the two prompts. What goes wrong is data: "event".
+    """
+    import torch
+
+    from remote.engine.kernels.attention import BackendUnavailableError
+    from remote.service.run import is_out_of_memory
+
+    try:
+        body = contract.check_version(wire)
+        machine, load = describe_machine(), _load(model)
+        size = CARD_PX if torch.cuda.is_available() else CPU_PX
+        request = canary_request(size, str(body["prompt"]), str(body["negative_prompt"]))
+        with TemporaryDirectory(prefix="multitalk-") as folder:
+            canary = _make(model, request, Path(folder))
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
+    except MultitalkError as error:
+        return _failed(error.code, error.message, error.hint)
+    except BackendUnavailableError as error:
+        return _failed("E_ATTENTION", str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        return _failed("E_OUT_OF_MEMORY", f"the weights do not fit: {error}")
+    chosen = {"attention": model.machine.attention, "kernels": model.machine.kernels}
+    return {**machine, **load, **chosen, "canary": canary}
+
+
+def describe_machine() -> dict[str, Any]:
+    """The card, what it can, its memory, and every attention: "" where it runs, or why not."""
+    import torch
+
+    facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
+    if not torch.cuda.is_available():
+        return {**facts, "gpu": "cpu", "backends": _backends(torch.device("cpu"), torch.float32)}
+    device = torch.device("cuda")
+    capability = torch.cuda.get_device_capability(device)
+    # Older cards compute bf16 in emulation, and say that they can.
+    has_bf16 = capability >= _FIRST_WITH_BF16
+    free_bytes, total_bytes = torch.cuda.mem_get_info(device)
+    return {
+        **facts,
+        "gpu": torch.cuda.get_device_name(device),
+        "capability": ".".join(map(str, capability)),
+        "bf16": has_bf16,
+        "free_bytes": free_bytes,
+        "total_bytes": total_bytes,
+        "backends": _backends(device, torch.bfloat16 if has_bf16 else torch.float16),
+    }
+
+
+def _backends(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
+    from remote.engine.kernels.attention import LOADERS, BackendUnavailableError, load_backend
+
+    found = {}
+    for name in LOADERS:
+        try:
+            load_backend(name, device, dtype)
+            found[name] = ""
+        except BackendUnavailableError as reason:
+            found[name] = str(reason)
+    return found
+
+
+def _load(model: Model) -> dict[str, Any]:
+    """Bytes and seconds of the weights; no bytes where they were there."""
+    began_s, count = time.monotonic(), 0
+    for event in model.load():
+        count = event.total_bytes
+    seconds = time.monotonic() - began_s
+    _log.info("loaded %d bytes in %.1f s", count, seconds)
+    return {"load_bytes": count, "load_s": seconds}
+
+
+def canary_request(
+    size: tuple[int, int], prompt: str, negative_prompt: str
+) -> contract.GenerateRequest:
+    """The example picture and voice as a request of one window and few steps."""
+    from multitalk_cli.planning.inputs import GenerateOptions, InputFile
+    from multitalk_cli.planning.prepare import prepare
+    from multitalk_cli.planning.request import make_request
+
+    options = GenerateOptions(
+        size="x".join(map(str, size)),
+        fit="cover",
+        background="white",
+        fps=contract.DEFAULT_FPS,
+        order="sequence",
+        sample_steps=CANARY_STEPS,
+        text_guidance=5.0,
+        audio_guidance=4.0,
+        shift=None,
+        loudness=True,
+        prompt=prompt,
+        negative_prompt=negative_prompt,
+        embed_prompt=False,
+        seed=_SEED,
+        seed_drawn=False,
+    )
+    with example("portrait.png") as portrait, example("voice.wav") as voice:
+        inputs = [InputFile(text=path.name, path=path) for path in (portrait, voice)]
+        prepared = prepare(inputs[0], inputs[1:], options)
+        request, _ = make_request(prepared, secrets.token_hex(8), {"seed": _SEED})
+    return request
+
+
+@contextmanager
+def example(name: str) -> Iterator[Path]:
+    """A file of the examples that travel in the package."""
+    with resources.as_file(resources.files("multitalk_cli") / "examples" / name) as path:
+        yield path
+
+
+def _make(model: Model, request: contract.GenerateRequest, folder: Path) -> dict[str, Any]:
+    """Makes the canary and times its steps; "event" is how it ended."""
+    from remote.service import run
+    from remote.service.store import DirectoryStore
+
+    began_s = time.monotonic()
+    steps: dict[int, float] = {}
+    last: contract.Event | None = None
+    with closing(run.run(request, model, DirectoryStore(folder))) as events:  # type: ignore[type-var]
+        for last in events:
+            if isinstance(last, contract.Step):
+                # The newest step is told again and again.
+                steps.setdefault(last.step, time.monotonic())
+    total_s = time.monotonic() - began_s
+    if not isinstance(last, contract.Done):
+        return {"event": None if last is None else contract.to_wire(last)}
+    times = [steps[number] for number in sorted(steps)]
+    each = [after - before for before, after in itertools.pairwise(times)]
+    # The first step compiles kernels, so that only the others tell how long one takes.
+    step_s = statistics.median(each)
+    around_s = max(0.0, total_s - (times[-1] - times[0]) - step_s)
+    duration_s = contract.seconds_from_frames(request.frames, request.fps)
+    return {
+        "event": contract.to_wire(last),
+        "size": [request.width_px, request.height_px],
+        "frames": request.frames,
+        "duration_s": duration_s,
+        "steps": request.sample_steps,
+        "step_s": step_s,
+        "around_s": around_s,
+        "total_s": total_s,
+        "s_per_video_s": (USUAL_STEPS * step_s + around_s) / duration_s,
+    }
+
+
+def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
+    """Our decoding and resampling beside librosa's, of the example voice at another rate.
+
+    Importing librosa takes seconds: it is asked for apart, where no card is paid.
+    "difference": root-mean-square, relative to the voice; None, and why, without librosa.
+    """
+    import numpy as np
+    import soundfile
+
+    from multitalk_cli.media.audio.voice import load_voice
+
+    try:
+        contract.check_version(wire)
+        librosa: Any = importlib.import_module("librosa")
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
+    except ImportError as error:
+        return {"difference": None, "reason": str(error)}
+    with example("voice.wav") as voice, TemporaryDirectory(prefix="multitalk-") as folder:
+        path = Path(folder) / "voice.wav"
+        samples, rate_hz = soundfile.read(voice, dtype="float32")
+        other = librosa.resample(samples, orig_sr=rate_hz, target_sr=_CROSS_RATE_HZ)
+        soundfile.write(path, other, _CROSS_RATE_HZ, subtype="FLOAT")
+        ours = load_voice(path).speech
+        theirs, _ = librosa.load(path, sr=contract.MODEL_RATE_HZ, mono=True)
+    count = min(len(ours), len(theirs))
+    gap = np.sqrt(np.mean((ours[:count] - theirs[:count]) ** 2))
+    return {"difference": float(gap / np.sqrt(np.mean(theirs**2))), "version": librosa.__version__}
+
+
+def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

@@ -1,0 +1,164 @@
+"""Inputs of a job prepared in the cloud, where those that lie in the user's store are fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.errors import FileError, MultitalkError, RemoteError, error_from_code
+from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult, RemoteInput
+from multitalk_cli.reporting.formatting import human_bytes
+from remote.worker import upload
+
+if TYPE_CHECKING:
+    from multitalk_cli.planning.inputs import InputFile
+    from multitalk_cli.planning.prepare import Preparation
+    from multitalk_cli.planning.summary import Summary
+    from remote.worker.volume_store import VolumeStore
+
+BACKEND = "modal"
+MAX_INPUT_BYTES = 4 << 30
+_UNSAFE = re.compile(r"[^\w .,()+@=-]")
+_NAME_CHARACTERS = 60  # of four bytes each: names of files have at most 255
+
+
+def prepare(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
+    """Fetches, checks and prepares the inputs of a job; see `prepared.Task` and `Outcome`."""
+    return upload.answered(lambda: _prepare(contract.from_wire(PrepareRequest, wire), files))
+
+
+def _prepare(task: PrepareRequest, files: VolumeStore) -> PrepareResult:
+    from multitalk_cli.planning.prepare import prepare as prepare_files
+    from multitalk_cli.planning.prepare import summarize
+
+    bucket = upload.open_bucket()
+    spot = None if task.upload is None else upload.look(bucket, task.upload, task.job_id)
+    with _sources(task, files, bucket) as inputs, _as_named(inputs):
+        prepared = prepare_files(inputs[0], inputs[1:], task.options)
+        outcome = _outcome(task, prepared, files, _named(summarize(prepared), inputs))
+    return replace(outcome, spot=spot)
+
+
+def _outcome(
+    task: PrepareRequest, prepared: Preparation, files: VolumeStore, summary: Summary
+) -> PrepareResult:
+    from multitalk_cli.planning.plan_image import draw
+    from multitalk_cli.planning.request import fingerprint, make_recipe, make_request
+
+    recipe = make_recipe(summary, task.options, BACKEND, model_output=True)
+    outcome = PrepareResult(
+        summary=summary,
+        recipe=json.dumps(recipe),
+        fingerprint="",
+        notes=(),
+        drawing=draw(prepared) if task.draws else None,
+        spot=None,
+    )
+    if not task.keeps:
+        return outcome
+    request, notes = make_request(prepared, task.job_id, recipe)
+    files.keep_request(task.job_id, contract.to_wire(request))
+    files.delete_outdated()
+    files.commit()
+    return replace(outcome, fingerprint=fingerprint(request), notes=notes)
+
+
+# Where the inputs come from
+
+
+@contextmanager
+def _sources(
+    task: PrepareRequest, files: VolumeStore, bucket: upload.OpenBucket
+) -> Iterator[list[InputFile]]:
+    """Every input as a file of this container; what was put into the job's folder is removed."""
+    sources = (task.image, *task.voices)
+    sent = [source.file for source in sources if source.file]
+    if sent:
+        files.reload()
+    try:
+        with TemporaryDirectory(prefix="multitalk-") as folder, ThreadPoolExecutor() as pool:
+            places = [Path(folder) / str(number) for number in range(len(sources))]
+            yield list(
+                pool.map(
+                    lambda source, place: _fetch(task.job_id, source, place, files, bucket),
+                    sources,
+                    places,
+                )
+            )
+    finally:
+        if sent:
+            files.drop(task.job_id, sent)
+            files.commit()
+
+
+def _fetch(
+    job_id: str, source: RemoteInput, folder: Path, files: VolumeStore, bucket: upload.OpenBucket
+) -> InputFile:
+    from multitalk_cli.planning.inputs import InputFile
+
+    folder.mkdir()
+    path = folder / file_name(source.text)
+    if source.file:
+        sent = files.load(job_id, source.file)
+        if sent is None:
+            raise RemoteError(f"{source.text} did not arrive", code="E_EXPIRED")
+        shutil.copyfile(sent, path)
+    else:
+        _fetch_object(source.text, path, bucket)
+    return InputFile(text=source.text, path=path, place=source.place)
+
+
+def _fetch_object(text: str, path: Path, bucket: upload.OpenBucket) -> None:
+    from multitalk_cli.storage.address import parse_uri
+
+    address = parse_uri(text)
+    size_bytes = bucket.storage.find(address).size_bytes
+    if size_bytes > MAX_INPUT_BYTES:
+        size, most = human_bytes(size_bytes), human_bytes(MAX_INPUT_BYTES)
+        message = f"{text} is {size}, of at most {most}"
+        raise FileError(message, code="E_FILE_UNREADABLE")
+    bucket.storage.get(address, path, overwrite=False)
+
+
+def file_name(text: str) -> str:
+    """A name that is safe for a file, as like to the last part of a path or key as can be."""
+    name = _UNSAFE.sub("_", text.rpartition("/")[2]).lstrip(". ")
+    path = Path(name if name else "input")
+    suffix = path.suffix[:12]
+    return path.stem[: _NAME_CHARACTERS - len(suffix)] + suffix
+
+
+# How they are called
+
+
+@contextmanager
+def _as_named(inputs: list[InputFile]) -> Iterator[None]:
+    """Names inputs in errors as the user did."""
+    try:
+        yield
+    except MultitalkError as error:
+        message, hint = _renamed(error.message, inputs), _renamed(error.hint, inputs)
+        raise error_from_code(error.code, message, hint) from error
+
+
+def _named(summary: Summary, inputs: list[InputFile]) -> Summary:
+    return replace(
+        summary,
+        adjusted=tuple(_renamed(note, inputs) for note in summary.adjusted),
+        warnings=tuple(_renamed(warning, inputs) for warning in summary.warnings),
+    )
+
+
+def _renamed(text: str, inputs: list[InputFile]) -> str:
+    for one in inputs:
+        text = text.replace(str(one.path), one.text)
+    return text

@@ -1,0 +1,99 @@
+"""What a running job reports to the account."""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+from multitalk_cli import contract
+from remote.worker.failures import _CANCELLED
+
+if TYPE_CHECKING:
+    pass
+
+
+REPORT_S = 0.5
+
+_log = logging.getLogger(__name__)
+
+
+class States(Protocol):
+    """A dict that clients and containers share."""
+
+    def get(self, key: str, default: str | None = None, /) -> str | None: ...
+
+    def put(self, key: str, value: str, /, *, skip_if_exists: bool = False) -> bool: ...
+
+
+class Reporter:
+    """Writes a job's newest state, and sees its cancellation, without ever holding up the work."""
+
+    def __init__(
+        self, states: States, job_id: str, facts: Mapping[str, Any], earlier_s: float = 0.0
+    ) -> None:
+        """facts: what every state says beside its event. earlier_s: what other runs took before."""
+        self._states, self._job_id, self._facts = states, job_id, facts
+        self._began_s = time.monotonic() - earlier_s
+        self._newest: contract.Event | None = None
+        self._windows = 0
+        self._stop, self._cancelled = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether somebody wished the job to end."""
+        return self._cancelled.is_set()
+
+    @property
+    def run_s(self) -> float:
+        """How long the work has run, in earlier runs too."""
+        return time.monotonic() - self._began_s
+
+    def show(self, event: contract.Event) -> None:
+        """Takes an event; only the newest is written."""
+        if isinstance(event, contract.WindowDone):
+            self._windows = event.window
+        self._newest = event
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._report()
+        if error is not None and self.is_cancelled:
+            # Modal interrupted the work where it was.
+            self.show(contract.Failed(code="E_CANCELLED", message=_CANCELLED))
+            self._report()
+
+    def _run(self) -> None:
+        self._report()
+        while not self._stop.wait(REPORT_S):
+            self._report()
+
+    def _report(self) -> None:
+        event, self._newest = self._newest, None
+        try:
+            if event is not None:
+                self._states.put(self._job_id, self._state(event))
+            if self._states.get(f"{self._job_id}/cancel") is not None:
+                self._cancelled.set()
+        # A state that is lost is followed by the next; the video matters more.
+        except Exception:  # noqa: BLE001
+            _log.warning("job %s: its state could not be written", self._job_id)
+
+    def _state(self, event: contract.Event) -> str:
+        state = {"event": contract.to_wire(event), "windows": self._windows, "run_s": self.run_s}
+        return json.dumps({**self._facts, **state})

@@ -1,0 +1,146 @@
+"""Jobs on a volume: their inputs, what they came to, and their videos in parts."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from multitalk_cli import contract
+from multitalk_cli.storage.upload import UploadTarget
+from remote.service.store import DirectoryStore
+
+INPUTS_FILE, UPLOAD_FILE = "inputs.json", "upload.json"
+
+
+class Volume(Protocol):
+    """Files that other containers see once they are committed, and that are seen once reloaded."""
+
+    def commit(self) -> None: ...
+
+    def reload(self) -> None: ...
+
+
+class VolumeStore:
+    """Keeps each job's files on a volume; a finished video is kept in parts."""
+
+    def __init__(self, root: Path, volume: Volume) -> None:
+        self._files, self._volume = DirectoryStore(root), volume
+        self.parts: list[dict[str, Any]] = []
+
+    def load(self, job_id: str, name: str) -> Path | None:
+        return self._files.load(job_id, name)
+
+    def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
+        self._files.save(job_id, pieces, outdated)
+        self._volume.commit()
+
+    def keep_request(self, job_id: str, wire: Mapping[str, Any]) -> None:
+        """Keeps a request in its wire form; a commit is due."""
+        self.save_text(job_id, INPUTS_FILE, json.dumps(wire, default=_to_text))
+
+    def request(self, job_id: str) -> contract.GenerateRequest | None:
+        """The request that was kept."""
+        kept = self.load(job_id, INPUTS_FILE)
+        if kept is None:
+            return None
+        wire = json.loads(kept.read_bytes(), object_hook=_from_text)
+        return contract.from_wire(contract.GenerateRequest, wire)
+
+    def keep_upload(self, job_id: str, wire: Mapping[str, Any]) -> None:
+        """Keeps where a video is to be stored, in its wire form; a commit is due."""
+        self.save_text(job_id, UPLOAD_FILE, json.dumps(wire))
+
+    def upload(self, job_id: str) -> UploadTarget | None:
+        """Where a job's video is to be stored."""
+        kept = self.load(job_id, UPLOAD_FILE)
+        return (
+            None
+            if kept is None
+            else contract.from_wire(UploadTarget, json.loads(kept.read_bytes()))
+        )
+
+    def keep_answer(self, job_id: str, answer: Mapping[str, Any]) -> None:
+        """Keeps what a job came to; a commit is due."""
+        self.save_text(job_id, contract.RESULT_FILE, json.dumps(answer))
+
+    def answer(self, job_id: str) -> dict[str, Any] | None:
+        """What a job came to."""
+        kept = self.load(job_id, contract.RESULT_FILE)
+        return None if kept is None else dict(json.loads(kept.read_bytes()))
+
+    def save_text(self, job_id: str, name: str, text: str) -> None:
+        """Keeps a text; the next commit makes it visible elsewhere."""
+        with TemporaryDirectory(prefix="multitalk-") as folder:
+            path = Path(folder) / name
+            path.write_text(text, encoding="utf-8")
+            self._files.save(job_id, {name: path})
+
+    def publish(self, job_id: str, video: Path) -> None:
+        """Cuts the video into parts and notes their sums in `parts`; a commit is due."""
+        self.parts = []
+        with TemporaryDirectory(prefix="multitalk-") as folder, video.open("rb") as file:
+            path = Path(folder) / "part"
+            while piece := file.read(contract.PART_BYTES):
+                name = f"part-{len(self.parts) + 1:04}"
+                path.write_bytes(piece)
+                self._files.save(job_id, {name: path})
+                sha256 = hashlib.sha256(piece).hexdigest()
+                self.parts.append({"name": name, "size": len(piece), "sha256": sha256})
+
+    def read_video(self, job_id: str) -> bytes:
+        """The published video, put together again."""
+        return b"".join(self._pieces(job_id))
+
+    def write_video(self, job_id: str, target: Path) -> None:
+        """Writes the published video, put together again, to a file."""
+        with target.open("wb") as file:
+            file.writelines(self._pieces(job_id))
+
+    def _pieces(self, job_id: str) -> Iterator[bytes]:
+        paths = [self._files.load(job_id, part["name"]) for part in self.parts]
+        return (path.read_bytes() for path in paths if path is not None)
+
+    def forget(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
+        """Removes what nobody needs any more: of this job, and whole jobs of long ago."""
+        outdated = [] if keep_inputs else [INPUTS_FILE]
+        folder = self._files.load(job_id, contract.RESULT_FILE)
+        if finished and folder is not None:
+            names = {path.name for path in folder.parent.iterdir()}
+            kept = {contract.RESULT_FILE, INPUTS_FILE, *(part["name"] for part in self.parts)}
+            outdated += sorted(names - kept)
+        self._files.save(job_id, {}, outdated)
+        self.delete_outdated()
+
+    def delete(self, job_id: str) -> None:
+        self._files.delete(job_id)
+
+    def drop(self, job_id: str, names: Iterable[str]) -> None:
+        """Removes files of a job; a commit is due."""
+        self._files.save(job_id, {}, names)
+
+    def delete_outdated(self) -> None:
+        """Removes whole jobs of long ago."""
+        self._files.delete_older(contract.JOBS_KEPT_S)
+
+    def reload(self) -> None:
+        """Sees what others have made visible."""
+        self._volume.reload()
+
+    def commit(self) -> None:
+        """Makes everything that is kept visible elsewhere."""
+        self._volume.commit()
+
+
+def _to_text(value: object) -> dict[str, str]:
+    if not isinstance(value, bytes):
+        raise TypeError(f"{type(value).__name__} is nothing for a request")
+    return {"base64": base64.b64encode(value).decode("ascii")}
+
+
+def _from_text(value: dict[str, Any]) -> Any:
+    return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value

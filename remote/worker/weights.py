@@ -1,0 +1,78 @@
+"""The bodies of the deployed functions that work on the Volume of weights. No Modal in here.
+
+A call says how far it is under `weights/CALL` of the dict of states, and ends where somebody wishes
+that under `weights/CALL/cancel`; `weights/call/0` names the newest call that brings weights.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multitalk_cli import contract
+from multitalk_cli.contract import weights_task
+from multitalk_cli.contract.weights_task import WeightsTask
+from multitalk_cli.errors import MultitalkError
+from multitalk_cli.storage.hub import Hub
+from remote.weights.folder import WeightsFolder
+from remote.worker.reporter import Reporter, States
+from remote.worker.volume_store import Volume
+
+
+class _CancelledError(Exception):
+    """Somebody wished the call to end."""
+
+
+def run(
+    wire: Mapping[str, Any],
+    call_id: str,
+    *,
+    folder: Path,
+    states: States,
+    volume: Volume,
+    writes: bool,
+) -> dict[str, Any]:
+    """Does a task; what keeps it from that comes back as data.
+
+    writes: whether the folder may be changed. What came so far is committed however it ends.
+    """
+    try:
+        task = contract.from_wire(WeightsTask, wire)
+    except contract.VersionMismatchError as error:
+        return _failed("E_CONTRACT", str(error))
+    if task.kind in weights_task.WRITING and not writes:
+        raise ValueError(f"{task.kind} needs the function that writes")
+    if task.kind == "bring":
+        states.put(f"{weights_task.CALLS}/call/0", json.dumps(call_id))
+    volume.reload()
+    shelf = WeightsFolder(
+        folder=folder,
+        packs=weights_task.PACKS_THERE,
+        open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
+        is_disk=False,
+        save=volume.commit if writes else None,
+    )
+    facts = {"precision": task.precision}
+    with Reporter(states, f"{weights_task.CALLS}/{call_id}", facts) as reporter:
+
+        def show(event: contract.Event) -> None:
+            reporter.show(event)
+            if reporter.is_cancelled:
+                raise _CancelledError
+
+        try:
+            answer = shelf.do(task, show)
+        except MultitalkError as error:
+            return _failed(error.code, error.message, error.hint)
+        except _CancelledError:
+            return _failed("E_CANCELLED", "the download was cancelled")
+        finally:
+            if writes:
+                volume.commit()
+        return {"answer": answer, "precision": task.precision, "run_s": reporter.run_s}
+
+
+def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
+    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

@@ -1,0 +1,227 @@
+"""What a benchmark costs and what it says of the rates; waiting for its answer."""
+
+import os
+import signal
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.cloud import bench, call_result
+from multitalk_cli.cloud.client import CallStatus
+from multitalk_cli.contract.bench_task import BenchTask
+from multitalk_cli.errors import MultitalkError, RefusedError, TemporaryError, UsageError
+from multitalk_cli.planning import cost, rates
+
+
+def task(**changes):
+    """A benchmark of one person on an H100."""
+    values = {"size": "896x448", "persons": "1", "steps": 3, "gpu": "h100"}
+    return bench.make_task(**values | changes)
+
+
+# The task
+
+
+@pytest.mark.parametrize(("persons", "timed"), [("1", (1,)), ("2", (2,)), ("both", (1, 2))])
+def test_one_two_or_both_are_timed(persons, timed):
+    assert task(persons=persons).persons == timed
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"size": "auto"}, "WIDTHxHEIGHT"),
+        ({"size": "896x"}, "WIDTHxHEIGHT"),
+        ({"size": "900x448"}, "--size 900x448"),
+        ({"size": "896x4096"}, "--size 896x4096"),
+        ({"persons": "3"}, "--persons"),
+        ({"steps": 0}, "--steps"),
+        ({"steps": 11}, "--steps"),
+    ],
+)
+def test_what_is_out_of_range_is_named(changes, word):
+    with pytest.raises(UsageError, match=word) as caught:
+        task(**changes)
+
+    assert (caught.value.code, caught.value.exit_code) == ("E_RANGE", 2)
+
+
+def test_a_task_crosses_the_wire():
+    asked = task(gpu="a10g", persons="both")
+
+    assert contract.from_wire(BenchTask, contract.to_wire(asked)) == asked
+    assert asked.persistent_params == 8_000_000_000
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"persons": [1, 1]},
+        {"persons": []},
+        {"job_id": "../up"},
+        {"steps": 1000},
+        {"width_px": 33},
+        {"persistent_params": -1},
+    ],
+)
+def test_a_container_takes_no_other_task(changes):
+    with pytest.raises(contract.ContractError):
+        contract.from_wire(BenchTask, contract.to_wire(task()) | changes)
+
+
+# Its price
+
+
+def test_more_work_costs_more():
+    small = bench.estimate(task(steps=1), "h100", "current")
+    large = bench.estimate(task(steps=1, persons="both"), "h100", "current")
+
+    assert 0 < small.seconds < large.seconds
+    assert 0 < small.price_usd < large.price_usd
+    assert large.describe().startswith("h100: starts a container")
+
+
+def test_a_card_that_was_not_measured_says_so():
+    assert "not measured" in bench.estimate(task(), "l40s", "current").describe()
+
+
+@pytest.mark.parametrize(
+    ("gpu", "stack", "size", "code"),
+    [
+        ("b200", "cuda12.1", "896x448", "E_GPU_STACK"),
+        ("t4", "current", "2048x2048", "E_GPU_TOO_SMALL"),
+    ],
+)
+def test_a_card_that_cannot_do_it_is_refused(gpu, stack, size, code):
+    with pytest.raises(RefusedError) as caught:
+        bench.estimate(task(size=size), gpu, stack)
+
+    assert caught.value.code == code
+
+
+# What it says of the rates
+
+
+def report(device, forward_s):
+    """A report as a container gives it, of one person."""
+    prices = [
+        {"speech_s": speech_s, "is_cold": is_cold, "seconds_per_s": 40.0}
+        for speech_s, is_cold in ((3.3, False), (10.0, False), (5.0, True))
+    ]
+    row = {"persons": 1, "forward": {"median": forward_s}, "prices": prices}
+    return {"machine": {"device": device}, "runs": [row]}
+
+
+def expected_s(card):
+    table = rates.load()
+    return cost.seconds_per_forward(32_928, 1, table.gpu(card), table)
+
+
+@pytest.mark.parametrize(
+    ("times", "verdict"),
+    [(1.0, "estimates hold"), (1.6, "estimates are too low"), (0.5, "estimates are too high")],
+)
+def test_the_measured_speed_is_compared_with_the_rates(times, verdict):
+    measured = report("NVIDIA H100 80GB HBM3", times * expected_s("h100"))
+
+    (found,) = bench.compare(measured, task(), "auto")
+
+    assert found.ratio == pytest.approx(times)
+    assert f"{times:.2f} times as long: {verdict}" in found.describe()
+
+
+def test_it_is_compared_with_the_card_that_was_there():
+    (found,) = bench.compare(report("NVIDIA H200", expected_s("h200")), task(), "h100")
+
+    assert (found.card, found.ratio) == ("h200", pytest.approx(1.0))
+    table = rates.load()
+    price = 40.0 * table.price_per_s_usd(table.gpu("h200"))
+    assert found.usd_per_video_s == pytest.approx(price)
+
+
+# Waiting
+
+
+class Cloud:
+    """Gives one look after another; an error is raised."""
+
+    def __init__(self, *looks):
+        self.looks, self.cancelled = list(looks), []
+
+    def poll(self, _call_id, _timeout_s):
+        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
+        if isinstance(look, Exception):
+            raise look
+        return look
+
+    def cancel_call(self, call_id):
+        self.cancelled.append(call_id)
+
+
+WAITING = CallStatus(outcome="waiting")
+
+
+def wait(cloud, longest_s=60.0):
+    looks = []
+    answer = call_result.await_answer(
+        cloud, lambda: "fc-1", lambda: looks.append(1), longest_s=longest_s
+    )
+    return answer, len(looks)
+
+
+def test_an_answer_is_waited_for_and_its_call_left_alone():
+    cloud = Cloud(WAITING, WAITING, CallStatus(outcome="answer", answer={"lines": []}))
+
+    assert wait(cloud) == ({"lines": []}, 3)
+    assert not cloud.cancelled
+
+
+def test_a_lost_connection_is_waited_for(monkeypatch):
+    monkeypatch.setattr(call_result.time, "sleep", lambda _: None)
+    lost = TemporaryError("gone", code="E_NETWORK")
+
+    assert wait(Cloud(lost, lost, CallStatus(outcome="answer", answer={})))[0] == {}
+
+
+def test_ctrl_c_while_the_call_is_made_ends_that_call():
+    cloud = Cloud(WAITING)
+
+    def interrupted():
+        os.kill(os.getpid(), signal.SIGINT)
+        return "fc-1"
+
+    with pytest.raises(KeyboardInterrupt):
+        call_result.await_answer(cloud, interrupted, lambda: None, longest_s=1.0)
+    assert cloud.cancelled == ["fc-1"]
+
+
+def test_an_answered_failure_is_raised():
+    failed = contract.to_wire(contract.Failed(code="E_OUT_OF_MEMORY", message="too small"))
+    cloud = Cloud(CallStatus(outcome="answer", answer={"event": failed}))
+
+    with pytest.raises(MultitalkError, match="too small") as caught:
+        wait(cloud)
+    assert (caught.value.code, cloud.cancelled) == ("E_OUT_OF_MEMORY", [])
+
+
+@pytest.mark.parametrize(
+    ("look", "code"),
+    [
+        (CallStatus(outcome="ended", text="Worker ran out of memory"), "E_OUT_OF_MEMORY"),
+        (CallStatus(outcome="lost", text="preempted"), "E_REMOTE"),
+        (CallStatus(outcome="timeout"), "E_TIMEOUT"),
+    ],
+)
+def test_a_container_that_ends_is_told(look, code):
+    with pytest.raises(MultitalkError) as caught:
+        wait(Cloud(WAITING, look))
+
+    assert caught.value.code == code
+
+
+def test_nothing_is_waited_for_for_ever():
+    cloud = Cloud(WAITING)
+
+    with pytest.raises(MultitalkError) as caught:
+        wait(cloud, longest_s=0.01)
+    assert (caught.value.code, cloud.cancelled) == ("E_TIMEOUT", ["fc-1"])

@@ -1,0 +1,159 @@
+"""Modal's own settings, read as Modal reads them but without importing it."""
+
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from multitalk_cli.cloud import modal_config
+from multitalk_cli.errors import SetupError, TemporaryError
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    for name in ("TOKEN_ID", "TOKEN_SECRET", "SERVER_URL", "PROFILE", "CONFIG_PATH"):
+        monkeypatch.delenv(f"MODAL_{name}", raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "modal.toml"))
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """Writes Modal's file."""
+    return (tmp_path / "modal.toml").write_text
+
+
+WHOLE = 'token_id = "ak-1"\ntoken_secret = "as-1"\n'
+
+
+def test_nothing_is_no_token():
+    assert not modal_config.has_token()
+    with pytest.raises(SetupError) as caught:
+        modal_config.require_token()
+    assert (caught.value.code, caught.value.hint) == ("E_NO_TOKEN", "multitalk login")
+
+
+def test_variables_are_a_token(monkeypatch):
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+
+    assert modal_config.has_token()
+
+
+def test_half_a_token_is_named_and_not_shown(monkeypatch):
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-secret")
+
+    with pytest.raises(SetupError, match="lacks its token_secret") as caught:
+        modal_config.has_token()
+    assert (caught.value.code, "ak-secret" in caught.value.message) == ("E_TOKEN", False)
+    assert caught.value.hint == "unset MODAL_TOKEN_ID"
+
+
+def test_an_empty_variable_hides_a_stored_token_as_it_does_for_modal(stored, monkeypatch):
+    stored(f"[default]\n{WHOLE}")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "")
+
+    with pytest.raises(SetupError) as caught:
+        modal_config.has_token()
+    assert (caught.value.code, caught.value.hint) == ("E_NO_TOKEN", "unset MODAL_TOKEN_SECRET")
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "expected"),
+    [
+        (f"[work]\nactive = true\n{WHOLE}", "", True),
+        (f"[work]\n{WHOLE}", "", False),
+        (f"[work]\n{WHOLE}", "work", True),
+        (f"[work]\nactive = true\n{WHOLE}", "other", False),
+        (f"[default]\n{WHOLE}", "", True),
+        ("", "", False),
+    ],
+)
+def test_the_section_that_modal_uses_counts(stored, monkeypatch, text, profile, expected):
+    stored(text)
+    monkeypatch.setenv("MODAL_PROFILE", profile)
+
+    assert modal_config.has_token() is expected
+
+
+def test_a_broken_file_is_named(stored):
+    stored("no toml [")
+
+    with pytest.raises(SetupError, match=r"modal\.toml cannot be used"):
+        modal_config.has_token()
+
+
+def test_the_address_comes_from_the_variable_then_the_file(stored, monkeypatch):
+    assert modal_config.server_url() == "https://api.modal.com"
+    stored(f'[work]\nactive = true\nserver_url = "https://example.test"\n{WHOLE}')
+    assert modal_config.server_url() == "https://example.test"
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    assert modal_config.server_url() == "http://127.0.0.1:9"
+
+
+def test_a_server_that_listens_is_reached(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        assert modal_config.require_network() is None
+
+
+def test_a_refused_connection_is_said_at_once(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    began = time.monotonic()
+
+    with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9") as caught:
+        modal_config.require_network()
+    assert (caught.value.code, int(caught.value.exit_code)) == ("E_NETWORK", 7)
+    assert time.monotonic() - began < 1
+
+
+def test_silence_is_waited_for_three_seconds(monkeypatch):
+    monkeypatch.setattr(modal_config, "PROBE_S", 0.2)
+    # A backlog that is full answers nothing.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{address[1]}")
+        try:
+            with pytest.raises(TemporaryError):
+                modal_config.require_network()
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+def test_a_proxy_is_not_second_guessed(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+
+    assert modal_config.require_network() is None
+
+
+def test_modal_is_not_imported_to_look_for_a_token():
+    code = (
+        "import sys; from multitalk_cli.cloud import modal_config, client;"
+        "modal_config.has_token();"
+        "print([name for name in sys.modules if name.partition('.')[0] in ('modal', 'torch')])"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"
+
+
+def test_the_app_is_defined_without_a_token_and_without_torch():
+    code = (
+        "import sys; import remote.app as app; assert 'torch' not in sys.modules;"
+        "print(app.TIMEOUT_S, sorted(app.images))"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+    assert done.stdout == "43200 ['current']\n", done.stderr

@@ -1,0 +1,153 @@
+"""The product as a user has it: installed from its wheel, run as a process, with tiny weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import modal
+
+from multitalk_cli import contract
+from tests.media.audio.sounds import speech_like, write_wav
+from tests.modal_plane.cloud import Cloud
+from tests.modal_plane.rpcs import RpcLog
+
+ROOT = Path(__file__).resolve().parents[2]
+CLASS = "Current.*"
+SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
+
+
+@dataclass(frozen=True)
+class Ran:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self):
+        """The one JSON object on stdout."""
+        (line,) = self.stdout.splitlines()
+        return json.loads(line)
+
+    @property
+    def data(self):
+        """What the JSON object holds."""
+        return self.json["data"]
+
+    @property
+    def error(self):
+        """The one error of the JSON object."""
+        (error,) = self.json["errors"]
+        return error
+
+
+def install(folder: Path, source: Path = ROOT) -> Path:
+    """Builds the wheel and unpacks it, as pip does; gives the folder for Python's path."""
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    done = subprocess.run(build, cwd=source, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = folder.glob("*.whl")
+    site = folder / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    return site
+
+
+def upload_pack(pack: Path) -> None:
+    """Puts a pack where the containers look for it."""
+    volume = modal.Volume.from_name(contract.WEIGHTS_VOLUME, create_if_missing=True)
+    with volume.batch_upload(force=True) as batch:
+        batch.put_directory(str(pack), f"/{contract.PACK_FOLDER}")
+
+
+class User:
+    """Somebody with a home folder, a working folder, and `multitalk` on the path."""
+
+    def __init__(self, cloud: Cloud, site: Path, home: Path) -> None:
+        self.cloud, self.site, self.home = cloud, site, home
+        self.folder = home / "work"
+        self.folder.mkdir(parents=True)
+        self.env = {**cloud.environment(home), "PYTHONPATH": str(site), "NO_COLOR": "1"}
+
+    def command(self, *words) -> list[str]:
+        """The command line of a process."""
+        return [sys.executable, "-m", "multitalk_cli", *map(str, words)]
+
+    def run(self, *words, timeout_s=60, stdin=None, **env) -> Ran:
+        """Runs a command to its end."""
+        done = subprocess.run(
+            self.command(*words),
+            env={**self.env, **env},
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            input=stdin,
+            check=False,
+        )
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    def start(self, *words, **env) -> "Running":
+        """Starts a command."""
+        return Running(
+            subprocess.Popen(
+                self.command(*words),
+                env={**self.env, **env},
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                start_new_session=True,
+            )
+        )
+
+    def speech(self, name: str, duration_s: float) -> str:
+        """A voice in the working folder, another for each name."""
+        write_wav(self.folder / name, speech_like(duration_s, seed=zlib.crc32(name.encode())))
+        return name
+
+    def generate(self, voice: str, *words) -> tuple[str, ...]:
+        """The words of a small video."""
+        return ("generate", "host.png", voice, *SMALL, "--backend", "modal", *words)
+
+
+class Running:
+    """A command that runs."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self.process = process
+
+    def finish(self, timeout_s=60) -> Ran:
+        """Waits for its end."""
+        out, err = self.process.communicate(timeout=timeout_s)
+        return Ran(self.process.returncode, out, err)
+
+    def signal(self, number: int) -> None:
+        """Sends it a signal."""
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL: nothing is cleaned up."""
+        self.signal(signal.SIGKILL)
+        self.process.communicate(timeout=10)
+
+
+def state_of(cloud: Cloud, job_id: str) -> dict:
+    """The newest state that a job wrote; empty where there is none."""
+    text = cloud.entries(contract.STATES_DICT).get(job_id)
+    return {} if text is None else json.loads(text)
+
+
+def gpu_calls(cloud: Cloud, rpcs: RpcLog) -> int:
+    """How many calls were made of something that has a GPU."""
+    called = [request.function_id for request in rpcs.requests("FunctionMap")]
+    definitions = [cloud.state.functions[number].definition for number in called]
+    return sum(bool(each.resources.gpu_config.gpu_type) for each in definitions)

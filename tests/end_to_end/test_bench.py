@@ -1,0 +1,86 @@
+"""`multitalk bench` beside the control plane: a container's own engine, measured on its CPU."""
+
+import signal
+
+import modal
+import pytest
+
+from multitalk_cli import contract
+from tests.end_to_end.product import state_of
+
+SMALL = ("--size", "32x32", "--steps", "1", "--yes")
+
+
+@pytest.fixture(scope="module")
+def measured(deployed):
+    """A benchmark of one person, as a program reads it."""
+    ran = deployed.run("bench", *SMALL, "--persons", "1", "--json")
+    assert ran.code == 0, ran.stdout + ran.stderr
+    return ran
+
+
+def test_the_report_is_of_the_engine_in_the_container(measured):
+    data = measured.data
+
+    assert (measured.json["version"], measured.json["command"]) == (1, "bench")
+    assert (data["machine"]["device"], data["backend"]) == ("cpu", "sdpa")
+    assert (data["options"]["width_px"], data["options"]["measured_steps"]) == (32, 1)
+    assert data["is_repeatable"] is True
+    assert [row["forward"]["n"] for row in data["runs"]] == [1]
+
+
+def test_a_cpu_is_compared_with_no_card(measured):
+    (one,) = measured.data["rates"]
+
+    assert one["forward_s"] == measured.data["runs"][0]["forward"]["median"] > 0
+    assert (one["card"], one["ratio"], one["usd_per_video_s"]) == ("", None, None)
+
+
+def test_it_says_first_what_it_does_and_costs(measured):
+    first = measured.stderr.splitlines()[0]
+
+    assert first.startswith("h100: starts a container, reads the weights and measures, about ")
+    assert "$0." in first
+
+
+def test_a_person_reads_the_benchmark_s_table(cloud, deployed, measured):
+    assert measured.code == 0
+    before = set(cloud.entries(contract.STATES_DICT))
+
+    ran = deployed.run("bench", *SMALL, "--persons", "2")
+
+    assert ran.code == 0, ran.stderr
+    assert ran.stdout.startswith("cpu, torch ")
+    for line in ("32x32, 81 frames, 20 steps, tier exact", "same request twice", "2 person(s): "):
+        assert line in ran.stdout
+    assert ran.stdout.splitlines()[-1].startswith("cpu, 2 persons: ")
+    (job_id,) = set(cloud.entries(contract.STATES_DICT)) - before
+    assert state_of(cloud, job_id)["event"]["name"] == "2 persons"
+
+
+def test_a_script_must_say_that_a_card_may_be_paid(deployed, rpcs):
+    ran = deployed.run("bench", "--json")
+
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk bench --yes")
+    assert not rpcs.names()
+
+
+def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
+    cloud.no_capacity()
+    running = deployed.start("bench", "--gpu", "l4", "--yes")
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
+
+    running.signal(signal.SIGINT)
+    ran = running.finish()
+
+    assert ran.code in (130, -signal.SIGINT)
+    assert rpcs.count("FunctionCallCancel") == 1
+
+
+def test_without_a_pack_nothing_is_started(deployed, rpcs):
+    modal.Volume.from_name(contract.WEIGHTS_VOLUME).remove_file("/bf16/manifest.json")
+
+    ran = deployed.run("bench", "--yes", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS_MISSING")
+    assert rpcs.count("FunctionMap") == 0

@@ -1,0 +1,220 @@
+"""`multitalk login` and `deploy` from the installed wheel."""
+
+import json
+import shutil
+import subprocess
+import sys
+
+import modal
+import pytest
+
+from multitalk_cli import contract
+from remote.deployment import pins
+from tests.end_to_end.product import CLASS
+from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
+
+
+def test_a_dry_run_shows_the_recipe_without_a_network(cloud, user):
+    with cloud.network_lost():
+        ran = user.run("deploy", "--dry-run", "--stack", "cuda12.1", "--json", timeout_s=20)
+
+    assert ran.code == 0, ran.stderr
+    assert ran.data["volumes"] == ["multitalk-weights", "multitalk-jobs", "multitalk-caches"]
+    old = "\n".join(ran.data["images"]["cuda12.1"])
+    assert "nvidia/cuda:12.1.1-devel" in old
+    for pin in ("torch==2.4.1", "flash-attn==2.6.1", "xformers==0.0.28"):
+        assert pin in old
+    assert ran.data["deployed"] is False
+
+
+def test_nothing_is_deployed_yet(user):
+    words = user.generate(user.speech("early.wav", 0.4), "--json")
+
+    ran = user.run(*words)
+
+    assert (ran.code, ran.error["code"]) == (4, "E_NOT_DEPLOYED")
+    assert ran.error["hint"] == "multitalk deploy"
+
+
+def test_deploy_streams_the_build_and_names_the_next_command(cloud, user):
+    ran = user.run("deploy")
+
+    assert (ran.code, ran.stdout) == (0, "multitalk\n"), ran.stderr
+    assert "pip install" in ran.stderr
+    assert "next:  multitalk download\n" in ran.stderr
+    recipe = "\n".join(cloud.recipe(contract.APP_NAME, CLASS))
+    for pin in (pins.CURRENT_TORCH + pins.CURRENT_REST).split():
+        assert pin in recipe
+    definition = cloud.function(contract.APP_NAME, CLASS).definition
+    assert definition.timeout_secs == 12 * 3600
+    assert definition.autoscaler_settings.scaledown_window <= 30
+    assert definition.autoscaler_settings.min_containers == 0
+    mounts = {mount.mount_path: mount.read_only for mount in definition.volume_mounts}
+    assert mounts == {"/weights": True, "/jobs": False, "/caches": False}
+
+
+def test_deploy_again_replaces_what_is_there(cloud, user):
+    version = cloud.state.app("", contract.APP_NAME).version
+
+    again = user.run("deploy", "--quiet")
+
+    assert (again.code, again.stderr) == (0, "")
+    assert cloud.state.app("", contract.APP_NAME).version == version + 1
+
+
+def test_a_pack_is_uploaded_whole(cloud, user, tiny_pack):
+    ran = user.run("upload", tiny_pack, "--json")
+
+    assert ran.code == 0, ran.stderr
+    here = {f"bf16/{path.name}": path.read_bytes() for path in tiny_pack.iterdir()}
+    assert cloud.volume(contract.WEIGHTS_VOLUME).files() == here
+
+
+def test_a_pack_that_is_cut_off_is_not_uploaded(user, tiny_pack, tmp_path, rpcs):
+    copy = tmp_path / "pack"
+    shutil.copytree(tiny_pack, copy)
+    (copy / "vae-001.safetensors").write_bytes(b"cut")
+
+    ran = user.run("upload", copy, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
+    assert not rpcs.names()
+
+
+def test_a_pack_of_another_format_is_not_uploaded(user, tiny_pack, tmp_path, rpcs):
+    copy = tmp_path / "pack"
+    shutil.copytree(tiny_pack, copy)
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "format_version": 1}))
+
+    ran = user.run("upload", copy, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
+    assert "the pack has format 1" in ran.error["message"]
+    assert not rpcs.names()
+
+
+def test_both_stacks_are_classes_of_one_app(cloud, user):
+    ran = user.run("deploy", "--stack", "cuda12.1", "--name", "both", "--gpu", "a100-80gb")
+
+    assert ran.code == 0, ran.stderr
+    old = cloud.function("both", "Cuda121.*").definition
+    assert old.resources.gpu_config.gpu_type == "A100-80GB"
+    assert "flash-attn==2.6.1" in "\n".join(cloud.recipe("both", "Cuda121.*"))
+    assert cloud.function("both", CLASS)
+
+
+def test_a_stack_that_is_not_deployed_is_named(user):
+    words = user.generate(user.speech("stack.wav", 0.4), "--stack", "cuda12.1", "--json")
+
+    ran = user.run(*words)
+
+    assert (ran.error["code"], ran.error["hint"]) == (
+        "E_NOT_DEPLOYED",
+        "multitalk deploy --stack cuda12.1",
+    )
+
+
+def test_an_environment_of_its_own(cloud, user):
+    cloud.add_environment("staging")
+
+    ran = user.run("deploy", "--environment", "staging", "--quiet")
+
+    assert ran.code == 0, ran.stderr
+    assert cloud.state.app("staging", contract.APP_NAME).version == 1
+
+
+def test_another_package_called_remote_is_refused(user, tmp_path):
+    other = tmp_path / "other" / "remote"
+    other.mkdir(parents=True)
+    (other / "__init__.py").write_text("")
+    path = f"{other.parent}:{user.site}"
+
+    ran = user.run("deploy", "--json", PYTHONPATH=path)
+
+    assert (ran.code, ran.error["code"]) == (4, "E_REMOTE_PACKAGE")
+    assert str(other) in ran.error["message"]
+
+
+def test_a_build_that_fails_is_said(cloud, user):
+    cloud.faults.image_build_failure = "no such package"
+
+    ran = user.run("deploy", "--name", "broken", "--gpu", "h200", "--json")
+
+    assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
+
+
+def test_no_token_is_said_before_anything_is_asked(user, rpcs):
+    words = user.generate(user.speech("token.wav", 0.4), "--json")
+
+    ran = user.run(*words, MODAL_TOKEN_ID="", MODAL_TOKEN_SECRET="")
+
+    assert (ran.code, ran.error["code"], ran.error["hint"]) == (4, "E_NO_TOKEN", "multitalk login")
+    assert not rpcs.names()
+
+
+def test_status_names_version_containers_and_price(user):
+    ran = user.run("status", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert ran.data["deployed"]["contract"] == contract.CONTRACT_VERSION
+    assert ran.data["idle_usd_per_minute"] > 0
+
+
+@pytest.fixture
+def without_token(user):
+    """The user's environment without a token."""
+    return {name: text for name, text in user.env.items() if not name.startswith("MODAL_TOKEN")}
+
+
+def test_login_stores_a_token_pair_from_stdin(user, without_token):
+    command = user.command("login", "--stdin")
+    done = subprocess.run(
+        command, env=without_token, input=f"{TOKEN_ID}\n{TOKEN_SECRET}\n", text=True,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert TOKEN_SECRET not in done.stderr
+    assert TOKEN_SECRET in (user.home / ".modal.toml").read_text()
+    (user.home / ".modal.toml").unlink()
+
+
+def test_login_refuses_a_wrong_pair(user, without_token):
+    command = user.command("login", "--stdin")
+    done = subprocess.run(
+        command, env=without_token, input=f"{TOKEN_ID} wrong", text=True,
+        capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert (done.returncode, "E_TOKEN" in done.stderr) == (4, True), done.stderr
+    assert not (user.home / ".modal.toml").exists()
+
+
+def test_login_in_the_browser_stores_a_token(cloud, user, without_token):
+    command = [sys.executable, "-m", "multitalk_cli", "login"]
+    with subprocess.Popen(
+        command, env=without_token, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        cloud.confirm_login()
+        out, err = process.communicate(timeout=30)
+
+    assert (process.returncode, out) == (0, ""), err
+    assert "next:  multitalk deploy" in err
+    (user.home / ".modal.toml").unlink()
+
+
+@pytest.mark.parametrize(
+    "present", [(), contract.SECRETS[:1], contract.SECRETS[1:], contract.SECRETS]
+)
+def test_secrets_that_exist_reach_the_containers(cloud, user, present):
+    environment = f"has-{'-'.join(present)}"
+    cloud.add_environment(environment)
+    for name in present:
+        modal.Secret.objects.create(name, {"KEY": "value"}, environment_name=environment)
+
+    ran = user.run("deploy", "--environment", environment, "--json")
+
+    assert (ran.code, ran.data["secrets"]) == (0, list(present)), ran.stderr
+    definition = cloud.function(contract.APP_NAME, CLASS, environment).definition
+    assert len(definition.secret_ids) == (contract.AWS_SECRET in present)

@@ -1,0 +1,422 @@
+"""Weights from a hub into the account: the installed command, the real client, real containers.
+
+The product is that of a model of tiny sizes: one line is appended to its table of sizes.
+"""
+
+import json
+import random
+import re
+import shutil
+import signal
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import modal
+import pexpect
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.media.video.video import probe_video
+from remote.engine.checkpoint import published
+from remote.weights import download, loras, manifest
+from remote.weights.download import WAN
+from tests.end_to_end.product import User
+from tests.engine import tiny
+from tests.engine.published import write_published_checkpoint
+from tests.remote.weights.test_loras import lora_file
+from tests.storage.fakehub import published_repos, serving
+
+SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
+PADDED = f"{published.TOKENIZER_FOLDER}/tokenizer.json"
+PADDING_BYTES = 16_000_000
+"""So that what is on its way when a container is killed weighs little, as it does in 82 GB."""
+SLOW_BYTES_PER_S = 5_000_000
+
+
+@pytest.fixture(scope="module")
+def repos(golden_dir, tmp_path_factory):
+    source = write_published_checkpoint(golden_dir, tmp_path_factory.mktemp("published"))
+    repos = published_repos(source)
+    # Blanks are JSON as well.
+    repos[WAN][PADDED] += b" " * PADDING_BYTES
+    repo, path = loras.KNOWN["fusionx"]
+    repos[repo] = {path: lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors")}
+    return repos
+
+
+@pytest.fixture(scope="module")
+def tiny_site(site, golden_dir, tmp_path_factory):
+    """The product with the tiny checkpoint's sizes."""
+    copy = tmp_path_factory.mktemp("tiny") / "site"
+    shutil.copytree(site, copy)
+    sizes = json.dumps(tiny.tiny_model_config(golden_dir).to_dict())
+    with (copy / "remote" / "engine" / "config.py").open("a") as file:
+        file.write(f"\n\nimport json\nPUBLISHED = ModelConfig.from_dict(json.loads({sizes!r}))\n")
+    return copy
+
+
+@pytest.fixture(scope="module")
+def served(repos):
+    with serving(repos) as hub:
+        hub.licences[loras.KNOWN["fusionx"][0]] = "apache-2.0"
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def owner(cloud, tiny_site, served, tmp_path_factory):
+    """A user of the account, before any set-up."""
+    user = User(cloud, tiny_site, tmp_path_factory.mktemp("owner"))
+    user.env["HF_ENDPOINT"] = served.url
+    portrait = Path(__file__).resolve().parents[2] / "multitalk_cli/examples/portrait.png"
+    shutil.copy(portrait, user.folder / "host.png")
+    return user
+
+
+@pytest.fixture(scope="module")
+def first(owner):
+    """How a download ended that was the first command ever run."""
+    return owner.run("download", "--yes", "--json", timeout_s=90)
+
+
+@pytest.fixture
+def user(first, owner):
+    """The user once everything is there."""
+    assert first.code == 0, first.stderr
+    return owner
+
+
+@pytest.fixture
+def hub(cloud, served):
+    """The hub without faults, and a count from zero; each test ends with idle containers."""
+    served.requests.clear()
+    served.sent_bytes = 0
+    yield served
+    served.faults.bytes_per_s, served.faults.token = None, None
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+@pytest.fixture
+def empty(cloud, user):
+    """The user whose Volume is empty."""
+    shutil.rmtree(volume(cloud).head)
+    volume(cloud).head.mkdir()
+    return user
+
+
+def volume(cloud):
+    return cloud.volume(contract.WEIGHTS_VOLUME)
+
+
+def size_of(cloud):
+    """Bytes of what a download fetches."""
+    return sum(file.size_bytes for file in download.load_sources(volume(cloud).head).files)
+
+
+def is_whole(cloud):
+    """Whether everything is there, and every byte as it must be."""
+    head = volume(cloud).head
+    packed = manifest.load_manifest(head / contract.PACK_FOLDER)
+    wrong = download.verify(head, download.load_sources(head))
+    return not wrong and not manifest.verify_pack(head / contract.PACK_FOLDER, packed)
+
+
+def test_the_first_command_deploys_fetches_and_packs(cloud, first):
+    assert first.code == 0, first.stderr
+    assert "multitalk is not deployed yet" in first.stderr
+    assert first.data["pack"] == f"{contract.WEIGHTS_VOLUME}/{contract.PACK_FOLDER}"
+    assert first.data["fetched_bytes"] == size_of(cloud)
+    assert first.data["price_usd"] > 0
+    assert {"sources.json", SHARD, "bf16/manifest.json"} <= set(volume(cloud).files())
+
+
+def test_then_a_video_is_made(user):
+    made = user.run(*user.generate(user.speech("first.wav", 0.5)))
+
+    assert made.code == 0, made.stderr
+    assert probe_video(user.folder / "first.mp4").frames == 12
+
+
+def test_a_second_download_says_at_once_that_all_is_there(hub, user, rpcs):
+    ran = user.run("download", "--json")
+
+    assert (ran.code, ran.data["fetched_bytes"]) == (0, 0), ran.stderr
+    assert hub.requests == []
+    assert "everything is in the Volume multitalk-weights already" in ran.stderr
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_somebody_must_agree(hub, empty):
+    ran = empty.run("download", "--json")
+
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk download --yes")
+    assert re.search(r"price +about \$[\d.]+: .* without a GPU", ran.stderr)
+    assert hub.sent_bytes < 100_000
+
+
+# Killed
+
+
+def test_ten_kills_at_random_points_cost_almost_nothing(cloud, hub, empty):
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S
+    chance = random.Random(5)
+    points = sorted(chance.uniform(0.05, 0.95) * hub.size_bytes for _ in range(10))
+    running = empty.start("download", "--yes")
+    for number, point in enumerate(points):
+        cloud.wait_until(lambda point=point: hub.sent_bytes >= point, f"byte {point:.0f}", 60)
+        if number % 4 == 0:
+            # What waits in sockets is no more than in a network.
+            hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 20
+            time.sleep(0.5)
+            cloud.kill(fetching_container(cloud))
+            hub.faults.bytes_per_s = SLOW_BYTES_PER_S
+        else:
+            running.kill()
+            running = empty.start("download", "--yes")
+    ended = running.finish(90)
+
+    assert ended.code == 0, ended.stderr
+    assert is_whole(cloud)
+    assert hub.sent_bytes <= 1.05 * size_of(cloud)
+
+
+def fetching_container(cloud):
+    """The container that runs a download."""
+    function = cloud.function(contract.APP_NAME, contract.DOWNLOAD_FUNCTION)
+    cloud.wait_until(lambda: _busy(function), "a container runs a download")
+    (container,) = _busy(function)
+    return container
+
+
+def _busy(function):
+    return [each for each in list(function.containers.values()) if each.running]
+
+
+def test_a_call_that_runs_out_of_time_is_followed_by_another(cloud, hub, empty, rpcs):
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 2
+    with limited(cloud, timeout_s=6):
+        running = empty.start("download", "--yes")
+        # What looks, what runs out of time, and what goes on.
+        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "a second call", 30)
+    hub.faults.bytes_per_s = None
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert is_whole(cloud)
+
+
+@contextmanager
+def limited(cloud, timeout_s):
+    """New containers for downloads, which end their calls after so long."""
+    definition = cloud.function(contract.APP_NAME, contract.DOWNLOAD_FUNCTION).definition
+    before, definition.timeout_secs = definition.timeout_secs, timeout_s
+    for container in cloud.containers():
+        cloud.stop_container(container)
+    cloud.wait_until(lambda: not cloud.containers(), "old containers are gone")
+    try:
+        yield
+    finally:
+        definition.timeout_secs = before
+
+
+# Together
+
+
+def test_two_downloads_at_once_are_one(cloud, hub, empty):
+    hub.faults.bytes_per_s = 2 * SLOW_BYTES_PER_S
+    one, other = empty.start("download", "--yes"), empty.start("download", "--yes")
+
+    codes = [one.finish(60).code, other.finish(60).code]
+
+    assert codes == [0, 0]
+    assert hub.sent_bytes <= 1.05 * size_of(cloud)
+    assert is_whole(cloud)
+
+
+def under_way(cloud, hub, user, *words):
+    """A download that has fetched something, and hardly goes on from there."""
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S
+    running = user.start("download", "--yes", *words)
+    wait_for_bytes(cloud, hub)
+    return running
+
+
+def wait_for_bytes(cloud, hub):
+    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes", 60)
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 10
+
+
+def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
+    left = under_way(cloud, hub, empty, "--detach").finish()
+    lora = empty.run("download", "--lora", "fusionx", "--yes", "--json")
+    rpcs.clear()
+    attaching = empty.start("download")
+    # Whether it runs, and then what it gives.
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs") >= 2, "it is followed", 30)
+    hub.faults.bytes_per_s = None
+    attached = attaching.finish()
+
+    assert (left.code, left.stdout) == (0, "")
+    assert "come back to it:  multitalk download\n" in left.stderr
+    assert (lora.code, lora.error["code"]) == (7, "E_DOWNLOAD_RUNS")
+    assert "attached to it" in attached.stderr
+    assert attached.stdout == "multitalk-weights/bf16\n", attached.stderr
+    assert is_whole(cloud)
+
+
+@pytest.mark.parametrize("how", ["signal", "elsewhere"])
+def test_a_cancelled_download_keeps_what_came(cloud, hub, empty, how):
+    running = under_way(cloud, hub, empty)
+    if how == "signal":
+        running.signal(signal.SIGTERM)
+    else:
+        assert empty.run("download", "--cancel", "--json").data == {"cancelled": True}
+    ended = running.finish()
+    assert not cloud.containers(busy=True)
+    hub.faults.bytes_per_s = None
+
+    ran = empty.run("download", "--yes", "--json")
+
+    assert ended.code == (-signal.SIGTERM if how == "signal" else 5), ended.stderr
+    assert ran.code == 0, ran.stderr
+    assert 0 < ran.data["fetched_bytes"] < size_of(cloud) - 500_000
+    assert hub.sent_bytes <= 1.05 * size_of(cloud)
+
+
+def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
+    hub.faults.bytes_per_s = SLOW_BYTES_PER_S
+    command, *words = empty.command("download")
+    env = {**empty.env, "TERM": "xterm", "COLUMNS": "120"}
+    terminal = pexpect.spawn(command, words, env=env, timeout=30, dimensions=(30, 120))
+    terminal.expect_exact("[y/N]")
+    terminal.sendline("y")
+    wait_for_bytes(cloud, hub)
+    terminal.sendintr()
+    terminal.expect_exact("d = detach")
+    terminal.send("d")
+    terminal.expect_exact("come back to it")
+    terminal.expect(pexpect.EOF)
+    terminal.close()
+    hub.faults.bytes_per_s = None
+
+    assert terminal.exitstatus == 0
+    assert empty.run("download").code == 0
+
+
+def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, hub, empty, rpcs):
+    running = under_way(cloud, hub, empty)
+    with cloud.network_lost():
+        time.sleep(3)
+    hub.faults.bytes_per_s = None
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert "the container goes on" in ran.stderr
+    assert "connected again" in ran.stderr
+    # What looks, and one that fetches.
+    assert rpcs.count("FunctionMap") == 2
+
+
+# What is there
+
+
+def test_list_shows_files_and_packs(user):
+    ran = user.run("download", "--list")
+
+    assert re.search(rf"^{SHARD} .* complete$", ran.stdout, re.MULTILINE), ran.stderr
+    assert re.search(r"^bf16/ .* complete$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^fp8/ .* absent$", ran.stdout, re.MULTILINE)
+
+
+def damage(cloud, name):
+    path = volume(cloud).head / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_damage_is_named_and_repaired(cloud, hub, user):
+    damage(cloud, SHARD)
+    damage(cloud, "bf16/vae-001.safetensors")
+
+    verified = user.run("download", "--verify", "--json")
+    repaired = user.run("download", "--repair", "--yes")
+
+    assert (verified.code, verified.error["code"]) == (4, "E_WEIGHTS")
+    _, *names = verified.error["message"].split("\n")
+    assert names == [SHARD, "bf16/vae-001.safetensors"]
+    assert verified.error["hint"] == "multitalk download --repair --yes"
+    assert repaired.code == 0, repaired.stderr
+    assert [path.rpartition("/")[2] for path, _, _ in hub.requests] == [SHARD]
+    assert is_whole(cloud)
+
+
+def test_strays_are_pruned(cloud, user):
+    stray = f"{SHARD}.{'0' * 12}.part"
+    (volume(cloud).head / stray).write_bytes(b"x" * 100)
+    (volume(cloud).head / "notes.txt").write_text("mine")
+
+    ran = user.run("download", "--prune", "--yes", "--json")
+
+    assert ran.data["removed"] == [f"{contract.WEIGHTS_VOLUME}/{stray}"], ran.stderr
+    assert stray not in volume(cloud).files()
+    assert "notes.txt" in volume(cloud).files()
+
+
+def test_a_pack_with_a_hole_is_found_before_a_video_and_mended(cloud, hub, user):
+    modal.Volume.from_name(contract.WEIGHTS_VOLUME).remove_file("/bf16/vae-001.safetensors")
+
+    ran = user.run(*user.generate(user.speech("hole.wav", 0.4), "--json"))
+    mended = user.run("download", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS_MISSING"), ran.stderr
+    assert ran.error["hint"] == "multitalk download"
+    assert mended.code == 0, mended.stderr
+    assert hub.requests == []
+    assert "bf16/vae-001.safetensors" in volume(cloud).files()
+
+
+def test_a_lora_is_added_once_its_licence_was_shown(cloud, user):
+    asked = user.run("download", "--lora", "fusionx")
+    added = user.run("download", "--lora", "fusionx", "--yes", "--json")
+    again = user.run("download", "--lora", "fusionx", "--json")
+
+    assert asked.code == 2
+    assert re.search(r"licence +apache-2.0", asked.stderr)
+    assert added.code == 0, added.stderr
+    assert added.data["file"] == "multitalk-weights/loras/fusionx.safetensors"
+    assert again.data["fetched_bytes"] == 0
+    assert {"loras/fusionx.safetensors", "loras/manifest.json"} <= set(volume(cloud).files())
+
+
+# Refused
+
+
+def test_a_gated_hub_names_the_secret(hub, empty):
+    hub.faults.token = "hf_right"
+
+    ran = empty.run("download", "--yes", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_HUB_TOKEN")
+    assert ran.error["hint"].startswith("multitalk setup-secrets --only hf")
+
+
+def test_a_token_in_the_account_opens_the_hub(cloud, hub, empty):
+    hub.faults.token = "hf_right"
+    modal.Secret.objects.create(contract.HUGGINGFACE_SECRET, {"HF_TOKEN": "hf_right"})
+    deployed = empty.run("deploy")
+
+    ran = empty.run("download", "--json", timeout_s=60)
+
+    assert deployed.code == 0, deployed.stderr
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk download --yes"), ran.stderr
+    assert "hf_right" not in ran.stdout + ran.stderr + cloud.log()
+
+
+def test_nothing_deployed_is_said(cloud, owner):
+    cloud.add_environment("other")
+
+    ran = owner.run("download", "--list", "--environment", "other", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_NOT_DEPLOYED")
+    assert ran.error["hint"] == "multitalk download --environment other"

@@ -1,0 +1,231 @@
+"""What goes wrong between a machine and its cloud: each has a code, and costs nothing twice."""
+
+import json
+import time
+
+import modal
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.media.video.video import probe_video, read_frames
+from multitalk_cli.planning.cost import price_of
+from tests.end_to_end.product import state_of
+from tests.end_to_end.test_jobs import LONG, _stepping
+
+TWO_WINDOWS = 4.0
+LOST_S = 20
+
+
+@pytest.fixture(autouse=True)
+def _no_job_left(cloud):
+    """Each test ends with idle containers."""
+    yield
+    cloud.calm()
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+def long_words(user, name, *more):
+    """The words of a job of two windows that runs for some seconds."""
+    voice = user.speech(name, TWO_WINDOWS)
+    fixed = ("--backend", "modal", "--text-guidance", "1", "--seed", "3")
+    return ("generate", "host.png", voice, *fixed, *LONG, *more)
+
+
+def running_job(cloud, user, name, *more, windows=0):
+    """A long job in the middle: the command and the job's id."""
+    before = _stepping(cloud)
+    running = user.start(*long_words(user, name, *more))
+    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
+    (job,) = _stepping(cloud) - before
+    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= windows, "windows")
+    return running, job
+
+
+def frames_of(path):
+    """All pixels of a video."""
+    return b"".join(frame.tobytes() for frame in read_frames(path))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(deployed):
+    """The frames of the long job where nothing goes wrong."""
+    words = long_words(deployed, "calm.wav")
+    ran = deployed.run(*words)
+    assert ran.code == 0, ran.stderr
+    return deployed.folder / "calm.mp4"
+
+
+def again(user, *more):
+    """The undisturbed job, anew."""
+    voice = "calm.wav"
+    fixed = ("--backend", "modal", "--text-guidance", "1", "--seed", "3")
+    return user.start("generate", "host.png", voice, *fixed, *LONG, "--force", *more)
+
+
+@pytest.mark.parametrize("fault", ["kill", "preempt"])
+def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fault):
+    before = _stepping(cloud)
+    running = again(deployed, "-o", f"{fault}.mp4")
+    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
+    (job,) = _stepping(cloud) - before
+    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "the first window")
+    seen = state_of(cloud, job)
+
+    getattr(cloud, fault)(cloud.busy_container())
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert frames_of(deployed.folder / f"{fault}.mp4") == frames_of(undisturbed)
+    # What the lost container did is paid as well.
+    assert state_of(cloud, job)["run_s"] > seen["run_s"]
+    assert deployed.run("jobs", "show", job, "--json").data["job"]["price_usd"] == pytest.approx(
+        price_of("h100", state_of(cloud, job)["run_s"]), rel=0.2
+    )
+
+
+def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs):
+    running, _ = running_job(cloud, deployed, "network.wav")
+
+    with cloud.network_lost():
+        time.sleep(LOST_S)
+        assert running.process.poll() is None
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert "goes on, trying again" in ran.stderr
+    assert "connected again" in ran.stderr
+    assert rpcs.count("FunctionMap") == 1
+
+
+def test_no_network_at_the_start_is_said_within_seconds(cloud, deployed):
+    voice = deployed.speech("offline.wav", 0.4)
+    with cloud.network_lost():
+        ran = deployed.run(*deployed.generate(voice, "--json"), timeout_s=15)
+
+    assert (ran.code, ran.error["code"]) == (7, "E_NETWORK")
+
+
+def test_out_of_memory_is_said_with_what_helps(cloud, deployed):
+    running, _ = running_job(cloud, deployed, "memory.wav", "--json")
+
+    cloud.out_of_memory(cloud.busy_container())
+    ran = running.finish()
+
+    assert (ran.code, ran.error["code"]) == (5, "E_OUT_OF_MEMORY")
+    assert "--gpu h200" in ran.error["hint"]
+
+
+def test_a_job_whose_containers_are_lost_goes_on_with_the_next_command(cloud, deployed):
+    running, job = running_job(cloud, deployed, "lost.wav", windows=1)
+    first = cloud.busy_container()
+    cloud.kill(first)
+    cloud.wait_until(lambda: [c for c in cloud.containers(busy=True) if c is not first], "another")
+    cloud.kill(cloud.busy_container())
+    failed = running.finish()
+
+    ran = deployed.run(*long_words(deployed, "lost.wav"), "--json", timeout_s=120)
+
+    assert (failed.code, "E_REMOTE" in failed.stderr) == (5, True), failed.stderr
+    assert ran.code == 0, ran.stderr
+    assert ran.data["job"] == job
+    assert any("went on after window 1" in note for note in ran.data["adjusted"])
+
+
+def test_a_container_that_cannot_start_is_reported(cloud, deployed):
+    cloud.faults.boot_failure = 3
+    voice = deployed.speech("boot.wav", 0.4)
+
+    ran = deployed.run(*deployed.generate(voice, "--gpu", "b200", "--json"))
+
+    assert (ran.code, ran.error["code"]) == (7, "E_START")
+
+
+def test_weights_of_another_version_are_refused_before_a_call(deployed, tiny_pack, tmp_path, rpcs):
+    volume = modal.Volume.from_name(contract.WEIGHTS_VOLUME)
+    manifest = tiny_pack / "manifest.json"
+    later = tmp_path / "manifest.json"
+    later.write_text(json.dumps(json.loads(manifest.read_bytes()) | {"format_version": 99}))
+    with volume.batch_upload(force=True) as batch:
+        batch.put_file(str(later), "/bf16/manifest.json")
+    try:
+        ran = deployed.run(
+            *deployed.generate(deployed.speech("broken.wav", 0.4), "--gpu", "h200", "--json")
+        )
+    finally:
+        with volume.batch_upload(force=True) as batch:
+            batch.put_file(str(manifest), "/bf16/manifest.json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS_MISSING")
+    assert "format 99, this version reads" in ran.error["message"]
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_a_broken_download_goes_on(cloud, deployed):
+    job = deployed.run(*deployed.generate(deployed.speech("cut.wav", 0.5), "--json")).data["job"]
+    video = deployed.folder / "cut.mp4"
+    before = video.read_bytes()
+    cloud.faults.cut_downloads, cloud.faults.cut_after_bytes = 2, 1000
+
+    ran = deployed.run("jobs", "fetch", job, "--force", timeout_s=60)
+
+    assert ran.code == 0, ran.stderr
+    assert video.read_bytes() == before
+
+
+def test_an_older_deployment_is_refused_before_anything_is_sent(deployed, rpcs):
+    dictionary = modal.Dict.from_name(contract.DEPLOYMENTS_DICT)
+    record = dictionary[contract.APP_NAME]
+    dictionary[contract.APP_NAME] = json.dumps({**json.loads(record), "contract": 0})
+    try:
+        ran = deployed.run(*deployed.generate(deployed.speech("old.wav", 0.4), "--json"))
+    finally:
+        dictionary[contract.APP_NAME] = record
+
+    assert (ran.code, ran.error["code"]) == (4, "E_CONTRACT")
+    assert ran.error["hint"] == "multitalk deploy"
+    assert rpcs.count("FunctionMap") == rpcs.count("BlobCreate") == 0
+
+
+@pytest.mark.usefixtures("deployed")
+def test_a_container_of_another_contract_says_so():
+    engine = modal.Cls.from_name(contract.APP_NAME, "Current")()
+
+    answer = engine.generate.spawn({"contract": 99, "client": "9.9"}).get(timeout=30)
+
+    assert answer["event"]["code"] == "E_CONTRACT"
+
+
+def test_missing_weights_are_found_before_anything_is_sent(deployed, tiny_pack, rpcs):
+    volume = modal.Volume.from_name(contract.WEIGHTS_VOLUME)
+    volume.remove_file("/bf16/manifest.json")
+    try:
+        ran = deployed.run(*deployed.generate(deployed.speech("none.wav", 0.4), "--json"))
+    finally:
+        with volume.batch_upload(force=True) as batch:
+            batch.put_file(str(tiny_pack / "manifest.json"), "/bf16/manifest.json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS_MISSING")
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_a_refused_token_is_said(deployed):
+    voice = deployed.speech("token.wav", 0.4)
+
+    ran = deployed.run(*deployed.generate(voice, "--json"), MODAL_TOKEN_SECRET="wrong")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_TOKEN")
+    assert "login" in ran.error["hint"]
+
+
+def test_waiting_for_a_card_is_said(cloud, deployed, rpcs):
+    cloud.no_capacity()
+    voice = deployed.speech("queue.wav", 0.4)
+    running = deployed.start(*deployed.generate(voice, "--gpu", "a100-80gb", "--progress", "json"))
+    cloud.wait_until(lambda: rpcs.count("FunctionGetCurrentStats"), "a look at the load")
+
+    cloud.capacity_back()
+    ran = running.finish()
+
+    assert ran.code == 0, ran.stderr
+    assert '"event": "queued"' in ran.stderr
+    assert probe_video(deployed.folder / "queue.mp4").frames == 10

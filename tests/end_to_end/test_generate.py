@@ -1,0 +1,159 @@
+"""A video from the cloud: the installed command, the real client, the real container runtime."""
+
+import json
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.media.video.video import probe_video
+from tests.end_to_end.product import CLASS, state_of
+
+
+@pytest.fixture(autouse=True)
+def _no_job_left(cloud):
+    """Each test ends with idle containers."""
+    yield
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
+
+
+def test_a_picture_and_a_voice_become_a_video(deployed, rpcs):
+    voice = deployed.speech("first.wav", 0.5)
+
+    ran = deployed.run(*deployed.generate(voice, "--seed", 5))
+
+    assert (ran.code, ran.stdout) == (0, f"{deployed.folder / 'first.mp4'}\n"), ran.stderr
+    info = probe_video(deployed.folder / "first.mp4")
+    assert (info.width, info.height, info.fps, info.frames) == (32, 32, 24, 12)
+    assert rpcs.count("FunctionMap") == 1
+    recipe = read_recipe(deployed.folder / "first.mp4")
+    assert (recipe["seed"], recipe["backend"]) == (5, "modal")
+
+
+def test_two_voices_become_one_video(deployed):
+    one, other = deployed.speech("one.wav", 0.4), deployed.speech("two.wav", 0.6)
+    places = ("--speaker", f"box:5%,20%,45%,80%={one}", "--speaker", f"box:55%,20%,95%,80%={other}")
+
+    ran = deployed.run(
+        "generate", "host.png", *places, "--size", "64x32", "--steps", "10", "--backend", "modal",
+        "-o", "both.mp4", "--json",
+    )  # fmt: skip
+
+    assert ran.code == 0, ran.stderr
+    assert probe_video(deployed.folder / "both.mp4").frames == ran.data["frames"] == 24
+    assert len(ran.data["quality"]["mouth_correlation"]) == 2
+
+
+def test_auto_takes_the_cloud_where_there_is_a_token(deployed):
+    words = deployed.generate(deployed.speech("auto.wav", 0.4))
+
+    ran = deployed.run(*[word for word in words if word not in ("--backend", "modal")], "--json")
+
+    assert (ran.code, ran.data["backend"]) == (0, "modal"), ran.stderr
+
+
+def test_the_result_says_what_it_cost(deployed):
+    ran = deployed.run(*deployed.generate(deployed.speech("cost.wav", 0.4), "--json"))
+
+    assert ran.data["gpu"] == "h100"
+    assert 0 < ran.data["price_usd"] == pytest.approx(ran.data["gpu_seconds"] * 0.00126, rel=0.02)
+
+
+def test_the_same_again_is_not_paid_for(deployed, rpcs):
+    words = deployed.generate(deployed.speech("again.wav", 0.4))
+    first = deployed.run(*words)
+
+    again = deployed.run(*words)
+
+    assert (first.stdout, first.code) == (again.stdout, again.code)
+    assert "is already made" in again.stderr
+    assert rpcs.count("FunctionMap") == 1
+
+
+def test_a_deleted_video_is_fetched_again_without_paying(deployed, rpcs):
+    words = deployed.generate(deployed.speech("deleted.wav", 0.4))
+    deployed.run(*words)
+    video = deployed.folder / "deleted.mp4"
+    before = video.read_bytes()
+    video.unlink()
+
+    again = deployed.run(*words)
+
+    assert again.code == 0, again.stderr
+    assert "nothing is paid" in again.stderr
+    assert video.read_bytes() == before
+    assert rpcs.count("FunctionMap") == 1
+
+
+def test_force_makes_it_anew(deployed, rpcs):
+    words = deployed.generate(deployed.speech("forced.wav", 0.4), "--seed", 1)
+    deployed.run(*words)
+
+    assert deployed.run(*words, "--force").code == 0
+    assert rpcs.count("FunctionMap") == 2
+
+
+def test_progress_comes_in_order(deployed):
+    voice = deployed.speech("progress.wav", 12.0)
+
+    ran = deployed.run(*deployed.generate(voice, "--steps", 50, "--progress", "json"))
+
+    assert ran.code == 0, ran.stderr
+    lines = [line for line in ran.stderr.splitlines() if line.startswith("{")]
+    events = [json.loads(line) for line in lines]
+    steps = [(event["window"], event["step"]) for event in events if event["event"] == "step"]
+    assert steps == sorted(steps)
+    assert any(event.get("spent_usd", 0) > 0 for event in events)
+
+
+def test_each_card_has_its_own_containers(deployed, rpcs):
+    ran = deployed.run(*deployed.generate(deployed.speech("card.wav", 0.4), "--gpu", "H200"))
+
+    assert ran.code == 0, ran.stderr
+    (options,) = {
+        request.function_options.resources.gpu_config.gpu_type
+        for request in rpcs.requests("FunctionBindParams")
+    }
+    assert options == "H200"
+
+
+@pytest.mark.parametrize(
+    ("option", "code"),
+    [(("--gpu", "t4", "--size", "1280x720"), "E_GPU_TOO_SMALL"), (("--gpu", "h7"), "E_RANGE")],
+)
+def test_a_card_that_cannot_do_it_is_refused_here(deployed, rpcs, option, code):
+    voice = deployed.speech("small.wav", 0.4)
+
+    ran = deployed.run("generate", "host.png", voice, "--backend", "modal", *option, "--json")
+
+    assert ran.error["code"] == code
+    assert rpcs.count("FunctionMap") == 0
+
+
+def test_inputs_are_deleted_and_can_be_kept(cloud, deployed):
+    gone = deployed.run(*deployed.generate(deployed.speech("gone.wav", 0.4), "--json")).data["job"]
+    kept = deployed.run(
+        *deployed.generate(deployed.speech("kept.wav", 0.4), "--keep-inputs", "--json")
+    ).data["job"]
+
+    files = cloud.volume(contract.JOBS_VOLUME).files()
+    assert f"{gone}/inputs.json" not in files
+    assert f"{kept}/inputs.json" in files
+    assert {name.partition("/")[2] for name in files if name.startswith(gone)} == {
+        "part-0001",
+        "result.json",
+    }
+
+
+def test_every_data_file_is_in_the_container(cloud, deployed):
+    mounted = cloud.mounted(contract.APP_NAME, CLASS)
+
+    data = [path for path in deployed.site.rglob("*") if path.suffix in (".npz", ".toml", ".png")]
+    assert len(data) >= 3
+    assert {f"/root/{path.relative_to(deployed.site)}" for path in data} <= mounted
+
+
+def test_the_newest_state_is_the_end(cloud, deployed):
+    job = deployed.run(*deployed.generate(deployed.speech("ended.wav", 0.4), "--json")).data["job"]
+
+    assert state_of(cloud, job)["event"]["kind"] == "done"

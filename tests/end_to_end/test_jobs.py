@@ -1,0 +1,170 @@
+"""Jobs that outlive the command that started them: detach, attach, cancel, killed clients."""
+
+import json
+import signal
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.media.video.video import probe_video
+from tests.end_to_end.product import User, state_of
+
+LONG = ("--steps", "40", "--size", "48x48")
+"""Options of a job that runs for many seconds."""
+
+
+@pytest.fixture(autouse=True)
+def _no_job_left(cloud):
+    """Each test ends with idle containers."""
+    yield
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+@pytest.fixture
+def elsewhere(cloud, deployed, tmp_path):
+    """The same account on another machine, with an empty state folder."""
+    return User(cloud, deployed.site, tmp_path / "elsewhere")
+
+
+def long_job(user, name, speech_s=4.0):
+    """The words of a long job."""
+    voice = user.speech(name, speech_s)
+    return ("generate", "host.png", voice, "--backend", "modal", "--text-guidance", "1", *LONG)
+
+
+def started(cloud, user, name, speech_s=4.0, **options):
+    """A long job that has made its first step: the command and the job's id."""
+    before = _stepping(cloud)
+    running = user.start(*long_job(user, name, speech_s), **options)
+    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
+    (job,) = _stepping(cloud) - before
+    return running, job
+
+
+def _stepping(cloud):
+    states = cloud.entries(contract.STATES_DICT)
+    return {job for job in states if "/" not in job and '"kind": "step"' in states[job]}
+
+
+def statuses(cloud, job):
+    """How the job's first call ended."""
+    call = json.loads(cloud.entries(contract.STATES_DICT)[f"{job}/call/0"])
+    return cloud.call(call).statuses
+
+
+def test_detach_prints_the_id_and_attach_brings_the_video(deployed, rpcs):
+    words = deployed.generate(deployed.speech("left.wav", 0.5), "--detach")
+
+    left = deployed.run(*words)
+    job = left.stdout.strip()
+    attached = deployed.run("jobs", "attach", job[:6])
+
+    assert (left.code, contract.JOB_ID.fullmatch(job) is not None) == (0, True), left.stderr
+    assert attached.stdout == f"{deployed.folder / 'left.mp4'}\n", attached.stderr
+    assert probe_video(deployed.folder / "left.mp4").frames == 12
+    assert rpcs.count("FunctionMap") == 1
+    assert deployed.run("jobs", "ls").stdout.splitlines()[1].startswith(f"{job}  done")
+
+
+def test_a_job_is_followed_from_another_machine(deployed, elsewhere):
+    job = deployed.run(*deployed.generate(deployed.speech("far.wav", 0.5), "--detach"))
+
+    listed = elsewhere.run("jobs", "ls", "--remote", "--json").data["jobs"]
+    attached = elsewhere.run("jobs", "attach", job.stdout.strip())
+
+    assert job.stdout.strip() in {row["id"] for row in listed}
+    assert attached.stdout == f"{elsewhere.folder / 'far.mp4'}\n", attached.stderr
+
+
+def test_a_finished_job_is_fetched_and_shown(deployed, elsewhere):
+    job = deployed.run(*deployed.generate(deployed.speech("made.wav", 0.5), "--json")).data["job"]
+
+    fetched = elsewhere.run("jobs", "fetch", job, "-o", "copy.mp4")
+    shown = elsewhere.run("jobs", "show", job, "--json")
+
+    assert fetched.code == 0, fetched.stderr
+    here, there = deployed.folder / "made.mp4", elsewhere.folder / "copy.mp4"
+    assert here.read_bytes() == there.read_bytes()
+    assert shown.data["job"]["state"] == "done"
+
+
+def test_no_such_job_is_a_wrong_command_line(elsewhere):
+    ran = elsewhere.run("jobs", "attach", "nosuchjob", "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_NO_JOB")
+
+
+def test_a_rerun_of_an_unfinished_job_attaches_and_keeps_its_seed(cloud, deployed, rpcs):
+    running, job = started(cloud, deployed, "rerun.wav")
+    running.kill()
+
+    again = deployed.run(*long_job(deployed, "rerun.wav"), "--json")
+
+    assert again.code == 0, again.stderr
+    assert again.data["job"] == job
+    assert rpcs.count("FunctionMap") == 1
+
+
+def test_a_client_killed_as_the_call_was_accepted_never_pays_twice(cloud, deployed, rpcs):
+    words = deployed.generate(deployed.speech("killed.wav", 0.5))
+    running = deployed.start(*words)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap"), "the call")
+    running.kill()
+
+    again = deployed.run(*words)
+
+    assert again.code == 0, again.stderr
+    assert rpcs.count("FunctionMap") == 1
+    assert (deployed.folder / "killed.mp4").exists()
+
+
+def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
+    # Longer than another process takes to start, on any machine.
+    running, job = started(cloud, deployed, "stop.wav", speech_s=20.0)
+
+    cancelled = elsewhere.run("jobs", "cancel", job, "--json")
+    ended = running.finish()
+
+    assert cancelled.data == {"job": job, "state": "cancelled", "confirmed": True}
+    assert (ended.code, "E_CANCELLED" in ended.stderr) == (5, True)
+    assert not cloud.containers(busy=True)
+    assert state_of(cloud, job)["event"]["code"] == "E_CANCELLED"
+    assert not (deployed.folder / "stop.mp4").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
+    running, job = started(cloud, deployed, f"signal{number}.wav", speech_s=20.0)
+
+    running.signal(number)
+    ended = running.finish()
+
+    assert ended.code == -number, ended.stderr
+    assert "its GPU is free" in ended.stderr
+    assert ended.stdout == ""
+    assert not cloud.containers(busy=True)
+    assert f"{job}/cancel" in cloud.entries(contract.STATES_DICT)
+
+
+def test_two_commands_for_one_job_pay_for_one(deployed):
+    words = deployed.generate(deployed.speech("both.wav", 0.5))
+    first, second = deployed.start(*words), deployed.start(*words)
+
+    codes = [first.finish().code, second.finish().code]
+
+    # The later one may find the file of the earlier one, or write the same video again.
+    assert set(codes) <= {0, 3}
+    assert 0 in codes
+    done = [job for job in _jobs(deployed) if job["label"] == "both"]
+    assert len(done) == 1
+
+
+def _jobs(user):
+    return user.run("jobs", "ls", "--json").data["jobs"]
+
+
+def test_a_first_dict_is_made_by_whoever_needs_it(cloud, elsewhere):
+    ran = elsewhere.run("jobs", "ls", "--remote", "--environment", "main", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert state_of(cloud, "nothing") == {}

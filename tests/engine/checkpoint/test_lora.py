@@ -1,0 +1,165 @@
+"""Merging of LoRA files against recorded weights, and what is done better than published."""
+
+import pytest
+import torch
+
+from remote.engine.checkpoint.lora import PREFIX, merge_lora, read_lora
+from remote.engine.networks.dit import Condition
+from tests.engine import tiny
+
+ATOL = 1e-6  # of the recordings' description; float32 on CPU
+NOT_PUBLISHED = (".alpha", ".lora_A.weight", ".lora_B.weight")
+
+
+@pytest.fixture
+def dit(golden_dir):
+    model = tiny.tiny_dit(golden_dir)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    return model
+
+
+@pytest.fixture(scope="module")
+def lora(golden_dir):
+    return read_lora(golden_dir / "lora_tiny.safetensors")
+
+
+def _as_published(lora):
+    """What the published code reads of a file: see quirk 20 of the model's description."""
+    return {
+        key: value
+        for key, value in lora.items()
+        if key.startswith(PREFIX) and not key.endswith(NOT_PUBLISHED)
+    }
+
+
+def _scale(recorded):
+    return next(float(key.split("/")[0][7:]) for key in recorded if key.startswith("merged_"))
+
+
+def test_merged_weights_are_the_recorded_ones(golden_dir, dit, lora):
+    recorded = tiny.tensors(golden_dir, "lora")
+    scale = _scale(recorded)
+    report = merge_lora(dit, _as_published(lora), scale)
+    state = dit.state_dict()
+    for name, wanted in tiny.under(recorded, f"merged_{scale:g}/").items():
+        torch.testing.assert_close(state[name], wanted, atol=ATOL, rtol=0)
+    assert list(report.changed) == sorted(tiny.description(golden_dir, "lora")["changed_keys"])
+
+
+def _velocity(golden_dir, dit):
+    given = tiny.under(tiny.tensors(golden_dir, "dit_single"), "in/")
+    with torch.no_grad():
+        condition = Condition(
+            text=dit.text_keys(given["context"]),
+            image=dit.image_keys(given["clip_fea"]),
+            audio=dit.audio_keys(given["audio"]),
+        )
+        return dit(given["x"], given["y"][0], given["t"], condition)
+
+
+def test_the_merged_model_gives_the_recorded_velocity(golden_dir, dit, lora):
+    recorded = tiny.tensors(golden_dir, "lora")
+    runs = [key.removesuffix("/velocity") for key in recorded if key.endswith("/velocity")]
+    first, stacked = sorted(runs, key=len)
+    applied = 0
+    for run in (first, stacked):
+        scales = [float(text) for text in run.split("_") if text[0].isdigit()]
+        for scale in scales[applied:]:
+            merge_lora(dit, _as_published(lora), scale)
+        applied = len(scales)
+        # 5e-5: of the recordings' description
+        wanted = recorded[f"{run}/velocity"]
+        torch.testing.assert_close(_velocity(golden_dir, dit), wanted, atol=5e-5, rtol=0)
+
+
+def test_unused_keys_are_named(dit, lora):
+    report = merge_lora(dit, lora, 1.0)
+    assert report.unused == (
+        "blocks.0.self_attn.k.lora_down.weight",
+        "blocks.0.self_attn.k.lora_up.weight",
+        "diffusion_model.blocks.1.cross_attn.k.lora_down.weight",
+    )
+
+
+def test_alpha_is_published_as_ignored_and_counts_here(dit, lora):
+    key = "blocks.0.self_attn.q.weight"
+    down, up, alpha = (
+        lora[f"{PREFIX}blocks.0.self_attn.q.{name}"]
+        for name in ("lora_down.weight", "lora_up.weight", "alpha")
+    )
+    before = dit.state_dict()[key].clone()
+    merge_lora(dit, lora, 1.2)
+    wanted = before + 1.2 * float(alpha) / len(down) * (up @ down)
+    torch.testing.assert_close(dit.state_dict()[key], wanted, atol=ATOL, rtol=0)
+    ignored = 1.2 * (up @ down)
+    assert (wanted - before - ignored).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+def test_a_and_b_matrices_are_merged(dit, lora, prefix):
+    layer = "blocks.1.cross_attn.o"
+    pair = [lora[f"{PREFIX}{layer}.lora_{name}.weight"] for name in "AB"]
+    file = {f"{prefix}{layer}.lora_{name}.weight": t for name, t in zip("AB", pair, strict=True)}
+    before = dit.state_dict()[f"{layer}.weight"].clone()
+    report = merge_lora(dit, file, 0.5)
+    assert report.changed == (f"{layer}.weight",)
+    wanted = before + 0.5 * pair[1] @ pair[0]
+    torch.testing.assert_close(dit.state_dict()[f"{layer}.weight"], wanted, atol=ATOL, rtol=0)
+
+
+def test_two_loras_add_up(dit, lora):
+    before = dit.state_dict()["head.head.weight"].clone()
+    merge_lora(dit, lora, 1.2)
+    merge_lora(dit, lora, 0.5)
+    difference = (
+        lora[f"{PREFIX}head.head.lora_up.weight"] @ lora[f"{PREFIX}head.head.lora_down.weight"]
+    )
+    wanted = before + 1.7 * difference
+    torch.testing.assert_close(dit.state_dict()["head.head.weight"], wanted, atol=ATOL, rtol=0)
+
+
+def test_16_bit_weights_are_rounded_once(golden_dir, lora):
+    full, half = (
+        tiny.tiny_dit(golden_dir, torch.bfloat16),
+        tiny.tiny_dit(golden_dir, torch.bfloat16),
+    )
+    full.float()
+    merge_lora(full, lora, 1.2)
+    merge_lora(half, lora, 1.2)
+    for name, weight in half.state_dict().items():
+        assert torch.equal(weight, full.state_dict()[name].bfloat16())
+
+
+def test_a_file_that_matches_nothing_is_refused(dit):
+    with pytest.raises(ValueError, match="none of the 1 keys of this LoRA"):
+        merge_lora(dit, {"unet.down.lora_up.weight": torch.zeros(2, 2)}, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [("blocks.0.norm3.diff_b", "blocks.0.norm3.bias"), ("head.head.diff", "head.head.weight")],
+)
+def test_a_wrong_shape_is_refused_before_anything_changes(dit, lora, key, message):
+    before = {name: value.clone() for name, value in dit.state_dict().items()}
+    with pytest.raises(ValueError, match=message):
+        merge_lora(dit, {**lora, PREFIX + key: torch.zeros(3)}, 1.0)
+    assert all(torch.equal(before[name], value) for name, value in dit.state_dict().items())
+
+
+def test_what_a_layer_lacks_is_reported(dit, lora):
+    extra = {
+        f"{PREFIX}blocks.0.self_attn.norm_q.diff_b": torch.zeros(4),
+        f"{PREFIX}blocks.99.ffn.0.diff_b": torch.zeros(4),
+        f"{PREFIX}head.modulation.diff": torch.zeros(4),
+    }
+    assert set(extra) <= set(merge_lora(dit, {**lora, **extra}, 1.0).unused)
+
+
+def test_8_bit_weights_are_refused():
+    model = torch.nn.Linear(4, 4).to(torch.float8_e4m3fn).requires_grad_(False)
+    with pytest.raises(ValueError, match="none of the"):
+        merge_lora(model, {"x": torch.zeros(1)}, 1.0)
+    model = torch.nn.Sequential(model)
+    with pytest.raises(ValueError, match="before quantising"):
+        merge_lora(model, {"0.diff": torch.zeros(4, 4)}, 1.0)

@@ -1,0 +1,410 @@
+"""`multitalk generate` and `multitalk demo`: from files to a video and its report."""
+
+import json
+import re
+import shutil
+import struct
+import subprocess
+import wave
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli.media.video.recipe import read_recipe
+
+PREVIEW = ("--backend", "preview")
+# As quick as drawing gets, where the frame does not matter.
+SMALL = (*PREVIEW, "--size", "192x96")
+FIELDS = {
+    "output", "backend", "model_output", "frames", "fps", "seconds", "seed", "price_usd",
+    "adjusted", "already_made",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def inputs(portrait, voice):
+    """A portrait and a voice of three seconds."""
+    return portrait, voice
+
+
+@pytest.fixture
+def duo(folder):
+    """A picture of two people, `duo.png`: the portrait beside itself."""
+    from PIL import Image
+
+    with Image.open("host.png") as one:
+        face = one.convert("RGB").crop((256, 0, 768, 528))
+    both = Image.new("RGB", (1024, 528))
+    both.paste(face, (0, 0))
+    both.paste(face, (512, 0))
+    both.save(folder / "duo.png")
+    return folder / "duo.png"
+
+
+def seconds_of(path):
+    """Length of the video and of its sound, as ffmpeg decodes them."""
+    import imageio_ffmpeg
+
+    ran = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-i", str(path), "-f", "null", "-"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    frames = int(re.findall(r"frame= *(\d+)", ran.stderr)[-1])
+    found = re.search(r"Duration: 00:00:(\d+\.\d+)", ran.stderr)
+    return frames, float(found.group(1))
+
+
+# A preview
+
+
+def test_one_voice_becomes_a_preview_whose_path_is_printed(cli, folder):
+    ran = cli("generate", "host.png", "voice.wav", *PREVIEW)
+
+    assert ran.code == 0
+    assert ran.stdout == f"{folder}/voice.preview.mp4\n"
+    frames, length_s = seconds_of("voice.preview.mp4")
+    assert frames == 75
+    assert abs(length_s - 3.1) <= 1 / 24 + 0.011
+
+
+def test_what_was_seen_is_told_a_fact_a_line(cli):
+    lines = cli("generate", "host.png", "voice.wav", "--seed", "7", *PREVIEW).stderr.splitlines()
+
+    assert lines[0].startswith("host.png    1024x528, 1 face")
+    assert lines[1].startswith("voice.wav   3.1 s, 16 kHz mono")
+    assert lines[2].startswith("plan        75 frames at 24 fps in 1 window")
+    assert lines[2].endswith("seed 7")
+    assert any(line.startswith("price       nothing") for line in lines)
+    assert any(line.startswith("adjusted    loudness") for line in lines)
+
+
+def test_json_reports_the_result_and_that_no_model_made_it(cli, folder):
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "0", "--fps", "25", *PREVIEW, "--json")
+
+    data = ran.json["data"]
+    assert data.keys() >= FIELDS
+    assert (data["output"], data["backend"]) == (f"{folder}/voice.preview.mp4", "preview")
+    assert (data["model_output"], data["seed"], data["fps"]) == (False, 0, 25)
+    assert data["seconds"] == data["frames"] / 25
+    assert data["price_usd"] is None
+    assert any("loudness" in note for note in data["adjusted"])
+
+
+def test_quiet_prints_the_path_alone(cli, folder):
+    ran = cli("generate", "host.png", "voice.wav", *PREVIEW, "--quiet")
+
+    assert (ran.stdout, ran.stderr) == (f"{folder}/voice.preview.mp4\n", "")
+
+
+def test_progress_events_are_json_lines_on_stderr(cli):
+    ran = cli("generate", "host.png", "voice.wav", *PREVIEW, "-q", "--progress", "json")
+
+    events = [json.loads(line) for line in ran.stderr.splitlines()]
+    assert events
+    assert events[-1]["event"] == "done"
+    assert {"contract", "client", "event"} <= events[0].keys()
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ("talk.preview.mp4", "talk.preview.mp4"),
+        ("out/", "out/voice.preview.mp4"),
+        ("{image}-{seed}.preview.mp4", "host-7.preview.mp4"),
+        ("take{n:02}.preview.mp4", "take01.preview.mp4"),
+    ],
+)
+def test_the_output_goes_where_it_was_asked(cli, folder, asked, made):
+    (folder / "out").mkdir()
+
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", "-o", asked, *SMALL)
+
+    assert ran.stdout == f"{folder}/{made}\n"
+    assert (folder / made).is_file()
+
+
+def test_nothing_but_the_video_is_left(cli, folder):
+    cli("generate", "host.png", "voice.wav", *SMALL)
+
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"host.png", "voice.wav", "voice.preview.mp4"}
+
+
+@pytest.mark.parametrize("seconds", [0.2, 0.21, 1.0, 3.4])
+def test_short_voices_are_as_long_as_they_are(cli, speech, seconds):
+    speech("short.wav", seconds)
+
+    data = cli("generate", "host.png", "short.wav", *PREVIEW, "--json").json["data"]
+
+    assert abs(data["seconds"] - seconds) <= 1 / 24
+    assert seconds_of("short.preview.mp4")[0] == data["frames"]
+
+
+@pytest.mark.parametrize("size", ["448x896", "640x640", "96x48"])
+def test_the_size_is_the_size_of_the_framed_picture(cli, size, speech):
+    speech("short.wav", 0.3)
+
+    data = cli("generate", "host.png", "short.wav", "--size", size, *PREVIEW, "--json").json["data"]
+
+    width, height = map(int, size.split("x"))
+    assert data["width"] == width
+    assert data["height"] >= height, "the strip lies outside the picture"
+
+
+# Doing it again
+
+
+def test_the_same_again_is_printed_and_not_made(cli, folder):
+    cli("generate", "host.png", "voice.wav", *SMALL)
+    made = (folder / "voice.preview.mp4").stat()
+
+    ran = cli("generate", "host.png", "voice.wav", *SMALL, "--json")
+
+    data = ran.json["data"]
+    assert (ran.code, data["already_made"], data["price_usd"]) == (0, True, 0.0)
+    assert data["output"] == f"{folder}/voice.preview.mp4"
+    now = (folder / "voice.preview.mp4").stat()
+    assert (now.st_ino, now.st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (["--seed", "8"], "seed"),
+        (["--fps", "25"], "fps"),
+        (["-p", "Somebody sings"], "prompt"),
+        (["--fit", "contain"], "fit"),
+        (["--steps", "30"], "sample_steps"),
+    ],
+)
+def test_something_else_under_the_name_is_refused_naming_what_differs(cli, more, what):
+    cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL)
+
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL, *more)
+
+    assert (ran.code, ran.stdout) == (3, "")
+    assert "voice.preview.mp4" in ran.stderr
+    assert what in ran.stderr
+    assert "--force" in ran.stderr
+
+
+def test_other_inputs_under_the_name_are_refused(cli, speech):
+    cli("generate", "host.png", "voice.wav", *SMALL)
+    speech("voice.wav", 1.0)
+
+    assert cli("generate", "host.png", "voice.wav", *SMALL).code == 3
+
+
+def test_force_makes_it_again(cli):
+    cli("generate", "host.png", "voice.wav", "--seed", "7", *SMALL)
+
+    ran = cli("generate", "host.png", "voice.wav", "--seed", "8", *SMALL, "--force", "--json")
+
+    assert (ran.json["data"]["seed"], ran.json["data"]["already_made"]) == (8, False)
+    assert read_recipe(Path("voice.preview.mp4"))["seed"] == 8
+
+
+# What the file says of itself
+
+
+def test_the_recipe_holds_no_names_and_no_prompt(cli, folder):
+    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", *SMALL)
+
+    recipe = read_recipe(folder / "voice.preview.mp4")
+    content = (folder / "voice.preview.mp4").read_bytes()
+    assert recipe["ai_generated"] is True
+    assert recipe["model_output"] is False
+    assert len(recipe["image_sha256"]) == 64
+    for secret in ("host.png", "voice.wav", str(folder), "A secret plan"):
+        assert secret.encode() not in content
+
+
+def test_the_prompt_is_embedded_only_when_asked(cli):
+    cli("generate", "host.png", "voice.wav", "-p", "A secret plan", "--embed-prompt", *SMALL)
+
+    assert read_recipe(Path("voice.preview.mp4"))["prompt"] == "A secret plan"
+
+
+def test_a_sidecar_holds_everything(cli):
+    cli("generate", "host.png", "voice.wav", "-p", "A café", "--sidecar", *SMALL)
+
+    recipe = json.loads(Path("voice.preview.mp4.json").read_text())
+    assert (recipe["prompt"], recipe["voices"]) == ("A café", ["voice.wav"])
+
+
+# Two voices
+
+
+@pytest.mark.usefixtures("duo")
+def test_two_voices_in_sequence_last_as_long_as_both(cli, speech):
+    speech("a.wav", 1.0)
+    speech("b.wav", 1.5, start_s=1.2)
+
+    ran = cli("generate", "duo.png", "a.wav", "b.wav", *PREVIEW, "--json")
+
+    data = ran.json["data"]
+    assert Path(data["output"]).name == "duo-a-b.preview.mp4"
+    assert abs(data["seconds"] - 2.5) <= 1 / 24
+    assert "a.wav" in ran.stderr
+    assert "sequence" in ran.stderr
+
+
+@pytest.mark.usefixtures("duo")
+@pytest.mark.parametrize("order", ["together", "para"])
+def test_two_voices_together_last_as_long_as_the_longer(cli, speech, order):
+    speech("a.wav", 1.0)
+    speech("b.wav", 1.5, start_s=1.2)
+
+    ran = cli("generate", "duo.png", "a.wav", "b.wav", "--order", order, *PREVIEW, "--json")
+
+    assert abs(ran.json["data"]["seconds"] - 1.5) <= 1 / 24
+
+
+@pytest.mark.usefixtures("duo")
+@pytest.mark.parametrize("place", ["right", "face:2", "box:55%,5%,95%,95%"])
+def test_one_of_two_people_may_be_the_only_one_who_talks(cli, place):
+    ran = cli("generate", "duo.png", "--speaker", f"{place}=voice.wav", *PREVIEW)
+
+    assert ran.code == 0, ran.stderr
+
+
+def test_two_voices_for_one_face_are_refused_or_warned_of(cli, speech):
+    speech("b.wav", 1.5, start_s=1.2)
+
+    ran = cli("generate", "host.png", "voice.wav", "b.wav", "--plan")
+
+    assert ran.code in (0, 2)
+    assert "1 face" in ran.stderr
+
+
+# The plan
+
+
+@pytest.mark.usefixtures("duo")
+def test_a_plan_is_a_table_and_a_picture_and_makes_nothing(cli, folder, speech):
+    speech("b.wav", 1.5, start_s=1.2)
+    before = {path.name for path in folder.iterdir()}
+
+    ran = cli("generate", "duo.png", "voice.wav", "b.wav", "--plan")
+
+    assert ran.code == 0
+    assert {path.name for path in folder.iterdir()} - before == {"duo.plan.png"}
+    assert "h100" in ran.stdout
+    assert "$" in ran.stdout
+    assert "duo.plan.png" in ran.stdout
+
+
+@pytest.mark.parametrize("flag", ["--plan", "--dry-run"])
+def test_a_plan_needs_no_backend_and_can_be_json(cli, flag):
+    ran = cli("generate", "host.png", "voice.wav", flag, "--json")
+
+    data = ran.json["data"]
+    assert ran.code == 0
+    assert Path(data["picture"]).is_file()
+    assert data["plan"]["windows"] == [{"start": 0, "frames": 77}]
+
+
+def test_a_plan_beyond_the_money_is_refused_and_shows_no_other_result(cli, folder):
+    ran = cli("generate", "host.png", "voice.wav", "--plan", "--max-cost", "0.01", "--json")
+
+    assert (ran.code, ran.error["code"]) == (8, "E_COST")
+    assert not (folder / "host.plan.png").exists()
+
+
+def test_a_plan_within_the_money_is_shown(cli):
+    assert cli("generate", "host.png", "voice.wav", "--plan", "--max-cost", "5").code == 0
+
+
+# Inputs of every kind
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "webp", "gif", "tiff"])
+def test_pictures_of_every_kind(cli, suffix):
+    from PIL import Image
+
+    with Image.open("host.png") as picture:
+        picture.convert("RGB").save(f"other.{suffix}")
+
+    assert cli("generate", f"other.{suffix}", "voice.wav", "--plan").code == 0
+
+
+@pytest.mark.parametrize("suffix", ["flac", "mp3", "m4a", "ogg", "opus", "webm", "mp4", "mov"])
+def test_voices_of_every_kind(cli, suffix):
+    import imageio_ffmpeg
+
+    made = subprocess.run(
+        [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", "voice.wav", f"other.{suffix}"],
+        check=False,
+    )
+    if made.returncode != 0:
+        pytest.skip(f"this ffmpeg writes no {suffix}")
+
+    ran = cli("generate", "host.png", f"other.{suffix}", "--plan", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert abs(ran.json["data"]["plan"]["seconds"] - 3.1) < 0.1
+
+
+@pytest.mark.parametrize(("width", "unpack"), [(1, "B"), (2, "<h"), (4, "<i")])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_waves_of_every_width(cli, width, unpack, channels):
+    with wave.open("voice.wav", "rb") as source:
+        samples = struct.iter_unpack("<h", source.readframes(-1))
+    scale = {1: lambda x: (x >> 8) + 128, 2: lambda x: x, 4: lambda x: x << 16}[width]
+    with wave.open("other.wav", "wb") as target:
+        target.setparams((channels, width, 16_000, 0, "NONE", ""))
+        target.writeframes(b"".join(struct.pack(unpack, scale(x)) * channels for (x,) in samples))
+
+    ran = cli("generate", "host.png", "other.wav", "--plan")
+
+    assert ran.code == 0, ran.stderr
+
+
+# Settings and backends
+
+
+def test_settings_apply_and_options_win(cli, folder, monkeypatch):
+    (folder / "multitalk.toml").write_text('backend = "preview"\nfps = 25\n')
+    monkeypatch.setenv("MULTITALK_SEED", "3")
+
+    assert cli("generate", "host.png", "voice.wav", "--json").json["data"]["fps"] == 25
+    ran = cli("generate", "host.png", "voice.wav", "--fps", "24", "--force", "--json")
+    assert ran.json["data"]["fps"] == 24
+
+
+def test_a_script_gets_no_preview_unasked(cli, folder):
+    ran = cli("generate", "host.png", "voice.wav", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_NO_BACKEND")
+    assert "--backend preview" in ran.error["hint"]
+    assert not (folder / "voice.mp4").exists()
+    assert not (folder / "voice.preview.mp4").exists()
+
+
+# demo
+
+
+def test_the_demo_makes_a_video_and_says_what_it_is(cli, folder):
+    ran = cli("demo")
+
+    assert ran.stdout == f"{folder}/multitalk-demo.preview.mp4\n"
+    assert "preview" in ran.stderr
+    assert seconds_of("multitalk-demo.preview.mp4")[0] == 75
+
+
+def test_the_demo_can_be_run_again(cli):
+    first = cli("demo")
+
+    assert cli("demo").stdout == first.stdout
+    assert cli("demo", "--json").json["data"]["already_made"] is True
+
+
+def test_the_command_line_for_the_next_video_works(cli):
+    (line,) = (line for line in cli("demo").stderr.splitlines() if "With your own files" in line)
+    words = line.partition(":  multitalk ")[2].split()
+    shutil.copy("host.png", "PICTURE")
+    shutil.copy("voice.wav", "VOICE")
+
+    assert cli(*words).code == 0

@@ -1,0 +1,215 @@
+"""Faces are found where people are, and nowhere else."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageOps
+
+from multitalk_cli.media.faces import detect as finder
+from multitalk_cli.media.faces.detect import CHIN, FOREHEAD, Face, face_warnings, find_faces
+from multitalk_cli.media.image.frame import frame_picture
+from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
+from tests.generation.backends.previews import PORTRAIT
+from tests.media.image.pictures import as_jpeg, beside, darker, drawing, photograph, to_picture
+from tests.recordings import extra_inputs
+
+BICUBIC = Image.Resampling.BICUBIC
+
+
+def _astronaut():
+    return photograph("astronaut.png")
+
+
+def _camera():
+    return photograph("camera.png")
+
+
+# Two photographs of two people; every other row is a variant or a montage of them, as named.
+PHOTOGRAPHS = {
+    "astronaut": (_astronaut, 1),
+    "photographer, in profile": (_camera, 1),
+    "variant: mirrored": (lambda: ImageOps.mirror(_astronaut()), 1),
+    "variant: profile mirrored": (lambda: ImageOps.mirror(_camera()), 1),
+    "variant: grey": (lambda: ImageOps.grayscale(_astronaut()).convert("RGB"), 1),
+    "variant: dark": (lambda: darker(_astronaut(), 0.25), 1),
+    "variant: turned 15 degrees": (lambda: _astronaut().rotate(15, BICUBIC), 1),
+    "variant: turned 15 degrees the other way": (lambda: _astronaut().rotate(-15, BICUBIC), 1),
+    "variant: JPEG quality 10": (lambda: as_jpeg(_astronaut(), 10), 1),
+    "variant: 128 pixels": (lambda: _astronaut().resize((128, 128), BICUBIC), 1),
+    "variant: cut close": (lambda: _astronaut().crop((140, 20, 320, 220)), 1),
+    "variant: enlarged": (lambda: _astronaut().resize((1536, 1536), BICUBIC), 1),
+    "montage: two people": (lambda: beside(_astronaut(), _camera()), 2),
+    "montage: one person twice": (lambda: beside(_astronaut(), ImageOps.mirror(_astronaut())), 2),
+    "montage: three": (
+        lambda: beside(_astronaut(), _camera(), _astronaut().crop((60, 0, 400, 340))),
+        3,
+    ),
+}
+DRAWINGS = {
+    "one": (lambda: drawing((896, 448), [(448, 200, 90)]), 1),
+    "two": (lambda: drawing((896, 448), [(250, 200, 80), (650, 210, 85)]), 2),
+    "upright": (lambda: drawing((448, 640), [(224, 250, 110)]), 1),
+    "three": (lambda: drawing((1216, 448), [(250, 200, 70), (600, 210, 75), (980, 200, 70)]), 3),
+    "in ink": (lambda: drawing((640, 640), [(320, 280, 140)], ink=True), 1),
+}
+THINGS = (
+    "coffee.png",
+    "chelsea.png",
+    "rocket.jpg",
+    "motorcycle_left.png",
+    "coins.png",
+    "hubble_deep_field.jpg",
+    "logo.png",
+    "brick.png",
+)
+WITH_FACES = {**PHOTOGRAPHS, **DRAWINGS}
+
+
+@pytest.mark.parametrize("name", WITH_FACES)
+def test_every_face_is_found_from_left_to_right(name):
+    make, count = WITH_FACES[name]
+    faces = find_faces(np.asarray(make()))
+    assert len(faces) == count
+    assert [f.center[0] for f in faces] == sorted(f.center[0] for f in faces)
+
+
+@pytest.mark.parametrize("name", THINGS)
+def test_no_face_is_found_on_things(name):
+    thing = photograph(name)
+    framed = frame_picture(to_picture(thing), 896, 448, "cover", ())
+    assert find_faces(np.asarray(thing)) == ()
+    assert find_faces(framed.pixels) == ()
+
+
+CERTAIN = [
+    (lambda: Image.open(PORTRAIT), 1),
+    (_astronaut, 1),
+    (PHOTOGRAPHS["montage: one person twice"][0], 2),
+    *((lambda path=path: Image.open(path), 1) for path in extra_inputs("single_single1.png")),
+    *((lambda path=path: Image.open(path), 2) for path in extra_inputs("multi_1_multi1.png")),
+]
+
+
+@pytest.mark.parametrize(("make", "count"), CERTAIN)
+def test_faces_seen_from_the_front_are_certain(make, count):
+    faces = find_faces(np.asarray(make().convert("RGB")))
+    assert len(faces) == count
+    assert all(face.mesh_score > 0.9 for face in faces)
+
+
+@pytest.mark.parametrize("name", WITH_FACES)
+def test_cover_keeps_whole_faces_at_every_published_size(name):
+    picture = to_picture(WITH_FACES[name][0]())
+    faces = find_faces(picture.pixels)
+    for bucket in (*BUCKETS_480P, *BUCKETS_720P):
+        width, height = bucket.width_px, bucket.height_px
+        framed = frame_picture(picture, width, height, "cover", faces)
+        whole = [f for f in framed.faces if _is_inside(f.whole, width, height)]
+        if _all_can_fit(faces, picture, width, height):
+            assert len(whole) == len(faces), bucket
+            assert framed.warnings == ()
+        else:
+            assert len(framed.warnings) == 1
+
+
+def _is_inside(box, width, height):
+    return (
+        box[0] >= -1e-6 and box[1] >= -1e-6 and box[2] <= width + 1e-6 and box[3] <= height + 1e-6
+    )
+
+
+def _all_can_fit(faces, picture, width, height):
+    """Whether a cut of the frame's shape, as large as the picture allows, can hold all faces."""
+    scale = max(width / picture.width_px, height / picture.height_px)
+    boxes = np.array([face.whole for face in faces])
+    limits = np.tile([picture.width_px, picture.height_px], 2)
+    boxes = np.clip(boxes, 0, limits)
+    wide, tall = boxes[:, 2].max() - boxes[:, 0].min(), boxes[:, 3].max() - boxes[:, 1].min()
+    return wide * scale <= width + 1e-6 and tall * scale <= height + 1e-6
+
+
+def test_one_face_is_never_cut_by_any_published_size():
+    picture = to_picture(_astronaut())
+    faces = find_faces(picture.pixels)
+    for bucket in (*BUCKETS_480P, *BUCKETS_720P):
+        framed = frame_picture(picture, bucket.width_px, bucket.height_px, "cover", faces)
+        assert _is_inside(framed.faces[0].whole, bucket.width_px, bucket.height_px), bucket
+
+
+def test_mesh_stands_on_the_face():
+    (face,) = find_faces(np.asarray(_astronaut()))
+    x0, y0, x1, y1 = face.box
+    assert face.mesh.shape == (468, 2)
+    assert face.mesh_score > 0.9
+    assert face.mesh[FOREHEAD, 1] < face.mesh[CHIN, 1]
+    mouth = face.mesh[[*finder.UPPER_LIP_OUTER, *finder.LOWER_LIP_OUTER]].mean(0)
+    assert x0 < mouth[0] < x1
+    assert (y0 + y1) / 2 < mouth[1] < y1
+    assert np.linalg.norm(mouth - face.keypoints[3]) < 0.1 * face.height_px
+
+
+def test_lip_lines_run_from_one_corner_to_the_other():
+    (face,) = find_faces(np.asarray(_astronaut()))
+    for upper, lower in (
+        (finder.UPPER_LIP_INNER, finder.LOWER_LIP_INNER),
+        (finder.UPPER_LIP_OUTER, finder.LOWER_LIP_OUTER),
+    ):
+        assert (upper[0], upper[-1]) == (lower[0], lower[-1])
+        assert np.all(np.diff(face.mesh[list(upper), 0]) > 0)
+        middle = len(upper) // 2
+        assert face.mesh[upper[middle], 1] < face.mesh[lower[middle], 1]
+
+
+def test_mirrored_picture_gives_mirrored_boxes():
+    (face,) = find_faces(np.asarray(_astronaut()))
+    (other,) = find_faces(np.asarray(ImageOps.mirror(_astronaut())))
+    assert other.center[0] == pytest.approx(512 - face.center[0], abs=0.05 * face.width_px)
+    assert other.center[1] == pytest.approx(face.center[1], abs=0.05 * face.width_px)
+
+
+def test_scale_does_not_change_where_the_face_is():
+    (face,) = find_faces(np.asarray(_astronaut()))
+    (large,) = find_faces(np.asarray(_astronaut().resize((2048, 2048), BICUBIC)))
+    assert np.array(large.box) / 4 == pytest.approx(np.array(face.box), abs=0.05 * face.width_px)
+
+
+def test_same_picture_gives_the_same_numbers():
+    pixels = np.asarray(beside(_astronaut(), _camera()))
+    first, second = find_faces(pixels), find_faces(pixels)
+    assert [f.box for f in first] == [f.box for f in second]
+    assert all(np.array_equal(a.mesh, b.mesh) for a, b in zip(first, second, strict=True))
+
+
+def _face(box, mesh_score=0.0):
+    return Face(
+        box=box,
+        keypoints=np.zeros((6, 2)),
+        score=1.0,
+        mesh=np.zeros((468, 2)),
+        mesh_score=mesh_score,
+    )
+
+
+@pytest.mark.parametrize(
+    ("boxes", "voices", "words"),
+    [
+        ([], 1, ["no face found"]),
+        ([(400, 100, 500, 200)], 1, []),
+        ([(400, 100, 500, 200)], 2, ["1 face found for 2 voices"]),
+        ([(400, 100, 440, 140)], 1, ["40 px high"]),
+        ([(2, 100, 102, 200)], 1, ["near or over the edge"]),
+        ([(100, 100, 200, 200), (700, 400, 760, 446)], 2, ["face 2 is only", "face 2 is near"]),
+    ],
+)
+def test_what_could_spoil_the_video_is_said_before_paying(boxes, voices, words):
+    warnings = face_warnings([_face(box) for box in boxes], voices, 896, 448)
+    assert len(warnings) == len(words)
+    assert all(word in warning for word, warning in zip(words, warnings, strict=True))
+
+
+def test_reliable_mesh_widens_the_face():
+    low, high = np.array([90.0, 80.0]), np.array([260.0, 230.0])
+    mesh = np.linspace(low, high, 468)
+    unsure = _face((100, 100, 200, 200))
+    sure = Face(box=unsure.box, keypoints=unsure.keypoints, score=1.0, mesh=mesh, mesh_score=0.9)
+    assert unsure.whole == unsure.box
+    assert sure.whole == (90, 80, 260, 230)

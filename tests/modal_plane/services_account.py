@@ -1,0 +1,69 @@
+"""Who is asking: tokens, workspace, environments, prices."""
+
+import asyncio
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+from grpclib import GRPCError, Status
+from modal_proto import api_pb2 as pb
+
+from tests.modal_plane.state import IMAGE_BUILDER, State, new_id
+
+WORKSPACE = "local"
+# Dollars: an hour of a core, a GiB or a card. Values of the tests, not Modal's.
+RATES = {"cpu": "0.05", "memory": "0.01", "gpu_h100": "3.95", "gpu_a10": "1.10"}
+
+
+class AccountService:
+    """Tokens are checked at the door (`servicer.Router`); here they are made and described."""
+
+    def __init__(self, state: State, web_url: str) -> None:
+        self._state, self._web_url = state, web_url
+
+    async def ClientHello(self, _request: Empty, _caller: str) -> Any:
+        return pb.ClientHelloResponse(image_builder_version=IMAGE_BUILDER)
+
+    async def TokenFlowCreate(self, _request: Any, _caller: str) -> Any:
+        flow = new_id("tf")
+        self._state.token_flows[flow] = asyncio.get_running_loop().create_future()
+        url = f"{self._web_url}/token-flow/{flow}"
+        return pb.TokenFlowCreateResponse(
+            token_flow_id=flow, web_url=url, code="LOCAL", wait_secret=flow[::-1]
+        )
+
+    async def TokenFlowWait(self, request: Any, _caller: str) -> Any:
+        """Waits until somebody opened the flow's page (`blobs.confirm_token`)."""
+        answer = self._state.token_flows.get(request.token_flow_id)
+        if answer is None or request.wait_secret != request.token_flow_id[::-1]:
+            raise GRPCError(Status.NOT_FOUND, "token flow not found")
+        try:
+            pair = await asyncio.wait_for(asyncio.shield(answer), request.timeout)
+        except TimeoutError:
+            return pb.TokenFlowWaitResponse(timeout=True)
+        return pb.TokenFlowWaitResponse(
+            token_id=pair[0], token_secret=pair[1], workspace_username=WORKSPACE
+        )
+
+    async def TokenInfoGet(self, _request: Any, _caller: str) -> Any:
+        return pb.TokenInfoGetResponse(workspace_name=WORKSPACE, workspace_id="wo-local")
+
+    async def WorkspaceNameLookup(self, _request: Empty, _caller: str) -> Any:
+        return pb.WorkspaceNameLookupResponse(workspace_name=WORKSPACE, username=WORKSPACE)
+
+    async def WorkspaceBillingRates(self, _request: Any, _caller: str) -> Any:
+        return pb.WorkspaceBillingRatesResponse(rates=RATES)
+
+    async def EnvironmentGetOrCreate(self, request: Any, _caller: str) -> Any:
+        name = self._state.environment(request.deployment_name)
+        settings = pb.EnvironmentSettings(image_builder_version=IMAGE_BUILDER)
+        return pb.EnvironmentGetOrCreateResponse(
+            environment_id=f"en-{name}",
+            metadata=pb.EnvironmentMetadata(name=name, settings=settings),
+        )
+
+    async def EnvironmentList(self, _request: Empty, _caller: str) -> Any:
+        items = [
+            pb.EnvironmentListItem(name=name, environment_id=f"en-{name}")
+            for name in sorted(self._state.environments)
+        ]
+        return pb.EnvironmentListResponse(items=items)

@@ -1,0 +1,93 @@
+"""The table of cards, and which of them can make what."""
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.errors import RefusedError
+from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning.cost import estimate_cost
+from multitalk_cli.planning.windows import make_plan
+from remote.engine.config import PUBLISHED
+from remote.engine.networks import memory
+
+
+def plan_of(width=896, height=448, frames=81):
+    return make_plan(
+        frames,
+        24,
+        size=(width, height),
+        sample_steps=20,
+        text_guidance=5.0,
+        persons=1,
+        window_frames=max(81, frames),
+    )
+
+
+def test_every_card_has_a_rate_and_every_rate_a_card():
+    assert {card.name for card in gpus.CARDS} == {gpu.name for gpu in rates.load().gpus}
+
+
+def test_names_and_aliases_are_unique():
+    assert len(set(gpus.NAMES)) == len(gpus.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("name", "modal_name"),
+    [("a10", "A10"), ("a10g", "A10"), ("a100", "A100-40GB"), ("auto", "H100"), ("b200", "B200")],
+)
+def test_names_lead_to_modal_names(name, modal_name):
+    assert gpus.find_card(name).modal_name == modal_name
+
+
+def test_the_first_choice_costs_less_than_the_cards_that_were_promised():
+    plan, table = plan_of(), rates.load()
+    price = {gpu.name: estimate_cost(plan, table, gpu.name).price_usd for gpu in table.gpus}
+
+    for fallback in gpus.FALLBACKS:
+        assert price[fallback] < min(price["a10g"], price["a100-40gb"], price["a100-80gb"])
+
+
+@pytest.mark.parametrize("name", [card.name for card in gpus.CARDS])
+def test_every_card_makes_the_default_size(name):
+    gpus.check_card(gpus.find_card(name), "current", plan_of())
+
+
+def test_what_a_card_must_hold_is_what_the_engine_plans_with():
+    plan = plan_of(1280, 720)
+    work = memory.workload(PUBLISHED.dit, 81, 720, 1280)
+    assert work.tokens == plan.tokens(plan.windows[0])
+
+    needed = gpus.needed_gib(plan) * 2**30
+
+    assert memory.plan_memory(PUBLISHED.dit, work, round(needed) + 1).resident == 0
+    with pytest.raises(memory.CardTooSmallError):
+        memory.plan_memory(PUBLISHED.dit, work, round(needed) - 1)
+
+
+@pytest.mark.parametrize(("name", "billions"), [("a10", 8), ("a100", 11), ("a100-80gb", 22)])
+def test_cards_keep_as_many_parameters_as_was_promised(name, billions):
+    assert gpus.find_card(name).persistent_params == billions * 10**9
+
+
+def test_a_card_that_is_too_small_is_refused_with_the_smallest_that_is_not():
+    with pytest.raises(RefusedError) as caught:
+        gpus.check_card(gpus.find_card("t4"), "current", plan_of(1280, 720))
+
+    assert caught.value.code == "E_GPU_TOO_SMALL"
+    assert caught.value.message == "1280x720 needs 20 GB, t4 has 15 GB"
+    assert caught.value.hint == "--gpu l4"
+
+
+@pytest.mark.parametrize("stack", contract.STACK_CLASSES)
+def test_the_largest_size_of_all_fits_on_a_card_of_every_stack(stack):
+    with pytest.raises(RefusedError) as caught:
+        gpus.check_card(gpus.find_card("h100"), stack, plan_of(2048, 2048, 201))
+
+    assert caught.value.hint == "--gpu h200"
+
+
+def test_a_card_newer_than_the_stack_is_refused():
+    with pytest.raises(RefusedError) as caught:
+        gpus.check_card(gpus.find_card("b200"), "cuda12.1", plan_of())
+
+    assert (caught.value.code, caught.value.hint) == ("E_GPU_STACK", "--stack current")

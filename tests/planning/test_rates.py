@@ -1,0 +1,83 @@
+"""The table of rates is complete, dated and sourced, and a wrong one is refused."""
+
+import datetime
+from importlib import resources
+
+import pytest
+
+from multitalk_cli.planning import rates
+
+TEXT = resources.files("multitalk_cli.planning").joinpath("rates.toml").read_text(encoding="utf-8")
+CARDS = {"t4", "l4", "a10g", "l40s", "a100-40gb", "a100-80gb", "h100", "h200", "b200"}
+
+
+def test_every_card_has_a_price_a_speed_and_their_sources():
+    table = rates.load()
+
+    assert {gpu.name for gpu in table.gpus} == CARDS
+    assert all(gpu.price_per_s_usd > 0 and gpu.slowness > 0 for gpu in table.gpus)
+    assert all(gpu.speed_source for gpu in table.gpus)
+    for part in (table.prices, table.speed, table.speed.fixed, table.start, table.idle):
+        assert len(part.source) > 20
+
+
+def test_prices_are_dated_and_not_from_the_future():
+    assert datetime.date(2026, 1, 1) <= rates.load().prices.date <= datetime.date(2026, 11, 30)
+
+
+def test_only_the_reference_card_counts_as_measured():
+    table = rates.load()
+
+    assert [gpu.name for gpu in table.gpus if gpu.measured] == [table.speed.reference_gpu]
+    assert table.gpu("h100").slowness == 1
+
+
+def test_other_cards_are_scaled_by_their_published_rate():
+    table = rates.load()
+
+    assert table.gpu("a100-80gb").slowness == pytest.approx(989 / 312)
+    assert table.gpu("b200").slowness == pytest.approx(989 / 2250)
+    assert table.gpu("h200").slowness == pytest.approx(2.212 / 2.25, abs=1e-3)
+
+
+def test_cores_and_memory_add_about_a_seventh_to_an_h100():
+    table = rates.load()
+    h100 = table.gpu("h100")
+
+    assert table.price_per_s_usd(h100) / h100.price_per_s_usd == pytest.approx(1.145, abs=1e-3)
+
+
+def test_the_table_is_read_once():
+    assert rates.load() is rates.load()
+
+
+def test_an_unknown_card_is_a_key_error():
+    with pytest.raises(KeyError, match="gtx"):
+        rates.load().gpu("gtx")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "named"),
+    [
+        ("version = 1", "version = 2", "version must be 1"),
+        ("version = 1", "version = 1\nspare = 3", "rates has unknown fields: spare"),
+        ("core_per_s_usd = 0.0000131\n", "", "prices lacks: core_per_s_usd"),
+        ("core_per_s_usd = 0.0000131", "core_per_s_usd = -1", "prices.core_per_s_usd"),
+        ("core_per_s_usd = 0.0000131", "core_per_s_usd = nan", "prices.core_per_s_usd"),
+        ("core_per_s_usd = 0.0000131", 'core_per_s_usd = "1"', "must be a number"),
+        ("per_token_s = 3.723e-5", "per_token_s = 0", "speed.per_token_s"),
+        ("vae_s = 1.647", "vae_ms = 1780", "speed.fixed has unknown fields: vae_ms"),
+        ('reference_gpu = "h100"', 'reference_gpu = "h900"', "is no gpu of the table"),
+        ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
+        ('name = "b200"', 'name = "h100"', "h100 stands twice"),
+        ("bf16_tflops = 2250\n", "", "gpu.b200 needs either"),
+        ("relative_speed = 1.017", "relative_speed = 1\nbf16_tflops = 2", "gpu.h200 needs either"),
+        ("bf16_tflops = 2250", "bf16_tflops = 0", "gpu.b200.bf16_tflops"),
+        ('speed_source = "published dense bf16 rate"', 'speed_source = " "', "must not be empty"),
+    ],
+)
+def test_a_wrong_table_is_refused_by_name(old, new, named):
+    assert old in TEXT
+
+    with pytest.raises(rates.RatesError, match=named):
+        rates.parse(TEXT.replace(old, new, 1))

@@ -1,0 +1,111 @@
+"""The benchmark of a model that is loaded: its own networks, and nothing is kept of it."""
+
+import pytest
+import torch
+
+from multitalk_cli import contract
+from multitalk_cli.contract.bench_task import BenchTask
+from remote.bench import __main__
+from remote.bench import parts as bench_parts
+from remote.engine.sampling.guards import FrozenFramesError
+from remote.worker import bench
+from tests.remote.requests import open_model
+from tests.remote.worker.test_generate import States
+
+TASK = BenchTask(job_id="abcdabcd", width_px=32, height_px=32, persons=(1,), steps=1)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_pack):
+    return open_model(tiny_pack, Untouched())
+
+
+class Untouched:
+    """A store of features that nobody may use."""
+
+    def load(self, name):
+        raise AssertionError(name)
+
+    def save(self, name, _features):
+        raise AssertionError(name)
+
+
+@pytest.fixture
+def parts(monkeypatch):
+    """Takes the place of the measuring: what it is called with, and what it raises."""
+    seen, errors = [], [FrozenFramesError("window 1: all 81 frames are the same")]
+
+    def measure(config, options, *, loaded, tell):
+        seen.append((config, options, loaded))
+        tell("arithmetic")
+        raise errors[0]
+
+    monkeypatch.setattr(bench, "measure", measure)
+    return seen, errors
+
+
+def test_the_loaded_engine_is_what_is_measured(model, parts):
+    seen, _ = parts
+    states = States()
+
+    answer = bench.bench(model, contract.to_wire(TASK), states)
+
+    ((_, options, loaded),) = seen
+    assert loaded is model.engine
+    assert (options.width_px, options.persons, options.device) == (32, (1,), "cpu")
+    assert answer["event"]["code"] == "E_FROZEN"
+    assert '"name": "arithmetic"' in states["abcdabcd"]
+
+
+def test_a_card_that_is_too_small_is_an_answer_and_a_mistake_is_none(model, parts):
+    _, errors = parts
+    errors[0] = torch.cuda.OutOfMemoryError("tried to allocate 2 GiB")
+    answer = bench.bench(model, contract.to_wire(TASK), States())
+    assert answer["event"]["code"] == "E_OUT_OF_MEMORY"
+
+    errors[0] = RuntimeError("shapes do not match")
+    with pytest.raises(RuntimeError, match="shapes"):
+        bench.bench(model, contract.to_wire(TASK), States())
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"), [({"contract": 99}, "E_CONTRACT"), ({"steps": 99}, "E_REQUEST")]
+)
+def test_another_contract_or_task_loads_nothing(changes, code):
+    answer = bench.bench(None, contract.to_wire(TASK) | changes, States())
+
+    assert answer["event"]["code"] == code
+
+
+def test_networks_are_borrowed_and_prompts_are_random(model):
+    for _ in model.load():
+        pass
+    borrowed = bench_parts.borrow(model.engine)
+
+    assert borrowed.networks.dit is model.engine.networks.dit
+    assert borrowed.networks.vae is model.engine.networks.vae
+    assert borrowed.backend is model.engine.backend
+    assert borrowed.networks.revision != model.engine.networks.revision
+    ids = torch.arange(5)
+    assert torch.equal(*(borrowed.networks.text(ids, torch.ones_like(ids)) for _ in range(2)))
+    assert model.engine.networks.text is not borrowed.networks.text
+
+
+def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monkeypatch):
+    for _ in model.load():
+        pass
+    monkeypatch.setattr(__main__, "has_room", lambda _: False)
+    options = __main__.BenchOptions(
+        width_px=32, height_px=32, frames=9, motion_frames=5, measured_steps=1, persons=(1,),
+        device="cpu",
+    )  # fmt: skip
+    parts = []
+
+    report = __main__.measure(
+        model.engine.networks.config, options, loaded=model.engine, tell=parts.append
+    )
+
+    assert parts == ["arithmetic", "attention", "networks", "twice", "1 person"]
+    assert "float32" not in report
+    assert list(report["encoders"]) == ["image"]
+    assert "text encoder left out: no room" in __main__.table(report)

@@ -1,0 +1,207 @@
+"""The deployed methods' body without a cloud: claims, states, parts, failures that are kept."""
+
+import json
+import threading
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.errors import SetupError
+from multitalk_cli.storage.upload import UploadTarget
+from remote.worker import cached_model, generate
+from remote.worker import reporter as worker_reporter
+from remote.worker.volume_store import VolumeStore
+from tests.remote.requests import tiny_request
+
+
+class States(dict):
+    """A shared dict."""
+
+    def put(self, key, value, *, skip_if_exists=False):
+        if skip_if_exists and key in self:
+            return False
+        self[key] = value
+        return True
+
+
+class Volume:
+    """Counts commits."""
+
+    commits = 0
+
+    def commit(self):
+        self.commits += 1
+
+    def reload(self):
+        pass
+
+
+@pytest.fixture
+def store(tmp_path):
+    return VolumeStore(tmp_path / "jobs", Volume())
+
+
+def wire(**changes):
+    """A call without a request."""
+    body = {"job": "abcdabcd", "link": 0, "keep_inputs": False, "persistent_params": None}
+    body |= {"request": None, "upload": None}
+    return {"contract": contract.CONTRACT_VERSION, "client": "1", **body, **changes}
+
+
+def worker_at(tmp_path, states):
+    return generate.Worker(
+        pack=tmp_path / "no-pack",
+        jobs=tmp_path / "jobs",
+        caches=tmp_path / "caches",
+        states=states,
+        volume=Volume(),
+    )
+
+
+def test_a_video_is_kept_in_parts_that_make_it_again(store, tmp_path):
+    video = tmp_path / "video.mp4"
+    video.write_bytes(bytes(range(256)) * (contract.PART_BYTES // 256) + b"the rest")
+
+    store.publish("abcdabcd", video)
+
+    assert [part["size"] for part in store.parts] == [contract.PART_BYTES, 8]
+    assert store.read_video("abcdabcd") == video.read_bytes()
+
+
+def test_what_a_window_leaves_is_committed(tmp_path):
+    volume = Volume()
+    store = VolumeStore(tmp_path / "jobs", volume)
+    piece = tmp_path / "piece"
+    piece.write_bytes(b"1")
+
+    store.save("abcdabcd", {"window-0001.mp4": piece})
+
+    assert volume.commits == 1
+
+
+def test_the_first_call_owns_a_job(tmp_path):
+    states = States()
+    first, second = worker_at(tmp_path, states), worker_at(tmp_path, states)
+
+    assert first.generate(wire(), "fc-1")["event"]["code"] == "E_EXPIRED"
+    refused = second.generate(wire(), "fc-2")
+
+    assert (refused["event"]["code"], refused["owner"]) == ("E_DUPLICATE", "fc-1")
+
+
+def test_the_same_call_may_run_again_and_the_next_link_is_another_claim(tmp_path):
+    states = States()
+    body = worker_at(tmp_path, states)
+    body.generate(wire(), "fc-1")
+
+    assert "owner" not in body.generate(wire(), "fc-1")
+    assert "owner" not in body.generate(wire(link=1), "fc-2")
+    assert {key: json.loads(text) for key, text in states.items()} == {
+        "abcdabcd/call/0": "fc-1",
+        "abcdabcd/call/1": "fc-2",
+    }
+
+
+def _keep_finished(store, tmp_path, **changes):
+    """What a call leaves that was ended after its work and before its answer."""
+    result = contract.Result(
+        job_id="abcdabcd", backend="modal", model_output=True, frames=5, fps=24, width_px=32,
+        height_px=32, size_bytes=7, seed=0, recipe="{}", **changes,
+    )  # fmt: skip
+    video = tmp_path / "video.mp4"
+    video.write_bytes(b"a video")
+    store.publish("abcdabcd", video)
+    event = contract.to_wire(contract.Done(result=result))
+    store.keep_answer("abcdabcd", {"event": event, "parts": store.parts, "unstored": None})
+
+
+@pytest.mark.parametrize("keep_inputs", [True, False])
+def test_a_job_whose_call_was_ended_before_its_answer_is_answered_by_the_next(
+    store, tmp_path, keep_inputs
+):
+    _keep_finished(store, tmp_path)
+    if keep_inputs:
+        store.keep_request("abcdabcd", contract.to_wire(tiny_request(job_id="abcdabcd")))
+
+    answer = worker_at(tmp_path, States()).generate(wire(link=1), "fc-2")
+
+    assert answer["event"]["kind"] == "done"
+    assert answer["video"] == b"a video"
+
+
+def test_a_job_whose_call_was_ended_while_it_stored_the_video_is_not_finished(store, tmp_path):
+    _keep_finished(store, tmp_path)
+    upload = UploadTarget(bucket="b", key="k.mp4", stem="voice", overwrite=False)
+
+    assert generate._finished(store, "abcdabcd", upload) is None
+    _keep_finished(store, tmp_path, stored="s3://b/k.mp4")
+    assert generate._finished(store, "abcdabcd", upload) is not None
+
+
+def test_another_contract_is_refused_as_data(tmp_path):
+    body = worker_at(tmp_path, States())
+
+    assert body.generate(wire(contract=99), "fc-1")["event"]["code"] == "E_CONTRACT"
+    assert body.warm(wire(contract=99))["event"]["code"] == "E_CONTRACT"
+
+
+def test_a_failed_load_is_answered_again_and_not_tried_again():
+    tries = []
+
+    def open_model():
+        tries.append(1)
+        raise SetupError("no weights", code="E_WEIGHTS")
+
+    model = cached_model.KeptModel(open_model)
+    for _ in range(3):
+        with pytest.raises(SetupError, match="no weights"):
+            next(model.load())
+
+    assert len(tries) == 1
+
+
+def test_only_the_newest_state_is_written(monkeypatch):
+    monkeypatch.setattr(worker_reporter, "REPORT_S", 60)
+    states = States()
+    with worker_reporter.Reporter(states, "abcdabcd", {"link": 0}) as reporter:
+        for step in range(1, 10):
+            reporter.show(contract.Step(window=1, windows=1, step=step, steps=9))
+
+    assert json.loads(states["abcdabcd"])["event"]["step"] == 9
+
+
+def test_time_that_a_lost_container_took_is_counted(monkeypatch):
+    monkeypatch.setattr(worker_reporter, "REPORT_S", 60)
+    states = States()
+    with worker_reporter.Reporter(states, "abcdabcd", {}, earlier_s=100.0) as reporter:
+        reporter.show(contract.Queued())
+
+    assert 100 <= json.loads(states["abcdabcd"])["run_s"] < 101
+
+
+def test_a_cancellation_is_seen(monkeypatch):
+    monkeypatch.setattr(worker_reporter, "REPORT_S", 0.01)
+    states, seen = States(), threading.Event()
+    with worker_reporter.Reporter(states, "abcdabcd", {}) as reporter:
+        assert not reporter.is_cancelled
+        states["abcdabcd/cancel"] = "1"
+        for _ in range(500):
+            if reporter.is_cancelled:
+                seen.set()
+                break
+            seen.wait(0.01)
+
+    assert seen.is_set()
+
+
+def test_a_state_that_cannot_be_written_disturbs_nothing(monkeypatch):
+    monkeypatch.setattr(worker_reporter, "REPORT_S", 0.01)
+
+    class Broken(States):
+        def put(self, *_args, **_options):
+            raise ConnectionError("gone")
+
+    with worker_reporter.Reporter(Broken(), "abcdabcd", {}) as reporter:
+        reporter.show(contract.Queued())
+
+    assert not reporter.is_cancelled

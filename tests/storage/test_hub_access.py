@@ -1,0 +1,51 @@
+"""What a token is good for, as the hub tells."""
+
+import pytest
+
+from multitalk_cli.errors import SetupError, StorageError, UsageError
+from multitalk_cli.storage.hub import Hub, RetryPolicy
+from remote.weights.download import BRANCHES, WAN
+from tests.storage.fakehub import serving
+
+QUICK = RetryPolicy(stall_s=0.5, asking_s=(0.01,))
+
+
+@pytest.fixture
+def hub():
+    with serving({repo: {} for repo in BRANCHES}) as served:
+        yield served
+
+
+def test_the_hub_says_whose_token_it_is(hub, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    hub.faults.token = "hf_right"
+
+    assert Hub.with_token("hf_right", QUICK).whoami() == "tester"
+    with pytest.raises(SetupError, match="refuses the token"):
+        Hub.with_token("hf_wrong", QUICK).whoami()
+
+
+def test_an_endpoint_that_is_none_is_refused(monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "https://user:password@host")
+
+    with pytest.raises(UsageError, match="HF_ENDPOINT must be") as caught:
+        Hub.with_token("hf_right")
+    assert "password" not in caught.value.message
+
+
+def test_a_gated_repository_is_told_apart_from_one_that_is_not(hub):
+    hub.faults.gated = (WAN,)
+    client = Hub(hub.url, "hf_any", QUICK)
+
+    with pytest.raises(SetupError, match=WAN):
+        client.check_access(WAN)
+    with pytest.raises(StorageError, match="no nobody/nothing"):
+        client.check_access("nobody/nothing")
+
+
+def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
+    hub.faults.is_mirror = True
+    client = Hub(hub.url, "hf_any", QUICK)
+
+    client.check_access(WAN)
+    assert [path for path, _, _ in hub.requests][-1] == f"/api/models/{WAN}"

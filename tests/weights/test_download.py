@@ -1,0 +1,395 @@
+"""`multitalk download`, against a hub over HTTP that holds the tiny checkpoint."""
+
+import json
+import os
+import pty
+import re
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.storage.hub import Hub
+from multitalk_cli.weights.download import DownloadOptions, download
+from multitalk_cli.weights.local import LocalWeights
+from remote.engine.checkpoint import published
+from remote.weights import loras
+from remote.weights.download import BRANCHES, WAN, load_sources
+from remote.weights.manifest import load_manifest, verify_pack
+from remote.weights.read import open_pack
+from tests.engine import tiny
+from tests.engine.published import write_published_checkpoint
+from tests.remote.weights.test_loras import lora_file
+from tests.storage.fakehub import published_repos, serving
+
+SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
+
+
+@pytest.fixture(scope="session")
+def repos(golden_dir, tmp_path_factory):
+    source = write_published_checkpoint(golden_dir, tmp_path_factory.mktemp("published"))
+    return published_repos(source)
+
+
+@pytest.fixture
+def hub(repos, monkeypatch):
+    with serving({repo: dict(files) for repo, files in repos.items()}) as served:
+        monkeypatch.setenv("HF_ENDPOINT", served.url)
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield served
+
+
+@pytest.fixture(scope="session")
+def config(golden_dir):
+    return tiny.tiny_model_config(golden_dir)
+
+
+def bring_tiny(hub, config, folder, precision="bf16", **options):
+    """What the command does, for a model of the tiny checkpoint's sizes."""
+    place = LocalWeights(Path(folder), hub=Hub(hub.url), config=config)
+    wish = DownloadOptions(precision=precision, assume_yes=True)
+    download(place, wish, Console(OutputOptions(**options)))
+
+
+@pytest.fixture(scope="session")
+def packed_once(repos, config, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("packed") / "weights"
+    with serving(repos) as served:
+        bring_tiny(served, config, folder, quiet=True)
+    return folder
+
+
+@pytest.fixture
+def weights(packed_once, folder):
+    """A folder `weights` with everything fetched and packed."""
+    return Path(shutil.copytree(packed_once, folder / "weights"))
+
+
+def damage(path):
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def test_weights_are_fetched_and_packed(hub, config, folder, capfd):
+    bring_tiny(hub, config, folder / "weights")
+
+    seen = capfd.readouterr()
+    pack = folder / "weights" / "pack"
+    assert seen.out == f"{pack}\n"
+    assert f"next:  multitalk generate PICTURE VOICE --backend local --weights {pack}" in seen.err
+    assert verify_pack(pack, open_pack(pack).manifest) == []
+    assert load_manifest(pack).sources == load_sources(folder / "weights").files
+
+
+def test_what_is_fetched_is_said_first(hub, config, folder, capfd):
+    bring_tiny(hub, config, folder / "weights")
+
+    said = capfd.readouterr().err
+    for repo in BRANCHES:
+        assert f"{repo} at {hub.commit(repo)[:12]}" in said
+    assert re.search(r"space +[\d.]+ MB needed, [\d.]+ GB free", said)
+
+
+def test_a_second_run_does_nothing_over_again(hub, weights, cli):
+    stamps = {path: path.stat().st_mtime_ns for path in weights.rglob("*")}
+
+    ran = cli("--json", "download", "--to", "weights")
+
+    assert ran.code == 0
+    assert ran.json["data"]["fetched_bytes"] == 0
+    assert ran.json["data"]["pack"] == "weights/pack"
+    assert hub.requests == []
+    assert {path: path.stat().st_mtime_ns for path in weights.rglob("*")} == stamps
+
+
+def test_an_fp8_pack_lies_beside_the_other(hub, config, weights):
+    bring_tiny(hub, config, weights, precision="fp8", quiet=True)
+
+    assert load_manifest(weights / "pack-fp8").precision == "fp8"
+    assert load_manifest(weights / "pack").precision == "bf16"
+    assert hub.requests == []
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_model_of_other_sizes_is_fetched_and_then_refused(cli):
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS")
+    assert "not those of the model" in ran.error["message"]
+    listed = cli("--json", "download", "--to", "weights", "--list")
+    assert {file["state"] for file in listed.json["data"]["files"]} == {"complete"}
+
+
+# Asking
+
+
+@pytest.mark.usefixtures("hub")
+def test_without_a_terminal_yes_must_be_given(folder, cli):
+    ran = cli("download", "--to", "my weights")
+
+    assert ran.code == 2
+    assert "multitalk download --to 'my weights' --yes" in ran.stderr
+    assert not (folder / "my weights").exists()
+
+
+def on_terminal(surroundings, script, answer):
+    """What a shell script prints on a terminal where somebody answers its question."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe("sh", ["sh", "-c", script], surroundings)
+    seen, is_answered = b"", False
+    while True:
+        try:
+            part = os.read(terminal, 65536)
+        except OSError:
+            break
+        seen += part
+        if b"[y/N]" in seen and not is_answered:
+            is_answered = True
+            os.write(terminal, answer)
+        if not part:
+            break
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_person_who_says_no_has_changed_nothing(folder, surroundings):
+    code, seen = on_terminal(surroundings, "multitalk download --to weights", b"n\n")
+
+    assert "Fetch" in seen
+    assert code in (130, -signal.SIGINT)
+    assert not (folder / "weights").exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_person_who_says_yes_sees_bars(folder, surroundings):
+    surroundings = {**surroundings, "TERM": "xterm-256color"}
+    _, seen = on_terminal(surroundings, "multitalk download --to weights", b"y\n")
+
+    assert "fetching" in seen
+    assert re.search(r"file \d+/\d+", seen)
+    assert load_sources(folder / "weights") is not None
+
+
+# Failures
+
+
+def test_a_gated_hub_names_the_token_and_never_shows_it(hub, cli, monkeypatch):
+    hub.faults.token = "hf_right"
+    monkeypatch.setenv("HF_TOKEN", "hf_wrong_and_secret")
+
+    ran = cli("--debug", "download", "--to", "weights", "--yes")
+
+    assert ran.code == 4
+    assert "E_HUB_TOKEN" in ran.stderr
+    assert "HF_TOKEN" in ran.stderr
+    assert "hf_wrong" not in ran.stdout + ran.stderr
+
+
+def test_a_token_from_the_environment_opens_the_hub(hub, weights, cli, monkeypatch):
+    hub.faults.token = "hf_right"
+    monkeypatch.setenv("HF_TOKEN", "hf_right")
+    (weights / SHARD).unlink()
+
+    assert cli("download", "--to", "weights", "--yes").code == 0
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_commit_that_there_is_not_is_named(cli):
+    ran = cli("--json", "download", "--to", "weights", "--yes", "--revision", f"{WAN}={'0' * 40}")
+
+    assert (ran.code, ran.error["code"]) == (6, "E_HUB_MISSING")
+    assert WAN in ran.error["message"]
+
+
+def test_no_network_is_temporary(folder, cli, monkeypatch):
+    with serving({}) as gone:
+        monkeypatch.setenv("HF_ENDPOINT", gone.url)
+
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (7, "E_HUB_NETWORK")
+    assert not (folder / "weights").exists()
+
+
+def test_too_little_space_is_told_before_anything_is_fetched(hub, folder, cli):
+    hub.claims[published.VAE_FILE] = 10**18
+
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_DISK_SPACE")
+    assert not (folder / "weights").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["--precision", "fp4"], "E_RANGE"),
+        (["--revision", "main"], "E_RANGE"),
+        (["--revision", "someone/else=main"], "E_RANGE"),
+        (["--verify", "--prune"], "E_CONFLICT"),
+        (["--verify", "--lora", "fusionx"], "E_CONFLICT"),
+        (["--lora", "ftp://host/a.safetensors"], "E_RANGE"),
+        (["--lora", "https://user:key@host/a.safetensors"], "E_RANGE"),
+        (["--detach"], "E_CONFLICT"),
+        (["--cancel"], "E_CONFLICT"),
+        (["--to", ""], "E_USAGE"),
+    ],
+)
+def test_a_wrong_command_line_is_refused(hub, cli, words, code):
+    ran = cli("--json", "download", "--to", "weights", *words)
+
+    assert (ran.code, ran.error["code"]) == (2, code)
+    assert hub.requests == []
+
+
+def wait_for_shard(folder):
+    """Until the largest file has begun to arrive."""
+    deadline_s = time.monotonic() + 30
+    while not any(part.stat().st_size for part in folder.glob(f"weights/{SHARD}.*.part")):
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+def test_a_second_download_at_the_same_time_keeps_out(hub, folder, started, cli):
+    hub.faults.bytes_per_s = 1_000_000
+    child = started("multitalk", "download", "--to", "weights", "--yes")
+    wait_for_shard(folder)
+
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+    child.communicate(timeout=60)
+
+    assert (ran.code, ran.error["code"]) == (7, "E_DOWNLOAD_RUNS")
+    assert cli("download", "--to", "weights", "--verify").code == 0
+
+
+def test_an_interrupted_download_says_so_and_goes_on(hub, folder, started, cli):
+    hub.faults.bytes_per_s = 1_000_000
+    child = started("multitalk", "download", "--to", "weights", "--yes")
+    wait_for_shard(folder)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=20)
+    hub.faults.bytes_per_s = None
+    hub.requests.clear()
+
+    cli("download", "--to", "weights", "--yes")
+
+    assert child.returncode in (130, -signal.SIGINT)
+    assert b"the same command goes on where it stopped" in said
+    assert hub.requests[0][0].endswith(SHARD)
+    assert hub.requests[0][1].startswith("bytes=")
+
+
+# What is there
+
+
+def test_list_shows_what_is_there_without_a_network(weights, cli, monkeypatch):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    (weights / SHARD).unlink()
+
+    ran = cli("download", "--to", "weights", "--list")
+
+    assert ran.code == 0
+    assert re.search(rf"^{SHARD} .* absent$", ran.stdout, re.MULTILINE)
+    assert re.search(rf"^{published.VAE_FILE} .* complete$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^pack/ .* complete$", ran.stdout, re.MULTILINE)
+    assert re.search(r"^pack-fp8/ .* absent$", ran.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("task", ["--list", "--verify", "--prune"])
+def test_a_folder_without_a_download_is_told(cli, task):
+    ran = cli("--json", "download", "--to", "weights", task)
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS")
+    assert ran.error["hint"] == "multitalk download --to weights"
+
+
+@pytest.mark.usefixtures("weights")
+def test_verify_finds_everything_in_order(cli):
+    ran = cli("download", "--to", "weights", "--verify")
+
+    assert ran.code == 0
+    assert "all as the hub listed them" in ran.stdout
+
+
+def test_verify_names_the_files_that_are_damaged(weights, cli):
+    damage(weights / SHARD)
+    damage(weights / "pack" / "vae-001.safetensors")
+
+    ran = cli("--json", "download", "--to", "weights", "--verify")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS")
+    _, *names = ran.error["message"].split("\n")
+    assert names == [SHARD, "pack/vae-001.safetensors"]
+    assert "--repair" in ran.error["hint"]
+
+
+def test_repair_fetches_only_what_is_damaged(hub, weights, cli):
+    damage(weights / SHARD)
+
+    ran = cli("download", "--to", "weights", "--repair", "--yes")
+
+    assert ran.code == 0
+    assert [path.rpartition("/")[2] for path, _, _ in hub.requests] == [SHARD]
+    assert cli("download", "--to", "weights", "--verify").code == 0
+
+
+def test_repair_makes_a_damaged_pack_anew(hub, config, weights):
+    damage(weights / "pack" / "vae-001.safetensors")
+    place = LocalWeights(weights, hub=Hub(hub.url), config=config)
+
+    download(
+        place, DownloadOptions(assume_yes=True, is_repair=True), Console(OutputOptions(quiet=True))
+    )
+
+    assert verify_pack(weights / "pack", load_manifest(weights / "pack")) == []
+    assert hub.requests == []
+
+
+def test_prune_removes_what_nothing_names(weights, cli):
+    stray = weights / f"{SHARD}.{'0' * 12}.part"
+    stray.write_bytes(b"x" * 100)
+    (weights / "notes.txt").write_text("mine")
+
+    asked = cli("download", "--to", "weights", "--prune")
+    ran = cli("--json", "download", "--to", "weights", "--prune", "--yes")
+
+    assert asked.code == 2
+    assert ran.json["data"]["removed"] == [f"weights/{stray.name}"]
+    assert not stray.exists()
+    assert (weights / "notes.txt").exists()
+    assert cli("download", "--to", "weights", "--verify").code == 0
+
+
+def test_a_lora_is_added_listed_and_repaired(hub, weights, cli, tmp_path):
+    repo, path = loras.KNOWN["lightx2v"]
+    hub.repos[repo] = {path: lora_file(tmp_path / "made.safetensors")}
+
+    refused = cli("download", "--to", "weights", "--lora", "lightx2v")
+    added = cli("--json", "download", "--to", "weights", "--lora", "lightx2v", "--yes")
+    damage(weights / "loras" / "lightx2v.safetensors")
+    verified = cli("--json", "download", "--to", "weights", "--verify")
+    repaired = cli("download", "--to", "weights", "--repair", "--yes")
+    listed = cli("download", "--to", "weights", "--list")
+
+    assert (refused.code, "none is stated" in refused.stderr) == (2, True)
+    assert (added.code, added.json["data"]["file"]) == (0, "weights/loras/lightx2v.safetensors")
+    assert "loras/lightx2v.safetensors" in verified.error["message"]
+    assert repaired.code == 0, repaired.stderr
+    assert re.search(r"^loras/lightx2v.safetensors .* complete$", listed.stdout, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("hub")
+def test_progress_is_json_lines_for_programs(weights, cli):
+    (weights / SHARD).unlink()
+
+    ran = cli("--progress", "json", "download", "--to", "weights", "--yes")
+
+    events = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
+    assert {event["event"] for event in events} >= {"fetching"}
+    assert events[-1]["done_bytes"] <= events[-1]["total_bytes"]
