@@ -17,7 +17,7 @@ from typing import Any
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from tests.modal_cloud.forking import ForkedProcess
+from tests.modal_plane.forking import ForkedProcess
 
 IMAGE_BUILDER = "2025.06"
 DEFAULT_ENVIRONMENT = "main"
