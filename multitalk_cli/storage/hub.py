@@ -4,7 +4,6 @@ import http.client
 import json
 import os
 import re
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -19,6 +18,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     UsageError,
 )
+from multitalk_cli.storage.retry import Retry, RetryPolicy
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
@@ -28,21 +28,23 @@ _ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
+_ASKING = RetryPolicy(pauses_s=(0.5, 1, 2))
+_FETCHING = RetryPolicy(pauses_s=(1, 2, 4, 8, 16, 30))
 # What a broken, slow or absent network looks like.
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RetryPolicy:
-    """How long the hub is waited for.
+class HubPolicy:
+    """Time limit and retries of connections to the hub.
 
-    stall_s: without a single byte, until a new connection is made. asking_s, fetching_s: pauses
-    between attempts, for a question and for a file; every byte that arrives starts them anew.
+    stall_s: without a single byte, until a new connection is made. asking, fetching: for a question
+    and for a file; every byte that arrives counts as a success.
     """
 
     stall_s: float = 60.0
-    asking_s: tuple[float, ...] = (0.5, 1, 2)
-    fetching_s: tuple[float, ...] = (1, 2, 4, 8, 16, 30)
+    asking: RetryPolicy = _ASKING
+    fetching: RetryPolicy = _FETCHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,35 +58,35 @@ class HubFile:
 
 
 class Hub:
-    """A connection's worth of settings: where the hub is, the token for it, and patience."""
+    """A connection's worth of settings: the hub's address, its token, and retries."""
 
     def __init__(
         self,
         endpoint: str,
         token: str | None = None,
-        patience: RetryPolicy | None = None,
+        policy: HubPolicy | None = None,
         *,
         is_hub: bool = True,
     ) -> None:
         """is_hub: False for any other place that has a file, which gets no token."""
         self.endpoint = endpoint.rstrip("/")
         self._token, self._is_hub = token, is_hub
-        self._patience = RetryPolicy() if patience is None else patience
+        self._policy = HubPolicy() if policy is None else policy
         self._opener = urllib.request.build_opener(_Redirects(self.endpoint))
 
     @classmethod
-    def of_surroundings(cls, patience: RetryPolicy | None = None, endpoint: str = "") -> "Hub":
+    def of_surroundings(cls, policy: HubPolicy | None = None, endpoint: str = "") -> "Hub":
         """The hub that HF_ENDPOINT names, with HF_TOKEN or the token in the hub's own file.
 
         endpoint: in place of HF_ENDPOINT, unless it is empty.
         """
         from huggingface_hub import get_token
 
-        return cls.with_token(get_token(), patience, endpoint)
+        return cls.with_token(get_token(), policy, endpoint)
 
     @classmethod
     def with_token(
-        cls, token: str | None, patience: RetryPolicy | None = None, endpoint: str = ""
+        cls, token: str | None, policy: HubPolicy | None = None, endpoint: str = ""
     ) -> "Hub":
         """The hub that HF_ENDPOINT names, with this token and no other."""
         named = endpoint.strip() or os.environ.get("HF_ENDPOINT", "").strip()
@@ -96,7 +98,7 @@ class Hub:
                 code="E_SETTING",
                 hint="unset HF_ENDPOINT",
             )
-        return cls(endpoint, token, patience)
+        return cls(endpoint, token, policy)
 
     def whoami(self) -> str:
         """Gives the name of the account that the token is of."""
@@ -166,33 +168,34 @@ class Hub:
         """Yields the bytes [start, end) of a file in order, over as many connections as it takes.
 
         Plain ranges over HTTP: the hub's accelerated transfers cannot go on where another process
-        stopped. Raises TemporaryError E_HUB_NETWORK once patience is at its end.
+        stopped. Raises TemporaryError E_HUB_NETWORK when no retry helped.
         """
         url = f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"
         return self.pieces_at(url, f"{repo}/{path}", start, end)
 
     def size_at(self, url: str, what: str) -> int:
         """Gives the size of the file at an address; one that is not told is an error."""
-        pauses = iter(self._patience.asking_s)
+        retry = self._policy.asking.start()
         while True:
             try:
                 with self._open(url, {"Range": "bytes=0-0"}) as answer:
                     return _told_size(answer, what)
             except _NETWORK_ERRORS as error:
-                self._wait(pauses, error, what)
+                self._wait(retry, error, what)
 
     def pieces_at(self, url: str, what: str, start: int, end: int) -> Iterator[bytes]:
         """The same as `pieces` for an address."""
-        position, pauses = start, iter(self._patience.fetching_s)
+        position, retry = start, self._policy.fetching.start()
         while position < end:
             try:
                 for piece in self._connection(url, position, end):
-                    position, pauses = position + len(piece), iter(self._patience.fetching_s)
+                    position += len(piece)
+                    retry.succeed()
                     yield piece
                 if position < end:
                     raise ConnectionError(f"{end - position} bytes are missing")
             except _NETWORK_ERRORS as error:
-                self._wait(pauses, error, what)
+                self._wait(retry, error, what)
 
     def _connection(self, url: str, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -215,32 +218,30 @@ class Hub:
             raise _odd_answer(what, "no JSON") from error
 
     def _asked_again(self, url: str, what: str) -> tuple[bytes, str]:
-        pauses = iter(self._patience.asking_s)
+        retry = self._policy.asking.start()
         while True:
             try:
                 with self._open(url, {}) as answer:
                     return answer.read(_ANSWER_BYTES), answer.headers.get("Link", "")
             except _NETWORK_ERRORS as error:
-                self._wait(pauses, error, what)
+                self._wait(retry, error, what)
 
-    def _wait(self, pauses: Iterator[float], error: Exception, what: str) -> None:
+    def _wait(self, retry: Retry, error: Exception, what: str) -> None:
         """Waits before the next attempt. Raises where there is none, or it would be in vain."""
         final = _final_error(error, what, self.endpoint, is_hub=self._is_hub)
         if final is not None:
             raise final from error
-        pause_s = next(pauses, None)
-        if pause_s is None:
+        if not retry.wait():
             raise TemporaryError(
                 f"{what} cannot be fetched from {self.endpoint}: {_reason(error)}",
                 code="E_HUB_NETWORK",
             ) from error
-        time.sleep(pause_s)
 
     def _open(self, url: str, headers: Mapping[str, str]) -> Any:
         request = urllib.request.Request(url, headers={"User-Agent": "multitalk", **headers})
         if self._token:
             request.add_unredirected_header("Authorization", f"Bearer {self._token}")
-        return self._opener.open(request, timeout=self._patience.stall_s)
+        return self._opener.open(request, timeout=self._policy.stall_s)
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):

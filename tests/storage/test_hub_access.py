@@ -3,11 +3,12 @@
 import pytest
 
 from multitalk_cli.errors import SetupError, StorageError, UsageError
-from multitalk_cli.storage.hub import Hub, RetryPolicy
+from multitalk_cli.storage.hub import Hub, HubPolicy
+from multitalk_cli.storage.retry import RetryPolicy
 from remote.weights.download import BRANCHES, WAN
 from tests.storage.fakehub import serving
 
-QUICK = RetryPolicy(stall_s=0.5, asking_s=(0.01,))
+QUICK = HubPolicy(stall_s=0.5, asking=RetryPolicy(pauses_s=(0.01,)))
 
 
 @pytest.fixture

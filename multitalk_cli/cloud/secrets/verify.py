@@ -64,9 +64,11 @@ def _try_bucket(values: Mapping[str, str]) -> VerifyResult:
 
 
 def _try_hub(values: Mapping[str, str]) -> VerifyResult:
-    from multitalk_cli.storage.hub import Hub, RetryPolicy
+    from multitalk_cli.storage.hub import Hub, HubPolicy
+    from multitalk_cli.storage.retry import RetryPolicy
 
-    hub = Hub.with_token(values[HF_TOKEN], RetryPolicy(stall_s=_STALL_S, asking_s=_PAUSES_S))
+    policy = HubPolicy(stall_s=_STALL_S, asking=RetryPolicy(pauses_s=_PAUSES_S))
+    hub = Hub.with_token(values[HF_TOKEN], policy)
     name = hub.whoami()
     with ThreadPoolExecutor(len(REPOSITORIES)) as pool:
         list(pool.map(hub.check_access, REPOSITORIES))

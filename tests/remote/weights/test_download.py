@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError, UsageError
-from multitalk_cli.storage.hub import Hub, RetryPolicy
+from multitalk_cli.storage.hub import Hub, HubPolicy
+from multitalk_cli.storage.retry import RetryPolicy
 from remote.engine.checkpoint import published
 from remote.weights import download, resumable
 from remote.weights.download import MULTITALK, WAN, WAV2VEC
@@ -20,7 +21,11 @@ from remote.weights.manifest import SOURCES_FILE
 from tests.storage.fakehub import serving
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = RetryPolicy(stall_s=0.5, asking_s=(0.01, 0.01), fetching_s=(0.01, 0.01, 0.01))
+QUICK = HubPolicy(
+    stall_s=0.5,
+    asking=RetryPolicy(pauses_s=(0.01, 0.01)),
+    fetching=RetryPolicy(pauses_s=(0.01, 0.01, 0.01)),
+)
 SHARD = "diffusion_pytorch_model-00001-of-00001.safetensors"
 
 

@@ -9,11 +9,16 @@ from safetensors.torch import save_file
 
 from multitalk_cli.contract.weights_task import LORAS
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
-from multitalk_cli.storage.hub import Hub, RetryPolicy
+from multitalk_cli.storage.hub import Hub, HubPolicy
+from multitalk_cli.storage.retry import RetryPolicy
 from remote.weights import loras
 from tests.storage.fakehub import serving
 
-QUICK = RetryPolicy(stall_s=0.5, asking_s=(0.01, 0.01), fetching_s=(0.01, 0.01, 0.01))
+QUICK = HubPolicy(
+    stall_s=0.5,
+    asking=RetryPolicy(pauses_s=(0.01, 0.01)),
+    fetching=RetryPolicy(pauses_s=(0.01, 0.01, 0.01)),
+)
 REPO, PATH = loras.KNOWN["fusionx"]
 
 
