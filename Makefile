@@ -2,19 +2,32 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-WORKERS ?= 2
+# More than the two cores that we count on: tests of the cloud wait about as long as they compute.
+WORKERS ?= 4
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
 # The engine alone, on the older stack that the deployment offers too.
-CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy==1.26.4 ftfy safetensors pillow scikit-image hypothesis pytest
+CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy==1.26.4 ftfy safetensors pillow scikit-image hypothesis pytest -e .
 
-.PHONY: demo test test-cuda121 lint types check bench clean
+.PHONY: demo test test-fast test-long test-pins test-cuda121 lint types check bench clean
 
 demo: $(VENV)/.demo
 	$(BIN)/multitalk demo --force
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(PYTEST)
+
+# Without the control plane and without shells; as many workers as cores, since nothing waits.
+test-fast: $(VENV)/.test
+	$(PYTEST) -n 2 -m "not (gpu or e2e or bench or pins or long or cloud or shell)"
+
+test-long: $(VENV)/.test
+	$(PYTEST) -m long
+
+# When remote/deployment/pins.py or pyproject.toml changed, and before a release.
+test-pins: $(VENV)/.test
+	$(BIN)/python -m pytest -m pins
 
 test-cuda121: .venv-cuda121/.test
 	.venv-cuda121/bin/python -m pytest tests/engine -W default

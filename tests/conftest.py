@@ -33,6 +33,18 @@ settings.load_profile("tests")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks what runs on the control plane, and begins with it: it waits while others compute."""
+    slow = set()
+    for item in items:
+        if "cloud_server" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.cloud)
+        if item.get_closest_marker("cloud") is not None:
+            slow.add(item.path)
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Recorded tensors of the published model's maths."""

@@ -303,12 +303,14 @@ CASES = [
 ]
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("name", SHELLS)
 def test_tab_completes(press, name):
     for line, words in CASES:
         assert press(name, line) == words, line
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("name", SHELLS)
 def test_tab_offers_what_there_is(press, name, root):
     names = sorted(command.path[-1] for command in root.commands)
@@ -320,12 +322,14 @@ def test_tab_offers_what_there_is(press, name, root):
     assert all(each in offered for each in names)
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("name", SHELLS)
 def test_tab_offers_nothing_where_there_is_nothing_to_choose(press, name):
     assert press(name, "multitalk generate --seed ho") == ["generate", "--seed", "ho"]
     assert press(name, "multitalk explain E_BUG ho") == ["explain", "E_BUG", "ho"]
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("name", ["bash", "fish"])
 def test_tab_offers_no_file_of_another_kind(press, name):
     # zsh, as everywhere, offers all files where none of the kind fits.

@@ -12,7 +12,7 @@ EVERY_SHELL = pytest.mark.parametrize("name", SHELLS)
 GENERATE = "multitalk generate host.png"
 
 
-pytestmark = pytest.mark.usefixtures("portrait")
+pytestmark = [pytest.mark.shell, pytest.mark.usefixtures("portrait")]
 
 
 @pytest.fixture(autouse=True)

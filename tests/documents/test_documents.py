@@ -103,6 +103,7 @@ def cli_process(monkeypatch):
     return run
 
 
+@pytest.mark.shell
 @pytest.mark.parametrize("name", _blocks())
 def test_command_block_of_a_page_runs(name, folder, cli_process, request):
     block = _blocks()[name]

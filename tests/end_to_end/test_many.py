@@ -50,6 +50,7 @@ def check_all(cloud, user, rpcs, figures):
     assert len({video.read_bytes() for video in videos}) == len(videos)
 
 
+@pytest.mark.long
 def test_many_detached_jobs_share_two_containers(cloud, two_containers, rpcs):
     figures = many(two_containers, JOBS, 120)
 

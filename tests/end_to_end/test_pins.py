@@ -74,6 +74,7 @@ def _name(text: str) -> str:
     return text.lower().replace("_", "-").replace(".", "-")
 
 
+@pytest.mark.pins
 @pytest.mark.parametrize("stack", image.STACKS)
 def test_the_pins_of_a_stack_resolve_to_themselves(resolved, stack):
     found = resolved[stack]

@@ -45,6 +45,7 @@ def limited(cloud, whole):
     definition.timeout_secs = before
 
 
+@pytest.mark.long
 @pytest.mark.usefixtures("limited")
 def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deployed, words, whole):
     left = deployed.run(*words, "-o", "chain.mp4", "--force", "--detach")
