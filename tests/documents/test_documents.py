@@ -285,7 +285,9 @@ def test_screen_of_the_preview_is_what_is_printed(folder, cli_process):
     assert "--backend preview" in command
     ran = cli_process(folder, command)
     assert ran.returncode == 0, ran.stderr
-    printed = [*ran.stderr.splitlines(), *ran.stdout.splitlines()]
+    # A busy machine takes long enough to say how far it is.
+    said = [line for line in ran.stderr.splitlines() if not line.startswith("drawing ")]
+    printed = [*said, *ran.stdout.splitlines()]
     assert [*map(_without_chance, lines)] == [*map(_without_chance, printed)]
 
 
