@@ -6,7 +6,7 @@ __multitalk_place() {
     commands='' options=$shared arguments=()
     case $1 in
         '')
-            options="--version $shared"
+            options="--version -V $shared"
             commands='generate demo doctor login setup-secrets deploy download upload status warm cool bench explain jobs s3 config completion'
             ;;
         'generate')
@@ -27,13 +27,13 @@ __multitalk_place() {
             options="--only --from-env --profile --from-hub --from-file --stdin --bucket --region --endpoint-url --update --force -f --no-verify --environment --help -h $shared"
             ;;
         'deploy')
-            options="--stack --gpu --environment --name --dry-run --help -h $shared"
+            options="--stack --gpu --environment --app --dry-run --help -h $shared"
             ;;
         'download')
-            options="--to --precision --yes -y --detach --cancel --verify --repair --prune --list --lora --revision --environment --help -h $shared"
+            options="--to --precision --yes -y --detach --cancel --verify --repair --prune --list --lora --revision --app --environment --help -h $shared"
             ;;
         'upload')
-            options="--environment --help -h $shared"
+            options="--app --environment --help -h $shared"
             arguments=(':nothing')
             repeated=0
             ;;
@@ -172,9 +172,11 @@ __multitalk_value() {
             'setup-secrets '--endpoint-url | \
             'setup-secrets '--environment | \
             'deploy '--environment | \
-            'deploy '--name | \
+            'deploy '--app | \
             'download '--revision | \
+            'download '--app | \
             'download '--environment | \
+            'upload '--app | \
             'upload '--environment | \
             'status '--app | \
             'status '--environment | \

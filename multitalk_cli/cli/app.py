@@ -35,6 +35,7 @@ from multitalk_cli.cli.commands.upload import upload
 from multitalk_cli.cli.console import Console, check_output_options, split_output_options
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 
 EPILOG = "A first video without any set-up:  multitalk demo"
@@ -78,6 +79,7 @@ def _global_options(
         bool,
         typer.Option(
             "--version",
+            "-V",
             help="Print the version.",
             is_eager=True,
             callback=_show_version,
@@ -124,11 +126,14 @@ def run(argv: Sequence[str]) -> int:
     128 + n stands for the signal n (130 for Ctrl-C, 143 for SIGTERM).
     """
     received: list[int] = []
-    arguments, options = split_output_options(argv)
+    rest, options = split_output_options(argv)
+    arguments, renamings = replace_renamed(rest)
     output = Console(options)
     with _signals(received):
         try:
             check_output_options(options)
+            for renaming in renamings:
+                output.note(renaming.notice)
             return _invoke(arguments, output)
         except MultitalkError as error:
             output.fail(_command_name(arguments), error, next_command(error, arguments))

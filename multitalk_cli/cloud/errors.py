@@ -81,7 +81,7 @@ def not_deployed(place: AppRef, detail: str = "") -> SetupError:
 def deploy_command(place: AppRef, record: Mapping[str, Any] | None = None) -> str:
     """The command that deploys the app of this place. record: with the stacks and card it has."""
     words = ["multitalk", "deploy"]
-    words += ["--name", place.app] if place.app != contract.APP_NAME else []
+    words += ["--app", place.app] if place.app != contract.APP_NAME else []
     words += ["--environment", place.environment] if place.environment else []
     if record is not None:
         stacks = [name for name in record.get("stacks", ()) if name != gpus.DEFAULT_STACK]

@@ -95,7 +95,7 @@ def test_a_pack_of_another_format_is_not_uploaded(user, tiny_pack, tmp_path, rpc
 
 
 def test_both_stacks_are_classes_of_one_app(cloud, user):
-    ran = user.run("deploy", "--stack", "cuda12.1", "--name", "both", "--gpu", "a100-80gb")
+    ran = user.run("deploy", "--stack", "cuda12.1", "--app", "both", "--gpu", "a100-80gb")
 
     assert ran.code == 0, ran.stderr
     old = cloud.function("both", "Cuda121.*").definition
@@ -139,7 +139,7 @@ def test_another_package_called_remote_is_refused(user, tmp_path):
 def test_a_build_that_fails_is_said(cloud, user):
     cloud.faults.image_build_failure = "no such package"
 
-    ran = user.run("deploy", "--name", "broken", "--gpu", "h200", "--json")
+    ran = user.run("deploy", "--app", "broken", "--gpu", "h200", "--json")
 
     assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
 

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitalk_cli import settings
-from multitalk_cli.cli.commands.status import AppName, Environment, Gpu, Stack
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes
 from multitalk_cli.errors import InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -24,9 +24,7 @@ def bench(
     steps: Annotated[
         int, typer.Option(metavar="N", help="Steps of each window that is timed, 1 to 10.")
     ] = 3,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before what costs money.")
-    ] = False,
+    yes: Yes = False,
     app: AppName = None,
     environment: Environment = None,
 ) -> None:

@@ -7,6 +7,7 @@ import typer.main
 
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
+from multitalk_cli.cli.options import Force
 from multitalk_cli.errors import UsageError
 
 app = typer.Typer(
@@ -23,7 +24,7 @@ _Shell = Annotated[str, typer.Argument(metavar="SHELL", help="bash, zsh or fish.
 def install(
     ctx: typer.Context,
     shell: _Shell,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite another file.")] = False,
+    force: Force = False,
 ) -> None:
     """Write the script where the shell finds it. No start-up file is changed."""
     from multitalk_cli.cli.completion import scripts

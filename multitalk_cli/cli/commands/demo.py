@@ -1,18 +1,17 @@
 """`multitalk demo`: a first video from the portrait and the voice that travel in the package."""
 
-from typing import Annotated
-
 import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import Force
 
 OUTPUT = "multitalk-demo.preview.mp4"
 
 
 def demo(
     ctx: typer.Context,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
+    force: Force = False,
 ) -> None:
     """Make a first video on this machine: a preview from an example portrait and voice."""
     from importlib import resources

@@ -6,6 +6,7 @@ import typer
 
 from multitalk_cli import contract, settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment
 
 
 def deploy(
@@ -15,14 +16,10 @@ def deploy(
         typer.Option(metavar="STACK", help="Add cuda12.1, torch 2.4.1 beside the current one."),
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(metavar="CARD", help="What generate takes without --gpu.")
+        str | None, typer.Option(metavar="GPU", help="The default GPU of generate.")
     ] = None,
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Modal environment; the default's if absent.")
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Name of the app, multitalk by default.")
-    ] = None,
+    environment: Environment = None,
+    app: AppName = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be created; needs no network.")
     ] = False,
@@ -34,7 +31,7 @@ def deploy(
     from multitalk_cli.cloud.readiness import next_command
 
     output: Console = ctx.obj
-    chosen = settings.load_settings({"environment": environment, "app": name, "gpu": gpu})
+    chosen = settings.load_settings({"environment": environment, "app": app, "gpu": gpu})
     stacks = [settings.parse_option("stack", each) for each in stack or ()]
     place = AppRef(app=chosen["app"], environment=chosen["environment"])
     planned = plan_deploy(place, stacks, chosen["gpu"])

@@ -7,6 +7,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.errors import ExitCode, InterruptedRunError, MultitalkError, UsageError
 
 if TYPE_CHECKING:
@@ -23,15 +24,9 @@ def doctor(
     examine: Annotated[
         bool, typer.Option("--gpu", help="Also start a card's container, and time a short video.")
     ] = False,
-    yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Do not ask before what costs money.")
-    ] = False,
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Modal environment.")
-    ] = None,
-    app: Annotated[
-        str | None, typer.Option("--app", metavar="NAME", help="Name of the Modal app.")
-    ] = None,
+    yes: Yes = False,
+    environment: Environment = None,
+    app: AppName = None,
 ) -> None:
     """Check this machine and your account, and name the next command.
 

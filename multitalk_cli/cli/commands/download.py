@@ -9,6 +9,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.weights import download as weights_download
@@ -32,7 +33,7 @@ def download(
     precision: Annotated[
         str, typer.Option(metavar="KIND", help="Of the pack: bf16, or fp8 for smaller cards.")
     ] = "bf16",
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    yes: Yes = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Start it in the cloud, and do not wait.")
     ] = False,
@@ -59,9 +60,8 @@ def download(
         list[str] | None,
         typer.Option(metavar="REPO=COMMIT", help="Another commit than the pinned one."),
     ] = None,
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Modal environment.")
-    ] = None,
+    app: AppName = None,
+    environment: Environment = None,
 ) -> None:
     """Fetch the model's weights (about 82 GB) and pack them, in your Modal account or in DIR.
 
@@ -72,14 +72,17 @@ def download(
     named = {"--cancel": cancel, "--verify": verify, "--repair": repair, "--prune": prune}
     named |= {"--list": show_list, "--lora": lora is not None}
     task = _only(named)
-    _refuse_in_folder(to, {"--detach": detach, "--cancel": cancel, "--environment": environment})
+    _refuse_in_folder(
+        to, {"--detach": detach, "--cancel": cancel, "--app": app, "--environment": environment}
+    )
     wish = _parse(precision, revision or (), yes=yes, is_repair=repair)
     if lora is not None:
         check_lora(lora)
     if to is not None:
         _work(_here(to), wish, task, lora, output)
     else:
-        _work_in_cloud(wish, task, lora, environment, output, detach=detach)
+        chosen = settings.load_settings({"app": app, "environment": environment})
+        _work_in_cloud(wish, task, lora, chosen, output, detach=detach)
 
 
 def _only(named: dict[str, bool]) -> str:
@@ -145,7 +148,7 @@ def _work_in_cloud(
     wish: DownloadOptions,
     task: str,
     lora: str | None,
-    environment: str | None,
+    chosen: settings.Settings,
     output: Console,
     *,
     detach: bool,
@@ -153,7 +156,6 @@ def _work_in_cloud(
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.weights.cloud import CloudWeights, DownloadDetachedError
 
-    chosen = settings.load_settings({"environment": environment})
     account = AppRef(app=chosen["app"], environment=chosen["environment"])
     place = CloudWeights.reachable(account, leaves=detach)
     if task == "--cancel":

@@ -5,6 +5,14 @@ from typing import Annotated, Any
 import typer
 
 from multitalk_cli import settings
+from multitalk_cli.cli.options import (
+    AdvancedAppName,
+    AdvancedEnvironment,
+    AdvancedStack,
+    Force,
+    Gpu,
+    advanced,
+)
 
 EXAMPLES = (
     'multitalk generate host.jpg voice.wav -p "A woman presents the news"',
@@ -12,11 +20,6 @@ EXAMPLES = (
     "multitalk generate duo.png --speaker right=voice.wav -o talk.mp4",
     'for f in *.wav; do multitalk generate host.jpg "$f"; done',
 )
-
-
-def _advanced(text: str, metavar: str | None = None, *names: str) -> Any:
-    """An option that only --help-all shows."""
-    return typer.Option(*names, metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
 
 
 def _help_all(ctx: typer.Context, asked: bool) -> None:
@@ -93,9 +96,7 @@ def generate(
     backend: Annotated[
         str | None, typer.Option(metavar="BACKEND", help="auto (default), modal, local or preview.")
     ] = None,
-    gpu: Annotated[
-        str | None, typer.Option(metavar="CARD", help="h100 (default), h200, b200, a100-80gb ...")
-    ] = None,
+    gpu: Gpu = None,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
     ] = False,
@@ -109,35 +110,33 @@ def generate(
         str | None,
         typer.Option(metavar="S3", help="Store it there as well: s3://BUCKET/KEY or /FOLDER/."),
     ] = None,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")] = False,
+    force: Force = False,
     negative_prompt: Annotated[
-        str | None, _advanced("What the video must not show.", "TEXT")
+        str | None, advanced("What the video must not show.", "TEXT")
     ] = None,
     text_guidance: Annotated[
-        str | None, _advanced("Weight of the prompt, 5 by default.", "X")
+        str | None, advanced("Weight of the prompt, 5 by default.", "X")
     ] = None,
     audio_guidance: Annotated[
-        str | None, _advanced("Weight of the voice, 4 by default.", "X")
+        str | None, advanced("Weight of the voice, 4 by default.", "X")
     ] = None,
-    shift: Annotated[str | None, _advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
+    shift: Annotated[str | None, advanced("Noise schedule shift: 7, at 720p 11.", "X")] = None,
     background: Annotated[
-        str | None, _advanced("Colour behind transparency, white by default.", "COLOUR")
+        str | None, advanced("Colour behind transparency, white by default.", "COLOUR")
     ] = None,
-    loudness: Annotated[bool | None, _advanced("The model hears the voice at -23 LUFS.")] = None,
+    loudness: Annotated[bool | None, advanced("The model hears the voice at -23 LUFS.")] = None,
     weights: Annotated[
-        str | None, _advanced("Folder of weights, for --backend local.", "DIR")
+        str | None, advanced("Folder of weights, for --backend local.", "DIR")
     ] = None,
     device: Annotated[
-        str | None, _advanced("For --backend local: auto (default), cuda or cpu.", "DEVICE")
+        str | None, advanced("For --backend local: auto (default), cuda or cpu.", "DEVICE")
     ] = None,
-    stack: Annotated[
-        str | None, _advanced("In the cloud: current (default) or cuda12.1.", "STACK")
-    ] = None,
-    app: Annotated[str | None, _advanced("Name of the Modal app.", "NAME")] = None,
-    environment: Annotated[str | None, _advanced("Modal environment.", "NAME")] = None,
+    stack: AdvancedStack = None,
+    app: AdvancedAppName = None,
+    environment: AdvancedEnvironment = None,
     persistent_params: Annotated[
         str | None,
-        _advanced(
+        advanced(
             "Most parameters that stay on the card; the others are streamed.",
             "N",
             "--persistent-params",
@@ -145,12 +144,10 @@ def generate(
         ),
     ] = None,
     keep_inputs: Annotated[
-        bool | None, _advanced("Leave the job's inputs in the cloud for 7 days.")
+        bool | None, advanced("Leave the job's inputs in the cloud for 7 days.")
     ] = None,
-    sidecar: Annotated[bool | None, _advanced("Write the full recipe beside the video.")] = None,
-    embed_prompt: Annotated[
-        bool | None, _advanced("Keep the prompt in the video's recipe.")
-    ] = None,
+    sidecar: Annotated[bool | None, advanced("Write the full recipe beside the video.")] = None,
+    embed_prompt: Annotated[bool | None, advanced("Keep the prompt in the video's recipe.")] = None,
     help_all: Annotated[
         bool,
         typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option."),

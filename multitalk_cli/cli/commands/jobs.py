@@ -7,6 +7,7 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
+from multitalk_cli.cli.options import AppName, Environment, Force, OutputPath
 from multitalk_cli.reporting.formatting import align
 
 if TYPE_CHECKING:
@@ -20,14 +21,6 @@ app = typer.Typer(
 )
 
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")]
-AppName = Annotated[
-    str | None, typer.Option("--app", metavar="NAME", help="Name of the Modal app.")
-]
-Environment = Annotated[str | None, typer.Option(metavar="NAME", help="Modal environment.")]
-Target = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="PATH", help="Where the video goes.")
-]
-Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite the output.")]
 
 
 def _place(app_name: str | None, environment: str | None) -> "AppRef":
@@ -76,7 +69,7 @@ def show(
 def attach(
     ctx: typer.Context,
     job_id: JobId,
-    output_path: Target = None,
+    output_path: OutputPath = None,
     force: Force = False,
     app_name: AppName = None,
     environment: Environment = None,
@@ -91,7 +84,7 @@ def attach(
 def fetch(
     ctx: typer.Context,
     job_id: JobId,
-    output_path: Target = None,
+    output_path: OutputPath = None,
     force: Force = False,
     app_name: AppName = None,
     environment: Environment = None,

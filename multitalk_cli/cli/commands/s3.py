@@ -7,6 +7,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
+from multitalk_cli.cli.options import Force, OutputPath
 from multitalk_cli.errors import UsageError
 
 LS_EXAMPLES = ("multitalk s3 ls", "multitalk s3 ls s3://my-bucket/ --recursive")
@@ -29,7 +30,6 @@ _Profile = Annotated[
     str | None, typer.Option(metavar="NAME", help="A profile of your AWS configuration.")
 ]
 _Endpoint = Annotated[str | None, typer.Option(metavar="URL", help="A store that is not Amazon's.")]
-_Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what is there.")]
 
 
 @app.command("ls", cls=PagedCommand, epilog=epilog(*LS_EXAMPLES))
@@ -69,10 +69,8 @@ def get(
     latest: Annotated[
         bool, typer.Option("--latest", help="Fetch the newest object, of outputs/ or of KEY.")
     ] = False,
-    output_path: Annotated[
-        str | None, typer.Option("--output", "-o", metavar="PATH", help="FILE or FOLDER/.")
-    ] = None,
-    force: _Force = False,
+    output_path: OutputPath = None,
+    force: Force = False,
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
 ) -> None:
@@ -100,7 +98,7 @@ def put(
         str | None,
         typer.Argument(metavar="KEY", help="s3://BUCKET/KEY or KEY; outputs/ if absent."),
     ] = None,
-    force: _Force = False,
+    force: Force = False,
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from multitalk_cli import settings
+from multitalk_cli.cli.options import Environment, Force
 from multitalk_cli.errors import UsageError
 
 EXAMPLES = (
@@ -48,15 +49,11 @@ def setup_secrets(
     update: Annotated[
         bool, typer.Option("--update", help="Set these keys of a secret and keep its others.")
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", "-f", help="Make a secret anew that exists.")
-    ] = False,
+    force: Force = False,
     no_verify: Annotated[
         bool, typer.Option("--no-verify", help="Save without trying the values.")
     ] = False,
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Modal environment; the default's if absent.")
-    ] = None,
+    environment: Environment = None,
 ) -> None:
     """Give your Modal account keys of a bucket and of the Hugging Face hub.
 

@@ -7,6 +7,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack
 from multitalk_cli.errors import UsageError, error_from_code
 from multitalk_cli.reporting.formatting import human_duration, human_money
 
@@ -17,13 +18,6 @@ MOST_WARM_S = 3600
 DEPLOYED_WINDOW_S = 30
 _DURATION = re.compile(r"(\d{1,5})(s|m|h|min)?")
 _UNITS = {None: 60, "m": 60, "min": 60, "s": 1, "h": 3600}
-
-Gpu = Annotated[str | None, typer.Option(metavar="CARD", help="Which card; h100 by default.")]
-Stack = Annotated[str | None, typer.Option(metavar="STACK", help="current or cuda12.1.")]
-AppName = Annotated[
-    str | None, typer.Option("--app", metavar="NAME", help="Name of the Modal app.")
-]
-Environment = Annotated[str | None, typer.Option(metavar="NAME", help="Modal environment.")]
 
 
 def _open(flags: dict[str, str | None]) -> "tuple[Cloud, settings.Settings]":

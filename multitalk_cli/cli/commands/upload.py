@@ -7,6 +7,7 @@ import typer
 
 from multitalk_cli import contract, settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment
 from multitalk_cli.cloud.pack import read_manifest
 from multitalk_cli.errors import FileError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
@@ -19,9 +20,8 @@ def upload(
     folder: Annotated[
         Path, typer.Argument(metavar="PACK", help="A folder with a manifest.json, as packed.")
     ],
-    environment: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Modal environment.")
-    ] = None,
+    app: AppName = None,
+    environment: Environment = None,
 ) -> None:
     """Put a pack of weights into your Modal account, where every job reads it."""
     from multitalk_cli.cloud.client import Cloud
@@ -32,7 +32,7 @@ def upload(
     size_bytes = sum(path.stat().st_size for path in files)
     what = f"{human_count(len(files), 'file')}, {human_bytes(size_bytes)}"
     output.fact("pack", f"{what} to the Volume {contract.WEIGHTS_VOLUME}")
-    chosen = settings.load_settings({"environment": environment})
+    chosen = settings.load_settings({"app": app, "environment": environment})
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     cloud.upload(contract.WEIGHTS_VOLUME, files, f"/{contract.PACK_FOLDER}")
     output.note("next:  multitalk generate PICTURE VOICE")
