@@ -7,15 +7,13 @@ import hashlib
 import os
 import re
 import stat
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
 
 from multitalk_cli.errors import FileError, UsageError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def is_safe_name(name: str) -> bool:
@@ -100,7 +98,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def write_error(target: Path, error: OSError) -> FileError:
-    """What to tell the user when writing `target` failed."""
+    """The error for a failed write: E_DISK_FULL, or E_OUTPUT_PATH with the system's reason."""
     if error.errno in _FULL:
         return FileError(f"no space left to write {shown_path(target)}", code="E_DISK_FULL")
     reason = error.strerror if error.strerror else str(error)
@@ -108,18 +106,22 @@ def write_error(target: Path, error: OSError) -> FileError:
 
 
 @contextmanager
-def placed(target: Path, *, overwrite: bool) -> Iterator[Path]:
-    """Yields a path beside `target` to write to; it becomes `target` when the block ends well.
+def partial_file(
+    target: Path, *, overwrite: bool, durable: bool = False, mode: int = 0o666
+) -> Iterator[Path]:
+    """Yields an empty file next to `target`, which becomes `target` when the block succeeds.
 
-    Whatever ends the block otherwise leaves neither file behind.
-    Raises FileError where the place cannot be written, or `target` exists and may not be replaced.
+    A block that fails or is interrupted leaves `target` as it was, and no partial file.
+    durable, mode: as for `move_into_place` and `os.open`.
+    Raises FileError for a place that cannot be written (E_OUTPUT_PATH, E_DISK_FULL), or where
+    `target` exists and `overwrite` is false (E_OUTPUT_EXISTS).
     """
-    part = target.with_name(f"{target.name[:50]}.{os.getpid()}.part")
+    part = _part_path(target)
     try:
         part.unlink(missing_ok=True)
-        part.touch(exist_ok=False)
+        os.close(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode))
         yield part
-        _move(part, target, overwrite)
+        move_into_place(part, target, overwrite=overwrite, durable=durable)
     except OSError as error:
         raise write_error(target, error) from error
     finally:
@@ -127,13 +129,72 @@ def placed(target: Path, *, overwrite: bool) -> Iterator[Path]:
             part.unlink()
 
 
-def _move(part: Path, target: Path, overwrite: bool) -> None:
+def write_atomically(
+    target: Path,
+    content: bytes,
+    *,
+    overwrite: bool = True,
+    durable: bool = False,
+    mode: int = 0o666,
+) -> None:
+    """Writes a small file, whole or not at all; the arguments and errors of `partial_file`."""
+    with partial_file(target, overwrite=overwrite, durable=durable, mode=mode) as part:
+        part.write_bytes(content)
+
+
+def move_into_place(part: Path, target: Path, *, overwrite: bool, durable: bool = False) -> None:
+    """Renames a complete file to `target`, in the same folder.
+
+    durable: written to the disk first, so that a power failure leaves the old or the new file.
+    Raises FileError as `partial_file`; `part` is then still there.
+    """
+    try:
+        if durable:
+            _sync(part)
+        _rename(part, target, overwrite)
+    except OSError as error:
+        raise write_error(target, error) from error
+    if durable:
+        # Not every file system lets a folder be opened or synchronised.
+        with suppress(OSError):
+            _sync(target.parent)
+
+
+def check_creatable(target: Path) -> None:
+    """Creates and removes a file next to `target`; leaves `target` itself alone.
+
+    Finds what access bits do not show: read-only file systems, names that are too long.
+    Raises FileError as `partial_file`.
+    """
+    probe = _part_path(target)
+    try:
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise write_error(target, error) from error
+
+
+def _part_path(target: Path) -> Path:
+    # No two threads or processes of a machine write to the same one.
+    return target.with_name(f"{target.name[:50]}.{threading.get_native_id()}.part")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _rename(part: Path, target: Path, overwrite: bool) -> None:
     if overwrite:
         part.replace(target)
         return
     try:
         # A link, unlike a rename, fails where the target appeared in the meantime.
         os.link(part, target)
+        part.unlink()
     except FileExistsError as error:
         raise _exists(target) from error
     except OSError as error:

@@ -16,6 +16,7 @@ from typing import Any
 from multitalk_cli import contract
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.files import write_atomically, write_error
 from multitalk_cli.planning import gpus
 
 DEFAULT_PROMPT = "A person talks to the camera"
@@ -340,24 +341,14 @@ def save_setting(path: Path, setting: Setting, raw: str) -> Any:
         document = tomlkit.parse(text)
         document[setting.name] = value
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace_text(path, tomlkit.dumps(document))
+        # A link stays one: what it points to is replaced.
+        write_atomically(path.resolve(), tomlkit.dumps(document).encode(), durable=True)
     except (TOMLKitError, UnicodeDecodeError) as error:
         raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
-    except OSError as error:
-        raise FileError(f"{path} cannot be written: {error.strerror}", code="E_CONFIG") from None
+    except (FileError, OSError) as error:
+        known = error if isinstance(error, FileError) else write_error(path, error)
+        raise FileError(known.message, code="E_CONFIG") from error
     return value
-
-
-def _replace_text(path: Path, text: str) -> None:
-    """Replaces a file whole or not at all; where it is a link, what it points to."""
-    target = path.resolve()
-    part = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(text.encode("utf-8"))
-        part.replace(target)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
 
 
 def hub_endpoint() -> str:

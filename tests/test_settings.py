@@ -284,7 +284,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(project_file, monke
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(project_file), "replace", full)
-    with pytest.raises(FileError, match="No space left"):
+    with pytest.raises(FileError, match="no space left to write"):
         save_setting(project_file, SETTINGS["fps"], "25")
 
     assert os.listdir() == ["multitalk.toml"]  # noqa: PTH208 - names are what is meant

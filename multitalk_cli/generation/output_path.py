@@ -13,7 +13,7 @@ from typing import Any
 
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
-from multitalk_cli.files import is_safe_name, placed, write_error
+from multitalk_cli.files import check_creatable, is_safe_name, write_atomically, write_error
 from multitalk_cli.storage.address import parse_uri
 from multitalk_cli.storage.upload import UploadTarget
 
@@ -190,7 +190,7 @@ def _check_place(target: Path, names: Names) -> None:
         raise FileError(f"the output {str(target)!r} is one of the inputs", code="E_OUTPUT_PATH")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(f"the folder {str(folder)!r} cannot be written to", code="E_OUTPUT_PATH")
-    _check_creatable(target)
+    check_creatable(target)
 
 
 def _no_folder(folder: Path) -> FileError:
@@ -205,16 +205,6 @@ def _no_folder(folder: Path) -> FileError:
     )
 
 
-def _check_creatable(target: Path) -> None:
-    """Tries what access bits cannot say: read-only file systems, names that are too long."""
-    probe = target.with_name(f".{target.name[:50]}.{os.getpid()}.part")
-    try:
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise write_error(target, error) from None
-
-
 def _is_same_file(one: Path, other: Path) -> bool:
     with suppress(OSError):
         return one.samefile(other)
@@ -224,8 +214,8 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
     """Writes the full recipe as JSON beside the video and gives its path."""
     sidecar = target.with_name(target.name + ".json")
-    with placed(sidecar, overwrite=True) as part:
-        part.write_text(json.dumps(recipe, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    content = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
+    write_atomically(sidecar, content.encode())
     return sidecar
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multitalk_cli.cli.views import generate as views_generate
+from multitalk_cli.files import write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.job import chosen_gpu
 from multitalk_cli.generation.prepared_inputs import PreparedInputs
@@ -26,7 +27,6 @@ def show_plan(
     reporter: Reporter,
 ) -> None:
     from multitalk_cli.cli.views import plan
-    from multitalk_cli.media.drawing.plan_sheet import save_plan
 
     table, summary = rates.load(), ready.summary
     estimates = cost.estimate_all(summary.plan, table, first=chosen_gpu(settings))
@@ -36,7 +36,7 @@ def show_plan(
         cost.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
     folder = None if asked.output is None or is_stored(asked.output) else asked.output
     picture = output_path.choose_plan_picture(folder, wanted.image.path)
-    save_plan(ready.drawing(), picture)
+    write_atomically(picture, ready.drawing())
     reporter.succeed(
         "generate",
         plan.data(summary, wanted.options, estimates, picture),

@@ -19,7 +19,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     error_from_code,
 )
-from multitalk_cli.files import placed
+from multitalk_cli.files import partial_file
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning.cost import price_of
 from multitalk_cli.planning.gpus import gpu_from_device
@@ -80,7 +80,7 @@ def fetch(kept: FinishedJob, target: Path | None, *, overwrite: bool) -> Iterato
         raise ValueError(f"{event.kind} is no finished job")
     result = _priced(event.result, kept.job)
     if target is not None:
-        with placed(target, overwrite=overwrite) as path:
+        with partial_file(target, overwrite=overwrite, durable=True) as path:
             if answer["video"] is None:
                 parts = [Part(**part) for part in answer["parts"]]
                 yield from _download(kept.cloud, kept.job.id, parts, path)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from multitalk_cli.errors import FileError, StorageError, TemporaryError
-from multitalk_cli.files import open_input, placed, sha256_of, shown_path, write_error
+from multitalk_cli.files import move_into_place, open_input, sha256_of, shown_path, write_error
 from multitalk_cli.storage.access import MAX_CONNECTIONS, Access, connect
 from multitalk_cli.storage.address import S3Uri
 from multitalk_cli.storage.checksums import SHA256_FIELD, ObjectMetadata, digests, read_metadata
@@ -170,8 +170,7 @@ class Storage:
         with _kept(part, target) as file:
             resumed = self._fill(file, address, details, say)
             checked = _check(file, part, address, details)
-            with placed(target, overwrite=overwrite) as empty:
-                part.replace(empty)
+            move_into_place(part, target, overwrite=overwrite)
         _remove_outdated(part, target)
         return Transferred(
             address=address,

@@ -1,9 +1,11 @@
 """Keys of S3 that commands have seen, kept so that a shell completes them without a network."""
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+
+from multitalk_cli.errors import FileError
+from multitalk_cli.files import write_atomically
 
 MOST_KEPT = 1000
 _MOST_BYTES = 4_000_000
@@ -21,17 +23,11 @@ def remember(addresses: Iterable[str]) -> None:
     fresh = [address for address in addresses if address.isprintable()]
     kept = list(dict.fromkeys([*fresh, *known()]))[:MOST_KEPT]
     path = keys_path()
+    content = "".join(f"{address}\n" for address in kept)
     # What cannot be kept is only missing when Tab is pressed.
-    with suppress(OSError):
+    with suppress(OSError, FileError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.{os.getpid()}.part")
-        try:
-            handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write("".join(f"{address}\n" for address in kept))
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        write_atomically(path, content.encode(), mode=0o600)
 
 
 def known() -> Iterator[str]:

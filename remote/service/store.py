@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from multitalk_cli import contract
-from multitalk_cli.files import placed
+from multitalk_cli.files import partial_file
 
 VIDEO = "video.mp4"
 
@@ -47,7 +47,7 @@ class DirectoryStore:
     def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
         self._folder(job_id).mkdir(parents=True, exist_ok=True)
         for name, source in pieces.items():
-            with placed(self._path(job_id, name), overwrite=True) as part:
+            with partial_file(self._path(job_id, name), overwrite=True) as part:
                 shutil.copyfile(source, part)
         for name in outdated:
             self._path(job_id, name).unlink(missing_ok=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli.cli.completion import bash, fish, zsh
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import placed, write_error
+from multitalk_cli.files import write_atomically, write_error
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,8 +59,7 @@ def install(shell: str, root: Command, *, force: bool) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
-    with placed(path, overwrite=True) as part:
-        part.write_text(script(shell, root), encoding="utf-8")
+    write_atomically(path, script(shell, root).encode())
     return path
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
-from multitalk_cli.files import placed
+from multitalk_cli.files import partial_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -124,7 +124,7 @@ def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool)
     video = store.load(job_id, VIDEO)
     if video is None:
         raise RuntimeError(f"job {job_id} ended without its video")
-    with placed(target, overwrite=overwrite) as part:
+    with partial_file(target, overwrite=overwrite, durable=True) as part:
         shutil.copyfile(video, part)
     store.delete(job_id)
 

@@ -14,7 +14,7 @@ from multitalk_cli.contract import (
     samples_from_frames,
 )
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import placed
+from multitalk_cli.files import write_atomically
 from multitalk_cli.media.audio.decode import open_sound
 from multitalk_cli.media.audio.loudness import TARGET_LUFS, leveled
 from multitalk_cli.media.audio.voice import Voice, speech_flac, to_flac
@@ -122,8 +122,7 @@ def write_sound_track(
 ) -> tuple[str, ...]:
     """Writes the video's sound to a file, as `sound_track`. Raises FileError for a full disk."""
     sound, adjusted = sound_track(voices, order, frames, fps)
-    with placed(target, overwrite=True) as part:
-        part.write_bytes(sound)
+    write_atomically(target, sound)
     return adjusted
 
 

@@ -11,12 +11,9 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import Window
-from multitalk_cli.files import placed
 from multitalk_cli.reporting.formatting import human_count
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image, ImageDraw, ImageFont
@@ -110,15 +107,6 @@ def encode_plan(plan: PlanSheet) -> bytes:
     encoded = io.BytesIO()
     draw_plan(plan).save(encoded, format="PNG", compress_level=3)
     return encoded.getvalue()
-
-
-def save_plan(drawing: bytes, target: Path) -> None:
-    """Puts the drawn plan into a file that appears whole or not at all, replacing an older one.
-
-    Raises FileError where the place cannot be written.
-    """
-    with placed(target, overwrite=True) as part:
-        part.write_bytes(drawing)
 
 
 def draw_plan(plan: PlanSheet) -> Image.Image:

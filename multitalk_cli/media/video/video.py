@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 from multitalk_cli.contract import samples_from_frames
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import open_input, placed, shown_path
+from multitalk_cli.files import open_input, partial_file, shown_path
 from multitalk_cli.media.video import ffmpeg
 from multitalk_cli.media.video.mp4_boxes import BoxError, child, children, read_moov, unpack
 from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, to_metadata
@@ -73,7 +73,7 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            part = stack.enter_context(placed(self._target, overwrite=True))
+            part = stack.enter_context(partial_file(self._target, overwrite=True))
             arguments = [*self._input(), *self._output(), "-y", "-f", "mp4", f"file:{part}"]
             self._process = stack.enter_context(ffmpeg.running(arguments, feeds=True))
             stack.push(self._finish)
@@ -143,7 +143,10 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
     if total != frames:
         raise ValueError(f"the segments hold {total} frames, not {frames}")
     metadata = to_metadata(recipe, title=title, mark=mark)
-    with placed(target, overwrite=overwrite) as part, tempfile.TemporaryDirectory() as folder:
+    with (
+        partial_file(target, overwrite=overwrite) as part,
+        tempfile.TemporaryDirectory() as folder,
+    ):
         playlist = _playlist(Path(folder), segments)
         arguments = _join_inputs(playlist, sound) + _join_outputs(sound, frames, fps)
         ffmpeg.run([*arguments, "-y", "-f", "mp4", f"file:{part}"], fed=metadata)

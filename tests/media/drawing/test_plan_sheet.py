@@ -2,9 +2,7 @@
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from multitalk_cli.errors import FileError
 from multitalk_cli.media.drawing.plan_sheet import (
     MAX_PERSONS,
     SPEAKER_COLORS,
@@ -16,8 +14,6 @@ from multitalk_cli.media.drawing.plan_sheet import (
     draw_plan,
     drawable,
     elide,
-    encode_plan,
-    save_plan,
 )
 from multitalk_cli.planning.windows import plan_windows
 
@@ -264,24 +260,3 @@ def test_a_voice_without_a_person_says_so():
 
     labels = slice(-116, -56), slice(0, 220)
     assert (with_person[labels] != without[labels]).any()
-
-
-def test_a_saved_plan_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
-    target = tmp_path / "duo.plan.png"
-    target.write_bytes(b"old")
-
-    save_plan(encode_plan(sheet_of()), target)
-
-    with Image.open(target) as saved:
-        assert saved.size[0] == WIDTH_PX
-    assert [path.name for path in tmp_path.iterdir()] == ["duo.plan.png"]
-
-
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
-    target = tmp_path / "missing" / "duo.plan.png"
-
-    with pytest.raises(FileError, match=r"duo\.plan\.png cannot be written") as refusal:
-        save_plan(encode_plan(sheet_of()), target)
-
-    assert refusal.value.code == "E_OUTPUT_PATH"
-    assert list(tmp_path.iterdir()) == []
