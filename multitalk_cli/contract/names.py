@@ -1,5 +1,7 @@
 """Names of everything in the account that client and container share."""
 
+from collections.abc import Mapping
+
 APP_NAME = "multitalk"
 STACK_CLASSES = {"current": "Current", "cuda12.1": "Cuda121"}
 """Stack -> the deployed class that runs on it."""
@@ -27,3 +29,12 @@ PART_BYTES = 8 * 1024**2
 """Finished videos are kept in parts of this size, so that a broken transfer goes on."""
 RESULT_FILE = "result.json"
 JOBS_KEPT_S = 7 * 24 * 3600.0
+WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"
+WAV2VEC_REPOSITORY = "TencentGameMate/chinese-wav2vec2-base"
+MULTITALK_REPOSITORY = "MeiGen-AI/MeiGen-MultiTalk"
+REPOSITORIES: Mapping[str, str] = {
+    WAN_REPOSITORY: "main",
+    WAV2VEC_REPOSITORY: "refs/pr/1",  # has the weights as safetensors
+    MULTITALK_REPOSITORY: "main",
+}
+"""Repositories of the published weights on the Hugging Face Hub -> the branch to download."""

@@ -18,6 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
+from multitalk_cli.contract import (
+    MULTITALK_REPOSITORY,
+    REPOSITORIES,
+    WAN_REPOSITORY,
+    WAV2VEC_REPOSITORY,
+)
 from multitalk_cli.errors import StorageError, TemporaryError
 from multitalk_cli.storage.hub import Hub, HubFile
 from remote.engine.checkpoint import published
@@ -32,23 +38,15 @@ from remote.weights.resumable import (
     write_whole,
 )
 
-WAN = "Wan-AI/Wan2.1-I2V-14B-480P"
-WAV2VEC = "TencentGameMate/chinese-wav2vec2-base"
-MULTITALK = "MeiGen-AI/MeiGen-MultiTalk"
-BRANCHES: Mapping[str, str] = {
-    WAN: "main",
-    WAV2VEC: "refs/pr/1",  # where its weights are safetensors
-    MULTITALK: "main",
-}
 LOCK_FILE = ".download.lock"
 SAVES = 300
 """Times that a whole download is saved: a machine that is lost costs less than 0.4 % of it."""
 
 _TOKENIZER = f"{published.TOKENIZER_FOLDER}/"
-# Published path -> whether it must be there. The shards are those that MULTITALK's index names,
-# which stands in for WAN's own.
+# Published path -> whether it must be there. The shards are those that MultiTalk's index names,
+# which replaces Wan's own.
 _FILES: Mapping[str, Mapping[str, bool]] = {
-    WAN: {
+    WAN_REPOSITORY: {
         published.VAE_FILE: True,
         published.TEXT_FILE: True,
         published.CLIP_FILE: True,
@@ -56,12 +54,12 @@ _FILES: Mapping[str, Mapping[str, bool]] = {
         f"{_TOKENIZER}tokenizer_config.json": False,
         f"{_TOKENIZER}special_tokens_map.json": False,
     },
-    WAV2VEC: {
+    WAV2VEC_REPOSITORY: {
         published.WAV2VEC_FILE: True,
         "config.json": True,
         "preprocessor_config.json": False,
     },
-    MULTITALK: {published.BASE_INDEX: True, published.AUDIO_FILE: True},
+    MULTITALK_REPOSITORY: {published.BASE_INDEX: True, published.AUDIO_FILE: True},
 }
 _SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
 _PART = re.compile(r".+\.[0-9a-f]{12}\.part")
@@ -106,7 +104,7 @@ def place_of(file: SourceFile) -> str:
 
 
 def _place(repo: str, path: str) -> str:
-    return f"{published.WAV2VEC_FOLDER}/{path}" if repo == WAV2VEC else path
+    return f"{published.WAV2VEC_FOLDER}/{path}" if repo == WAV2VEC_REPOSITORY else path
 
 
 def load_sources(folder: Path) -> SourceManifest | None:
@@ -126,7 +124,7 @@ def _parse_sources(body: Any) -> SourceManifest:
 
 def _require_known(file: SourceFile) -> None:
     """Refuses what could lead out of the folder: only files that the engine reads are named."""
-    is_shard = file.repo == WAN and _SHARD.fullmatch(file.path) is not None
+    is_shard = file.repo == WAN_REPOSITORY and _SHARD.fullmatch(file.path) is not None
     if not is_shard and file.path not in _FILES.get(file.repo, {}):
         raise ValueError(f"{file.repo} has no file {file.path!r} that is read")
     if not re.fullmatch(r"[0-9a-f]{40}", file.revision) or file.size_bytes < 0:
@@ -142,11 +140,15 @@ def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> FetchPlan
     commits = {} if pinned is None else {file.repo: file.revision for file in pinned.files}
     if pinned is not None and all(commits.get(repo) == name for repo, name in revisions.items()):
         return FetchPlan(sources=pinned, contents={})
-    wishes = {**BRANCHES, **commits, **revisions}
+    wishes = {**REPOSITORIES, **commits, **revisions}
     commits = {repo: hub.resolve(repo, revision) for repo, revision in wishes.items()}
     listings = {repo: hub.files(repo, commits[repo]) for repo in wishes}
-    index = _required(listings, MULTITALK, published.BASE_INDEX, commits)
-    contents = {published.BASE_INDEX: _small_file(hub, MULTITALK, commits[MULTITALK], index)}
+    index = _required(listings, MULTITALK_REPOSITORY, published.BASE_INDEX, commits)
+    contents = {
+        published.BASE_INDEX: _small_file(
+            hub, MULTITALK_REPOSITORY, commits[MULTITALK_REPOSITORY], index
+        )
+    }
     files = []
     for repo, path in _wanted(listings, _shards(contents[published.BASE_INDEX])):
         listed = _required(listings, repo, path, commits)
@@ -172,7 +174,7 @@ def _wanted(
     listings: Mapping[str, Mapping[str, HubFile]], shards: Iterable[str]
 ) -> Iterator[tuple[str, str]]:
     """Yields repository and path of every file that must be there, or may and is."""
-    yield from ((WAN, shard) for shard in shards)
+    yield from ((WAN_REPOSITORY, shard) for shard in shards)
     for repo, paths in _FILES.items():
         for path, is_required in paths.items():
             if is_required or path in listings[repo]:
@@ -192,11 +194,13 @@ def _shards(index: bytes) -> list[str]:
     try:
         names = published.shard_names(index.decode())
     except (ValueError, RecursionError) as error:
-        raise StorageError(f"{MULTITALK} has an odd index: {error}", code="E_HUB") from error
+        raise StorageError(
+            f"{MULTITALK_REPOSITORY} has an odd index: {error}", code="E_HUB"
+        ) from error
     shards = [name for name in names if name != published.AUDIO_FILE]
     for name in shards:
         if not _SHARD.fullmatch(name):
-            raise StorageError(f"{MULTITALK}'s index names {name!r}", code="E_HUB")
+            raise StorageError(f"{MULTITALK_REPOSITORY}'s index names {name!r}", code="E_HUB")
     return shards
 
 

@@ -99,8 +99,8 @@ class WeightsFolder:
 
     def _plan(self, task: WeightsTask, hub: Hub) -> download.FetchPlan:
         for repo in task.commits:
-            if repo not in download.BRANCHES:
-                names = ", ".join(download.BRANCHES)
+            if repo not in contract.REPOSITORIES:
+                names = ", ".join(contract.REPOSITORIES)
                 raise UsageError(
                     f"--revision takes one of {names}, not {repo!r}",
                     code="E_RANGE",

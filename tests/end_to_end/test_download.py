@@ -17,10 +17,10 @@ import pexpect
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.contract import WAN_REPOSITORY
 from multitalk_cli.media.video.video import probe_video
 from remote.engine.checkpoint import published
 from remote.weights import download, loras, manifest
-from remote.weights.download import WAN
 from tests.end_to_end.product import User
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
@@ -39,7 +39,7 @@ def repos(golden_dir, tmp_path_factory):
     source = write_published_checkpoint(golden_dir, tmp_path_factory.mktemp("published"))
     repos = published_repos(source)
     # Blanks are JSON as well.
-    repos[WAN][PADDED] += b" " * PADDING_BYTES
+    repos[WAN_REPOSITORY][PADDED] += b" " * PADDING_BYTES
     repo, path = loras.KNOWN["fusionx"]
     repos[repo] = {path: lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors")}
     return repos

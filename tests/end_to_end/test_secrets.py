@@ -14,8 +14,8 @@ from multitalk_cli.cli.app import run
 from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.cloud.secrets import account, verify
 from multitalk_cli.cloud.secrets import setup as secrets_setup
+from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
 from multitalk_cli.errors import FileError, SetupError
-from remote.weights.download import BRANCHES, WAN
 from tests.end_to_end.product import Ran, User, upload_pack
 from tests.storage.fakehub import serving
 from tests.storage.guarded_store import guarding
@@ -87,7 +87,7 @@ def store():
 @pytest.fixture
 def hub(monkeypatch):
     """The hub of the weights, which knows one token."""
-    with serving({repo: {} for repo in BRANCHES}) as served:
+    with serving({repo: {} for repo in REPOSITORIES}) as served:
         served.faults.token = HUB_TOKEN
         monkeypatch.setenv("HF_ENDPOINT", served.url)
         monkeypatch.setattr(verify, "_PAUSES_S", ())
@@ -160,7 +160,7 @@ def test_both_secrets_from_a_file_are_tried_and_saved(cloud, setup, pairs, store
     assert not store.objects
     assert {method for method, _ in store.seen} == {"LIST", "PUT", "GET", "DELETE"}
     asked = {path for path, _, _ in hub.requests}
-    assert asked == {"/api/whoami-v2", *(f"/api/models/{r}/auth-check" for r in BRANCHES)}
+    assert asked == {"/api/whoami-v2", *(f"/api/models/{r}/auth-check" for r in REPOSITORIES)}
 
 
 @pytest.mark.usefixtures("hub")
@@ -363,11 +363,11 @@ def test_a_token_that_the_hub_refuses(refused, monkeypatch):
 
 def test_a_repository_that_the_token_may_not_read(refused, hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", HUB_TOKEN)
-    hub.faults.gated = (WAN,)
+    hub.faults.gated = (WAN_REPOSITORY,)
 
     error = refused("--from-env")
 
-    assert (error["code"], WAN in error["message"]) == ("E_HUB_TOKEN", True)
+    assert (error["code"], WAN_REPOSITORY in error["message"]) == ("E_HUB_TOKEN", True)
 
 
 @pytest.mark.usefixtures("hub")

@@ -12,8 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from multitalk_cli.contract import (
+    MULTITALK_REPOSITORY,
+    REPOSITORIES,
+    WAN_REPOSITORY,
+    WAV2VEC_REPOSITORY,
+)
 from remote.engine.checkpoint import published
-from remote.weights.download import BRANCHES, MULTITALK, WAN, WAV2VEC
 
 LARGE = (".safetensors", ".pth", "tokenizer.json")
 _PIECE = 16 * 1024
@@ -83,18 +88,20 @@ def is_large(path):
 
 def published_repos(folder: Path) -> dict:
     """The repositories that hold a published checkpoint, and some files that nobody reads."""
-    repos = {repo: {"README.md": b"about"} for repo in BRANCHES}
+    repos = {repo: {"README.md": b"about"} for repo in REPOSITORIES}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_dir():
             continue
         if name.startswith(published.WAV2VEC_FOLDER):
-            repos[WAV2VEC][path.name] = path.read_bytes()
+            repos[WAV2VEC_REPOSITORY][path.name] = path.read_bytes()
         elif name in (published.BASE_INDEX, published.AUDIO_FILE):
-            repos[MULTITALK][name] = path.read_bytes()
+            repos[MULTITALK_REPOSITORY][name] = path.read_bytes()
         else:
-            repos[WAN][name] = path.read_bytes()
-    repos[WAN][published.BASE_INDEX] = b'{"weight_map": {"x": "wans-own-index.safetensors"}}'
+            repos[WAN_REPOSITORY][name] = path.read_bytes()
+    repos[WAN_REPOSITORY][published.BASE_INDEX] = (
+        b'{"weight_map": {"x": "wans-own-index.safetensors"}}'
+    )
     return repos
 
 
@@ -145,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _revision(self, repo, revision):
         hub = self.server.hub
-        if repo in hub.repos and revision in (BRANCHES.get(repo, "main"), hub.commit(repo)):
+        if repo in hub.repos and revision in (REPOSITORIES.get(repo, "main"), hub.commit(repo)):
             licence = hub.licences.get(repo)
             card = {} if licence is None else {"cardData": {"license": licence}}
             self._answer(200, json.dumps({"sha": hub.commit(repo), **card}).encode())

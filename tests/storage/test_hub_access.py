@@ -2,10 +2,10 @@
 
 import pytest
 
+from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
 from multitalk_cli.errors import SetupError, StorageError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
-from remote.weights.download import BRANCHES, WAN
 from tests.storage.fakehub import serving
 
 QUICK = HubPolicy(stall_s=0.5, asking=RetryPolicy(pauses_s=(0.01,)))
@@ -13,7 +13,7 @@ QUICK = HubPolicy(stall_s=0.5, asking=RetryPolicy(pauses_s=(0.01,)))
 
 @pytest.fixture
 def hub():
-    with serving({repo: {} for repo in BRANCHES}) as served:
+    with serving({repo: {} for repo in REPOSITORIES}) as served:
         yield served
 
 
@@ -35,11 +35,11 @@ def test_an_endpoint_that_is_none_is_refused(monkeypatch):
 
 
 def test_a_gated_repository_is_told_apart_from_one_that_is_not(hub):
-    hub.faults.gated = (WAN,)
+    hub.faults.gated = (WAN_REPOSITORY,)
     client = Hub(hub.url, "hf_any", QUICK)
 
-    with pytest.raises(SetupError, match=WAN):
-        client.check_access(WAN)
+    with pytest.raises(SetupError, match=WAN_REPOSITORY):
+        client.check_access(WAN_REPOSITORY)
     with pytest.raises(StorageError, match="no nobody/nothing"):
         client.check_access("nobody/nothing")
 
@@ -48,5 +48,5 @@ def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
     hub.faults.is_mirror = True
     client = Hub(hub.url, "hf_any", QUICK)
 
-    client.check_access(WAN)
-    assert [path for path, _, _ in hub.requests][-1] == f"/api/models/{WAN}"
+    client.check_access(WAN_REPOSITORY)
+    assert [path for path, _, _ in hub.requests][-1] == f"/api/models/{WAN_REPOSITORY}"

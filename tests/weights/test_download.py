@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
 from multitalk_cli.storage.hub import Hub
 from multitalk_cli.weights.download import DownloadOptions, download
 from multitalk_cli.weights.local import LocalWeights
 from remote.engine.checkpoint import published
 from remote.weights import loras
-from remote.weights.download import BRANCHES, WAN, load_sources
+from remote.weights.download import load_sources
 from remote.weights.manifest import load_manifest, verify_pack
 from remote.weights.read import open_pack
 from tests.engine import tiny
@@ -89,7 +90,7 @@ def test_what_is_fetched_is_said_first(hub, config, folder, capfd):
     bring_tiny(hub, config, folder / "weights")
 
     said = capfd.readouterr().err
-    for repo in BRANCHES:
+    for repo in REPOSITORIES:
         assert f"{repo} at {hub.commit(repo)[:12]}" in said
     assert re.search(r"space +[\d.]+ MB needed, [\d.]+ GB free", said)
 
@@ -201,10 +202,18 @@ def test_a_token_from_the_environment_opens_the_hub(hub, weights, cli, monkeypat
 
 @pytest.mark.usefixtures("hub")
 def test_a_commit_that_there_is_not_is_named(cli):
-    ran = cli("--json", "download", "--to", "weights", "--yes", "--revision", f"{WAN}={'0' * 40}")
+    ran = cli(
+        "--json",
+        "download",
+        "--to",
+        "weights",
+        "--yes",
+        "--revision",
+        f"{WAN_REPOSITORY}={'0' * 40}",
+    )
 
     assert (ran.code, ran.error["code"]) == (6, "E_HUB_MISSING")
-    assert WAN in ran.error["message"]
+    assert WAN_REPOSITORY in ran.error["message"]
 
 
 def test_no_network_is_temporary(folder, cli, monkeypatch):

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from multitalk_cli import contract
 from multitalk_cli.cloud.secrets.keys import (
     AWS,
     BUCKET,
@@ -18,12 +19,6 @@ from multitalk_cli.cloud.secrets.keys import (
     SecretSpec,
 )
 
-REPOSITORIES = (
-    "Wan-AI/Wan2.1-I2V-14B-480P",
-    "TencentGameMate/chinese-wav2vec2-base",
-    "MeiGen-AI/MeiGen-MultiTalk",
-)
-"""Where the weights are published."""
 _STALL_S = 15.0
 _PAUSES_S = (0.5, 1.0)
 
@@ -70,8 +65,8 @@ def _try_hub(values: Mapping[str, str]) -> VerifyResult:
     policy = HubPolicy(stall_s=_STALL_S, asking=RetryPolicy(pauses_s=_PAUSES_S))
     hub = Hub.with_token(values[HF_TOKEN], policy)
     name = hub.whoami()
-    with ThreadPoolExecutor(len(REPOSITORIES)) as pool:
-        list(pool.map(hub.check_access, REPOSITORIES))
+    with ThreadPoolExecutor(len(contract.REPOSITORIES)) as pool:
+        list(pool.map(hub.check_access, contract.REPOSITORIES))
     return VerifyResult(
-        seen=f"token of {name} reads all {len(REPOSITORIES)} repositories of the weights"
+        seen=f"token of {name} reads all {len(contract.REPOSITORIES)} repositories of the weights"
     )

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from multitalk_cli.cloud.secrets.keys import KEYS, SECRET_SPECS, check_together, clean, missing
 from multitalk_cli.cloud.secrets.sources import MAX_BYTES, Sources, collect, hub_token_file
-from multitalk_cli.cloud.secrets.verify import REPOSITORIES
 from multitalk_cli.errors import MultitalkError, SetupError
 
 VALUE = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY="
@@ -117,12 +116,6 @@ def test_temporary_keys_need_their_session():
 
     assert missing(SECRET_SPECS["aws"], values) == ["AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"]
     assert missing(SECRET_SPECS["hf"], values) == ["HF_TOKEN"]
-
-
-def test_the_repositories_are_those_of_the_download():
-    from remote.weights.download import BRANCHES
-
-    assert sorted(REPOSITORIES) == sorted(BRANCHES)
 
 
 # Sources

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from multitalk_cli.contract import MULTITALK_REPOSITORY, WAN_REPOSITORY, WAV2VEC_REPOSITORY
 from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
 from remote.engine.checkpoint import published
 from remote.weights import download, resumable
-from remote.weights.download import MULTITALK, WAN, WAV2VEC
 from remote.weights.manifest import SOURCES_FILE
 from tests.storage.fakehub import serving
 
@@ -34,7 +34,7 @@ def small_repos(shard_bytes=300_000):
     noise = random.Random(7).randbytes
     index = {"weight_map": {"a": SHARD, "b": published.AUDIO_FILE}}
     return {
-        WAN: {
+        WAN_REPOSITORY: {
             SHARD: noise(shard_bytes),
             published.VAE_FILE: noise(40_000),
             published.TEXT_FILE: noise(50_000),
@@ -44,13 +44,13 @@ def small_repos(shard_bytes=300_000):
             published.BASE_INDEX: b"{}",
             "assets/picture.png": noise(5_000),
         },
-        WAV2VEC: {
+        WAV2VEC_REPOSITORY: {
             published.WAV2VEC_FILE: noise(20_000),
             "pytorch_model.bin": noise(20_000),
             "config.json": b'{"a": 1}',
             "preprocessor_config.json": b'{"b": 1}',
         },
-        MULTITALK: {
+        MULTITALK_REPOSITORY: {
             published.BASE_INDEX: json.dumps(index).encode(),
             published.AUDIO_FILE: noise(70_000),
         },
@@ -109,7 +109,7 @@ def test_everything_that_is_read_arrives_and_nothing_else(hub, folder):
 def test_the_index_is_multitalk_s(hub, folder):
     fetch(hub, folder)
 
-    expected = hub.repos[MULTITALK][published.BASE_INDEX]
+    expected = hub.repos[MULTITALK_REPOSITORY][published.BASE_INDEX]
     assert (folder / published.BASE_INDEX).read_bytes() == expected
 
 
@@ -134,25 +134,31 @@ def test_a_second_run_asks_the_hub_nothing(hub, folder):
 def test_later_runs_keep_to_the_commits_of_the_first(hub, folder):
     plan = fetch(hub, folder)
     (folder / SHARD).unlink()
-    hub.repos[WAN]["new.txt"] = b"a later commit"
+    hub.repos[WAN_REPOSITORY]["new.txt"] = b"a later commit"
 
     with pytest.raises(StorageError) as caught:
         fetch(hub, folder)
 
     assert caught.value.code == "E_HUB_MISSING"
-    assert hub.requests[-1][0] == f"/{WAN}/resolve/{plan.revisions[WAN]}/{SHARD}"
+    assert (
+        hub.requests[-1][0] == f"/{WAN_REPOSITORY}/resolve/{plan.revisions[WAN_REPOSITORY]}/{SHARD}"
+    )
 
 
 def test_a_named_revision_pins_anew(hub, folder):
     first = fetch(hub, folder)
-    hub.repos[WAN][SHARD] = bytes(len(hub.repos[WAN][SHARD]))
-    hub.repos[WAN]["new.txt"] = b"a later commit"
+    hub.repos[WAN_REPOSITORY][SHARD] = bytes(len(hub.repos[WAN_REPOSITORY][SHARD]))
+    hub.repos[WAN_REPOSITORY]["new.txt"] = b"a later commit"
 
-    second = fetch(hub, folder, revisions={WAN: hub.commit(WAN)})
+    second = fetch(hub, folder, revisions={WAN_REPOSITORY: hub.commit(WAN_REPOSITORY)})
 
     assert is_whole(hub, folder, second)
-    assert first.revisions[WAV2VEC] == second.revisions[WAV2VEC]
-    assert first.revisions[WAN] != second.revisions[WAN] == hub.commit(WAN)
+    assert first.revisions[WAV2VEC_REPOSITORY] == second.revisions[WAV2VEC_REPOSITORY]
+    assert (
+        first.revisions[WAN_REPOSITORY]
+        != second.revisions[WAN_REPOSITORY]
+        == hub.commit(WAN_REPOSITORY)
+    )
 
 
 def test_long_lists_of_files_come_in_pages(hub, folder):
@@ -290,7 +296,7 @@ def test_a_part_that_is_too_long_is_begun_anew(hub, folder):
 def test_files_that_came_another_way_are_compared_first(hub, folder):
     folder.mkdir()
     (folder / published.VAE_FILE).write_bytes(bytes(40_000))
-    (folder / SHARD).write_bytes(hub.repos[WAN][SHARD])
+    (folder / SHARD).write_bytes(hub.repos[WAN_REPOSITORY][SHARD])
 
     plan = fetch(hub, folder)
 
@@ -370,7 +376,7 @@ def test_an_odd_endpoint_is_refused_and_not_shown(monkeypatch, endpoint):
 
 
 def test_a_repository_that_is_gone_is_named(hub, folder):
-    del hub.repos[WAV2VEC]
+    del hub.repos[WAV2VEC_REPOSITORY]
 
     with pytest.raises(StorageError, match="chinese-wav2vec2") as caught:
         fetch(hub, folder)
@@ -379,7 +385,7 @@ def test_a_repository_that_is_gone_is_named(hub, folder):
 
 
 def test_a_file_that_is_gone_is_named(hub, folder):
-    del hub.repos[WAN][published.CLIP_FILE]
+    del hub.repos[WAN_REPOSITORY][published.CLIP_FILE]
 
     with pytest.raises(StorageError, match="has no models_clip") as caught:
         fetch(hub, folder)
@@ -389,7 +395,9 @@ def test_a_file_that_is_gone_is_named(hub, folder):
 
 @pytest.mark.parametrize("name", ["../../x.safetensors", "/etc/passwd", "a/b", "evil.sh"])
 def test_an_index_cannot_name_files_elsewhere(hub, folder, name):
-    hub.repos[MULTITALK][published.BASE_INDEX] = json.dumps({"weight_map": {"a": name}}).encode()
+    hub.repos[MULTITALK_REPOSITORY][published.BASE_INDEX] = json.dumps(
+        {"weight_map": {"a": name}}
+    ).encode()
 
     with pytest.raises(StorageError, match="index") as caught:
         fetch(hub, folder)
@@ -494,16 +502,16 @@ def test_progress_counts_every_byte_once(hub, folder):
 KILLED = textwrap.dedent("""
     import os, random, signal, sys, time
     from pathlib import Path
-    from remote import fetching
+    from remote.weights import download
     from multitalk_cli.storage.hub import Hub
 
     url, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 
     def fetch():
         hub = Hub(url)
-        plan = fetching.make_plan(folder, hub, {})
-        with fetching.locked(folder):
-            for _ in fetching.fetch(folder, plan, hub):
+        plan = download.make_plan(folder, hub, {})
+        with download.locked(folder):
+            for _ in download.fetch(folder, plan, hub):
                 pass
 
     def held():
