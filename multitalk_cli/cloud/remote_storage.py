@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from multitalk_cli import contract
@@ -11,11 +12,11 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import deploy_command
 from multitalk_cli.cloud.secrets import account
 from multitalk_cli.errors import MultitalkError, SetupError, error_from_code
-from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult, RemoteInput
+from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult
 from multitalk_cli.storage.upload import ObjectStatus, UploadRequest, UploadTarget
 
 if TYPE_CHECKING:
-    from multitalk_cli.planning.inputs import GenerateSpec, InputRef
+    from multitalk_cli.planning.inputs import GenerateSpec
 
 T = TypeVar("T")
 
@@ -44,7 +45,8 @@ class CloudStore:
         if files:
             cloud.put_files(contract.JOBS_VOLUME, files, job_id)
         image, *voices = (
-            _source(one, f"input-{number}") for number, one in enumerate(wanted.inputs)
+            one if one.address is not None else replace(one, file=f"input-{number}")
+            for number, one in enumerate(wanted.inputs)
         )
         task = PrepareRequest(
             job_id=job_id,
@@ -97,10 +99,6 @@ def _check_files(wanted: GenerateSpec) -> None:
     for one in wanted.inputs:
         if one.address is None:
             open_input(one.path).close()
-
-
-def _source(one: InputRef, file: str) -> RemoteInput:
-    return RemoteInput(text=one.text, file="" if one.address is not None else file, place=one.place)
 
 
 def _answer(kind: type[T], wire: Mapping[str, Any]) -> T:

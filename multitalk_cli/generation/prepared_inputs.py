@@ -66,15 +66,11 @@ class LocalInputs:
         upload: UploadTarget | None = None,
     ) -> None:
         """Raises what is wrong with the inputs."""
-        from multitalk_cli.planning.inputs import InputFile
         from multitalk_cli.planning.prepare import prepare, summarize
 
-        image, *voices = (
-            InputFile(text=one.text, path=one.path, place=one.place) for one in wanted.inputs
-        )
         self._store, self._upload = store, upload
         self._options = wanted.options
-        self._prepared = prepare(image, voices, wanted.options)
+        self._prepared = prepare(wanted.image, wanted.voices, wanted.options)
         self.summary = summarize(self._prepared)
         self._packing: EncodedMedia | None = None
 

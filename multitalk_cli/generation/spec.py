@@ -12,7 +12,7 @@ from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.inputs import ORDERS, GenerateOptions, GenerateSpec, InputRef
 from multitalk_cli.planning.prepare import parse_color
-from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
+from multitalk_cli.storage.address import is_stored, parse_uri
 
 if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
@@ -49,7 +49,9 @@ def build_spec(asked: GenerateArgs, settings: Settings) -> GenerateSpec:
             hint="multitalk generate --help",
         )
     return GenerateSpec(
-        image=_named(asked.image), voices=voices, options=_options(asked, settings, _seed(asked))
+        image=_input_ref(asked.image),
+        voices=voices,
+        options=_options(asked, settings, _seed(asked)),
     )
 
 
@@ -69,9 +71,10 @@ def _voices(asked: GenerateArgs) -> tuple[InputRef, ...]:
             hint=f"multitalk generate {shlex.quote(asked.image)} VOICE.wav",
         )
     if asked.voices:
-        return tuple(_named(voice) for voice in asked.voices)
+        return tuple(_input_ref(voice) for voice in asked.voices)
     return tuple(
-        _named(text.partition("=")[2], parse_speaker(text).place.text) for text in asked.speakers
+        _input_ref(text.partition("=")[2], parse_speaker(text).place.text)
+        for text in asked.speakers
     )
 
 
@@ -83,24 +86,21 @@ def _check_voices(image: str, voices: tuple[InputRef, ...]) -> None:
             code="E_TOO_MANY_VOICES",
             hint=f'for f in *.wav; do multitalk generate {shlex.quote(image)} "$f"; done',
         )
-    if len({voice.address or voice for voice in voices}) < len(voices):
+    contents = {voice.text if voice.address is None else voice.address for voice in voices}
+    if len(contents) < len(voices):
         raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
 
 
-def _named(text: str, place: str = "") -> InputRef:
-    if not is_stored(text):
-        return InputRef(text=text, place=place)
-    return InputRef(text=text, place=place, address=object_address(text))
-
-
-def object_address(text: str) -> S3Uri:
-    """The address of one object. Raises UsageError E_S3_ADDRESS."""
-    if not is_unicode(text):
-        raise UsageError(f"{text!r} must be text in UTF-8", code="E_S3_ADDRESS")
-    address = parse_uri(text)
-    if not address.key or address.key.endswith("/"):
-        raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
-    return address
+def _input_ref(text: str, place: str = "") -> InputRef:
+    """An input, its address checked. Raises UsageError E_S3_ADDRESS."""
+    ref = InputRef(text=text, place=place)
+    if is_stored(text):
+        if not is_unicode(text):
+            raise UsageError(f"{text!r} must be text in UTF-8", code="E_S3_ADDRESS")
+        key = parse_uri(text).key
+        if not key or key.endswith("/"):
+            raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
+    return ref
 
 
 def _seed(asked: GenerateArgs) -> int:

@@ -1,4 +1,4 @@
-"""Inputs and options of a video, as everything after the command line knows them."""
+"""Inputs and options of a video."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.storage.address import S3Uri
+from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
 
 if TYPE_CHECKING:
     from multitalk_cli.media.audio.tracks import Order
@@ -22,24 +22,30 @@ ORDERS: dict[str, Order] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputRef:
-    """An input as the user names it: a file, or an object of a store.
+    """A picture or voice as the user names it: a file, or an object of a store.
 
-    place: where that voice's person is, or empty.
+    place: the position of that voice's person, or empty. file: where the content lies when that is
+    not `text`: the path of a fetched object, or the name of a file in the job's folder.
     """
 
     text: str
+    file: str = ""
     place: str = ""
-    address: S3Uri | None = None
 
     @property
     def path(self) -> Path:
-        """What names are made of; of an object no file has this path."""
-        return Path(self.text)
+        """The file; before an object is fetched, a path that only names are made of."""
+        return Path(self.file if self.file else self.text)
+
+    @property
+    def address(self) -> S3Uri | None:
+        """The object's address; None for a file. Raises UsageError E_S3_ADDRESS."""
+        return parse_uri(self.text) if is_stored(self.text) else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateSpec:
-    """The inputs, and everything beside them that decides the video."""
+    """The inputs and options of one video, checked as far as that needs no file."""
 
     image: InputRef
     voices: tuple[InputRef, ...]
@@ -52,24 +58,15 @@ class GenerateSpec:
 
     @property
     def stored(self) -> tuple[InputRef, ...]:
-        """The inputs that lie in a store."""
-        return tuple(one for one in self.inputs if one.address is not None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputFile:
-    """One file. text: what the user calls it. place: where that voice's person is, or empty."""
-
-    text: str
-    path: Path
-    place: str = ""
+        """The inputs that are objects of a store."""
+        return tuple(one for one in self.inputs if is_stored(one.text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateOptions:
-    """Everything beside the inputs that decides a request.
+    """Everything but the inputs that decides a request.
 
-    seed_drawn: whether nobody asked for this seed.
+    seed_drawn: whether the seed is random, and not the user's.
     """
 
     size: str

@@ -1,7 +1,4 @@
-"""From files to all that the plan and the request are made of; it decides and never prints.
-
-The container uses it too.
-"""
+"""From files to everything that the plan and the request are made of; the container uses it too."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import MODEL_RATE_HZ, frames_from_samples
 from multitalk_cli.errors import UsageError
-from multitalk_cli.planning.inputs import GenerateOptions, InputFile
+from multitalk_cli.planning.inputs import GenerateOptions, InputRef
 from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
 from multitalk_cli.planning.windows import Plan, make_plan
 
@@ -34,11 +31,11 @@ SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 class Preparation:
     """The inputs as read, placed and planned.
 
-    inputs: the picture, then the voices in the order given, as `voices`. people: everybody that the
-    model is told of, the silent one too.
+    inputs: the picture, then the voices in the order given, as `voices`. people: everyone whom the
+    model animates, a silent person included.
     """
 
-    inputs: tuple[InputFile, ...]
+    inputs: tuple[InputRef, ...]
     options: GenerateOptions
     picture: Picture
     framed: FramedPicture
@@ -51,20 +48,19 @@ class Preparation:
     warnings: tuple[str, ...]
 
 
-def prepare(image: InputFile, given: Sequence[InputFile], options: GenerateOptions) -> Preparation:
-    """Reads and checks the inputs and plans the video. Raises what is wrong with them.
-
-    given: the voices.
-    """
+def prepare(
+    image: InputRef, voice_refs: Sequence[InputRef], options: GenerateOptions
+) -> Preparation:
+    """Reads and checks the inputs and plans the video. Raises what is wrong with them."""
     from multitalk_cli.media.audio.loudness import TARGET_LUFS
     from multitalk_cli.media.audio.tracks import arrange
 
-    check_inputs(image, given)
-    wanted = _wanted(given)
+    check_inputs(image, voice_refs)
+    given_speakers = _given_speakers(voice_refs)
     with ThreadPoolExecutor() as pool:
         # The picture and its faces take as long as the voices; both leave Python's lock often.
-        framing = pool.submit(_frame, image, wanted, options)
-        voices = _load_voices(given)
+        framing = pool.submit(_frame, image, given_speakers, options)
+        voices = _load_voices(voice_refs)
         picture, framed, people, notes, warnings = framing.result()
     target_lufs = TARGET_LUFS if options.loudness else None
     tracks = arrange(voices, options.order, target_lufs=target_lufs)
@@ -77,7 +73,7 @@ def prepare(image: InputFile, given: Sequence[InputFile], options: GenerateOptio
         persons=len(people),
     )
     return Preparation(
-        inputs=(image, *given),
+        inputs=(image, *voice_refs),
         options=options,
         picture=picture,
         framed=framed,
@@ -86,17 +82,17 @@ def prepare(image: InputFile, given: Sequence[InputFile], options: GenerateOptio
         people=people,
         tracks=tracks,
         plan=plan,
-        shift=_shift(options.shift, framed),
+        shift=_shift(options, framed),
         adjusted=(*notes, *_voice_notes(voices, tracks)),
         warnings=(*warnings, *(warning for voice in voices for warning in voice.warnings)),
     )
 
 
 def summarize(prepared: Preparation) -> Summary:
-    """What was prepared, for a report and for the wire."""
+    """The facts of a preparation, for a report and for the wire."""
     picture, framed, tracks = prepared.picture, prepared.framed, prepared.tracks
-    image, *given = prepared.inputs
-    paths = [one.path for one in given]
+    image, *voice_refs = prepared.inputs
+    paths = [one.path for one in voice_refs]
     voices = tuple(
         VoiceFacts(
             text=one.text,
@@ -110,7 +106,7 @@ def summarize(prepared: Preparation) -> Summary:
             end_s=end,
         )
         for one, voice, start, end in zip(
-            given, prepared.voices, tracks.starts_s, tracks.ends_s, strict=True
+            voice_refs, prepared.voices, tracks.starts_s, tracks.ends_s, strict=True
         )
     )
     return Summary(
@@ -149,25 +145,25 @@ def _voice_notes(voices: tuple[Voice, ...], tracks: Tracks) -> Iterator[str]:
             )
 
 
-def _wanted(given: Sequence[InputFile]) -> list[SpeakerSpec | Path]:
-    """Voices as the frame's places are given to them."""
+def _given_speakers(voices: Sequence[InputRef]) -> list[SpeakerSpec | Path]:
+    """The voices as `place_speakers` receives them."""
     from multitalk_cli.media.faces.speakers import parse_speaker
 
     return [
         parse_speaker(f"{voice.place}={voice.path}") if voice.place else voice.path
-        for voice in given
+        for voice in voices
     ]
 
 
-def check_inputs(image: InputFile, given: Sequence[InputFile]) -> None:
-    """What is wrong with files as a whole, before anything is decoded."""
+def check_inputs(image: InputRef, voices: Sequence[InputRef]) -> None:
+    """Raises what is wrong with the files as a whole, before anything is decoded."""
     from multitalk_cli.files import open_input
 
-    for one in (image, *given):
+    for one in (image, *voices):
         open_input(one.path).close()
-    _check_swapped(image, given)
-    if len(given) == 2 and _is_same(given[0].path, given[1].path):
-        raise UsageError(f"{given[0].text!r} was given as both voices", code="E_SAME_VOICE")
+    _check_swapped(image, voices)
+    if len(voices) == 2 and _is_same(voices[0].path, voices[1].path):
+        raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
 
 
 def _is_same(one: Path, other: Path) -> bool:
@@ -177,7 +173,7 @@ def _is_same(one: Path, other: Path) -> bool:
         return False
 
 
-def _check_swapped(image: InputFile, voices: Sequence[InputFile]) -> None:
+def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:
     from multitalk_cli.media.audio.voice import looks_like_sound
     from multitalk_cli.media.image.load import looks_like_picture
 
@@ -194,10 +190,10 @@ def _check_swapped(image: InputFile, voices: Sequence[InputFile]) -> None:
         )
 
 
-def _load_voices(given: Sequence[InputFile]) -> tuple[Voice, ...]:
+def _load_voices(refs: Sequence[InputRef]) -> tuple[Voice, ...]:
     from multitalk_cli.media.audio.voice import load_voice
 
-    voices = tuple(load_voice(one.path) for one in given)
+    voices = tuple(load_voice(one.path) for one in refs)
     if len(voices) == 2 and voices[0].sha256 == voices[1].sha256:
         raise UsageError(
             f"{voices[0].path.name!r} and {voices[1].path.name!r} are the same recording",
@@ -207,7 +203,7 @@ def _load_voices(given: Sequence[InputFile]) -> tuple[Voice, ...]:
 
 
 def _frame(
-    image: InputFile, wanted: list[SpeakerSpec | Path], options: GenerateOptions
+    image: InputRef, given_speakers: list[SpeakerSpec | Path], options: GenerateOptions
 ) -> tuple[Picture, FramedPicture, tuple[PlacedSpeaker, ...], tuple[str, ...], tuple[str, ...]]:
     """The picture, its frame, the people in it, adjustments and warnings."""
     from multitalk_cli.media.faces import detect, speakers
@@ -223,16 +219,16 @@ def _frame(
         height,
         options.fit,
         detect.find_faces(loaded.pixels),
-        keep=speakers.boxes_to_keep(wanted, loaded),
+        keep=speakers.boxes_to_keep(given_speakers, loaded),
     )
-    people = speakers.place_speakers(wanted, loaded, framed)
+    people = speakers.place_speakers(given_speakers, loaded, framed)
     notes = (*loaded.adjusted, *framed.adjusted, *(n for one in people for n in one.adjusted))
-    face_warnings = detect.face_warnings(framed.faces, len(wanted), width, height)
+    face_warnings = detect.face_warnings(framed.faces, len(given_speakers), width, height)
     return loaded, framed, people, notes, (*size_warnings, *framed.warnings, *face_warnings)
 
 
 def parse_color(name: str, origin: str) -> tuple[int, int, int]:
-    """Red, green and blue of a colour's name. Raises UsageError, naming where it came from."""
+    """Red, green and blue of a colour's name. Raises UsageError, naming its origin."""
     from PIL import ImageColor
 
     try:
@@ -246,8 +242,8 @@ def parse_color(name: str, origin: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def _shift(asked: float | None, framed: FramedPicture) -> float:
-    if asked is not None:
-        return asked
+def _shift(options: GenerateOptions, framed: FramedPicture) -> float:
+    if options.shift is not None:
+        return options.shift
     is_large = framed.width_px * framed.height_px > 2 * PIXELS_480P
     return SHIFT_720P if is_large else SHIFT

@@ -1,38 +1,26 @@
-"""A preparation in the cloud: what is asked, what it gives."""
+"""The request and the result of a preparation in the cloud."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from multitalk_cli.planning.inputs import GenerateOptions
+from multitalk_cli.planning.inputs import GenerateOptions, InputRef
 from multitalk_cli.planning.summary import Summary
 from multitalk_cli.storage.upload import ObjectStatus, UploadTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemoteInput:
-    """One input of a preparation in the cloud.
-
-    text: as the user named it; the address of an object, unless `file` names a file that was put
-    into the job's folder. place: of a voice given with one, else empty.
-    """
-
-    text: str
-    file: str = ""
-    place: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareRequest:
-    """A preparation in the cloud.
+    """Inputs to prepare in the cloud.
 
-    keeps: whether the request is kept for a call that makes the video. draws: whether the plan's
-    picture is wanted. upload: where the video will be stored, so that it is looked at before.
+    image, voices: objects, or with `file` files of the job's folder. keeps: whether the request is
+    kept for the call that makes the video. draws: whether to draw the plan's picture. upload: where
+    the video will be stored, so that an object in its way is found first.
     """
 
     job_id: str
-    image: RemoteInput
-    voices: tuple[RemoteInput, ...]
+    image: InputRef
+    voices: tuple[InputRef, ...]
     options: GenerateOptions
     upload: UploadTarget | None
     keeps: bool
@@ -41,10 +29,10 @@ class PrepareRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrepareResult:
-    """What a preparation in the cloud gave.
+    """Inputs as prepared in the cloud.
 
-    recipe: a JSON object. notes: what was adjusted in the sound track. drawing: the plan's picture,
-    a PNG. spot: where the video will be stored.
+    recipe: a JSON object. notes: adjustments of the sound track. drawing: the plan's picture, a
+    PNG. spot: the object at the place where the video will be stored.
     """
 
     summary: Summary

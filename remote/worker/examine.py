@@ -139,7 +139,7 @@ def canary_request(
     size: tuple[int, int], prompt: str, negative_prompt: str
 ) -> contract.GenerateRequest:
     """The example picture and voice as a request of one window and few steps."""
-    from multitalk_cli.planning.inputs import GenerateOptions, InputFile
+    from multitalk_cli.planning.inputs import GenerateOptions, InputRef
     from multitalk_cli.planning.prepare import prepare
     from multitalk_cli.planning.request import make_request
 
@@ -161,7 +161,7 @@ def canary_request(
         seed_drawn=False,
     )
     with example("portrait.png") as portrait, example("voice.wav") as voice:
-        inputs = [InputFile(text=path.name, path=path) for path in (portrait, voice)]
+        inputs = [InputRef(text=path.name, file=str(path)) for path in (portrait, voice)]
         prepared = prepare(inputs[0], inputs[1:], options)
         request, _ = make_request(prepared, secrets.token_hex(8), {"seed": _SEED})
     return request

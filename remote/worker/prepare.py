@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError, MultitalkError, RemoteError, error_from_code
-from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult, RemoteInput
+from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult
 from multitalk_cli.reporting.formatting import human_bytes
 from remote.worker import upload
 
 if TYPE_CHECKING:
-    from multitalk_cli.planning.inputs import InputFile
+    from multitalk_cli.planning.inputs import InputRef
     from multitalk_cli.planning.prepare import Preparation
     from multitalk_cli.planning.summary import Summary
     from remote.worker.volume_store import VolumeStore
@@ -78,7 +78,7 @@ def _outcome(
 @contextmanager
 def _sources(
     task: PrepareRequest, files: VolumeStore, bucket: upload.OpenBucket
-) -> Iterator[list[InputFile]]:
+) -> Iterator[list[InputRef]]:
     """Every input as a file of this container; what was put into the job's folder is removed."""
     sources = (task.image, *task.voices)
     sent = [source.file for source in sources if source.file]
@@ -101,10 +101,8 @@ def _sources(
 
 
 def _fetch(
-    job_id: str, source: RemoteInput, folder: Path, files: VolumeStore, bucket: upload.OpenBucket
-) -> InputFile:
-    from multitalk_cli.planning.inputs import InputFile
-
+    job_id: str, source: InputRef, folder: Path, files: VolumeStore, bucket: upload.OpenBucket
+) -> InputRef:
     folder.mkdir()
     path = folder / file_name(source.text)
     if source.file:
@@ -114,7 +112,7 @@ def _fetch(
         shutil.copyfile(sent, path)
     else:
         _fetch_object(source.text, path, bucket)
-    return InputFile(text=source.text, path=path, place=source.place)
+    return replace(source, file=str(path))
 
 
 def _fetch_object(text: str, path: Path, bucket: upload.OpenBucket) -> None:
@@ -141,7 +139,7 @@ def file_name(text: str) -> str:
 
 
 @contextmanager
-def _as_named(inputs: list[InputFile]) -> Iterator[None]:
+def _as_named(inputs: list[InputRef]) -> Iterator[None]:
     """Names inputs in errors as the user did."""
     try:
         yield
@@ -150,7 +148,7 @@ def _as_named(inputs: list[InputFile]) -> Iterator[None]:
         raise error_from_code(error.code, message, hint) from error
 
 
-def _named(summary: Summary, inputs: list[InputFile]) -> Summary:
+def _named(summary: Summary, inputs: list[InputRef]) -> Summary:
     return replace(
         summary,
         adjusted=tuple(_renamed(note, inputs) for note in summary.adjusted),
@@ -158,7 +156,7 @@ def _named(summary: Summary, inputs: list[InputFile]) -> Summary:
     )
 
 
-def _renamed(text: str, inputs: list[InputFile]) -> str:
+def _renamed(text: str, inputs: list[InputRef]) -> str:
     for one in inputs:
         text = text.replace(str(one.path), one.text)
     return text

@@ -12,7 +12,7 @@ from multitalk_cli import contract
 from multitalk_cli.contract import samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.planning import request as requests
-from multitalk_cli.planning.inputs import GenerateOptions, InputFile
+from multitalk_cli.planning.inputs import GenerateOptions, InputRef
 from multitalk_cli.planning.prepare import prepare
 from multitalk_cli.planning.request import begin_encoding, fingerprint, make_request
 from tests.generation.backends.previews import PORTRAIT
@@ -34,7 +34,7 @@ def voice(tmp_path):
 
 @pytest.fixture
 def prepared(voice):
-    portrait, sound = (InputFile(text=path.name, path=path) for path in (PORTRAIT, voice))
+    portrait, sound = (InputRef(text=path.name, file=str(path)) for path in (PORTRAIT, voice))
     return prepare(portrait, [sound], OPTIONS)
 
 
