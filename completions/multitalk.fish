@@ -59,19 +59,19 @@ function __multitalk_place --no-scope-shadowing
             set arguments ':jobs'
         case 's3'
             set options  $shared
-            set commands 'ls	List what is in your bucket, the newest last.' 'get	Fetch objects; one that was begun goes on where it stopped.' 'put	Store a file in your bucket.' 'url	Make a web address that anybody can read an object with, for a while.'
+            set commands 'ls	List the objects of your bucket, the newest last.' 'get	Fetch objects; an interrupted download is resumed.' 'put	Store a file in your bucket.' 'url	Create a URL with which anyone can read an object for a limited time.'
         case 's3 ls'
-            set options '--recursive	Show what is in folders too.' '-r	Show what is in folders too.' '--limit	Show the N newest objects.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set options '--recursive	Include objects in folders.' '-r	Include objects in folders.' '--limit	Show the N newest objects.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
             set arguments ':keys'
         case 's3 get'
-            set options '--latest	Fetch the newest object, of outputs/ or of KEY.' '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set options '--latest	Fetch the newest object below KEY, or outputs/.' '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
             set arguments ':keys'
             set repeated 1
         case 's3 put'
-            set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
             set arguments ':files' ':keys'
         case 's3 url'
-            set options '--expires	How long it works: 45m, 1h, at most 7d.' '--profile	A profile of your AWS configuration.' '--endpoint-url	A store that is not Amazon\'s.' $shared
+            set options '--expires	Lifetime: 45m, 1h, at most 7d.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
             set arguments ':keys'
         case 'config'
             set options  $shared

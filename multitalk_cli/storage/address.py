@@ -1,31 +1,19 @@
-"""Addresses of objects: s3://BUCKET/KEY."""
+"""URIs of objects: s3://BUCKET/KEY."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from multitalk_cli.errors import UsageError
 
-if TYPE_CHECKING:
-    pass
-
-
 _STORE = re.compile(r"s3:/", re.IGNORECASE)
-
-
-def is_stored(text: str) -> bool:
-    """Whether a user means an object of a store, and not a file."""
-    return _STORE.match(text) is not None
-
-
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class S3Uri:
-    """One object, or with a key that is empty or a beginning, all that lie there."""
+    """One object; or with a key that is empty or a prefix, all objects below it."""
 
     bucket: str
     key: str
@@ -34,16 +22,21 @@ class S3Uri:
         return f"s3://{self.bucket}/{self.key}"
 
 
+def is_stored(text: str) -> bool:
+    """Whether a user means an object of a store, and not a file."""
+    return _STORE.match(text) is not None
+
+
 def parse_uri(text: str) -> S3Uri:
-    """The address in `s3://bucket/key`. Raises UsageError E_S3_ADDRESS."""
+    """The URI in `s3://bucket/key`. Raises UsageError E_S3_ADDRESS."""
     scheme, _, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme.lower() != "s3" or not _BUCKET.fullmatch(bucket):
-        problem = "names no bucket" if not bucket else "is no address of an object"
+        problem = "names no bucket" if not bucket else "is not s3://BUCKET/KEY"
         raise UsageError(f"{text!r} {problem}", code="E_S3_ADDRESS")
     return S3Uri(bucket=bucket, key=key)
 
 
 def shown_key(key: str) -> str:
-    """A key as a line may hold it: one with control characters is escaped."""
+    """A key for one line of text: escaped if it has control characters."""
     return key if key.isprintable() else ascii(key)

@@ -1,4 +1,4 @@
-"""What a store says of an object, and whether a file here has the same bytes."""
+"""An object's metadata in the store, and the comparison of a file with it."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any, BinaryIO
 from multitalk_cli.files import sha256_of
 
 SHA256_FIELD = "multitalk-sha256"
-"""The field of an object's metadata that our own uploads keep their digest in."""
+"""The metadata field for the digest of our own uploads."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _CHUNK_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectMetadata:
-    """What the store says about an object; its digests are empty where it says none.
+    """An object's size, time and digests; those that the store does not have are empty.
 
-    part_bytes: size of the parts that it was stored in, 0 where unknown.
+    part_bytes: size of the parts of its upload, 0 if unknown.
     """
 
     size_bytes: int
@@ -40,7 +40,7 @@ def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int
     is_encrypted = "kms" in head.get("ServerSideEncryption", "") or "SSECustomerAlgorithm" in head
     is_whole = head.get("ChecksumType", "FULL_OBJECT") == "FULL_OBJECT"
     has_equal_parts = part_bytes > 0 and -(-size // part_bytes) == int(parts)
-    # An ETag is an MD5 unless a key of the user's encrypts the object.
+    # An ETag is an MD5 unless the object is encrypted with a key of the user's.
     is_md5 = bool(_MD5.fullmatch(etag.partition("-")[0])) and not is_encrypted
     return ObjectMetadata(
         size_bytes=size,
@@ -54,7 +54,7 @@ def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int
 
 
 def digests(file: BinaryIO, details: ObjectMetadata) -> tuple[str, str, str]:
-    """Which digest can be compared, what the store says, and what the file has."""
+    """The strongest digest that both have: its name, the store's value, the file's value."""
     if details.sha256:
         return "sha256", details.sha256, sha256_of(file)
     if details.md5:

@@ -1,6 +1,6 @@
-"""S3: lists, fetches and stores objects. Plain arguments in, so that a container uses it too.
+"""S3: listing, fetching and storing objects. Plain arguments, for the client and its container.
 
-Only the modules called storage import boto3. Every error of boto3 becomes one of ours there.
+Only this room imports boto3, and turns its errors into ours.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _READ_BYTES = 256 * 1024
 _RETRY_AFTER_S = (0.5, 2.0, 5.0)
 
 Report = Callable[[int], None]
-"""Is told of bytes that have arrived."""
+"""Receives the number of bytes that have just arrived."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +53,10 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """The newest objects below an address, the newest last.
+    """The newest objects below a URI, the newest last.
 
-    folders: common beginnings, where these were asked for. count, size_bytes: of all objects,
-    shown or not.
+    folders: common prefixes, of a listing that is not recursive. count, size_bytes: of all
+    objects, listed here or not.
     """
 
     objects: tuple[StoredObject, ...]
@@ -67,19 +67,19 @@ class Listing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Transferred:
-    """What was moved. checked: what its bytes were compared with: sha256, etag, crc32 or size.
+    """A finished transfer. checked: the digest compared: sha256, etag, crc32 or size.
 
-    resumed_bytes: what an earlier run had fetched already.
+    resumed_bytes: fetched by an earlier run.
     """
 
-    address: S3Uri
+    uri: S3Uri
     size_bytes: int
     checked: str
     resumed_bytes: int = 0
 
 
 class Storage:
-    """A store that speaks S3; may be used from several threads.
+    """A store with the S3 API; safe for several threads.
 
     Raises SetupError, StorageError and TemporaryError with the E_S3 codes.
     """
@@ -90,31 +90,31 @@ class Storage:
 
     @property
     def has_temporary_credentials(self) -> bool:
-        """Whether what is signed now stops working when a session ends."""
+        """Whether URLs signed now expire with a session."""
         with converted("sign in", None):
             credentials = self._session.get_credentials()
             return credentials is not None and bool(credentials.token)
 
-    def each(self, address: S3Uri, *, recursive: bool = True) -> Iterator[StoredObject | str]:
-        """Objects below an address in the order of their keys, a page at a time.
+    def iter_objects(self, uri: S3Uri, *, recursive: bool = True) -> Iterator[StoredObject | str]:
+        """Objects below a URI in the order of their keys, a page at a time.
 
-        Without `recursive`, what lies below a further slash is one folder, as text.
+        Without `recursive`, all that lies below a further slash is one folder, as text.
         """
-        arguments = {"Bucket": address.bucket, "Prefix": address.key}
+        arguments = {"Bucket": uri.bucket, "Prefix": uri.key}
         if not recursive:
             arguments["Delimiter"] = "/"
-        with converted("s3:ListBucket", address):
+        with converted("s3:ListBucket", uri):
             pages = self._client.get_paginator("list_objects_v2").paginate(**arguments)
             for page in pages:
                 yield from (folder["Prefix"] for folder in page.get("CommonPrefixes", ()))
                 yield from (_to_object(row) for row in page.get("Contents", ()))
 
-    def newest(self, address: S3Uri, limit: int, *, recursive: bool = True) -> Listing:
-        """The newest `limit` objects; memory does not grow with what else there is."""
+    def newest(self, uri: S3Uri, limit: int, *, recursive: bool = True) -> Listing:
+        """The newest `limit` objects, in memory for that many."""
         heap: list[tuple[float, str, StoredObject]] = []
         folders: list[str] = []
         count = size_bytes = 0
-        for found in self.each(address, recursive=recursive):
+        for found in self.iter_objects(uri, recursive=recursive):
             if isinstance(found, str):
                 folders.append(found)
                 continue
@@ -127,78 +127,76 @@ class Storage:
         objects = tuple(found for _, _, found in sorted(heap))
         return Listing(objects=objects, folders=tuple(folders), count=count, size_bytes=size_bytes)
 
-    def find(self, address: S3Uri) -> StoredObject:
-        """The object at exactly this address."""
-        details = self._details(address)
+    def find(self, uri: S3Uri) -> StoredObject:
+        """The object at exactly this URI."""
+        details = self._details(uri)
         return StoredObject(
-            key=address.key,
+            key=uri.key,
             size_bytes=details.size_bytes,
             modified_s=details.modified_s,
             etag=details.etag,
         )
 
-    def url(self, address: S3Uri, expires_s: int) -> str:
-        """An address that anybody can read the object with until it expires, at most 7 days."""
-        with converted("s3:GetObject", address):
+    def url(self, uri: S3Uri, expires_s: int) -> str:
+        """A web address that reads the object without credentials, for at most 7 days."""
+        with converted("s3:GetObject", uri):
             return str(
                 self._client.generate_presigned_url(
                     "get_object",
-                    Params={"Bucket": address.bucket, "Key": address.key},
+                    Params={"Bucket": uri.bucket, "Key": uri.key},
                     ExpiresIn=expires_s,
                 )
             )
 
     def get(
-        self, address: S3Uri, target: Path, *, overwrite: bool, report: Report | None = None
+        self, uri: S3Uri, target: Path, *, overwrite: bool, report: Report | None = None
     ) -> Transferred:
         """Fetches an object into a file, which appears whole and checked, or not at all.
 
-        What had arrived when a run was ended is kept beside the target, and the next one goes on
-        from there. A file that has the same bytes is as good as fetched. Raises FileError
-        E_OUTPUT_EXISTS for another one, or where the file cannot be written.
+        An interrupted transfer is kept next to the target and resumed. A file with the same bytes
+        is not fetched again. Raises FileError E_OUTPUT_EXISTS for one with other bytes, or as
+        `write_error` for one that cannot be written.
         """
-        say = _silent if report is None else report
-        details = self._details(address)
+        notify = _ignore if report is None else report
+        details = self._details(uri)
         if not overwrite and os.path.lexists(target):
-            compared = _compare_existing(target, address, details)
-            say(details.size_bytes)
+            compared = _compare_existing(target, uri, details)
+            notify(details.size_bytes)
             size = details.size_bytes
-            return Transferred(
-                address=address, size_bytes=size, checked=compared, resumed_bytes=size
-            )
-        part = _part_path(target, address, details, self._client.meta.endpoint_url)
-        with _kept(part, target) as file:
-            resumed = self._fill(file, address, details, say)
-            checked = _check(file, part, address, details)
+            return Transferred(uri=uri, size_bytes=size, checked=compared, resumed_bytes=size)
+        part = _part_path(target, uri, details, self._client.meta.endpoint_url)
+        with _locked_part(part, target) as file:
+            resumed = self._fill(file, uri, details, notify)
+            checked = _check(file, part, uri, details)
             move_into_place(part, target, overwrite=overwrite)
         _remove_outdated(part, target)
         return Transferred(
-            address=address,
+            uri=uri,
             size_bytes=details.size_bytes,
             checked=checked,
             resumed_bytes=resumed,
         )
 
     def put(
-        self, source: Path, address: S3Uri, *, overwrite: bool, report: Report | None = None
+        self, source: Path, uri: S3Uri, *, overwrite: bool, report: Report | None = None
     ) -> Transferred:
-        """Stores a file under a key. Raises FileError E_S3_EXISTS where that is taken.
+        """Stores a file under a key. Raises FileError E_S3_EXISTS for a key in use.
 
-        An object with the same content is as good as stored.
+        An object with the same content is not stored again.
         """
         with open_input(source) as file:
             digest = sha256_of(file)
             size = os.fstat(file.fileno()).st_size
-            if overwrite or not self._is_stored(address, digest):
-                self._store(file, size, address, digest, overwrite, report)
-        return Transferred(address=address, size_bytes=size, checked="sha256")
+            if overwrite or not self._is_stored(uri, digest):
+                self._store(file, size, uri, digest, overwrite, report)
+        return Transferred(uri=uri, size_bytes=size, checked="sha256")
 
     # Buckets, and objects that fit into memory
 
     def region_of(self, bucket: str) -> str | None:
-        """The region of a bucket; None where the store does not tell."""
+        """The region of a bucket; None from stores that do not tell it."""
         with converted("s3:ListBucket", S3Uri(bucket=bucket, key="")):
-            # Not a HEAD alone: what refuses that has no body that says why.
+            # Not a HEAD alone: its refusal has no body with the reason.
             answer = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
             region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
             if region is None:
@@ -206,28 +204,28 @@ class Storage:
                     region = self._client.head_bucket(Bucket=bucket).get("BucketRegion")
         return str(region) if region else None
 
-    def write(self, address: S3Uri, body: bytes) -> None:
-        """Stores a few bytes under a key, whether or not it is taken."""
-        with converted("s3:PutObject", address):
-            self._client.put_object(Bucket=address.bucket, Key=address.key, Body=body)
+    def write(self, uri: S3Uri, body: bytes) -> None:
+        """Stores a few bytes under a key; replaces an object that has it."""
+        with converted("s3:PutObject", uri):
+            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=body)
 
-    def read(self, address: S3Uri) -> bytes:
+    def read(self, uri: S3Uri) -> bytes:
         """The bytes of a small object."""
-        with converted("s3:GetObject", address):
-            answer = self._client.get_object(Bucket=address.bucket, Key=address.key)
+        with converted("s3:GetObject", uri):
+            answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key)
             return bytes(answer["Body"].read())
 
-    def delete(self, address: S3Uri) -> None:
-        """Removes an object; one that is not there is as good as removed."""
-        with converted("s3:DeleteObject", address):
-            self._client.delete_object(Bucket=address.bucket, Key=address.key)
+    def delete(self, uri: S3Uri) -> None:
+        """Removes an object, if there is one."""
+        with converted("s3:DeleteObject", uri):
+            self._client.delete_object(Bucket=uri.bucket, Key=uri.key)
 
     # Fetching
 
-    def _details(self, address: S3Uri) -> ObjectMetadata:
-        """Raises as everything here; a HEAD has no body, so that a GET asks why it failed."""
-        place = {"Bucket": address.bucket, "Key": address.key}
-        with converted("s3:GetObject", address):
+    def _details(self, uri: S3Uri) -> ObjectMetadata:
+        """The object's metadata. A HEAD that fails is followed by a GET for the reason."""
+        place = {"Bucket": uri.bucket, "Key": uri.key}
+        with converted("s3:GetObject", uri):
             try:
                 head = self._client.head_object(**place, ChecksumMode="ENABLED")
             except self._client.exceptions.ClientError:
@@ -238,27 +236,27 @@ class Storage:
             size = head["ContentLength"]
             part_bytes = 0
             if parts.isdigit():
-                # Not every store knows the sizes of parts; it is then left out of the check.
+                # Not every store reports the sizes of parts; the check then does without.
                 with suppress(self._client.exceptions.ClientError):
                     first = self._client.head_object(**place, PartNumber=1)
                     part_bytes = first["ContentLength"]
         return read_metadata(head, etag, size, part_bytes)
 
-    def _fill(self, file: BinaryIO, address: S3Uri, details: ObjectMetadata, report: Report) -> int:
-        """Appends what is missing, in order, and gives how much was there."""
+    def _fill(self, file: BinaryIO, uri: S3Uri, details: ObjectMetadata, report: Report) -> int:
+        """Appends the missing bytes in order; returns how many were there before."""
         start = file.seek(0, os.SEEK_END)
         if start > details.size_bytes:
             start = file.truncate(0)
         report(start)
-        for chunk in self._ranges(address, details, start):
+        for chunk in self._ranges(uri, details, start):
             file.write(chunk)
             file.flush()
             report(len(chunk))
         os.fsync(file.fileno())
         return start
 
-    def _ranges(self, address: S3Uri, details: ObjectMetadata, start: int) -> Iterator[bytearray]:
-        """The rest of an object in order, several ranges being fetched at the same time."""
+    def _ranges(self, uri: S3Uri, details: ObjectMetadata, start: int) -> Iterator[bytearray]:
+        """The rest of an object in order, fetched as several ranges at a time."""
         stop = threading.Event()
         waiting: deque[Future[bytearray]] = deque()
         starts = iter(range(start, details.size_bytes, PART_BYTES))
@@ -268,7 +266,7 @@ class Storage:
                     while len(waiting) < _TRANSFERS and (first := next(starts, None)) is not None:
                         last = min(first + PART_BYTES, details.size_bytes) - 1
                         waiting.append(
-                            pool.submit(self._range, address, details.etag, first, last, stop)
+                            pool.submit(self._range, uri, details.etag, first, last, stop)
                         )
                     if not waiting:
                         return
@@ -278,28 +276,28 @@ class Storage:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _range(
-        self, address: S3Uri, etag: str, first: int, last: int, stop: threading.Event
+        self, uri: S3Uri, etag: str, first: int, last: int, stop: threading.Event
     ) -> bytearray:
-        """The bytes from `first` to `last`, tried again where the network fails."""
+        """The bytes from `first` to `last`, retried after network errors."""
         pauses = iter(_RETRY_AFTER_S)
         while True:
             try:
-                return self._range_once(address, etag, first, last, stop)
+                return self._range_once(uri, etag, first, last, stop)
             except TemporaryError:
                 pause_s = next(pauses, None)
                 if pause_s is None or stop.wait(pause_s):
                     raise
 
     def _range_once(
-        self, address: S3Uri, etag: str, first: int, last: int, stop: threading.Event
+        self, uri: S3Uri, etag: str, first: int, last: int, stop: threading.Event
     ) -> bytearray:
         # One block of memory for each range: growing ones would leave holes of megabytes.
         arrived, count = bytearray(last - first + 1), 0
         view = memoryview(arrived)
-        with converted("s3:GetObject", address):
+        with converted("s3:GetObject", uri):
             answer = self._client.get_object(
-                Bucket=address.bucket,
-                Key=address.key,
+                Bucket=uri.bucket,
+                Key=uri.key,
                 Range=f"bytes={first}-{last}",
                 IfMatch=f'"{etag}"',
             )
@@ -308,57 +306,57 @@ class Storage:
                     count += more
         if count != len(arrived):
             raise TemporaryError(
-                f"{address}: {count} of {len(arrived)} bytes came", code="E_S3_NETWORK"
+                f"{uri}: only {count} of {len(arrived)} bytes arrived", code="E_S3_NETWORK"
             )
         return arrived
 
     # Storing
 
-    def _is_stored(self, address: S3Uri, digest: str) -> bool:
-        """Whether the object is there with these bytes; False where that cannot be seen.
+    def _is_stored(self, uri: S3Uri, digest: str) -> bool:
+        """Whether the object exists with these bytes; False without the permission to read it.
 
-        Raises FileError E_S3_EXISTS where something else is there.
+        Raises FileError E_S3_EXISTS for an object with other bytes.
         """
         try:
-            found = self._details(address).sha256
+            found = self._details(uri).sha256
         except StorageError:
-            # Who may only write sees nothing; the condition of the upload still holds.
+            # Write-only credentials see nothing; the condition of the upload still holds.
             return False
         if found != digest:
-            raise FileError(f"{address} exists", code="E_S3_EXISTS")
+            raise FileError(f"{uri} exists", code="E_S3_EXISTS")
         return True
 
     def _store(
         self,
         file: BinaryIO,
         size: int,
-        address: S3Uri,
+        uri: S3Uri,
         digest: str,
         overwrite: bool,
         report: Report | None,
     ) -> None:
-        place = {"Bucket": address.bucket, "Key": address.key}
-        kind = mimetypes.guess_type(address.key)[0]
+        place = {"Bucket": uri.bucket, "Key": uri.key}
+        kind = mimetypes.guess_type(uri.key)[0]
         about = {
             "Metadata": {SHA256_FIELD: digest},
             "ContentType": "application/octet-stream" if kind is None else kind,
         }
         condition = {} if overwrite else {"IfNoneMatch": "*"}
-        say = _silent if report is None else report
-        with converted("s3:PutObject", address):
+        notify = _ignore if report is None else report
+        with converted("s3:PutObject", uri):
             if size <= PART_BYTES:
                 self._client.put_object(**place, **about, **condition, Body=file)
-                say(size)
+                notify(size)
                 return
             begun = self._client.create_multipart_upload(**place, **about)
             upload = {**place, "UploadId": begun["UploadId"]}
             try:
-                parts = self._send_parts(file, size, upload, say)
+                parts = self._send_parts(file, size, upload, notify)
                 self._client.complete_multipart_upload(
                     **upload, **condition, MultipartUpload={"Parts": parts}
                 )
             except BaseException:
-                # Parts of an upload that was never completed are paid for until it is aborted.
+                # Parts of an incomplete upload cost money until it is aborted.
                 with suppress(*library_errors()):
                     self._client.abort_multipart_upload(**upload)
                 raise
@@ -387,8 +385,8 @@ class Storage:
         return parts
 
 
-def _silent(_count: int) -> None:
-    """Reports to nobody."""
+def _ignore(_count: int) -> None:
+    """The report of a caller that wants none."""
 
 
 def _to_object(row: Mapping[str, Any]) -> StoredObject:
@@ -400,15 +398,15 @@ def _to_object(row: Mapping[str, Any]) -> StoredObject:
     )
 
 
-def _part_path(target: Path, address: S3Uri, details: ObjectMetadata, endpoint: str) -> Path:
-    """Where the beginning of exactly this object is kept until it is whole."""
-    identity = f"{endpoint}\n{address}\n{details.etag}\n{details.size_bytes}"
+def _part_path(target: Path, uri: S3Uri, details: ObjectMetadata, endpoint: str) -> Path:
+    """The file for the beginning of exactly this object until it is whole."""
+    identity = f"{endpoint}\n{uri}\n{details.etag}\n{details.size_bytes}"
     tag = hashlib.sha256(identity.encode()).hexdigest()[:12]
     return target.with_name(f".{target.name[:50]}.{tag}.part")
 
 
 def _remove_outdated(part: Path, target: Path) -> None:
-    """Forgets what is kept of earlier versions of the same target."""
+    """Removes the unfinished files of earlier versions of the same target."""
     pattern = re.compile(re.escape(f".{target.name[:50]}.") + r"[0-9a-f]{12}\.part")
     for path in part.parent.iterdir():
         if pattern.fullmatch(path.name):
@@ -416,36 +414,36 @@ def _remove_outdated(part: Path, target: Path) -> None:
                 path.unlink()
 
 
-def _compare_existing(target: Path, address: S3Uri, details: ObjectMetadata) -> str:
-    """What shows that the file has the object's bytes. Raises FileError E_OUTPUT_EXISTS."""
+def _compare_existing(target: Path, uri: S3Uri, details: ObjectMetadata) -> str:
+    """The digest by which the file equals the object. Raises FileError E_OUTPUT_EXISTS."""
     if target.is_file() and target.stat().st_size == details.size_bytes:
         with target.open("rb") as file:
             compared, expected, seen = digests(file, details)
         if expected == seen and compared != "size":
             return compared
     raise FileError(
-        f"{shown_path(target)} exists and is not {address}",
+        f"{shown_path(target)} exists and is not {uri}",
         code="E_OUTPUT_EXISTS",
     )
 
 
-def _check(file: BinaryIO, part: Path, address: S3Uri, details: ObjectMetadata) -> str:
-    """What the bytes were compared with. Raises StorageError E_S3_CHANGED where they differ."""
+def _check(file: BinaryIO, part: Path, uri: S3Uri, details: ObjectMetadata) -> str:
+    """The digest that was compared. Raises StorageError E_S3_CHANGED for a difference."""
     file.seek(0)
     compared, expected, seen = digests(file, details)
     if expected == seen:
         return compared
     part.unlink()
     raise StorageError(
-        f"{address} arrived with {compared} {seen}, the store has {expected}", code="E_S3_CHANGED"
+        f"{uri} arrived with {compared} {seen}, the store has {expected}", code="E_S3_CHANGED"
     )
 
 
 @contextmanager
-def _kept(part: Path, target: Path) -> Iterator[BinaryIO]:
-    """Opens what there is of a file to be gone on with; no two processes do so at once."""
+def _locked_part(part: Path, target: Path) -> Iterator[BinaryIO]:
+    """The unfinished file, open for appending in this process alone."""
     try:
-        # A link that somebody put in its place is not followed.
+        # A symbolic link in its place is not followed.
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         with os.fdopen(handle, "r+b") as file:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -457,7 +455,7 @@ def _kept(part: Path, target: Path) -> Iterator[BinaryIO]:
             hint="wait for the other one, or pass -o with another path",
         ) from error
     except OSError as error:
-        # Nothing is kept where it fails: a full disk needs the space.
+        # Removed on failure: a full disk needs the space.
         with suppress(OSError):
             part.unlink()
         raise write_error(target, error) from error

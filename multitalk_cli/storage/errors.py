@@ -1,9 +1,8 @@
-"""Turns boto3's errors into ours, each with what helps."""
+"""boto3's errors as ours."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -43,27 +42,27 @@ def library_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def converted(permission: str, address: S3Uri | None) -> Iterator[None]:
+def converted(permission: str, uri: S3Uri | None) -> Iterator[None]:
     """Turns boto3's errors into ours.
 
-    permission: what must be allowed for this. address: what it is done to.
+    permission: needed for the block. uri: the bucket or object that it works on.
     """
     try:
         yield
     except library_errors() as error:
-        raise _convert(error, permission, address) from error
+        raise _convert(error, permission, uri) from error
 
 
-def _convert(error: Exception, permission: str, address: S3Uri | None) -> MultitalkError:
+def _convert(error: Exception, permission: str, uri: S3Uri | None) -> MultitalkError:
     from botocore.exceptions import ClientError
 
     if isinstance(error, ClientError):
-        return _convert_answer(error.response, permission, address)
+        return _convert_answer(error.response, permission, uri)
     return _convert_local(error)
 
 
 def _convert_local(error: Exception) -> MultitalkError:
-    """What failed before the store answered."""
+    """An error from before the store answered."""
     from botocore import exceptions as known
 
     text = " ".join(str(error).split())
@@ -87,49 +86,44 @@ def _convert_local(error: Exception) -> MultitalkError:
 
 
 def _convert_answer(
-    response: Mapping[str, Any], permission: str, address: S3Uri | None
+    response: Mapping[str, Any], permission: str, uri: S3Uri | None
 ) -> MultitalkError:
-    """What the store answered."""
+    """An error that the store answered with."""
     detail = response.get("Error", {})
-    code, said = str(detail.get("Code", "")), " ".join(str(detail.get("Message", "")).split())
-    bucket = "" if address is None else address.bucket
+    code, message = str(detail.get("Code", "")), " ".join(str(detail.get("Message", "")).split())
+    bucket = "" if uri is None else uri.bucket
     region = _region_of(response)
     if code in _REGION_CODES or (code == "AuthorizationHeaderMalformed" and region):
         return _wrong_region(bucket, region)
     if code in _CREDENTIAL_CODES:
-        return SetupError(f"S3 refuses the credentials: {said} ({code})", code="E_S3_CREDENTIALS")
+        text = f"S3 refuses the credentials: {message} ({code})"
+        return SetupError(text, code="E_S3_CREDENTIALS")
     if code in _EXPIRED_CODES:
         return SetupError(f"the S3 credentials have expired ({code})", code="E_S3_EXPIRED")
     if code == "RequestTimeTooSkewed":
-        times = f"it is {detail.get('ServerTime', 'another time')} there"
-        return SetupError(f"this machine's clock is wrong: {times}", code="E_S3_CLOCK")
+        text = f"this machine's clock is wrong: the store has {detail.get('ServerTime', 'another')}"
+        return SetupError(text, code="E_S3_CLOCK")
     if code in _BUSY_CODES:
-        return TemporaryError(f"the store is busy: {said} ({code})", code="E_S3_NETWORK")
-    return _convert_refusal(code, said, permission, address)
+        return TemporaryError(f"throttled by the store: {message} ({code})", code="E_S3_NETWORK")
+    return _convert_refusal(code, message, permission, uri)
 
 
-def _convert_refusal(
-    code: str, said: str, permission: str, address: S3Uri | None
-) -> MultitalkError:
-    """What the store answered about the bucket or the object itself."""
-    folder = "" if address is None else address.key.rpartition("/")[0]
-    if code in ("NoSuchBucket", "InvalidBucketName") and address is not None:
-        return StorageError(f"there is no bucket {address.bucket!r}", code="E_S3_BUCKET")
-    if code in ("NoSuchKey", "NotFound", "404") and address is not None:
-        place = f"s3://{address.bucket}/{folder}{'/' if folder else ''}"
-        return StorageError(
-            f"there is no object {address}",
-            code="E_S3_KEY",
-            hint=f"multitalk s3 ls {shlex.quote(place)} --recursive",
-        )
+def _convert_refusal(code: str, message: str, permission: str, uri: S3Uri | None) -> MultitalkError:
+    """An answer about the bucket or the object itself."""
+    folder = "" if uri is None else uri.key.rpartition("/")[0]
+    if code in ("NoSuchBucket", "InvalidBucketName") and uri is not None:
+        return StorageError(f"no bucket {uri.bucket!r}", code="E_S3_BUCKET")
+    if code in ("NoSuchKey", "NotFound", "404") and uri is not None:
+        place = f"s3://{uri.bucket}/{folder}{'/' if folder else ''}"
+        return StorageError(f"no object {uri}", code="E_S3_KEY", facts={"folder": place})
     if code in ("AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"):
-        what = f"{permission} on {address}" if address is not None else permission
+        what = f"{permission} on {uri}" if uri is not None else permission
         return StorageError(f"the store does not allow {what}", code="E_S3_DENIED")
     if code in ("PreconditionFailed", "412"):
         if permission == "s3:PutObject":
-            return FileError(f"{address} exists", code="E_S3_EXISTS")
-        return StorageError(f"{address} was replaced while it was fetched", code="E_S3_CHANGED")
-    return StorageError(f"the store answered: {said} ({code})", code="E_STORAGE")
+            return FileError(f"{uri} exists", code="E_S3_EXISTS")
+        return StorageError(f"{uri} was replaced while it was fetched", code="E_S3_CHANGED")
+    return StorageError(f"unexpected response of the store: {message} ({code})", code="E_STORAGE")
 
 
 def _region_of(response: Mapping[str, Any]) -> str:
@@ -143,5 +137,5 @@ def _wrong_region(bucket: str, region: str) -> StorageError:
     return StorageError(
         f"the bucket {bucket!r} is in the region {region}",
         code="E_S3_REGION",
-        hint=f"AWS_DEFAULT_REGION={region} multitalk s3 ls s3://{bucket}/",
+        facts={"bucket": bucket, "region": region},
     )

@@ -1,4 +1,4 @@
-"""Whether a bucket can be worked with: one small object is stored, read and removed."""
+"""A test of a bucket's permissions: one small object is written, read and deleted."""
 
 from __future__ import annotations
 
@@ -17,40 +17,40 @@ FOLDER = "outputs/"
 
 
 def try_bucket(storage: Storage, bucket: str) -> str | None:
-    """Does in outputs/ what videos need, and gives the bucket's region where the store tells it.
+    """Uses in outputs/ every permission that videos need; returns the bucket's region if told.
 
-    Raises StorageError E_S3_DENIED that names every permission which is missing, and what else
-    `storage` raises.
+    Raises StorageError E_S3_DENIED that names every missing permission, and the other errors of
+    `storage`.
     """
-    address = S3Uri(bucket=bucket, key=f"{FOLDER}multitalk-probe-{secrets.token_hex(8)}")
+    uri = S3Uri(bucket=bucket, key=f"{FOLDER}multitalk-probe-{secrets.token_hex(8)}")
     body = secrets.token_bytes(32)
     region, missing = None, list[str]()
-    with _noted("s3:ListBucket", missing):
+    with _collecting("s3:ListBucket", missing):
         region = storage.region_of(bucket)
-    with _noted("s3:PutObject", missing):
-        storage.write(address, body)
+    with _collecting("s3:PutObject", missing):
+        storage.write(uri, body)
         try:
-            with _noted("s3:GetObject", missing):
-                _compare(storage, address, body)
+            with _collecting("s3:GetObject", missing):
+                _compare(storage, uri, body)
         finally:
-            with _noted("s3:DeleteObject", missing):
-                storage.delete(address)
+            with _collecting("s3:DeleteObject", missing):
+                storage.delete(uri)
     if missing:
         where = f"s3://{bucket}/{FOLDER}*"
-        left = f"; {address} was left there" if "s3:DeleteObject" in missing else ""
+        left = f"; {uri} was left there" if "s3:DeleteObject" in missing else ""
         message = f"the store does not allow {' and '.join(missing)} on {where}{left}"
         raise StorageError(message, code="E_S3_DENIED")
     return region
 
 
-def _compare(storage: Storage, address: S3Uri, body: bytes) -> None:
-    if storage.read(address) != body:
-        raise StorageError(f"{address} is not what was stored", code="E_S3_CHANGED")
+def _compare(storage: Storage, uri: S3Uri, body: bytes) -> None:
+    if storage.read(uri) != body:
+        raise StorageError(f"{uri} is not what was stored", code="E_S3_CHANGED")
 
 
 @contextmanager
-def _noted(permission: str, missing: list[str]) -> Iterator[None]:
-    """Notes the permission where the block fails for want of it."""
+def _collecting(permission: str, missing: list[str]) -> Iterator[None]:
+    """Adds the permission to `missing` if the block is denied."""
     try:
         yield
     except StorageError as error:

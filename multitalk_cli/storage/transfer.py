@@ -1,10 +1,9 @@
-"""What `multitalk s3` does: which objects are meant, what their files are called, what is said."""
+"""The work of `multitalk s3`: which objects are meant, what their files are called, transfers."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from multitalk_cli.reporting.formatting import human_bytes
 from multitalk_cli.reporting.reporter import Reporter
 from multitalk_cli.storage import recent_keys
 from multitalk_cli.storage.address import S3Uri, parse_uri, shown_key
-from multitalk_cli.storage.client import StoredObject
+from multitalk_cli.storage.client import Listing, StoredObject
 
 if TYPE_CHECKING:
     from multitalk_cli.storage.client import Storage, Transferred
@@ -29,23 +28,54 @@ if TYPE_CHECKING:
 
 OUTPUTS = "outputs/"
 _GLOB = re.compile(r"[*?\[]")
-_FIRST_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Wanted:
+class BucketListing:
+    """The newest objects below a URI."""
+
+    uri: S3Uri
+    listing: Listing
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchedFile:
+    """An object that is now a file. checked: the digest that its bytes were compared by."""
+
+    uri: S3Uri
+    path: Path
+    size_bytes: int
+    checked: str
+    resumed_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedUrl:
+    """A web address that reads one object without credentials.
+
+    ends_with_session: the credentials are temporary, and the address may expire with them.
+    """
+
+    uri: S3Uri
+    url: str
+    expires_s: int
+    ends_with_session: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Download:
     """An object to fetch and the file that it becomes."""
 
-    address: S3Uri
+    uri: S3Uri
     size_bytes: int
     target: Path
 
 
-# Addresses
+# URIs
 
 
-def to_address(text: str, bucket: str) -> S3Uri:
-    """The address that a user means: s3://bucket/key, or a key of the bucket that is set.
+def to_uri(text: str, bucket: str) -> S3Uri:
+    """The URI that a user means: s3://bucket/key, or a key of the bucket that is set.
 
     bucket: empty where none is set. Raises UsageError, or SetupError E_S3_UNSET.
     """
@@ -58,82 +88,88 @@ def to_address(text: str, bucket: str) -> S3Uri:
     return parse_uri(f"s3://{bucket}/{text}")
 
 
-def to_object_address(text: str, bucket: str) -> S3Uri:
-    """As `to_address`, for something that must name one object."""
-    address = to_address(text, bucket)
-    if not address.key:
+def to_object_uri(text: str, bucket: str) -> S3Uri:
+    """As `to_uri`, for something that must name one object."""
+    uri = to_uri(text, bucket)
+    if not uri.key:
         raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
-    return address
+    return uri
+
+
+# ls
+
+
+def list_newest(storage: Storage, uri: S3Uri, limit: int, *, recursive: bool) -> BucketListing:
+    """The newest objects below a URI, whose keys a shell completes from then on."""
+    listing = storage.newest(uri, limit, recursive=recursive)
+    recent_keys.remember(f"s3://{uri.bucket}/{found.key}" for found in reversed(listing.objects))
+    return BucketListing(uri=uri, listing=listing)
 
 
 # get
 
 
 def fetch(
-    storage: Storage, addresses: Sequence[S3Uri], asked: str | None, force: bool, reporter: Reporter
-) -> None:
-    """Fetches objects, each into a file of its own; `asked` is -o."""
-    wanted = _choose_targets(list(_expand(storage, addresses, reporter)), asked, reporter)
+    storage: Storage,
+    uris: Sequence[S3Uri],
+    output_path: str | None,
+    *,
+    overwrite: bool,
+    reporter: Reporter,
+) -> list[FetchedFile]:
+    """Fetches objects, each into a file of its own. output_path: a file, or a folder with a slash.
+
+    Raises UsageError and FileError before anything is fetched, then as `Storage.get`.
+    """
+    downloads = _choose_targets(list(_expand(storage, uris, reporter)), output_path, reporter)
     with _kept_on_interrupt(reporter):
-        fetched = _transfer_all(storage, wanted, force, reporter)
-    recent_keys.remember(str(one.address) for one in wanted)
-    data = [
-        {
-            "address": str(one.address),
-            "output": str(one.target.absolute()),
-            "size_bytes": done.size_bytes,
-            "checked": done.checked,
-            "resumed_bytes": done.resumed_bytes,
-        }
-        for one, done in zip(wanted, fetched, strict=True)
-    ]
-    reporter.succeed("s3", {"files": data}, [str(one.target.absolute()) for one in wanted])
+        fetched = _fetch_all(storage, downloads, overwrite, reporter)
+    recent_keys.remember(str(one.uri) for one in downloads)
+    return fetched
 
 
-def latest(storage: Storage, address: S3Uri) -> S3Uri:
-    """The newest object below an address. Raises StorageError E_S3_KEY where there is none."""
-    listing = storage.newest(address, 1)
+def latest(storage: Storage, uri: S3Uri) -> S3Uri:
+    """The newest object below a URI. Raises StorageError E_S3_KEY for an empty place."""
+    listing = storage.newest(uri, 1)
     if not listing.objects:
         raise StorageError(
-            f"there is nothing in {address}",
-            code="E_S3_KEY",
-            hint=f"multitalk s3 ls {shlex.quote(f's3://{address.bucket}/')} --recursive",
+            f"{uri} is empty", code="E_S3_KEY", facts={"folder": f"s3://{uri.bucket}/"}
         )
-    return S3Uri(bucket=address.bucket, key=listing.objects[-1].key)
+    return S3Uri(bucket=uri.bucket, key=listing.objects[-1].key)
 
 
 def _expand(
-    storage: Storage, addresses: Sequence[S3Uri], reporter: Reporter
+    storage: Storage, uris: Sequence[S3Uri], reporter: Reporter
 ) -> Iterator[tuple[S3Uri, StoredObject]]:
-    """The objects meant, with patterns replaced by what they match; each once."""
+    """The objects meant, with patterns replaced by their matches; each once."""
     seen = set()
-    for address in addresses:
-        for found in _matches(storage, address, reporter):
-            one = S3Uri(bucket=address.bucket, key=found.key)
+    for uri in uris:
+        for found in _matches(storage, uri, reporter):
+            one = S3Uri(bucket=uri.bucket, key=found.key)
             if one not in seen:
                 seen.add(one)
                 yield one, found
 
 
-def _matches(storage: Storage, address: S3Uri, reporter: Reporter) -> Iterator[StoredObject]:
-    if not _GLOB.search(address.key):
-        yield storage.find(address)
+def _matches(storage: Storage, uri: S3Uri, reporter: Reporter) -> Iterator[StoredObject]:
+    if not _GLOB.search(uri.key):
+        yield storage.find(uri)
         return
-    prefix = _GLOB.split(address.key, maxsplit=1)[0]
+    prefix = _GLOB.split(uri.key, maxsplit=1)[0]
     count = 0
-    for found in storage.each(S3Uri(bucket=address.bucket, key=prefix)):
-        if isinstance(found, str) or not _fits(found.key, address.key):
+    for found in storage.iter_objects(S3Uri(bucket=uri.bucket, key=prefix)):
+        if isinstance(found, str) or not _fits(found.key, uri.key):
             continue
         count += 1
-        if found.key == address.key or is_safe_name(_name_of(found.key)):
+        if found.key == uri.key or is_safe_name(_name_of(found.key)):
             yield found
         else:
-            reporter.warn(f"{shown_key(found.key)} is left out: no file should have that name")
+            reporter.warn(f"{shown_key(found.key)} is skipped: unsafe as a file name")
     if not count:
         raise StorageError(
-            f"nothing matches {address}",
+            f"no object matches {uri}",
             code="E_S3_KEY",
-            hint=f"multitalk s3 ls {shlex.quote(f's3://{address.bucket}/{prefix}')} --recursive",
+            facts={"folder": f"s3://{uri.bucket}/{prefix}"},
         )
 
 
@@ -151,74 +187,74 @@ def _fits(key: str, pattern: str) -> bool:
 
 
 def _choose_targets(
-    objects: Sequence[tuple[S3Uri, StoredObject]], asked: str | None, reporter: Reporter
-) -> list[_Wanted]:
-    """Where each object goes. Raises UsageError and FileError before anything is fetched."""
+    objects: Sequence[tuple[S3Uri, StoredObject]], output_path: str | None, reporter: Reporter
+) -> list[_Download]:
+    """Where each object is written. Raises UsageError and FileError."""
     if not objects:
         reporter.note("nothing to fetch")
-    folder, name = _place(asked, len(objects))
-    wanted = [
-        _Wanted(
-            address=address,
+    folder, name = _folder_and_name(output_path, len(objects))
+    downloads = [
+        _Download(
+            uri=uri,
             size_bytes=found.size_bytes,
-            target=folder / (name if name else _file_name(address)),
+            target=folder / (name if name else _file_name(uri)),
         )
-        for address, found in objects
+        for uri, found in objects
     ]
     owners: dict[Path, S3Uri] = {}
-    for one in wanted:
+    for one in downloads:
         if one.target in owners:
             raise UsageError(
-                f"{owners[one.target]} and {one.address} would be the same file {one.target}",
+                f"{owners[one.target]} and {one.uri} would be the same file {one.target}",
                 code="E_OUTPUT_NAME",
                 hint="fetch them one by one, each with -o FILE",
             )
-        owners[one.target] = one.address
-    return wanted
+        owners[one.target] = one.uri
+    return downloads
 
 
-def _place(asked: str | None, count: int) -> tuple[Path, str]:
-    """The folder that -o means, and the file's name in it if it says one."""
-    if asked is None:
+def _folder_and_name(output_path: str | None, count: int) -> tuple[Path, str]:
+    """The folder that -o names, and the file's name in it; empty for the names of the objects."""
+    if output_path is None:
         return Path(), ""
-    if not asked:
+    if not output_path:
         raise UsageError("-o is empty", code="E_OUTPUT_NAME", hint="-o FILE or -o FOLDER/")
-    is_folder = asked.endswith("/") or os.path.isdir(asked)  # noqa: PTH112 - never raises
+    is_folder = output_path.endswith("/") or os.path.isdir(output_path)  # noqa: PTH112 - never raises
     if count > 1 and not is_folder:
         raise UsageError(
-            f"{count} objects do not fit into one file {asked!r}",
+            f"{count} objects do not fit into one file {output_path!r}",
             code="E_OUTPUT_NAME",
-            hint=f"-o {shlex.quote(asked + '/')}",
+            facts={"folder": f"{output_path}/"},
         )
-    folder = Path(asked) if is_folder else Path(asked).parent
+    folder = Path(output_path) if is_folder else Path(output_path).parent
     if not folder.is_dir():
         raise FileError(
             f"the output's folder {str(folder)!r} does not exist",
             code="E_OUTPUT_PATH",
-            hint=f"mkdir -p {shlex.quote(str(folder))}",
+            facts={"missing_folder": str(folder)},
         )
-    return folder, "" if is_folder else Path(asked).name
+    return folder, "" if is_folder else Path(output_path).name
 
 
 def _name_of(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _file_name(address: S3Uri) -> str:
-    name = _name_of(address.key)
+def _file_name(uri: S3Uri) -> str:
+    name = _name_of(uri.key)
     if not is_safe_name(name):
         raise UsageError(
-            f"{shown_key(str(address))} has no name that a file should have",
+            f"{shown_key(str(uri))} is unsafe as a file name",
             code="E_OUTPUT_NAME",
             hint="add -o FILE",
         )
     return name
 
 
-def _transfer_all(
-    storage: Storage, wanted: Sequence[_Wanted], force: bool, reporter: Reporter
-) -> list[Transferred]:
-    total = sum(one.size_bytes for one in wanted)
+def _fetch_all(
+    storage: Storage, downloads: Sequence[_Download], overwrite: bool, reporter: Reporter
+) -> list[FetchedFile]:
+    total = sum(one.size_bytes for one in downloads)
     done = 0
     fetched = []
     with reporter.progress() as view:
@@ -229,19 +265,22 @@ def _transfer_all(
             done = min(done + count, total)
             view.show(contract.Stage(name=DOWNLOADING, done=done, total=total))
 
-        for one in wanted:
-            result = storage.get(one.address, one.target, overwrite=force, report=report)
-            fetched.append(result)
-            _say_fetched(one, result, reporter)
+        for one in downloads:
+            moved = storage.get(one.uri, one.target, overwrite=overwrite, report=report)
+            if moved.resumed_bytes:
+                reporter.fact("resumed", f"{human_bytes(moved.resumed_bytes)} were already there")
+            size = human_bytes(moved.size_bytes)
+            reporter.fact("fetched", f"{one.uri}, {size}, {moved.checked} OK")
+            fetched.append(
+                FetchedFile(
+                    uri=one.uri,
+                    path=one.target.absolute(),
+                    size_bytes=moved.size_bytes,
+                    checked=moved.checked,
+                    resumed_bytes=moved.resumed_bytes,
+                )
+            )
     return fetched
-
-
-def _say_fetched(one: _Wanted, result: Transferred, reporter: Reporter) -> None:
-    if result.resumed_bytes:
-        reporter.fact("resumed", f"{human_bytes(result.resumed_bytes)} were already there")
-    reporter.fact(
-        "fetched", f"{one.address}, {human_bytes(result.size_bytes)}, {result.checked} right"
-    )
 
 
 @contextmanager
@@ -249,17 +288,19 @@ def _kept_on_interrupt(reporter: Reporter) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        reporter.leaving = "interrupted; the same command goes on where this one stopped"
+        reporter.leaving = "interrupted; the same command resumes"
         raise
 
 
-# put and url
+# put
 
 
-def store(storage: Storage, source: Path, address: S3Uri, force: bool, reporter: Reporter) -> None:
+def store(
+    storage: Storage, source: Path, uri: S3Uri, *, overwrite: bool, reporter: Reporter
+) -> Transferred:
     """Stores a file. A key that is empty or ends with a slash gets the file's name."""
-    if not address.key or address.key.endswith("/"):
-        address = S3Uri(bucket=address.bucket, key=address.key + source.name)
+    if not uri.key or uri.key.endswith("/"):
+        uri = S3Uri(bucket=uri.bucket, key=uri.key + source.name)
     with reporter.progress() as view:
         total = source.stat().st_size if source.is_file() else 0
         done = 0
@@ -269,8 +310,21 @@ def store(storage: Storage, source: Path, address: S3Uri, force: bool, reporter:
             done = min(done + count, total)
             view.show(contract.Stage(name=UPLOADING, done=done, total=total))
 
-        result = storage.put(source, address, overwrite=force, report=report)
-    recent_keys.remember([str(address)])
-    data = {"address": str(address), "size_bytes": result.size_bytes}
-    reporter.fact("stored", f"{source.name}, {human_bytes(result.size_bytes)}")
-    reporter.succeed("s3", data, [str(address)])
+        stored = storage.put(source, uri, overwrite=overwrite, report=report)
+    recent_keys.remember([str(uri)])
+    reporter.fact("stored", f"{source.name}, {human_bytes(stored.size_bytes)}")
+    return stored
+
+
+# url
+
+
+def sign_url(storage: Storage, uri: S3Uri, expires_s: int) -> SignedUrl:
+    """A URL of an object that exists. Raises StorageError E_S3_KEY for one that does not."""
+    storage.find(uri)
+    return SignedUrl(
+        uri=uri,
+        url=storage.url(uri, expires_s),
+        expires_s=expires_s,
+        ends_with_session=storage.has_temporary_credentials,
+    )

@@ -1,4 +1,4 @@
-"""A video that is stored: where, and what stands there."""
+"""The upload of a video: where to, and the state of that place."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ SUFFIX = ".mp4"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadTarget:
-    """Where a video is to be stored.
+    """The place for a video in the store.
 
-    bucket: empty for the one that the secret names. key: whole, or empty or with a slash at its end
-    for a folder, where a name is made from `stem` and the job.
+    bucket: empty for the one in the secret. key: whole; or a folder, empty or with a slash at its
+    end, for a name made from `stem` and the job.
     """
 
     bucket: str
@@ -24,14 +24,14 @@ class UploadTarget:
     overwrite: bool
 
     def address(self, job_id: str, default_bucket: str) -> S3Uri:
-        """The place of a job's video. default_bucket: the one that the secret names."""
+        """The place of a job's video. default_bucket: the one in the secret."""
         key = self.key
         if not key or key.endswith("/"):
             key = f"{key if key else OUTPUTS}{self.stem}-{job_id}{SUFFIX}"
         return S3Uri(bucket=self.bucket if self.bucket else default_bucket, key=key)
 
     def is_at(self, address: str | None, job_id: str) -> bool:
-        """Whether a video that is stored there is where it should be."""
+        """Whether a video stored at that address is in this place."""
         if address is None:
             return False
         bucket = address.removeprefix("s3://").partition("/")[0]
@@ -40,7 +40,7 @@ class UploadTarget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectStatus:
-    """A place in the store. recipe: of the video that stands there, None where it has none."""
+    """The state of a place in the store. recipe: of the video there; None without one."""
 
     address: str
     is_taken: bool
@@ -49,9 +49,9 @@ class ObjectStatus:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadRequest:
-    """A finished video that is to be stored, or with `looks` the question what stands there.
+    """A finished video to be stored, or with `looks` only the question for the place's state.
 
-    video: the MP4; None for the one that the job kept.
+    video: the MP4; None for the job's own in the Volume.
     """
 
     job_id: str

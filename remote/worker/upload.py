@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def answered(work: Callable[[], object]) -> dict[str, Any]:
 def failed(error: MultitalkError) -> contract.Failed:
     """An error as data, with what helps where the store's keys are in a secret."""
     hint = _HINTS.get(error.code, error.hint)
+    if "folder" in error.facts:
+        hint = f"multitalk s3 ls {shlex.quote(str(error.facts['folder']))} --recursive"
     return contract.Failed(code=error.code, message=error.message, hint=hint)
 
 

@@ -101,7 +101,7 @@ def test_the_newest_come_last_and_folders_apart(store, s3_bucket, s3_client):
 def test_every_page_is_read(scripted_s3):
     scripted_s3(listed=2500)
 
-    found = list(Storage().each(at("bucket", "")))
+    found = list(Storage().iter_objects(at("bucket", "")))
 
     assert len(found) == 2500
     assert found[-1].key == "outputs/0002499.mp4"
@@ -423,7 +423,7 @@ def test_the_region_of_the_bucket_is_named(scripted_s3):
 
     assert error.code == "E_S3_REGION"
     assert "eu-west-1" in error.message
-    assert error.hint.startswith("AWS_DEFAULT_REGION=eu-west-1 multitalk s3 ls")
+    assert error.facts == {"bucket": "bucket", "region": "eu-west-1"}
 
 
 def test_a_denial_names_the_permission(scripted_s3):

@@ -61,7 +61,7 @@ def test_right_credentials_store_list_and_fetch(cli, folder):
     assert "outputs/a.mp4" in cli("s3", "ls").stdout
     ran = cli("s3", "get", "outputs/a.mp4", "-o", "b.mp4")
 
-    assert (ran.code, "sha256 right" in ran.stderr) == (0, True)
+    assert (ran.code, "sha256 OK" in ran.stderr) == (0, True)
     assert (folder / "b.mp4").read_bytes() == CONTENT
 
 

@@ -1,58 +1,26 @@
-"""`multitalk s3` as lines and JSON."""
+"""Results of `multitalk s3` as lines and JSON."""
 
 from __future__ import annotations
 
-import re
-import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.cli.console import Console
-from multitalk_cli.errors import UsageError
 from multitalk_cli.reporting.formatting import align, human_bytes, human_count, human_duration
-from multitalk_cli.storage import recent_keys
-from multitalk_cli.storage.address import S3Uri, shown_key
-from multitalk_cli.storage.client import MAX_URL_S, Listing
+from multitalk_cli.storage.address import shown_key
 
 if TYPE_CHECKING:
-    from multitalk_cli.storage.client import Storage
+    from multitalk_cli.storage.client import Transferred
+    from multitalk_cli.storage.transfer import BucketListing, FetchedFile, SignedUrl
 
-
-MAX_LISTED = 100_000
 _DAY_S = 24 * 3600
-_UNITS_S = {"": 1, "s": 1, "m": 60, "h": 3600, "d": _DAY_S}
 
 
 # ls
 
 
-def parse_limit(raw: int) -> int:
-    """How many objects to show. Raises UsageError E_RANGE."""
-    if not 1 <= raw <= MAX_LISTED:
-        raise UsageError(
-            f"--limit must be from 1 to {MAX_LISTED}, not {raw}",
-            code="E_RANGE",
-            hint="multitalk s3 ls --help",
-        )
-    return raw
-
-
-def show_listing(storage: Storage, address: S3Uri, limit: int, deep: bool, out: Console) -> None:
-    """Lists the newest objects below an address."""
-    listing = storage.newest(address, limit, recursive=deep)
-    recent_keys.remember(
-        f"s3://{address.bucket}/{found.key}" for found in reversed(listing.objects)
-    )
-    hidden = listing.count - len(listing.objects)
-    if hidden > 0:
-        older = human_count(hidden, "older one")
-        out.note(f"{older} not shown: --limit N shows more, up to {MAX_LISTED:,}")
-    if not listing.count and not listing.folders:
-        out.note(f"nothing in {address}")
-    out.succeed("s3", _listing_data(address, listing), _listing_lines(listing, time.time()))
-
-
-def _listing_data(address: S3Uri, listing: Listing) -> dict[str, Any]:
+def listing_data(result: BucketListing) -> dict[str, Any]:
+    """The JSON of `s3 ls`."""
     objects = [
         {
             "key": found.key,
@@ -60,28 +28,39 @@ def _listing_data(address: S3Uri, listing: Listing) -> dict[str, Any]:
             "modified": datetime.fromtimestamp(found.modified_s, UTC).isoformat(),
             "etag": found.etag,
         }
-        for found in listing.objects
+        for found in result.listing.objects
     ]
     return {
-        "bucket": address.bucket,
-        "prefix": address.key,
-        "folders": list(listing.folders),
+        "bucket": result.uri.bucket,
+        "prefix": result.uri.key,
+        "folders": list(result.listing.folders),
         "objects": objects,
-        "count": listing.count,
-        "size_bytes": listing.size_bytes,
+        "count": result.listing.count,
+        "size_bytes": result.listing.size_bytes,
     }
 
 
-def _listing_lines(listing: Listing, now_s: float) -> list[str]:
-    rows = [("", "", shown_key(folder)) for folder in listing.folders]
+def listing_lines(result: BucketListing, now_s: float) -> list[str]:
+    """Folders, then objects with size and age. now_s: seconds since 1970."""
+    rows = [("", "", shown_key(folder)) for folder in result.listing.folders]
     rows += [
         (human_bytes(found.size_bytes), age(now_s - found.modified_s), shown_key(found.key))
-        for found in listing.objects
+        for found in result.listing.objects
     ]
     if not rows:
         return []
     widest = max(len(size) for size, _, _ in rows)
     return align([(size.rjust(widest), old, key) for size, old, key in rows])
+
+
+def listing_notes(result: BucketListing, max_limit: int) -> list[str]:
+    """Remarks beside the table: objects that it leaves out, or that there are none."""
+    hidden = result.listing.count - len(result.listing.objects)
+    if hidden > 0:
+        older = human_count(hidden, "older object")
+        return [f"{older} not shown: --limit N shows more, up to {max_limit:,}"]
+    is_empty = not result.listing.count and not result.listing.folders
+    return [f"{result.uri} is empty"] if is_empty else []
 
 
 def age(seconds: float) -> str:
@@ -91,24 +70,55 @@ def age(seconds: float) -> str:
     return f"{human_duration(max(0.0, seconds))} ago"
 
 
-def parse_expiry(text: str) -> int:
-    """Seconds in `45m`, `1h`, `7d` or a number of seconds. Raises UsageError E_RANGE."""
-    match = re.fullmatch(r"([0-9]{1,7})([smhd]?)", text)
-    seconds = int(match[1]) * _UNITS_S[match[2]] if match else 0
-    if not 1 <= seconds <= MAX_URL_S:
-        raise UsageError(
-            f"--expires must be from 1s to 7d, not {text!r}",
-            code="E_RANGE",
-            hint="multitalk s3 url KEY --expires 1h",
-        )
-    return seconds
+# get
 
 
-def show_url(storage: Storage, address: S3Uri, expires_s: int, out: Console) -> None:
-    """Prints an address that anybody can read the object with for a while."""
-    storage.find(address)
-    url = storage.url(address, expires_s)
-    if storage.has_temporary_credentials:
-        out.warn("the URL ends with the session of your credentials, if that is sooner")
-    out.note(f"anybody who has it can read the object for {human_duration(expires_s)}")
-    out.succeed("s3", {"address": str(address), "url": url, "expires_s": expires_s}, [url])
+def fetched_data(files: Sequence[FetchedFile]) -> dict[str, Any]:
+    """The JSON of `s3 get`."""
+    rows = [
+        {
+            "address": str(file.uri),
+            "output": str(file.path),
+            "size_bytes": file.size_bytes,
+            "checked": file.checked,
+            "resumed_bytes": file.resumed_bytes,
+        }
+        for file in files
+    ]
+    return {"files": rows}
+
+
+def fetched_lines(files: Sequence[FetchedFile]) -> list[str]:
+    """The paths of the files."""
+    return [str(file.path) for file in files]
+
+
+# put
+
+
+def stored_data(result: Transferred) -> dict[str, Any]:
+    """The JSON of `s3 put`."""
+    return {"address": str(result.uri), "size_bytes": result.size_bytes}
+
+
+def stored_lines(result: Transferred) -> list[str]:
+    """The address of the object."""
+    return [str(result.uri)]
+
+
+# url
+
+
+def url_data(result: SignedUrl) -> dict[str, Any]:
+    """The JSON of `s3 url`."""
+    return {"address": str(result.uri), "url": result.url, "expires_s": result.expires_s}
+
+
+def url_lines(result: SignedUrl) -> list[str]:
+    """The URL."""
+    return [result.url]
+
+
+def url_note(result: SignedUrl) -> str:
+    """Who can use the URL, and for how long."""
+    return f"anyone with this URL can read the object for {human_duration(result.expires_s)}"
