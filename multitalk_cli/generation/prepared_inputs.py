@@ -20,10 +20,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BuiltRequest:
-    """A request. request: None where the cloud keeps it. notes: what was adjusted in the sound."""
+    """A request.
+
+    request: None where the cloud keeps it. fingerprints: its names, the newest first. notes: what
+    was adjusted in the sound.
+    """
 
     request: GenerateRequest | None
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -94,10 +98,11 @@ class LocalInputs:
         return self._store.look(self._upload, job_id)
 
     def make(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
-        from multitalk_cli.planning.request import fingerprint, make_request
+        from multitalk_cli.planning.fingerprint import fingerprints
+        from multitalk_cli.planning.request import make_request
 
         request, notes = make_request(self._prepared, job_id, recipe, self._packing)
-        return BuiltRequest(request=request, fingerprint=fingerprint(request), notes=notes)
+        return BuiltRequest(request=request, fingerprints=fingerprints(request), notes=notes)
 
     def drawing(self) -> bytes:
         from multitalk_cli.planning.plan_image import draw
@@ -145,7 +150,8 @@ class RemoteInputs:
     def make(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
         del job_id, recipe
         outcome = self._outcome
-        return BuiltRequest(request=None, fingerprint=outcome.fingerprint, notes=outcome.notes)
+        names = tuple(outcome.fingerprint.split())
+        return BuiltRequest(request=None, fingerprints=names, notes=outcome.notes)
 
     def drawing(self) -> bytes:
         return self._outcome.drawing or b""

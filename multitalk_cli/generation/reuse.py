@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.errors import FileError
-from multitalk_cli.planning.request import is_added_default
+from multitalk_cli.planning.fingerprint import is_added_default
 from multitalk_cli.storage.upload import ObjectStatus
 
 

@@ -211,7 +211,7 @@ def _run(job: GenerateJob, reporter: Reporter) -> None:
         job_id=job.job_id,
         seed=job.recipe["seed"],
         recipe=json.dumps(job.recipe, separators=(",", ":")),
-        fingerprint=made.fingerprint,
+        fingerprints=made.fingerprints,
         request=made.request,
         name=job.name,
         target=job.target,
@@ -251,7 +251,7 @@ def _store_file(job: GenerateJob, target: Path) -> str | None:
         return None
     from multitalk_cli.jobs.ledger import Ledger
 
-    known = Ledger().maker(job.ready.make(job.job_id, job.recipe).fingerprint)
+    known = Ledger().find_completed(job.ready.make(job.job_id, job.recipe).fingerprints)
     job_id = job.job_id if known is None else known.id
     return job.backend.store.put(job.upload, job_id, target.read_bytes())
 

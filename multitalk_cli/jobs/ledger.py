@@ -7,7 +7,7 @@ transaction, so that several processes may use it at the same time.
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -65,6 +65,10 @@ _TYPES = {"seed": "INTEGER", "link": "INTEGER", "price_usd": "REAL"} | dict.from
 )
 
 
+def _marks(values: Collection[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
 def ledger_path() -> Path:
     """Where the ledger is, whether or not it exists."""
     import platformdirs
@@ -78,13 +82,16 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self._path = ledger_path() if path is None else path
 
-    def start(self, job: Job, *, anew: bool = False) -> tuple[Job, bool]:
-        """Adds the job, unless one with its fingerprint is unfinished or done: then gives that.
+    def start(
+        self, job: Job, fingerprints: Sequence[str] = (), *, force: bool = False
+    ) -> tuple[Job, bool]:
+        """Adds the job, unless the same one is unfinished or done; returns that, or the new one.
 
-        anew: adds it in any case. The answer's second part says whether the job is new.
+        fingerprints: all names that the job may be recorded under, if its own is not the only one.
+        force: adds it in any case. The second value tells whether the job is new.
         """
         with self._transaction() as db:
-            known = None if anew else self._same(db, job)
+            known = None if force else self._same(db, job, {job.fingerprint, *fingerprints})
             if known is not None:
                 return known, False
             now_s = time.time()
@@ -94,22 +101,24 @@ class Ledger:
             db.execute(f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks})", row)
             return Job(**row), True
 
-    def _same(self, db: sqlite3.Connection, job: Job) -> Job | None:
+    def _same(self, db: sqlite3.Connection, job: Job, fingerprints: Set[str]) -> Job | None:
         row = db.execute(
-            "SELECT * FROM jobs WHERE fingerprint = ? AND app = ? AND environment = ?"
-            " AND state IN (?, ?, ?, ?) ORDER BY state = ?, created_s DESC LIMIT 1",
-            (job.fingerprint, job.app, job.environment, *UNFINISHED, DONE, DONE),
+            f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND app = ?"
+            " AND environment = ? AND state IN (?, ?, ?, ?)"
+            " ORDER BY state = ?, created_s DESC LIMIT 1",
+            (*fingerprints, job.app, job.environment, *UNFINISHED, DONE, DONE),
         ).fetchone()
         return None if row is None else Job(**dict(row))
 
-    def maker(self, fingerprint: str) -> Job | None:
-        """The newest finished job of these inputs and options."""
+    def find_completed(self, fingerprints: Collection[str]) -> Job | None:
+        """The newest finished job that is recorded under one of these names."""
         if not self._path.exists():
             return None
         with self._transaction() as db:
             row = db.execute(
-                "SELECT * FROM jobs WHERE fingerprint = ? AND state = ? ORDER BY created_s DESC",
-                (fingerprint, DONE),
+                f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND state = ?"
+                " ORDER BY created_s DESC",
+                (*fingerprints, DONE),
             ).fetchone()
         return None if row is None else Job(**dict(row))
 

@@ -31,8 +31,10 @@ class PrepareRequest:
 class PrepareResult:
     """Inputs as prepared in the cloud.
 
-    recipe: a JSON object. notes: adjustments of the sound track. drawing: the plan's picture, a
-    PNG. spot: the object at the place where the video will be stored.
+    recipe: a JSON object. fingerprint: the names of the request, the newest first, with blanks
+    between; the oldest alone where the app was deployed before there were several. notes:
+    adjustments of the sound track. drawing: the plan's picture, a PNG. spot: the object at the
+    place where the video will be stored.
     """
 
     summary: Summary

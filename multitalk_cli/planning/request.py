@@ -1,4 +1,4 @@
-"""From what was prepared to the request: the recipe, the request itself, and its fingerprint.
+"""From what was prepared to the request: the recipe, and the request itself.
 
 The container uses it too.
 """
@@ -8,11 +8,10 @@ from __future__ import annotations
 import hashlib
 import json
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.planning.windows import plan_windows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,16 +22,6 @@ if TYPE_CHECKING:
 
 RECIPE_FORMAT = 1
 _OPTIONS = ("fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance")
-_UNSEEN = ("job_id", "contract", "client", "recipe")
-_FIRST_WINDOW_FRAMES, _FIRST_MOTION_FRAMES = 81, 25
-
-ADDED_DEFAULTS: dict[str, Any] = {}
-"""Keys of recipes and fields of requests that came after the first release, with their defaults.
-
-The default is the value that makes the video as it was made before the key existed. A recipe
-without the key counts as one with its default, and a request at the default has the fingerprint of
-one without the field. So whoever adds an option adds a line here, and finished work stays finished.
-"""
 
 
 def make_recipe(
@@ -84,14 +73,19 @@ def begin_encoding(prepared: Preparation) -> EncodedMedia:
     """Encodes what takes time in a request while its caller goes on."""
     from multitalk_cli.media.audio.tracks import sound_track, speech_flac
     from multitalk_cli.media.image.frame import to_png
+    from multitalk_cli.planning.fingerprint import content_digest
 
     order, plan = prepared.options.order, prepared.plan
+    size_px = (prepared.framed.width_px, prepared.framed.height_px)
     pool = ThreadPoolExecutor()
     packing = EncodedMedia(
         image=pool.submit(to_png, prepared.framed.pixels),
         sound=pool.submit(sound_track, prepared.voices, order, plan.frames, plan.fps),
         speech=tuple(pool.submit(speech_flac, samples) for samples in prepared.tracks.speech),
     )
+    for encoded in (packing.image, *packing.speech):
+        pool.submit(lambda encoded: content_digest(encoded.result(), size_px=size_px), encoded)
+    pool.submit(lambda: content_digest(packing.sound.result()[0], size_px=size_px))
     pool.shutdown(wait=False)
     return packing
 
@@ -140,51 +134,3 @@ def make_request(
         recipe=json.dumps(recipe, separators=(",", ":")),
     )
     return request, notes
-
-
-def fingerprint(request: contract.GenerateRequest) -> str:
-    """A name of the inputs as prepared and the options as given.
-
-    A drawn seed was not given. Nor were the windows: those of the first release stand for any.
-    """
-    recipe = json.loads(request.recipe)
-    unseen = {*_UNSEEN, "seed"} if recipe.get("seed_drawn") else set(_UNSEEN)
-    wire = {name: item for name, item in contract.to_wire(request).items() if name not in unseen}
-    wire |= _first_windows(request.frames)
-    text = json.dumps(without_added_defaults(wire), sort_keys=True, default=_digest)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _first_windows(frames: int) -> dict[str, Any]:
-    """The windows that the first release planned for so many frames, in their wire form."""
-    windows = plan_windows(
-        frames, window_frames=_FIRST_WINDOW_FRAMES, motion_frames=_FIRST_MOTION_FRAMES
-    )
-    return {
-        "windows": [asdict(window) for window in windows],
-        "motion_frames": _FIRST_MOTION_FRAMES,
-    }
-
-
-def is_added_default(name: str, value: object) -> bool:
-    """Whether an entry says no more than its absence does; see `ADDED_DEFAULTS`."""
-    return name in ADDED_DEFAULTS and value == ADDED_DEFAULTS[name]
-
-
-def without_added_defaults(wire: Any) -> Any:
-    """A wire form without every entry, at any depth, that says no more than its absence does."""
-    if isinstance(wire, list):
-        return [without_added_defaults(item) for item in wire]
-    if not isinstance(wire, dict):
-        return wire
-    return {
-        name: without_added_defaults(item)
-        for name, item in wire.items()
-        if not is_added_default(name, item)
-    }
-
-
-def _digest(value: object) -> str:
-    if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} is nothing for a request")
-    return hashlib.sha256(value).hexdigest()

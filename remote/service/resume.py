@@ -1,9 +1,8 @@
 """What is kept of an unfinished job, and how a later run goes on from it."""
 
-import hashlib
 import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.video.video import probe_video
-from multitalk_cli.planning.request import without_added_defaults
+from multitalk_cli.planning.fingerprint import digests_of
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo, write_tensor_file
 from remote.engine.config import PlainData
 from remote.service.store import Store
@@ -58,38 +57,34 @@ def fresh_frames(request: contract.GenerateRequest, window: int) -> int:
     return min(request.windows[window].end, request.frames) - start
 
 
-def fingerprint(request: contract.GenerateRequest, revision: str) -> str:
-    """Gives a name of all that decides the pixels of a video."""
-    wire = without_added_defaults(contract.to_wire(request))
-    seen = {name: _hashable(item) for name, item in wire.items() if name not in _UNSEEN}
-    text = json.dumps([revision, seen], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+def fingerprints(request: contract.GenerateRequest, revision: str) -> tuple[str, str]:
+    """Names of all that decides the pixels of a video: of its content, of its encoded bytes.
 
-
-def _hashable(item: object) -> object:
-    if isinstance(item, bytes):
-        return hashlib.sha256(item).hexdigest()
-    if isinstance(item, dict):
-        return {name: _hashable(part) for name, part in item.items()}
-    return [_hashable(part) for part in item] if isinstance(item, list) else item
+    The same command encodes the same picture and voices in other bytes once a library is upgraded,
+    so records are kept under the first. Those of version 0.1.0 have the second.
+    """
+    wire = contract.to_wire(request)
+    seen = {name: item for name, item in wire.items() if name not in _UNSEEN}
+    return digests_of(request, [revision, seen])
 
 
 def load_record(store: Store, request: contract.GenerateRequest, revision: str) -> Record:
     """Gives what is finished of this very video; nothing where it is of another or damaged."""
-    nothing = Record(fingerprint=fingerprint(request, revision), machines=(), seconds=0.0)
+    name, first_name = fingerprints(request, revision)
+    nothing = Record(fingerprint=name, machines=(), seconds=0.0)
     path = store.load(request.job_id, RECORD)
     if path is None:
         return nothing
     try:
         record = Record.from_dict(json.loads(path.read_bytes()))
-        if record.fingerprint != nothing.fingerprint:
+        if record.fingerprint not in (name, first_name):
             _log.info("job %s: kept pieces are of another request or weights", request.job_id)
             return nothing
         _check_pieces(store, request, record)
     except (ValueError, RecursionError, FileError) as error:
         _log.warning("job %s: kept pieces cannot be used: %s", request.job_id, error)
         return nothing
-    return record
+    return replace(record, fingerprint=name)
 
 
 def _check_pieces(store: Store, request: contract.GenerateRequest, record: Record) -> None:

@@ -51,8 +51,9 @@ def _prepare(task: PrepareRequest, files: VolumeStore) -> PrepareResult:
 def _outcome(
     task: PrepareRequest, prepared: Preparation, files: VolumeStore, summary: Summary
 ) -> PrepareResult:
+    from multitalk_cli.planning.fingerprint import fingerprints
     from multitalk_cli.planning.plan_image import draw
-    from multitalk_cli.planning.request import fingerprint, make_recipe, make_request
+    from multitalk_cli.planning.request import make_recipe, make_request
 
     recipe = make_recipe(summary, task.options, BACKEND, model_output=True)
     outcome = PrepareResult(
@@ -69,7 +70,7 @@ def _outcome(
     files.keep_request(task.job_id, contract.to_wire(request))
     files.delete_outdated()
     files.commit()
-    return replace(outcome, fingerprint=fingerprint(request), notes=notes)
+    return replace(outcome, fingerprint=" ".join(fingerprints(request)), notes=notes)
 
 
 # Where the inputs come from

@@ -21,7 +21,7 @@ from multitalk_cli.generation.backends.base import Backend
 from multitalk_cli.generation.reuse import is_already_made
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import probe_video
-from multitalk_cli.planning import request
+from multitalk_cli.planning.fingerprint import fingerprints
 from remote.service import resume
 from remote.weights.manifest import load_manifest
 from tests.end_to_end import paid
@@ -44,11 +44,11 @@ def video_of(name):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a command asks a backend for. fingerprint: of the request as it was encoded here."""
+    """What a command asks a backend for. fingerprints: of the request as it was encoded here."""
 
     request: contract.GenerateRequest
     recipe: dict
-    fingerprint: str
+    fingerprints: tuple[str, ...]
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +70,7 @@ def ask(tmp_path_factory):
             patch.setattr(generation_run, "choose_backend", lambda *_given, **_more: backend)
             run(["generate", *local_words(JOBS[name]["words"]), "-o", "asked.mp4"])
         (work,) = seen
-        return Asked(work.request, json.loads(work.recipe), work.fingerprint)
+        return Asked(work.request, json.loads(work.recipe), work.fingerprints)
 
     return call
 
@@ -105,8 +105,9 @@ def test_a_command_has_the_fingerprint_that_it_had(ask, name):
 
     made = as_encoded(asked.request, paid.recorded_request(job))
 
-    assert request.fingerprint(made) == paid.recorded_fingerprint(job)
-    assert asked.fingerprint == request.fingerprint(asked.request)
+    # Version 0.1.0 knew one name: that of the encoded bytes.
+    assert fingerprints(made)[1] == paid.recorded_fingerprint(job)
+    assert asked.fingerprints == fingerprints(asked.request)
 
 
 @pytest.mark.parametrize("name", FINISHED)
@@ -119,7 +120,7 @@ def test_a_finished_video_is_what_its_command_asks_for(ask, name):
 def test_finished_windows_are_known_by_the_name_that_they_had():
     record = json.loads((paid.FOLDER / "volume" / RUNNING["job"] / resume.RECORD).read_bytes())
 
-    name = resume.fingerprint(paid.recorded_request(RUNNING), recorded_revision())
+    _, name = resume.fingerprints(paid.recorded_request(RUNNING), recorded_revision())
 
     assert name == record["fingerprint"]
 
@@ -179,7 +180,7 @@ def put_ledger(user, ask):
             # Other libraries encode the same picture and sounds in other bytes.
             here = ask(name)
             if paid.encodings(here.request) != paid.encodings(paid.recorded_request(job)):
-                row = (here.fingerprint, job["job"])
+                row = (here.fingerprints[1], job["job"])
                 db.execute("UPDATE jobs SET fingerprint = ? WHERE id = ?", row)
 
 
@@ -205,7 +206,7 @@ def put_volume(pack):
     revision = load_manifest(pack).revision
     wanted = paid.recorded_request(RUNNING)
     record = json.loads((paid.FOLDER / "volume" / RUNNING["job"] / resume.RECORD).read_bytes())
-    record["fingerprint"] = resume.fingerprint(wanted, revision)
+    _, record["fingerprint"] = resume.fingerprints(wanted, revision)
     texts = {"inputs.json": paid.inputs_json(RUNNING["request"]), resume.RECORD: json.dumps(record)}
     volume = modal.Volume.from_name(contract.JOBS_VOLUME, create_if_missing=True)
     with volume.batch_upload(force=True) as batch:

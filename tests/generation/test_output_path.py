@@ -16,7 +16,7 @@ from multitalk_cli.generation.output_path import (
     write_sidecar,
 )
 from multitalk_cli.generation.reuse import is_already_made, is_already_stored
-from multitalk_cli.planning import request
+from multitalk_cli.planning import fingerprint
 from multitalk_cli.storage.upload import ObjectStatus
 
 
@@ -310,7 +310,7 @@ def test_another_recipe_is_refused(folder, found, expected):
     ],
 )
 def test_what_came_later_changes_no_finished_video(folder, monkeypatch, found, asked):
-    monkeypatch.setitem(request.ADDED_DEFAULTS, "sharpness", 0.5)
+    monkeypatch.setitem(fingerprint.ADDED_DEFAULTS, "sharpness", 0.5)
     (folder / "talk.mp4").touch()
 
     assert is_already_made(folder / "talk.mp4", asked, found, force=False)
@@ -332,7 +332,7 @@ def test_what_came_later_changes_no_finished_video(folder, monkeypatch, found, a
 def test_a_new_option_that_was_not_at_its_default_makes_another_video(
     folder, monkeypatch, found, asked, expected
 ):
-    monkeypatch.setitem(request.ADDED_DEFAULTS, "sharpness", 0.5)
+    monkeypatch.setitem(fingerprint.ADDED_DEFAULTS, "sharpness", 0.5)
     (folder / "talk.mp4").touch()
 
     with pytest.raises(FileError) as caught:

@@ -54,8 +54,20 @@ def test_the_same_again_gives_the_first(ledger, state):
     assert len(ledger.list()) == 1
 
 
+def test_a_job_is_found_by_any_of_its_names(ledger):
+    ledger.start(job_of("a" * 8, "old"))
+
+    known, is_new = ledger.start(job_of("b" * 8, "new"), ("new", "old"))
+
+    assert (known.id, is_new) == ("a" * 8, False)
+    assert ledger.find_completed(("new", "old")) is None
+    ledger.update("a" * 8, state=jobs_ledger.DONE)
+    assert ledger.find_completed(("new", "old")).id == "a" * 8
+    assert ledger.find_completed(("new",)) is None
+
+
 @pytest.mark.parametrize("state", [jobs_ledger.FAILED, jobs_ledger.CANCELLED])
-def test_what_ended_badly_is_started_anew(ledger, state):
+def test_what_ended_badly_is_started_again(ledger, state):
     ledger.start(job_of("a" * 8))
     ledger.update("a" * 8, state=state)
 
@@ -64,7 +76,7 @@ def test_what_ended_badly_is_started_anew(ledger, state):
 
 def test_an_unfinished_job_comes_before_a_finished_one(ledger):
     ledger.start(job_of("a" * 8))
-    ledger.start(job_of("b" * 8), anew=True)
+    ledger.start(job_of("b" * 8), force=True)
     ledger.update("b" * 8, state=jobs_ledger.DONE)
 
     assert ledger.start(job_of("c" * 8))[0].id == "a" * 8

@@ -41,7 +41,8 @@ def _nothing_kept() -> None:
 class GenerateTask:
     """One video to make.
 
-    recipe: a JSON object. fingerprint: of the inputs as prepared and the options as given.
+    recipe: a JSON object. fingerprints: names of the inputs as prepared and the options as given;
+    a job is recorded under the first and found by any.
     request: None where the cloud keeps it under the job's id. name: of the video's file. target:
     None for a video that is only stored. keep(): is called before a call is made that needs what
     the cloud keeps.
@@ -50,7 +51,7 @@ class GenerateTask:
     job_id: str
     seed: int
     recipe: str
-    fingerprint: str
+    fingerprints: tuple[str, ...]
     request: GenerateRequest | None
     name: str
     target: Path | None

@@ -102,7 +102,7 @@ class ModalBackend:
         """
         cloud, ledger = self._prefetched.get(), jobs_ledger.Ledger()
         asked = self._job(work)
-        job, is_new = ledger.start(asked, anew=work.overwrite)
+        job, is_new = ledger.start(asked, work.fingerprints, force=work.overwrite)
         if job.state == jobs_ledger.DONE:
             answer = fetch.load_result(cloud, job.id)
             if answer is not None:
@@ -110,7 +110,7 @@ class ModalBackend:
                 kept = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer)
                 yield from self._deliver(kept, work)
                 return
-            job, is_new = ledger.start(asked, anew=True)
+            job, is_new = ledger.start(asked, force=True)
         request = work.request
         if is_new:
             work.keep()
@@ -197,7 +197,7 @@ class ModalBackend:
         options = self._options
         return jobs_ledger.Job(
             id=work.job_id,
-            fingerprint=work.fingerprint,
+            fingerprint=work.fingerprints[0],
             app=options.place.app,
             environment=options.place.environment,
             stack=options.stack,

@@ -20,7 +20,7 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, read_tags
 from multitalk_cli.media.video.video import VideoWriter, probe_video
-from multitalk_cli.planning.request import ADDED_DEFAULTS
+from multitalk_cli.planning.fingerprint import ADDED_DEFAULTS
 from remote.engine.networks.dit import DiT
 from remote.engine.sampling.guards import BlackFramesError, FrozenFramesError, NotANumberError
 from remote.service import resume
