@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from remote.engine.checkpoint import published
 from remote.engine.config import LATENT_STRIDE, DiTConfig, ModelConfig
+from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels.attention import (
     LOADERS,
     SDPA,
-    BackendUnavailableError,
     choose_backend,
     load_backend,
 )

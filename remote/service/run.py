@@ -5,7 +5,6 @@ No cloud in here: the model, the place where finished pieces are kept, and the c
 
 from __future__ import annotations
 
-import errno
 import json
 import logging
 import time
@@ -18,12 +17,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol
 
-import torch
-
 from multitalk_cli import contract
-from multitalk_cli.errors import MultitalkError
 from multitalk_cli.media.video.video import VideoWriter, join_segments, read_frames
-from remote.engine.kernels.attention import BackendUnavailableError
 from remote.engine.pipeline import to_bytes
 from remote.engine.request import (
     Event,
@@ -33,10 +28,9 @@ from remote.engine.request import (
     StepFinished,
     WindowFinished,
 )
-from remote.engine.sampling.guards import EngineError
-from remote.engine.sampling.masks import PlacesError
 from remote.service import resume
 from remote.service.decode import decode_picture, decode_request
+from remote.service.failures import describe_out_of_memory, to_failed
 from remote.weights.machine import Machine
 
 if TYPE_CHECKING:
@@ -92,38 +86,26 @@ def run(
     """
     try:
         yield from _Run(request, engine, store, clock, backend).events(persistent_params)
-    except MultitalkError as error:
-        yield contract.Failed(code=error.code, message=error.message, hint=error.hint)
-    except PlacesError as error:
-        yield contract.Failed(code="E_SPEAKER", message=str(error))
-    except EngineError as error:
-        yield contract.Failed(code=error.code, message=str(error))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+    except Exception as error:
+        failed = to_failed(error)
+        if failed is None:
             raise
-        yield contract.Failed(code="E_DISK_FULL", message=f"no space left on the disk: {error}")
-    except BackendUnavailableError as error:
-        yield contract.Failed(code="E_ATTENTION", message=str(error))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        # On one's own machine there is no other card to ask for.
-        hint = "pass a smaller --size" if backend != "modal" else ""
-        message = _describe_memory(request, error)
-        yield contract.Failed(code="E_OUT_OF_MEMORY", message=message, hint=hint)
+        if failed.code == "E_OUT_OF_MEMORY":
+            failed = _describe_memory(error, request, backend)
+        yield failed
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tells a card's memory, and a CPU's, for which torch has no type, from everything else."""
-    kinds = (torch.cuda.OutOfMemoryError, MemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)
-
-
-def _describe_memory(request: contract.GenerateRequest, error: Exception) -> str:
+def _describe_memory(
+    error: Exception, request: contract.GenerateRequest, backend: str
+) -> contract.Failed:
     frames = max(window.frames for window in request.windows)
-    size = f"{request.width_px}x{request.height_px} in windows of {frames} frames"
-    reason = str(error).strip().partition("\n")[0]
-    return f"the memory is too small for {size}" + (f": {reason}" if reason else "")
+    work = f"{request.width_px}x{request.height_px} in windows of {frames} frames"
+    return contract.Failed(
+        code="E_OUT_OF_MEMORY",
+        message=describe_out_of_memory(error, work),
+        # The user's own machine has no larger GPU to ask for.
+        hint="pass a smaller --size" if backend != "modal" else "",
+    )
 
 
 class _Run:

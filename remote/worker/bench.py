@@ -10,40 +10,23 @@ import torch
 
 from multitalk_cli import contract
 from multitalk_cli.contract.bench_task import WINDOWS, BenchTask
-from multitalk_cli.errors import MultitalkError
 from remote.bench.__main__ import make_request, measure
 from remote.bench.parts import BenchOptions, Report
 from remote.bench.report import table
-from remote.engine.kernels.attention import BackendUnavailableError
-from remote.engine.sampling.guards import EngineError
-from remote.service.run import Model, is_out_of_memory
+from remote.service.run import Model
+from remote.worker.failures import as_answer, read_wire
 from remote.worker.reporter import Reporter, States
 
 
+@as_answer()
 def bench(model: Model, wire: Mapping[str, Any], states: States) -> dict[str, Any]:
-    """Gives the report and its table, line by line; what goes wrong is data: "event".
+    """The report and its table, line by line.
 
-    wire: a BenchTask. Weights that are loaded already are taken as they are.
+    wire: a BenchTask. Weights that are loaded already are measured as they are.
     """
-    try:
-        task = contract.from_wire(BenchTask, wire)
-    except contract.VersionMismatchError as error:
-        return _failed("E_CONTRACT", str(error))
-    except contract.ContractError as error:
-        return _failed("E_REQUEST", str(error))
+    task = read_wire(BenchTask, wire)
     with Reporter(states, task.job_id, {}) as reporter:
-        try:
-            report = _measure(model, task, reporter)
-        except MultitalkError as error:
-            return _failed(error.code, error.message, error.hint)
-        except EngineError as error:
-            return _failed(error.code, str(error))
-        except BackendUnavailableError as error:
-            return _failed("E_ATTENTION", str(error))
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            return _failed("E_OUT_OF_MEMORY", f"the benchmark does not fit: {error}")
+        report = _measure(model, task, reporter)
     # Through JSON: plain numbers, texts and lists are all that may cross.
     return {"report": json.loads(json.dumps(report)), "lines": table(report).split("\n")}
 
@@ -73,7 +56,3 @@ def _measure(model: Model, task: BenchTask, reporter: Reporter) -> Report:
         loaded=model.engine,
         tell=lambda part: reporter.show(contract.Stage(name=part)),
     )
-
-
-def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
-    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import itertools
 import logging
-import os
 import secrets
 import statistics
 import time
@@ -17,14 +16,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import MultitalkError
+from remote.worker.failures import as_answer
+from remote.worker.upload import open_bucket
 
 if TYPE_CHECKING:
     import torch
 
     from remote.service.run import Model
 
-BUCKET_VARIABLE, REGION_VARIABLE = "AWS_BUCKET_NAME", "AWS_REGION"
 CANARY_STEPS, USUAL_STEPS = 4, 20
 CARD_PX, CPU_PX = (896, 448), (64, 32)
 _SEED = 7
@@ -34,57 +33,35 @@ _CROSS_RATE_HZ = 44_100
 _log = logging.getLogger(__name__)
 
 
+@as_answer()
 def check_storage(wire: Mapping[str, Any]) -> dict[str, Any]:
     """Stores, reads and deletes a small object in the bucket that the secret names.
 
     Nothing of this needs torch, which takes seconds to import.
     """
-    from multitalk_cli.storage.access import Access
-    from multitalk_cli.storage.client import Storage
     from multitalk_cli.storage.probe import try_bucket
 
     began_s = time.monotonic()
-    try:
-        contract.check_version(wire)
-        bucket = os.environ[BUCKET_VARIABLE]
-        # boto3 itself knows the region under another name only.
-        try_bucket(Storage(Access(region=os.environ.get(REGION_VARIABLE))), bucket)
-    except contract.VersionMismatchError as error:
-        return _failed("E_CONTRACT", str(error))
-    except KeyError:
-        return _failed("E_SECRET_INCOMPLETE", f"{contract.AWS_SECRET} lacks {BUCKET_VARIABLE}")
-    except MultitalkError as error:
-        return _failed(error.code, error.message, error.hint)
-    return {"bucket": bucket, "seconds": time.monotonic() - began_s}
+    contract.check_version(wire)
+    bucket = open_bucket()
+    try_bucket(bucket.storage, bucket.require_name())
+    return {"bucket": bucket.name, "seconds": time.monotonic() - began_s}
 
 
+@as_answer()
 def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
     """Reports the machine, loads the weights unless they are there, and makes a short video.
 
-    wire: contract and client versions, and the two prompts. What goes wrong is data: "event".
+    wire: contract and client versions, and the two prompts.
     """
     import torch
 
-    from remote.engine.kernels.attention import BackendUnavailableError
-    from remote.service.run import is_out_of_memory
-
-    try:
-        body = contract.check_version(wire)
-        machine, load = describe_machine(), _load(model)
-        size = CARD_PX if torch.cuda.is_available() else CPU_PX
-        request = canary_request(size, str(body["prompt"]), str(body["negative_prompt"]))
-        with TemporaryDirectory(prefix="multitalk-") as folder:
-            canary = _make(model, request, Path(folder))
-    except contract.VersionMismatchError as error:
-        return _failed("E_CONTRACT", str(error))
-    except MultitalkError as error:
-        return _failed(error.code, error.message, error.hint)
-    except BackendUnavailableError as error:
-        return _failed("E_ATTENTION", str(error))
-    except (RuntimeError, MemoryError) as error:
-        if not is_out_of_memory(error):
-            raise
-        return _failed("E_OUT_OF_MEMORY", f"the weights do not fit: {error}")
+    body = contract.check_version(wire)
+    machine, load = describe_machine(), _load(model)
+    size = CARD_PX if torch.cuda.is_available() else CPU_PX
+    request = canary_request(size, str(body["prompt"]), str(body["negative_prompt"]))
+    with TemporaryDirectory(prefix="multitalk-") as folder:
+        canary = _make(model, request, Path(folder))
     chosen = {"attention": model.machine.attention, "kernels": model.machine.kernels}
     return {**machine, **load, **chosen, "canary": canary}
 
@@ -113,7 +90,8 @@ def describe_machine() -> dict[str, Any]:
 
 
 def _backends(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
-    from remote.engine.kernels.attention import LOADERS, BackendUnavailableError, load_backend
+    from remote.engine.errors import BackendUnavailableError
+    from remote.engine.kernels.attention import LOADERS, load_backend
 
     found = {}
     for name in LOADERS:
@@ -209,6 +187,7 @@ def _make(model: Model, request: contract.GenerateRequest, folder: Path) -> dict
     }
 
 
+@as_answer()
 def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
     """Our decoding and resampling beside librosa's, of the example voice at another rate.
 
@@ -220,11 +199,9 @@ def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
 
     from multitalk_cli.media.audio.voice import load_voice
 
+    contract.check_version(wire)
     try:
-        contract.check_version(wire)
         librosa: Any = importlib.import_module("librosa")
-    except contract.VersionMismatchError as error:
-        return _failed("E_CONTRACT", str(error))
     except ImportError as error:
         return {"difference": None, "reason": str(error)}
     with example("voice.wav") as voice, TemporaryDirectory(prefix="multitalk-") as folder:
@@ -237,7 +214,3 @@ def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
     count = min(len(ours), len(theirs))
     gap = np.sqrt(np.mean((ours[:count] - theirs[:count]) ** 2))
     return {"difference": float(gap / np.sqrt(np.mean(theirs**2))), "version": librosa.__version__}
-
-
-def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
-    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

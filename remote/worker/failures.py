@@ -1,18 +1,61 @@
-"""Failures as answers that cross the wire."""
+"""Expected errors of the deployed methods as answers that cross the wire."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
 
 from multitalk_cli import contract
+from multitalk_cli.errors import error_from_code
+from remote.service.failures import to_failed
 
-if TYPE_CHECKING:
-    pass
+CANCELLED = "the job was cancelled"
+
+Answer = dict[str, Any]
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-_CANCELLED = "the job was cancelled"
+def event_answer(failed: contract.Failed) -> Answer:
+    """The answer of a method that reports a failure as its event."""
+    return {"event": contract.to_wire(failed)}
 
 
-def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
-    event = contract.Failed(code=code, message=message, hint=hint)
-    return {"event": contract.to_wire(event), "parts": [], "video": None}
+def as_answer(
+    to_answer: Callable[[contract.Failed], Answer] = event_answer,
+) -> Callable[[Callable[P, Answer]], Callable[P, Answer]]:
+    """Makes a method answer with its expected errors; bugs pass through.
+
+    to_answer: the form in which the method's client reads a failure.
+    """
+
+    def decorate(method: Callable[P, Answer]) -> Callable[P, Answer]:
+        @wraps(method)
+        def answer(*args: P.args, **kwargs: P.kwargs) -> Answer:
+            try:
+                return method(*args, **kwargs)
+            except contract.VersionMismatchError as error:
+                return to_answer(contract.Failed(code="E_CONTRACT", message=str(error)))
+            except Exception as error:
+                failed = to_failed(error)
+                if failed is None:
+                    raise
+                return to_answer(failed)
+
+        return answer
+
+    return decorate
+
+
+def read_wire(kind: type[T], wire: Mapping[str, Any]) -> T:
+    """Rebuilds what a client sent.
+
+    Raises VersionMismatchError for another contract, RemoteError E_REQUEST for malformed values.
+    """
+    try:
+        return contract.from_wire(kind, wire)
+    except contract.VersionMismatchError:
+        raise
+    except contract.ContractError as error:
+        raise error_from_code("E_REQUEST", str(error)) from error

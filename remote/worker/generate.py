@@ -7,25 +7,31 @@ A job belongs to the client that made its id. Under that id a shared dict holds 
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors import RemoteError
 from multitalk_cli.storage.upload import UploadTarget
-from remote.worker import upload as worker_upload
+from remote.service.failures import to_failed
 from remote.worker.cached_model import KeptModel, open_model
-from remote.worker.failures import _CANCELLED, _failed
-from remote.worker.reporter import Reporter, States, _log
+from remote.worker.failures import CANCELLED, as_answer, event_answer, read_wire
+from remote.worker.reporter import Reporter, States
+from remote.worker.upload import put, with_account_hint
 from remote.worker.volume_store import Volume, VolumeStore
 
-if TYPE_CHECKING:
-    pass
+_log = logging.getLogger(__name__)
+
+
+def _failed_job(failed: contract.Failed) -> dict[str, Any]:
+    """The answer of a job that failed before anything was made."""
+    return {**event_answer(failed), "parts": [], "video": None}
 
 
 class Worker:
@@ -49,17 +55,13 @@ class Worker:
         with suppress(Exception):
             import_module("remote.weights.model")
 
+    @as_answer()
     def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the weights, and says how long that took."""
         began_s = time.monotonic()
-        try:
-            contract.check_version(wire)
-            for _ in self._model.load():
-                pass
-        except contract.VersionMismatchError as error:
-            return _failed("E_CONTRACT", str(error))
-        except MultitalkError as error:
-            return _failed(error.code, error.message, error.hint)
+        contract.check_version(wire)
+        for _ in self._model.load():
+            pass
         return {"seconds": time.monotonic() - began_s}
 
     def examine(self, wire: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,6 +76,7 @@ class Worker:
 
         return bench(self._model, wire, self._states)
 
+    @as_answer(_failed_job)
     def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
         """Makes a job's video, or goes on with it; what happens comes back as data.
 
@@ -81,27 +84,22 @@ class Worker:
         whether inputs are kept, how many parameters stay on the card at most; the request, and
         where to store the video, None where they were kept under the job's id before.
         """
-        try:
-            body = contract.check_version(wire)
-        except contract.VersionMismatchError as error:
-            return _failed("E_CONTRACT", str(error))
+        body = contract.check_version(wire)
         job_id, link = body["job"], body["link"]
         owner = self._claim(job_id, link, call_id)
         if owner != call_id:
             message = f"job {job_id} is run by another call already"
-            return {**_failed("E_DUPLICATE", message), "owner": owner}
+            failed = contract.Failed(code="E_DUPLICATE", message=message)
+            return {**_failed_job(failed), "owner": owner}
         self._volume.reload()
         store = VolumeStore(self._jobs, self._volume)
-        try:
-            request = _request(store, body)
-            upload = None if request is None else _upload(store, body)
-        except contract.ContractError as error:
-            return _failed("E_REQUEST", str(error))
+        request = _request(store, body)
+        upload = None if request is None else _upload(store, body)
         finished = _finished(store, job_id, upload)
         if finished is not None:
             return _with_video(store, job_id, finished)
         if request is None:
-            return _failed("E_EXPIRED", f"the inputs of job {job_id} are no longer kept")
+            raise RemoteError(f"the inputs of job {job_id} are no longer kept", code="E_EXPIRED")
         return self._run(store, request, upload, body)
 
     def _claim(self, job_id: str, link: int, call_id: str) -> str:
@@ -124,7 +122,7 @@ class Worker:
         persistent, job_id = body["persistent_params"], request.job_id
         earlier_s = self._earlier_s(job_id)
         with Reporter(self._states, job_id, {"link": body["link"]}, earlier_s) as reporter:
-            last: contract.Event = contract.Failed(code="E_CANCELLED", message=_CANCELLED)
+            last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
             made = run.run(request, self._model, store, persistent_params=persistent)
             with closing(made) as events:  # type: ignore[type-var]
                 for event in events:
@@ -156,7 +154,7 @@ def _request(store: VolumeStore, body: Mapping[str, Any]) -> contract.GenerateRe
     if wire is None:
         return store.request(body["job"])
     store.keep_request(body["job"], wire)
-    return contract.from_wire(contract.GenerateRequest, wire)
+    return read_wire(contract.GenerateRequest, wire)
 
 
 def _upload(store: VolumeStore, body: Mapping[str, Any]) -> UploadTarget | None:
@@ -164,7 +162,7 @@ def _upload(store: VolumeStore, body: Mapping[str, Any]) -> UploadTarget | None:
     if wire is None:
         return store.upload(body["job"])
     store.keep_upload(body["job"], wire)
-    return contract.from_wire(UploadTarget, wire)
+    return read_wire(UploadTarget, wire)
 
 
 def _finished(
@@ -194,10 +192,13 @@ def _store(
     store.keep_answer(job_id, _answer(store, done, None))
     store.commit()
     try:
-        address = worker_upload.put(store, job_id, upload, show)
-    except MultitalkError as error:
-        _log.warning("job %s: its video could not be stored: %s", job_id, error.code)
-        return done, worker_upload.failed(error)
+        address = put(store, job_id, upload, show)
+    except Exception as error:
+        failed = to_failed(error)
+        if failed is None:
+            raise
+        _log.warning("job %s: its video could not be stored: %s", job_id, failed.code)
+        return done, with_account_hint(failed)
     return replace(done, result=replace(done.result, stored=address)), None
 
 

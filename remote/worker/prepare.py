@@ -18,6 +18,7 @@ from multitalk_cli.errors import FileError, MultitalkError, RemoteError, error_f
 from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult
 from multitalk_cli.reporting.formatting import human_bytes
 from remote.worker import upload
+from remote.worker.failures import as_answer, read_wire
 
 if TYPE_CHECKING:
     from multitalk_cli.planning.inputs import InputRef
@@ -31,9 +32,13 @@ _UNSAFE = re.compile(r"[^\w .,()+@=-]")
 _NAME_CHARACTERS = 60  # of four bytes each: names of files have at most 255
 
 
+@as_answer(upload.failed_answer)
 def prepare(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
-    """Fetches, checks and prepares the inputs of a job; see `prepared.Task` and `Outcome`."""
-    return upload.answered(lambda: _prepare(contract.from_wire(PrepareRequest, wire), files))
+    """Fetches, checks and prepares the inputs of a job.
+
+    wire: a PrepareRequest. Answers with a PrepareResult.
+    """
+    return contract.to_wire(_prepare(read_wire(PrepareRequest, wire), files))
 
 
 def _prepare(task: PrepareRequest, files: VolumeStore) -> PrepareResult:

@@ -8,14 +8,10 @@ import threading
 import time
 from collections.abc import Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import Any, Protocol, Self
 
 from multitalk_cli import contract
-from remote.worker.failures import _CANCELLED
-
-if TYPE_CHECKING:
-    pass
-
+from remote.worker.failures import CANCELLED
 
 REPORT_S = 0.5
 
@@ -75,7 +71,7 @@ class Reporter:
         self._report()
         if error is not None and self.is_cancelled:
             # Modal interrupted the work where it was.
-            self.show(contract.Failed(code="E_CANCELLED", message=_CANCELLED))
+            self.show(contract.Failed(code="E_CANCELLED", message=CANCELLED))
             self._report()
 
     def _run(self) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,8 +11,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError, MultitalkError, RemoteError, SetupError, StorageError
+from multitalk_cli.errors import FileError, RemoteError, SetupError, StorageError
 from multitalk_cli.storage.upload import ObjectStatus, UploadRequest, UploadTarget
+from remote.worker.failures import as_answer, read_wire
 
 if TYPE_CHECKING:
     from multitalk_cli.storage.address import S3Uri
@@ -24,7 +24,7 @@ BUCKET_VARIABLE, REGION_VARIABLE = "AWS_BUCKET_NAME", "AWS_REGION"
 UPLOADING = "uploading"
 MAX_LOOKED_AT_BYTES = 1 << 30
 _RENEW = "multitalk setup-secrets --only aws --update"
-# What a user can do is another thing here than on a machine of their own.
+# Keys are in a secret of the account here, not in the user's environment.
 _HINTS = {
     "E_S3_BUCKET": f"correct the bucket's name, or if it is that of the secret: {_RENEW}",
     "E_S3_CREDENTIALS": _RENEW,
@@ -38,17 +38,21 @@ Show = Callable[[contract.Event], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OpenBucket:
-    """The store, and the bucket that the secret names; empty where it names none."""
+    """The store, and the bucket that the secret names, which may be empty."""
 
     storage: Storage
     name: str
 
-    def place(self, upload: UploadTarget, job_id: str) -> S3Uri:
-        """Where a video goes. Raises SetupError E_SECRET_INCOMPLETE where nothing says so."""
-        if not upload.bucket and not self.name:
+    def require_name(self) -> str:
+        """The bucket that the secret names. Raises SetupError E_SECRET_INCOMPLETE for none."""
+        if not self.name:
             message = f"{contract.AWS_SECRET} lacks {BUCKET_VARIABLE}"
             raise SetupError(message, code="E_SECRET_INCOMPLETE", hint=_RENEW)
-        return upload.address(job_id, self.name)
+        return self.name
+
+    def place(self, upload: UploadTarget, job_id: str) -> S3Uri:
+        """The address of a video. Raises SetupError E_SECRET_INCOMPLETE without any bucket."""
+        return upload.address(job_id, upload.bucket if upload.bucket else self.require_name())
 
 
 def open_bucket() -> OpenBucket:
@@ -62,36 +66,30 @@ def open_bucket() -> OpenBucket:
     return OpenBucket(storage=storage, name=os.environ.get(BUCKET_VARIABLE, ""))
 
 
-def answered(work: Callable[[], object]) -> dict[str, Any]:
-    """What a function gives, or how it failed, in its wire form."""
-    try:
-        return contract.to_wire(work())
-    except contract.VersionMismatchError as error:
-        return contract.to_wire(contract.Failed(code="E_CONTRACT", message=str(error)))
-    except MultitalkError as error:
-        return contract.to_wire(failed(error))
+def failed_answer(failed: contract.Failed) -> dict[str, Any]:
+    """The answer of a function whose failure takes the place of its result."""
+    return contract.to_wire(with_account_hint(failed))
 
 
-def failed(error: MultitalkError) -> contract.Failed:
-    """An error as data, with what helps where the store's keys are in a secret."""
-    hint = _HINTS.get(error.code, error.hint)
-    if "folder" in error.facts:
-        hint = f"multitalk s3 ls {shlex.quote(str(error.facts['folder']))} --recursive"
-    return contract.Failed(code=error.code, message=error.message, hint=hint)
+def with_account_hint(failed: contract.Failed) -> contract.Failed:
+    """The failure with advice for a store whose keys are in a secret of the account."""
+    return replace(failed, hint=_HINTS.get(failed.code, failed.hint))
 
 
+@as_answer(failed_answer)
 def store(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
-    """Looks at the place of a video, or puts it there; see `prepared.Storing`."""
+    """Reports what stands at the address of a video, or stores the video there.
 
-    def work() -> ObjectStatus:
-        storing = contract.from_wire(UploadRequest, wire)
-        if storing.looks:
-            return look(open_bucket(), storing.upload, storing.job_id)
-        if storing.video is not None:
-            return ObjectStatus(address=_put_bytes(storing, storing.video), is_taken=True)
-        return ObjectStatus(address=_put_kept(storing, files), is_taken=True)
-
-    return answered(work)
+    wire: an UploadRequest. Answers with an ObjectStatus.
+    """
+    request = read_wire(UploadRequest, wire)
+    if request.looks:
+        return contract.to_wire(look(open_bucket(), request.upload, request.job_id))
+    if request.video is None:
+        address = _put_kept(request, files)
+    else:
+        address = _put_bytes(request, request.video)
+    return contract.to_wire(ObjectStatus(address=address, is_taken=True))
 
 
 def look(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
@@ -135,19 +133,19 @@ def put(files: VolumeStore, job_id: str, upload: UploadTarget, show: Show) -> st
     return str(address)
 
 
-def _put_bytes(storing: UploadRequest, video: bytes) -> str:
+def _put_bytes(request: UploadRequest, video: bytes) -> str:
     bucket = open_bucket()
-    address = bucket.place(storing.upload, storing.job_id)
+    address = bucket.place(request.upload, request.job_id)
     with TemporaryDirectory(prefix="multitalk-") as folder:
         path = Path(folder) / "video.mp4"
         path.write_bytes(video)
-        bucket.storage.put(path, address, overwrite=storing.upload.overwrite)
+        bucket.storage.put(path, address, overwrite=request.upload.overwrite)
     return str(address)
 
 
-def _put_kept(storing: UploadRequest, files: VolumeStore) -> str:
+def _put_kept(request: UploadRequest, files: VolumeStore) -> str:
     """Stores the video of a job that ended before, and notes where in what is kept of it."""
-    job_id = storing.job_id
+    job_id = request.job_id
     files.reload()
     answer = files.answer(job_id)
     if answer is None:
@@ -156,12 +154,8 @@ def _put_kept(storing: UploadRequest, files: VolumeStore) -> str:
     if not isinstance(event, contract.Done):
         raise FileError(f"job {job_id} made no video", code="E_FILE_MISSING")
     files.parts = answer["parts"]
-    address = put(files, job_id, storing.upload, _tell_nobody)
+    address = put(files, job_id, request.upload, show=lambda _event: None)
     done = replace(event, result=replace(event.result, stored=address))
     files.keep_answer(job_id, {**answer, "event": contract.to_wire(done), "unstored": None})
     files.commit()
     return address
-
-
-def _tell_nobody(_event: contract.Event) -> None:
-    """Nobody follows a call that is this short."""

@@ -14,17 +14,15 @@ from typing import Any
 from multitalk_cli import contract
 from multitalk_cli.contract import weights_task
 from multitalk_cli.contract.weights_task import WeightsTask
-from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors import error_from_code
 from multitalk_cli.storage.hub import Hub
 from remote.weights.folder import WeightsFolder
+from remote.worker.failures import as_answer, read_wire
 from remote.worker.reporter import Reporter, States
 from remote.worker.volume_store import Volume
 
 
-class _CancelledError(Exception):
-    """Somebody wished the call to end."""
-
-
+@as_answer()
 def run(
     wire: Mapping[str, Any],
     call_id: str,
@@ -34,14 +32,11 @@ def run(
     volume: Volume,
     writes: bool,
 ) -> dict[str, Any]:
-    """Does a task; what keeps it from that comes back as data.
+    """Does a task and answers with its result.
 
     writes: whether the folder may be changed. What came so far is committed however it ends.
     """
-    try:
-        task = contract.from_wire(WeightsTask, wire)
-    except contract.VersionMismatchError as error:
-        return _failed("E_CONTRACT", str(error))
+    task = read_wire(WeightsTask, wire)
     if task.kind in weights_task.WRITING and not writes:
         raise ValueError(f"{task.kind} needs the function that writes")
     if task.kind == "bring":
@@ -60,19 +55,11 @@ def run(
         def show(event: contract.Event) -> None:
             reporter.show(event)
             if reporter.is_cancelled:
-                raise _CancelledError
+                raise error_from_code("E_CANCELLED", "the download was cancelled")
 
         try:
             answer = shelf.do(task, show)
-        except MultitalkError as error:
-            return _failed(error.code, error.message, error.hint)
-        except _CancelledError:
-            return _failed("E_CANCELLED", "the download was cancelled")
         finally:
             if writes:
                 volume.commit()
         return {"answer": answer, "precision": task.precision, "run_s": reporter.run_s}
-
-
-def _failed(code: str, message: str, hint: str = "") -> dict[str, Any]:
-    return {"event": contract.to_wire(contract.Failed(code=code, message=message, hint=hint))}

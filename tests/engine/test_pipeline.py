@@ -5,17 +5,17 @@ import dataclasses
 import pytest
 import torch
 
+from remote.engine.errors import (
+    BlackFramesError,
+    FrozenFramesError,
+    NotANumberError,
+    PlacesError,
+)
 from remote.engine.features import MemoryStore, cached, feature_name
 from remote.engine.pipeline import Engine, to_bytes
 from remote.engine.request import ClipWindow, Progress, Resume, StepFinished, WindowFinished
 from remote.engine.sampling.cache import CacheSettings
-from remote.engine.sampling.guards import (
-    BlackFramesError,
-    FrozenFramesError,
-    NotANumberError,
-    check_frames,
-    check_latents,
-)
+from remote.engine.sampling.guards import check_frames, check_latents
 from remote.engine.sampling.guidance import Guidance
 from remote.engine.sampling.masks import PixelBox
 from tests.engine import cases
@@ -274,6 +274,6 @@ def test_boxes_are_refused_before_any_network_runs(golden_dir, networks):
     everything = PixelBox(top=0, left=0, bottom=999, right=999)
     wav2vec = cases.Recording(networks.wav2vec, "features")
     engine = Engine(dataclasses.replace(networks, wav2vec=wav2vec))
-    with pytest.raises(ValueError, match="cover all"):
+    with pytest.raises(PlacesError, match="cover all"):
         engine.prepare(dataclasses.replace(request, boxes=(everything, everything)))
     assert wav2vec.calls == []

@@ -304,7 +304,7 @@ def test_full_size_weights_reach_a_cpu_only_when_told(cli, weights, portrait, sp
 
 
 def test_failures_of_the_model_end_with_their_code(local_run, monkeypatch):
-    from remote.engine.sampling.guards import BlackFramesError
+    from remote.engine.errors import BlackFramesError
 
     def run(*_):
         raise BlackFramesError("window 1: 12 of 12 frames are black")

@@ -13,14 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from remote.engine.errors import BackendUnavailableError
+
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 _PROBE_TOKENS = (192, 77)
 _ERROR_LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
-
-
-class BackendUnavailableError(RuntimeError):
-    """A kernel is missing, or does not take this device or dtype."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,33 +3,11 @@
 import torch
 from torch import Tensor
 
+from remote.engine.errors import BlackFramesError, FrozenFramesError, NotANumberError
+
 _BLACK_LEVEL = 8 / 255  # of full brightness; no pixel of a black frame is above it
 _BRIGHT_LEVEL = 40 / 255  # a picture without a pixel above it may well give dark frames
 _MOVED_LEVEL = 0.5 / 255  # the smallest change that any pixel can show
-
-
-class EngineError(RuntimeError):
-    """A run that cannot be finished; code is stable, for programs."""
-
-    code = "E_ENGINE"
-
-
-class NotANumberError(EngineError):
-    """The model gave values that are no numbers."""
-
-    code = "E_NOT_FINITE"
-
-
-class BlackFramesError(EngineError):
-    """The model gave black frames for a picture that is not black."""
-
-    code = "E_BLACK"
-
-
-class FrozenFramesError(EngineError):
-    """The model gave frames that do not move."""
-
-    code = "E_FROZEN"
 
 
 def check_latents(latents: Tensor, where: str) -> None:

@@ -10,13 +10,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from remote.engine.errors import PlacesError
 from remote.engine.networks.image import fit_masks
 
 DEFAULT_MARGIN = 0.05  # of each half, left free on every side
-
-
-class PlacesError(ValueError):
-    """Persons that the model could not tell apart, because of where they are said to be."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
+from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels import attention as module
 from remote.engine.kernels.attention import (
     LOADERS,
     SDPA,
     AttentionBackend,
-    BackendUnavailableError,
     attention,
     choose_backend,
     load_backend,

@@ -5,6 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from remote.engine.errors import PlacesError
 from remote.engine.sampling.masks import (
     PixelBox,
     box_masks,
@@ -33,14 +34,14 @@ def test_empty_and_turned_boxes_are_refused(edges):
     "edges", [(300, 0, 400, 100), (0, 600, 100, 700), (-50, 0, -1, 100), (5.1, 5.1, 5.9, 80)]
 )
 def test_boxes_without_a_pixel_of_the_picture_are_refused(edges):
-    with pytest.raises(ValueError, match="holds no pixel of the 600x300 picture"):
+    with pytest.raises(PlacesError, match="holds no pixel of the 600x300 picture"):
         box_masks(300, 600, (_box(20, 20, 280, 250), _box(*edges)))
 
 
 def test_boxes_that_cover_everything_are_published_as_empty_background_and_refused_here(golden_dir):
     sizes = description(golden_dir, "masks")["masks"]["bbox_full_cover"]
     assert tensors(golden_dir, "masks")["mask_bbox_full_cover/latent"][2].sum() == 0
-    with pytest.raises(ValueError, match="cover all of"):
+    with pytest.raises(PlacesError, match="cover all of"):
         box_masks(*sizes["img_hw"], cases.pixel_boxes(sizes["bbox"].values()))
 
 
@@ -56,7 +57,7 @@ def test_negative_edges_are_published_as_an_empty_person_and_cut_here(golden_dir
 def test_a_box_lost_on_the_token_grid_is_refused():
     masks = box_masks(448, 896, (_box(1, 1, 3, 3), _box(100, 500, 400, 800)))
     on_tokens = token_masks(latent_masks(masks, (448, 896)), (2, 2))
-    with pytest.raises(ValueError, match="person 1 covers none"):
+    with pytest.raises(PlacesError, match="person 1 covers none"):
         check_classes(on_tokens)
 
 

@@ -20,9 +20,13 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, read_tags
 from multitalk_cli.media.video.video import VideoWriter, probe_video
+<<<<<<< HEAD
 from multitalk_cli.planning.fingerprint import ADDED_DEFAULTS
+=======
+from multitalk_cli.planning.request import ADDED_DEFAULTS
+from remote.engine.errors import BlackFramesError, FrozenFramesError, NotANumberError
+>>>>>>> 203620b (Turn expected errors of the container into answers at one place)
 from remote.engine.networks.dit import DiT
-from remote.engine.sampling.guards import BlackFramesError, FrozenFramesError, NotANumberError
 from remote.service import resume
 from remote.service import run as service_run
 from remote.service.decode import decode_request
@@ -30,7 +34,7 @@ from remote.service.store import VIDEO, DirectoryStore
 from tests.remote.requests import FPS, flac, frames_of, open_model, png, tiny_request, voice
 from tests.versions import newer
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 WINDOWS = 3
 
 
@@ -201,13 +205,13 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from multitalk_cli import contract
-from remote import service
+from remote.service.run import run
 from remote.weights.model import PackedModel
 from remote.service.store import DirectoryStore
 from tests.remote.requests import tiny_request
 
 model = PackedModel(Path(sys.argv[1]), "cpu")
-for event in service.run(tiny_request(3), model, DirectoryStore(Path(sys.argv[2]))):
+for event in run(tiny_request(3), model, DirectoryStore(Path(sys.argv[2]))):
     if isinstance(event, contract.WindowDone) and event.window == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
 """

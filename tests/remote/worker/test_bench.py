@@ -7,7 +7,7 @@ from multitalk_cli import contract
 from multitalk_cli.contract.bench_task import BenchTask
 from remote.bench import __main__
 from remote.bench import parts as bench_parts
-from remote.engine.sampling.guards import FrozenFramesError
+from remote.engine.errors import FrozenFramesError
 from remote.worker import bench
 from tests.remote.requests import open_model
 from tests.remote.worker.test_generate import States

@@ -11,7 +11,7 @@ import torch
 
 from multitalk_cli import __version__, contract
 from remote.engine.kernels import attention
-from remote.worker import examine
+from remote.worker import examine, upload
 from remote.worker.cached_model import KeptModel
 from tests.remote.requests import open_model, write_tiny_pack
 from tests.storage.stores import use_credentials
@@ -143,7 +143,7 @@ def test_our_sound_is_librosa_s():
 
 
 def test_a_bucket_is_written_read_and_cleared(s3_client, s3_bucket, monkeypatch):
-    monkeypatch.setenv(examine.BUCKET_VARIABLE, s3_bucket)
+    monkeypatch.setenv(upload.BUCKET_VARIABLE, s3_bucket)
 
     answer = examine.check_storage(WIRE)
 
@@ -153,20 +153,20 @@ def test_a_bucket_is_written_read_and_cleared(s3_client, s3_bucket, monkeypatch)
 
 def test_a_bucket_that_is_not_there(s3_client, monkeypatch):
     assert s3_client
-    monkeypatch.setenv(examine.BUCKET_VARIABLE, "no-such-bucket")
+    monkeypatch.setenv(upload.BUCKET_VARIABLE, "no-such-bucket")
 
     assert examine.check_storage(WIRE)["event"]["code"] == "E_S3_BUCKET"
 
 
 def test_a_secret_without_a_bucket(monkeypatch):
-    monkeypatch.delenv(examine.BUCKET_VARIABLE, raising=False)
+    monkeypatch.delenv(upload.BUCKET_VARIABLE, raising=False)
 
     assert examine.check_storage(WIRE)["event"]["code"] == "E_SECRET_INCOMPLETE"
 
 
 def test_a_store_that_refuses_the_keys(weed_url, monkeypatch):
     use_credentials(monkeypatch, weed_url, secret="wrong")
-    monkeypatch.setenv(examine.BUCKET_VARIABLE, "doctors")
+    monkeypatch.setenv(upload.BUCKET_VARIABLE, "doctors")
 
     answer = examine.check_storage(WIRE)
 
