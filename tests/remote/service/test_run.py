@@ -20,12 +20,8 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, read_tags
 from multitalk_cli.media.video.video import VideoWriter, probe_video
-<<<<<<< HEAD
 from multitalk_cli.planning.fingerprint import ADDED_DEFAULTS
-=======
-from multitalk_cli.planning.request import ADDED_DEFAULTS
 from remote.engine.errors import BlackFramesError, FrozenFramesError, NotANumberError
->>>>>>> 203620b (Turn expected errors of the container into answers at one place)
 from remote.engine.networks.dit import DiT
 from remote.service import resume
 from remote.service import run as service_run
