@@ -52,7 +52,7 @@ def make_task(size: str, persons: str, steps: int, gpu: str) -> BenchTask:
             height_px=int(match[2]),
             persons=PERSONS[persons],
             steps=steps,
-            persistent_params=gpus.find_card(gpu).persistent_params,
+            persistent_params=gpus.find_gpu(gpu).persistent_params,
         )
     except contract.ContractError as error:
         # It names its fields; a user knows the options.
@@ -79,9 +79,9 @@ class Cost:
 
 def estimate(task: BenchTask, gpu: str, stack: str) -> Cost:
     """Time and price of the task. Raises RefusedError for a card that cannot do it."""
-    card, table = gpus.find_card(gpu), rates.load()
+    card, table = gpus.find_gpu(gpu), rates.load()
     plans = [_measured_plan(task, persons) for persons in task.persons]
-    gpus.check_card(card, stack, plans[-1])
+    gpus.check_gpu(card, stack, plans[-1])
     each = [planning_cost.estimate_cost(every, table, card.name) for every in plans]
     rate = table.gpu(card.name)
     tokens = plans[0].tokens(plans[0].windows[0])

@@ -55,7 +55,7 @@ def plan_deploy(place: AppRef, stacks: Sequence[str], gpu: str) -> DeployPlan:
     from remote.deployment.options import Deployment
 
     chosen = tuple(name for name in contract.STACK_CLASSES if name in {"current", *stacks})
-    cards = [gpus.find_card(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
+    cards = [gpus.find_gpu(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
     for card in cards:
         for stack in set(chosen) - set(card.stacks):
             message = f"{card.name} does not run with the stack {stack}"

@@ -86,6 +86,6 @@ def deploy_command(place: AppRef, record: Mapping[str, Any] | None = None) -> st
     if record is not None:
         stacks = [name for name in record.get("stacks", ()) if name != gpus.DEFAULT_STACK]
         words += [word for name in stacks for word in ("--stack", name)]
-        cards = [card.name for card in gpus.CARDS if card.modal_name in record.get("gpus", ())]
+        cards = [card.name for card in gpus.GPUS if card.modal_name in record.get("gpus", ())]
         words += ["--gpu", *cards] if len(cards) == 1 else []
     return shlex.join(words)

@@ -158,7 +158,7 @@ class Account:
 
     def card(self) -> Outcome:
         """Whether the card that is set runs with the stack and holds the model."""
-        card, stack = gpus.find_card(self.chosen["gpu"]), self.chosen["stack"]
+        card, stack = gpus.find_gpu(self.chosen["gpu"]), self.chosen["stack"]
         plan = make_plan(
             _TYPICAL_FRAMES,
             contract.DEFAULT_FPS,
@@ -168,7 +168,7 @@ class Account:
             persons=1,
         )
         try:
-            gpus.check_card(card, stack, plan)
+            gpus.check_gpu(card, stack, plan)
         except RefusedError as error:
             name = "stack" if error.code == "E_GPU_STACK" else "gpu"
             remedy = self._unset(name)

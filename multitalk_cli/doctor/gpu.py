@@ -37,7 +37,7 @@ def question(chosen: Settings) -> str:
 
 
 def _card(chosen: Settings) -> str:
-    return gpus.find_card(chosen["gpu"]).name
+    return gpus.find_gpu(chosen["gpu"]).name
 
 
 def _canary_plan(steps: int) -> windows.Plan:

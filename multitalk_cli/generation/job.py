@@ -46,4 +46,4 @@ class GenerateJob:
 
 
 def chosen_gpu(settings: Settings) -> str:
-    return gpus.find_card(settings["gpu"]).name
+    return gpus.find_gpu(settings["gpu"]).name

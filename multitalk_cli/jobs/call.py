@@ -25,7 +25,7 @@ def call_wire(
     request, upload: None where the cloud keeps it for the job. persistent_params: None for what
     suits the card.
     """
-    suited = gpus.find_card(job.gpu).persistent_params
+    suited = gpus.find_gpu(job.gpu).persistent_params
     return {
         "contract": contract.CONTRACT_VERSION,
         "client": __version__,

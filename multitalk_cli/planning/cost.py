@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def price_of(gpu: str, seconds: float) -> float:
     """What a card costs for so long, its container included."""
     table = rates.load()
-    return seconds * table.price_per_s_usd(table.gpu(gpus.find_card(gpu).name))
+    return seconds * table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
 
 
 ASK_ABOVE_SPEECH_S = 60.0

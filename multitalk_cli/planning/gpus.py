@@ -19,12 +19,12 @@ _DEVICES = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
 
 def gpu_from_device(device: str | None, asked: str) -> str:
-    """Our name for the card that a container saw; what was asked for where it says nothing."""
+    """Our name for the gpu that a container saw; what was asked for where it says nothing."""
     words = (device or "").lower().replace("-", " ").split()
     if "a100" in words or "a100" in (device or "").lower():
         return "a100-80gb" if "80gb" in words else "a100-40gb"
     found = next((name for name in _DEVICES if name in words), asked)
-    return gpus.find_card(found).name
+    return gpus.find_gpu(found).name
 
 
 AUTO = "auto"
@@ -40,8 +40,8 @@ _VAE_BYTES_PER_PIXEL = 12_200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Card:
-    """One kind of card.
+class Gpu:
+    """One kind of gpu.
 
     modal_name: what Modal calls it. usable_gib: its memory less what the driver takes.
     stacks: what it runs with. aliases: other names that users give it.
@@ -57,73 +57,73 @@ class Card:
     persistent_params: int | None = None
 
 
-CARDS = (
-    Card(name="t4", modal_name="T4", usable_gib=14.6),
-    Card(name="l4", modal_name="L4", usable_gib=22.0),
-    Card(
+GPUS = (
+    Gpu(name="t4", modal_name="T4", usable_gib=14.6),
+    Gpu(name="l4", modal_name="L4", usable_gib=22.0),
+    Gpu(
         name="a10g",
         modal_name="A10",
         usable_gib=22.0,
         aliases=("a10",),
         persistent_params=8_000_000_000,
     ),
-    Card(name="l40s", modal_name="L40S", usable_gib=44.4),
-    Card(
+    Gpu(name="l40s", modal_name="L40S", usable_gib=44.4),
+    Gpu(
         name="a100-40gb",
         modal_name="A100-40GB",
         usable_gib=39.4,
         aliases=("a100",),
         persistent_params=11_000_000_000,
     ),
-    Card(
+    Gpu(
         name="a100-80gb",
         modal_name="A100-80GB",
         usable_gib=79.2,
         persistent_params=22_000_000_000,
     ),
-    Card(name="h100", modal_name="H100", usable_gib=79.1),
-    Card(name="h200", modal_name="H200", usable_gib=139.8),
+    Gpu(name="h100", modal_name="H100", usable_gib=79.1),
+    Gpu(name="h200", modal_name="H200", usable_gib=139.8),
     # CUDA 12.1 was built before this card's architecture.
-    Card(name="b200", modal_name="B200", usable_gib=178.3, stacks=("current",)),
+    Gpu(name="b200", modal_name="B200", usable_gib=178.3, stacks=("current",)),
 )
 FALLBACKS = ("h100", "h200")
 """What `auto` takes, in this order: cheaper for a video than A10G or A100 by the rates."""
 
-NAMES = tuple(name for card in CARDS for name in (card.name, *card.aliases))
+NAMES = tuple(name for gpu in GPUS for name in (gpu.name, *gpu.aliases))
 
 
-def find_card(name: str) -> Card:
-    """The card of that name or alias, `auto` being the first choice; KeyError for no card."""
+def find_gpu(name: str) -> Gpu:
+    """The gpu of that name or alias, `auto` being the first choice; KeyError for no gpu."""
     wanted = FALLBACKS[0] if name == AUTO else name
-    for card in CARDS:
-        if wanted == card.name or wanted in card.aliases:
-            return card
+    for gpu in GPUS:
+        if wanted == gpu.name or wanted in gpu.aliases:
+            return gpu
     raise KeyError(name)
 
 
 def needed_gib(plan: Plan) -> float:
-    """Memory that a card must have for the largest window of the plan."""
+    """Memory that a gpu must have for the largest window of the plan."""
     block = _BYTES_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
     work = max(block, _VAE_BYTES_PER_PIXEL * plan.width_px * plan.height_px)
     return (_BLOCKS_BYTES + _BESIDE_BYTES + work) / 2**30
 
 
-def check_card(card: Card, stack: str, plan: Plan) -> None:
-    """Raises RefusedError for a card that the stack does not know or the plan does not fit."""
-    if stack not in card.stacks:
+def check_gpu(gpu: Gpu, stack: str, plan: Plan) -> None:
+    """Raises RefusedError for a gpu that the stack does not know or the plan does not fit."""
+    if stack not in gpu.stacks:
         raise RefusedError(
-            f"{card.name} does not run with the stack {stack}",
+            f"{gpu.name} does not run with the stack {stack}",
             code="E_GPU_STACK",
-            hint=f"--stack {card.stacks[0]}",
+            hint=f"--stack {gpu.stacks[0]}",
         )
     needed = needed_gib(plan)
-    if needed <= card.usable_gib:
+    if needed <= gpu.usable_gib:
         return
     size = f"{plan.width_px}x{plan.height_px}"
-    message = f"{size} needs {needed:.0f} GB, {card.name} has {card.usable_gib:.0f} GB"
-    # The largest size of the contract fits on some card of every stack.
+    message = f"{size} needs {needed:.0f} GB, {gpu.name} has {gpu.usable_gib:.0f} GB"
+    # The largest size of the contract fits on some gpu of every stack.
     fitting = min(
-        (other for other in CARDS if stack in other.stacks and needed <= other.usable_gib),
+        (other for other in GPUS if stack in other.stacks and needed <= other.usable_gib),
         key=lambda other: other.usable_gib,
     )
     raise RefusedError(message, code="E_GPU_TOO_SMALL", hint=f"--gpu {fitting.name}")

@@ -64,7 +64,7 @@ def prices_table():
 def gpus_table():
     """Every GPU type, the quickest first."""
     table = rates.load()
-    cards = sorted(gpus.CARDS, key=lambda card: estimate(card.name, 5).seconds)
+    cards = sorted(gpus.GPUS, key=lambda card: estimate(card.name, 5).seconds)
     rows = []
     for card in cards:
         rate, five = table.gpu(card.name), estimate(card.name, 5)

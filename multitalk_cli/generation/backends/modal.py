@@ -88,7 +88,7 @@ class ModalBackend:
     def check(self, plan: Plan) -> None:
         """Raises what the card cannot do, or what is not set up."""
         options = self._options
-        gpus.check_card(gpus.find_card(options.gpu), options.stack, plan)
+        gpus.check_gpu(gpus.find_gpu(options.gpu), options.stack, plan)
         self._prefetched.get()
 
     def spent_usd(self) -> float | None:
@@ -118,7 +118,7 @@ class ModalBackend:
             if request is not None:
                 request = replace(request, job_id=job.id, seed=job.seed, recipe=job.recipe)
             job, is_new = self._taken_up(ledger, job)
-        self._reporter.fact("job", f"{job.id}, {gpus.find_card(job.gpu).name}")
+        self._reporter.fact("job", f"{job.id}, {gpus.find_gpu(job.gpu).name}")
         follower = Follower(
             cloud, ledger, self._reporter, job, self._spawner(cloud, request, work.upload)
         )
