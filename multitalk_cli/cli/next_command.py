@@ -34,11 +34,41 @@ def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"mkdir -p {shlex.quote(str(folder))}" if folder else ""
 
 
+def _allow_cost(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "enough_usd" not in facts:
+        return ""
+    cheaper = facts["cheaper"]
+    assert isinstance(cheaper, tuple)
+    lines = [f"add --max-cost {facts['enough_usd']:g} to allow it"]
+    if cheaper:
+        lines.append("cheaper: " + ", ".join(cheaper))
+    return "\n".join(lines)
+
+
+def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The words typed, the picture moved to where the sound is."""
+    picture, sound = facts.get("picture"), facts.get("sound")
+    if picture not in words or sound not in words:
+        return ""
+    rest = [word for word in words if word != picture]
+    at = rest.index(sound)
+    return shlex.join(["multitalk", *rest[:at], picture, *rest[at:]])
+
+
+def _option(name: str) -> Rule:
+    """Proposes the value that the facts have for an option."""
+    return lambda facts, _words: f"--{name} {facts[name]}" if name in facts else ""
+
+
 RULES: dict[str, Rule] = {
+    "E_COST": _allow_cost,
+    "E_GPU_STACK": _option("stack"),
+    "E_GPU_TOO_SMALL": _option("gpu"),
     "E_OUTPUT_NAME": _use_folder,
     "E_OUTPUT_PATH": _make_folder,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
+    "E_SWAPPED": _picture_first,
 }
 """Error code -> its rule."""
 

@@ -79,7 +79,7 @@ CODES: dict[str, Explanation] = {
         _U,
         "picture and voice are in each other's place",
         "The picture comes first, then one or two voices.",
-        "Run the corrected command that the message prints.",
+        "Run the command again with the picture first.",
     ),
     "E_TOO_MANY_VOICES": Explanation(
         _U,

@@ -7,43 +7,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import (
-    Window,
-)
-from multitalk_cli.errors import (
-    RefusedError,
-)
+from multitalk_cli.contract import Window
+from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.windows import Plan
-from multitalk_cli.reporting.formatting import (
-    human_duration,
-    human_length,
-    human_money,
-)
+from multitalk_cli.reporting.formatting import human_duration, human_length, human_money
 
 if TYPE_CHECKING:
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.planning.rates import FixedWork, GpuRate, Rates
-
-
-def price_of(gpu: str, seconds: float) -> float:
-    """What a card costs for so long, its container included."""
-    table = rates.load()
-    return seconds * table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
-
 
 ASK_ABOVE_SPEECH_S = 60.0
 ASK_ABOVE_USD = 5.0
 MIN_CHEAPER_STEPS = 10
-NOT_MEASURED = "estimate: not measured on this card"
+NOT_MEASURED = "estimate: not measured on this GPU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Time and money for one plan on one card, the exact tier.
+    """Time and money for one plan on one GPU, the exact tier.
 
-    start: a cold container until its first step; a warm one needs none. idle: what the container
-    costs after the run until it is let go. seconds_denoise: the part of seconds_run that grows
-    with the steps. measured: whether the speed was timed on this card.
+    start: a cold container until its first step; a warm one needs none. idle: the container after
+    the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
+    steps. measured: whether the speed was timed on this GPU.
     """
 
     gpu: str
@@ -62,17 +48,23 @@ class Estimate:
 
     @property
     def price_usd(self) -> float:
-        """All that a single cold run costs."""
+        """The total of a single cold run."""
         return self.price_start_usd + self.price_run_usd + self.price_idle_usd
 
     @property
     def note(self) -> str:
-        """What to know about the figures; empty where they were measured."""
+        """A remark on the figures; empty where they were measured."""
         return "" if self.measured else NOT_MEASURED
 
 
+def price_of(gpu: str, seconds: float) -> float:
+    """The price in dollars of a container with that GPU for so many seconds."""
+    table = rates.load()
+    return seconds * table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
+
+
 def seconds_per_forward(tokens: int, persons: int, gpu: GpuRate, rates: Rates) -> float:
-    """One pass through the model: a L + b L^2, more for two people, scaled to the card."""
+    """One pass through the model: a L + b L^2, more for two people, scaled to the GPU."""
     speed = rates.speed
     seconds = speed.per_token_s * tokens + speed.per_token_pair_s * tokens**2
     if persons > 1:
@@ -81,7 +73,7 @@ def seconds_per_forward(tokens: int, persons: int, gpu: GpuRate, rates: Rates) -
 
 
 def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
-    """Time and money for the plan on that card; KeyError for a card without rates."""
+    """Time and money for the plan on that GPU; KeyError for a GPU without rates."""
     gpu = rates.gpu(gpu_name)
     price_per_s = rates.price_per_s_usd(gpu)
     fixed, windows = rates.speed.fixed, plan.windows
@@ -90,8 +82,7 @@ def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
     )
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
     run_s = denoise_s + around_s * gpu.slowness
-    start = rates.start
-    start_s = start.read_bytes / start.read_bytes_per_s + start.beside_reading_s
+    start_s = rates.start.read_bytes / rates.start.read_bytes_per_s + rates.start.setup_s
     return Estimate(
         gpu=gpu.name,
         seconds_run=run_s,
@@ -105,14 +96,14 @@ def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
 
 
 def _seconds_around(plan: Plan, window: Window, fixed: FixedWork) -> float:
-    """What a window takes beside its forwards on the reference card: encoders and VAE."""
+    """The work of a window around its forwards on the reference GPU: encoders and VAE."""
     pixels = plan.width_px * plan.height_px * window.frames
     share = pixels / (fixed.vae_width_px * fixed.vae_height_px * fixed.vae_frames)
     return fixed.vae_s * share + fixed.image_s
 
 
 def estimate_all(plan: Plan, rates: Rates, first: str | None = None) -> tuple[Estimate, ...]:
-    """One estimate a card, the quickest on top; `first` names the card that is to lead."""
+    """One estimate for each GPU, the fastest first; but `first`, if given, leads."""
     estimates = [estimate_cost(plan, rates, gpu.name) for gpu in rates.gpus]
     estimates.sort(key=lambda estimate: (estimate.gpu != first, estimate.seconds))
     return tuple(estimates)
@@ -120,7 +111,7 @@ def estimate_all(plan: Plan, rates: Rates, first: str | None = None) -> tuple[Es
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardDecision:
-    """What the cost guard says: go on, or ask this question first."""
+    """The cost guard's decision: start, or ask this question first."""
 
     action: Literal["go", "ask"]
     question: str = ""
@@ -134,33 +125,38 @@ def check_cost(
     interactive: bool,
     others: Sequence[Estimate] = (),
 ) -> GuardDecision:
-    """Whether the run may start, must be agreed to first, or is refused with RefusedError.
+    """Decides whether the run may start, needs consent, or is rejected with RefusedError E_COST.
 
-    max_cost: what the user allows in dollars, or None where nothing was said. others: estimates
-    for cards that the user could choose with --gpu, named where they are cheaper.
+    max_cost: the user's limit in dollars, or None without one. others: estimates for GPUs that the
+    user could choose with --gpu. Facts of the error: `enough_usd`, a limit that allows the run;
+    `cheaper`, options that make the video for less.
     """
-    price, said = estimate.price_usd, human_money(estimate.price_usd)
+    price_usd = estimate.price_usd
+    facts: dict[str, Fact] = {
+        "enough_usd": math.ceil(price_usd * 10 + 1e-9) / 10,
+        "cheaper": cheaper_choices(plan, estimate, others),
+    }
     if max_cost is not None:
-        # Written so that a limit that is not a number refuses.
-        if price <= max_cost:
+        # Written so that NaN as the limit rejects.
+        if price_usd <= max_cost:
             return GuardDecision(action="go")
+        is_close = abs(price_usd - max_cost) < 0.06 * price_usd
+        shown = f"${price_usd:.4f}" if is_close else human_money(price_usd)
         raise RefusedError(
-            f"the estimate is {_apart(said, max_cost, price)}, above --max-cost "
-            f"{_plain_money(max_cost)}",
+            f"the estimate is {shown}, above --max-cost {_plain_money(max_cost)}",
             code="E_COST",
-            hint=_hint(plan, estimate, others),
+            facts=facts,
         )
-    reasons = _reasons(plan, estimate)
+    reasons = " and ".join(_reasons(plan, estimate))
     if not reasons:
         return GuardDecision(action="go")
-    about = f"about {said}, {human_duration(estimate.seconds)} on {with_article(estimate.gpu)}"
-    if interactive:
-        return GuardDecision(action="ask", question=f"{about}: {' and '.join(reasons)}. Go on?")
-    raise RefusedError(
-        f"{about}: {' and '.join(reasons)} needs --max-cost",
-        code="E_COST",
-        hint=_hint(plan, estimate, others),
+    about = (
+        f"about {human_money(price_usd)}, {human_duration(estimate.seconds)} "
+        f"on {with_article(estimate.gpu)}: {reasons}"
     )
+    if interactive:
+        return GuardDecision(action="ask", question=f"{about}. Continue?")
+    raise RefusedError(f"{about} needs --max-cost", code="E_COST", facts=facts)
 
 
 def _reasons(plan: Plan, estimate: Estimate) -> list[str]:
@@ -174,18 +170,13 @@ def _reasons(plan: Plan, estimate: Estimate) -> list[str]:
     return reasons
 
 
-def _apart(said: str, limit: float, price: float) -> str:
-    """The price in as many digits as it takes to tell it from the limit."""
-    return f"${price:.4f}" if abs(price - limit) < 0.06 * price else said
-
-
 def _plain_money(usd: float) -> str:
     """An amount that the user typed, unrounded: $0.75, $5."""
     return f"${usd:g}"
 
 
 def with_article(gpu: str) -> str:
-    """The card's name in a sentence: `an H100`, `a B200`."""
+    """The GPU's name in a sentence: `an H100`, `a B200`."""
     article = "an" if gpu[0] in "ahl" else "a"
     return f"{article} {gpu.upper()}"
 
@@ -193,7 +184,7 @@ def with_article(gpu: str) -> str:
 def cheaper_choices(
     plan: Plan, estimate: Estimate, others: Sequence[Estimate] = ()
 ) -> tuple[str, ...]:
-    """Options that make the same video for less, the cheapest first, with what it would cost."""
+    """Options that make the same video for less, with the price of each, the cheapest first."""
     choices = [(other.price_usd, f"--gpu {other.gpu}") for other in others]
     if plan.sample_steps > MIN_CHEAPER_STEPS:
         spared = 1 - MIN_CHEAPER_STEPS / plan.sample_steps
@@ -202,13 +193,3 @@ def cheaper_choices(
         choices.append((estimate.price_usd - saved, f"--sample-steps {MIN_CHEAPER_STEPS}"))
     cheaper = sorted(choice for choice in choices if choice[0] < estimate.price_usd)
     return tuple(f"{option} (about {human_money(price)})" for price, option in cheaper[:3])
-
-
-def _hint(plan: Plan, estimate: Estimate, others: Sequence[Estimate]) -> str:
-    """An amount that is enough, and what costs less."""
-    enough = math.ceil(estimate.price_usd * 10 + 1e-9) / 10
-    lines = [f"add --max-cost {enough:g} to allow it"]
-    choices = cheaper_choices(plan, estimate, others)
-    if choices:
-        lines.append("cheaper: " + ", ".join(choices))
-    return "\n".join(lines)

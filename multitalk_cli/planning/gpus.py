@@ -1,4 +1,4 @@
-"""The cards that a video can be made on: their names, stacks, and whether they can hold a run."""
+"""The GPUs that a video can be made on: names, memory, stacks, and whether a plan fits."""
 
 from __future__ import annotations
 
@@ -6,47 +6,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import STACK_CLASSES
-from multitalk_cli.errors import (
-    RefusedError,
-)
-from multitalk_cli.planning import gpus
+from multitalk_cli.errors import RefusedError
 
 if TYPE_CHECKING:
     from multitalk_cli.planning.windows import Plan
 
-
-_DEVICES = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
-
-
-def gpu_from_device(device: str | None, asked: str) -> str:
-    """Our name for the gpu that a container saw; what was asked for where it says nothing."""
-    words = (device or "").lower().replace("-", " ").split()
-    if "a100" in words or "a100" in (device or "").lower():
-        return "a100-80gb" if "80gb" in words else "a100-40gb"
-    found = next((name for name in _DEVICES if name in words), asked)
-    return gpus.find_gpu(found).name
-
-
 AUTO = "auto"
 DEFAULT_STACK = "current"
+
+_REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
 # The transformer's blocks are streamed to GPUs that do not hold them all. A GPU must hold, as in
 # `remote.engine.networks.memory`: two blocks, the other networks, and the larger of a block's work
 # and the VAE's.
 _BLOCKS_BYTES = 2 * 2 * 464_162_304
-_BESIDE_BYTES = 15 * 2**29
+_OTHER_NETWORKS_BYTES = 15 * 2**29
 _BYTES_PER_TOKEN = 2 * (11 * 5120 + 13_824)
 _VAE_BYTES_PER_PIXEL = 12_200
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gpu:
-    """One kind of gpu.
+    """One kind of GPU.
 
-    modal_name: what Modal calls it. usable_gib: its memory less what the driver takes.
-    stacks: what it runs with. aliases: other names that users give it.
-    persistent_params: most parameters that stay on it unless a user says otherwise; None for what
-    fits.
+    modal_name: Modal's name for it. usable_gib: its memory less what the driver needs.
+    stacks: those that it runs with. aliases: other names that users give it.
+    persistent_params: the default of the most parameters that stay on it; None for as many as fit.
     """
 
     name: str
@@ -83,17 +68,17 @@ GPUS = (
     ),
     Gpu(name="h100", modal_name="H100", usable_gib=79.1),
     Gpu(name="h200", modal_name="H200", usable_gib=139.8),
-    # CUDA 12.1 was built before this card's architecture.
+    # CUDA 12.1 was built before this architecture.
     Gpu(name="b200", modal_name="B200", usable_gib=178.3, stacks=("current",)),
 )
 FALLBACKS = ("h100", "h200")
-"""What `auto` takes, in this order: cheaper for a video than A10G or A100 by the rates."""
+"""The choices of `auto`, in this order: cheaper for a video than A10G or A100 by the rates."""
 
 NAMES = tuple(name for gpu in GPUS for name in (gpu.name, *gpu.aliases))
 
 
 def find_gpu(name: str) -> Gpu:
-    """The gpu of that name or alias, `auto` being the first choice; KeyError for no gpu."""
+    """The GPU of that name or alias, `auto` being the first choice; KeyError for any other."""
     wanted = FALLBACKS[0] if name == AUTO else name
     for gpu in GPUS:
         if wanted == gpu.name or wanted in gpu.aliases:
@@ -101,29 +86,45 @@ def find_gpu(name: str) -> Gpu:
     raise KeyError(name)
 
 
+def gpu_from_device(device: str | None, asked: str) -> str:
+    """The name of the GPU that a container reported; of the one asked for, if it is unknown."""
+    reported = (device or "").lower().replace("-", " ")
+    words = reported.split()
+    if "a100" in reported:
+        return "a100-80gb" if "80gb" in words else "a100-40gb"
+    names = (name for name in _REPORTED if name in words)
+    return find_gpu(next(names, asked)).name
+
+
 def needed_gib(plan: Plan) -> float:
-    """Memory that a gpu must have for the largest window of the plan."""
+    """The memory that a GPU needs for the largest window of the plan."""
     block = _BYTES_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
     work = max(block, _VAE_BYTES_PER_PIXEL * plan.width_px * plan.height_px)
-    return (_BLOCKS_BYTES + _BESIDE_BYTES + work) / 2**30
+    return (_BLOCKS_BYTES + _OTHER_NETWORKS_BYTES + work) / 2**30
 
 
 def check_gpu(gpu: Gpu, stack: str, plan: Plan) -> None:
-    """Raises RefusedError for a gpu that the stack does not know or the plan does not fit."""
+    """Raises RefusedError for a GPU that the stack does not support or the plan does not fit.
+
+    Facts: the `stack` or the `gpu` that does it.
+    """
     if stack not in gpu.stacks:
         raise RefusedError(
             f"{gpu.name} does not run with the stack {stack}",
             code="E_GPU_STACK",
-            hint=f"--stack {gpu.stacks[0]}",
+            facts={"stack": gpu.stacks[0]},
         )
     needed = needed_gib(plan)
     if needed <= gpu.usable_gib:
         return
-    size = f"{plan.width_px}x{plan.height_px}"
-    message = f"{size} needs {needed:.0f} GB, {gpu.name} has {gpu.usable_gib:.0f} GB"
-    # The largest size of the contract fits on some gpu of every stack.
+    # The largest size of the contract fits on some GPU of every stack.
     fitting = min(
         (other for other in GPUS if stack in other.stacks and needed <= other.usable_gib),
         key=lambda other: other.usable_gib,
     )
-    raise RefusedError(message, code="E_GPU_TOO_SMALL", hint=f"--gpu {fitting.name}")
+    raise RefusedError(
+        f"{plan.width_px}x{plan.height_px} needs {needed:.0f} GB, "
+        f"{gpu.name} has {gpu.usable_gib:.0f} GB",
+        code="E_GPU_TOO_SMALL",
+        facts={"gpu": fitting.name},
+    )

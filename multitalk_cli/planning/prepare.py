@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -181,12 +180,11 @@ def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:
         return
     pictures = [voice for voice in voices if looks_like_picture(voice.path)]
     if pictures:
-        rest = [voice.text for voice in voices if voice is not pictures[0]]
-        corrected = shlex.join([pictures[0].text, image.text, *rest])
+        picture = pictures[0].text
         raise UsageError(
-            f"{image.text!r} is a sound and {pictures[0].text!r} a picture: they are swapped",
+            f"{image.text!r} is a sound and {picture!r} a picture: they are swapped",
             code="E_SWAPPED",
-            hint=f"multitalk generate {corrected}",
+            facts={"picture": picture, "sound": image.text},
         )
 
 

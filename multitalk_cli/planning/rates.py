@@ -1,4 +1,4 @@
-"""Dated prices and measured speeds, read from the table beside this module."""
+"""Dated prices and measured speeds, read from rates.toml in this folder."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class RatesError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
-    """What a container costs beside its card, and when that was so."""
+    """The price of a container's cores and memory, with the date and source of all prices."""
 
     date: date
     source: str
@@ -27,7 +27,7 @@ class Prices:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FixedWork:
-    """Seconds of work around the denoising on the reference card, and at which size."""
+    """Seconds of work around the denoising on the reference GPU, and the size of that run."""
 
     source: str
     vae_s: float
@@ -40,7 +40,7 @@ class FixedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Seconds of one forward on the reference card: per_token_s * L + per_token_pair_s * L * L."""
+    """Seconds of one forward on the reference GPU: per_token_s * L + per_token_pair_s * L * L."""
 
     reference_gpu: str
     source: str
@@ -53,17 +53,17 @@ class Speed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """What a cold container does before its first step."""
+    """The work of a cold container before its first step."""
 
     source: str
     read_bytes: int
     read_bytes_per_s: float
-    beside_reading_s: float
+    setup_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Idle:
-    """How long a container is kept, and paid, after its last call."""
+    """The time that a container is kept, and paid for, after its last call."""
 
     source: str
     scaledown_s: float
@@ -71,10 +71,10 @@ class Idle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GpuRate:
-    """One card: its price, what its container asks for, and how fast it is.
+    """One GPU: its price, its speed, and the cores and memory of its container.
 
-    slowness: how many times longer than on the reference card the same work takes.
-    measured: whether the exact tier was timed on this very card.
+    slowness: how many times longer than on the reference GPU the same work takes.
+    measured: whether the exact tier was timed on this GPU.
     price_lists: how many independent public copies of the price list show the price.
     """
 
@@ -99,14 +99,14 @@ class Rates:
     gpus: tuple[GpuRate, ...]
 
     def gpu(self, name: str) -> GpuRate:
-        """The card of that name; KeyError where there is none."""
+        """The rate of the GPU of that name; KeyError for any other."""
         for gpu in self.gpus:
             if gpu.name == name:
                 return gpu
         raise KeyError(name)
 
     def price_per_s_usd(self, gpu: GpuRate) -> float:
-        """What a second in a container with that card costs: card, cores and memory."""
+        """The price of a second in a container with that GPU: GPU, cores and memory."""
         return (
             gpu.price_per_s_usd
             + gpu.cores * self.prices.core_per_s_usd
@@ -116,13 +116,11 @@ class Rates:
 
 @lru_cache(maxsize=1)
 def load() -> Rates:
-    """The rates that travel in the package."""
+    """The rates that are included in the package."""
     from importlib import resources
 
-    text = (
-        resources.files("multitalk_cli.planning").joinpath("rates.toml").read_text(encoding="utf-8")
-    )
-    return parse(text)
+    table = resources.files("multitalk_cli.planning").joinpath("rates.toml")
+    return parse(table.read_text(encoding="utf-8"))
 
 
 def parse(text: str) -> Rates:
@@ -138,34 +136,33 @@ def parse(text: str) -> Rates:
     fixed = _build(FixedWork, speed.pop("fixed", {}), "speed.fixed")
     _require_keys(speed, {field.name for field in fields(Speed)} - {"fixed"}, "speed")
     _check_numbers(speed, "speed")
-    cards = body["gpu"]
     return Rates(
         prices=_build(Prices, body["prices"], "prices"),
         speed=Speed(fixed=fixed, **speed),
         start=_build(Start, body["start"], "start"),
         idle=_build(Idle, body["idle"], "idle"),
-        gpus=_read_gpus(cards, speed["reference_gpu"]),
+        gpus=_read_gpus(body["gpu"], speed["reference_gpu"]),
     )
 
 
-def _read_gpus(cards: list[dict[str, Any]], reference_name: str) -> tuple[GpuRate, ...]:
-    names = [str(card.get("name")) for card in cards]
+def _read_gpus(rows: list[dict[str, Any]], reference_name: str) -> tuple[GpuRate, ...]:
+    names = [str(row.get("name")) for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RatesError(f"gpu {twice[0]} stands twice in the table")
     if reference_name not in names:
         raise RatesError(f"speed.reference_gpu {reference_name!r} is no gpu of the table")
-    reference = cards[names.index(reference_name)].get("bf16_tflops")
+    reference = rows[names.index(reference_name)].get("bf16_tflops")
     if reference is None:
         raise RatesError(f"gpu.{reference_name} lacks: bf16_tflops")
-    return tuple(_read_gpu(card, reference) for card in cards)
+    return tuple(_read_gpu(row, reference) for row in rows)
 
 
-def _read_gpu(card: Mapping[str, Any], reference_tflops: float) -> GpuRate:
-    """A card says its published bf16 rate or a measured relative speed, not both."""
-    where = f"gpu.{card.get('name')}"
-    _check_numbers(card, where)
-    rest = dict(card)
+def _read_gpu(row: Mapping[str, Any], reference_tflops: float) -> GpuRate:
+    """A row has the GPU's published bf16 rate or its measured relative speed, not both."""
+    where = f"gpu.{row.get('name')}"
+    _check_numbers(row, where)
+    rest = dict(row)
     tflops, relative = rest.pop("bf16_tflops", None), rest.pop("relative_speed", None)
     if (tflops is None) == (relative is None):
         raise RatesError(f"{where} needs either bf16_tflops or relative_speed")

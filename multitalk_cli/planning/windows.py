@@ -1,4 +1,4 @@
-"""From the length of the speech to windows, time and price: pure arithmetic.
+"""From the length of the speech to windows and the work that they take: pure arithmetic.
 
 The only place that decides windows.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import (
     DEFAULT_MOTION_FRAMES,
@@ -20,10 +19,6 @@ from multitalk_cli.contract import (
     is_frame_count,
     seconds_from_frames,
 )
-
-if TYPE_CHECKING:
-    pass
-
 
 _PIXELS_PER_TOKEN_SIDE = 16
 _FRAMES_PER_LATENT = 4
@@ -60,9 +55,8 @@ def plan_windows(
 
 
 def _check_window_sizes(window_frames: int, motion_frames: int) -> None:
-    if not (
-        is_frame_count(window_frames) and MIN_WINDOW_FRAMES <= window_frames <= MAX_WINDOW_FRAMES
-    ):
+    in_range = MIN_WINDOW_FRAMES <= window_frames <= MAX_WINDOW_FRAMES
+    if not (in_range and is_frame_count(window_frames)):
         raise ValueError(
             f"window_frames must be 4n+1 from {MIN_WINDOW_FRAMES} to {MAX_WINDOW_FRAMES}, "
             f"not {window_frames}"
@@ -75,15 +69,16 @@ def _check_window_sizes(window_frames: int, motion_frames: int) -> None:
 
 
 def guidance_branches(text_guidance: float) -> int:
-    """How many forwards one step takes: a text guidance of 1 spares one of three."""
+    """How many forwards one step needs: a text guidance of 1 spares one of three."""
     return 2 if math.isclose(text_guidance, 1.0) else 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What will be computed: the windows, and everything that decides how long they take.
+    """The windows of a video, and everything else that decides how long they take.
 
-    frames: how many frames the video has. persons: how many the model binds to a track.
+    frames: of the video. branches: forwards of one step. persons: those that the model binds to a
+    track.
     """
 
     frames: int
@@ -123,7 +118,7 @@ class Plan:
 
     @property
     def fresh_spans(self) -> tuple[tuple[float, float], ...]:
-        """From when to when each window adds to the video, in seconds."""
+        """The part of the video that each window adds: start and end in seconds."""
         ends = [min(window.end, self.frames) for window in self.windows]
         starts = [0, *ends[:-1]]
         return tuple(
@@ -149,7 +144,7 @@ def make_plan(
     window_frames: int = DEFAULT_WINDOW_FRAMES,
     motion_frames: int = DEFAULT_MOTION_FRAMES,
 ) -> Plan:
-    """The plan for `frames` frames of speech; size is width and height in pixels."""
+    """The plan for `frames` frames of speech. size: width and height in pixels."""
     if not 1 <= persons <= MAX_SPEAKERS:
         raise ValueError(f"persons must be 1 to {MAX_SPEAKERS}, not {persons}")
     return Plan(

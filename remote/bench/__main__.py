@@ -277,7 +277,7 @@ def prices(row: Report, options: BenchOptions, device: str) -> list[Report]:
         seconds = _plan_seconds(plan, row, options, rates)
         if is_cold:
             seconds += rates.start.read_bytes / rates.start.read_bytes_per_s
-            seconds += rates.start.beside_reading_s
+            seconds += rates.start.setup_s
         rows.append(
             {
                 "speech_s": speech_s,

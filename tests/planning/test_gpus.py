@@ -1,4 +1,4 @@
-"""The table of cards, and which of them can make what."""
+"""The table of GPUs, and which of them can make what."""
 
 import pytest
 
@@ -23,8 +23,8 @@ def plan_of(width=896, height=448, frames=81):
     )
 
 
-def test_every_card_has_a_rate_and_every_rate_a_card():
-    assert {card.name for card in gpus.GPUS} == {gpu.name for gpu in rates.load().gpus}
+def test_every_gpu_has_a_rate_and_every_rate_a_gpu():
+    assert {gpu.name for gpu in gpus.GPUS} == {rate.name for rate in rates.load().gpus}
 
 
 def test_names_and_aliases_are_unique():
@@ -39,7 +39,7 @@ def test_names_lead_to_modal_names(name, modal_name):
     assert gpus.find_gpu(name).modal_name == modal_name
 
 
-def test_the_first_choice_costs_less_than_the_cards_that_were_promised():
+def test_the_first_choice_costs_less_than_the_gpus_that_were_promised():
     plan, table = plan_of(), rates.load()
     price = {gpu.name: estimate_cost(plan, table, gpu.name).price_usd for gpu in table.gpus}
 
@@ -47,12 +47,12 @@ def test_the_first_choice_costs_less_than_the_cards_that_were_promised():
         assert price[fallback] < min(price["a10g"], price["a100-40gb"], price["a100-80gb"])
 
 
-@pytest.mark.parametrize("name", [card.name for card in gpus.GPUS])
-def test_every_card_makes_the_default_size(name):
+@pytest.mark.parametrize("name", [gpu.name for gpu in gpus.GPUS])
+def test_every_gpu_makes_the_default_size(name):
     gpus.check_gpu(gpus.find_gpu(name), "current", plan_of())
 
 
-def test_what_a_card_must_hold_is_what_the_engine_plans_with():
+def test_what_a_gpu_must_hold_is_what_the_engine_plans_with():
     plan = plan_of(1280, 720)
     work = memory.workload(PUBLISHED.dit, 81, 720, 1280)
     assert work.tokens == plan.tokens(plan.windows[0])
@@ -65,29 +65,29 @@ def test_what_a_card_must_hold_is_what_the_engine_plans_with():
 
 
 @pytest.mark.parametrize(("name", "billions"), [("a10", 8), ("a100", 11), ("a100-80gb", 22)])
-def test_cards_keep_as_many_parameters_as_was_promised(name, billions):
+def test_gpus_keep_as_many_parameters_as_was_promised(name, billions):
     assert gpus.find_gpu(name).persistent_params == billions * 10**9
 
 
-def test_a_card_that_is_too_small_is_refused_with_the_smallest_that_is_not():
+def test_a_gpu_that_is_too_small_is_refused_with_the_smallest_that_is_not():
     with pytest.raises(RefusedError) as caught:
         gpus.check_gpu(gpus.find_gpu("t4"), "current", plan_of(1280, 720))
 
     assert caught.value.code == "E_GPU_TOO_SMALL"
     assert caught.value.message == "1280x720 needs 20 GB, t4 has 15 GB"
-    assert caught.value.hint == "--gpu l4"
+    assert caught.value.facts == {"gpu": "l4"}
 
 
 @pytest.mark.parametrize("stack", contract.STACK_CLASSES)
-def test_the_largest_size_of_all_fits_on_a_card_of_every_stack(stack):
+def test_the_largest_size_of_all_fits_on_a_gpu_of_every_stack(stack):
     with pytest.raises(RefusedError) as caught:
         gpus.check_gpu(gpus.find_gpu("h100"), stack, plan_of(2048, 2048, 201))
 
-    assert caught.value.hint == "--gpu h200"
+    assert caught.value.facts == {"gpu": "h200"}
 
 
-def test_a_card_newer_than_the_stack_is_refused():
+def test_a_gpu_newer_than_the_stack_is_refused():
     with pytest.raises(RefusedError) as caught:
         gpus.check_gpu(gpus.find_gpu("b200"), "cuda12.1", plan_of())
 
-    assert (caught.value.code, caught.value.hint) == ("E_GPU_STACK", "--stack current")
+    assert (caught.value.code, caught.value.facts) == ("E_GPU_STACK", {"stack": "current"})

@@ -8,13 +8,13 @@ import pytest
 from multitalk_cli.planning import rates
 
 TEXT = resources.files("multitalk_cli.planning").joinpath("rates.toml").read_text(encoding="utf-8")
-CARDS = {"t4", "l4", "a10g", "l40s", "a100-40gb", "a100-80gb", "h100", "h200", "b200"}
+GPUS = {"t4", "l4", "a10g", "l40s", "a100-40gb", "a100-80gb", "h100", "h200", "b200"}
 
 
-def test_every_card_has_a_price_a_speed_and_their_sources():
+def test_every_gpu_has_a_price_a_speed_and_their_sources():
     table = rates.load()
 
-    assert {gpu.name for gpu in table.gpus} == CARDS
+    assert {gpu.name for gpu in table.gpus} == GPUS
     assert all(gpu.price_per_s_usd > 0 and gpu.slowness > 0 for gpu in table.gpus)
     assert all(gpu.speed_source for gpu in table.gpus)
     for part in (table.prices, table.speed, table.speed.fixed, table.start, table.idle):
@@ -25,14 +25,14 @@ def test_prices_are_dated_and_not_from_the_future():
     assert datetime.date(2026, 1, 1) <= rates.load().prices.date <= datetime.date(2026, 11, 30)
 
 
-def test_only_the_reference_card_counts_as_measured():
+def test_only_the_reference_gpu_counts_as_measured():
     table = rates.load()
 
     assert [gpu.name for gpu in table.gpus if gpu.measured] == [table.speed.reference_gpu]
     assert table.gpu("h100").slowness == 1
 
 
-def test_other_cards_are_scaled_by_their_published_rate():
+def test_other_gpus_are_scaled_by_their_published_rate():
     table = rates.load()
 
     assert table.gpu("a100-80gb").slowness == pytest.approx(989 / 312)
@@ -51,7 +51,7 @@ def test_the_table_is_read_once():
     assert rates.load() is rates.load()
 
 
-def test_an_unknown_card_is_a_key_error():
+def test_an_unknown_gpu_is_a_key_error():
     with pytest.raises(KeyError, match="gtx"):
         rates.load().gpu("gtx")
 

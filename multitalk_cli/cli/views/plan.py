@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.planning.describe import describe_estimates, describe_windows
-from multitalk_cli.reporting.formatting import align, human_length, human_span
+from multitalk_cli.reporting.formatting import (
+    align,
+    human_duration,
+    human_length,
+    human_money,
+    human_span,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,8 +20,10 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.inputs import GenerateOptions
     from multitalk_cli.planning.rates import Rates
     from multitalk_cli.planning.summary import Summary
+    from multitalk_cli.planning.windows import Plan
 
 LABEL_WIDTH = 12
+_WINDOWS_LISTED = 12
 
 
 def lines(
@@ -29,7 +36,7 @@ def lines(
     """The table for a person."""
     plan = summary.plan
     shown = [
-        _line("windows", "   ".join(describe_windows(plan))),
+        _line("windows", "   ".join(_windows(plan))),
         _line(
             "frames",
             f"{plan.frames} kept, {plan.generated_frames} generated, {plan.dropped_frames} dropped",
@@ -37,15 +44,28 @@ def lines(
     ]
     if len(summary.voices) > 1:
         shown.insert(0, _line("order", _describe_order(summary, options.order)))
-    table = align(
-        [("", "time", "price", "(exact, a single cold run)"), *describe_estimates(estimates)]
-    )
+    table = align([("", "time", "price", "(exact, a single cold run)"), *map(_estimate, estimates)])
     rated = f"{rates.prices.date.isoformat()}, {rates.prices.source}"
     return [*shown, "", *table, "", _line("rates of", rated), _line("picture", str(picture))]
 
 
 def _line(label: str, text: str) -> str:
     return f"{label:<{LABEL_WIDTH}}{text}"
+
+
+def _windows(plan: Plan) -> list[str]:
+    """The part of the video that each adds; the middle of a long list is left out."""
+    entries = [
+        f"{number}: {human_span(*span)}" for number, span in enumerate(plan.fresh_spans, start=1)
+    ]
+    if len(entries) <= _WINDOWS_LISTED:
+        return entries
+    return [*entries[: _WINDOWS_LISTED - 2], "...", entries[-1]]
+
+
+def _estimate(estimate: Estimate) -> tuple[str, str, str, str]:
+    time, price = human_duration(estimate.seconds), human_money(estimate.price_usd)
+    return estimate.gpu, time, price, estimate.note
 
 
 def _describe_order(summary: Summary, order: str) -> str:
