@@ -7,6 +7,7 @@ the user's config file, that over the default.
 import difflib
 import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -352,5 +353,34 @@ def save_setting(path: Path, setting: Setting, raw: str) -> Any:
 
 
 def hub_endpoint() -> str:
-    """Where the Hugging Face hub is, in the variable that its own tools read; empty by default."""
+    """The address of the Hugging Face Hub in HF_ENDPOINT; empty for the default one."""
     return os.environ.get("HF_ENDPOINT", "").strip()
+
+
+SECRET_VARIABLES = (
+    "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_OAUTH_REFRESH_TOKEN", "AWS_SECRET_ACCESS_KEY",
+    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
+)  # fmt: skip
+SIGNING_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
+"""Part of the URLs that `s3 url` signs."""
+ADDRESS_VARIABLES = (
+    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "HF_ENDPOINT",
+    "MODAL_SERVER_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy",
+    "all_proxy",
+)  # fmt: skip
+_PASSWORD = re.compile(r"//[^/@:]*:([^@]+)@")
+SHORTEST_SECRET = 12
+"""Shorter values of variables are words of somebody's experiments, which paths may contain too."""
+
+
+def secret_values(*, for_signing: bool = False) -> list[str]:
+    """Keys, tokens and passwords in the environment, never to be printed.
+
+    for_signing: without those that are part of a signed URL.
+    """
+    names = SECRET_VARIABLES if for_signing else (*SECRET_VARIABLES, *SIGNING_VARIABLES)
+    raw = [os.environ.get(name, "") for name in names]
+    values = [part for value in raw for part in (value, *value.split())]
+    addresses = [os.environ.get(name, "") for name in ADDRESS_VARIABLES]
+    passwords = [match[1] for text in addresses if (match := _PASSWORD.search(text))]
+    return [value for value in values if len(value) >= SHORTEST_SECRET] + passwords

@@ -37,6 +37,7 @@ from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
+from multitalk_cli.settings import secret_values
 
 EPILOG = "A first video without any set-up:  multitalk demo"
 
@@ -129,6 +130,7 @@ def run(argv: Sequence[str]) -> int:
     rest, options = split_output_options(argv)
     arguments, renamings = replace_renamed(rest)
     output = Console(options)
+    output.hide(secret_values(for_signing=arguments[:2] == ["s3", "url"]))
     with _signals(received):
         try:
             check_output_options(options)
@@ -136,6 +138,7 @@ def run(argv: Sequence[str]) -> int:
                 output.note(renaming.notice)
             return _invoke(arguments, output)
         except MultitalkError as error:
+            _hide_all(output)
             output.fail(_command_name(arguments), error, next_command(error, arguments))
             return int(error.exit_code)
         except typer.TyperException as error:
@@ -145,8 +148,16 @@ def run(argv: Sequence[str]) -> int:
             output.interrupted(_command_name(arguments))
             return 128 + (received[0] if received else signal.SIGINT)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
+            _hide_all(output)
             output.bug(_command_name(arguments), error, traceback.format_exc())
             return int(ExitCode.BUG)
+
+
+def _hide_all(output: Console) -> None:
+    """Hides every key and token that a library may have put into its error."""
+    from multitalk_cli.cloud.modal_config import stored_tokens
+
+    output.hide([*secret_values(), *stored_tokens()])
 
 
 def _invoke(arguments: list[str], output: Console) -> int:

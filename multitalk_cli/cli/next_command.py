@@ -19,6 +19,11 @@ def _list_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"multitalk s3 ls {shlex.quote(str(folder))} --recursive" if folder else ""
 
 
+def _name_endpoint(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    is_endpoint = facts.get("option") == "--endpoint-url"
+    return "multitalk s3 ls --endpoint-url https://HOST" if is_endpoint else ""
+
+
 def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "region" not in facts:
         return ""
@@ -60,15 +65,28 @@ def _option(name: str) -> Rule:
     return lambda facts, _words: f"--{name} {facts[name]}" if name in facts else ""
 
 
+def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """A token that variables spoil is mended there."""
+    unset, clean = facts.get("unset"), facts.get("clean")
+    if isinstance(unset, tuple) and unset:
+        return f"unset {' '.join(unset)}"
+    if clean:
+        return f'export {clean}="$(printf %s "${clean}" | LC_ALL=C tr -cd \'!-~\')"'
+    return "multitalk login"
+
+
 RULES: dict[str, Rule] = {
     "E_COST": _allow_cost,
     "E_GPU_STACK": _option("stack"),
     "E_GPU_TOO_SMALL": _option("gpu"),
+    "E_NO_TOKEN": _log_in,
     "E_OUTPUT_NAME": _use_folder,
     "E_OUTPUT_PATH": _make_folder,
+    "E_S3_ADDRESS": _name_endpoint,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
     "E_SWAPPED": _picture_first,
+    "E_TOKEN": _log_in,
 }
 """Error code -> its rule."""
 

@@ -16,6 +16,7 @@ MAX_SEED = 2**63 - 1
 MODEL_RATE_HZ = 16_000
 JOB_ID = re.compile(r"[a-z0-9]{8,32}")
 ERROR_CODE = re.compile(r"E_[A-Z][A-Z0-9_]{2,40}")
+_LINE_ENDS = "\n\r\v\f\x85\u2028\u2029"
 
 
 class ContractError(ValueError):
@@ -75,6 +76,20 @@ def check_side(name: str, pixels: int) -> None:
         f"a multiple of {SIDE_MULTIPLE_PX} from {MIN_SIDE_PX} to {MAX_SIDE_PX}",
         pixels,
     )
+
+
+def find_flaw(key: str) -> str:
+    """The first character that no key or token has: `a line end at position 9 of 9`; or empty.
+
+    Headers of HTTP cannot carry most of them, and libraries print the whole key when they refuse.
+    """
+    for position, character in enumerate(key, 1):
+        if "!" <= character <= "~":
+            continue
+        kind = "a space" if character.isspace() else "an invalid character"
+        kind = "a line end" if character in _LINE_ENDS else kind
+        return f"{kind} at position {position} of {len(key)}"
+    return ""
 
 
 def is_unicode(text: str) -> bool:

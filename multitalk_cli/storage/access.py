@@ -1,4 +1,4 @@
-"""How a store is reached: whose credentials, which endpoint, which region."""
+"""Access to a store: credentials, endpoint, region."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
+from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.errors import converted
 
@@ -15,11 +16,15 @@ MAX_CONNECTIONS = 10
 _CONNECT_S, _READ_S = 10, 30
 _ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/?")
 _STS_REGION = "us-east-1"
+_ENDPOINT_FLAW = (
+    "the store's endpoint (AWS_ENDPOINT_URL or your AWS configuration) must be http://HOST or "
+    "https://HOST, without a user or password"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Credentials:
-    """A pair of keys, with a session's token where it is temporary."""
+    """A pair of keys, with a session's token if it is temporary."""
 
     key_id: str = field(repr=False)
     secret: str = field(repr=False)
@@ -28,10 +33,10 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Access:
-    """How the store is reached; None leaves it to boto3's own chain.
+    """Access to a store; None leaves the choice to boto3's own chain.
 
-    With `credentials` that chain is left out: nothing of this machine's variables, profiles and
-    endpoints is used, so that it is as if they were used elsewhere.
+    With `credentials` that chain is disabled: no variable, profile or endpoint of this machine is
+    used, as in a container.
     """
 
     profile: str | None = None
@@ -42,7 +47,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """What a profile of the AWS configuration says; None where it says nothing."""
+    """A profile of the AWS configuration; None for what it does not set."""
 
     credentials: Credentials
     region: str | None
@@ -50,38 +55,79 @@ class Profile:
 
 
 def is_endpoint(url: str) -> bool:
-    """Whether it is the address of a host, and nothing more: a password could be in the rest."""
+    """Whether it is the address of a host alone: the rest could hold a password."""
     return _ENDPOINT.fullmatch(url) is not None
 
 
 def is_amazon(endpoint_url: str | None) -> bool:
-    """Whether the store is AWS itself, which has more services than this one."""
+    """Whether the store is Amazon's, which has services besides S3."""
     host = "" if endpoint_url is None else urlsplit(endpoint_url).hostname or ""
     return endpoint_url is None or host.endswith((".amazonaws.com", ".amazonaws.com.cn"))
 
 
 def connect(access: Access) -> tuple[Any, Any]:
-    """A session of boto3 and its client of the store."""
+    """A session of boto3 and its client of the store.
+
+    Raises UsageError E_S3_ADDRESS and SetupError E_S3_CREDENTIALS, which show no key and no
+    password.
+    """
     if access.endpoint_url is not None and not is_endpoint(access.endpoint_url):
+        shown = "" if "@" in access.endpoint_url else f", not {access.endpoint_url!r}"
         raise UsageError(
-            f"--endpoint-url must be http://HOST or https://HOST, not {access.endpoint_url!r}",
+            f"--endpoint-url must be http://HOST or https://HOST{shown}",
             code="E_S3_ADDRESS",
-            hint="multitalk s3 ls --endpoint-url https://HOST",
+            facts={"option": "--endpoint-url"},
         )
     session = _session(access)
-    client = session.client(
-        "s3",
-        region_name=access.region,
-        endpoint_url=access.endpoint_url,
-        config=_config(access.credentials is not None),
-    )
+    _require_clean_keys(session)
+    client = _open_client(session, access)
+    if "@" in client.meta.endpoint_url:
+        raise SetupError(_ENDPOINT_FLAW, code="E_S3_CREDENTIALS")
     return session, client
 
 
-def account_of(credentials: Credentials, region: str | None, sts_url: str | None = None) -> str:
-    """The number of the AWS account that the keys are of; AWS tells it to whoever asks.
+def _open_client(session: Any, access: Access) -> Any:
+    from botocore.exceptions import BotoCoreError
 
-    sts_url: where its service for that is, if not at Amazon's.
+    try:
+        return session.client(
+            "s3",
+            region_name=access.region,
+            endpoint_url=access.endpoint_url,
+            config=_config(access.credentials is not None),
+        )
+    except BotoCoreError:
+        raise
+    except ValueError:
+        # Shows the address as it is; a password may be in it.
+        raise SetupError(_ENDPOINT_FLAW, code="E_S3_CREDENTIALS") from None
+
+
+def _require_clean_keys(session: Any) -> None:
+    """Raises SetupError E_S3_CREDENTIALS for keys with spaces or line ends.
+
+    HTTP headers cannot carry them, and botocore would print the whole header.
+    """
+    found = session.get_credentials()
+    if found is None:
+        return
+    keys = found.get_frozen_credentials()
+    values = {
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_SESSION_TOKEN": keys.token,
+    }
+    for name, value in values.items():
+        flaw = find_flaw(value) if value else ""
+        if flaw:
+            message = f"{name} has {flaw} (source: {found.method})"
+            raise SetupError(message, code="E_S3_CREDENTIALS", facts={"key": name})
+
+
+def account_of(credentials: Credentials, region: str | None, sts_url: str | None = None) -> str:
+    """The number of the AWS account of the keys, which needs no permission.
+
+    sts_url: the endpoint of the token service, if not Amazon's.
     """
     with converted("sts:GetCallerIdentity", None):
         client = _session(Access(credentials=credentials)).client(
@@ -94,7 +140,7 @@ def account_of(credentials: Credentials, region: str | None, sts_url: str | None
 
 
 def read_profile(name: str) -> Profile:
-    """What boto3 finds for a profile. Raises SetupError E_S3_CREDENTIALS and E_S3_EXPIRED."""
+    """A profile as boto3 resolves it. Raises SetupError E_S3_CREDENTIALS and E_S3_EXPIRED."""
     import boto3
 
     with converted("sign in", None):
@@ -104,7 +150,7 @@ def read_profile(name: str) -> Profile:
             message = f"the profile {name!r} has no credentials"
             raise SetupError(message, code="E_S3_CREDENTIALS")
         keys = found.get_frozen_credentials()
-        url = str(session.client("s3").meta.endpoint_url)
+        url = str(_open_client(session, Access()).meta.endpoint_url)
     return Profile(
         credentials=Credentials(key_id=keys.access_key, secret=keys.secret_key, token=keys.token),
         region=session.region_name,

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote, urljoin, urlsplit
 
+from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import (
     MultitalkError,
     SetupError,
@@ -88,16 +89,24 @@ class Hub:
     def with_token(
         cls, token: str | None, policy: HubPolicy | None = None, endpoint: str = ""
     ) -> "Hub":
-        """The hub that HF_ENDPOINT names, with this token and no other."""
+        """The hub that HF_ENDPOINT names, with this token and no other.
+
+        Raises UsageError E_SETTING for the address, SetupError E_HUB_TOKEN for a token with spaces
+        or line ends, which show neither.
+        """
         named = endpoint.strip() or os.environ.get("HF_ENDPOINT", "").strip()
         endpoint = named or DEFAULT_ENDPOINT
         if not _ENDPOINT.fullmatch(endpoint):
-            # Not shown: somebody may have put a password into it.
+            # Not shown: it may hold a password.
             raise UsageError(
                 "HF_ENDPOINT must be http://HOST or https://HOST",
                 code="E_SETTING",
                 hint="unset HF_ENDPOINT",
             )
+        flaw = "" if token is None else find_flaw(token)
+        if flaw:
+            message = f"the Hugging Face token (HF_TOKEN) has {flaw}"
+            raise SetupError(message, code="E_HUB_TOKEN")
         return cls(endpoint, token, policy)
 
     def whoami(self) -> str:

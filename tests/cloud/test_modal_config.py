@@ -33,7 +33,7 @@ def test_nothing_is_no_token():
     assert not modal_config.has_token()
     with pytest.raises(SetupError) as caught:
         modal_config.require_token()
-    assert (caught.value.code, caught.value.hint) == ("E_NO_TOKEN", "multitalk login")
+    assert caught.value.code == "E_NO_TOKEN"
 
 
 def test_variables_are_a_token(monkeypatch):
@@ -49,7 +49,7 @@ def test_half_a_token_is_named_and_not_shown(monkeypatch):
     with pytest.raises(SetupError, match="lacks its token_secret") as caught:
         modal_config.has_token()
     assert (caught.value.code, "ak-secret" in caught.value.message) == ("E_TOKEN", False)
-    assert caught.value.hint == "unset MODAL_TOKEN_ID"
+    assert caught.value.facts == {"unset": ("MODAL_TOKEN_ID",)}
 
 
 def test_an_empty_variable_hides_a_stored_token_as_it_does_for_modal(stored, monkeypatch):
@@ -58,7 +58,8 @@ def test_an_empty_variable_hides_a_stored_token_as_it_does_for_modal(stored, mon
 
     with pytest.raises(SetupError) as caught:
         modal_config.has_token()
-    assert (caught.value.code, caught.value.hint) == ("E_NO_TOKEN", "unset MODAL_TOKEN_SECRET")
+    assert caught.value.code == "E_NO_TOKEN"
+    assert caught.value.facts == {"unset": ("MODAL_TOKEN_SECRET",)}
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,17 @@ def test_the_section_that_modal_uses_counts(stored, monkeypatch, text, profile, 
     monkeypatch.setenv("MODAL_PROFILE", profile)
 
     assert modal_config.has_token() is expected
+
+
+def test_a_stored_token_with_a_line_end_is_refused_and_not_shown(stored):
+    stored('[default]\ntoken_id = "ak-1"\ntoken_secret = "as-1\\n"\n')
+
+    with pytest.raises(
+        SetupError, match=r"token_secret in .* has a line end at position 5 of 5"
+    ) as caught:
+        modal_config.has_token()
+    assert (caught.value.code, "as-1" in caught.value.message) == ("E_TOKEN", False)
+    assert modal_config.stored_tokens() == ["ak-1", "as-1\n"]
 
 
 def test_a_broken_file_is_named(stored):

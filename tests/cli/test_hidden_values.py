@@ -1,0 +1,217 @@
+"""Keys, tokens and passwords in the environment: refused by name if broken, and never printed."""
+
+import os
+import subprocess
+
+import pytest
+
+from multitalk_cli import settings
+from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.storage.access import Access, connect
+
+VALUE = "qLmNoPqRsTuVwXyZaBcDeFgHiJk"
+MARKS = {
+    "newline": "\n",
+    "return": "\r",
+    "both": "\r\n",
+    "space": " ",
+    "tab": "\t",
+    "vertical tab": "\v",
+    "form feed": "\f",
+    "next line": "\x85",
+    "no-break space": "\u00a0",
+    "zero-width space": "\u200b",
+    "line separator": "\u2028",
+    "byte order mark": "\ufeff",
+    "escape": "\x1b",
+}
+MODAL = ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET")
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+FORMS = (f"{VALUE}{{}}", f"{{}}{VALUE}", f"{VALUE[:9]}{{}}{VALUE[9:]}")
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch):
+    """Whole keys and tokens, and stores and a Modal that refuse connections."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "MODAL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    for name in (*MODAL, *AWS):
+        monkeypatch.setenv(name, f"whole-{name.lower()}")
+
+
+def assert_hidden(ran):
+    shown = ran.stdout + ran.stderr
+    assert VALUE not in shown
+    assert VALUE[9:] not in shown
+    assert VALUE[:9] not in shown
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["end", "start", "middle"])
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("name", MODAL)
+def test_a_broken_token_of_modal_is_refused_by_name(cli, monkeypatch, name, mark, form):
+    monkeypatch.setenv(name, form.format(mark))
+
+    ran = cli("status", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_TOKEN")
+    assert ran.error["message"].startswith(f"{name} has ")
+    assert_hidden(ran)
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+def test_the_printed_command_cleans_the_token(cli, monkeypatch, mark):
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{VALUE}{mark}")
+    command = cli("status", "--json").error["hint"]
+
+    printed = subprocess.run(
+        ["sh", "-c", f'{command}; printf %s "$MODAL_TOKEN_SECRET"'],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert printed.stdout == VALUE
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("doctor", "--json"), ("status", "--debug")])
+def test_no_command_prints_a_broken_token(cli, monkeypatch, words):
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{VALUE}\n")
+
+    ran = cli(*words)
+
+    assert ran.code == 4
+    assert "MODAL_TOKEN_SECRET has a line end at position 28 of 28" in ran.stdout + ran.stderr
+    assert_hidden(ran)
+
+
+@pytest.mark.parametrize("form", FORMS, ids=["end", "start", "middle"])
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+@pytest.mark.parametrize("name", AWS)
+def test_a_broken_key_of_s3_is_refused_by_name(cli, monkeypatch, name, mark, form):
+    monkeypatch.setenv(name, form.format(mark))
+
+    ran = cli("s3", "ls", "s3://bucket/", "--json")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_S3_CREDENTIALS")
+    assert ran.error["message"].startswith(f"{name} has ")
+    assert_hidden(ran)
+
+
+@pytest.mark.parametrize("variable", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"http://me:{VALUE}@127.0.0.1:9",
+        f"http://{VALUE}@127.0.0.1:9",
+        f"http://me:{VALUE}@127.0.0.1:9\n",
+        f"me:{VALUE}@127.0.0.1:9",
+        f"http://me:{VALUE}/@127.0.0.1:9",
+    ],
+)
+@pytest.mark.parametrize("debug", [[], ["--debug"]], ids=["plain", "debug"])
+def test_a_password_in_an_endpoint_is_refused(cli, monkeypatch, variable, address, debug):
+    monkeypatch.setenv(variable, address)
+
+    ran = cli("s3", "ls", "s3://bucket/", *debug)
+
+    assert ran.code == 4
+    assert "without a user or password" in ran.stderr
+    assert_hidden(ran)
+
+
+def test_a_password_in_an_endpoint_option_is_not_shown(cli):
+    ran = cli(
+        "s3", "ls", "s3://bucket/", "--endpoint-url", f"https://me:{VALUE}@127.0.0.1:9", "--json"
+    )
+
+    assert (ran.code, ran.error["code"]) == (2, "E_S3_ADDRESS")
+    assert ran.error["hint"] == "multitalk s3 ls --endpoint-url https://HOST"
+    assert_hidden(ran)
+
+
+def test_an_endpoint_in_the_configuration_has_no_password_either(cli, monkeypatch, tmp_path):
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    config = tmp_path / "aws"
+    config.write_text(f"[default]\nendpoint_url = https://me:{VALUE}@127.0.0.1:9\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(config))
+
+    ran = cli("s3", "ls", "s3://bucket/")
+
+    assert ran.code == 4
+    assert_hidden(ran)
+
+
+@pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
+def test_a_broken_token_of_the_hub_is_refused(cli, monkeypatch, folder, mark):
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setenv("HF_TOKEN", f"{VALUE[:9]}{mark}{VALUE[9:]}")
+
+    ran = cli("download", "--to", folder / "weights", "--yes", "--json")
+
+    assert ran.code != 1
+    assert_hidden(ran)
+
+
+@pytest.mark.parametrize(
+    "variable", [*settings.SECRET_VARIABLES, *settings.SIGNING_VARIABLES], ids=str
+)
+def test_every_secret_of_the_environment_is_masked(monkeypatch, variable):
+    monkeypatch.setenv(variable, f"{VALUE}\n")
+
+    values = settings.secret_values()
+
+    assert {VALUE, f"{VALUE}\n"} <= set(values)
+
+
+@pytest.mark.parametrize("variable", settings.ADDRESS_VARIABLES)
+def test_every_password_in_an_address_is_masked(monkeypatch, variable):
+    monkeypatch.setenv(variable, "http://me:pass/w#rd@127.0.0.1:9")
+
+    assert "pass/w#rd" in settings.secret_values()
+
+
+def test_a_library_s_error_never_shows_a_token(cli, monkeypatch):
+    """The last resort: something unexpected that quotes the environment."""
+    from multitalk_cli.cloud import modal_config
+
+    def fail():
+        raise ValueError(f"Invalid metadata value: {os.environ['MODAL_TOKEN_SECRET']!r}")
+
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{VALUE}")
+    monkeypatch.setattr(modal_config, "require_network", fail)
+
+    for words in (["status"], ["status", "--json"], ["status", "--debug"]):
+        ran = cli(*words)
+        assert ran.code == 1
+        assert "***" in ran.stdout + ran.stderr
+        assert_hidden(ran)
+
+
+def test_keys_of_a_session_are_part_of_a_signed_url(cli, monkeypatch, moto_url):
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    client = connect(Access())[1]
+    client.create_bucket(Bucket="signed-urls")
+    client.put_object(Bucket="signed-urls", Key="k", Body=b"x")
+
+    ran = cli("s3", "url", "s3://signed-urls/k")
+
+    assert ran.code == 0, ran.stderr
+    assert "whole-aws_access_key_id" in ran.stdout
+    assert "whole-aws_session_token" in ran.stdout
+    assert "***" not in ran.stdout
+
+
+def test_short_values_are_no_secrets(monkeypatch, capfd):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "video")
+    console = Console(OutputOptions())
+    console.hide(settings.secret_values())
+
+    console.succeed("x", {}, ["/home/me/video.mp4"])
+
+    assert capfd.readouterr().out == "/home/me/video.mp4\n"
