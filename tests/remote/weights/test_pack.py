@@ -161,7 +161,7 @@ PEAK = """
 import sys
 from pathlib import Path
 import torch
-from remote.weights import open_pack
+from remote.weights.read import open_pack
 
 def status(field):
     for line in Path("/proc/self/status").read_text().splitlines():
