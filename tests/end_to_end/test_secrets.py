@@ -400,7 +400,7 @@ def test_a_bug_shows_no_value_in_its_traceback(refused, setup, pairs, monkeypatc
     def broken(_kind, values):
         raise ValueError(f"cannot use {values}")
 
-    monkeypatch.setattr(secrets_setup, "try_secret", broken)
+    monkeypatch.setattr(secrets_setup, "verify_secret", broken)
 
     assert refused("--from-file", pairs())["code"] == "E_BUG"
     ran = setup("--from-file", pairs(), "--debug")
