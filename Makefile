@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # More than the two cores that we count on: tests of the cloud wait about as long as they compute.
 WORKERS ?= 4
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-# One pip command names torch's version beside all that needs it: an open range pulls several GB.
+# Bytecode is compiled as it is used, a tenth of what is installed. One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test
 # The engine alone, on the older stack that the deployment offers too.
 CUDA121_NEEDS := torch==2.4.1 transformers==4.49.0 numpy==1.26.4 ftfy safetensors pillow scikit-image hypothesis pytest -e .
@@ -53,7 +53,7 @@ $(VENV)/.demo: pyproject.toml | $(BIN)/python
 	touch $@
 
 $(VENV)/.test: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet $(TEST_NEEDS)
+	$(BIN)/python -m pip install --quiet --no-compile $(TEST_NEEDS)
 	touch $@ $(VENV)/.demo
 
 .venv-cuda121/.test: Makefile

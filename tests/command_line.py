@@ -1,6 +1,7 @@
 """Fixtures of the command line: run in this process, as a process, and from real shells."""
 
 import functools
+import hashlib
 import json
 import os
 import shutil
@@ -63,8 +64,30 @@ def _build_commands_once():
     patch.undo()
 
 
+_FACES: dict[bytes, list] = {}
+
+
 @pytest.fixture
-def cli(folder, capfdbinary):
+def faces_remembered(monkeypatch):
+    """The face finder's networks compute once for each input: most tests use the same portrait."""
+    from multitalk_cli.media.faces.network import Network
+
+    compute = Network.__call__
+
+    def remembered(network, picture):
+        key = hashlib.sha256(f"{network.outputs} {picture.shape} {picture.dtype}".encode())
+        key.update(picture.tobytes())
+        if len(_FACES) > 200:
+            _FACES.clear()
+        if key.digest() not in _FACES:
+            _FACES[key.digest()] = compute(network, picture)
+        return [output.copy() for output in _FACES[key.digest()]]
+
+    monkeypatch.setattr(Network, "__call__", remembered)
+
+
+@pytest.fixture
+def cli(folder, faces_remembered, capfdbinary):
     """Runs a command line in this process: `cli("explain", "E_BUG")` gives a Ran."""
 
     def call(*arguments):
