@@ -238,7 +238,6 @@ def test_no_room_imports_from_its_own_floor_or_from_above():
         f"{name} imports {other}"
         for name, others in _arrows().items()
         for other in others
-        if not (name.startswith("multitalk_cli.generation.") and "cli.views" in other)
         if _room(name) != _room(other) and floor_of[_room(other)] <= floor_of[_room(name)]
     ]
 

@@ -30,8 +30,18 @@ def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"AWS_DEFAULT_REGION={facts['region']} multitalk s3 ls s3://{facts['bucket']}/"
 
 
-def _use_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    return f"-o {shlex.quote(str(facts['folder']))}" if "folder" in facts else ""
+def _name_output(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "folder" in facts:
+        return f"-o {shlex.quote(str(facts['folder']))}"
+    if "proposed" in facts:
+        return f"-o {shlex.quote(str(facts['proposed']))}"
+    if "addresses" in facts:
+        return f"use {', or '.join(shlex.quote(each) for each in _texts(facts['addresses']))}"
+    if "fields" in facts:
+        fields = ", ".join(f"{{{field}}}" for field in _texts(facts["fields"]))
+        folder = ", or a folder: its videos are named after their jobs"
+        return f"use {fields}{folder if facts.get('or_folder') else ''}"
+    return ""
 
 
 def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -75,18 +85,68 @@ def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "multitalk login"
 
 
+_CONFLICTS: dict[tuple[str, ...], str] = {
+    ("VOICE", "--speaker"): "give every voice as --speaker PLACE=VOICE, or none",
+    ("-o s3://", "--upload"): "drop --upload, or give -o a file",
+    ("-o s3://", "--sidecar"): "drop --sidecar, or replace -o by --upload-to",
+    ("--upload", "--backend"): "make a file, then: multitalk s3 put FILE s3://BUCKET/KEY",
+    ("--detach", "--backend"): "drop --detach",
+}
+"""Options that contradict each other -> a way out."""
+
+
+def _end_conflict(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "addresses" in facts:
+        return f"multitalk s3 get {shlex.join(_texts(facts['addresses']))}"
+    return _CONFLICTS.get(_texts(facts.get("options", ())), "")
+
+
+def _complete_words(facts: Mapping[str, Fact], words: list[str]) -> str:
+    if "image" in facts:
+        return f"multitalk generate {shlex.quote(str(facts['image']))} VOICE.wav"
+    return f"multitalk {words[0]} --help" if "option" in facts and words else ""
+
+
+def _loop_over_voices(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "image" not in facts:
+        return ""
+    image = shlex.quote(str(facts["image"]))
+    return f'for f in *.wav; do multitalk generate {image} "$f"; done'
+
+
+def _choose_backend(_facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return "multitalk login, or add --backend preview"
+
+
+def _get_object(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "target" not in facts:
+        return ""
+    address, target = shlex.quote(str(facts["address"])), shlex.quote(str(facts["target"]))
+    return f"multitalk s3 get {address} -o {target}"
+
+
+def _texts(fact: Fact) -> tuple[str, ...]:
+    """A fact that is a list of texts."""
+    return fact if isinstance(fact, tuple) else ()
+
+
 RULES: dict[str, Rule] = {
+    "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
     "E_GPU_STACK": _option("stack"),
     "E_GPU_TOO_SMALL": _option("gpu"),
+    "E_NO_BACKEND": _choose_backend,
     "E_NO_TOKEN": _log_in,
-    "E_OUTPUT_NAME": _use_folder,
+    "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
     "E_S3_ADDRESS": _name_endpoint,
+    "E_S3_EXISTS": _get_object,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
     "E_SWAPPED": _picture_first,
     "E_TOKEN": _log_in,
+    "E_TOO_MANY_VOICES": _loop_over_voices,
+    "E_USAGE": _complete_words,
 }
 """Error code -> its rule."""
 

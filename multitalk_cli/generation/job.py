@@ -2,34 +2,45 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.base import Backend
-from multitalk_cli.generation.prepared_inputs import PreparedInputs
-from multitalk_cli.generation.spec import GenerateArgs
+from multitalk_cli.generation.backends.select import choose_backend
+from multitalk_cli.generation.prepared_inputs import (
+    LocalInputs,
+    PreparedInputs,
+    prepare_in_cloud,
+)
+from multitalk_cli.generation.spec import GenerateArgs, build_spec
+from multitalk_cli.generation.store import choose_upload, output_names, require_store
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.inputs import GenerateSpec
+from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
     from multitalk_cli.storage.upload import UploadTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GenerateJob:
-    """One video to make: what was prepared, where it goes, and what is kept in it.
+    """One video to make: prepared inputs, where it goes, and its recipe.
 
     target: None where the video is only stored.
     """
 
     job_id: str
-    asked: GenerateArgs
-    wanted: GenerateSpec
+    args: GenerateArgs
+    spec: GenerateSpec
     settings: Settings
-    ready: PreparedInputs
+    inputs: PreparedInputs
     backend: Backend
     target: Path | None
     upload: UploadTarget | None
@@ -37,7 +48,7 @@ class GenerateJob:
 
     @property
     def name(self) -> str:
-        """What the video is called."""
+        """The name of the video's file or object."""
         if self.target is not None:
             return self.target.name
         key = "" if self.upload is None else self.upload.key.rpartition("/")[2]
@@ -45,5 +56,44 @@ class GenerateJob:
         return key if key else f"{stem}.mp4"
 
 
+@contextmanager
+def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iterator[GenerateJob]:
+    """The job for what was asked; inputs that no run needs are removed when the block ends.
+
+    Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
+    """
+    spec = build_spec(args, settings)
+    backend = choose_backend(settings, reporter, detach=args.detach)
+    upload = choose_upload(args, settings, spec, backend)
+    with closing(_prepare(spec, backend, upload, reporter)) as inputs:
+        job_id, recipe = inputs.identify(backend)
+        target = None
+        if args.output is None or not is_stored(args.output):
+            names = output_names(spec, backend, recipe["seed"])
+            target = output_path.choose_output(args.output, names)
+        yield GenerateJob(
+            job_id=job_id,
+            args=args,
+            spec=spec,
+            settings=settings,
+            inputs=inputs,
+            backend=backend,
+            target=target,
+            upload=upload,
+            recipe=recipe,
+        )
+
+
+def _prepare(
+    spec: GenerateSpec, backend: Backend, upload: UploadTarget | None, reporter: Reporter
+) -> PreparedInputs:
+    if not spec.stored:
+        store = None if upload is None else require_store(spec, backend)
+        return LocalInputs(spec, store, upload)
+    store = require_store(spec, backend)
+    return prepare_in_cloud(spec, store, upload, reporter, for_plan=False)
+
+
 def chosen_gpu(settings: Settings) -> str:
+    """The GPU that the settings name."""
     return gpus.find_gpu(settings["gpu"]).name

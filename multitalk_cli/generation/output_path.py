@@ -1,9 +1,8 @@
-"""Where a video goes: names, collisions, and the file appearing whole or not at all."""
+"""The output's path or address: names, templates, collisions."""
 
 import json
 import os
 import re
-import shlex
 import string
 from collections.abc import Mapping
 from contextlib import suppress
@@ -23,8 +22,8 @@ TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Names:
-    """What an output's name is made of. is_foreign: whether others gave the inputs their names."""
+class OutputNames:
+    """Parts of an output's name. is_foreign: whether the inputs' names come from a store."""
 
     image: Path
     voices: tuple[Path, ...]
@@ -34,40 +33,40 @@ class Names:
 
     @property
     def suffix(self) -> str:
-        """The ending that the name must have."""
+        """The ending of a valid name."""
         return PREVIEW_SUFFIX if self.preview else SUFFIX
 
     @property
     def stem(self) -> str:
-        """The name when none is asked for, without its ending."""
+        """The default name without its ending."""
         stems = [path.stem for path in self.voices]
         return "-".join([self.image.stem, *stems] if len(stems) > 1 else stems)
 
     @property
     def default(self) -> str:
-        """The name when none is asked for."""
+        """The default name."""
         return self.stem + self.suffix
 
     @property
     def values(self) -> dict[str, str | int]:
-        """What a template's fields stand for, but for the number."""
+        """The values of a template's fields, except the number."""
         voice = "-".join(path.stem for path in self.voices)
         return {"image": self.image.stem, "voice": voice, "seed": self.seed}
 
 
-def choose_output(asked: str | None, names: Names) -> Path:
+def choose_output(output: str | None, names: OutputNames) -> Path:
     """The path of the output.
 
-    asked: a file, a folder (existing, or with a slash at its end), or a template; None for the
+    output: a file, a folder (existing, or with a slash at its end), or a template; None for the
     default name in the current folder.
-    Raises UsageError for a name that does not fit, FileError for a place that cannot be used.
+    Raises UsageError for an unsuitable name, FileError for a place that cannot be used.
     """
-    target = Path(names.default) if asked is None else _asked_path(asked, names)
+    target = Path(names.default) if output is None else _given_path(output, names)
     if names.is_foreign and not is_safe_name(target.name):
         raise UsageError(
-            f"{target.name!r} is no name that a file should have",
+            f"{target.name!r} is not a safe name for a file",
             code="E_OUTPUT_NAME",
-            hint="add -o FILE",
+            facts={"proposed": "FILE"},
         )
     _check_suffix(target, names)
     try:
@@ -78,23 +77,21 @@ def choose_output(asked: str | None, names: Names) -> Path:
     return target
 
 
-def _asked_path(asked: str, names: Names) -> Path:
-    if not asked:
-        raise UsageError(
-            "-o is empty", code="E_OUTPUT_NAME", hint=f"-o {shlex.quote(names.default)}"
-        )
-    if "{" not in asked or os.path.isdir(asked):  # noqa: PTH112 - never raises
-        return _in_folder(asked, names)
-    fields = _template_fields(asked)
+def _given_path(output: str, names: OutputNames) -> Path:
+    if not output:
+        raise UsageError("-o is empty", code="E_OUTPUT_NAME", facts={"proposed": names.default})
+    if "{" not in output or os.path.isdir(output):  # noqa: PTH112 - never raises
+        return _in_folder(output, names)
+    fields = _template_fields(output)
     number = 1
-    while "n" in fields and os.path.lexists(_fill_template(asked, names, number)):
+    while "n" in fields and os.path.lexists(_fill_template(output, names, number)):
         number += 1
-    return _fill_template(asked, names, number)
+    return _fill_template(output, names, number)
 
 
-def _in_folder(asked: str, names: Names) -> Path:
-    is_folder = asked.endswith("/") or os.path.isdir(asked)  # noqa: PTH112 - never raises
-    return Path(asked) / names.default if is_folder else Path(asked)
+def _in_folder(output: str, names: OutputNames) -> Path:
+    is_folder = output.endswith("/") or os.path.isdir(output)  # noqa: PTH112 - never raises
+    return Path(output) / names.default if is_folder else Path(output)
 
 
 def _template_fields(template: str) -> set[str]:
@@ -112,7 +109,7 @@ def _template_fields(template: str) -> set[str]:
     return {field for _, field, _, _ in parts if field is not None}
 
 
-def _fill_template(template: str, names: Names, number: int) -> Path:
+def _fill_template(template: str, names: OutputNames, number: int) -> Path:
     try:
         return _in_folder(template.format(**names.values, n=number), names)
     except ValueError as error:
@@ -120,15 +117,16 @@ def _fill_template(template: str, names: Names, number: int) -> Path:
 
 
 def _bad_template(template: str, problem: str) -> UsageError:
-    allowed = ", ".join(f"{{{name}}}" for name in TEMPLATE_FIELDS)
-    return UsageError(f"{template!r} has {problem}", code="E_OUTPUT_NAME", hint=f"use {allowed}")
+    return UsageError(
+        f"{template!r} has {problem}", code="E_OUTPUT_NAME", facts={"fields": TEMPLATE_FIELDS}
+    )
 
 
-def choose_upload(to: str | None, names: Names, *, overwrite: bool) -> UploadTarget:
-    """Where a video is to be stored.
+def choose_upload(to: str | None, names: OutputNames, *, overwrite: bool) -> UploadTarget:
+    """The place in the store for a video.
 
-    to: an address, whole, of a folder or of a bucket, or a template of one; None for the folder of
-    the bucket that the secret names. Raises UsageError for what is no such thing.
+    to: the address of an object, a folder or a bucket, or a template of one; None for the folder of
+    the bucket that the secret names. Raises UsageError for anything else.
     """
     if to is None:
         return UploadTarget(bucket="", key="", stem=names.stem, overwrite=overwrite)
@@ -140,20 +138,20 @@ def choose_upload(to: str | None, names: Names, *, overwrite: bool) -> UploadTar
         raise UsageError(
             f"a video's name ends in {SUFFIX}, not {name!r}",
             code="E_OUTPUT_NAME",
-            hint=f"take {shlex.quote(f'{address}{SUFFIX}')}, or {shlex.quote(f'{address}/')}",
+            facts={"addresses": (f"{address}{SUFFIX}", f"{address}/")},
         )
     return UploadTarget(
         bucket=address.bucket, key=address.key, stem=names.stem, overwrite=overwrite
     )
 
 
-def _fill_address(template: str, names: Names) -> str:
+def _fill_address(template: str, names: OutputNames) -> str:
     if "n" in _template_fields(template):
-        # What there is, only the cloud sees.
+        # Only the cloud sees which numbers exist.
         raise UsageError(
             f"{template!r} has {{n}}, which is for files",
             code="E_OUTPUT_NAME",
-            hint="use {image}, {voice}, {seed}, or a folder: its videos are named after their jobs",
+            facts={"fields": ("image", "voice", "seed"), "or_folder": True},
         )
     try:
         return template.format(**names.values)
@@ -161,12 +159,12 @@ def _fill_address(template: str, names: Names) -> str:
         raise _bad_template(template, str(error)) from None
 
 
-def _check_suffix(target: Path, names: Names) -> None:
+def _check_suffix(target: Path, names: OutputNames) -> None:
     if target.name.endswith(names.suffix) and target.name != names.suffix:
         if names.preview or not target.name.endswith(PREVIEW_SUFFIX):
             return
         proposed = target.with_name(target.name.removesuffix(PREVIEW_SUFFIX) + SUFFIX)
-        what = "a video that is no preview must not be called one"
+        what = "a video that is not a preview must not be named as one"
     else:
         is_video = target.suffix.lower() in _VIDEO_SUFFIXES
         proposed = target.with_name((target.stem if is_video else target.name) + names.suffix)
@@ -174,16 +172,16 @@ def _check_suffix(target: Path, names: Names) -> None:
     raise UsageError(
         f"{what}, not {target.name!r}",
         code="E_OUTPUT_NAME",
-        hint=f"-o {shlex.quote(str(proposed))}",
+        facts={"proposed": str(proposed)},
     )
 
 
-def _check_place(target: Path, names: Names) -> None:
+def _check_place(target: Path, names: OutputNames) -> None:
     folder = target.parent
     if not folder.is_dir():
         raise _no_folder(folder)
     if target.exists() and not target.is_file():
-        raise FileError(f"the output {str(target)!r} is no regular file", code="E_OUTPUT_PATH")
+        raise FileError(f"the output {str(target)!r} is not a regular file", code="E_OUTPUT_PATH")
     if target.exists() and any(
         _is_same_file(target, path) for path in (names.image, *names.voices)
     ):
@@ -201,7 +199,7 @@ def _no_folder(folder: Path) -> FileError:
     return FileError(
         f"the output's folder {str(folder)!r} does not exist",
         code="E_OUTPUT_PATH",
-        hint=f"mkdir -p {shlex.quote(str(folder))}",
+        facts={"missing_folder": str(folder)},
     )
 
 
@@ -212,18 +210,20 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
-    """Writes the full recipe as JSON beside the video and gives its path."""
+    """Writes the full recipe as JSON next to the video; returns its path."""
     sidecar = target.with_name(target.name + ".json")
     content = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
     write_atomically(sidecar, content.encode())
     return sidecar
 
 
-def choose_plan_picture(asked: str | None, image: Path) -> Path:
-    """Where the plan's picture goes: beside the output that was asked for, or in this folder."""
+def choose_plan_picture(output: str | None, image: Path) -> Path:
+    """The path of the plan's picture: next to the output, or in this folder."""
     folder = Path()
-    if asked is not None:
-        folder = Path(asked) if asked.endswith("/") or Path(asked).is_dir() else Path(asked).parent
+    if output is not None:
+        folder = (
+            Path(output) if output.endswith("/") or Path(output).is_dir() else Path(output).parent
+        )
     if not folder.is_dir():
         raise _no_folder(folder)
     return folder / f"{image.stem}.plan.png"

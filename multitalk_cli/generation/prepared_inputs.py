@@ -1,4 +1,4 @@
-"""Inputs that are ready to become a video: prepared on this machine, or where they are stored."""
+"""Inputs that are ready to become a video: prepared on this machine, or in the cloud."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from multitalk_cli.contract import GenerateRequest
+from multitalk_cli import contract
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.inputs import GenerateSpec
     from multitalk_cli.planning.request import EncodedMedia
     from multitalk_cli.planning.summary import Summary
+    from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.storage.upload import ObjectStatus, UploadTarget
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BuiltRequest:
-    """A request.
+    """A request, and what was adjusted in the sound track.
 
-    request: None where the cloud keeps it. fingerprints: its names, the newest first. notes: what
-    was adjusted in the sound.
+    request: None where the cloud keeps it. fingerprints: its names, the newest first.
     """
 
-    request: GenerateRequest | None
+    request: contract.GenerateRequest | None
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
 
@@ -36,28 +36,28 @@ class PreparedInputs(Protocol):
 
     @property
     def summary(self) -> Summary:
-        """What was found."""
+        """The inputs as read, and the plan."""
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
-        """The job's id, and the recipe with the seed that the job has."""
+        """The job's id, and the recipe with the job's seed."""
 
-    def begin(self) -> None:
-        """Begins what a request needs, beside what is asked of the backend meanwhile."""
+    def start_encoding(self) -> None:
+        """Starts to encode what a request needs, in other threads."""
 
-    def spot(self, job_id: str) -> ObjectStatus | None:
-        """What stands where the video will be stored; None where it will not be."""
+    def object_status(self, job_id: str) -> ObjectStatus | None:
+        """The object at the place where the video will be stored; None for a video that is not."""
 
-    def make(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
+    def build_request(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
         """The request."""
 
-    def drawing(self) -> bytes:
+    def draw_plan(self) -> bytes:
         """The plan's picture, a PNG."""
 
     def keep(self) -> None:
-        """Says that a call was made that needs what is kept in the cloud."""
+        """Keeps what the cloud holds of these inputs, because a call needs it."""
 
     def close(self) -> None:
-        """Forgets what no call needs."""
+        """Removes what no call needs."""
 
 
 class LocalInputs:
@@ -65,7 +65,7 @@ class LocalInputs:
 
     def __init__(
         self,
-        wanted: GenerateSpec,
+        spec: GenerateSpec,
         store: CloudStore | None = None,
         upload: UploadTarget | None = None,
     ) -> None:
@@ -73,10 +73,10 @@ class LocalInputs:
         from multitalk_cli.planning.prepare import prepare, summarize
 
         self._store, self._upload = store, upload
-        self._options = wanted.options
-        self._prepared = prepare(wanted.image, wanted.voices, wanted.options)
+        self._options = spec.options
+        self._prepared = prepare(spec.image, spec.voices, spec.options)
         self.summary = summarize(self._prepared)
-        self._packing: EncodedMedia | None = None
+        self._encoded: EncodedMedia | None = None
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         from multitalk_cli.planning.request import make_recipe
@@ -87,74 +87,75 @@ class LocalInputs:
         job_id, recipe["seed"] = backend.identify(recipe)
         return job_id, recipe
 
-    def begin(self) -> None:
+    def start_encoding(self) -> None:
         from multitalk_cli.planning.request import begin_encoding
 
-        self._packing = begin_encoding(self._prepared)
+        self._encoded = begin_encoding(self._prepared)
 
-    def spot(self, job_id: str) -> ObjectStatus | None:
+    def object_status(self, job_id: str) -> ObjectStatus | None:
         if self._store is None or self._upload is None:
             return None
         return self._store.look(self._upload, job_id)
 
-    def make(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
+    def build_request(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
         from multitalk_cli.planning.fingerprint import fingerprints
         from multitalk_cli.planning.request import make_request
 
-        request, notes = make_request(self._prepared, job_id, recipe, self._packing)
+        request, notes = make_request(self._prepared, job_id, recipe, self._encoded)
         return BuiltRequest(request=request, fingerprints=fingerprints(request), notes=notes)
 
-    def drawing(self) -> bytes:
+    def draw_plan(self) -> bytes:
         from multitalk_cli.planning.plan_image import draw
 
         return draw(self._prepared)
 
     def keep(self) -> None:
-        """Nothing is kept elsewhere."""
+        """The cloud holds nothing."""
 
     def close(self) -> None:
-        """Nothing is kept elsewhere."""
+        """The cloud holds nothing."""
 
 
 class RemoteInputs:
-    """Inputs that a function of the app fetched and prepared, some of them from a store."""
+    """Inputs, some of them in a store, that a function of the app fetched and prepared."""
 
     def __init__(
         self,
-        wanted: GenerateSpec,
+        spec: GenerateSpec,
         store: CloudStore,
         upload: UploadTarget | None,
         *,
         for_plan: bool,
     ) -> None:
-        """Raises what is wrong with the inputs, what is not set up, or what the store says."""
+        """Raises what is wrong with the inputs, the set-up or the store."""
         self._store, self._job_id = store, secrets.token_hex(8)
         self._is_needed = for_plan
-        self._outcome = store.prepare(wanted, upload, self._job_id, for_plan=for_plan)
+        self._result = store.prepare(spec, upload, self._job_id, for_plan=for_plan)
 
     @property
     def summary(self) -> Summary:
-        return self._outcome.summary
+        return self._result.summary
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         del backend
-        return self._job_id, dict(json.loads(self._outcome.recipe))
+        return self._job_id, dict(json.loads(self._result.recipe))
 
-    def begin(self) -> None:
-        """The cloud has made it."""
+    def start_encoding(self) -> None:
+        """The cloud has encoded everything."""
 
-    def spot(self, job_id: str) -> ObjectStatus | None:
+    def object_status(self, job_id: str) -> ObjectStatus | None:
         del job_id
-        return self._outcome.spot
+        return self._result.spot
 
-    def make(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
+    def build_request(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
         del job_id, recipe
-        outcome = self._outcome
-        names = tuple(outcome.fingerprint.split())
-        return BuiltRequest(request=None, fingerprints=names, notes=outcome.notes)
+        names = tuple(self._result.fingerprint.split())
+        return BuiltRequest(request=None, fingerprints=names, notes=self._result.notes)
 
-    def drawing(self) -> bytes:
-        return self._outcome.drawing or b""
+    def draw_plan(self) -> bytes:
+        if self._result.drawing is None:
+            raise ValueError("the plan's picture was not asked for when the inputs were prepared")
+        return self._result.drawing
 
     def keep(self) -> None:
         self._is_needed = True
@@ -162,3 +163,17 @@ class RemoteInputs:
     def close(self) -> None:
         if not self._is_needed:
             self._store.discard(self._job_id)
+
+
+def prepare_in_cloud(
+    spec: GenerateSpec,
+    store: CloudStore,
+    upload: UploadTarget | None,
+    reporter: Reporter,
+    *,
+    for_plan: bool,
+) -> RemoteInputs:
+    """Prepares inputs in the cloud while progress is shown."""
+    with reporter.progress() as progress:
+        progress.show(contract.Stage(name="preparing"))
+        return RemoteInputs(spec, store, upload, for_plan=for_plan)

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 
 
 def check_quality(job: GenerateJob, correlations: Sequence[float | None]) -> None:
-    """Raises RefusedError E_QUALITY where a mouth follows its voice less than was asked for.
+    """Raises RefusedError E_QUALITY where a mouth follows its voice less than `fail_under`.
 
-    correlations: of every speaker, None where it could not be measured or nobody speaks.
+    correlations: of every speaker; None where it could not be measured, or for a silent person.
     """
     least = job.settings["fail_under"]
     if least is None or not job.backend.model_output:
         return
-    voiced = [person.voice is not None for person in job.ready.summary.people]
+    voiced = [person.voice is not None for person in job.inputs.summary.people]
     measured = [value for value, is_voiced in zip(correlations, voiced, strict=False) if is_voiced]
     path = job.name if job.target is None else str(job.target)
     if len(measured) < sum(voiced) or None in measured:
         raise RefusedError(
-            f"no face was seen well enough to tell whether lips follow the voice; {path} is kept",
+            f"no face was seen well enough to measure how lips follow the voice; {path} is kept",
             code="E_QUALITY",
         )
     worst = min(value for value in measured if value is not None)
@@ -37,7 +37,7 @@ def check_quality(job: GenerateJob, correlations: Sequence[float | None]) -> Non
 
 
 def recorded_correlations(recipe: dict[str, Any]) -> list[float | None]:
-    """What a finished video says of itself; nothing of it is believed to have a form."""
+    """The figures in a finished video's recipe, which may come from anywhere: it is untrusted."""
     quality = recipe.get("quality")
     values = quality.get("mouth_correlation") if isinstance(quality, dict) else None
     found = values if isinstance(values, list) else []

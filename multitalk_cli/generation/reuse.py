@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ def is_already_made(
 ) -> bool:
     """Whether the target exists and was made from the same inputs and options.
 
-    found: the recipe in the existing file, None where it has none. A seed that was drawn is not
-    compared. Raises FileError E_OUTPUT_EXISTS if something else stands there, unless forced.
+    found: the recipe in the existing file, None where it has none. A random seed is not compared.
+    Raises FileError E_OUTPUT_EXISTS for any other file in its place, unless forced.
     """
     if force or not os.path.lexists(target):
         return False
@@ -28,35 +27,36 @@ def is_already_made(
     raise FileError(
         f"{str(target)!r} exists and {differing}",
         code="E_OUTPUT_EXISTS",
-        hint="add --force to overwrite it, or -o with another name",
     )
 
 
 def is_already_stored(
-    spot: ObjectStatus | None, recipe: Mapping[str, Any], target: Path | None, *, force: bool
+    status: ObjectStatus | None, recipe: Mapping[str, Any], target: Path | None, *, force: bool
 ) -> bool:
-    """Whether the video that is only to be stored is there, made from the same.
+    """Whether a video that is only to be stored exists, made from the same inputs and options.
 
-    Raises FileError E_S3_EXISTS where an object is in the way, unless forced.
+    Raises FileError E_S3_EXISTS for any other object in its place, unless forced.
     """
-    if force or spot is None or not spot.is_taken:
+    if force or status is None or not status.is_taken:
         return False
-    found = None if spot.recipe is None else dict(json.loads(spot.recipe))
+    found = None if status.recipe is None else dict(json.loads(status.recipe))
     is_same = found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
     if is_same and target is None:
         return True
     if is_same and target is not None:
         raise FileError(
-            f"{spot.address} exists and is made from the same inputs and options",
+            f"{status.address} exists and is made from the same inputs and options",
             code="E_S3_EXISTS",
-            hint=f"multitalk s3 get {shlex.quote(spot.address)} -o {shlex.quote(str(target))}",
+            facts={"address": status.address, "target": str(target)},
         )
-    raise FileError(f"{spot.address} exists and {_differences(found, recipe)}", code="E_S3_EXISTS")
+    raise FileError(
+        f"{status.address} exists and {_differences(found, recipe)}", code="E_S3_EXISTS"
+    )
 
 
-def _comparable(recipe: Mapping[str, Any], asked: Mapping[str, Any]) -> dict[str, Any]:
-    ignored = {"seed", "seed_drawn"} if asked.get("seed_drawn") else {"seed_drawn"}
-    # Versions change with every upgrade, windows may: neither makes a finished video unpaid.
+def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    ignored = {"seed", "seed_drawn"} if wanted.get("seed_drawn") else {"seed_drawn"}
+    # Versions change with every upgrade, windows may: a finished video stays paid for.
     ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
     ignored |= {"windows", "motion_frames"}
     return {
@@ -71,5 +71,5 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
     names = [name for name in recipe if mine.get(name) != theirs.get(name)]
-    # What a file from elsewhere calls its fields is not repeated.
+    # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"

@@ -1,9 +1,8 @@
-"""What the command line asked for, checked as far as that needs no file and no network."""
+"""The arguments of `generate`, checked as far as that needs no file and no network."""
 
 from __future__ import annotations
 
 import secrets
-import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,9 +19,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateArgs:
-    """What the command line asked for, beyond the settings.
+    """What is asked for, beyond the settings.
 
-    upload: to store the video as well. upload_to: where, None for the bucket's own folder.
+    image, voices: paths or s3:// addresses. speakers: PLACE=VOICE, where the voices have no place
+    of their own. seed: random if None. output: a file, FOLDER/, a template or an s3:// address.
+    force: overwrite it. upload: store the video too. upload_to: where, None for the bucket's
+    own folder.
     """
 
     image: str
@@ -31,50 +33,48 @@ class GenerateArgs:
     prompt: str
     seed: int | None
     output: str | None
-    plan: bool
     force: bool
     detach: bool = False
     upload: bool = False
     upload_to: str | None = None
 
 
-def build_spec(asked: GenerateArgs, settings: Settings) -> GenerateSpec:
-    """What is wanted. Raises UsageError for what contradicts itself or cannot be understood."""
-    voices = _voices(asked)
-    _check_voices(asked.image, voices)
-    if not is_unicode(asked.prompt):
+def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:
+    """The checked arguments. Raises UsageError for what contradicts itself or is malformed."""
+    voices = _voices(args)
+    _check_voices(args.image, voices)
+    if not is_unicode(args.prompt):
         raise UsageError(
-            f"--prompt must be text in UTF-8, not {asked.prompt!r}",
+            f"--prompt must be text in UTF-8, not {args.prompt!r}",
             code="E_USAGE",
-            hint="multitalk generate --help",
+            facts={"option": "--prompt"},
         )
     return GenerateSpec(
-        image=_input_ref(asked.image),
+        image=_input_ref(args.image),
         voices=voices,
-        options=_options(asked, settings, _seed(asked)),
+        options=_options(args, settings, _seed(args)),
     )
 
 
-def _voices(asked: GenerateArgs) -> tuple[InputRef, ...]:
+def _voices(args: GenerateArgs) -> tuple[InputRef, ...]:
     from multitalk_cli.media.faces.speakers import parse_speaker
 
-    if asked.voices and asked.speakers:
+    if args.voices and args.speakers:
         raise UsageError(
             "voices given by position and by --speaker do not mix",
             code="E_CONFLICT",
-            hint="give every voice as --speaker PLACE=VOICE, or none",
+            facts={"options": ("VOICE", "--speaker")},
         )
-    if not asked.voices and not asked.speakers:
+    if not args.voices and not args.speakers:
         raise UsageError(
             "a voice is missing",
             code="E_USAGE",
-            hint=f"multitalk generate {shlex.quote(asked.image)} VOICE.wav",
+            facts={"image": args.image},
         )
-    if asked.voices:
-        return tuple(_input_ref(voice) for voice in asked.voices)
+    if args.voices:
+        return tuple(_input_ref(voice) for voice in args.voices)
     return tuple(
-        _input_ref(text.partition("=")[2], parse_speaker(text).place.text)
-        for text in asked.speakers
+        _input_ref(text.partition("=")[2], parse_speaker(text).place.text) for text in args.speakers
     )
 
 
@@ -84,7 +84,7 @@ def _check_voices(image: str, voices: tuple[InputRef, ...]) -> None:
             f"{len(voices)} voices were given; the model drives one or two people "
             "(a pattern such as *.wav becomes many files)",
             code="E_TOO_MANY_VOICES",
-            hint=f'for f in *.wav; do multitalk generate {shlex.quote(image)} "$f"; done',
+            facts={"image": image},
         )
     contents = {voice.text if voice.address is None else voice.address for voice in voices}
     if len(contents) < len(voices):
@@ -103,16 +103,16 @@ def _input_ref(text: str, place: str = "") -> InputRef:
     return ref
 
 
-def _seed(asked: GenerateArgs) -> int:
-    if asked.seed is None:
+def _seed(args: GenerateArgs) -> int:
+    if args.seed is None:
         return secrets.randbelow(2**32)
-    if not 0 <= asked.seed <= MAX_SEED:
-        raise UsageError(f"--seed must be from 0 to {MAX_SEED}, not {asked.seed}", code="E_RANGE")
-    return asked.seed
+    if not 0 <= args.seed <= MAX_SEED:
+        raise UsageError(f"--seed must be from 0 to {MAX_SEED}, not {args.seed}", code="E_RANGE")
+    return args.seed
 
 
-def _options(asked: GenerateArgs, settings: Settings, seed: int) -> GenerateOptions:
-    # Wherever the picture is prepared: where the colour came from is known here alone.
+def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptions:
+    # Checked here, wherever the picture is prepared: only the settings know the colour's origin.
     parse_color(settings["background"], settings.origin("background"))
     return GenerateOptions(
         size=settings["size"],
@@ -125,9 +125,9 @@ def _options(asked: GenerateArgs, settings: Settings, seed: int) -> GenerateOpti
         audio_guidance=settings["audio_guidance"],
         shift=settings["shift"],
         loudness=settings["loudness"],
-        prompt=asked.prompt,
+        prompt=args.prompt,
         negative_prompt=settings["negative_prompt"],
         embed_prompt=settings["embed_prompt"],
         seed=seed,
-        seed_drawn=asked.seed is None,
+        seed_drawn=args.seed is None,
     )

@@ -16,8 +16,8 @@ from modal_proto import api_pb2 as pb
 
 from multitalk_cli import contract
 from multitalk_cli.cli.app import run
-from multitalk_cli.generation import run as generation_run
-from multitalk_cli.generation.backends.base import Backend
+from multitalk_cli.generation import job as generation_job
+from multitalk_cli.generation.backends.base import Backend, StartedRun
 from multitalk_cli.generation.reuse import is_already_made
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import probe_video
@@ -61,16 +61,17 @@ def ask(tmp_path_factory):
     def call(name):
         seen = []
 
-        def note(work):
-            seen.append(work)
-            yield contract.Failed(code="E_CANCELLED", message="only asked")
+        def note(task):
+            seen.append(task)
+            ended = contract.Failed(code="E_CANCELLED", message="only asked")
+            return StartedRun(job_id=task.job_id, events=iter([ended]))
 
-        backend = Backend(name="modal", model_output=True, is_paid=True, run=note)
+        backend = Backend(name="modal", model_output=True, is_paid=True, start=note)
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
-            patch.setattr(generation_run, "choose_backend", lambda *_given, **_more: backend)
+            patch.setattr(generation_job, "choose_backend", lambda *_given, **_more: backend)
             run(["generate", *local_words(JOBS[name]["words"]), "-o", "asked.mp4"])
-        (work,) = seen
-        return Asked(work.request, json.loads(work.recipe), work.fingerprints)
+        (task,) = seen
+        return Asked(task.request, json.loads(task.recipe), task.fingerprints)
 
     return call
 

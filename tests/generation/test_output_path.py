@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.generation.output_path import (
-    Names,
+    OutputNames,
     choose_output,
     choose_plan_picture,
     write_sidecar,
@@ -28,14 +29,14 @@ def folder(tmp_path, monkeypatch):
 
 def names(*voices, image="in/host.jpg", seed=7, preview=False):
     paths = tuple(Path(voice) for voice in voices or ("in/voice.wav",))
-    return Names(image=Path(image), voices=paths, seed=seed, preview=preview)
+    return OutputNames(image=Path(image), voices=paths, seed=seed, preview=preview)
 
 
 def is_root():
     return os.geteuid() == 0
 
 
-# Names
+# OutputNames
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_a_bad_template_is_refused_with_the_fields_that_there_are(template, expe
 
     assert expected in caught.value.message
     assert caught.value.code == "E_OUTPUT_NAME"
-    assert "{image}, {voice}, {seed}, {n}" in caught.value.hint
+    assert "{image}, {voice}, {seed}, {n}" in next_command(caught.value, ["generate"])
 
 
 letters = st.sampled_from(["{", "}", "n", "seed", ":", "03", "!", "/", ".mp4", "a", " ", "\n", "é"])
@@ -172,7 +173,7 @@ def test_a_name_that_does_not_fit_is_refused_with_one_that_does(asked, preview, 
     with pytest.raises(UsageError) as caught:
         choose_output(asked, names(preview=preview))
 
-    assert (caught.value.code, caught.value.hint) == ("E_OUTPUT_NAME", hint)
+    assert (caught.value.code, next_command(caught.value, ["generate"])) == ("E_OUTPUT_NAME", hint)
     proposed = hint.removeprefix("-o ").strip("'")
     assert choose_output(proposed, names(preview=preview)) == Path(proposed)
 
@@ -191,7 +192,7 @@ def test_a_missing_folder_is_refused_with_the_command_that_makes_it():
     error = refused("no such/talk.mp4")
 
     assert "'no such' does not exist" in error.message
-    assert error.hint == "mkdir -p 'no such'"
+    assert next_command(error, ["generate"]) == "mkdir -p 'no such'"
 
 
 def test_a_file_in_a_folder_s_place_is_refused(folder):
@@ -203,7 +204,7 @@ def test_a_file_in_a_folder_s_place_is_refused(folder):
 def test_only_a_regular_file_is_overwritten(folder):
     os.mkfifo(folder / "talk.mp4")
 
-    assert "no regular file" in refused("talk.mp4").message
+    assert "not a regular file" in refused("talk.mp4").message
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link, None])
@@ -298,7 +299,7 @@ def test_another_recipe_is_refused(folder, found, expected):
 
     assert caught.value.code == "E_OUTPUT_EXISTS"
     assert caught.value.message.endswith(expected)
-    assert "--force" in caught.value.hint
+    assert "--force" in next_command(caught.value, ["generate"])
 
 
 @pytest.mark.parametrize(

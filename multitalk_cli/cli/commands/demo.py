@@ -1,4 +1,4 @@
-"""`multitalk demo`: a first video from the portrait and the voice that travel in the package."""
+"""`multitalk demo`: a first video from the portrait and the voice in the package."""
 
 import typer
 
@@ -16,26 +16,28 @@ def demo(
     """Make a first video on this machine: a preview from an example portrait and voice."""
     from importlib import resources
 
-    from multitalk_cli.generation import run, spec
+    from multitalk_cli.cli.commands.generate import make_video
+    from multitalk_cli.generation.spec import GenerateArgs
 
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     chosen = settings.load_settings({"backend": "preview"})
     examples = resources.files("multitalk_cli") / "examples"
     with (
         resources.as_file(examples / "portrait.png") as image,
         resources.as_file(examples / "voice.wav") as voice,
     ):
-        wish = spec.GenerateArgs(
+        args = GenerateArgs(
             image=str(image),
             voices=(str(voice),),
             speakers=(),
             prompt=settings.DEFAULT_PROMPT,
             seed=None,
             output=OUTPUT,
-            plan=False,
             force=force,
         )
-        run.generate(wish, chosen, output)
-    output.note()
-    output.note("This was a preview: it shows framing, timing and who speaks, not the real result.")
-    output.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")
+        make_video(args, chosen, console)
+    console.note()
+    console.note(
+        "This was a preview: it shows framing, timing and who speaks, not the real result."
+    )
+    console.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")

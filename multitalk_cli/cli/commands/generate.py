@@ -1,10 +1,11 @@
 """`multitalk generate`: from a picture and a voice to a video."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from multitalk_cli import settings
+from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import (
     AdvancedAppName,
     AdvancedEnvironment,
@@ -13,6 +14,9 @@ from multitalk_cli.cli.options import (
     Gpu,
     advanced,
 )
+
+if TYPE_CHECKING:
+    from multitalk_cli.generation.spec import GenerateArgs
 
 EXAMPLES = (
     'multitalk generate host.jpg voice.wav -p "A woman presents the news"',
@@ -154,23 +158,47 @@ def generate(
     ] = False,
 ) -> None:
     """Make a talking video from a picture and one or two voices."""
-    from multitalk_cli.generation import run, spec
+    from multitalk_cli.generation.spec import GenerateArgs
 
     del help_all
     chosen = settings.load_settings(
         {name: value for name, value in ctx.params.items() if name in settings.SETTINGS}
     )
-    wish = spec.GenerateArgs(
+    args = GenerateArgs(
         image=image,
         voices=tuple(voices or ()),
         speakers=tuple(speaker or ()),
         prompt=prompt,
         seed=None if seed is None else settings.parse_whole("--seed", seed),
         output=output_path,
-        plan=plan,
         force=force,
         detach=detach,
         upload=upload,
         upload_to=upload_to,
     )
-    run.generate(wish, chosen, ctx.obj)
+    (show_plan if plan else make_video)(args, chosen, ctx.obj)
+
+
+def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
+    """Prints the plan of a video, and writes its picture."""
+    from multitalk_cli.cli.views import plan as view
+    from multitalk_cli.generation import plan
+
+    video = plan.make_plan(args, chosen, console)
+    picture = plan.save_picture(video, args.output)
+    console.succeed("generate", view.data(video, picture), view.lines(video, picture))
+
+
+def make_video(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
+    """Makes a video and prints its path, or the id of the job that continues."""
+    from multitalk_cli.cli.views import generate as view
+    from multitalk_cli.generation import run
+    from multitalk_cli.generation.result import DetachedJob
+
+    outcome = run.generate(args, chosen, console)
+    for label, text in view.facts(outcome):
+        console.fact(label, text)
+    if isinstance(outcome, DetachedJob):
+        job = outcome.job_id
+        console.note(f"job {job} is still running; get it with:  multitalk jobs attach {job}")
+    console.succeed("generate", view.data(outcome), view.lines(outcome))

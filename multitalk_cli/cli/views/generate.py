@@ -1,118 +1,42 @@
-"""What `generate` says: of the inputs before the work, and of the video after it."""
+"""The result of `generate`: the facts about a video, and its path."""
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract
-from multitalk_cli.planning import describe
-from multitalk_cli.reporting.formatting import human_bytes, human_count, human_length, human_money
+from multitalk_cli.generation.result import DetachedJob, Video
+from multitalk_cli.reporting.formatting import human_bytes, human_money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from multitalk_cli.contract import Quality, Result
 
-    from multitalk_cli.generation.backends.base import Backend
-    from multitalk_cli.planning.inputs import GenerateSpec
-    from multitalk_cli.planning.summary import PictureFacts, Summary, VoiceFacts
-    from multitalk_cli.reporting.reporter import Reporter
-
-_IN_SYNC_FRAMES = 1.5  # nobody sees less: 60 ms
+_IN_SYNC_FRAMES = 1.5  # 60 ms, less than anyone notices
 
 
-def quoted(words: Sequence[str]) -> str:
-    """Words as a shell takes them."""
-    return shlex.join(words)
+def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
+    """What a person is told before the result: each a label and a text."""
+    if isinstance(outcome, DetachedJob):
+        return []
+    shown = []
+    if outcome.made is not None:
+        made = outcome.made
+        money = [] if made.price_usd is None else [human_money(made.price_usd)]
+        texts = [
+            f"{made.duration_s:.2f} s",
+            f"{made.width_px}x{made.height_px}",
+            f"{made.fps} fps",
+            human_bytes(made.size_bytes),
+            *money,
+            *describe_sync(made.quality),
+        ]
+        shown.append((outcome.place.rpartition("/")[2], ", ".join(texts)))
+    if outcome.path is not None and outcome.stored is not None:
+        shown.append(("stored", outcome.stored))
+    return shown
 
 
-def report_facts(wanted: GenerateSpec, seed: int, summary: Summary, output: Reporter) -> None:
-    """What was found in the inputs, and what will be made of them."""
-    output.fact(summary.picture.name, _describe_picture(summary.picture, len(summary.faces)))
-    for voice in summary.voices:
-        output.fact(voice.name, _describe_voice(voice))
-    if len(summary.people) > 1:
-        output.fact("speakers", _describe_people(summary, wanted.options.order))
-    output.fact("plan", f"{describe.describe_plan(summary.plan)}, seed {seed}")
-    for note in summary.adjusted:
-        output.adjusted(note)
-    for warning in summary.warnings:
-        output.warn(warning)
-
-
-def _describe_picture(picture: PictureFacts, count: int) -> str:
-    faces = human_count(count, "face") if count else "no face"
-    return f"{picture.width_px}x{picture.height_px}, {faces} found"
-
-
-def _describe_voice(voice: VoiceFacts) -> str:
-    channels = {1: "mono", 2: "stereo"}.get(voice.channels, f"{voice.channels} channels")
-    level = f", {voice.loudness_lufs:.1f} LUFS" if voice.loudness_lufs is not None else ""
-    return f"{human_length(voice.duration_s)}, {voice.rate_hz / 1000:g} kHz {channels}{level}"
-
-
-def _describe_people(summary: Summary, order: str) -> str:
-    people = [
-        f"{person.place}: "
-        f"{summary.voices[person.voice].name if person.voice is not None else 'silent'}"
-        for person in summary.people
-    ]
-    return ", ".join([*people, order] if len(summary.voices) > 1 else people)
-
-
-def finished(result: contract.Result, name: str, target: Path | None, output: Reporter) -> None:
-    """A video that was made. target: None where it is only stored."""
-    money = [] if result.price_usd is None else [human_money(result.price_usd)]
-    facts = [
-        f"{result.duration_s:.2f} s",
-        f"{result.width_px}x{result.height_px}",
-        f"{result.fps} fps",
-        human_bytes(result.size_bytes),
-        *money,
-        *describe_sync(result.quality),
-    ]
-    output.fact(name, ", ".join(facts))
-    place = _place(target, result.stored)
-    _say_stored(target, result.stored, output)
-    data: dict[str, Any] = {
-        "output": place,
-        "stored": result.stored,
-        "job": result.job_id,
-        "backend": result.backend,
-        "model_output": result.model_output,
-        "frames": result.frames,
-        "fps": result.fps,
-        "seconds": round(result.duration_s, 3),
-        "width": result.width_px,
-        "height": result.height_px,
-        "gpu": result.gpu,
-        "seed": result.seed,
-        "gpu_seconds": result.gpu_seconds,
-        "price_usd": result.price_usd,
-        "adjusted": list(result.adjusted),
-        "already_made": False,
-    }
-    if result.quality is not None:
-        data["quality"] = {
-            "av_offset_frames": result.quality.av_offset_frames,
-            "mouth_correlation": list(result.quality.mouth_correlation),
-            "color_drift": list(result.quality.color_drift),
-        }
-    output.succeed("generate", data, [place])
-
-
-def _place(target: Path | None, stored: str | None) -> str:
-    """Where a user finds the video."""
-    return str(target.absolute()) if target is not None else str(stored)
-
-
-def _say_stored(target: Path | None, stored: str | None, output: Reporter) -> None:
-    if target is not None and stored is not None:
-        output.fact("stored", stored)
-
-
-def describe_sync(quality: contract.Quality | None) -> list[str]:
-    """How lips and sound fit, where it could be measured."""
+def describe_sync(quality: Quality | None) -> list[str]:
+    """How well lips and sound fit; empty where that could not be measured."""
     if quality is None or quality.av_offset_frames is None:
         return []
     offset = abs(quality.av_offset_frames)
@@ -122,35 +46,44 @@ def describe_sync(quality: contract.Quality | None) -> list[str]:
     return [f"lips {offset:.1f} frames {way} the sound"]
 
 
-def detached(job_id: str, output: Reporter) -> None:
-    """A job that goes on by itself."""
-    output.note(f"job {job_id} goes on; its video:  multitalk jobs attach {job_id}")
-    output.succeed("generate", {"job": job_id, "detached": True}, [job_id])
+def lines(outcome: Video | DetachedJob) -> list[str]:
+    """The path or address of a video, or the id of a job."""
+    return [outcome.job_id if isinstance(outcome, DetachedJob) else outcome.place]
 
 
-def existing(
-    summary: Summary,
-    backend: Backend,
-    found: Mapping[str, Any],
-    output: Reporter,
-    *,
-    target: Path | None,
-    stored: str | None,
-) -> None:
-    """A video that was there before. found: its recipe."""
-    place = _place(target, stored)
-    _say_stored(target, stored, output)
-    data = {
-        "output": place,
-        "stored": stored,
-        "backend": backend.name,
-        "model_output": backend.model_output,
-        "frames": summary.plan.frames,
-        "fps": summary.plan.fps,
-        "seconds": round(summary.plan.duration_s, 3),
-        "seed": found.get("seed"),
-        "price_usd": 0.0,
-        "adjusted": list(summary.adjusted),
-        "already_made": True,
+def data(outcome: Video | DetachedJob) -> dict[str, Any]:
+    """The result for a program."""
+    if isinstance(outcome, DetachedJob):
+        return {"job": outcome.job_id, "detached": True}
+    return {
+        "output": outcome.place,
+        "stored": outcome.stored,
+        "backend": outcome.backend,
+        "model_output": outcome.model_output,
+        "frames": outcome.frames,
+        "fps": outcome.fps,
+        "seconds": round(outcome.duration_s, 3),
+        "seed": outcome.seed,
+        "price_usd": outcome.price_usd,
+        "adjusted": list(outcome.adjusted),
+        "already_made": outcome.already_made,
+        **({} if outcome.made is None else _run_data(outcome.made)),
     }
-    output.succeed("generate", data, [place])
+
+
+def _run_data(made: Result) -> dict[str, Any]:
+    """What is known of a video only when it has just been made."""
+    data: dict[str, Any] = {
+        "job": made.job_id,
+        "width": made.width_px,
+        "height": made.height_px,
+        "gpu": made.gpu,
+        "gpu_seconds": made.gpu_seconds,
+    }
+    if made.quality is not None:
+        data["quality"] = {
+            "av_offset_frames": made.quality.av_offset_frames,
+            "mouth_correlation": list(made.quality.mouth_correlation),
+            "color_drift": list(made.quality.color_drift),
+        }
+    return data

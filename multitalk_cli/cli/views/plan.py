@@ -1,4 +1,4 @@
-"""What `--plan` shows: a table, and the same as data."""
+"""The plan of a video: a table, and the same as data."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from multitalk_cli.reporting.formatting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
+    from multitalk_cli.generation.result import VideoPlan
     from multitalk_cli.planning.cost import Estimate
-    from multitalk_cli.planning.inputs import GenerateOptions
-    from multitalk_cli.planning.rates import Rates
     from multitalk_cli.planning.summary import Summary
     from multitalk_cli.planning.windows import Plan
 
@@ -26,14 +24,9 @@ LABEL_WIDTH = 12
 _WINDOWS_LISTED = 12
 
 
-def lines(
-    summary: Summary,
-    options: GenerateOptions,
-    estimates: Sequence[Estimate],
-    rates: Rates,
-    picture: Path,
-) -> list[str]:
-    """The table for a person."""
+def lines(video: VideoPlan, picture: Path) -> list[str]:
+    """The table for a person. picture: where the plan's picture is."""
+    summary, rates = video.summary, video.rates
     plan = summary.plan
     shown = [
         _line("windows", "   ".join(_windows(plan))),
@@ -43,8 +36,10 @@ def lines(
         ),
     ]
     if len(summary.voices) > 1:
-        shown.insert(0, _line("order", _describe_order(summary, options.order)))
-    table = align([("", "time", "price", "(exact, a single cold run)"), *map(_estimate, estimates)])
+        shown.insert(0, _line("order", _describe_order(summary, video.options.order)))
+    table = align(
+        [("", "time", "price", "(exact, a single cold run)"), *map(_estimate, video.estimates)]
+    )
     rated = f"{rates.prices.date.isoformat()}, {rates.prices.source}"
     return [*shown, "", *table, "", _line("rates of", rated), _line("picture", str(picture))]
 
@@ -80,10 +75,9 @@ def _describe_order(summary: Summary, order: str) -> str:
     return f"{order}: {spans}    ({other})"
 
 
-def data(
-    summary: Summary, options: GenerateOptions, estimates: Sequence[Estimate], picture: Path
-) -> dict[str, Any]:
+def data(video: VideoPlan, picture: Path) -> dict[str, Any]:
     """The plan for a program."""
+    summary, options = video.summary, video.options
     plan = summary.plan
     return {
         "plan": {
@@ -130,7 +124,7 @@ def data(
                 "price_idle_usd": round(estimate.price_idle_usd, 4),
                 "measured": estimate.measured,
             }
-            for estimate in estimates
+            for estimate in video.estimates
         ],
         "adjusted": list(summary.adjusted),
         "picture": str(picture.absolute()),

@@ -1,4 +1,4 @@
-"""The form of a backend, and of the task that it gets."""
+"""The backend's interface: a task in, a started run out."""
 
 import secrets
 from collections.abc import Callable, Iterator, Mapping
@@ -14,19 +14,18 @@ if TYPE_CHECKING:
     from multitalk_cli.storage.upload import UploadTarget
 
 
-Run = Callable[["GenerateTask"], Iterator[Event]]
+Start = Callable[["GenerateTask"], "StartedRun"]
 Identify = Callable[[Mapping[str, Any]], tuple[str, int]]
 Check = Callable[["Plan"], None]
-Spent = Callable[[], float | None]
 
 
 def _new_job(recipe: Mapping[str, Any]) -> tuple[str, int]:
-    """A job id that nobody had before, and the seed that was asked for or drawn."""
+    """A new job id, and the recipe's seed."""
     return secrets.token_hex(8), recipe["seed"]
 
 
 def _nothing_to_check(_plan: "Plan") -> None:
-    """What such a video needs is there."""
+    """No plan is beyond this backend."""
 
 
 def _nothing_spent() -> None:
@@ -34,7 +33,7 @@ def _nothing_spent() -> None:
 
 
 def _nothing_kept() -> None:
-    """Nothing is kept that a call could need."""
+    """The cloud holds nothing of this task."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -45,7 +44,7 @@ class GenerateTask:
     a job is recorded under the first and found by any.
     request: None where the cloud keeps it under the job's id. name: of the video's file. target:
     None for a video that is only stored. keep(): is called before a call is made that needs what
-    the cloud keeps.
+    the cloud holds.
     """
 
     job_id: str
@@ -60,25 +59,40 @@ class GenerateTask:
     keep: Callable[[], None] = _nothing_kept
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StartedRun:
+    """A video in the making.
+
+    job_id: the id that its video has, which an earlier job may have given it. events: what happens,
+    `Done` or `Failed` last, and the video at its place before `Done`; closing the iterator stops
+    the work on this machine and leaves no partial file. can_detach: whether the run continues
+    without this process. spent_usd(): the cost so far; None where it is unknown or free.
+    adjusted: what was changed in the request automatically.
+    """
+
+    job_id: str
+    events: Iterator[Event]
+    can_detach: bool = False
+    spent_usd: Callable[[], float | None] = _nothing_spent
+    adjusted: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backend:
     """Something that makes a video.
 
     model_output: False where no model is involved. is_paid: whether a run costs money.
-    run(work): makes the video where it belongs and yields what happens, `Done` or `Failed` last;
-    closing the iterator stops the work and leaves nothing behind.
-    identify(recipe): the job's id and its seed, so that the same command goes on with a job that
-    was stopped.
+    start(task): starts the video; a call in the cloud is running when it returns.
+    identify(recipe): the job's id and its seed, so that the same arguments resume a job that was
+    stopped.
     check(plan): raises what keeps it from making such a video, before anything is paid.
-    spent_usd(): what the run has cost so far, None where that is not known or nothing.
-    store: the way to a store of objects, which only the cloud has.
+    store: the user's store, which only the cloud has.
     """
 
     name: str
     model_output: bool
     is_paid: bool
-    run: Run
+    start: Start
     identify: Identify = _new_job
     check: Check = _nothing_to_check
-    spent_usd: Spent = _nothing_spent
     store: "CloudStore | None" = None

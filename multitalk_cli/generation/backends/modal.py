@@ -1,4 +1,4 @@
-"""The cloud: one call of the deployed class makes the video, and is followed from here."""
+"""The cloud: a call of the deployed class makes the video, and is followed from here."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.readiness import check_deployed, check_ready
 from multitalk_cli.cloud.remote_storage import CloudStore
 from multitalk_cli.errors import MultitalkError
+from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
-from multitalk_cli.jobs.follow import DetachedError, Follower
+from multitalk_cli.jobs.follow import Follower
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.generation.backends.base import GenerateTask
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.planning.windows import Plan
     from multitalk_cli.reporting.reporter import Reporter
@@ -33,27 +33,26 @@ NAME = "modal"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModalOptions:
-    """What a user says about the run beside what is in the request.
+    """Options of a run that are not in the request.
 
-    for_plan: whether no video is made, so that no weights are needed.
+    place: the app that runs it. for_plan: whether no video is made, so that no weights are needed.
     """
 
     place: AppRef
     stack: str
     gpu: str
-    detach: bool
     keep_inputs: bool
     persistent_params: int | None = None
     for_plan: bool = False
 
 
 class Prefetched:
-    """A cloud that is looked up and checked in the background, while inputs are prepared."""
+    """A cloud that is looked up and checked in a thread, while inputs are prepared."""
 
     def __init__(self, options: ModalOptions) -> None:
         self._cloud: Cloud | None = None
         self._error: Exception | None = None
-        # Nobody waits for it where the video turns out to be there already.
+        # Not waited for where the video turns out to exist.
         self._thread = threading.Thread(target=self._connect, args=(options,), daemon=True)
         self._thread.start()
 
@@ -69,7 +68,7 @@ class Prefetched:
             self._error = error
 
     def get(self) -> Cloud:
-        """The cloud. Raises what is not set up, or that there is no network."""
+        """The cloud. Raises SetupError for what is not set up, TemporaryError without a network."""
         self._thread.join()
         if self._cloud is None:
             raise self._error or RuntimeError("the cloud was not looked up")
@@ -77,7 +76,7 @@ class Prefetched:
 
 
 class ModalBackend:
-    """Makes videos in the cloud, one at a time."""
+    """Makes videos in the cloud."""
 
     def __init__(self, options: ModalOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
@@ -86,53 +85,50 @@ class ModalBackend:
         self.store = CloudStore(self._prefetched.get)
 
     def check(self, plan: Plan) -> None:
-        """Raises what the card cannot do, or what is not set up."""
+        """Raises RefusedError for what the GPU cannot do, and what the look-up raised."""
         options = self._options
         gpus.check_gpu(gpus.find_gpu(options.gpu), options.stack, plan)
         self._prefetched.get()
 
-    def spent_usd(self) -> float | None:
-        """What the running call has cost so far."""
-        return None if self._follower is None else self._follower.spent_usd
+    def start(self, task: GenerateTask) -> StartedRun:
+        """Starts the video's call, or finds the job that makes or made the same video.
 
-    def run(self, work: GenerateTask) -> Iterator[contract.Event]:
-        """Makes the video, unless it is being made or was made: then gets that one.
-
-        Raises DetachedError where the job goes on without this command.
+        Raises DetachedError or StoppedError where a request to stop came meanwhile.
         """
         cloud, ledger = self._prefetched.get(), jobs_ledger.Ledger()
-        asked = self._job(work)
-        job, is_new = ledger.start(asked, work.fingerprints, force=work.overwrite)
+        new_job = self._job(task)
+        job, is_new = ledger.start(new_job, task.fingerprints, force=task.overwrite)
         if job.state == jobs_ledger.DONE:
             answer = fetch.load_result(cloud, job.id)
             if answer is not None:
                 self._reporter.note(f"job {job.id} made this video already; nothing is paid")
-                kept = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer)
-                yield from self._deliver(kept, work)
-                return
-            job, is_new = ledger.start(asked, force=True)
-        request = work.request
+                finished = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer)
+                return StartedRun(job_id=job.id, events=self._deliver(finished, task))
+            job, is_new = ledger.start(new_job, force=True)
+        request = task.request
         if is_new:
-            work.keep()
+            task.keep()
         else:
             if request is not None:
                 request = replace(request, job_id=job.id, seed=job.seed, recipe=job.recipe)
-            job, is_new = self._taken_up(ledger, job)
+            job, is_new = self._resume(ledger, job)
         self._reporter.fact("job", f"{job.id}, {gpus.find_gpu(job.gpu).name}")
         follower = Follower(
-            cloud, ledger, self._reporter, job, self._spawner(cloud, request, work.upload)
+            cloud, ledger, self._reporter, job, self._spawner(cloud, request, task.upload)
         )
-        self._follower = follower
         if is_new:
-            follower.start("" if work.target is None else work.name)
-        if self._options.detach:
-            raise DetachedError(job.id)
-        yield from self._followed(follower, work)
+            follower.start("" if task.target is None else task.name)
+        return StartedRun(
+            job_id=job.id,
+            events=self._follow(follower, task),
+            can_detach=True,
+            spent_usd=lambda: follower.spent_usd,
+        )
 
     def _spawner(
         self, cloud: Cloud, request: contract.GenerateRequest | None, upload: UploadTarget | None
     ) -> Callable[[Job], str]:
-        """Gives what starts a call of a job."""
+        """The function that makes a call of a job."""
 
         def spawn(job: Job) -> str:
             wire = call_wire(
@@ -146,44 +142,44 @@ class ModalBackend:
 
         return spawn
 
-    def _followed(self, follower: Follower, work: GenerateTask) -> Iterator[contract.Event]:
+    def _follow(self, follower: Follower, task: GenerateTask) -> Iterator[contract.Event]:
         for event in follower.events():
             if isinstance(event, contract.Done):
-                yield from self._deliver(follower.kept(), work)
+                yield from self._deliver(follower.kept(), task)
             else:
                 yield event
 
-    def _deliver(self, kept: fetch.FinishedJob, work: GenerateTask) -> Iterator[contract.Event]:
-        """Brings a finished video to every place where it belongs."""
-        for event in fetch.fetch(kept, work.target, overwrite=work.overwrite):
-            if isinstance(event, contract.Done) and work.upload is not None:
-                yield contract.Done(result=self._stored(kept, work, work.upload, event.result))
+    def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Iterator[contract.Event]:
+        """Writes a finished video to its file and to the store."""
+        for event in fetch.fetch(kept, task.target, overwrite=task.overwrite):
+            if isinstance(event, contract.Done) and task.upload is not None:
+                yield contract.Done(result=self._stored(kept, task, task.upload, event.result))
             else:
                 yield event
 
     def _stored(
         self,
         kept: fetch.FinishedJob,
-        work: GenerateTask,
+        task: GenerateTask,
         upload: UploadTarget,
         result: contract.Result,
     ) -> contract.Result:
-        """The result of a video that is in the store, where its call may not have put it."""
+        """The result, with the video in the store even where its call did not put it there."""
         if upload.is_at(result.stored, result.job_id):
             return result
-        fetch.check_stored(kept, work.target)
+        fetch.check_stored(kept, task.target)
         try:
             address = self.store.put(upload, kept.job.id)
         except MultitalkError as error:
-            raise fetch.unstored(kept.job, work.target, error) from error
-        return fetch.note_stored(kept, work.target, replace(result, stored=address))
+            raise fetch.unstored(kept.job, task.target, error) from error
+        return fetch.note_stored(kept, task.target, replace(result, stored=address))
 
-    def _taken_up(self, ledger: jobs_ledger.Ledger, job: Job) -> tuple[Job, bool]:
-        """An unfinished job as it goes on, and whether it needs another call."""
+    def _resume(self, ledger: jobs_ledger.Ledger, job: Job) -> tuple[Job, bool]:
+        """An unfinished job as it continues, and whether it needs another call."""
         if job.state != jobs_ledger.LOST:
-            self._reporter.note(f"job {job.id} makes this video already, seed {job.seed}")
+            self._reporter.note(f"job {job.id} is already making this video, seed {job.seed}")
             return job, False
-        self._reporter.note(f"job {job.id} goes on, seed {job.seed}")
+        self._reporter.note(f"job {job.id} resumes, seed {job.seed}")
         changes: dict[str, Any] = {
             "link": job.link + 1,
             "call_id": "",
@@ -193,17 +189,17 @@ class ModalBackend:
         ledger.update(job.id, **changes)
         return replace(job, **changes), True
 
-    def _job(self, work: GenerateTask) -> Job:
+    def _job(self, task: GenerateTask) -> Job:
         options = self._options
         return jobs_ledger.Job(
-            id=work.job_id,
-            fingerprint=work.fingerprints[0],
+            id=task.job_id,
+            fingerprint=task.fingerprints[0],
             app=options.place.app,
             environment=options.place.environment,
             stack=options.stack,
             gpu=options.gpu,
-            seed=work.seed,
-            target="" if work.target is None else str(work.target.absolute()),
-            label=Path(work.name).stem,
-            recipe=work.recipe,
+            seed=task.seed,
+            target="" if task.target is None else str(task.target.absolute()),
+            label=Path(task.name).stem,
+            recipe=task.recipe,
         )

@@ -1,12 +1,11 @@
-"""Which backend makes the video, and why."""
+"""The choice of the backend."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multitalk_cli.contract import Event, GenerateRequest
+from multitalk_cli.contract import GenerateRequest
 from multitalk_cli.errors import SetupError, UsageError
-from multitalk_cli.generation.backends.base import Backend, GenerateTask
+from multitalk_cli.generation.backends.base import Backend, GenerateTask, StartedRun
 
 if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
@@ -18,18 +17,21 @@ def choose_backend(
 ) -> Backend:
     """The backend that the settings name; for a plan it need not be able to make a video.
 
-    `auto` takes this machine where weights are set, Modal where there is a token, and a preview
-    only where a person sees it: with a token that is refused nobody gets a preview unasked.
-    Raises SetupError E_NO_BACKEND in a script that has neither, or what the named one lacks.
+    `auto` is this machine where weights are set, Modal where there is a token (even one that is
+    refused), and else a preview, but only where a person watches.
+    Raises SetupError E_NO_BACKEND in a script without weights and token, or for what the named
+    backend lacks.
     """
     name = settings["backend"]
     if name == "auto":
         name = _choose_name(settings, reporter)
     if name == "modal":
-        return _modal(settings, reporter, detach=detach, for_plan=for_plan)
+        return _modal(settings, reporter, for_plan=for_plan)
     if detach:
         raise UsageError(
-            f"--detach is for --backend modal, not {name}", code="E_CONFLICT", hint="drop --detach"
+            f"--detach is for --backend modal, not {name}",
+            code="E_CONFLICT",
+            facts={"options": ("--detach", "--backend")},
         )
     return _local(settings) if name == "local" else _preview()
 
@@ -43,27 +45,26 @@ def _choose_name(settings: "Settings", reporter: "Reporter") -> str:
         return "modal"
     if not reporter.is_interactive:
         raise SetupError(
-            "no backend is set up that makes real videos, and a script gets no preview unasked",
+            "no backend is set up that makes real videos; in a script, pass --backend preview",
             code="E_NO_BACKEND",
-            hint="multitalk login, or add --backend preview",
         )
     reporter.fact("backend", "preview, because no other is set up (--backend chooses)")
     return "preview"
 
 
-def _modal(settings: "Settings", reporter: "Reporter", *, detach: bool, for_plan: bool) -> Backend:
+def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Backend:
     from multitalk_cli.cloud import modal_config
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.generation.backends import modal
 
     modal_config.require_token()
+    parameters = settings["persistent_params"]  # users write 8e9
     options = modal.ModalOptions(
         place=AppRef(app=settings["app"], environment=settings["environment"]),
         stack=settings["stack"],
         gpu=settings["gpu"],
-        detach=detach,
         keep_inputs=settings["keep_inputs"],
-        persistent_params=_whole(settings["persistent_params"]),
+        persistent_params=None if parameters is None else int(parameters),
         for_plan=for_plan,
     )
     backend = modal.ModalBackend(options, reporter)
@@ -71,16 +72,10 @@ def _modal(settings: "Settings", reporter: "Reporter", *, detach: bool, for_plan
         name=modal.NAME,
         model_output=True,
         is_paid=True,
-        run=backend.run,
+        start=backend.start,
         check=backend.check,
-        spent_usd=backend.spent_usd,
         store=backend.store,
     )
-
-
-def _whole(value: float | None) -> int | None:
-    """A number that users write as 8e9."""
-    return None if value is None else int(value)
 
 
 def _local(settings: "Settings") -> Backend:
@@ -88,34 +83,38 @@ def _local(settings: "Settings") -> Backend:
 
     weights = local.check_setup(settings["weights"])
 
-    def run(work: GenerateTask) -> Iterator[Event]:
-        request, target = _files(work)
-        return local.run(
+    parameters = settings["persistent_params"]  # users write 8e9
+
+    def start(task: GenerateTask) -> StartedRun:
+        request, target = _files(task)
+        events = local.run(
             request,
             target,
             weights,
             settings["device"],
-            overwrite=work.overwrite,
-            persistent_params=_whole(settings["persistent_params"]),
+            overwrite=task.overwrite,
+            persistent_params=None if parameters is None else int(parameters),
         )
+        return StartedRun(job_id=task.job_id, events=events)
 
     return Backend(
-        name=local.NAME, model_output=True, is_paid=False, run=run, identify=local.identify
+        name=local.NAME, model_output=True, is_paid=False, start=start, identify=local.identify
     )
 
 
 def _preview() -> Backend:
-    def run(work: GenerateTask) -> Iterator[Event]:
+    def start(task: GenerateTask) -> StartedRun:
         from multitalk_cli.generation.backends import preview
 
-        request, target = _files(work)
-        return preview.run(request, target, overwrite=work.overwrite)
+        request, target = _files(task)
+        events = preview.run(request, target, overwrite=task.overwrite)
+        return StartedRun(job_id=task.job_id, events=events)
 
-    return Backend(name="preview", model_output=False, is_paid=False, run=run)
+    return Backend(name="preview", model_output=False, is_paid=False, start=start)
 
 
-def _files(work: GenerateTask) -> tuple[GenerateRequest, Path]:
-    """What a backend without a store works with."""
-    if work.request is None or work.target is None:
-        raise ValueError(f"job {work.job_id} has no request or no file, and this is not the cloud")
-    return work.request, work.target
+def _files(task: GenerateTask) -> tuple[GenerateRequest, Path]:
+    """The request and the file of a backend without a store."""
+    if task.request is None or task.target is None:
+        raise ValueError(f"job {task.job_id} has no request or no file, and this is not the cloud")
+    return task.request, task.target

@@ -1,0 +1,68 @@
+"""The plan of a video, without making it."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from multitalk_cli.generation import output_path
+from multitalk_cli.generation.backends.select import choose_backend
+from multitalk_cli.generation.job import chosen_gpu
+from multitalk_cli.generation.prepared_inputs import (
+    LocalInputs,
+    PreparedInputs,
+    prepare_in_cloud,
+)
+from multitalk_cli.generation.report import report_inputs
+from multitalk_cli.generation.result import VideoPlan
+from multitalk_cli.generation.spec import GenerateArgs, build_spec
+from multitalk_cli.generation.store import choose_upload, require_store
+from multitalk_cli.planning import cost, rates
+from multitalk_cli.storage.address import is_stored
+
+if TYPE_CHECKING:
+    from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.reporting.reporter import Reporter
+    from multitalk_cli.settings import Settings
+
+
+def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> VideoPlan:
+    """Plans a video.
+
+    Inputs that are files need no backend and no network. Raises what is wrong with the inputs, and
+    RefusedError E_COST for a price above `max_cost`.
+    """
+    spec = build_spec(args, settings)
+    with closing(_prepare(args, settings, spec, reporter)) as inputs:
+        table, summary = rates.load(), inputs.summary
+        estimates = cost.estimate_all(summary.plan, table, first=chosen_gpu(settings))
+        report_inputs(spec, spec.options.seed, summary, reporter)
+        if settings["max_cost"] is not None:
+            cost.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
+        return VideoPlan(
+            summary=summary,
+            options=spec.options,
+            estimates=estimates,
+            rates=table,
+            inputs=inputs,
+        )
+
+
+def _prepare(
+    args: GenerateArgs, settings: Settings, spec: GenerateSpec, reporter: Reporter
+) -> PreparedInputs:
+    if not spec.stored:
+        return LocalInputs(spec)
+    backend = choose_backend(settings, reporter, detach=args.detach, for_plan=True)
+    choose_upload(args, settings, spec, backend)
+    store = require_store(spec, backend)
+    return prepare_in_cloud(spec, store, None, reporter, for_plan=True)
+
+
+def save_picture(plan: VideoPlan, output: str | None) -> Path:
+    """Writes the plan's picture next to the output, or in this folder; returns its path."""
+    folder = None if output is None or is_stored(output) else output
+    return plan.save_picture(
+        output_path.choose_plan_picture(folder, Path(plan.summary.picture.text))
+    )

@@ -1,0 +1,46 @@
+"""What is reported of the inputs before a video is made."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multitalk_cli.planning import describe
+from multitalk_cli.reporting.formatting import human_count, human_length
+
+if TYPE_CHECKING:
+    from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.planning.summary import PictureFacts, Summary, VoiceFacts
+    from multitalk_cli.reporting.reporter import Reporter
+
+
+def report_inputs(spec: GenerateSpec, seed: int, summary: Summary, reporter: Reporter) -> None:
+    """Reports the inputs as read, and the plan made of them."""
+    reporter.fact(summary.picture.name, _describe_picture(summary.picture, len(summary.faces)))
+    for voice in summary.voices:
+        reporter.fact(voice.name, _describe_voice(voice))
+    if len(summary.people) > 1:
+        reporter.fact("speakers", _describe_people(summary, spec.options.order))
+    reporter.fact("plan", f"{describe.describe_plan(summary.plan)}, seed {seed}")
+    for note in summary.adjusted:
+        reporter.adjusted(note)
+    for warning in summary.warnings:
+        reporter.warn(warning)
+
+
+def _describe_picture(picture: PictureFacts, faces: int) -> str:
+    found = human_count(faces, "face") if faces else "no face"
+    return f"{picture.width_px}x{picture.height_px}, {found} found"
+
+
+def _describe_voice(voice: VoiceFacts) -> str:
+    channels = {1: "mono", 2: "stereo"}.get(voice.channels, f"{voice.channels} channels")
+    level = "" if voice.loudness_lufs is None else f", {voice.loudness_lufs:.1f} LUFS"
+    return f"{human_length(voice.duration_s)}, {voice.rate_hz / 1000:g} kHz {channels}{level}"
+
+
+def _describe_people(summary: Summary, order: str) -> str:
+    people = []
+    for person in summary.people:
+        voice = "silent" if person.voice is None else summary.voices[person.voice].name
+        people.append(f"{person.place}: {voice}")
+    return ", ".join([*people, order] if len(summary.voices) > 1 else people)

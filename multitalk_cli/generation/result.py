@@ -1,0 +1,130 @@
+"""Results of `generate`: a finished video, a job that is still running, or a plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from multitalk_cli.contract import Result, Window
+    from multitalk_cli.generation.prepared_inputs import PreparedInputs
+    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.inputs import GenerateOptions
+    from multitalk_cli.planning.rates import Rates
+    from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A finished video.
+
+    path: absolute; None where the video is only in the store. stored: its address there, None where
+    it is not in the store. seed: None where a video that existed does not name it. price_usd: 0.0
+    for a video that existed, None where its backend costs nothing. adjusted: what was changed
+    automatically. made: the run that made it, with GPU, quality and size; None for a video that
+    existed before.
+    """
+
+    path: Path | None
+    stored: str | None
+    backend: str
+    model_output: bool
+    frames: int
+    fps: int
+    duration_s: float
+    seed: int | None
+    price_usd: float | None
+    adjusted: tuple[str, ...]
+    warnings: tuple[str, ...]
+    made: Result | None
+
+    @property
+    def already_made(self) -> bool:
+        """Whether it existed before, so that nothing was made or paid."""
+        return self.made is None
+
+    @property
+    def place(self) -> str:
+        """The path, or the address of a video that is only in the store."""
+        return str(self.stored) if self.path is None else str(self.path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DetachedJob:
+    """A job that continues without this process."""
+
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VideoPlan:
+    """A video as it would be made.
+
+    summary: the inputs as read, the people, the crop and the windows. estimates: time and price on
+    each GPU, the chosen one first.
+    """
+
+    summary: Summary
+    options: GenerateOptions
+    estimates: tuple[Estimate, ...]
+    rates: Rates
+    inputs: PreparedInputs
+
+    @property
+    def image(self) -> PictureFacts:
+        """The picture."""
+        return self.summary.picture
+
+    @property
+    def voices(self) -> tuple[VoiceFacts, ...]:
+        """The recordings, and when each is heard."""
+        return self.summary.voices
+
+    @property
+    def people(self) -> tuple[PersonFacts, ...]:
+        """Everyone whom the model animates."""
+        return self.summary.people
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The pieces that the model makes one after the other."""
+        return self.summary.plan.windows
+
+    @property
+    def frames(self) -> int:
+        """Frames of the video."""
+        return self.summary.plan.frames
+
+    @property
+    def fps(self) -> int:
+        """Frames a second."""
+        return self.summary.plan.fps
+
+    @property
+    def duration_s(self) -> float:
+        """How long the video plays."""
+        return self.summary.plan.duration_s
+
+    @property
+    def price_usd(self) -> float:
+        """The estimated price on the chosen GPU, cold start and idle time included."""
+        return self.estimates[0].price_usd
+
+    @property
+    def adjusted(self) -> tuple[str, ...]:
+        """Automatic adjustments of the inputs."""
+        return self.summary.adjusted
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Causes for a poor result."""
+        return self.summary.warnings
+
+    def save_picture(self, path: Path) -> Path:
+        """Draws crop, speakers and timing as a PNG at `path`, which is returned."""
+        from multitalk_cli.files import write_atomically
+
+        write_atomically(path, self.inputs.draw_plan())
+        return path
