@@ -235,6 +235,7 @@ __multitalk_value() {
             value='auto modal local preview'
             ;;
         'generate '--gpu | \
+            'doctor '--gpu | \
             'deploy '--gpu | \
             'status '--gpu | \
             'warm '--gpu | \

@@ -16,7 +16,7 @@ function __multitalk_place --no-scope-shadowing
         case 'demo'
             set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' $shared
         case 'doctor'
-            set options '--all	A line for each check.' '--gpu	Also start a card\'s container, and time a short video.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--environment	Modal environment; the account\'s default if absent.' '--app	Name of the Modal app; multitalk by default.' $shared
+            set options '--all	A line for each check.' '--gpu	Also start a container with this GPU for a test video.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--environment	Modal environment; the account\'s default if absent.' '--app	Name of the Modal app; multitalk by default.' $shared
         case 'login'
             set options '--stdin	Read TOKEN_ID and TOKEN_SECRET, one a line.' $shared
         case 'setup-secrets'
@@ -111,7 +111,7 @@ function __multitalk_value --no-scope-shadowing
             set value 'cover contain stretch'
         case 'generate --backend'
             set value 'auto modal local preview'
-        case 'generate --gpu' 'deploy --gpu' 'status --gpu' 'warm --gpu' 'cool --gpu' 'bench --gpu'
+        case 'generate --gpu' 'doctor --gpu' 'deploy --gpu' 'status --gpu' 'warm --gpu' 'cool --gpu' 'bench --gpu'
             set value 'auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
         case 'generate --weights' 'download --to'
             set value ':folders'

@@ -19,7 +19,7 @@ from multitalk_cli.cli.commands.config import app as config_app
 from multitalk_cli.cli.commands.demo import demo
 from multitalk_cli.cli.commands.deploy import deploy
 from multitalk_cli.cli.commands.doctor import EXAMPLES as DOCTOR_EXAMPLES
-from multitalk_cli.cli.commands.doctor import doctor
+from multitalk_cli.cli.commands.doctor import DoctorCommand, doctor
 from multitalk_cli.cli.commands.download import EXAMPLES as DOWNLOAD_EXAMPLES
 from multitalk_cli.cli.commands.download import download
 from multitalk_cli.cli.commands.explain import explain
@@ -98,7 +98,7 @@ def _global_options(
 
 app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
 app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
-app.command("doctor", cls=PagedCommand, epilog=epilog(*DOCTOR_EXAMPLES))(doctor)
+app.command("doctor", cls=DoctorCommand, epilog=epilog(*DOCTOR_EXAMPLES))(doctor)
 app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
 app.command(
     "setup-secrets",

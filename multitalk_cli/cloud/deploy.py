@@ -86,10 +86,10 @@ def _planned(place: AppRef, deployment: Deployment) -> DeployPlan:
 
 def add_secrets(planned: DeployPlan) -> DeployPlan:
     """The same deploy with the secrets that the account has; asks Modal which these are."""
-    from multitalk_cli.cloud.secrets.account import kept_keys
+    from multitalk_cli.cloud.secrets.account import find_keys
 
     found = tuple(
-        name for name in contract.SECRETS if kept_keys(planned.place, name, ()) is not None
+        name for name in contract.SECRETS if find_keys(planned.place, name, ()) is not None
     )
     return _planned(planned.place, replace(planned.deployment, secrets=found))
 

@@ -111,7 +111,7 @@ def _answer(kind: type[T], wire: Mapping[str, Any]) -> T:
 
 def _no_secret(cloud: Cloud) -> SetupError:
     """Why the app has no store: the secret is absent, or was set up after the deploy."""
-    if account.kept_keys(cloud.place, contract.AWS_SECRET, ()) is None:
+    if account.find_keys(cloud.place, contract.AWS_SECRET, ()) is None:
         return SetupError(
             f"s3:// needs the Modal secret {contract.AWS_SECRET}, which is not set up",
             code="E_NO_SECRET",

@@ -1,4 +1,4 @@
-"""Small looks, taken side by side: what each saw, whether it will do, and what mends it."""
+"""Checks that run at the same time: their results, time limits and dependencies."""
 
 from __future__ import annotations
 
@@ -18,120 +18,125 @@ LIMIT_S = 6.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What a look saw. remedy: the command that mends it. code: a row of the table of errors."""
+    """The finding of a check.
+
+    remedy: the command that helps, if it follows from the finding alone. code: a row of the table
+    of errors. error: the one that was found; its facts make the command that helps.
+    """
 
     text: str
     state: State = "ok"
     remedy: str = ""
     code: str = ""
+    error: MultitalkError | None = None
+
+    @classmethod
+    def from_error(cls, error: MultitalkError) -> Outcome:
+        """A failed check."""
+        return cls(text=error.message, state="fail", code=error.code, error=error)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
-    """Something to look at.
+    """Something to check.
 
-    needs: names of looks before it in the list, without which it is not taken. limit_s: how long
-    it may take; late: what it then is.
+    needs: names of earlier checks without which it does not run. limit_s: its time limit;
+    state_if_late: its state after that.
     """
 
     name: str
     group: str
-    take: Callable[[], Outcome]
+    run: Callable[[], Outcome]
     needs: tuple[str, ...] = ()
     limit_s: float = LIMIT_S
-    late: State = "fail"
+    state_if_late: State = "fail"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckResult:
-    """The outcome of a look. is_blocked: it was not taken, because another one failed."""
+    """The outcome of a check by its name. is_blocked: it did not run because another one failed."""
 
     name: str
     group: str
-    state: State
-    seen: str
-    remedy: str = ""
-    code: str = ""
+    outcome: Outcome
     is_blocked: bool = False
 
+    @property
+    def state(self) -> State:
+        """Of the outcome."""
+        return self.outcome.state
 
-def run_all(looks: Iterable[Check], *, debug: bool = False) -> list[CheckResult]:
-    """Takes looks side by side, each within its time.
+    @property
+    def text(self) -> str:
+        """Of the outcome."""
+        return self.outcome.text
 
-    debug: an error that nobody expected is raised, not reported as what that look saw.
+    @property
+    def code(self) -> str:
+        """Of the outcome."""
+        return self.outcome.code
+
+
+def run_all(checks: Iterable[Check], *, debug: bool = False) -> list[CheckResult]:
+    """Runs checks at the same time, each within its limit.
+
+    debug: an unexpected error is raised, not reported as the check's outcome.
     """
-    chosen = list(looks)
-    taken: dict[str, Future[CheckResult]] = {}
+    chosen = list(checks)
+    started: dict[str, Future[CheckResult]] = {}
     with ThreadPoolExecutor(max(1, len(chosen)), "check") as pool:
-        for look in chosen:
-            needed = [taken[name] for name in look.needs]
-            taken[look.name] = pool.submit(_take, look, needed, debug)
-        return [future.result() for future in taken.values()]
+        for check in chosen:
+            needed = [started[name] for name in check.needs]
+            started[check.name] = pool.submit(_run_after, check, needed, debug)
+        return [future.result() for future in started.values()]
 
 
-def begin(look: Check) -> Future[CheckResult]:
-    """Takes a look in the background; the process may end before it is there."""
+def start(check: Check) -> Future[CheckResult]:
+    """Runs a check in the background; the process may end before it does."""
     answer: Future[CheckResult] = Future()
     thread = threading.Thread(
-        target=lambda: answer.set_result(_take(look, [], False)), name=look.name, daemon=True
+        target=lambda: answer.set_result(_run_after(check, [], False)), name=check.name, daemon=True
     )
     thread.start()
     return answer
 
 
-def _take(look: Check, needed: list[Future[CheckResult]], debug: bool) -> CheckResult:
+def _run_after(check: Check, needed: list[Future[CheckResult]], debug: bool) -> CheckResult:
     for future in needed:
         before = future.result()
         if before.state in ("fail", "skip"):
-            # What is left out on purpose leaves out what needs it, and nothing is missing.
+            # A check that was skipped on purpose skips those that need it, and blocks none.
             is_blocked = before.state == "fail" or before.is_blocked
-            text = before.seen if before.state == "skip" else f"needs {before.name}"
-            seen = Outcome(text=text, state="skip")
-            return to_result(look.name, look.group, seen, is_blocked=is_blocked)
-    return to_result(look.name, look.group, _bounded(look, debug))
+            text = before.text if before.state == "skip" else f"needs {before.name}"
+            skipped = Outcome(text=text, state="skip")
+            return CheckResult(
+                name=check.name, group=check.group, outcome=skipped, is_blocked=is_blocked
+            )
+    return CheckResult(name=check.name, group=check.group, outcome=_run_limited(check, debug))
 
 
-def to_result(name: str, group: str, seen: Outcome, *, is_blocked: bool = False) -> CheckResult:
-    """What was seen, with the name of the look."""
-    return CheckResult(
-        name=name,
-        group=group,
-        state=seen.state,
-        seen=seen.text,
-        remedy=seen.remedy,
-        code=seen.code,
-        is_blocked=is_blocked,
-    )
-
-
-def _bounded(look: Check, debug: bool) -> Outcome:
+def _run_limited(check: Check, debug: bool) -> Outcome:
     answer: Future[Outcome] = Future()
 
     def work() -> None:
         try:
-            answer.set_result(_expected(look))
+            answer.set_result(check.run())
         except Exception as error:  # noqa: BLE001 - raised or reported below
             answer.set_exception(error)
 
-    # A thread that is left behind where it hangs: not every library has a time limit.
-    thread = threading.Thread(target=work, name=look.name, daemon=True)
+    # A thread that may hang is abandoned: not every library has a time limit.
+    thread = threading.Thread(target=work, name=check.name, daemon=True)
     thread.start()
-    thread.join(look.limit_s)
+    thread.join(check.limit_s)
     if thread.is_alive():
-        text = f"no answer within {look.limit_s:g} s"
-        return Outcome(text=text, state=look.late, remedy="multitalk doctor")
+        text = f"no answer within {check.limit_s:g} s"
+        return Outcome(text=text, state=check.state_if_late, remedy="multitalk doctor")
     error = answer.exception()
+    if isinstance(error, MultitalkError):
+        return Outcome.from_error(error)
     if error is not None and debug:
         raise error
     if error is not None:
         text = f"{type(error).__name__}: {error}"
         return Outcome(text=text, state="fail", remedy="multitalk doctor --debug", code="E_BUG")
     return answer.result()
-
-
-def _expected(look: Check) -> Outcome:
-    try:
-        return look.take()
-    except MultitalkError as error:
-        remedy = error.hint.partition("\n")[0]
-        return Outcome(text=error.message, state="fail", remedy=remedy, code=error.code)

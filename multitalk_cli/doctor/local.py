@@ -1,4 +1,4 @@
-"""Looks at this machine: what runs here, and whether pictures, sounds and videos work."""
+"""Checks of this machine: Python, ffmpeg, folders, and whether media can be read and written."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from importlib import metadata, resources
 from pathlib import Path
@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import settings
 from multitalk_cli.doctor.check import Check, Outcome
-from multitalk_cli.errors import SetupError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -29,7 +28,7 @@ SHOWN = ("modal",)
 MODAL_MAJOR = 1
 ENCODERS = {"libx264": "h264", "aac": "aac"}
 REINSTALL = 'pip install --force-reinstall "multitalk-cli"'
-# Another ffmpeg than the one that travels with the package was put in its place.
+# The included ffmpeg was replaced by another one.
 OWN_FFMPEG = "unset IMAGEIO_FFMPEG_EXE; pip install --force-reinstall imageio-ffmpeg"
 _MOVIE_PX, _MOVIE_FRAMES, _MOVIE_FPS = 64, 12, 24
 _FULL_BYTES, _TIGHT_BYTES = 200 * 1000**2, 2 * 1000**3
@@ -37,34 +36,33 @@ _PROBED_BYTES = 1 << 20
 _NARROW_COLUMNS = 60
 
 
-def looks(columns: int) -> list[Check]:
-    """Everything about this machine that needs no network. columns: of the terminal."""
-    takes = {
-        "python": python,
-        "settings": configuration,
-        "ffmpeg": encoders,
-        "media": media,
-        "disk": lambda: disk(_places()),
-        "folders": lambda: folders(_places()),
-        "jobs": ledger,
-        "terminal": lambda: terminal(columns, sys.getfilesystemencoding()),
-        "model": model,
-    }
-    needs = {"media": ("ffmpeg",), "jobs": ("folders",), "model": ("settings",)}
+def checks(columns: int) -> list[Check]:
+    """All checks of this machine that work offline. columns: of the terminal."""
+
+    def check(name: str, run: Callable[[], Outcome], *needs: str) -> Check:
+        return Check(name=name, group="local", run=run, needs=needs)
+
     return [
-        Check(name=name, group="local", take=take, needs=needs.get(name, ()))
-        for name, take in takes.items()
+        check("python", check_python),
+        check("settings", check_settings),
+        check("ffmpeg", check_ffmpeg),
+        check("media", check_media, "ffmpeg"),
+        check("disk", lambda: check_disk(_places())),
+        check("folders", lambda: check_folders(_places())),
+        check("jobs", check_jobs, "folders"),
+        check("terminal", lambda: check_terminal(columns, sys.getfilesystemencoding())),
+        check("model", check_weights, "settings"),
     ]
 
 
-def python(
+def check_python(
     version: tuple[int, int] = sys.version_info[:2], packages: Iterable[str] = PACKAGES
 ) -> Outcome:
-    """Python and the packages that multitalk stands on."""
-    said = f"Python {version[0]}.{version[1]}"
+    """Versions of Python and of the packages that multitalk needs."""
+    shown_version = f"Python {version[0]}.{version[1]}"
     if version < LEAST_PYTHON:
         least = ".".join(map(str, LEAST_PYTHON))
-        text = f"{said} is older than {least}"
+        text = f"{shown_version} is older than {least}"
         return Outcome(text=text, state="fail", remedy=f"pipx install --python python{least} .")
     found, absent = {}, []
     for name in packages:
@@ -73,17 +71,17 @@ def python(
         except metadata.PackageNotFoundError:
             absent.append(name)
     if absent:
-        text = f"{said}, {', '.join(absent)} not installed"
+        text = f"{shown_version}, {', '.join(absent)} not installed"
         return Outcome(text=text, state="fail", remedy=REINSTALL)
     if not found.get("modal", f"{MODAL_MAJOR}.").startswith(f"{MODAL_MAJOR}."):
-        text = f"{said}, modal {found['modal']} is not of version {MODAL_MAJOR}"
+        text = f"{shown_version}, modal {found['modal']} is not version {MODAL_MAJOR}"
         return Outcome(text=text, state="fail", remedy=f'pip install "modal<{MODAL_MAJOR + 1}"')
     shown = [f"{name} {found[name]}" for name in SHOWN if name in found]
-    return Outcome(text=", ".join([said, *shown]))
+    return Outcome(text=", ".join([shown_version, *shown]))
 
 
-def configuration() -> Outcome:
-    """Whether every setting can be read, and which are not as they come."""
+def check_settings() -> Outcome:
+    """The settings that are not at their defaults. Raises for those that cannot be read."""
     chosen = [
         f"{setting.name} ({value.origin})"
         for setting, value in settings.load_settings().items()
@@ -92,8 +90,8 @@ def configuration() -> Outcome:
     return Outcome(text=f"settings {', '.join(chosen)}" if chosen else "default settings")
 
 
-def encoders() -> Outcome:
-    """The ffmpeg, and whether it writes what a video is made of."""
+def check_ffmpeg() -> Outcome:
+    """Whether ffmpeg runs and has the encoders."""
     from multitalk_cli.media.video import ffmpeg
 
     path = ffmpeg.executable()
@@ -101,8 +99,8 @@ def encoders() -> Outcome:
         words = _printed("-version").split()
         listed = set(_printed("-encoders").split())
     except (OSError, ffmpeg.FfmpegError) as error:
-        message = f"ffmpeg at {path} does not run: {error}"
-        raise SetupError(message, code="E_NO_FFMPEG", hint=OWN_FFMPEG) from None
+        text = f"ffmpeg at {path} does not run: {error}"
+        return Outcome(text=text, state="fail", remedy=OWN_FFMPEG, code="E_NO_FFMPEG")
     absent = [name for name in ENCODERS if name not in listed]
     if absent:
         text = f"ffmpeg at {path} lacks {', '.join(absent)}"
@@ -120,8 +118,8 @@ def _printed(question: str) -> str:
     return text
 
 
-def media() -> Outcome:
-    """Decodes the example picture and voice, and writes both as a tiny MP4."""
+def check_media() -> Outcome:
+    """Reads the example picture and voice, and writes both as a tiny MP4."""
     from multitalk_cli.media.audio.tracks import write_sound_track
     from multitalk_cli.media.audio.voice import load_voice
     from multitalk_cli.media.image.load import load_picture
@@ -147,7 +145,7 @@ def media() -> Outcome:
 
 
 def _places() -> tuple[Path, ...]:
-    """Where multitalk writes: videos, settings, jobs, caches, what is unfinished."""
+    """The folders that multitalk writes to: videos, settings, jobs, caches, partial files."""
     import platformdirs
 
     from multitalk_cli.jobs import ledger
@@ -161,17 +159,17 @@ def _places() -> tuple[Path, ...]:
     )
 
 
-def disk(
+def check_disk(
     places: Iterable[Path], full_bytes: int = _FULL_BYTES, tight_bytes: int = _TIGHT_BYTES
 ) -> Outcome:
-    """Free space where it is least. full_bytes, tight_bytes: below these it fails, is warned of."""
+    """The least free space of these places; fails below `full_bytes`, warns below `tight_bytes`."""
     free_bytes, place = min((shutil.disk_usage(_existing(each)).free, each) for each in places)
-    said = f"{human_bytes(free_bytes)} free"
+    free = f"{human_bytes(free_bytes)} free"
     if free_bytes >= tight_bytes:
-        return Outcome(text=said)
+        return Outcome(text=free)
     is_full = free_bytes < full_bytes
     return Outcome(
-        text=f"{said} at {place}",
+        text=f"{free} at {place}",
         state="fail" if is_full else "warn",
         remedy=f"free some space at {place}",
         code="E_DISK_FULL" if is_full else "",
@@ -179,28 +177,28 @@ def disk(
 
 
 def _existing(path: Path) -> Path:
-    """The folder itself, or the one in which it would be made."""
+    """The path itself, or the nearest folder above it that exists."""
     return next(each for each in (path, *path.parents) if each.exists())
 
 
-def folders(places: Iterable[Path]) -> Outcome:
-    """Whether files can be written where multitalk writes them."""
+def check_folders(places: Iterable[Path]) -> Outcome:
+    """Whether files can be created in all these places."""
     for place in places:
         existing = _existing(place)
         try:
             with tempfile.TemporaryFile(dir=existing):
                 continue
         except OSError as error:
-            text = f"nothing can be written in {place}: {error.strerror}"
+            text = f"{place} is not writable: {error.strerror}"
             is_folder = existing.is_dir()
             words = ("chmod", "u+rwx") if is_folder else ("mv", "-n", str(existing))
             last = str(existing) if is_folder else f"{existing}.old"
-            mended = shlex.join([*words, last])
-            return Outcome(text=text, state="fail", remedy=mended, code="E_OUTPUT_PATH")
+            remedy = shlex.join([*words, last])
+            return Outcome(text=text, state="fail", remedy=remedy, code="E_OUTPUT_PATH")
     return Outcome(text="folders writable")
 
 
-def ledger() -> Outcome:
+def check_jobs() -> Outcome:
     """Whether the list of jobs can be read. Raises FileError E_LEDGER."""
     from multitalk_cli.jobs import ledger as jobs_ledger
 
@@ -208,8 +206,8 @@ def ledger() -> Outcome:
     return Outcome(text=human_count(count, "job") if count else "no jobs yet")
 
 
-def terminal(columns: int, encoding: str) -> Outcome:
-    """Whether names and tables can be shown as they are."""
+def check_terminal(columns: int, encoding: str) -> Outcome:
+    """Whether the terminal shows every character and has room for tables."""
     if encoding.lower().replace("-", "") != "utf8":
         text = f"the terminal's encoding is {encoding}: names may look wrong"
         return Outcome(text=text, state="warn", remedy="export LC_ALL=C.UTF-8")
@@ -219,17 +217,19 @@ def terminal(columns: int, encoding: str) -> Outcome:
     return Outcome(text=f"terminal of {columns} columns")
 
 
-def model() -> Outcome:
-    """Weights on this machine, for those who set them. Raises SetupError for what is missing."""
+def check_weights() -> Outcome:
+    """The weights for --backend local. Raises SetupError for incomplete ones."""
     from multitalk_cli.generation.backends import local
 
     chosen = settings.load_settings()
     if not uses_this_machine(chosen):
-        return Outcome(text="no weights here, which only --backend local needs", state="skip")
+        return Outcome(
+            text="no weights on this machine (only needed for --backend local)", state="skip"
+        )
     folder = local.check_setup(chosen["weights"])
     return Outcome(text=f"weights in {folder}")
 
 
 def uses_this_machine(chosen: Settings) -> bool:
-    """Whether videos are made here, so that no account is needed."""
+    """Whether videos are made on this machine, without an account."""
     return chosen["weights"] is not None or chosen["backend"] == "local"

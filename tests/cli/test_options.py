@@ -43,7 +43,7 @@ def test_an_old_command_stands_for_one_that_there_is():
     "name", ["--app", "--environment", "--gpu", "--stack", "--output", "--force", "--yes"]
 )
 def test_a_shared_option_means_the_same_in_every_command(name):
-    # `deploy` sets defaults with --gpu and --stack; `doctor --gpu` is a flag.
+    # `deploy` sets defaults with --gpu and --stack; `doctor --gpu` may stand without a value.
     own = {("deploy", "--gpu"), ("deploy", "--stack"), ("doctor", "--gpu")}
     own.add(("generate", "--output"))
     helps = {

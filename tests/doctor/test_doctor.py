@@ -14,10 +14,11 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli import settings
-from multitalk_cli.cli.views.doctor import order
-from multitalk_cli.doctor import account, local
+from multitalk_cli.cli.views.doctor import next_step, remedy
+from multitalk_cli.doctor import account, gpu, local
 from multitalk_cli.doctor.check import Check, Outcome, run_all
-from multitalk_cli.errors import CODES, SetupError
+from multitalk_cli.doctor.report import make_report
+from multitalk_cli.errors import SetupError
 from multitalk_cli.jobs import ledger
 from tests.tools.commands import problems
 
@@ -84,11 +85,11 @@ def test_a_narrow_terminal_has_the_command_below(cli, monkeypatch):
 
 
 def test_an_old_python_is_refused():
-    assert local.python((3, 10)).state == "fail"
+    assert local.check_python((3, 10)).state == "fail"
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs():
-    seen = local.python(packages=("numpy", "no-such-thing"))
+    seen = local.check_python(packages=("numpy", "no-such-thing"))
 
     assert (seen.state, seen.remedy) == ("fail", local.REINSTALL)
     assert "no-such-thing" in seen.text
@@ -97,7 +98,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs():
 def test_another_modal_is_refused(monkeypatch):
     monkeypatch.setattr(local.metadata, "version", lambda _name: "2.0.1")
 
-    seen = local.python(packages=("modal",))
+    seen = local.check_python(packages=("modal",))
 
     assert (seen.state, seen.remedy) == ("fail", 'pip install "modal<2"')
 
@@ -211,9 +212,9 @@ def test_an_ffmpeg_that_writes_nothing_fails_the_video(doctor, fake_ffmpeg):
 
 
 def test_a_full_disk_and_a_tight_one(folder):
-    assert local.disk([folder], full_bytes=1 << 60, tight_bytes=1 << 60).code == "E_DISK_FULL"
-    assert local.disk([folder], full_bytes=0, tight_bytes=1 << 60).state == "warn"
-    assert local.disk([folder, folder / "not" / "yet"], tight_bytes=0).state == "ok"
+    assert local.check_disk([folder], full_bytes=1 << 60, tight_bytes=1 << 60).code == "E_DISK_FULL"
+    assert local.check_disk([folder], full_bytes=0, tight_bytes=1 << 60).state == "warn"
+    assert local.check_disk([folder, folder / "not" / "yet"], tight_bytes=0).state == "ok"
 
 
 @pytest.mark.parametrize("kind", ["STATE", "CONFIG", "CACHE"])
@@ -260,7 +261,7 @@ def test_a_broken_list_of_jobs(doctor):
     [(100, "utf-8", "ok"), (100, "ascii", "warn"), (40, "UTF8", "warn")],
 )
 def test_terminals(columns, encoding, state):
-    assert local.terminal(columns, encoding).state == state
+    assert local.check_terminal(columns, encoding).state == state
 
 
 def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
@@ -319,7 +320,7 @@ def dated_server(monkeypatch):
 @pytest.mark.parametrize(
     ("offset_s", "state", "said"),
     [
-        (0, "ok", "clock right"),
+        (0, "ok", "clock OK"),
         (120, "warn", "2 min behind"),
         (-120, "warn", "2 min ahead"),
         (3600, "fail", "1 h behind"),
@@ -329,7 +330,7 @@ def dated_server(monkeypatch):
 def test_the_clock_is_compared_with_the_server_s(dated_server, offset_s, state, said):
     dated_server(offset_s)
 
-    seen = account.clock()
+    seen = account.check_clock()
 
     assert (seen.state, said in seen.text) == (state, True)
     assert bool(seen.remedy) is (state in ("warn", "fail"))
@@ -344,18 +345,19 @@ def test_a_wrong_clock_does_not_spoil_previews(doctor, dated_server):
     assert ran.json["data"]["preview_ready"] is True
 
 
-# Looks side by side
+# Checks at the same time
 
 
-def _look(name, take, **more):
-    return Check(name=name, group="local", take=take, **more)
+def check_of(name, run, **more):
+    return Check(name=name, group="local", run=run, **more)
 
 
-def test_looks_are_taken_side_by_side():
+def test_checks_run_at_the_same_time():
     began_s = time.monotonic()
 
     checks = run_all(
-        _look(str(number), lambda: time.sleep(0.3) or Outcome(text="slept")) for number in range(10)
+        check_of(str(number), lambda: time.sleep(0.3) or Outcome(text="slept"))
+        for number in range(10)
     )
 
     assert time.monotonic() - began_s < 1.5
@@ -363,63 +365,63 @@ def test_looks_are_taken_side_by_side():
 
 
 @pytest.mark.parametrize("late", ["fail", "warn", "skip"])
-def test_a_look_that_hangs_ends_in_time(late):
+def test_a_check_that_hangs_ends_in_time(late):
     stop = threading.Event()
 
-    (check,) = run_all([_look("slow", stop.wait, limit_s=0.1, late=late)])
+    (check,) = run_all([check_of("slow", stop.wait, limit_s=0.1, state_if_late=late)])
 
     stop.set()
-    assert (check.state, check.seen) == (late, "no answer within 0.1 s")
+    assert (check.state, check.text) == (late, "no answer within 0.1 s")
 
 
-def test_what_needs_a_failed_look_is_blocked_and_says_why():
+def test_what_needs_a_failed_check_is_blocked_with_the_reason():
     def fail():
         raise SetupError("no", code="E_NO_TOKEN")
 
     first, second, third = run_all(
         [
-            _look("one", fail),
-            _look("two", lambda: Outcome(text="never"), needs=("one",)),
-            _look("three", lambda: Outcome(text="never"), needs=("two",)),
+            check_of("one", fail),
+            check_of("two", lambda: Outcome(text="never"), needs=("one",)),
+            check_of("three", lambda: Outcome(text="never"), needs=("two",)),
         ]
     )
 
-    assert (first.code, first.remedy) == ("E_NO_TOKEN", CODES["E_NO_TOKEN"].remedy)
-    assert (second.state, second.seen, second.is_blocked) == ("skip", "needs one", True)
-    assert (third.seen, third.is_blocked) == ("needs one", True)
+    assert (first.code, remedy(first)) == ("E_NO_TOKEN", "multitalk login")
+    assert (second.state, second.text, second.is_blocked) == ("skip", "needs one", True)
+    assert (third.text, third.is_blocked) == ("needs one", True)
 
 
 def test_what_needs_something_left_out_is_left_out_too():
     _, second = run_all(
         [
-            _look("one", lambda: Outcome(text="not set up", state="skip")),
-            _look("two", lambda: Outcome(text="never"), needs=("one",)),
+            check_of("one", lambda: Outcome(text="not set up", state="skip")),
+            check_of("two", lambda: Outcome(text="never"), needs=("one",)),
         ]
     )
 
-    assert (second.state, second.seen, second.is_blocked) == ("skip", "not set up", False)
+    assert (second.state, second.text, second.is_blocked) == ("skip", "not set up", False)
 
 
-def test_a_look_that_breaks_is_a_failure_of_its_own_and_a_bug_where_it_is_asked_for():
-    looks = [_look("broken", lambda: 1 // 0), _look("fine", lambda: Outcome(text="fine"))]
+def test_a_check_that_breaks_is_a_failure_and_with_debug_a_bug():
+    checks = [check_of("broken", lambda: 1 // 0), check_of("fine", lambda: Outcome(text="fine"))]
 
-    broken, fine = run_all(looks)
+    broken, fine = run_all(checks)
 
     assert (broken.code, fine.state) == ("E_BUG", "ok")
     with pytest.raises(ZeroDivisionError):
-        run_all(looks, debug=True)
+        run_all(checks, debug=True)
 
 
 def test_the_next_command_is_of_the_first_failure():
     checks = run_all(
         [
-            _look("one", lambda: Outcome(text="", state="warn", remedy="first")),
-            _look("two", lambda: Outcome(text="", state="fail", remedy="second")),
-            _look("three", lambda: Outcome(text="", state="fail", remedy="third")),
+            check_of("one", lambda: Outcome(text="", state="warn", remedy="first")),
+            check_of("two", lambda: Outcome(text="", state="fail", remedy="second")),
+            check_of("three", lambda: Outcome(text="", state="fail", remedy="third")),
         ]
     )
 
-    assert order(checks).next_command == "second"
+    assert next_step(make_report(checks)) == "second"
 
 
 def test_no_card_is_paid_before_everything_is_set_up(doctor):
@@ -427,6 +429,27 @@ def test_no_card_is_paid_before_everything_is_set_up(doctor):
 
     assert (ran.code, ran.json["data"]["gpu"]) == (4, {})
     assert "no container was started" in checks["container"]["seen"]
+
+
+@pytest.mark.parametrize("words", [["--gpu"], ["--gpu", "l4"], ["--gpu=l4"], ["--gpu", "--all"]])
+def test_a_gpu_may_be_named_or_left_to_the_settings(doctor, words):
+    _, checks = doctor(*words)
+
+    assert checks["container"]["is_blocked"] is True
+
+
+def test_a_gpu_that_does_not_exist_is_refused(cli):
+    ran = cli("doctor", "--gpu", "rtx9", "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_RANGE")
+    assert "--gpu must be one of auto" in ran.error["message"]
+
+
+def test_the_named_gpu_is_checked_and_priced():
+    chosen = settings.load_settings({"gpu": "l4"})
+
+    assert "videos on l4" in account.Account(chosen).check_gpu().text
+    assert gpu.question(chosen).startswith("l4: ")
 
 
 # Commands that are printed

@@ -327,7 +327,7 @@ def test_a_bucket_is_tried_from_inside_the_cloud(ready, store, moto_url):
     modal.Secret.objects.delete(contract.AWS_SECRET)
     ran, checks = doctor(ready)
     assert (ran.data["next"], checks["app"]["state"]) == ("multitalk deploy", "fail")
-    assert "deployed with aws-secret, which is gone" in checks["app"]["seen"]
+    assert "secret aws-secret of the deployed app was deleted" in checks["app"]["seen"]
     assert ready.run(*ran.data["next"].split()[1:], "--quiet").code == 0
 
 
@@ -344,7 +344,7 @@ def test_a_script_must_say_that_a_card_may_be_paid(ready, rpcs):
 def test_a_container_is_examined_after_its_price_is_said(ready):
     ran, checks = doctor(ready, "--gpu", "--yes")
 
-    said = "h100: starts a container, reads the weights and makes a short video, about "
+    said = "h100: starts a container, loads the weights and generates a test video, about "
     assert ran.stderr.startswith(said)
     assert "$0." in ran.stderr.splitlines()[0]
     assert ran.code == 0, checks

@@ -45,8 +45,8 @@ def _no_secrets(monkeypatch, tmp_path):
 def test_keys_are_asked_one_by_one():
     modal.Secret.objects.create("some", {"A": "1", "C": "3"})
 
-    assert account.kept_keys(HERE, "some", KEYS) == {"A", "C"}
-    assert account.kept_keys(HERE, "other", KEYS) is None
+    assert account.find_keys(HERE, "some", KEYS) == {"A", "C"}
+    assert account.find_keys(HERE, "other", KEYS) is None
 
 
 def test_an_environment_has_secrets_of_its_own(cloud):
@@ -55,7 +55,7 @@ def test_an_environment_has_secrets_of_its_own(cloud):
 
     account.create(staging, "some", {"A": "1"})
 
-    assert account.kept_keys(HERE, "some", KEYS) is None
+    assert account.find_keys(HERE, "some", KEYS) is None
     assert cloud.secret("some", "staging") == {"A": "1"}
     account.require_environment(staging)
     with pytest.raises(SetupError, match="there is no Modal environment 'nowhere'"):

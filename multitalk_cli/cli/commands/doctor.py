@@ -1,12 +1,14 @@
-"""`multitalk doctor`: what is set up, what is not, and the command that mends it."""
+"""`multitalk doctor`: the state of the set-up, and the command that continues it."""
 
 import shutil
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.help import PagedCommand
 from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.errors import ExitCode, InterruptedRunError, MultitalkError, UsageError
 
@@ -14,48 +16,78 @@ if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.doctor.check import CheckResult
 
-EXAMPLES = ("multitalk doctor", "multitalk doctor --gpu --yes")
-_ASK = "multitalk doctor --gpu --yes"
+EXAMPLES = ("multitalk doctor", "multitalk doctor --gpu --yes", "multitalk doctor --gpu l4")
+_CONFIRMED = "multitalk doctor --gpu --yes"
+
+
+class DoctorCommand(PagedCommand):
+    """`doctor`, whose --gpu may stand without a value."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Gives a --gpu alone an empty value: the GPU of the settings."""
+        words = [
+            "--gpu=" if word == "--gpu" and after.startswith("-") else word
+            for word, after in pairwise([*args, "--"])
+        ]
+        return super().parse_args(ctx, words)
 
 
 def doctor(
     ctx: typer.Context,
     every: Annotated[bool, typer.Option("--all", help="A line for each check.")] = False,
-    examine: Annotated[
-        bool, typer.Option("--gpu", help="Also start a card's container, and time a short video.")
-    ] = False,
+    gpu: Annotated[
+        str | None,
+        typer.Option(
+            metavar="[GPU]", help="Also start a container with this GPU for a test video."
+        ),
+    ] = None,
     yes: Yes = False,
     environment: Environment = None,
     app: AppName = None,
 ) -> None:
     """Check this machine and your account, and name the next command.
 
-    Exit code 4 where something must be set up first.
+    Exit code 4 if something must be set up first.
     """
-    from multitalk_cli.cli.views import doctor as views_doctor
+    from multitalk_cli.cli.views import doctor as view
     from multitalk_cli.doctor import account, check, local
+    from multitalk_cli.doctor.report import make_report
 
-    not_started = check.Outcome(text="no container was started: see above", state="skip")
-    output: Console = ctx.obj
-    chosen = _read_settings({"environment": environment, "app": app})
+    console: Console = ctx.obj
+    chosen = _read_settings({"environment": environment, "app": app, "gpu": gpu if gpu else None})
     columns = shutil.get_terminal_size().columns
     place = account.Account(chosen)
-    looks = [*local.looks(columns), *place.looks()]
-    found = views_doctor.order(check.run_all(looks, debug=output.options.debug))
-    measured: dict[str, Any] = {}
-    if examine:
-        more = [check.to_result("container", "gpu", not_started, is_blocked=True)]
-        if chosen is not None and found.is_deployed:
-            more, measured = _examine(place.cloud, chosen, yes=yes, output=output)
-        found = views_doctor.order([*found.checks, *more])
-    data = {**found.data(), "gpu": measured} if examine else found.data()
-    output.report("doctor", data, found.lines(every=every, columns=columns), found.errors())
-    if found.failed:
+    results = check.run_all([*local.checks(columns), *place.checks()], debug=console.options.debug)
+    report = make_report(results)
+    if gpu is not None:
+        measured: dict[str, Any] = {}
+        if chosen is not None and report.is_deployed:
+            more, measured = _examine(place.cloud, chosen, yes=yes, console=console)
+        else:
+            text = "no container was started: see above"
+            skipped = check.Outcome(text=text, state="skip")
+            more = [
+                check.CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
+            ]
+        report = make_report([*results, *more], measured)
+    console.report(
+        "doctor",
+        view.data(report),
+        view.lines(report, every=every, columns=columns),
+        view.errors(report),
+    )
+    if report.failed:
         raise typer.Exit(int(ExitCode.SETUP))
 
 
 def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:
-    """The settings; where they cannot be read, one of the checks says why."""
+    """The settings; None for files or variables that cannot be read, which a check reports.
+
+    Raises UsageError for an option.
+    """
+    for name, flag in flags.items():
+        if flag is not None:
+            settings.parse_option(name, flag)
     try:
         return settings.load_settings(flags)
     except MultitalkError:
@@ -63,16 +95,16 @@ def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:
 
 
 def _examine(
-    cloud: "Cloud", chosen: settings.Settings, *, yes: bool, output: Console
+    cloud: "Cloud", chosen: settings.Settings, *, yes: bool, console: Console
 ) -> "tuple[list[CheckResult], dict[str, Any]]":
     from multitalk_cli.doctor import gpu
 
-    question = gpu.question(chosen)
-    output.note(question)
+    console.note(gpu.question(chosen))
     if yes:
-        return gpu.examine(cloud, chosen, output)
-    if not output.can_ask:
-        raise UsageError("a container with a card costs money", code="E_USAGE", hint=_ASK)
-    if not output.confirm("Go on?"):
-        raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
-    return gpu.examine(cloud, chosen, output)
+        return gpu.examine(cloud, chosen, console)
+    if not console.can_ask:
+        message = "a container with a GPU costs money, and this is not a terminal: pass --yes"
+        raise UsageError(message, code="E_USAGE", hint=_CONFIRMED)
+    if not console.confirm("Continue?"):
+        raise InterruptedRunError("nothing was started or charged", code="E_INTERRUPTED")
+    return gpu.examine(cloud, chosen, console)

@@ -1,146 +1,132 @@
-"""What the checks mean together: what is ready, how far the rest is, and the one next command."""
+"""The report of `multitalk doctor` as lines and JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult
+from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult, State
+from multitalk_cli.doctor.report import DoctorReport
 from multitalk_cli.errors import CODES, ExitCode
 from multitalk_cli.reporting.formatting import align
 
 GENERATE = "multitalk generate PICTURE VOICE"
 _STYLES = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
-# A preview is made whatever the clock says, and leaves no job.
-_NOT_FOR_PREVIEWS = ("clock", "jobs", "model")
-# What matters to a reader when nothing is wrong; the rest is in --all and --json.
-_SAID = (
+# Shown if nothing is wrong; the rest is in --all and --json.
+_SHOWN = (
     "python", "ffmpeg", "disk", "workspace", "network", "app", "version", "pack", "huggingface",
     "aws", "bucket", "model", "card", "attention", "load", "sound", "canary", "speed",
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Verdict:
-    """The checks in the order in which a newcomer meets them."""
+class _Row(NamedTuple):
+    """One line of the screen."""
 
-    checks: tuple[CheckResult, ...]
-
-    @property
-    def failed(self) -> tuple[CheckResult, ...]:
-        """What must be mended."""
-        return tuple(check for check in self.checks if check.state == "fail")
-
-    @property
-    def preview_ready(self) -> bool:
-        """Whether a preview can be made on this machine."""
-        return not any(
-            check.group == "local" and check.name not in _NOT_FOR_PREVIEWS for check in self.failed
-        )
-
-    @property
-    def steps_done(self) -> int:
-        """How many of the groups have nothing left to do."""
-        return sum(self._is_done(group) for group in STEPS)
-
-    @property
-    def video_ready(self) -> bool:
-        """Whether a real video can be made now."""
-        return self.steps_done == len(STEPS)
-
-    @property
-    def is_deployed(self) -> bool:
-        """Whether a container of the account can be asked to make a video."""
-        needed = {check.name: check.state for check in self.checks}
-        return self.video_ready and needed.get("app") == needed.get("pack") == "ok"
-
-    @property
-    def next_command(self) -> str:
-        """What mends the first failure, or what to do where there is none."""
-        remedies = [check.remedy for check in self.failed if check.remedy]
-        return remedies[0] if remedies else GENERATE
-
-    def _is_done(self, group: str) -> bool:
-        return not any(check.state == "fail" or check.is_blocked for check in self.of(group))
-
-    def of(self, group: str) -> tuple[CheckResult, ...]:
-        """The checks of a group."""
-        return tuple(check for check in self.checks if check.group == group)
-
-    def data(self) -> dict[str, Any]:
-        """The same for a program."""
-        return {
-            "checks": [asdict(check) for check in self.checks],
-            "preview_ready": self.preview_ready,
-            "video_ready": self.video_ready,
-            "steps_done": self.steps_done,
-            "steps": len(STEPS),
-            "next": self.next_command,
-        }
-
-    def errors(self) -> list[dict[str, Any]]:
-        """One error for each failure."""
-        return [
-            {
-                "code": check.code,
-                "message": f"{check.name}: {check.seen}",
-                "hint": check.remedy,
-                "exit_code": int(CODES[check.code].exit_code if check.code else ExitCode.SETUP),
-            }
-            for check in self.failed
-        ]
-
-    def lines(self, *, every: bool, columns: int) -> list[tuple[str, str]]:
-        """The screen, each line with its style. every: a line for each check, not each group."""
-        rows = _each(self.checks) if every else _grouped(self)
-        styled = list(_drawn(rows, columns))
-        return [*styled, ("", ""), (self._readiness(), ""), (f"next:  {self.next_command}", "bold")]
-
-    def _readiness(self) -> str:
-        preview = "ready" if self.preview_ready else "not ready"
-        steps = f"{self.steps_done} of {len(STEPS)} steps done"
-        video = "ready" if self.video_ready else steps
-        return f"preview: {preview}      real video: {video}"
+    label: str
+    state: State
+    text: str
+    remedy: str
 
 
-def _drawn(rows: Sequence[tuple[str, str, str, str]], columns: int) -> Iterator[tuple[str, str]]:
-    """Lines in columns; what mends stands below where it does not fit beside."""
-    lines = align(rows)
-    if max(map(len, lines)) <= columns:
-        yield from ((line, _STYLES[row[1]]) for line, row in zip(lines, rows, strict=True))
-        return
-    left = max(len(label) for label, *_ in rows) + len("  skip  ")
-    for label, state, seen, remedy in rows:
-        yield f"{label:<{left - 6}}{state:<4}  {seen}", _STYLES[state]
-        if remedy:
-            yield f"{'':<{left}}{remedy}", "bold"
+def remedy(check: CheckResult) -> str:
+    """The command that helps with a check's finding; empty if there is none."""
+    if check.outcome.remedy or check.outcome.error is None:
+        return check.outcome.remedy
+    return next_command(check.outcome.error, ["doctor"]).partition("\n")[0]
 
 
-def order(checks: Sequence[CheckResult]) -> Verdict:
-    """The checks by group, each group in the order in which it was looked at."""
-    return Verdict(checks=tuple(sorted(checks, key=lambda check: GROUPS.index(check.group))))
+def next_step(report: DoctorReport) -> str:
+    """The command for the first failure; without one, the command that generates."""
+    remedies = [text for check in report.failed if (text := remedy(check))]
+    return remedies[0] if remedies else GENERATE
 
 
-def _each(checks: Sequence[CheckResult]) -> list[tuple[str, str, str, str]]:
+def data(report: DoctorReport) -> dict[str, Any]:
+    """The JSON of the report."""
+    found = {
+        "checks": [_check_data(check) for check in report.checks],
+        "preview_ready": report.preview_ready,
+        "video_ready": report.video_ready,
+        "steps_done": report.steps_done,
+        "steps": len(STEPS),
+        "next": next_step(report),
+    }
+    return found if report.measured is None else {**found, "gpu": dict(report.measured)}
+
+
+def _check_data(check: CheckResult) -> dict[str, Any]:
+    return {
+        "name": check.name,
+        "group": check.group,
+        "state": check.state,
+        "seen": check.text,
+        "remedy": remedy(check),
+        "code": check.code,
+        "is_blocked": check.is_blocked,
+    }
+
+
+def errors(report: DoctorReport) -> list[dict[str, Any]]:
+    """One error for each failed check."""
     return [
-        (f"{check.group} {check.name}", check.state, check.seen, check.remedy) for check in checks
+        {
+            "code": check.code,
+            "message": f"{check.name}: {check.text}",
+            "hint": remedy(check),
+            "exit_code": int(CODES[check.code].exit_code if check.code else ExitCode.SETUP),
+        }
+        for check in report.failed
     ]
 
 
-def _grouped(verdict: Verdict) -> list[tuple[str, str, str, str]]:
-    """One line for what is well in a group, one for everything else in it."""
+def lines(report: DoctorReport, *, every: bool, columns: int) -> list[tuple[str, str]]:
+    """The screen, each line with its style. every: a line for each check, not each group."""
+    rows = _rows_of_checks(report.checks) if every else _rows_of_groups(report)
+    preview = "ready" if report.preview_ready else "not ready"
+    steps = f"{report.steps_done} of {len(STEPS)} steps done"
+    video = "ready" if report.video_ready else steps
+    return [
+        *_laid_out(rows, columns),
+        ("", ""),
+        (f"preview: {preview}      real video: {video}", ""),
+        (f"next:  {next_step(report)}", "bold"),
+    ]
+
+
+def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[tuple[str, str]]:
+    """Lines in columns; on a narrow terminal the remedy gets a line of its own."""
+    aligned = align(rows)
+    if max(map(len, aligned)) <= columns:
+        yield from ((line, _STYLES[row.state]) for line, row in zip(aligned, rows, strict=True))
+        return
+    left = max(len(row.label) for row in rows) + len("  skip  ")
+    for row in rows:
+        yield f"{row.label:<{left - 6}}{row.state:<4}  {row.text}", _STYLES[row.state]
+        if row.remedy:
+            yield f"{'':<{left}}{row.remedy}", "bold"
+
+
+def _rows_of_checks(checks: Sequence[CheckResult]) -> list[_Row]:
+    return [
+        _Row(f"{check.group} {check.name}", check.state, check.text, remedy(check))
+        for check in checks
+    ]
+
+
+def _rows_of_groups(report: DoctorReport) -> list[_Row]:
+    """One line for all that is well in a group, and one for each other check."""
     rows = []
     for group in GROUPS:
-        checks = verdict.of(group)
-        well = [check.seen for check in checks if check.state == "ok" and check.name in _SAID]
-        # What a container says is long: a line each.
+        checks = report.of(group)
+        well = [check.text for check in checks if check.state == "ok" and check.name in _SHOWN]
+        # Findings about a GPU are long: a line each.
         texts = well if group == "gpu" else [", ".join(well)] if well else []
-        rows += [(group, "ok", text, "") for text in texts]
+        rows += [_Row(group, "ok", text, "") for text in texts]
         blocked = [check for check in checks if check.is_blocked]
         other = [check for check in checks if check.state in ("warn", "fail")]
-        other += [c for c in checks if c.state == "skip" and not c.is_blocked and c.remedy]
-        rows += [(group, check.state, check.seen, check.remedy) for check in other]
+        other += [c for c in checks if c.state == "skip" and not c.is_blocked and remedy(c)]
+        rows += [_Row(group, check.state, check.text, remedy(check)) for check in other]
         if blocked and not any(check.state == "fail" for check in other):
-            rows.append((group, "skip", blocked[0].seen, ""))
+            rows.append(_Row(group, "skip", blocked[0].text, ""))
     return rows

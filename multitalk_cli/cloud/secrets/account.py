@@ -29,7 +29,7 @@ def require_environment(place: AppRef) -> None:
             raise _no_environment(place) from None
 
 
-def kept_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
+def find_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
     """Which of these keys the secret has, asked one by one; None where there is no such secret."""
     if not _has(place, name, ()):
         return None

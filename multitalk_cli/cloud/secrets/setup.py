@@ -166,7 +166,7 @@ def _wanted(
 
 
 def _look(place: AppRef, kind: SecretSpec) -> PendingSecret:
-    return PendingSecret(kind=kind, kept=account.kept_keys(place, kind.name, kind.keys))
+    return PendingSecret(kind=kind, kept=account.find_keys(place, kind.name, kind.keys))
 
 
 def _describe(draft: PendingSecret) -> str:
