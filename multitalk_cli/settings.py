@@ -180,7 +180,7 @@ _ALL = (
         name="loudness",
         kind=bool,
         default=True,
-        help="bring the voice to -23 LUFS for the model",
+        help="speech track at -23 LUFS; the model ignores the level",
     ),
     Setting(
         name="max_cost", kind=float, default=None, help="most dollars that a video may cost", low=0

@@ -61,7 +61,7 @@ def _persons(prepared: Preparation) -> list[SheetPerson]:
 
 def _tracks(prepared: Preparation) -> list[SheetTrack]:
     from multitalk_cli.media.audio.envelope import mouth_openings, voice_levels
-    from multitalk_cli.media.audio.tracks import speech_flac
+    from multitalk_cli.media.audio.flac import speech_flac
     from multitalk_cli.media.drawing.plan_sheet import SheetTrack
 
     plan = prepared.plan

@@ -60,30 +60,30 @@ def prepare(
         # The picture and its faces take as long as the voices; both leave Python's lock often.
         framing = pool.submit(_frame, image, given_speakers, options)
         voices = _load_voices(voice_refs)
-        picture, framed, people, notes, warnings = framing.result()
+        scene = framing.result()
     target_lufs = TARGET_LUFS if options.loudness else None
     tracks = arrange(voices, options.order, target_lufs=target_lufs)
     plan = make_plan(
         frames_from_samples(tracks.samples, MODEL_RATE_HZ, options.fps),
         options.fps,
-        size=(framed.width_px, framed.height_px),
+        size=(scene.framed.width_px, scene.framed.height_px),
         sample_steps=options.sample_steps,
         text_guidance=options.text_guidance,
-        persons=len(people),
+        persons=len(scene.people),
     )
     return Preparation(
         inputs=(image, *voice_refs),
         options=options,
-        picture=picture,
-        framed=framed,
+        picture=scene.picture,
+        framed=scene.framed,
         # The tracks hold the speech from here on: ten minutes of it are 38 MB.
         voices=tuple(replace(voice, speech=voice.speech[:0].copy()) for voice in voices),
-        people=people,
+        people=scene.people,
         tracks=tracks,
         plan=plan,
-        shift=_shift(options, framed),
-        adjusted=(*notes, *_voice_notes(voices, tracks)),
-        warnings=(*warnings, *(warning for voice in voices for warning in voice.warnings)),
+        shift=_shift(options, scene.framed),
+        adjusted=(*scene.adjusted, *_voice_notes(voices, tracks)),
+        warnings=(*scene.warnings, *(warning for voice in voices for warning in voice.warnings)),
     )
 
 
@@ -139,8 +139,9 @@ def _voice_notes(voices: tuple[Voice, ...], tracks: Tracks) -> Iterator[str]:
         yield from voice.adjusted
         if gain_db is not None and abs(gain_db) >= 0.1 and voice.loudness_lufs is not None:
             yield (
-                f"loudness for the model: {voice.loudness_lufs:.1f} to "
-                f"{voice.loudness_lufs + gain_db:.0f} LUFS (your sound track is kept)"
+                f"loudness of the speech track: {voice.loudness_lufs:.1f} to "
+                f"{voice.loudness_lufs + gain_db:.0f} LUFS "
+                "(the model ignores it; your sound is kept)"
             )
 
 
@@ -173,7 +174,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 
 def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:
-    from multitalk_cli.media.audio.voice import looks_like_sound
+    from multitalk_cli.media.audio.decode import looks_like_sound
     from multitalk_cli.media.image.load import looks_like_picture
 
     if not looks_like_sound(image.path):
@@ -200,29 +201,44 @@ def _load_voices(refs: Sequence[InputRef]) -> tuple[Voice, ...]:
     return voices
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Scene:
+    """The picture, its frame and the people in it, with sentences for the report."""
+
+    picture: Picture
+    framed: FramedPicture
+    people: tuple[PlacedSpeaker, ...]
+    adjusted: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
 def _frame(
     image: InputRef, given_speakers: list[SpeakerSpec | Path], options: GenerateOptions
-) -> tuple[Picture, FramedPicture, tuple[PlacedSpeaker, ...], tuple[str, ...], tuple[str, ...]]:
-    """The picture, its frame, the people in it, adjustments and warnings."""
+) -> _Scene:
     from multitalk_cli.media.faces import detect, speakers
     from multitalk_cli.media.image import frame, load, sizes
 
-    loaded = load.load_picture(
-        image.path, background=parse_color(options.background, "--background")
-    )
-    width, height, size_warnings = sizes.resolve_size(options.size, loaded)
+    background = parse_color(options.background, "--background")
+    picture = load.load_picture(image.path, background=background)
+    width, height, size_warnings = sizes.resolve_size(options.size, picture)
     framed = frame.frame_picture(
-        loaded,
+        picture,
         width,
         height,
         options.fit,
-        detect.find_faces(loaded.pixels),
-        keep=speakers.boxes_to_keep(given_speakers, loaded),
+        detect.find_faces(picture.pixels),
+        keep=speakers.boxes_to_keep(given_speakers, picture),
     )
-    people = speakers.place_speakers(given_speakers, loaded, framed)
-    notes = (*loaded.adjusted, *framed.adjusted, *(n for one in people for n in one.adjusted))
+    people = speakers.place_speakers(given_speakers, picture, framed)
     face_warnings = detect.face_warnings(framed.faces, len(given_speakers), width, height)
-    return loaded, framed, people, notes, (*size_warnings, *framed.warnings, *face_warnings)
+    placing_notes = (note for person in people for note in person.adjusted)
+    return _Scene(
+        picture=picture,
+        framed=framed,
+        people=people,
+        adjusted=(*picture.adjusted, *framed.adjusted, *placing_notes),
+        warnings=(*size_warnings, *framed.warnings, *face_warnings),
+    )
 
 
 def parse_color(name: str, origin: str) -> tuple[int, int, int]:

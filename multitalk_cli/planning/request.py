@@ -71,7 +71,8 @@ class EncodedMedia:
 
 def begin_encoding(prepared: Preparation) -> EncodedMedia:
     """Encodes what takes time in a request while its caller goes on."""
-    from multitalk_cli.media.audio.tracks import sound_track, speech_flac
+    from multitalk_cli.media.audio.flac import speech_flac
+    from multitalk_cli.media.audio.tracks import sound_track
     from multitalk_cli.media.image.frame import to_png
     from multitalk_cli.planning.fingerprint import content_digest
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError
-from multitalk_cli.media.audio.voice import decode_speech
+from multitalk_cli.media.audio.flac import decode_speech
 from remote.engine.request import ClipWindow, RenderRequest
 from remote.engine.sampling.guidance import Guidance
 from remote.engine.sampling.masks import PixelBox, box_masks, half_masks

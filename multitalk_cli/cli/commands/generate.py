@@ -128,7 +128,9 @@ def generate(
     background: Annotated[
         str | None, advanced("Colour behind transparency, white by default.", "COLOUR")
     ] = None,
-    loudness: Annotated[bool | None, advanced("The model hears the voice at -23 LUFS.")] = None,
+    loudness: Annotated[
+        bool | None, advanced("Speech track at -23 LUFS; the model ignores the level.")
+    ] = None,
     weights: Annotated[
         str | None, advanced("Folder of weights, for --backend local.", "DIR")
     ] = None,

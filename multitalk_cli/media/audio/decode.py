@@ -1,4 +1,4 @@
-"""Decoding: any sound file as blocks of float32 at its own rate and with its own channels."""
+"""Any sound file as blocks of float32, at its own rate and with its own channels."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ _DEMUXERS = {
     "mp4": "mov",
     "webm": "matroska",
 }
-# mp3 too could be read without a child process, but that library prints on standard error itself.
-_DECODED_HERE = {"wav", "w64", "aiff", "au", "caf", "flac", "ogg"}
+# It reads mp3 as well, but with a library that prints on standard error.
+_BY_LIBSNDFILE = {"wav", "w64", "aiff", "au", "caf", "flac", "ogg"}
 _WIDTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ULAW": 16, "ALAW": 16}
 
 
 class _Decoder(Protocol):
-    """Gives blocks until the sound ends; `complaint` is what then was wrong with parts of it."""
+    """A source of blocks. complaint: after the last, the decoder's remark on damaged parts."""
 
     complaint: str
 
@@ -53,10 +53,10 @@ class _Decoder(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sound:
-    """An open sound: what its header says, and its samples in order, once.
+    """An open sound: the figures of its header, and its samples in order, once.
 
-    samples: the length that the header claims, None where it claims none.
-    bits: what one sample takes without loss, 16 or 24.
+    samples: the length that the header claims, if any. bits: 16 or 24, enough to keep a sample
+    without loss.
     """
 
     path: Path
@@ -69,27 +69,28 @@ class Sound:
 
     @property
     def complaint(self) -> str:
-        """After the last block: what the decoder said about parts that it could not decode."""
+        """After the last block: the decoder's remark on parts that it could not decode."""
         return self._decoder.complaint
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels], full scale 1, each of about a megabyte.
 
-        Raises FileError (E_AUDIO_BROKEN) where the sound cannot be decoded, holds something that is
-        no number, or ends before the header says.
+        Raises FileError (E_AUDIO_BROKEN) if the sound cannot be decoded, holds NaN or infinite
+        samples, or is shorter than its header claims.
         """
         import numpy as np
 
         seen = 0
         while len(block := self._decoder.read()):
             if not np.isfinite(block).all():
-                raise broken(self.path, "holds samples that are not numbers")
+                raise broken(self.path, "holds NaN or infinite samples")
             seen += len(block)
             yield block
         if self.samples is not None and seen < self.samples:
             claimed_s, seen_s = self.samples / self.rate_hz, seen / self.rate_hz
             raise broken(
-                self.path, f"is cut off: it says {claimed_s:.1f} s and holds {seen_s:.1f} s"
+                self.path,
+                f"is cut off: its header claims {claimed_s:.1f} s, it holds {seen_s:.1f} s",
             )
 
 
@@ -111,15 +112,15 @@ def looks_like_sound(path: Path) -> bool:
 def open_sound(path: Path) -> Iterator[Sound]:
     """The sound of a file, for the length of the block.
 
-    Raises UsageError (E_URL) for a web address, FileError for anything that is no readable sound.
+    Raises UsageError (E_URL) for a web address, FileError for a file that is no readable sound.
     """
     with open_input(path) as file:
         kind = _sound_kind(path, file)
         missing = truncation.missing_bytes(file, kind)
         if missing > _TOLERATED_BYTES:
             raise broken(path, f"is cut off: {missing} bytes are missing at its end")
-        if kind in _DECODED_HERE:
-            with _opened_here(path, file) as sound:
+        if kind in _BY_LIBSNDFILE:
+            with _opened_by_libsndfile(path, file) as sound:
                 if sound is not None:
                     yield sound
                     return
@@ -137,18 +138,18 @@ def _sound_kind(path: Path, file: BinaryIO) -> str:
 
 def _check_shape(path: Path, rate_hz: int, channels: int) -> None:
     if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
-        allowed = f"{MIN_RATE_HZ} to {MAX_RATE_HZ} are read"
+        allowed = f"{MIN_RATE_HZ} to {MAX_RATE_HZ} are supported"
         raise FileError(f"{shown_path(path)} has {rate_hz} Hz; {allowed}", code="E_AUDIO_FORMAT")
     if not 1 <= channels <= MAX_CHANNELS:
-        allowed = f"1 to {MAX_CHANNELS} are read"
+        allowed = f"1 to {MAX_CHANNELS} are supported"
         raise FileError(
             f"{shown_path(path)} has {channels} channels; {allowed}", code="E_AUDIO_FORMAT"
         )
 
 
 @contextmanager
-def _opened_here(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
-    """By libsndfile; yields None for what it does not read, so that ffmpeg can try."""
+def _opened_by_libsndfile(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
+    """Yields None for a file that libsndfile does not read, so that ffmpeg can try."""
     import soundfile
 
     os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -164,14 +165,14 @@ def _opened_here(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
             return
         _check_shape(path, source.samplerate, source.channels)
         # Ogg counts in the pages of its streams, which a whole file may leave incomplete.
-        unknown = source.frames <= 0 or source.frames > 1 << 40 or source.format == "OGG"
+        is_unknown = source.frames <= 0 or source.frames > 1 << 40 or source.format == "OGG"
         yield Sound(
             path=path,
             format=f"{source.format} {source.subtype}".lower(),
             rate_hz=source.samplerate,
             channels=source.channels,
             bits=16 if _WIDTHS.get(source.subtype, 24) <= 16 else 24,
-            samples=None if unknown else source.frames,
+            samples=None if is_unknown else source.frames,
             _decoder=_SndfileDecoder(path, source),
         )
 
@@ -234,7 +235,7 @@ class _FfmpegDecoder:
 
 
 def _finish(path: Path, process: ffmpeg.Running) -> str:
-    """Waits for the end and gives the last thing that was said; raises FileError for a failure."""
+    """Waits for the end and returns the last line of the log; raises FileError for a failure."""
     try:
         return ffmpeg.last_line(process.finish())
     except ffmpeg.FfmpegError as error:
@@ -244,7 +245,7 @@ def _finish(path: Path, process: ffmpeg.Running) -> str:
 
 
 def _read_wav_header(path: Path, process: ffmpeg.Running) -> tuple[int, int]:
-    """Reads up to the samples; gives rate and channels."""
+    """Reads up to the samples. Returns rate and channels."""
     rate_hz = channels = 0
     header = process.read(12)
     while len(header) == 12 or len(header) == 8:

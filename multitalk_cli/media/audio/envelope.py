@@ -1,6 +1,6 @@
-"""How loud a voice is in each video frame, and how far a mouth would open for it.
+"""The level of a voice in each video frame, and how far a mouth would open for it.
 
-Both are curves on the output clock: one value a frame, measured around the frame's middle.
+Both are curves on the output clock: one value per frame, measured around the frame's middle.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ SILENCE_DB = -100.0
 _WINDOW = 1024  # samples that one frame's level is measured over: 64 ms
 _BAND_HZ = (150.0, 4000.0)  # where vowels are; leaves out hum, breath and hiss
 _CHUNK_FRAMES = 512
-_QUIET_DB = -55.0  # below this a frame is a pause, whatever the rest of the voice is like
+_QUIET_DB = -55.0  # below this a frame is a pause, however loud the rest of the voice is
 _REFERENCE_PERCENTILE = 95
 _RANGE_DB = 34.0  # from a closed mouth to a fully open one
 _CURVATURE = 1.3
-_ATTACK, _RELEASE = 0.95, 0.75  # share of the way to the new level that a mouth goes in a frame
+_ATTACK, _RELEASE = 0.95, 0.75  # share of the way to the new level that a mouth moves in one frame
 
 
 def voice_levels(voice: bytes, frames: int, fps: int) -> Curve:

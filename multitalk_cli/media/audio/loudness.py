@@ -13,14 +13,14 @@ TARGET_LUFS = -23.0
 _BLOCK_S, _STEP = 0.4, 0.25
 _ABSOLUTE_GATE_LUFS, _RELATIVE_GATE_LU = -70.0, -10.0
 _OFFSET_LU = -0.691
-# Beyond this a reading means silence, as in the published preparation of the voices.
+# A larger reading means silence, as in the published preparation of the voices.
 _MAX_READING_LUFS = 100.0
 
 
 def measure_lufs(samples: NDArray[np.floating], rate_hz: int) -> float | None:
     """Integrated loudness of one channel.
 
-    samples: [n], full scale 1. Returns None below 0.4 s and where every block is gated as silent.
+    samples: [n], full scale 1. Returns None below 0.4 s, or if every block is gated as silent.
     Source: ITU-R BS.1770-4; block borders and filter constants as pyloudnorm 0.2 sets them.
     """
     import numpy as np
@@ -34,8 +34,8 @@ def measure_lufs(samples: NDArray[np.floating], rate_hz: int) -> float | None:
     if not audible.any():
         return None
     relative = _level(float(power[audible].mean())) + _RELATIVE_GATE_LU
-    heard = (levels > relative) & (levels > _ABSOLUTE_GATE_LUFS)
-    return _level(float(power[heard].mean())) if heard.any() else None
+    is_loud = (levels > relative) & (levels > _ABSOLUTE_GATE_LUFS)
+    return _level(float(power[is_loud].mean())) if is_loud.any() else None
 
 
 def normalize(
@@ -43,7 +43,7 @@ def normalize(
 ) -> tuple[NDArray[np.float32], float | None]:
     """The samples at the target loudness as float32, and the gain in dB.
 
-    Sound that is too short or too silent to measure comes back unchanged with gain None.
+    Sound that is too short or too quiet to measure is returned unchanged, with gain None.
     """
     return leveled(samples, measure_lufs(samples, rate_hz), target_lufs)
 

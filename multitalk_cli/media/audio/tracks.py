@@ -1,4 +1,4 @@
-"""Voices on one clock: what the model hears of each speaker, and the sound that the video gets."""
+"""Voices on one clock: the speech track of each speaker, and the sound of the video."""
 
 from __future__ import annotations
 
@@ -8,30 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import (
-    MAX_SPEECH_S,
-    MODEL_RATE_HZ,
-    samples_from_frames,
-)
+from multitalk_cli.contract import MAX_SPEECH_S, MODEL_RATE_HZ, samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.files import write_atomically
 from multitalk_cli.media.audio.decode import open_sound
+from multitalk_cli.media.audio.flac import to_flac
 from multitalk_cli.media.audio.loudness import TARGET_LUFS, leveled
-from multitalk_cli.media.audio.voice import Voice, speech_flac, to_flac
+from multitalk_cli.media.audio.voice import Voice
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-__all__ = [
-    "Order",
-    "Tracks",
-    "arrange",
-    "sound_rate_hz",
-    "sound_track",
-    "speech_flac",
-    "write_sound_track",
-]
 
 Order = Literal["sequence", "together"]
 
@@ -45,11 +32,11 @@ _BLOCK_SAMPLES = 32_768
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Tracks:
-    """What the model hears.
+    """The speech tracks of a request, in the order of the voices.
 
-    speech: per voice [samples] float32, 16 kHz, all equally long, silence where others speak.
-    starts_s, ends_s: when each voice begins and ends. gains_db: what loudness normalisation
-    added to each; None where nothing was changed.
+    speech: each [samples] float32, 16 kHz, all equally long, silent while others speak.
+    starts_s, ends_s: of each voice. gains_db: added to each by loudness normalisation; None for an
+    unchanged one.
     """
 
     speech: tuple[NDArray[np.float32], ...]
@@ -60,7 +47,7 @@ class Tracks:
 
     @property
     def duration_s(self) -> float:
-        """How long the speech of all is."""
+        """Duration of the speech of all."""
         return self.samples / MODEL_RATE_HZ
 
 
@@ -69,8 +56,9 @@ def arrange(
 ) -> Tracks:
     """Puts the voices one after the other, or all at the start.
 
-    target_lufs: the loudness to bring each voice to for the model; None leaves them as they are.
-    Raises FileError (E_AUDIO_LENGTH) where they last longer together than a video can.
+    target_lufs: the loudness of each speech track; None leaves them unchanged. The model scales
+    every voice to the same variance, so its lips do not depend on it.
+    Raises FileError (E_AUDIO_LENGTH) if they last longer together than a video can.
     """
     lengths = [len(voice.speech) for voice in voices]
     in_turn = order == "sequence"
@@ -78,20 +66,20 @@ def arrange(
     if total > MAX_SPEECH_S * MODEL_RATE_HZ:
         raise FileError(
             f"the voices last {total / MODEL_RATE_HZ:.0f} s together; "
-            f"at most {MAX_SPEECH_S / 60:.0f} minutes can be made",
+            f"a video lasts at most {MAX_SPEECH_S / 60:.0f} minutes",
             code="E_AUDIO_LENGTH",
         )
     ends = list(itertools.accumulate(lengths)) if in_turn else lengths
     starts = [end - length for end, length in zip(ends, lengths, strict=True)]
-    heard = [_leveled(voice, target_lufs) for voice in voices]
+    leveled_voices = [_leveled(voice, target_lufs) for voice in voices]
     return Tracks(
         speech=tuple(
-            _placed_at(speech, start, total)
-            for (speech, _), start in zip(heard, starts, strict=True)
+            _padded(speech, start, total)
+            for (speech, _), start in zip(leveled_voices, starts, strict=True)
         ),
         starts_s=tuple(start / MODEL_RATE_HZ for start in starts),
         ends_s=tuple(end / MODEL_RATE_HZ for end in ends),
-        gains_db=tuple(gain for _, gain in heard),
+        gains_db=tuple(gain_db for _, gain_db in leveled_voices),
         samples=total,
     )
 
@@ -102,7 +90,7 @@ def _leveled(voice: Voice, target_lufs: float | None) -> tuple[NDArray[np.float3
     return leveled(voice.speech, voice.loudness_lufs, target_lufs)
 
 
-def _placed_at(speech: NDArray[np.float32], start: int, total: int) -> NDArray[np.float32]:
+def _padded(speech: NDArray[np.float32], start: int, total: int) -> NDArray[np.float32]:
     import numpy as np
 
     if len(speech) == total:
@@ -120,7 +108,7 @@ def sound_rate_hz(rate_hz: int) -> int:
 def write_sound_track(
     voices: Sequence[Voice], order: Order, target: Path, frames: int, fps: int
 ) -> tuple[str, ...]:
-    """Writes the video's sound to a file, as `sound_track`. Raises FileError for a full disk."""
+    """Writes `sound_track` to a file and returns its notes. Raises FileError for a full disk."""
     sound, adjusted = sound_track(voices, order, frames, fps)
     write_atomically(target, sound)
     return adjusted
@@ -129,11 +117,11 @@ def write_sound_track(
 def sound_track(
     voices: Sequence[Voice], order: Order, frames: int, fps: int
 ) -> tuple[bytes, tuple[str, ...]]:
-    """The video's sound as FLAC, as long as its frames, and what had to be adjusted.
+    """The video's sound as FLAC, as long as its frames, with notes of adjustments.
 
     One voice: exactly the user's samples and channels. Two: the higher rate and the larger number
     of channels, in turn or summed. Silence fills the rest of the last frame.
-    Raises FileError where a voice changed or cannot be read any more.
+    Raises FileError if a voice has changed or can no longer be read.
     """
     mix = _Mix(voices, order)
     total = samples_from_frames(frames, mix.rate_hz, fps)
@@ -143,7 +131,7 @@ def sound_track(
         peak = max((_peak(block) for block in mix.blocks()), default=0.0)
         if peak > 1:
             gain = 1 / peak
-            adjusted.append(f"the sound track is {peak:.2f} times full scale: made quieter to fit")
+            adjusted.append(f"the sound track is {peak:.2f} times full scale: reduced to fit")
     blocks = _louder(_fitted(mix.blocks(), total), gain)
     return to_flac(blocks, mix.rate_hz, mix.channels, mix.bits), tuple(adjusted)
 
@@ -163,8 +151,8 @@ class _Mix:
 
     def __init__(self, voices: Sequence[Voice], order: Order) -> None:
         self._voices, self._order = voices, order
-        asked_hz = max(voice.rate_hz for voice in voices)
-        self.rate_hz = sound_rate_hz(asked_hz)
+        highest_hz = max(voice.rate_hz for voice in voices)
+        self.rate_hz = sound_rate_hz(highest_hz)
         self.channels = max(voice.channels for voice in voices)
         self.bits = max(voice.bits for voice in voices)
         resampled = any(voice.rate_hz != self.rate_hz for voice in voices)
@@ -173,8 +161,10 @@ class _Mix:
         summed = order == "together" and len(voices) > 1
         self.may_exceed = resampled or summed or any(voice.peak_dbfs > 0 for voice in voices)
         self.adjusted: tuple[str, ...] = ()
-        if asked_hz != self.rate_hz:
-            self.adjusted = (f"sound track: {asked_hz} to {self.rate_hz} Hz, a rate that AAC has",)
+        if highest_hz != self.rate_hz:
+            self.adjusted = (
+                f"sound track: {highest_hz} to {self.rate_hz} Hz, a rate that AAC has",
+            )
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels]."""
@@ -184,7 +174,7 @@ class _Mix:
         return _summed([_rechunked(blocks) for blocks in each])
 
     def _spread(self, voice: Voice) -> Iterator[NDArray[np.float32]]:
-        """One voice at the common rate and channels; a single channel is heard on both sides."""
+        """One voice at the common rate and channels; a single channel goes to both sides."""
         import numpy as np
 
         for block in _resampled(voice, self.rate_hz):
@@ -202,7 +192,9 @@ def _resampled(voice: Voice, rate_hz: int) -> Iterator[NDArray[np.float32]]:
 
     with open_sound(voice.path) as sound:
         if (sound.rate_hz, sound.channels) != (voice.rate_hz, voice.channels):
-            raise FileError(f"{voice.path.name} changed meanwhile", code="E_AUDIO_BROKEN")
+            raise FileError(
+                f"{voice.path.name} has changed since it was read", code="E_AUDIO_BROKEN"
+            )
         if sound.rate_hz == rate_hz:
             yield from sound.blocks()
             return
@@ -218,29 +210,29 @@ def _rechunked(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.flo
     """The same samples in blocks of one size, the last one shorter."""
     import numpy as np
 
-    held: list[NDArray[np.float32]] = []
+    pending: list[NDArray[np.float32]] = []
     count = 0
     for block in blocks:
-        held.append(block)
+        pending.append(block)
         count += len(block)
         if count < _BLOCK_SAMPLES:
             continue
-        joined = np.concatenate(held)
+        joined = np.concatenate(pending)
         whole = count - count % _BLOCK_SAMPLES
         for start in range(0, whole, _BLOCK_SAMPLES):
             yield joined[start : start + _BLOCK_SAMPLES]
-        held, count = [joined[whole:]], count - whole
+        pending, count = [joined[whole:]], count - whole
     if count:
-        yield np.concatenate(held)
+        yield np.concatenate(pending)
 
 
 def _summed(each: Sequence[Iterator[NDArray[np.float32]]]) -> Iterator[NDArray[np.float32]]:
     import numpy as np
 
     for blocks in itertools.zip_longest(*each):
-        given = [block for block in blocks if block is not None]
-        total = np.zeros((max(len(block) for block in given), given[0].shape[1]), np.float32)
-        for block in given:
+        present = [block for block in blocks if block is not None]
+        total = np.zeros((max(len(block) for block in present), present[0].shape[1]), np.float32)
+        for block in present:
             total[: len(block)] += block
         yield total
 

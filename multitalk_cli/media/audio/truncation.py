@@ -1,4 +1,7 @@
-"""What a file is by its first bytes, and whether it is cut off; untrusted bytes, bounded reads."""
+"""The kind of a sound file by its first bytes, and whether it is cut off.
+
+The bytes are untrusted, and reads are bounded.
+"""
 
 import os
 import struct
@@ -6,7 +9,7 @@ from typing import BinaryIO
 
 from multitalk_cli.media import file_types
 
-# Programs that write to a pipe cannot know the length and put something huge in its place.
+# Programs that write to a pipe do not know the length and write a huge number instead.
 _UNKNOWN_LENGTH = 0x7FFF_F000
 _MAX_CHUNKS = 10_000
 
@@ -25,7 +28,7 @@ _MOVIE_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")
 
 
 def sound_kind(head: bytes) -> str:
-    """The sort of sound that starts with these bytes.
+    """The kind of sound that starts with these bytes.
 
     head: the first 4 kB. Returns wav, w64, aiff, au, caf, flac, ogg, mp3, aac, mp4 or webm,
     "picture", "playlist", or "" for anything else.
@@ -69,7 +72,7 @@ def _mpeg_frame(header: bytes) -> bool:
 
 
 def missing_bytes(file: BinaryIO, kind: str) -> int:
-    """How many bytes the file's own structure promises beyond its end; 0 where none or unknown."""
+    """How many bytes the file's own structure announces beyond its end; 0 if none or unknown."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     check = {
@@ -137,7 +140,7 @@ def _missing_webm(file: BinaryIO, size: int) -> int:
 
 
 def _ebml_number(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
-    """A number of variable length at `at`, and where it ends; zero-length where there is none."""
+    """A number of variable length at `at`, and its end; (0, at) for none."""
     if at >= len(data) or data[at] == 0:
         return 0, at
     width = 9 - data[at].bit_length()
@@ -158,7 +161,7 @@ def _missing_ogg(file: BinaryIO, size: int) -> int:
 
 
 def _missing_mp3(file: BinaryIO, size: int) -> int:
-    """Compares the byte count of a Xing or Info frame, where there is one, with the file."""
+    """Compares the byte count of a Xing or Info frame, if any, with the file."""
     head = file.read(10)
     at = 0
     if head[:3] == b"ID3" and len(head) == 10:

@@ -9,7 +9,7 @@ from multitalk_cli.contract import frames_from_samples, samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.audio import tracks
 from multitalk_cli.media.audio.tracks import arrange, sound_rate_hz, write_sound_track
-from multitalk_cli.media.audio.voice import load_voice, to_integers
+from multitalk_cli.media.audio.voice import load_voice
 from tests.media.audio.sounds import click_times, clicks, converted, speech_like, write_wav
 
 
@@ -178,7 +178,3 @@ def test_long_sums_take_blocks_of_any_size():
     blocks = list(tracks._rechunked(iter(ragged)))
     assert {len(block) for block in blocks[:-1]} == {32_768}
     assert np.array_equal(np.concatenate(blocks), np.concatenate(ragged))
-
-
-def test_full_scale_stays_full_scale():
-    assert to_integers(np.array([-1.5, -1, 1], np.float32), 16).tolist() == [-32768, -32768, 32767]

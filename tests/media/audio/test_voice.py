@@ -11,13 +11,8 @@ import soxr
 
 from multitalk_cli.errors import FileError, MultitalkError
 from multitalk_cli.media.audio import voice
-from multitalk_cli.media.audio.voice import (
-    decode_speech,
-    load_voice,
-    looks_like_sound,
-    speech_flac,
-    to_integers,
-)
+from multitalk_cli.media.audio.decode import looks_like_sound
+from multitalk_cli.media.audio.voice import load_voice
 from tests.media.audio.sounds import (
     converted,
     film,
@@ -202,7 +197,7 @@ def test_what_is_no_number_is_damage(tmp_path, bad):
     samples[4000] = bad
     error = _refusal(write_wav(tmp_path / "a.wav", samples, subtype="FLOAT"))
     assert error.code == "E_AUDIO_BROKEN"
-    assert "not numbers" in error.message
+    assert "NaN or infinite" in error.message
 
 
 def test_integers_saved_as_floats_are_damage(tmp_path):
@@ -260,10 +255,10 @@ def test_a_silent_channel_is_a_warning(tmp_path):
     )
 
 
-def test_channels_that_cancel_out_are_heard_alone(tmp_path):
+def test_of_channels_that_cancel_out_one_is_used_alone(tmp_path):
     samples = speech_like(1) * np.array([1, -1], np.float32)
     loaded = load_voice(write_wav(tmp_path / "a.wav", samples))
-    assert "channel 1 alone" in loaded.adjusted[0]
+    assert "only channel 1 is used" in loaded.adjusted[0]
     np.testing.assert_allclose(loaded.speech, samples[:, 0], atol=1e-3)
 
 
@@ -372,42 +367,3 @@ def test_ten_minutes_stay_under_the_memory_limit(tmp_path):
     script += "from multitalk_cli.media.audio.voice import load_voice\n"
     script += "assert load_voice(Path(sys.argv[1])).duration_s == 600"
     assert peak_memory_mb(script, str(tmp_path / "a.wav")) < 150
-
-
-@pytest.mark.parametrize(("bits", "kind", "shift"), [(16, np.int16, 0), (24, np.int32, 8)])
-def test_integers_survive_the_way_through_floats(bits, kind, shift):
-    full = 1 << (bits - 1)
-    integers = np.random.default_rng(0).integers(-full, full, 10_000)
-    floats = (integers / full).astype(np.float32)
-    assert np.array_equal(to_integers(floats, bits), (integers << shift).astype(kind))
-
-
-@pytest.mark.parametrize(("bits", "error"), [(16, 2**-16), (24, 2**-24)])
-def test_a_speech_track_crosses_the_wire(bits, error):
-    speech = speech_like(1.3)[:, 0]
-    np.testing.assert_allclose(
-        decode_speech(speech_flac(speech, bits=bits)), speech, atol=1.1 * error
-    )
-
-
-def test_a_speech_track_over_full_scale_is_scaled_and_not_clipped():
-    loud = 3 * speech_like(0.5)[:, 0]
-    np.testing.assert_allclose(
-        decode_speech(speech_flac(loud)), loud / np.abs(loud).max(), atol=1e-6
-    )
-
-
-@pytest.mark.parametrize(("rate_hz", "channels"), [(8_000, 1), (16_000, 2)])
-def test_speech_of_another_shape_is_refused(tmp_path, rate_hz, channels):
-    path = write_wav(tmp_path / "a.wav", speech_like(1, rate_hz, channels=channels), rate_hz)
-    with pytest.raises(FileError) as caught:
-        decode_speech(path.read_bytes())
-    assert caught.value.code == "E_AUDIO_FORMAT"
-
-
-def test_damaged_speech_is_refused():
-    data = speech_flac(speech_like(1)[:, 0])
-    for broken in (data[: len(data) // 2], b"fLaC", b"\0" * 100):
-        with pytest.raises(FileError) as caught:
-            decode_speech(broken)
-        assert caught.value.code == "E_AUDIO_BROKEN"
