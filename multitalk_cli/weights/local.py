@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from multitalk_cli.cloud.pack import DeployedPack
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.storage.hub import Hub
-    from remote.engine.config import ModelConfig
+    from remote.weights.config import PackConfig
 
 PACKS: Mapping[Precision, str] = {"bf16": "pack", "fp8": "pack-fp8"}
 _NEEDED = ("torch", "tokenizers", "huggingface_hub")
@@ -30,7 +30,7 @@ class LocalWeights:
     """
 
     def __init__(
-        self, folder: Path, *, hub: Hub | None = None, config: ModelConfig | None = None
+        self, folder: Path, *, hub: Hub | None = None, config: PackConfig | None = None
     ) -> None:
         self._folder, self._hub, self._config = folder, hub, config
         self.title = str(folder)
@@ -99,7 +99,7 @@ class LocalWeights:
             return self._do(task, reporter)
 
     def _do(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
-        from remote.engine.config import PUBLISHED
+        from remote.weights.config import PUBLISHED
         from remote.weights.folder import WeightsFolder
 
         shelf = WeightsFolder(

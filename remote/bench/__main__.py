@@ -41,7 +41,7 @@ from remote.bench.parts import (
     token_grid,
 )
 from remote.bench.report import table
-from remote.engine.config import LATENT_STRIDE, PUBLISHED, DiTConfig, ModelConfig
+from remote.engine.config import LATENT_STRIDE, DiTConfig, ModelConfig
 from remote.engine.networks.memory import usable_bytes
 from remote.engine.networks.offload import StreamedBlocks
 from remote.engine.networks.text import TextEncoder
@@ -55,6 +55,7 @@ from remote.engine.request import (
     WindowFinished,
 )
 from remote.engine.sampling.guidance import Guidance
+from remote.weights.config import PUBLISHED
 from remote.weights.manifest import STORED_TYPES
 from remote.weights.read import open_pack
 

@@ -27,9 +27,10 @@ from torch import Tensor
 from multitalk_cli import contract
 from remote.engine.checkpoint import published
 from remote.engine.checkpoint.reading import ParallelReader
-from remote.engine.config import PUBLISHED, ModelConfig
+from remote.engine.config import ModelConfig
 from remote.weights import manifest
 from remote.weights import pack as weights_pack
+from remote.weights.config import PUBLISHED, PackConfig
 
 READERS, PIECES_MIB = (12, 8, 16), (8, 16)
 RUNS, DISK_RUNS = 5, 3
@@ -89,7 +90,7 @@ def _device() -> torch.device:
 # A pack
 
 
-def write_random_pack(target: Path, config: ModelConfig, device: torch.device) -> None:
+def write_random_pack(target: Path, config: PackConfig, device: torch.device) -> None:
     """Writes a bf16 pack of random weights; norms are ones, so that outputs stay finite."""
     target.mkdir(parents=True)
     plans = [

@@ -1,10 +1,7 @@
-"""Sizes of the model, as data: those of the published checkpoint, or of a pack's manifest."""
+"""Sizes of the networks as data, those of the published checkpoint by default."""
 
 import dataclasses
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self, get_args, get_origin, get_type_hints
 
 LATENT_STRIDE = (4, 8, 8)  # video frames, rows and columns of one latent
 
@@ -24,23 +21,8 @@ def _require_positive(config: object) -> None:
                 raise ValueError(f"{type(config).__name__}.{field.name} is {value}, not positive")
 
 
-class PlainData:
-    """Turns a dataclass into plain JSON values and back, refusing what does not fit."""
-
-    __slots__ = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Gives dicts, lists, numbers and strings only."""
-        return _to_plain(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what to_dict gave. Raises ValueError naming the field that is wrong."""
-        return _from_plain(cls, data, cls.__name__)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiTConfig(PlainData):
+class DiTConfig:
     """Sizes of the diffusion transformer with its audio layers."""
 
     dim: int = 5120
@@ -88,7 +70,7 @@ class DiTConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VAEConfig(PlainData):
+class VAEConfig:
     """Sizes of the causal video VAE, and the statistics that normalise its latents."""
 
     dim: int = 96
@@ -122,7 +104,7 @@ class VAEConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TextConfig(PlainData):
+class TextConfig:
     """Sizes of the umT5 encoder."""
 
     vocabulary: int = 256384
@@ -144,7 +126,7 @@ class TextConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClipConfig(PlainData):
+class ClipConfig:
     """Sizes of the CLIP visual tower; layers counts the published blocks, the last is not run."""
 
     image_px: int = 224
@@ -171,7 +153,7 @@ class ClipConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Wav2VecConfig(PlainData):
+class Wav2VecConfig:
     """Sizes of wav2vec2, under the names of the published config.json."""
 
     hidden_size: int = 768
@@ -207,55 +189,14 @@ class Wav2VecConfig(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SizeBucket(PlainData):
-    """One picture size that the model was trained at; ratio is height over width, rounded."""
-
-    ratio: float
-    height_px: int
-    width_px: int
-
-    def __post_init__(self) -> None:
-        _require_positive(self)
-        _require(
-            self.height_px % 16 == 0 and self.width_px % 16 == 0,
-            f"{self.width_px}x{self.height_px} px are no multiples of 16",
-        )
-
-
-def _buckets(*rows: tuple[float, int, int]) -> tuple[SizeBucket, ...]:
-    return tuple(SizeBucket(ratio=r, height_px=h, width_px=w) for r, h, w in rows)
-
-
-_PUBLISHED_BUCKETS: Mapping[str, tuple[SizeBucket, ...]] = {
-    "480": _buckets(
-        (0.26, 320, 1216), (0.38, 384, 1024), (0.50, 448, 896), (0.67, 512, 768),
-        (0.82, 576, 704), (1.00, 640, 640), (1.22, 704, 576), (1.50, 768, 512),
-        (1.86, 832, 448), (2.00, 896, 448), (2.50, 960, 384), (2.83, 1088, 384),
-        (3.60, 1152, 320), (3.80, 1216, 320), (4.00, 1280, 320),
-    ),
-    "720": _buckets(
-        (0.22, 448, 2048), (0.29, 512, 1792), (0.36, 576, 1600), (0.45, 640, 1408),
-        (0.55, 704, 1280), (0.63, 768, 1216), (0.76, 832, 1088), (0.88, 896, 1024),
-        (1.00, 960, 960), (1.14, 1024, 896), (1.31, 1088, 832), (1.50, 1152, 768),
-        (1.58, 1216, 768), (1.82, 1280, 704), (1.91, 1344, 704), (2.20, 1408, 640),
-        (2.30, 1472, 640), (2.67, 1536, 576), (2.89, 1664, 576), (3.62, 1856, 512),
-        (3.75, 1920, 512),
-    ),
-}  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelConfig(PlainData):
-    """Sizes of all the networks, and the picture sizes of each tier."""
+class ModelConfig:
+    """Sizes of all the networks; by default those of the published checkpoint."""
 
     dit: DiTConfig = dataclasses.field(default_factory=DiTConfig)
     vae: VAEConfig = dataclasses.field(default_factory=VAEConfig)
     text: TextConfig = dataclasses.field(default_factory=TextConfig)
     clip: ClipConfig = dataclasses.field(default_factory=ClipConfig)
     wav2vec: Wav2VecConfig = dataclasses.field(default_factory=Wav2VecConfig)
-    buckets: Mapping[str, tuple[SizeBucket, ...]] = dataclasses.field(
-        default_factory=lambda: dict(_PUBLISHED_BUCKETS)
-    )
 
     def __post_init__(self) -> None:
         dit = self.dit
@@ -275,64 +216,3 @@ class ModelConfig(PlainData):
         )
         for name, wanted, given in pairs:
             _require(wanted == given, f"{name}: the transformer takes {wanted}, given {given}")
-        for tier, table in self.buckets.items():
-            _require(len(table) > 0, f"no picture sizes for tier {tier}")
-
-    def nearest_bucket(self, tier: str, height_px: int, width_px: int) -> SizeBucket:
-        """Gives the size whose ratio is nearest to the picture's; the earlier one on a tie."""
-        ratio = height_px / width_px
-        return min(self.buckets[tier], key=lambda bucket: abs(bucket.ratio - ratio))
-
-
-def _to_plain(value: Any) -> Any:
-    if dataclasses.is_dataclass(value):
-        return {f.name: _to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _to_plain(item) for key, item in value.items()}
-    if isinstance(value, tuple):
-        return [_to_plain(item) for item in value]
-    return value
-
-
-def _from_plain(kind: Any, value: Any, where: str) -> Any:
-    """Reads one plain value as the annotated type; where names it in errors."""
-    origin = get_origin(kind)
-    if dataclasses.is_dataclass(kind):
-        return _dataclass_from_plain(kind, value, where)
-    if origin is tuple:
-        return _tuple_from_plain(get_args(kind), value, where)
-    if origin is not None and issubclass(origin, Mapping):
-        _require(isinstance(value, Mapping), f"{where} is {value!r}, not a table")
-        return {str(k): _from_plain(get_args(kind)[1], v, f"{where}.{k}") for k, v in value.items()}
-    return _number_or_text(kind, value, where)
-
-
-def _dataclass_from_plain(kind: Any, value: Any, where: str) -> Any:
-    _require(isinstance(value, Mapping), f"{where} is {value!r}, not a table")
-    hints = get_type_hints(kind)
-    names = {field.name for field in dataclasses.fields(kind)}
-    _require(set(value) <= names, f"{where} has unknown {sorted(set(value) - names)}")
-    _require(set(value) >= names, f"{where} lacks {sorted(names - set(value))}")
-    return kind(**{n: _from_plain(hints[n], value[n], f"{where}.{n}") for n in names})
-
-
-def _tuple_from_plain(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
-    _require(isinstance(value, list | tuple), f"{where} is {value!r}, not a list")
-    if kinds[-1] is Ellipsis:
-        kinds = (kinds[0],) * len(value)
-    _require(len(kinds) == len(value), f"{where} has {len(value)} values, not {len(kinds)}")
-    return tuple(
-        _from_plain(kind, item, f"{where}[{i}]")
-        for i, (kind, item) in enumerate(zip(kinds, value, strict=True))
-    )
-
-
-def _number_or_text(kind: type, value: Any, where: str) -> Any:
-    if kind is float and type(value) is int:
-        value = float(value)
-    _require(type(value) is kind, f"{where} is {value!r}, not {kind.__name__}")
-    _require(kind is not float or math.isfinite(value), f"{where} is {value!r}")
-    return value
-
-
-PUBLISHED = ModelConfig()

@@ -9,11 +9,11 @@ from pathlib import Path
 from torch import Tensor
 
 from multitalk_cli import contract
+from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.video.video import probe_video
 from multitalk_cli.planning.fingerprint import digests_of
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo, write_tensor_file
-from remote.engine.config import PlainData
 from remote.service.store import Store
 from remote.weights.machine import Machine
 
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Record(PlainData):
+class Record:
     """What was finished: the first windows of a video, each with the machine that made it.
 
     fingerprint: of the request and the weights. seconds: spent on it in all runs so far.
@@ -76,7 +76,7 @@ def load_record(store: Store, request: contract.GenerateRequest, revision: str) 
     if path is None:
         return nothing
     try:
-        record = Record.from_dict(json.loads(path.read_bytes()))
+        record = from_plain(Record, json.loads(path.read_bytes()))
         if record.fingerprint not in (name, first_name):
             _log.info("job %s: kept pieces are of another request or weights", request.job_id)
             return nothing
@@ -122,7 +122,7 @@ def save_window(store: Store, job_id: str, record: Record, segment: Path, motion
     motion_file, record_file = folder / "motion.safetensors", folder / "record.json"
     info = TensorInfo(dtype=motion.dtype, shape=tuple(motion.shape))
     write_tensor_file(motion_file, {_MOTION_KEY: info}, [motion])
-    record_file.write_text(json.dumps(record.to_dict()), "utf-8")
+    record_file.write_text(json.dumps(to_plain(record)), "utf-8")
     pieces = {
         segment_name(window): segment,
         motion_name(window): motion_file,

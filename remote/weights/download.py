@@ -24,6 +24,7 @@ from multitalk_cli.contract import (
     WAN_REPOSITORY,
     WAV2VEC_REPOSITORY,
 )
+from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.errors import StorageError, TemporaryError
 from multitalk_cli.storage.hub import Hub, HubFile
 from remote.engine.checkpoint import published
@@ -116,7 +117,7 @@ def load_sources(folder: Path) -> SourceManifest | None:
 
 
 def _parse_sources(body: Any) -> SourceManifest:
-    sources = SourceManifest.from_dict(body)
+    sources = from_plain(SourceManifest, body)
     for file in sources.files:
         _require_known(file)
     return sources
@@ -287,7 +288,7 @@ def _pin(folder: Path, plan: FetchPlan) -> None:
     doubtful = [file for file in plan.sources.files if (place_of(file), file.sha256) not in known]
     sources = SourceManifest(files=tuple(doubtful))
     discard(folder, verify(folder, sources))
-    write_whole(folder / SOURCES_FILE, json.dumps(plan.sources.to_dict(), indent=1).encode())
+    write_whole(folder / SOURCES_FILE, json.dumps(to_plain(plan.sources), indent=1).encode())
 
 
 def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[int]:

@@ -16,10 +16,10 @@ from multitalk_cli import contract
 from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
-from remote.engine.config import PUBLISHED, ModelConfig
 from remote.weights import download, loras, resumable
 from remote.weights import manifest as weights_manifest
 from remote.weights import pack as weights_pack
+from remote.weights.config import PUBLISHED, PackConfig
 from remote.weights.manifest import Manifest, SourceFile, SourceManifest
 
 Show = Callable[[contract.Event], None]
@@ -38,7 +38,7 @@ class WeightsFolder:
     packs: Mapping[Precision, str]
     open_hub: Callable[[str], Hub]
     is_disk: bool = True
-    config: ModelConfig = PUBLISHED
+    config: PackConfig = PUBLISHED
     save: Callable[[], None] | None = None
 
     def do(self, task: WeightsTask, show: Show) -> dict[str, Any]:

@@ -15,12 +15,12 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
+from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
 from remote.engine.checkpoint.lora import is_lora_key
 from remote.engine.checkpoint.tensorfile import TensorFile
-from remote.engine.config import PlainData
 from remote.weights import download, resumable
 from remote.weights.manifest import is_intact, sha256_of
 
@@ -48,7 +48,7 @@ Save = Callable[[], None] | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lora(PlainData):
+class Lora:
     """A LoRA file. address: where it came from, without what stood after a question mark."""
 
     name: str
@@ -70,7 +70,7 @@ class Lora(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Manifest(PlainData):
+class _Manifest:
     format_version: int
     loras: tuple[Lora, ...]
 
@@ -142,7 +142,7 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save)
     with resumable.disk_errors(new):
         new.replace(folder / FOLDER / lora.file)
     _record(folder, [*(each for each in read(folder) if each.name != name), lora])
-    return {**lora.to_dict(), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
+    return {**to_plain(lora), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
 
 
 def _progress(name: str, held: int, size_bytes: int) -> contract.Fetching:
@@ -234,13 +234,15 @@ def _allowed(size_bytes: int, what: str) -> int:
 
 def read(folder: Path) -> tuple[Lora, ...]:
     """The LoRAs that are recorded. Raises SetupError E_WEIGHTS where that is damaged."""
-    found = resumable.read_noted(folder / FOLDER / MANIFEST_FILE, _Manifest.from_dict)
+    found = resumable.read_noted(
+        folder / FOLDER / MANIFEST_FILE, lambda body: from_plain(_Manifest, body)
+    )
     return () if found is None else found.loras
 
 
 def _record(folder: Path, loras: list[Lora]) -> None:
     manifest = _Manifest(format_version=FORMAT_VERSION, loras=tuple(loras))
-    content = json.dumps(manifest.to_dict(), indent=1).encode()
+    content = json.dumps(to_plain(manifest), indent=1).encode()
     resumable.write_whole(folder / FOLDER / MANIFEST_FILE, content)
 
 

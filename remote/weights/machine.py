@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 
-from remote.engine.config import PlainData
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Machine(PlainData):
+class Machine:
     """What frames may depend on beside the request: the same of all of this gives the same frames.
 
     stack: torch and CUDA. attention, kernels: what computes attention, and all else. tier: how

@@ -11,8 +11,9 @@ from typing import Any, Literal
 import torch
 
 from multitalk_cli.contract import PACK_FORMAT
+from multitalk_cli.contract.codec import from_plain
 from remote.engine.checkpoint import published as checkpoint_published
-from remote.engine.config import ModelConfig, PlainData
+from remote.weights.config import PackConfig
 
 MANIFEST_FILE = "manifest.json"
 SOURCES_FILE = "sources.json"
@@ -39,7 +40,7 @@ STORED_TYPES: Mapping[Precision, Mapping[str, torch.dtype]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceFile(PlainData):
+class SourceFile:
     """One published file: where it was fetched from, at which commit, and what it must be."""
 
     repo: str
@@ -53,14 +54,14 @@ class SourceFile(PlainData):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceManifest(PlainData):
+class SourceManifest:
     """The published files that lie in a folder."""
 
     files: tuple[SourceFile, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PackedFile(PlainData):
+class PackedFile:
     """One file of a pack; settings belong to no network."""
 
     name: str
@@ -84,12 +85,12 @@ def _require_sha256(name: str, sha256: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest(PlainData):
+class Manifest:
     """What a pack holds. index: network -> tensor -> file."""
 
     format_version: int
     precision: str
-    config: ModelConfig
+    config: PackConfig
     files: tuple[PackedFile, ...]
     index: Mapping[str, Mapping[str, str]]
     sources: tuple[SourceFile, ...]
@@ -136,7 +137,7 @@ def load_manifest(folder: Path) -> Manifest:
     if isinstance(data, dict) and data.get("format_version") != PACK_FORMAT:
         version = data.get("format_version")
         raise ValueError(f"the pack has format {version!r}, this version reads {PACK_FORMAT}")
-    return Manifest.from_dict(data)
+    return from_plain(Manifest, data)
 
 
 def _read_json(path: Path) -> Any:

@@ -17,10 +17,12 @@ import torch
 from torch import Tensor
 
 from multitalk_cli.contract import PACK_FORMAT
+from multitalk_cli.contract.codec import from_plain, to_plain
 from remote.engine.checkpoint import published as checkpoint_published
 from remote.engine.checkpoint.tensorfile import TensorInfo, write_tensor_file
-from remote.engine.config import PUBLISHED, ModelConfig, Wav2VecConfig
+from remote.engine.config import Wav2VecConfig
 from remote.engine.kernels import quantize
+from remote.weights.config import PUBLISHED, PackConfig
 from remote.weights.manifest import (
     MANIFEST_FILE,
     SOURCES_FILE,
@@ -71,7 +73,7 @@ def pack(
     source: Path,
     target: Path,
     precision: Precision = "bf16",
-    config: ModelConfig = PUBLISHED,
+    config: PackConfig = PUBLISHED,
     progress: PackProgress | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
 ) -> Manifest:
@@ -114,7 +116,7 @@ def pack(
 
 
 def _published_shapes(
-    source: Path, component: str, config: ModelConfig
+    source: Path, component: str, config: PackConfig
 ) -> dict[str, tuple[int, ...]]:
     with checkpoint_published.PublishedWeights(source, component, config) as weights:
         return {name: weights.shape(name) for name in weights.names()}
@@ -150,7 +152,7 @@ def _stored_infos(
     return {name: TensorInfo(dtype=STORED_TYPES[precision][component], shape=shape)}
 
 
-def _write(source: Path, target: Path, plan: PlannedFile, config: ModelConfig) -> PackedFile:
+def _write(source: Path, target: Path, plan: PlannedFile, config: PackConfig) -> PackedFile:
     with checkpoint_published.PublishedWeights(source, plan.component, config) as weights:
         return write_file(target, plan, _stored_tensors(plan, weights))
 
@@ -188,7 +190,7 @@ class _Finished:
         if self._path.is_file():
             noted = _read_json(self._path)
             if noted.get("fingerprint") == fingerprint:
-                files = [PackedFile.from_dict(item) for item in noted["files"]]
+                files = [from_plain(PackedFile, item) for item in noted["files"]]
                 self._files = {file.name: file for file in files}
 
     def get(self, plan: PlannedFile) -> PackedFile | None:
@@ -199,7 +201,7 @@ class _Finished:
 
     def add(self, file: PackedFile) -> PackedFile:
         self._files[file.name] = file
-        files = [item.to_dict() for item in self._files.values()]
+        files = [to_plain(item) for item in self._files.values()]
         _write_json(self._path, {"fingerprint": self._fingerprint, "files": files})
         return file
 
@@ -207,12 +209,12 @@ class _Finished:
         self._path.unlink(missing_ok=True)
 
 
-def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: ModelConfig) -> str:
+def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: PackConfig) -> str:
     """Tells one packing from another: of other files, sizes or types."""
     stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
     what = [
         PACK_FORMAT,
-        config.to_dict(),
+        to_plain(config),
         _identities(source, target),
         [plan.sources for plan in plans],
         stored,
@@ -234,7 +236,7 @@ def _identities(source: Path, target: Path) -> list[list[Any]]:
 
 def write_manifest(target: Path, manifest: Manifest) -> None:
     """Writes what makes a folder of files a pack."""
-    _write_json(target / MANIFEST_FILE, manifest.to_dict())
+    _write_json(target / MANIFEST_FILE, to_plain(manifest))
 
 
 def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
@@ -264,7 +266,7 @@ def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
 
 def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
     """Refuses weights of the same shapes that are meant for other maths."""
-    published, ours = _read_json(path), config.to_dict()
+    published, ours = _read_json(path), to_plain(config)
     differing = [
         f"{name} {published[name]!r} instead of {ours[name]!r}"
         for name in sorted(ours)
@@ -276,7 +278,7 @@ def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
 
 def _read_sources(source: Path) -> tuple[SourceFile, ...]:
     path = source / SOURCES_FILE
-    return SourceManifest.from_dict(_read_json(path)).files if path.is_file() else ()
+    return from_plain(SourceManifest, _read_json(path)).files if path.is_file() else ()
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ import pytest
 
 from multitalk_cli import contract
 from multitalk_cli.contract import WAN_REPOSITORY
+from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.media.video.video import probe_video
 from remote.engine.checkpoint import published
 from remote.weights import download, loras, manifest
@@ -50,9 +51,12 @@ def tiny_site(site, golden_dir, tmp_path_factory):
     """The product with the tiny checkpoint's sizes."""
     copy = tmp_path_factory.mktemp("tiny") / "site"
     shutil.copytree(site, copy)
-    sizes = json.dumps(tiny.tiny_model_config(golden_dir).to_dict())
-    with (copy / "remote" / "engine" / "config.py").open("a") as file:
-        file.write(f"\n\nimport json\nPUBLISHED = ModelConfig.from_dict(json.loads({sizes!r}))\n")
+    sizes = json.dumps(to_plain(tiny.tiny_model_config(golden_dir)))
+    with (copy / "remote" / "weights" / "config.py").open("a") as file:
+        file.write(
+            "\n\nimport json\nfrom multitalk_cli.contract.codec import from_plain\n"
+            f"PUBLISHED = from_plain(PackConfig, json.loads({sizes!r}))\n"
+        )
     return copy
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from multitalk_cli.media.image.sizes import nearest_bucket
 from remote.engine.networks.audio import normalize_wave, window_features
 from remote.engine.networks.dit import Condition, DiT, time_waves
 from remote.engine.networks.labels import PersonRegions
@@ -28,7 +29,14 @@ from remote.engine.sampling.masks import (
 from remote.engine.sampling.sampler import NoiseSource, StepDone, sample
 from remote.engine.sampling.schedule import step_times
 from tests.engine import upstream
-from tests.engine.tiny import description, tensors, tiny_dit, tiny_networks, under
+from tests.engine.tiny import (
+    description,
+    tensors,
+    tiny_dit,
+    tiny_model_config,
+    tiny_networks,
+    under,
+)
 
 
 def image_features(folder: Path) -> Tensor:
@@ -145,7 +153,8 @@ def end_to_end_request(folder: Path, name: str) -> RenderRequest:
     described = description(folder, "end_to_end")
     case, inputs = described["cases"][name], under(tensors(folder, "end_to_end"), f"{name}/in/")
     picture = inputs["image"].permute(2, 0, 1)
-    bucket = tiny_networks(folder).config.nearest_bucket("480", *case["img"])
+    height, width = case["img"]
+    bucket = nearest_bucket(width, height, tiny_model_config(folder).buckets["480"])
     windows = tuple(ClipWindow(start=start, frames=end - start) for start, end in case["clips"])
     ids = described["token_ids"]
     prompt = next(value for key, value in ids.items() if key != "neg")

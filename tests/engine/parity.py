@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from multitalk_cli.media.audio import loudness
+from multitalk_cli.media.image.sizes import nearest_bucket
 from remote.engine.checkpoint.lora import PREFIX, merge_lora, read_lora
 from remote.engine.checkpoint.published import build, rename
-from remote.engine.config import PUBLISHED
 from remote.engine.networks.audio import (
     SAMPLE_RATE_HZ,
     frame_count,
@@ -30,6 +30,7 @@ from remote.engine.networks.wav2vec import embed_voice, resample_features
 from remote.engine.sampling import masks as person_masks
 from remote.engine.sampling.color import match_color
 from remote.engine.sampling.schedule import step_times
+from remote.weights.config import PUBLISHED
 from tests.engine import cases, upstream
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_module, under
 from tests.recordings import golden_folder
@@ -331,7 +332,7 @@ def _bucket_rows(folder: Path) -> Iterator[Row]:
     for tier, picks in described["buckets"].items():
         wrong = 0
         for pick in picks:
-            bucket = PUBLISHED.nearest_bucket(tier, pick["h"], pick["w"])
+            bucket = nearest_bucket(pick["w"], pick["h"], PUBLISHED.buckets[tier])
             wrong += [bucket.height_px, bucket.width_px] != pick["target_hw"]
         yield Row(file="masks", quantity=f"{tier}p picks that differ", error=wrong, tolerance=EXACT)
 

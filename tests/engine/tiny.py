@@ -8,18 +8,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from multitalk_cli.contract.codec import from_plain
+from multitalk_cli.media.image.sizes import AspectBucket
 from remote.engine.checkpoint.published import build, load_module, rename
 from remote.engine.config import (
     ClipConfig,
     DiTConfig,
-    ModelConfig,
-    SizeBucket,
     TextConfig,
     VAEConfig,
     Wav2VecConfig,
 )
 from remote.engine.networks.dit import DiT
 from remote.engine.pipeline import Networks
+from remote.weights.config import PackConfig
 
 
 @functools.cache
@@ -73,7 +74,7 @@ def tiny_dit_config(folder: Path) -> DiTConfig:
     )
 
 
-def tiny_model_config(folder: Path) -> ModelConfig:
+def tiny_model_config(folder: Path) -> PackConfig:
     """Sizes of the checkpoint that the recordings' weight files form together."""
     vae = description(folder, "vae")["config"]
     text = description(folder, "t5")["config"]
@@ -84,7 +85,7 @@ def tiny_model_config(folder: Path) -> ModelConfig:
         wav2vec.pop(unused)
     constants = tensors(folder, "vae")
     end_to_end = description(folder, "end_to_end")
-    return ModelConfig(
+    return PackConfig(
         dit=tiny_dit_config(folder),
         vae=VAEConfig(
             dim=vae["dim"],
@@ -115,10 +116,10 @@ def tiny_model_config(folder: Path) -> ModelConfig:
             mean=tuple(clip_values["mean"]),
             std=tuple(clip_values["std"]),
         ),
-        wav2vec=Wav2VecConfig.from_dict(wav2vec),
+        wav2vec=from_plain(Wav2VecConfig, wav2vec),
         buckets={
             "480": tuple(
-                SizeBucket(ratio=float(key), height_px=size[0], width_px=size[1])
+                AspectBucket(ratio=float(key), height_px=size[0], width_px=size[1])
                 for key, size in end_to_end["buckets"].items()
             )
         },

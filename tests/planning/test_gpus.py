@@ -7,8 +7,8 @@ from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import estimate_cost
 from multitalk_cli.planning.windows import make_plan
-from remote.engine.config import PUBLISHED
 from remote.engine.networks import memory
+from remote.weights.config import PUBLISHED
 
 
 def plan_of(width=896, height=448, frames=81):

@@ -15,7 +15,7 @@ from remote.engine.checkpoint.published import (
     load_module,
     rename,
 )
-from remote.engine.config import PUBLISHED
+from remote.weights.config import PUBLISHED
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 

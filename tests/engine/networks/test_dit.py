@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch.nn import Parameter
 
-from remote.engine.config import PUBLISHED
 from remote.engine.kernels.attention import AttentionBackend, attention
 from remote.engine.kernels.rope import label_rotation, rotate, video_rotation
 from remote.engine.networks.dit import DiT
 from remote.engine.networks.labels import key_positions, person_regions
+from remote.weights.config import PUBLISHED
 from tests.engine import cases, upstream
 from tests.engine.tiny import tensors, tiny_dit, under, weights
 

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from multitalk_cli.media.image.sizes import nearest_bucket
 from remote.engine.checkpoint.published import PublishedWeights, build, load_module
-from remote.engine.config import PUBLISHED, ClipConfig
+from remote.engine.config import ClipConfig
 from remote.engine.networks.image import ImageEncoder, fit_masks, fit_picture, to_signed
+from remote.weights.config import PUBLISHED
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 
@@ -158,6 +160,6 @@ def test_only_8_bit_pictures_are_fitted():
 @pytest.mark.parametrize("tier", ["480", "720"])
 def test_pictures_get_the_recorded_bucket(golden_dir, tier):
     for pick in tiny.description(golden_dir, "masks")["buckets"][tier]:
-        bucket = PUBLISHED.nearest_bucket(tier, pick["h"], pick["w"])
+        bucket = nearest_bucket(pick["w"], pick["h"], PUBLISHED.buckets[tier])
         assert [bucket.height_px, bucket.width_px] == pick["target_hw"]
         assert f"{bucket.ratio:.2f}" == pick["key"]

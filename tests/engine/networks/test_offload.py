@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from remote.engine.config import PUBLISHED
 from remote.engine.kernels.attention import SDPA
 from remote.engine.kernels.operations import PLAIN
 from remote.engine.networks.memory import Workload, block_parameters, plan_memory, workload
 from remote.engine.networks.offload import stream_blocks
+from remote.weights.config import PUBLISHED
 from tests.engine import cases
 from tests.engine.tiny import tensors, tiny_dit, under
 

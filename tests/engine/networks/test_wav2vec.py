@@ -3,10 +3,12 @@
 import pytest
 import torch
 
+from multitalk_cli.contract.codec import to_plain
 from remote.engine.checkpoint.published import build, load_module, rename
-from remote.engine.config import PUBLISHED, Wav2VecConfig
+from remote.engine.config import Wav2VecConfig
 from remote.engine.networks.audio import normalize_wave
 from remote.engine.networks.wav2vec import VoiceEncoder, embed_voice, resample_features
+from remote.weights.config import PUBLISHED
 from tests.engine.tiny import description, tiny_module, weights
 
 
@@ -19,7 +21,7 @@ def _random_pair(**changes):
         conv_dim=(16,) * 7, num_conv_pos_embedding_groups=4, **changes,
     )  # fmt: skip
     torch.manual_seed(5)
-    theirs = Wav2Vec2Model(Wav2Vec2Config(**config.to_dict())).eval()
+    theirs = Wav2Vec2Model(Wav2Vec2Config(**to_plain(config))).eval()
     published = ((rename("wav2vec", key, PUBLISHED), t) for key, t in theirs.state_dict().items())
     with torch.device("meta"):
         ours = VoiceEncoder(config)

@@ -9,13 +9,13 @@ from remote.bench import __main__, parts
 from remote.engine.config import (
     ClipConfig,
     DiTConfig,
-    ModelConfig,
     TextConfig,
     VAEConfig,
     Wav2VecConfig,
 )
+from remote.weights.config import PackConfig
 
-SMALL = ModelConfig(
+SMALL = PackConfig(
     dit=DiTConfig(
         dim=48,
         ffn_dim=64,

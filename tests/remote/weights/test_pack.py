@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from multitalk_cli.contract.codec import to_plain
 from remote.engine.checkpoint import published as checkpoint_published
 from remote.engine.checkpoint.published import COMPONENTS, PublishedWeights
 from remote.engine.checkpoint.tensorfile import TensorFile
@@ -135,7 +136,7 @@ def test_sources_travel(golden_dir, config, tmp_path):
     (source / weights_manifest.SOURCES_FILE).write_text(json.dumps({"files": files}))
     pack(source, tmp_path / "target", "bf16", config)
     (entry,) = load_manifest(tmp_path / "target").sources
-    assert entry.to_dict() == files[0]
+    assert to_plain(entry) == files[0]
 
 
 def _read_characters() -> int:
@@ -287,7 +288,7 @@ def _set(path, value):
         (_set(["files", 0, "size_bytes"], -1), "-1 bytes"),
         (_set(["files", 0, "size_bytes"], "9"), "size_bytes"),
         (_set(["files", 0, "sha256"], "xyz"), "no sha256"),
-        (_set(["files"], {}), "not a list"),
+        (_set(["files"], {}), "must be a list"),
         (_set(["index"], {}), "missing keys"),
         (_set(["index", "vae", "extra"], "gone.safetensors"), "gone.safetensors"),
         (_set(["config", "dit", "heads"], 5), "heads"),
@@ -306,7 +307,7 @@ def test_manifests_that_do_not_fit_are_refused(packs, tmp_path, change, message)
 @pytest.mark.parametrize("text", ["", "[1]", "[" * 100_000, "null"])
 def test_manifests_that_are_no_table_are_refused(tmp_path, text):
     (tmp_path / weights_manifest.MANIFEST_FILE).write_text(text)
-    with pytest.raises(ValueError, match=r"JSON|not a table"):
+    with pytest.raises(ValueError, match=r"JSON|must be a mapping"):
         load_manifest(tmp_path)
 
 
