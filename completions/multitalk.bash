@@ -7,7 +7,7 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version -V $shared"
-            commands='generate demo doctor login setup-secrets deploy download upload status warm cool bench explain jobs s3 config completion'
+            commands='generate demo doctor login setup-secrets deploy download upload-weights status warm cool bench explain jobs s3 config completion'
             ;;
         'generate')
             options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help-all --help -h $shared"
@@ -32,7 +32,7 @@ __multitalk_place() {
         'download')
             options="--to --precision --yes -y --detach --cancel --verify --repair --prune --list --lora --revision --app --environment --help -h $shared"
             ;;
-        'upload')
+        'upload-weights')
             options="--app --environment --help -h $shared"
             arguments=(':nothing')
             repeated=0
@@ -176,8 +176,8 @@ __multitalk_value() {
             'download '--revision | \
             'download '--app | \
             'download '--environment | \
-            'upload '--app | \
-            'upload '--environment | \
+            'upload-weights '--app | \
+            'upload-weights '--environment | \
             'status '--app | \
             'status '--environment | \
             'warm '--app | \

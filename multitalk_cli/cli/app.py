@@ -31,7 +31,7 @@ from multitalk_cli.cli.commands.s3 import app as s3_app
 from multitalk_cli.cli.commands.setup_secrets import EXAMPLES as SECRETS_EXAMPLES
 from multitalk_cli.cli.commands.setup_secrets import setup_secrets
 from multitalk_cli.cli.commands.status import cool, status, warm
-from multitalk_cli.cli.commands.upload import upload
+from multitalk_cli.cli.commands.upload_weights import upload_weights
 from multitalk_cli.cli.console import Console, check_output_options, split_output_options
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.next_command import next_command
@@ -109,7 +109,9 @@ app.command(
 )(setup_secrets)
 app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
 app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)
-app.command("upload", cls=PagedCommand, epilog=epilog("multitalk upload weights/pack"))(upload)
+app.command(
+    "upload-weights", cls=PagedCommand, epilog=epilog("multitalk upload-weights weights/pack")
+)(upload_weights)
 app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
 app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
 app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)

@@ -6,6 +6,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from multitalk_cli import contract
+
 if TYPE_CHECKING:
     from multitalk_cli.errors import MultitalkError
     from multitalk_cli.errors.exceptions import Fact
@@ -130,29 +132,105 @@ def _texts(fact: Fact) -> tuple[str, ...]:
     return fact if isinstance(fact, tuple) else ()
 
 
+def _find_jobs(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return "multitalk jobs ls --remote" if "job_prefix" in facts else ""
+
+
+def _return_to_job(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """The command for a job that could not be followed, fetched or cancelled to the end."""
+    if "job" not in facts:
+        return ""
+    return f"multitalk jobs {facts.get('step', 'attach')} {facts['job']}"
+
+
+def download_command(facts: Mapping[str, Fact], *options: str) -> str:
+    """`multitalk download` for the folder of weights that the facts name."""
+    words = ["multitalk", "download"]
+    if "weights_folder" in facts:
+        words += ["--to", str(facts["weights_folder"])]
+    return shlex.join([*words, *_place_words(facts), *options])
+
+
+def _place_words(facts: Mapping[str, Fact]) -> list[str]:
+    """The options that name an app, where it is not the default one."""
+    words = []
+    if facts.get("app", contract.APP_NAME) != contract.APP_NAME:
+        words += ["--app", str(facts["app"])]
+    if facts.get("environment"):
+        words += ["--environment", str(facts["environment"])]
+    return words
+
+
+def _download(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """The download again, which resumes or repairs."""
+    if not facts.keys() & {"volume", "weights_folder"}:
+        return ""
+    options = ["--repair", "--yes"] if "damaged" in facts else []
+    options += [str(facts["option"])] if "option" in facts else []
+    return download_command(facts, *options)
+
+
+def _pack_again(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "pack_folder" not in facts:
+        return ""
+    repair = ["--repair"] if "damaged" in facts else []
+    return shlex.join(["multitalk", "download", "--to", "weights", *repair])
+
+
+def _open_hub(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """A token for containers, where it is missing there."""
+    if "volume" not in facts:
+        return ""
+    where = shlex.join(["multitalk", "setup-secrets", "--only", "hf"])
+    return "\n".join([where, "multitalk deploy", _download(facts, words)])
+
+
+def _either(*rules: Rule) -> Rule:
+    """The first rule that knows a command."""
+
+    def choose(facts: Mapping[str, Fact], words: list[str]) -> str:
+        return next((found for rule in rules if (found := rule(facts, words))), "")
+
+    return choose
+
+
 RULES: dict[str, Rule] = {
+    "E_CANCELLED": _download,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
+    "E_DOWNLOAD_RUNS": _download,
+    "E_EXPIRED": _download,
+    "E_FILE_UNREADABLE": _pack_again,
     "E_GPU_STACK": _option("stack"),
     "E_GPU_TOO_SMALL": _option("gpu"),
+    "E_HUB_TOKEN": _open_hub,
+    "E_NETWORK": _either(_return_to_job, _download),
+    "E_NOT_DEPLOYED": _download,
     "E_NO_BACKEND": _choose_backend,
+    "E_NO_JOB": _find_jobs,
     "E_NO_TOKEN": _log_in,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
+    "E_REMOTE": _download,
     "E_S3_ADDRESS": _name_endpoint,
     "E_S3_EXISTS": _get_object,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
     "E_SWAPPED": _picture_first,
+    "E_TIMEOUT": _download,
     "E_TOKEN": _log_in,
     "E_TOO_MANY_VOICES": _loop_over_voices,
-    "E_USAGE": _complete_words,
+    "E_UNFINISHED": _return_to_job,
+    "E_USAGE": _either(_download, _complete_words),
+    "E_WEIGHTS": _download,
 }
 """Error code -> its rule."""
 
 
 def next_command(error: MultitalkError, words: list[str]) -> str:
     """The command to run next; the error's own hint where no rule knows better."""
+    if "unstored_job" in error.facts:
+        return f"multitalk jobs fetch {error.facts['unstored_job']}"
     rule = RULES.get(error.code)
     found = "" if rule is None else rule(error.facts, words)
     return found if found else error.hint

@@ -38,8 +38,8 @@ Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spendi
 # Renamed words
 
 
-RENAMED_COMMANDS: dict[str, str] = {}
-"""Old words of a command -> its new ones: `{"upload": "weights push"}`."""
+RENAMED_COMMANDS: dict[str, str] = {"upload": "upload-weights"}
+"""Old words of a command -> its new ones."""
 
 RENAMED_OPTIONS: dict[str, dict[str, str]] = {
     "deploy": {"--name": "--app"},

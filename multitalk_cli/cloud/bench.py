@@ -126,8 +126,8 @@ def ask(
             spent_usd = planning_cost.price_of(gpu, state["run_s"])
             progress.show(contract.event_from_wire(state["event"]), spent_usd)
 
-        longest_s = max(_SHORTEST_WAIT_S, _SLACK * cost.seconds)
-        return await_answer(cloud, spawn, look, reporter, longest_s=longest_s)
+        limit_s = max(_SHORTEST_WAIT_S, _SLACK * cost.seconds)
+        return await_answer(cloud, spawn, look, reporter, limit_s=limit_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

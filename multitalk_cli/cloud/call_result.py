@@ -1,81 +1,96 @@
-"""Waiting for what a call in the cloud answers, for calls that end within minutes."""
+"""Answers of deployed methods: a value, or the failure that they report; and waiting for one."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import RemoteError, TemporaryError, error_from_code
+from multitalk_cli.cloud.follow import CallFollower, FollowPolicy
+from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
 from multitalk_cli.reporting.formatting import human_duration
 from multitalk_cli.reporting.reporter import StoppedError
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 if TYPE_CHECKING:
-    from multitalk_cli.cloud.client import Cloud
+    from multitalk_cli.cloud.client import CallStatus, Cloud
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.reporting.reporter import Reporter
 
-_POLL_S, _PATIENCE_S = 1.0, 60.0
+_RETRIES = RetryPolicy(pauses_s=(1.0,), limit_s=60.0)
+
+
+def as_answer(
+    wire: Mapping[str, Any], facts: Mapping[str, Fact] | None = None
+) -> Mapping[str, Any]:
+    """The answer of a deployed method that did its work. Raises the failure that it reports.
+
+    wire: where it failed, {"event": the failure} or the failure itself. facts: of the error.
+    """
+    reported = wire.get("event", wire)
+    if isinstance(reported, Mapping) and reported.get("kind") == "failed":
+        raise to_error(contract.from_wire(contract.Failed, reported), facts)
+    return wire
+
+
+def to_error(failed: contract.Failed, facts: Mapping[str, Fact] | None = None) -> MultitalkError:
+    """The exception for a failure that a container reported."""
+    return error_from_code(failed.code, failed.message, failed.hint, facts)
 
 
 def await_answer(
     cloud: Cloud,
     spawn: Callable[[], str],
-    look: Callable[[], None],
+    on_poll: Callable[[], None],
     reporter: Reporter,
     *,
-    longest_s: float,
+    limit_s: float,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Mapping[str, Any]:
-    """The answer of a call that did its work. Whatever else ends the waiting ends the call.
+    """The answer of a call that ends within minutes. Whatever else ends the waiting cancels it.
 
-    spawn: starts the call and gives its id. look: is called about once a second. Raises the error
-    that the call answered.
+    spawn: starts the call and returns its id. on_poll: runs about once a second meanwhile. Raises
+    the failure that the call reports, RemoteError where it ends without an answer or takes longer
+    than limit_s.
     """
-    with reporter.stop_requests() as held:  # a call whose id is unknown could not be ended
-        call_id = spawn()
-        if held.is_pending:
-            cloud.cancel_call(call_id)
-            raise StoppedError
-    is_over = False
+    follower = CallFollower(
+        cloud,
+        reporter,
+        FollowPolicy(
+            cancel=lambda _should_abort: cloud.cancel_call(follower.call_id), retries=_RETRIES
+        ),
+        clock=clock,
+    )
     try:
-        for answer in _answers(cloud, call_id, look, longest_s):
-            if answer is not None:
-                is_over = True
-                raise_failure(answer)
-                return answer
-    finally:
-        if not is_over:
-            cloud.cancel_call(call_id)
-    raise RemoteError(f"no answer within {human_duration(longest_s)}", code="E_TIMEOUT")
+        follower.start(spawn)
+        status = _wait(follower, on_poll, limit_s, clock)
+    except StoppedError:
+        raise
+    except BaseException:
+        if follower.call_id:
+            cloud.cancel_call(follower.call_id)
+        raise
+    if status.outcome == "answer":
+        return as_answer({} if status.answer is None else status.answer)
+    if status.outcome == "timeout":
+        raise RemoteError("the call exceeded its time limit", code="E_TIMEOUT")
+    code = "E_OUT_OF_MEMORY" if "memory" in status.text.lower() else "E_REMOTE"
+    raise RemoteError(f"the container ended: {status.text}", code=code)
 
 
-def _answers(
-    cloud: Cloud, call_id: str, look: Callable[[], None], longest_s: float
-) -> Iterator[Mapping[str, Any] | None]:
-    """The answer once it is there; None each time that it is not yet."""
-    began_s = seen_s = time.monotonic()
-    while time.monotonic() - began_s < longest_s:
-        try:
-            polled = cloud.poll(call_id, _POLL_S)
-            look()
-        except TemporaryError:
-            if time.monotonic() - seen_s > _PATIENCE_S:
-                raise
-            time.sleep(_POLL_S)
-            continue
-        seen_s = time.monotonic()
-        if polled.outcome == "timeout":
-            raise RemoteError("the call ran out of time", code="E_TIMEOUT")
-        if polled.outcome not in ("answer", "waiting"):
-            code = "E_OUT_OF_MEMORY" if "memory" in polled.text.lower() else "E_REMOTE"
-            raise RemoteError(f"the container ended: {polled.text}", code=code)
-        yield polled.answer
-
-
-def raise_failure(answer: Mapping[str, Any]) -> None:
-    """Raises the error that a container answered with, if it did."""
-    if answer.get("event") is None:
-        return
-    event = contract.event_from_wire(answer["event"])
-    if isinstance(event, contract.Failed):
-        raise error_from_code(event.code, event.message, event.hint)
+def _wait(
+    follower: CallFollower, on_poll: Callable[[], None], limit_s: float, clock: Clock
+) -> CallStatus:
+    """How the call ended. Raises RemoteError E_TIMEOUT after limit_s."""
+    end_s = clock.now_s() + limit_s
+    with closing(follower.polls()) as polls:
+        for status in polls:
+            if status.outcome not in ("waiting", "unreachable"):
+                return status
+            if clock.now_s() > end_s:
+                break
+            # A connection that is lost shows in the next poll.
+            with suppress(TemporaryError):
+                on_poll()
+    raise RemoteError(f"no answer within {human_duration(limit_s)}", code="E_TIMEOUT")

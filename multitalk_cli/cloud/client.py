@@ -36,12 +36,18 @@ class PoolStats:
     running: int
 
 
-CallOutcome = Literal["answer", "waiting", "timeout", "lost", "ended", "expired"]
+CallOutcome = Literal[
+    "answer", "waiting", "timeout", "lost", "ended", "expired", "unclaimed", "unreachable"
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CallStatus:
-    """What a look at a call gave. text: what Modal says where it ended badly."""
+    """The state of a call.
+
+    outcome: "unclaimed" where no call is known yet, "unreachable" where Modal could not be asked.
+    text: Modal's words where the call ended without an answer.
+    """
 
     outcome: CallOutcome
     answer: Mapping[str, Any] | None = None
@@ -245,14 +251,14 @@ class Cloud:
         """Whether somebody asked the job to end."""
         return self._dict_get(contract.STATES_DICT, f"{job_id}/cancel") is not None
 
-    def owner(self, job_id: str, link: int) -> str:
-        """The call that runs this link of a job's chain; empty where none claimed it yet."""
-        text = self._dict_get(contract.STATES_DICT, f"{job_id}/call/{link}")
+    def owner(self, job_id: str, attempt: int) -> str:
+        """The call that runs this attempt at a job; empty while none has claimed it."""
+        text = self._dict_get(contract.STATES_DICT, f"{job_id}/call/{attempt}")
         return "" if text is None else str(json.loads(text))
 
-    def note_call(self, job_id: str, link: int, call_id: str) -> None:
-        """Notes which call runs this link, for `owner`."""
-        self._dict_put(contract.STATES_DICT, f"{job_id}/call/{link}", json.dumps(call_id))
+    def note_call(self, job_id: str, attempt: int, call_id: str) -> None:
+        """Records which call runs this attempt, for `owner`."""
+        self._dict_put(contract.STATES_DICT, f"{job_id}/call/{attempt}", json.dumps(call_id))
 
     def index(self, entry: Mapping[str, Any]) -> None:
         """Notes a job where other machines find it: under its "id"."""

@@ -13,7 +13,7 @@ from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
-    pass
+    from multitalk_cli.errors.exceptions import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,6 +22,11 @@ class AppRef:
 
     app: str
     environment: str
+
+    @property
+    def facts(self) -> Mapping[str, Fact]:
+        """The same in an error."""
+        return {"app": self.app, "environment": self.environment}
 
     @property
     def environment_name(self) -> str | None:

@@ -1,19 +1,23 @@
-"""The pack in the user's Modal account: whether it is there as its manifest lists it."""
+"""The pack of weights in the user's Modal account: found, checked, uploaded."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
-from multitalk_cli.errors import SetupError
-from multitalk_cli.reporting.formatting import human_bytes
+from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
+    from multitalk_cli.reporting.reporter import Reporter
+
+_MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,17 +29,17 @@ class DeployedPack:
 
     @property
     def size_bytes(self) -> int:
-        """Of all its files."""
+        """Size of all files."""
         return sum(self.sizes.values())
 
 
 def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
     """The pack in that folder of the Volume.
 
-    Raises SetupError E_WEIGHTS_MISSING unless each file is there in the length that the pack's
-    manifest lists, which is written last.
+    Raises SetupError E_WEIGHTS_MISSING unless each file has the size that the pack's manifest
+    lists, which is written last.
     """
-    folder, path = f"/{name}", f"/{name}/manifest.json"
+    folder, path = f"/{name}", f"/{name}/{_MANIFEST}"
     with ThreadPoolExecutor(1) as pool:
         listing = pool.submit(cloud.sizes, contract.WEIGHTS_VOLUME, folder)
         try:
@@ -52,7 +56,7 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
     if wrong:
         there = human_bytes(pack.size_bytes - sum(pack.sizes[name] for name in wrong))
         raise _missing(
-            f"{len(wrong)} of {len(pack.sizes)} files missing or cut off, "
+            f"{len(wrong)} of {len(pack.sizes)} files missing or truncated, "
             f"{there} of {human_bytes(pack.size_bytes)}"
         )
     return pack
@@ -62,8 +66,53 @@ def _missing(message: str) -> SetupError:
     return SetupError(message, code="E_WEIGHTS_MISSING", hint="multitalk download")
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadedPack:
+    """A pack that was uploaded."""
+
+    files: int
+    size_bytes: int
+
+
+def list_pack_files(folder: Path) -> list[Path]:
+    """The files of a pack on this machine, its manifest last.
+
+    Raises FileError E_FILE_UNREADABLE where one is missing or truncated.
+    """
+    try:
+        pack = read_manifest((folder / _MANIFEST).read_bytes())
+    except (OSError, ValueError) as error:
+        raise FileError(
+            f"{str(folder)!r} holds no usable pack: {error}",
+            code="E_FILE_UNREADABLE",
+            facts={"pack_folder": str(folder)},
+        ) from None
+    # Names come from a file: nothing of them may lead out of the folder.
+    sizes = {Path(name).name: size for name, size in pack.sizes.items()}
+    for name, size in sizes.items():
+        path = folder / name
+        seen = path.stat().st_size if path.is_file() else None
+        if seen != size:
+            found = "is missing" if seen is None else f"has {seen} bytes"
+            raise FileError(
+                f"{str(path)!r} {found}, its manifest lists {size} bytes",
+                code="E_FILE_UNREADABLE",
+                facts={"pack_folder": str(folder), "damaged": 1},
+            )
+    return [*(folder / name for name in sizes), folder / _MANIFEST]
+
+
+def upload_pack(cloud: Cloud, files: Sequence[Path], reporter: Reporter) -> UploadedPack:
+    """Uploads the files of a pack to the Volume of weights, all of them or none."""
+    size_bytes = sum(path.stat().st_size for path in files)
+    what = f"{human_count(len(files), 'file')}, {human_bytes(size_bytes)}"
+    reporter.fact("pack", f"{what} to the Volume {contract.WEIGHTS_VOLUME}")
+    cloud.upload(contract.WEIGHTS_VOLUME, files, f"/{contract.PACK_FOLDER}")
+    return UploadedPack(files=len(files), size_bytes=size_bytes)
+
+
 def read_manifest(text: bytes) -> DeployedPack:
-    """What a pack's manifest lists, which is not believed: ValueError where it is none of ours."""
+    """The content of a pack's manifest. Raises ValueError for anything else; nothing is trusted."""
     try:
         body = json.loads(text)
         version = int(body["format_version"])
@@ -72,7 +121,7 @@ def read_manifest(text: bytes) -> DeployedPack:
             revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
         )
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise ValueError("this is no manifest of a pack") from None
+        raise ValueError("not the manifest of a pack") from None
     if version != contract.PACK_FORMAT:
         raise ValueError(
             f"the pack has format {version}, this version reads {contract.PACK_FORMAT}"

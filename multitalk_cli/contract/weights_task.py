@@ -1,4 +1,4 @@
-"""What can be asked of a folder of weights, here or in the cloud, as it crosses the wire."""
+"""Work on a folder of weights, on this machine or in the cloud, and its wire form."""
 
 import re
 from collections.abc import Mapping
@@ -17,12 +17,14 @@ WeightsAction = Literal[
     "survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"
 ]
 
+DOWNLOAD: WeightsAction = "bring"
+"""The word of deployed apps, which stays."""
 PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
 """Precision -> folder of its pack in the Volume."""
-WRITING: tuple[WeightsAction, ...] = ("bring", "prune", "add_lora")
-"""What changes the folder: one at a time."""
+WRITING: tuple[WeightsAction, ...] = (DOWNLOAD, "prune", "add_lora")
+"""Actions that change the folder: one at a time."""
 CALLS = "weights"
-"""In place of a job's id, where it is noted which call brings weights, or was the last that did."""
+"""In place of a job's id, where the newest call that downloads is recorded."""
 CORES, MEMORY_MIB = 2.0, 8 * 1024
 """Of the container that writes: the largest tensor of the text encoder has 2.1 GB."""
 ASSUMED_BYTES_PER_S = 100e6
@@ -31,11 +33,11 @@ ASSUMED_BYTES_PER_S = 100e6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsTask:
-    """One thing to do with a folder of weights.
+    """One task on a folder of weights.
 
-    revisions: REPO=COMMIT each. is_repair: everything is verified first, and what is wrong is
-    fetched anew. names: of the strays to prune, or of the LoRA to add. lora: a known name or an
-    address. endpoint: of the hub, empty for its own.
+    revisions: REPO=COMMIT each. is_repair: whether to verify everything first and fetch wrong files
+    again. names: of the strays to prune, or of the LoRA to add. lora: a known name or an address.
+    endpoint: of the hub, empty for its own.
     """
 
     kind: WeightsAction

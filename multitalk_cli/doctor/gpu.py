@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.call_result import await_answer, raise_failure
+from multitalk_cli.cloud.call_result import as_answer, await_answer
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError, error_from_code
 from multitalk_cli.planning import cost, gpus, rates, windows
@@ -95,7 +95,7 @@ def _call(
     with reporter.progress() as progress:
         stage = contract.Stage(name="examining")
         return await_answer(
-            cloud, spawn, lambda: progress.show(stage), reporter, longest_s=_LONGEST_S
+            cloud, spawn, lambda: progress.show(stage), reporter, limit_s=_LONGEST_S
         )
 
 
@@ -148,7 +148,7 @@ def _check_loading(answer: Mapping[str, Any]) -> Outcome:
 def _check_sound(cloud: Cloud, wire: Mapping[str, Any]) -> Outcome:
     """Our decoding and resampling against librosa's, in a container without a GPU."""
     found = cloud.call(contract.SOUND_FUNCTION, wire)
-    raise_failure(found)
+    as_answer(found)
     if found["difference"] is None:
         return Outcome(text=f"no comparison with librosa: {found['reason']}", state="skip")
     share = f"{100 * found['difference']:.2g} %"

@@ -83,14 +83,16 @@ _BY_EXIT_CODE: dict[ExitCode, type[MultitalkError]] = {
 }
 
 
-def error_from_code(code: str, message: str, hint: str = "") -> MultitalkError:
+def error_from_code(
+    code: str, message: str, hint: str = "", facts: Mapping[str, Fact] | None = None
+) -> MultitalkError:
     """The exception for a failure reported as data, such as a contract event.
 
     A code that this version does not know becomes E_REMOTE and is named in the message.
     """
     if code not in CODES:
-        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint, facts=facts)
     kind = _BY_EXIT_CODE.get(CODES[code].exit_code, RemoteError)
     if kind.exit_code is not CODES[code].exit_code:
-        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint)
-    return kind(message, code=code, hint=hint)
+        return RemoteError(f"{message} ({code})", code="E_REMOTE", hint=hint, facts=facts)
+    return kind(message, code=code, hint=hint, facts=facts)

@@ -1,4 +1,4 @@
-"""The call of a job, as it crosses the wire."""
+"""The arguments of a job's call."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ def call_wire(
     keep_inputs: bool,
     persistent_params: int | None = None,
 ) -> dict[str, Any]:
-    """What a call is given.
+    """The arguments of a call in their wire form.
 
-    request, upload: None where the cloud keeps it for the job. persistent_params: None for what
-    suits the card.
+    request, upload: None where the cloud keeps them for the job. persistent_params: None for the
+    number that suits the GPU.
     """
     suited = gpus.find_gpu(job.gpu).persistent_params
     return {
         "contract": contract.CONTRACT_VERSION,
         "client": __version__,
         "job": job.id,
-        "link": job.link,
+        "link": job.attempt,
         "keep_inputs": keep_inputs,
         "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),

@@ -6,37 +6,32 @@ import hashlib
 import json
 import re
 import shutil
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import (
-    MultitalkError,
-    RemoteError,
-    TemporaryError,
-    error_from_code,
-)
+from multitalk_cli.cloud.call_result import to_error
+from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
 from multitalk_cli.files import partial_file
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning.cost import price_of
 from multitalk_cli.planning.gpus import gpu_from_device
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.jobs.ledger import Job, Ledger
 
 
-ATTEMPTS = 6
-FIRST_WAIT_S = 0.5
+RETRIES = RetryPolicy(pauses_s=(0.5, 1, 2, 4, 8))
 _PART_NAME = re.compile(r"part-[0-9]{4,6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Part:
-    """A piece of a finished video, as the container noted it."""
+    """A part of a finished video, as its container recorded it."""
 
     name: str
     size: int
@@ -45,11 +40,11 @@ class Part:
     def __post_init__(self) -> None:
         # It becomes a path here.
         if not _PART_NAME.fullmatch(self.name):
-            raise contract.ContractError(f"{self.name!r} is no name of a part")
+            raise contract.ContractError(f"{self.name!r} is not the name of a part")
 
 
 def load_result(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
-    """The answer of a finished job as its Volume keeps it; None where it is not there."""
+    """The answer of a finished job, from its Volume; None if it is not kept."""
     path = f"{job_id}/{contract.RESULT_FILE}"
     try:
         text = b"".join(cloud.read_file(contract.JOBS_VOLUME, path))
@@ -60,7 +55,7 @@ def load_result(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FinishedJob:
-    """A finished job, and what its call answered. is_fresh: whether that was just now."""
+    """A finished job with the answer of its call. is_fresh: whether it ended just now."""
 
     cloud: Cloud
     ledger: Ledger
@@ -69,54 +64,58 @@ class FinishedJob:
     is_fresh: bool = False
 
 
-def fetch(kept: FinishedJob, target: Path | None, *, overwrite: bool) -> Iterator[contract.Event]:
+def fetch(
+    finished: FinishedJob, target: Path | None, *, overwrite: bool, clock: Clock = SYSTEM_CLOCK
+) -> Iterator[contract.Event]:
     """Writes the video of a finished job at `target`; `Done` comes last, with the price.
 
     target: None for a video that is only stored.
     """
-    answer = kept.answer
+    answer = finished.answer
     event = contract.event_from_wire(answer["event"])
     if not isinstance(event, contract.Done):
-        raise ValueError(f"{event.kind} is no finished job")
-    result = _priced(event.result, kept.job)
+        raise ValueError(f"job {finished.job.id} ended with {event.kind}, not with a video")
+    result = _priced(event.result, finished.job)
     if target is not None:
         with partial_file(target, overwrite=overwrite, durable=True) as path:
             if answer["video"] is None:
                 parts = [Part(**part) for part in answer["parts"]]
-                yield from _download(kept.cloud, kept.job.id, parts, path)
+                yield from _download(finished, parts, path, clock)
             else:
                 path.write_bytes(answer["video"])
-    note_stored(kept, target, result)
+    note_stored(finished, target, result)
     yield contract.Done(result=result)
 
 
-def note_stored(kept: FinishedJob, target: Path | None, result: contract.Result) -> contract.Result:
-    """Notes in the ledger where a finished video is, and gives its result."""
-    place = result.stored if target is None else str(target.absolute())
-    kept.ledger.update(
-        kept.job.id,
+def note_stored(
+    finished: FinishedJob, target: Path | None, result: contract.Result
+) -> contract.Result:
+    """Records in the ledger where a finished video is, and returns its result."""
+    location = result.stored if target is None else str(target.absolute())
+    finished.ledger.update(
+        finished.job.id,
         state=jobs_ledger.DONE,
-        target="" if place is None else place,
+        target="" if location is None else location,
         price_usd=result.price_usd,
         result=json.dumps(contract.to_wire(result)),
     )
     return result
 
 
-def check_stored(kept: FinishedJob, target: Path | None) -> None:
-    """Raises what kept a call that ended just now from storing its video."""
-    wire = kept.answer.get("unstored")
-    if wire is None or not kept.is_fresh:
+def check_stored(finished: FinishedJob, target: Path | None) -> None:
+    """Raises the reason why a call that ended just now did not store its video."""
+    wire = finished.answer.get("unstored")
+    if wire is None or not finished.is_fresh:
         return
     failed = contract.from_wire(contract.Failed, wire)
-    raise unstored(kept.job, target, error_from_code(failed.code, failed.message, failed.hint))
+    raise unstored(finished.job, target, to_error(failed))
 
 
 def unstored(job: Job, target: Path | None, error: MultitalkError) -> MultitalkError:
-    """The error for a video that was made and not stored: it says where the video is."""
+    """The error for a video that was made but not stored, with where the video is."""
     message = f"the video is made, but not stored: {error.message}"
     if target is None:
-        return error_from_code(error.code, message, f"multitalk jobs fetch {job.id}")
+        return error_from_code(error.code, message, facts={"unstored_job": job.id})
     return error_from_code(
         error.code,
         f"{message}; it is at {target}",
@@ -131,17 +130,17 @@ def _priced(result: contract.Result, job: Job) -> contract.Result:
 
 
 def _download(
-    cloud: Cloud, job_id: str, parts: Sequence[Part], path: Path
+    finished: FinishedJob, parts: Sequence[Part], path: Path, clock: Clock
 ) -> Iterator[contract.Event]:
-    """Fetches the parts that are not here yet, and puts all together."""
+    """Fetches the parts that are missing on this machine, and joins all of them."""
     import platformdirs
 
-    folder = platformdirs.user_cache_path("multitalk") / "parts" / job_id
+    folder = platformdirs.user_cache_path("multitalk") / "parts" / finished.job.id
     folder.mkdir(parents=True, exist_ok=True)
     total, done = sum(part.size for part in parts), 0
     for part in parts:
         if not _is_whole(folder / part.name, part):
-            _fetch_part(cloud, job_id, part, folder)
+            _fetch_part(finished, part, folder / part.name, clock)
         done += part.size
         yield contract.Stage(name="downloading", done=done, total=total)
     with path.open("wb") as whole:
@@ -157,25 +156,28 @@ def _is_whole(path: Path, part: Part) -> bool:
     return hashlib.sha256(path.read_bytes()).hexdigest() == part.sha256
 
 
-def _fetch_part(cloud: Cloud, job_id: str, part: Part, folder: Path) -> None:
-    """Fetches one part, again where the transfer broke or brought something else."""
-    target, wait_s = folder / part.name, FIRST_WAIT_S
-    for attempt in range(1, ATTEMPTS + 1):
+def _fetch_part(finished: FinishedJob, part: Part, target: Path, clock: Clock) -> None:
+    """Fetches one part, again where the transfer broke or the checksum is wrong."""
+    job, retry = finished.job, RETRIES.start(clock)
+    error: TemporaryError | None
+    while True:
         try:
             with target.open("wb") as file:
-                file.writelines(cloud.read_file(contract.JOBS_VOLUME, f"{job_id}/{part.name}"))
+                path = f"{job.id}/{part.name}"
+                file.writelines(finished.cloud.read_file(contract.JOBS_VOLUME, path))
+            error = None
         except FileNotFoundError:
-            message = f"the video of job {job_id} is no longer kept"
+            message = f"the video of job {job.id} is no longer kept"
             raise RemoteError(message, code="E_EXPIRED") from None
-        except TemporaryError:
-            if attempt == ATTEMPTS:
-                raise
+        except TemporaryError as broken:
+            error = broken
         if _is_whole(target, part):
             return
-        time.sleep(wait_s)
-        wait_s *= 2
+        if not retry.wait():
+            break
+    message = f"the checksum of {part.name} of job {job.id} is wrong"
     raise TemporaryError(
-        f"{part.name} of job {job_id} arrives damaged",
+        message if error is None else error.message,
         code="E_NETWORK",
-        hint=f"multitalk jobs fetch {job_id}",
-    )
+        facts={"job": job.id, "step": "fetch"},
+    ) from error

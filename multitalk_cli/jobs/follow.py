@@ -1,38 +1,38 @@
-"""A job in the cloud, followed from here until it ends; and cancelling one."""
+"""A job in the cloud, followed through its calls to its end."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.reconnect import Outage
+from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
 from multitalk_cli.errors import TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
-from multitalk_cli.jobs.cancel import POLL_S, cancel
+from multitalk_cli.jobs.cancel import cancel
 from multitalk_cli.jobs.fetch import FinishedJob, load_result
 from multitalk_cli.planning.cost import price_of
-from multitalk_cli.reporting.reporter import StoppedError
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import CallStatus, Cloud
     from multitalk_cli.jobs.ledger import Job, Ledger
-    from multitalk_cli.reporting.reporter import Reporter, StopRequests
+    from multitalk_cli.reporting.reporter import Reporter
 
 
 LOAD_EVERY_S = 2.0
 INDEXED = ("id", "stack", "gpu", "seed", "label", "created_s", "recipe")
-"""What other machines learn of a job, beside the name of its file."""
+"""Fields of a job that other machines see, with the name of its file."""
 QUESTION = "d = detach (the job keeps running), c = cancel (frees the GPU), Enter = keep watching"
-AGAIN = "run the same generate command again: it goes on after the last finished window"
+AGAIN = "run the same generate command again: it resumes after the last finished window"
 
 Spawn = Callable[["Job"], str]
 
 
 class DetachedError(Exception):
-    """The user left; the job goes on."""
+    """The user detached from a job that keeps running."""
 
     def __init__(self, job_id: str) -> None:
         super().__init__(job_id)
@@ -42,138 +42,139 @@ class DetachedError(Exception):
 class Follower:
     """Follows one job.
 
-    job: as it stands. answer: what its last call gave, once it ended well. spent_usd: what the
-    running call has cost so far, by the rates.
+    job: as it stands. answer: of its last call, once that ended well. spent_usd: cost of the
+    running call so far, by the rates.
     """
 
     def __init__(
-        self, cloud: Cloud, ledger: Ledger, reporter: Reporter, job: Job, spawn: Spawn
+        self,
+        cloud: Cloud,
+        ledger: Ledger,
+        reporter: Reporter,
+        job: Job,
+        spawn: Spawn,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """spawn: starts the call of the job's link and gives its id."""
+        """spawn: starts the call of the job's current attempt and returns its id."""
         self._cloud, self._ledger, self._reporter = cloud, ledger, reporter
-        self._spawn = spawn
+        self._spawn, self._clock = spawn, clock
         self.job = job
         self.answer: Mapping[str, Any] | None = None
         self.spent_usd: float | None = None
-        self._last: contract.Event | None = None
+        self._last_event: contract.Event | None = None
         self._windows_before = 0
-        self._looked_s = 0.0
-        self._outage = Outage(reporter, f"job {job.id}", f"multitalk jobs attach {job.id}")
+        self._load_checked_s = float("-inf")
+        policy = FollowPolicy(
+            cancel=self._cancel,
+            name=f"job {job.id}",
+            facts={"job": job.id},
+            question=QUESTION,
+            detach=DetachedError(job.id),
+        )
+        self._calls = CallFollower(cloud, reporter, policy, job.call_id, clock)
 
-    def events(self) -> Iterator[contract.Event]:
+    def start(self, name: str) -> None:
+        """Makes the call, once the job is in the index that other machines read.
+
+        name: of the video's file; empty where it is only stored.
+        """
+
+        def spawn() -> str:
+            entry = {field: getattr(self.job, field) for field in INDEXED} | {"name": name}
+            self._cloud.index(entry)
+            self._note(call_id=self._spawn(self.job), state=jobs_ledger.RUNNING)
+            return self.job.call_id
+
+        self._calls.start(spawn)
+
+    def events(self) -> Generator[contract.Event, None, None]:
         """Yields what happens; `Done` or `Failed` last.
 
-        Raises DetachedError or StoppedError where the user leaves, TemporaryError where Modal is
-        out of reach for long.
+        Raises DetachedError or StoppedError where the user leaves, TemporaryError where Modal stays
+        out of reach.
         """
-        with self._reporter.stop_requests() as held:
-            yield from self._find_call(held)
-            while True:
-                if held.is_pending:
-                    self._decide(held)
-                for event in self._turn():
+        with closing(self._calls.polls()) as polls:
+            for status in polls:
+                for event in self._events_of(status):
                     if isinstance(event, contract.Failed):
                         self._note_failure(event)
                     yield event
                     if isinstance(event, contract.Done | contract.Failed):
                         return
 
-    # Which call runs it
+    def _events_of(self, status: CallStatus) -> Iterator[contract.Event]:
+        match status.outcome:
+            case "unclaimed":
+                yield from self._find_call()
+            case "unreachable":
+                yield from self._changed(contract.Stage(name="reconnecting"))
+            case "waiting":
+                yield from self._progress()
+            case "answer":
+                yield from self._answered({} if status.answer is None else status.answer)
+            case "timeout":
+                yield from self._continued()
+            case _:
+                yield self._failed(status)
 
-    def start(self, name: str) -> None:
-        """Makes the call, once it is noted where other machines look.
+    # While it runs
 
-        name: of the video's file; empty where it is only stored.
-        """
-        with self._reporter.stop_requests() as held:
-            entry = {field: getattr(self.job, field) for field in INDEXED} | {"name": name}
-            self._cloud.index(entry)
-            self._note(call_id=self._spawn(self.job), state=jobs_ledger.RUNNING)
-            if held.is_pending:
-                self._decide(held)
-
-    def _find_call(self, held: StopRequests) -> Iterator[contract.Event]:
-        """Finds the call that an earlier command made, which may have died before it noted it."""
-        if self.job.call_id:
-            return
-        while not (owner := self._cloud.owner(self.job.id, self.job.link)):
-            if held.is_pending:
-                self._decide(held)
-            if self.job.state == jobs_ledger.SPAWNING and self._is_idle():
-                owner = self._spawn(self.job)
-                break
+    def _find_call(self) -> Iterator[contract.Event]:
+        """Finds the call of an earlier command, which may have died before it noted it."""
+        call_id = self._cloud.owner(self.job.id, self.job.attempt)
+        if not call_id and self.job.state == jobs_ledger.SPAWNING and self._is_idle():
+            call_id = self._spawn(self.job)
+        if call_id:
+            self._note(call_id=call_id, state=jobs_ledger.RUNNING)
+        else:
             yield contract.Queued()
-            time.sleep(POLL_S)
-        self._note(call_id=owner, state=jobs_ledger.RUNNING)
 
     def _is_idle(self) -> bool:
-        """Whether nothing waits or runs that could turn out to be this job."""
+        """Whether no call waits or runs that could turn out to be this job's."""
         load = self._cloud.load_of(self.job.stack, self.job.gpu)
         return load.backlog + load.running == 0
 
-    # One look
-
-    def _turn(self) -> Iterator[contract.Event]:
-        polled = self._polled()
-        if polled is None:
-            yield from self._new(contract.Stage(name="reconnecting"))
-        elif polled.outcome == "waiting":
-            yield from self._progress()
-        elif polled.outcome == "answer":
-            yield from self._answered(polled.answer or {})
-        elif polled.outcome == "timeout":
-            yield from self._continued()
-        else:
-            yield self._failed(polled)
-
-    def _polled(self) -> CallStatus | None:
-        """What the call gave; None while there is no way to it."""
-        try:
-            polled = self._cloud.poll(self.job.call_id, POLL_S)
-        except TemporaryError as error:
-            self._outage.wait(error)
-            return None
-        self._outage.end()
-        return polled
-
-    def _new(self, event: contract.Event | None) -> Iterator[contract.Event]:
-        if event is not None and event != self._last:
-            self._last = event
+    def _changed(self, event: contract.Event | None) -> Iterator[contract.Event]:
+        if event is not None and event != self._last_event:
+            self._last_event = event
             yield event
 
     def _progress(self) -> Iterator[contract.Event]:
         try:
             state = self._cloud.state(self.job.id)
-            event = self._waiting() if state is None else self._read(state)
+            event = self._queue_event() if state is None else self._read(state)
         except TemporaryError:
-            # The next look at the call says so, and waits.
+            # A connection that is lost shows in the next poll.
             return
-        yield from self._new(event)
+        yield from self._changed(event)
 
     def _read(self, state: Mapping[str, Any]) -> contract.Event | None:
         event = contract.event_from_wire(state["event"])
         self.spent_usd = price_of(self.job.gpu, state["run_s"])
-        # Its end comes with the call's answer; that of an earlier call is none.
+        # The end comes with the call's answer; an earlier call's end is none.
         return None if isinstance(event, contract.Done | contract.Failed) else event
 
-    def _waiting(self) -> contract.Event | None:
-        """What a job that says nothing yet is waiting for."""
-        if time.monotonic() - self._looked_s < LOAD_EVERY_S:
+    def _queue_event(self) -> contract.Event | None:
+        """Whether a job without a state waits for a GPU or starts; None between two looks."""
+        now_s = self._clock.now_s()
+        if now_s - self._load_checked_s < LOAD_EVERY_S:
             return None
         load = self._cloud.load_of(self.job.stack, self.job.gpu)
-        self._looked_s = time.monotonic()
+        self._load_checked_s = now_s
         is_waiting = load.containers == 0 or load.backlog > 0
         return contract.Queued() if is_waiting else contract.Stage(name="starting")
 
     # How it ends
 
-    def kept(self) -> FinishedJob:
+    def finished(self) -> FinishedJob:
         """The job that ended well, with its answer."""
+        if self.answer is None:
+            raise ValueError(f"job {self.job.id} has not ended well")
         return FinishedJob(
             cloud=self._cloud,
             ledger=self._ledger,
             job=self.job,
-            answer=self.answer or {},
+            answer=self.answer,
             is_fresh=True,
         )
 
@@ -186,32 +187,32 @@ class Follower:
         yield event
 
     def _continued(self) -> Iterator[contract.Event]:
-        """A call that ran out of time is followed by another, if it finished any window."""
+        """Continues in another call after a time limit, if the ended call finished any window."""
         state = self._cloud.state(self.job.id)
         windows = 0 if state is None else int(state["windows"])
         if windows <= self._windows_before:
-            message = f"a call finished no window within its time limit; {windows} are kept"
+            message = f"no window was finished within a call's time limit; {windows} are kept"
             yield contract.Failed(code="E_TIMEOUT", message=message)
             return
         self._windows_before = windows
-        self._note(link=self.job.link + 1, call_id="")
+        self._note(attempt=self.job.attempt + 1, call_id="")
         self._note(call_id=self._spawn(self.job))
 
-    def _failed(self, polled: CallStatus) -> contract.Event:
-        if polled.outcome == "expired":
-            return self._expired(polled.text)
-        text = polled.text.partition("\n")[0] or "no reason was given"
+    def _failed(self, status: CallStatus) -> contract.Event:
+        if status.outcome == "expired":
+            return self._expired(status.text)
+        text = status.text.partition("\n")[0] or "no reason was given"
         if self._cloud.is_cancelled(self.job.id):
             message = f"job {self.job.id} was cancelled"
             return contract.Failed(code="E_CANCELLED", message=message)
         if "memory" in text.lower():
             return contract.Failed(code="E_OUT_OF_MEMORY", message=text)
         self._note(state=jobs_ledger.LOST)
-        if not self._cloud.owner(self.job.id, self.job.link):
+        if not self._cloud.owner(self.job.id, self.job.attempt):
             # The method never began.
             message = f"no container started for the job: {text}"
             return contract.Failed(code="E_START", message=message)
-        what = "the container was lost" if polled.outcome == "lost" else "the run failed"
+        what = "the container was lost" if status.outcome == "lost" else "the run failed"
         return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
 
     def _note_failure(self, event: contract.Failed) -> None:
@@ -222,7 +223,7 @@ class Follower:
         )
 
     def _expired(self, text: str) -> contract.Event:
-        """The call's answer is gone; what the job kept may still be there."""
+        """The end of a job whose call's answer is gone, from its Volume where that is kept."""
         answer = load_result(self._cloud, self.job.id)
         if answer is None:
             return contract.Failed(code="E_EXPIRED", message=f"job {self.job.id}: {text}")
@@ -232,14 +233,8 @@ class Follower:
     def _note(self, **changes: Any) -> None:
         self.job = replace(self.job, **changes)
         self._ledger.update(self.job.id, **changes)
+        self._calls.call_id = self.job.call_id
 
-    def _decide(self, held: StopRequests) -> None:
-        """What a request to stop does: the user says, or else the job is cancelled."""
-        choice = held.choose(QUESTION)
-        if choice == "watch":
-            return
-        if choice == "detach":
-            raise DetachedError(self.job.id)
+    def _cancel(self, should_abort: ShouldAbort) -> None:
         self._reporter.note(f"cancelling job {self.job.id}")
-        cancel(self._cloud, self._ledger, self.job, self._reporter, hurry=lambda: held.is_urgent)
-        raise StoppedError
+        cancel(self._cloud, self._ledger, self.job, self._reporter, should_abort=should_abort)

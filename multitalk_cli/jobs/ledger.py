@@ -1,4 +1,4 @@
-"""The local ledger of jobs: what was asked of the cloud, so that it is found and paid for once.
+"""The local ledger of jobs, by which each is found again and paid for once.
 
 One SQLite file in the user's state folder, readable by the user alone. Every change is one
 transaction, so that several processes may use it at the same time.
@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Collection, Iterator, Sequence, Set
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from multitalk_cli.errors import FileError, UsageError
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
-"""Ended by its machine: another call goes on after the last window that is kept."""
+"""Ended with its container: another call resumes after the last window that is kept."""
 UNFINISHED = (SPAWNING, RUNNING, LOST)
 SHORT_ID = 8
 _BUSY_S = 10.0
@@ -28,10 +28,10 @@ _SCHEMA_VERSION = 1
 class Job:
     """One job.
 
-    fingerprint: of the prepared inputs and the options as given. label: what a person calls it.
-    link: which call of the chain of calls is the last. call_id: that call's id at Modal, empty
-    until the spawn was answered. target: the path that the video goes to. recipe: a JSON object.
-    result: what was made, in its wire form as JSON.
+    fingerprint: of the prepared inputs and the options as given. label: a name for people.
+    attempt: number of its newest call, from 0. call_id: that call's id at Modal, empty until the
+    spawn was answered. target: path of the video. recipe: a JSON object. result: of the finished
+    job, its wire form as JSON.
     """
 
     id: str
@@ -46,7 +46,7 @@ class Job:
     recipe: str
     state: str = SPAWNING
     call_id: str = ""
-    link: int = 0
+    attempt: int = 0
     price_usd: float | None = None
     result: str = ""
     error: str = ""
@@ -59,10 +59,16 @@ class Job:
         return self.state in UNFINISHED
 
 
-_COLUMNS = tuple(field.name for field in fields(Job))
+_COLUMNS = {field.name: field.name for field in fields(Job)} | {"attempt": "link"}
+"""Field -> its column; columns keep their names, since older ledgers have them."""
+_FIELDS = {column: name for name, column in _COLUMNS.items()}
 _TYPES = {"seed": "INTEGER", "link": "INTEGER", "price_usd": "REAL"} | dict.fromkeys(
     ("created_s", "updated_s"), "REAL"
 )
+
+
+def _job(row: sqlite3.Row) -> Job:
+    return Job(**{_FIELDS[column]: value for column, value in dict(row).items()})
 
 
 def _marks(values: Collection[str]) -> str:
@@ -70,7 +76,7 @@ def _marks(values: Collection[str]) -> str:
 
 
 def ledger_path() -> Path:
-    """Where the ledger is, whether or not it exists."""
+    """The path of the ledger, whether or not it exists."""
     import platformdirs
 
     return platformdirs.user_state_path("multitalk") / "jobs.sqlite3"
@@ -95,11 +101,11 @@ class Ledger:
             if known is not None:
                 return known, False
             now_s = time.time()
-            row = {name: getattr(job, name) for name in _COLUMNS}
-            row |= {"created_s": now_s, "updated_s": now_s}
-            marks = ", ".join(f":{name}" for name in _COLUMNS)
-            db.execute(f"INSERT INTO jobs ({', '.join(_COLUMNS)}) VALUES ({marks})", row)
-            return Job(**row), True
+            added = replace(job, created_s=now_s, updated_s=now_s)
+            row = {column: getattr(added, name) for name, column in _COLUMNS.items()}
+            marks = ", ".join(f":{column}" for column in row)
+            db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
+            return added, True
 
     def _same(self, db: sqlite3.Connection, job: Job, fingerprints: Set[str]) -> Job | None:
         row = db.execute(
@@ -108,7 +114,7 @@ class Ledger:
             " ORDER BY state = ?, created_s DESC LIMIT 1",
             (*fingerprints, job.app, job.environment, *UNFINISHED, DONE, DONE),
         ).fetchone()
-        return None if row is None else Job(**dict(row))
+        return None if row is None else _job(row)
 
     def find_completed(self, fingerprints: Collection[str]) -> Job | None:
         """The newest finished job that is recorded under one of these names."""
@@ -120,16 +126,15 @@ class Ledger:
                 " ORDER BY created_s DESC",
                 (*fingerprints, DONE),
             ).fetchone()
-        return None if row is None else Job(**dict(row))
+        return None if row is None else _job(row)
 
     def update(self, job_id: str, **changes: Any) -> None:
-        """Changes columns of a job; one that is not in the ledger is no error."""
-        changes = {**changes, "updated_s": time.time()}
-        columns = ", ".join(f"{name} = :{name}" for name in changes)
+        """Changes fields of a job; one that is not in the ledger is no error."""
+        row = {_COLUMNS[name]: value for name, value in changes.items()}
+        row["updated_s"] = time.time()
+        columns = ", ".join(f"{column} = :{column}" for column in row)
         with self._transaction() as db:
-            db.execute(
-                f"UPDATE jobs SET {columns} WHERE id = :job_id", {**changes, "job_id": job_id}
-            )
+            db.execute(f"UPDATE jobs SET {columns} WHERE id = :job_id", {**row, "job_id": job_id})
 
     def list(self, limit: int = -1) -> list[Job]:
         """The jobs, the newest first."""
@@ -139,15 +144,15 @@ class Ledger:
             rows = db.execute(
                 "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC LIMIT ?", (limit,)
             ).fetchall()
-        return [Job(**dict(row)) for row in rows]
+        return [_job(row) for row in rows]
 
     def find(self, prefix: str) -> Job | None:
-        """The job whose id begins so. Raises UsageError E_NO_JOB where several do."""
+        """The job whose id has this prefix. Raises UsageError E_NO_JOB where several have."""
         found = [job for job in self.list() if prefix and job.id.startswith(prefix)]
         exact = [job for job in found if job.id == prefix]
         if len(found) > 1 and not exact:
             ids = ", ".join(job.id for job in found[:3])
-            raise UsageError(f"{prefix!r} fits several jobs: {ids}", code="E_NO_JOB")
+            raise UsageError(f"{prefix!r} matches several jobs: {ids}", code="E_NO_JOB")
         return next(iter(exact or found), None)
 
     @contextmanager
@@ -165,14 +170,14 @@ class Ledger:
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        # Created here, because SQLite would make it readable for everybody.
+        # Created here, because SQLite would make it readable by everyone.
         os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"it is of a newer multitalk (format {version})")
+                raise sqlite3.DatabaseError(f"a newer multitalk wrote it (format {version})")
             if version < _SCHEMA_VERSION:
                 self._create(db)
         except BaseException:
@@ -181,7 +186,7 @@ class Ledger:
         return db
 
     def _create(self, db: sqlite3.Connection) -> None:
-        columns = ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in _COLUMNS)
+        columns = ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in _FIELDS)
         db.execute("BEGIN IMMEDIATE")
         db.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
         db.execute("CREATE INDEX IF NOT EXISTS same ON jobs (fingerprint)")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +14,7 @@ from multitalk_cli.reporting.formatting import human_bytes
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.pack import DeployedPack
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.storage.hub import Hub
     from remote.weights.config import PackConfig
@@ -24,9 +24,9 @@ _NEEDED = ("torch", "tokenizers", "huggingface_hub")
 
 
 class LocalWeights:
-    """The folder, and this process that works on it.
+    """The folder; work on it runs in this process.
 
-    config: sizes of the published model, where it is not MultiTalk at full size.
+    config: sizes of the model; MultiTalk's published ones by default.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class LocalWeights:
         self._folder, self._hub, self._config = folder, hub, config
         self.title = str(folder)
         self.packs = PACKS
+        self.facts: Mapping[str, Fact] = {"weights_folder": str(folder)}
 
     @classmethod
     def usable(cls, folder: Path) -> LocalWeights:
@@ -47,58 +48,49 @@ class LocalWeights:
             )
         return cls(folder)
 
-    def command(self, *options: str) -> str:
-        """The command for this folder, with other options."""
-        return shlex.join(["multitalk", "download", "--to", str(self._folder), *options])
-
     def name(self, file: str) -> str:
-        """What a file of the folder is called."""
+        """The path of a file in the folder."""
         return str(self._folder / file)
 
-    def next_command(self, pack: str) -> str:
-        """What a pack is good for."""
-        weights = shlex.quote(self.name(pack))
-        return f"multitalk generate PICTURE VOICE --backend local --weights {weights}"
-
     def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
-        """Nothing has to be set up; tells whether something was asked."""
+        """Nothing has to be set up, and nothing is asked."""
         del ask, reporter, is_all
         return False
 
     def find_pack(self, precision: Precision) -> DeployedPack | None:
-        """Looking at the whole folder is as quick."""
+        """None: a survey is as fast on this machine."""
         del precision
         return None
 
     def attach(self, precision: Precision, reporter: Reporter) -> Mapping[str, Any] | None:
-        """Another process cannot be followed."""
+        """None: another process cannot be followed."""
         del precision, reporter
         return None
 
     def announce(self, survey: Mapping[str, Any], reporter: Reporter) -> None:
-        """Says what space is needed. Raises FileError E_DISK_SPACE where there is less."""
+        """Reports the space that is needed. Raises FileError E_DISK_SPACE if less is free."""
         more = survey["missing_bytes"] + survey["pack_bytes"]
-        # Of a pack that was begun, a part is there already.
+        # A part of an incomplete pack is there already.
         needed = max(0, more - (survey["begun_pack_bytes"] if survey["pack_bytes"] else 0))
         free = survey["free_bytes"]
         reporter.fact("space", f"{human_bytes(needed)} needed, {human_bytes(free)} free")
         if needed > free:
             raise FileError(
-                f"{self.title} needs {human_bytes(needed)}, and {human_bytes(free)} are free",
+                f"{self.title} needs {human_bytes(needed)}, only {human_bytes(free)} are free",
                 code="E_DISK_SPACE",
             )
 
-    def do(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
-        """Does a task and shows how far it is; gives its answer."""
+    def run(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
+        """The answer of a task, done while its progress is shown."""
         from remote.weights import download
 
         if task.kind not in weights_task.WRITING:
-            return self._do(task, reporter)
-        reporter.leaving = "interrupted; the same command goes on where it stopped"
+            return self._run(task, reporter)
+        reporter.leaving = "interrupted; run the same command again to resume"
         with download.locked(self._folder):
-            return self._do(task, reporter)
+            return self._run(task, reporter)
 
-    def _do(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
+    def _run(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any]:
         from remote.weights.config import PUBLISHED
         from remote.weights.folder import WeightsFolder
 

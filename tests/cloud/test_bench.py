@@ -1,15 +1,11 @@
-"""What a benchmark costs and what it says of the rates; waiting for its answer."""
-
-import os
-import signal
+"""The price of a benchmark, and its comparison with the rates."""
 
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.cloud import bench, call_result
-from multitalk_cli.cloud.client import CallStatus
+from multitalk_cli.cloud import bench
 from multitalk_cli.contract.bench_task import BenchTask
-from multitalk_cli.errors import MultitalkError, RefusedError, TemporaryError, UsageError
+from multitalk_cli.errors import RefusedError, UsageError
 from multitalk_cli.planning import cost, rates
 
 
@@ -137,91 +133,3 @@ def test_it_is_compared_with_the_card_that_was_there():
     table = rates.load()
     price = 40.0 * table.price_per_s_usd(table.gpu("h200"))
     assert found.usd_per_video_s == pytest.approx(price)
-
-
-# Waiting
-
-
-class Cloud:
-    """Gives one look after another; an error is raised."""
-
-    def __init__(self, *looks):
-        self.looks, self.cancelled = list(looks), []
-
-    def poll(self, _call_id, _timeout_s):
-        look = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        if isinstance(look, Exception):
-            raise look
-        return look
-
-    def cancel_call(self, call_id):
-        self.cancelled.append(call_id)
-
-
-WAITING = CallStatus(outcome="waiting")
-
-
-def wait(cloud, longest_s=60.0):
-    looks = []
-    answer = call_result.await_answer(
-        cloud, lambda: "fc-1", lambda: looks.append(1), longest_s=longest_s
-    )
-    return answer, len(looks)
-
-
-def test_an_answer_is_waited_for_and_its_call_left_alone():
-    cloud = Cloud(WAITING, WAITING, CallStatus(outcome="answer", answer={"lines": []}))
-
-    assert wait(cloud) == ({"lines": []}, 3)
-    assert not cloud.cancelled
-
-
-def test_a_lost_connection_is_waited_for(monkeypatch):
-    monkeypatch.setattr(call_result.time, "sleep", lambda _: None)
-    lost = TemporaryError("gone", code="E_NETWORK")
-
-    assert wait(Cloud(lost, lost, CallStatus(outcome="answer", answer={})))[0] == {}
-
-
-def test_ctrl_c_while_the_call_is_made_ends_that_call():
-    cloud = Cloud(WAITING)
-
-    def interrupted():
-        os.kill(os.getpid(), signal.SIGINT)
-        return "fc-1"
-
-    with pytest.raises(KeyboardInterrupt):
-        call_result.await_answer(cloud, interrupted, lambda: None, longest_s=1.0)
-    assert cloud.cancelled == ["fc-1"]
-
-
-def test_an_answered_failure_is_raised():
-    failed = contract.to_wire(contract.Failed(code="E_OUT_OF_MEMORY", message="too small"))
-    cloud = Cloud(CallStatus(outcome="answer", answer={"event": failed}))
-
-    with pytest.raises(MultitalkError, match="too small") as caught:
-        wait(cloud)
-    assert (caught.value.code, cloud.cancelled) == ("E_OUT_OF_MEMORY", [])
-
-
-@pytest.mark.parametrize(
-    ("look", "code"),
-    [
-        (CallStatus(outcome="ended", text="Worker ran out of memory"), "E_OUT_OF_MEMORY"),
-        (CallStatus(outcome="lost", text="preempted"), "E_REMOTE"),
-        (CallStatus(outcome="timeout"), "E_TIMEOUT"),
-    ],
-)
-def test_a_container_that_ends_is_told(look, code):
-    with pytest.raises(MultitalkError) as caught:
-        wait(Cloud(WAITING, look))
-
-    assert caught.value.code == code
-
-
-def test_nothing_is_waited_for_for_ever():
-    cloud = Cloud(WAITING)
-
-    with pytest.raises(MultitalkError) as caught:
-        wait(cloud, longest_s=0.01)
-    assert (caught.value.code, cloud.cancelled) == ("E_TIMEOUT", ["fc-1"])

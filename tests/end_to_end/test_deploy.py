@@ -63,7 +63,7 @@ def test_deploy_again_replaces_what_is_there(cloud, user):
 
 
 def test_a_pack_is_uploaded_whole(cloud, user, tiny_pack):
-    ran = user.run("upload", tiny_pack, "--json")
+    ran = user.run("upload-weights", tiny_pack, "--json")
 
     assert ran.code == 0, ran.stderr
     here = {f"bf16/{path.name}": path.read_bytes() for path in tiny_pack.iterdir()}
@@ -75,7 +75,7 @@ def test_a_pack_that_is_cut_off_is_not_uploaded(user, tiny_pack, tmp_path, rpcs)
     shutil.copytree(tiny_pack, copy)
     (copy / "vae-001.safetensors").write_bytes(b"cut")
 
-    ran = user.run("upload", copy, "--json")
+    ran = user.run("upload-weights", copy, "--json")
 
     assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
     assert not rpcs.names()
@@ -87,7 +87,7 @@ def test_a_pack_of_another_format_is_not_uploaded(user, tiny_pack, tmp_path, rpc
     manifest = json.loads((copy / "manifest.json").read_text())
     (copy / "manifest.json").write_text(json.dumps({**manifest, "format_version": 1}))
 
-    ran = user.run("upload", copy, "--json")
+    ran = user.run("upload-weights", copy, "--json")
 
     assert (ran.code, ran.error["code"]) == (3, "E_FILE_UNREADABLE")
     assert "the pack has format 1" in ran.error["message"]

@@ -146,7 +146,7 @@ def test_a_second_download_says_at_once_that_all_is_there(hub, user, rpcs):
 
     assert (ran.code, ran.data["fetched_bytes"]) == (0, 0), ran.stderr
     assert hub.requests == []
-    assert "everything is in the Volume multitalk-weights already" in ran.stderr
+    assert "everything is already in the Volume multitalk-weights" in ran.stderr
     assert rpcs.count("FunctionMap") == 0
 
 
@@ -261,7 +261,7 @@ def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     attached = attaching.finish()
 
     assert (left.code, left.stdout) == (0, "")
-    assert "come back to it:  multitalk download\n" in left.stderr
+    assert "follow it with:  multitalk download\n" in left.stderr
     assert (lora.code, lora.error["code"]) == (7, "E_DOWNLOAD_RUNS")
     assert "attached to it" in attached.stderr
     assert attached.stdout == "multitalk-weights/bf16\n", attached.stderr
@@ -298,7 +298,7 @@ def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     terminal.sendintr()
     terminal.expect_exact("d = detach")
     terminal.send("d")
-    terminal.expect_exact("come back to it")
+    terminal.expect_exact("follow it with")
     terminal.expect(pexpect.EOF)
     terminal.close()
     hub.faults.bytes_per_s = None
@@ -315,8 +315,8 @@ def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, hub, empty, rpc
     ran = running.finish()
 
     assert ran.code == 0, ran.stderr
-    assert "the container goes on" in ran.stderr
-    assert "connected again" in ran.stderr
+    assert "the container is still running, reconnecting" in ran.stderr
+    assert "reconnected" in ran.stderr
     # What looks, and one that fetches.
     assert rpcs.count("FunctionMap") == 2
 

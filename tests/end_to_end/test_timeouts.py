@@ -63,9 +63,9 @@ def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deploy
     )
     attached = deployed.run("jobs", "attach", job, timeout_s=180)
 
-    says = f"ran out of time after window {shown['windows_kept']}; multitalk jobs attach {job}"
+    reason = f"reached its time limit after window {shown['windows_kept']}"
     assert shown["state"] == row["state"] == "stopped"
-    assert shown["doing"] == row["doing"] == f"{says} goes on"
+    assert shown["doing"] == row["doing"] == f"{reason}; resume: multitalk jobs attach {job}"
     assert attached.code == 0, attached.stderr
     assert frames_of(deployed.folder / "chain.mp4") == frames_of(whole[0])
     assert f"{job}/call/1" in cloud.entries(contract.STATES_DICT)

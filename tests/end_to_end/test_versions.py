@@ -20,7 +20,7 @@ def older_site(tmp_path_factory):
         copy(ROOT / name, tree / name)
     _replace(tree / "multitalk_cli" / "__init__.py", __version__, OLDER)
     now = f"CONTRACT_VERSION = {contract.CONTRACT_VERSION}"
-    _replace(tree / "multitalk_cli" / "contract.py", now, "CONTRACT_VERSION = 0")
+    _replace(tree / "multitalk_cli" / "contract" / "wire.py", now, "CONTRACT_VERSION = 0")
     return install(tree / "dist", tree)
 
 

@@ -10,6 +10,7 @@ from multitalk_cli.errors import FileError, RemoteError, TemporaryError
 from multitalk_cli.jobs import fetch as jobs_fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning import gpus
+from tests.storage.clock import FakeClock
 
 PIECES = {"part-0001": b"a" * 1000, "part-0002": b"b" * 1000, "part-0003": b"c" * 10}
 
@@ -30,11 +31,6 @@ class Cloud:
             self.broken -= 1
             raise TemporaryError("gone", code="E_NETWORK")
         yield PIECES[name][5:]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch):
-    monkeypatch.setattr(jobs_fetch, "FIRST_WAIT_S", 0)
 
 
 @pytest.fixture
@@ -61,8 +57,9 @@ def answer(video=None, **part):
 
 def fetch(cloud, job, target, given=None, overwrite=False):
     ledger = jobs_ledger.Ledger(target.parent / "ledger")
-    kept = jobs_fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=given or answer())
-    return list(jobs_fetch.fetch(kept, target, overwrite=overwrite))
+    finished = jobs_fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=given or answer())
+    clock = FakeClock().clock
+    return list(jobs_fetch.fetch(finished, target, overwrite=overwrite, clock=clock))
 
 
 def test_parts_become_one_file(tmp_path, job):
@@ -96,7 +93,7 @@ def test_a_later_command_fetches_the_rest(tmp_path, job):
 
 
 def test_a_part_with_another_sum_is_never_used(tmp_path, job):
-    with pytest.raises(TemporaryError, match="part-0001 of job abcdabcd arrives damaged"):
+    with pytest.raises(TemporaryError, match="the checksum of part-0001 of job abcdabcd is wrong"):
         fetch(Cloud(), job, tmp_path / "v.mp4", answer(sha256="0" * 64))
     assert list(tmp_path.glob("v*")) == []
 
@@ -111,7 +108,7 @@ def test_a_part_that_is_gone_is_expired(tmp_path, job):
 
 
 def test_a_part_s_name_cannot_lead_elsewhere(tmp_path, job):
-    with pytest.raises(contract.ContractError, match="no name of a part"):
+    with pytest.raises(contract.ContractError, match="not the name of a part"):
         fetch(Cloud(), job, tmp_path / "v.mp4", answer(name="../../v"))
 
 

@@ -5,6 +5,8 @@ import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -85,9 +87,8 @@ def test_an_unfinished_job_comes_before_a_finished_one(ledger):
 @pytest.mark.parametrize("other", [{"fingerprint": "g"}, {"app": "x"}, {"environment": "x"}])
 def test_something_else_is_another_job(ledger, other):
     ledger.start(job_of("a" * 8))
-    changed = {name: getattr(job_of("b" * 8), name) for name in jobs_ledger._COLUMNS} | other
 
-    assert ledger.start(Job(**changed))[1]
+    assert ledger.start(replace(job_of("b" * 8), **other))[1]
 
 
 def test_the_newest_is_listed_first(ledger):
@@ -132,6 +133,15 @@ def test_a_newer_format_is_left_alone(tmp_path, ledger):
 
     with pytest.raises(FileError, match="newer multitalk"):
         ledger.list()
+
+
+def test_an_attempt_is_kept_in_the_column_that_older_versions_read(ledger, tmp_path):
+    ledger.start(job_of("a" * 8))
+    ledger.update("a" * 8, attempt=2)
+
+    assert ledger.find("a" * 8).attempt == 2
+    with closing(sqlite3.connect(tmp_path / "state" / "jobs.sqlite3")) as db:
+        assert db.execute("SELECT link FROM jobs").fetchall() == [(2,)]
 
 
 def test_processes_that_start_the_same_job_at_once_agree_on_one(tmp_path):

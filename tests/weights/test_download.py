@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.cli.views.download import downloaded_next
 from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
 from multitalk_cli.storage.hub import Hub
 from multitalk_cli.weights.download import DownloadOptions, download
@@ -48,18 +49,18 @@ def config(golden_dir):
     return tiny.tiny_model_config(golden_dir)
 
 
-def bring_tiny(hub, config, folder, precision="bf16", **options):
-    """What the command does, for a model of the tiny checkpoint's sizes."""
-    place = LocalWeights(Path(folder), hub=Hub(hub.url), config=config)
-    wish = DownloadOptions(precision=precision, assume_yes=True)
-    download(place, wish, Console(OutputOptions(**options)))
+def download_tiny(hub, config, folder, precision="bf16", quiet=False):
+    """Downloads a model of the tiny checkpoint's sizes."""
+    target = LocalWeights(Path(folder), hub=Hub(hub.url), config=config)
+    options = DownloadOptions(precision=precision, assume_yes=True)
+    return download(target, options, Console(OutputOptions(quiet=quiet)))
 
 
 @pytest.fixture(scope="session")
 def packed_once(repos, config, tmp_path_factory):
     folder = tmp_path_factory.mktemp("packed") / "weights"
     with serving(repos) as served:
-        bring_tiny(served, config, folder, quiet=True)
+        download_tiny(served, config, folder, quiet=True)
     return folder
 
 
@@ -75,19 +76,20 @@ def damage(path):
     path.write_bytes(data)
 
 
-def test_weights_are_fetched_and_packed(hub, config, folder, capfd):
-    bring_tiny(hub, config, folder / "weights")
+def test_weights_are_fetched_and_packed(hub, config, folder):
+    downloaded = download_tiny(hub, config, folder / "weights")
 
-    seen = capfd.readouterr()
     pack = folder / "weights" / "pack"
-    assert seen.out == f"{pack}\n"
-    assert f"next:  multitalk generate PICTURE VOICE --backend local --weights {pack}" in seen.err
+    assert downloaded.pack == str(pack)
+    assert downloaded.fetched_bytes == downloaded.size_bytes > 0
+    next_command = f"multitalk generate PICTURE VOICE --backend local --weights {pack}"
+    assert downloaded_next(downloaded) == next_command
     assert verify_pack(pack, open_pack(pack).manifest) == []
     assert load_manifest(pack).sources == load_sources(folder / "weights").files
 
 
 def test_what_is_fetched_is_said_first(hub, config, folder, capfd):
-    bring_tiny(hub, config, folder / "weights")
+    download_tiny(hub, config, folder / "weights")
 
     said = capfd.readouterr().err
     for repo in REPOSITORIES:
@@ -108,7 +110,7 @@ def test_a_second_run_does_nothing_over_again(hub, weights, cli):
 
 
 def test_an_fp8_pack_lies_beside_the_other(hub, config, weights):
-    bring_tiny(hub, config, weights, precision="fp8", quiet=True)
+    download_tiny(hub, config, weights, precision="fp8", quiet=True)
 
     assert load_manifest(weights / "pack-fp8").precision == "fp8"
     assert load_manifest(weights / "pack").precision == "bf16"
@@ -289,7 +291,7 @@ def test_an_interrupted_download_says_so_and_goes_on(hub, folder, started, cli):
     cli("download", "--to", "weights", "--yes")
 
     assert child.returncode in (130, -signal.SIGINT)
-    assert b"the same command goes on where it stopped" in said
+    assert b"run the same command again to resume" in said
     assert hub.requests[0][0].endswith(SHARD)
     assert hub.requests[0][1].startswith("bytes=")
 
@@ -323,7 +325,7 @@ def test_verify_finds_everything_in_order(cli):
     ran = cli("download", "--to", "weights", "--verify")
 
     assert ran.code == 0
-    assert "all as the hub listed them" in ran.stdout
+    assert "all checksums OK" in ran.stdout
 
 
 def test_verify_names_the_files_that_are_damaged(weights, cli):
@@ -348,13 +350,12 @@ def test_repair_fetches_only_what_is_damaged(hub, weights, cli):
     assert cli("download", "--to", "weights", "--verify").code == 0
 
 
-def test_repair_makes_a_damaged_pack_anew(hub, config, weights):
+def test_repair_packs_again_where_the_pack_is_damaged(hub, config, weights):
     damage(weights / "pack" / "vae-001.safetensors")
-    place = LocalWeights(weights, hub=Hub(hub.url), config=config)
+    target = LocalWeights(weights, hub=Hub(hub.url), config=config)
+    options = DownloadOptions(assume_yes=True, is_repair=True)
 
-    download(
-        place, DownloadOptions(assume_yes=True, is_repair=True), Console(OutputOptions(quiet=True))
-    )
+    download(target, options, Console(OutputOptions(quiet=True)))
 
     assert verify_pack(weights / "pack", load_manifest(weights / "pack")) == []
     assert hub.requests == []
@@ -386,7 +387,7 @@ def test_a_lora_is_added_listed_and_repaired(hub, weights, cli, tmp_path):
     repaired = cli("download", "--to", "weights", "--repair", "--yes")
     listed = cli("download", "--to", "weights", "--list")
 
-    assert (refused.code, "none is stated" in refused.stderr) == (2, True)
+    assert (refused.code, "none stated" in refused.stderr) == (2, True)
     assert (added.code, added.json["data"]["file"]) == (0, "weights/loras/lightx2v.safetensors")
     assert "loras/lightx2v.safetensors" in verified.error["message"]
     assert repaired.code == 0, repaired.stderr

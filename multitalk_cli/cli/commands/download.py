@@ -13,7 +13,7 @@ from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.weights import download as weights_download
-from multitalk_cli.weights.download import DownloadOptions
+from multitalk_cli.weights.download import DownloadOptions, WeightsTarget
 
 EXAMPLES = (
     "multitalk download",
@@ -28,26 +28,27 @@ def download(
     ctx: typer.Context,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="DIR", help="Onto this machine, for --backend local."),
+        typer.Option("--to", metavar="DIR", help="Into a folder here, for --backend local."),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="KIND", help="Of the pack: bf16, or fp8 for smaller cards.")
+        str,
+        typer.Option(metavar="KIND", help="Precision: bf16, or fp8 for smaller GPUs."),
     ] = "bf16",
     yes: Yes = False,
     detach: Annotated[
-        bool, typer.Option("--detach", help="Start it in the cloud, and do not wait.")
+        bool, typer.Option("--detach", help="Start it in the cloud without waiting.")
     ] = False,
     cancel: Annotated[
-        bool, typer.Option("--cancel", help="Cancel the one that runs in the cloud.")
+        bool, typer.Option("--cancel", help="Cancel the download that runs in the cloud.")
     ] = False,
     verify: Annotated[
-        bool, typer.Option("--verify", help="Compare what is there with its sha256.")
+        bool, typer.Option("--verify", help="Check the sha256 of every file.")
     ] = False,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Verify, and fetch anew only what is wrong.")
+        bool, typer.Option("--repair", help="Verify, and fetch only wrong files again.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Remove what earlier downloads left behind.")
+        bool, typer.Option("--prune", help="Remove files that earlier downloads left.")
     ] = False,
     show_list: Annotated[
         bool, typer.Option("--list", help="Show each file's size and state.")
@@ -58,45 +59,45 @@ def download(
     ] = None,
     revision: Annotated[
         list[str] | None,
-        typer.Option(metavar="REPO=COMMIT", help="Another commit than the pinned one."),
+        typer.Option(metavar="REPO=COMMIT", help="Fetch this commit, not the pinned one."),
     ] = None,
     app: AppName = None,
     environment: Environment = None,
 ) -> None:
     """Fetch the model's weights (about 82 GB) and pack them, in your Modal account or in DIR.
 
-    In the cloud a container without a GPU does it. An interrupted download goes on where it
-    stopped, to the byte; run while one is under way, the command follows that one.
+    In the cloud a container without a GPU does it. An interrupted download resumes at the byte
+    where it stopped; while one is running, the command follows it.
     """
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     named = {"--cancel": cancel, "--verify": verify, "--repair": repair, "--prune": prune}
     named |= {"--list": show_list, "--lora": lora is not None}
     task = _only(named)
     _refuse_in_folder(
         to, {"--detach": detach, "--cancel": cancel, "--app": app, "--environment": environment}
     )
-    wish = _parse(precision, revision or (), yes=yes, is_repair=repair)
+    options = _parse(precision, revision or (), yes=yes, is_repair=repair)
     if lora is not None:
         check_lora(lora)
     if to is not None:
-        _work(_here(to), wish, task, lora, output)
+        _run(_open_folder(to), options, task, lora, console)
     else:
         chosen = settings.load_settings({"app": app, "environment": environment})
-        _work_in_cloud(wish, task, lora, chosen, output, detach=detach)
+        _run_in_cloud(options, task, lora, chosen, console, detach=detach)
 
 
 def _only(named: dict[str, bool]) -> str:
-    """The one task that was chosen; empty for the download itself."""
+    """The option of the one task that was chosen; empty for the download itself."""
     chosen = [name for name, is_chosen in named.items() if is_chosen]
     if len(chosen) > 1:
-        raise UsageError(f"{chosen[0]} and {chosen[1]} are two tasks", code="E_CONFLICT")
+        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", code="E_CONFLICT")
     return chosen[0] if chosen else ""
 
 
 def _refuse_in_folder(to: str | None, options: dict[str, object]) -> None:
     for name, value in options.items():
         if to is not None and value:
-            raise UsageError(f"{name} and --to contradict each other", code="E_CONFLICT")
+            raise UsageError(f"{name} and --to exclude each other", code="E_CONFLICT")
     if to is not None and not to.strip():
         raise UsageError("--to needs the name of a folder", code="E_USAGE")
 
@@ -104,7 +105,7 @@ def _refuse_in_folder(to: str | None, options: dict[str, object]) -> None:
 def _parse(
     precision: str, revisions: Sequence[str], *, yes: bool, is_repair: bool
 ) -> DownloadOptions:
-    """Raises UsageError for what cannot be meant."""
+    """The options, checked. Raises UsageError."""
     kind = next((each for each in PRECISIONS if each == precision), None)
     if kind is None:
         raise UsageError(
@@ -119,51 +120,65 @@ def _parse(
     return DownloadOptions(precision=kind, assume_yes=yes, revisions=wanted, is_repair=is_repair)
 
 
-def _here(to: str) -> weights_download.WeightsTarget:
+def _open_folder(to: str) -> WeightsTarget:
     from multitalk_cli.weights.local import LocalWeights
 
     return LocalWeights.usable(Path(to).expanduser())
 
 
-def _work(
-    place: weights_download.WeightsTarget,
-    wish: DownloadOptions,
-    task: str,
-    lora: str | None,
-    output: Console,
-) -> None:
-    if task == "--verify":
-        weights_download.check(place, output)
-    elif task == "--prune":
-        weights_download.prune(place, wish, output)
-    elif task == "--list":
-        weights_download.show(place, output)
-    elif lora is not None:
-        weights_download.add_lora(place, wish, lora, output)
-    else:
-        weights_download.download(place, wish, output)
-
-
-def _work_in_cloud(
-    wish: DownloadOptions,
+def _run_in_cloud(
+    options: DownloadOptions,
     task: str,
     lora: str | None,
     chosen: settings.Settings,
-    output: Console,
+    console: Console,
     *,
     detach: bool,
 ) -> None:
+    from multitalk_cli.cli.views import download as view
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.weights.cloud import CloudWeights, DownloadDetachedError
 
     account = AppRef(app=chosen["app"], environment=chosen["environment"])
-    place = CloudWeights.reachable(account, leaves=detach)
+    target = CloudWeights.reachable(account, detach=detach)
     if task == "--cancel":
-        output.succeed("download", {"cancelled": place.stop(output)}, [])
+        console.succeed("download", {"cancelled": target.stop(console)})
         return
     if task in ("--verify", "--prune", "--list"):
-        place.require_deployed()
+        target.require_deployed()
     try:
-        _work(place, wish, task, lora, output)
+        _run(target, options, task, lora, console)
     except DownloadDetachedError:
-        weights_download.detached(place, output)
+        for note in view.detached_notes(target.facts):
+            console.note(note)
+        console.succeed("download", {"detached": True})
+
+
+def _run(
+    target: WeightsTarget,
+    options: DownloadOptions,
+    task: str,
+    lora: str | None,
+    console: Console,
+) -> None:
+    """Does the task, and shows its result."""
+    from multitalk_cli.cli.views import download as view
+
+    if task == "--verify":
+        verified = weights_download.verify(target, console)
+        console.succeed("download", {"verified": verified.files}, view.verified_lines(verified))
+    elif task == "--prune":
+        pruned = weights_download.prune(target, options, console)
+        console.succeed("download", view.pruned_data(pruned), view.pruned_lines(pruned))
+    elif task == "--list":
+        listed = weights_download.list_files(target, console)
+        console.succeed("download", view.listed_data(listed), view.listed_lines(listed))
+    elif lora is not None:
+        added = weights_download.add_lora(target, options, lora, console)
+        console.succeed("download", view.lora_data(added), [added.file])
+    else:
+        downloaded = weights_download.download(target, options, console)
+        for label, text in view.downloaded_facts(downloaded):
+            console.fact(label, text)
+        console.note(f"next:  {view.downloaded_next(downloaded)}")
+        console.succeed("download", view.downloaded_data(downloaded), [downloaded.pack])

@@ -1,6 +1,7 @@
-"""`multitalk jobs`: what was started in the cloud, from this machine or another."""
+"""`multitalk jobs`: jobs in the cloud, from this machine or another."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+import time
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -8,10 +9,10 @@ from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.options import AppName, Environment, Force, OutputPath
-from multitalk_cli.reporting.formatting import align
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.jobs.control import FetchedVideo
 
 app = typer.Typer(
     cls=PagedGroup,
@@ -20,7 +21,7 @@ app = typer.Typer(
     epilog=epilog("multitalk jobs ls", "multitalk jobs attach 7f3a"),
 )
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or how it begins.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or its beginning.")]
 
 
 def _place(app_name: str | None, environment: str | None) -> "AppRef":
@@ -34,35 +35,37 @@ def _place(app_name: str | None, environment: str | None) -> "AppRef":
 def list_jobs(
     ctx: typer.Context,
     remote: Annotated[
-        bool, typer.Option("--remote", help="Also those of other machines; asks Modal.")
+        bool, typer.Option("--remote", help="Include jobs of other machines; asks Modal.")
     ] = False,
-    limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many, 20 by default.")] = 20,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Show at most N; 20 by default.")
+    ] = 20,
     app_name: AppName = None,
     environment: Environment = None,
 ) -> None:
     """List jobs, the newest first."""
-    from multitalk_cli.cli.views import jobs
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs import listing
 
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     place = _place(app_name, environment)
-    rows = jobs.remote_rows(place, limit) if remote else jobs.local_rows(limit)
-    lines = align([jobs.HEADER, *map(jobs.columns, rows)]) if rows else []
-    if not rows:
-        output.note("no jobs yet; multitalk generate starts one")
-    output.succeed("jobs", {"jobs": rows}, lines)
+    jobs = listing.list_remote(place, limit) if remote else listing.list_local(limit)
+    if not jobs:
+        console.note("no jobs yet; multitalk generate starts one")
+    console.succeed("jobs", view.list_data(jobs), view.list_lines(jobs, time.time()))
 
 
 @app.command("show", cls=PagedCommand)
 def show(
     ctx: typer.Context, job_id: JobId, app_name: AppName = None, environment: Environment = None
 ) -> None:
-    """Show what is known of a job."""
-    from multitalk_cli.cli.views import jobs
+    """Show all that is known of a job."""
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs import listing
 
-    output: Console = ctx.obj
-    facts: dict[str, Any] = jobs.describe(_place(app_name, environment), job_id)
-    shown = [(name, str(value)) for name, value in facts.items() if value not in ("", None)]
-    output.succeed("jobs", {"job": facts}, align(shown))
+    console: Console = ctx.obj
+    listed = listing.find(_place(app_name, environment), job_id)
+    console.succeed("jobs", view.show_data(listed), view.show_lines(listed))
 
 
 @app.command("attach", cls=PagedCommand)
@@ -75,9 +78,19 @@ def attach(
     environment: Environment = None,
 ) -> None:
     """Follow a job to its end, and write its video."""
+    from multitalk_cli.cli.views import jobs as view
     from multitalk_cli.jobs import control
+    from multitalk_cli.jobs.follow import DetachedError
 
-    control.attach(_place(app_name, environment), job_id, output_path, force, ctx.obj)
+    console: Console = ctx.obj
+    place = _place(app_name, environment)
+    try:
+        video = control.attach(place, job_id, output_path, force, console)
+    except DetachedError as left:
+        console.note(view.detached_note(left.job_id))
+        console.succeed("jobs", view.detached_data(left.job_id), [left.job_id])
+        return
+    _show_video(video, console)
 
 
 @app.command("fetch", cls=PagedCommand)
@@ -89,10 +102,19 @@ def fetch(
     app_name: AppName = None,
     environment: Environment = None,
 ) -> None:
-    """Write the video of a finished job once more."""
+    """Write the video of a finished job again."""
     from multitalk_cli.jobs import control
 
-    control.fetch(_place(app_name, environment), job_id, output_path, force, ctx.obj)
+    place = _place(app_name, environment)
+    _show_video(control.fetch(place, job_id, output_path, force, ctx.obj), ctx.obj)
+
+
+def _show_video(video: "FetchedVideo", console: Console) -> None:
+    from multitalk_cli.cli.views import jobs as view
+
+    for label, text in view.video_facts(video):
+        console.fact(label, text)
+    console.succeed("jobs", view.video_data(video), view.video_lines(video))
 
 
 @app.command("cancel", cls=PagedCommand)
@@ -100,6 +122,9 @@ def cancel(
     ctx: typer.Context, job_id: JobId, app_name: AppName = None, environment: Environment = None
 ) -> None:
     """Cancel a job and free its GPU."""
+    from multitalk_cli.cli.views import jobs as view
     from multitalk_cli.jobs import control
 
-    control.cancel(_place(app_name, environment), job_id, ctx.obj)
+    console: Console = ctx.obj
+    cancelled = control.cancel(_place(app_name, environment), job_id, console)
+    console.succeed("jobs", view.cancelled_data(cancelled), [cancelled.job_id])

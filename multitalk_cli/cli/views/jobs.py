@@ -1,115 +1,149 @@
-"""Jobs as tables and facts: from the ledger alone, or with what the cloud knows."""
+"""Results of `multitalk jobs` as lines and JSON."""
 
 from __future__ import annotations
 
 import json
-import time
-from dataclasses import asdict
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.jobs import ledger
-from multitalk_cli.reporting.formatting import human_duration, human_money
+from multitalk_cli.reporting.formatting import align, human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
+    from multitalk_cli.jobs.listing import ListedJob
 
-    from multitalk_cli.cloud.client import Cloud
-    from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.jobs.ledger import Job
-
-HEADER = ("id", "state", "age", "gpu", "price", "video")
-STOPPED = "stopped"
-"""Its call has ended, and nobody has followed it since; another call goes on."""
-_ENDED = {
-    "timeout": "ran out of time after window {windows}; multitalk jobs attach {job} goes on",
-    "lost": "lost its container after window {windows}; multitalk jobs attach {job} says why",
-    "ended": "ended after window {windows}; multitalk jobs attach {job} says why",
+_HEADER = ("id", "state", "age", "gpu", "price", "video")
+_STOPPED = {
+    "timeout": "reached its time limit after window {windows}; resume: multitalk jobs attach {job}",
+    "lost": "lost its container after window {windows}; reason: multitalk jobs attach {job}",
+    "ended": "ended after window {windows}; reason: multitalk jobs attach {job}",
 }
-_SHOWN = ("id", "state", "label", "gpu", "stack", "seed", "price_usd", "target", "error", "link")
 
 
-def local_rows(limit: int) -> list[dict[str, Any]]:
-    """The ledger's jobs, the newest first."""
-    return [_row(job) for job in ledger.Ledger().list(limit)]
+# ls and show
 
 
-def _row(job: Job) -> dict[str, Any]:
-    fields = asdict(job)
-    if job.result:
-        fields["gpu"] = json.loads(job.result)["gpu"]
-    return {name: fields[name] for name in _SHOWN} | {"created_s": job.created_s}
+def list_data(jobs: Sequence[ListedJob]) -> dict[str, Any]:
+    """The JSON of `jobs ls`."""
+    return {"jobs": [_row(listed) for listed in jobs]}
 
 
-def remote_rows(place: AppRef, limit: int) -> list[dict[str, Any]]:
-    """The jobs of all machines, with their newest state."""
-    from multitalk_cli.cloud.client import Cloud
-    from multitalk_cli.jobs.control import job_of_entry
+def list_lines(jobs: Sequence[ListedJob], now_s: float) -> list[str]:
+    """A table of jobs. now_s: seconds since 1970."""
+    return align([_HEADER, *(_columns(listed, now_s) for listed in jobs)]) if jobs else []
 
-    cloud = Cloud.reachable(place)
-    entries = cloud.indexed()[:limit]
-    known = {job.id: job for job in ledger.Ledger().list()}
-    rows = []
-    for entry in entries:
-        job = known.get(entry["id"]) or job_of_entry(place, entry)
-        rows.append({**_row(job), **_newest(cloud, job, cloud.state(job.id))})
+
+def show_data(listed: ListedJob) -> dict[str, Any]:
+    """The JSON of `jobs show`."""
+    facts = {**_row(listed), "call": listed.job.call_id}
+    if listed.run_s is not None:
+        facts |= {"run_s": round(listed.run_s, 1), "windows_kept": listed.windows}
+    return {"job": facts}
+
+
+def show_lines(listed: ListedJob) -> list[str]:
+    """All that is known of a job, a fact on each line."""
+    facts = show_data(listed)["job"]
+    return align([(name, str(value)) for name, value in facts.items() if value not in ("", None)])
+
+
+def _row(listed: ListedJob) -> dict[str, Any]:
+    job, doing = listed.job, _activity(listed)
+    row = {
+        "id": job.id,
+        "state": job.state,
+        "label": job.label,
+        "gpu": json.loads(job.result)["gpu"] if job.result else job.gpu,
+        "stack": job.stack,
+        "seed": job.seed,
+        "price_usd": job.price_usd,
+        "target": job.target,
+        "error": job.error,
+        "link": job.attempt,
+        "created_s": job.created_s,
+    }
+    return {**row, "doing": doing} if doing else row
+
+
+def _activity(listed: ListedJob) -> str:
+    """What a job does now, or why it does nothing; empty where it has ended or is unknown."""
+    if listed.stopped is not None:
+        return _STOPPED[listed.stopped].format(windows=listed.windows, job=listed.job.id)
+    match listed.event:
+        case None:
+            return ""
+        case contract.Step(window=window, windows=windows, step=step, steps=steps):
+            return f"window {window}/{windows} step {step}/{steps}"
+        case event:
+            return event.kind
+
+
+def _columns(listed: ListedJob, now_s: float) -> tuple[str, ...]:
+    row = _row(listed)
+    age = human_duration(max(0.0, now_s - row["created_s"]))
+    price = "" if row["price_usd"] is None else human_money(row["price_usd"])
+    state = row["state"] if not row["error"] else f"{row['state']} ({row['error']})"
+    doing = f"  {row['doing']}" if "doing" in row else ""
+    return (row["id"], state + doing, age, row["gpu"], price, row["target"])
+
+
+# attach and fetch
+
+
+def video_data(video: FetchedVideo) -> dict[str, Any]:
+    """The JSON of `jobs attach` and `jobs fetch`."""
+    result = video.result
+    return {
+        "output": _location(video),
+        "stored": result.stored,
+        "job": video.job.id,
+        "frames": result.frames,
+        "fps": result.fps,
+        "seed": result.seed,
+        "gpu": result.gpu,
+        "gpu_seconds": result.gpu_seconds,
+        "price_usd": result.price_usd,
+    }
+
+
+def video_facts(video: FetchedVideo) -> list[tuple[str, str]]:
+    """Labelled facts of the video, for a person."""
+    result, path = video.result, video.path
+    money = [] if result.price_usd is None else [human_money(result.price_usd)]
+    facts = [f"{result.duration_s:.2f} s", human_bytes(result.size_bytes), *money]
+    rows = [(video.job.label if path is None else path.name, ", ".join(facts))]
+    if path is not None and result.stored is not None:
+        rows.append(("stored", result.stored))
     return rows
 
 
-def _newest(cloud: Cloud, job: Job, state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a job's newest state says, or that its call has ended without a word.
-
-    Modal ends a call that takes too long, and a lost container writes nothing.
-    """
-    from multitalk_cli.jobs.control import newest_link
-
-    seen = _seen(state)
-    if state is None or seen["state"] != ledger.RUNNING:
-        return seen
-    call_id = newest_link(cloud, job).call_id
-    ended = _ENDED.get(cloud.poll(call_id, 0).outcome) if call_id else None
-    if ended is None:
-        return seen
-    return {"state": STOPPED, "doing": ended.format(windows=state["windows"], job=job.id)}
+def video_lines(video: FetchedVideo) -> list[str]:
+    """The path or address of the video."""
+    location = _location(video)
+    return [video.job.id if location is None else location]
 
 
-def _seen(state: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a job's newest state says of it."""
-    if state is None:
-        return {}
-    event = contract.event_from_wire(state["event"])
-    match event:
-        case contract.Done():
-            return {"state": ledger.DONE}
-        case contract.Failed(code="E_CANCELLED"):
-            return {"state": ledger.CANCELLED, "error": event.code}
-        case contract.Failed():
-            return {"state": ledger.FAILED, "error": event.code}
-        case contract.Step():
-            doing = f"window {event.window}/{event.windows} step {event.step}/{event.steps}"
-            return {"state": ledger.RUNNING, "doing": doing}
-        case _:
-            return {"state": ledger.RUNNING, "doing": event.kind}
+def _location(video: FetchedVideo) -> str | None:
+    return video.result.stored if video.path is None else str(video.path.absolute())
 
 
-def describe(place: AppRef, prefix: str) -> dict[str, Any]:
-    """Everything known of one job, the newest from the cloud."""
-    from multitalk_cli.cloud.client import Cloud
-    from multitalk_cli.jobs.control import find_job
-
-    cloud = Cloud.reachable(place)
-    job = find_job(cloud, ledger.Ledger(), prefix)
-    state = cloud.state(job.id)
-    facts = {**_row(job), "call": job.call_id, **_newest(cloud, job, state)}
-    if state is not None:
-        facts |= {"run_s": round(state["run_s"], 1), "windows_kept": state["windows"]}
-    return facts
+def detached_note(job_id: str) -> str:
+    """The command that comes back to a job that the user detached from."""
+    return f"job {job_id} is still running; get it with:  multitalk jobs attach {job_id}"
 
 
-def columns(row: Mapping[str, Any]) -> tuple[str, ...]:
-    """One line of the table."""
-    age = human_duration(max(0.0, time.time() - row["created_s"]))
-    price = "" if row["price_usd"] is None else human_money(row["price_usd"])
-    state = row["state"] if not row["error"] else f"{row['state']} ({row['error']})"
-    doing = f"  {row['doing']}" if row.get("doing") else ""
-    return (row["id"], state + doing, age, row["gpu"], price, row["target"])
+def detached_data(job_id: str) -> dict[str, Any]:
+    """The JSON of a command that detached from its job."""
+    return {"job": job_id, "detached": True}
+
+
+# cancel
+
+
+def cancelled_data(cancelled: CancelledJob) -> dict[str, Any]:
+    """The JSON of `jobs cancel`."""
+    data: dict[str, Any] = {"job": cancelled.job_id, "state": cancelled.state}
+    if cancelled.is_confirmed is not None:
+        data["confirmed"] = cancelled.is_confirmed
+    return data

@@ -145,7 +145,7 @@ class ModalBackend:
     def _follow(self, follower: Follower, task: GenerateTask) -> Iterator[contract.Event]:
         for event in follower.events():
             if isinstance(event, contract.Done):
-                yield from self._deliver(follower.kept(), task)
+                yield from self._deliver(follower.finished(), task)
             else:
                 yield event
 
@@ -181,7 +181,7 @@ class ModalBackend:
             return job, False
         self._reporter.note(f"job {job.id} resumes, seed {job.seed}")
         changes: dict[str, Any] = {
-            "link": job.link + 1,
+            "attempt": job.attempt + 1,
             "call_id": "",
             "state": jobs_ledger.SPAWNING,
         }

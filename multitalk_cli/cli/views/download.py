@@ -1,0 +1,143 @@
+"""Results of `multitalk download` and `multitalk upload-weights` as lines and JSON."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.cli.next_command import download_command
+from multitalk_cli.reporting.formatting import align, human_bytes, human_count, human_money
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from multitalk_cli.cloud.pack import UploadedPack
+    from multitalk_cli.errors.exceptions import Fact
+    from multitalk_cli.weights.download import (
+        AddedLora,
+        DownloadedWeights,
+        ListedFile,
+        ListedWeights,
+        PrunedWeights,
+        VerifiedWeights,
+    )
+
+
+# The download itself
+
+
+def downloaded_data(result: DownloadedWeights) -> dict[str, Any]:
+    """The JSON of `download`."""
+    data = {
+        "pack": result.pack,
+        "precision": result.precision,
+        "fetched_bytes": result.fetched_bytes,
+        "size_bytes": result.size_bytes,
+        "revisions": dict(result.revisions),
+    }
+    if result.price_usd is not None:
+        data["price_usd"] = round(result.price_usd, 4)
+    return data
+
+
+def downloaded_facts(result: DownloadedWeights) -> list[tuple[str, str]]:
+    """What it cost."""
+    return [] if result.price_usd is None else [("cost", human_money(result.price_usd))]
+
+
+def downloaded_next(result: DownloadedWeights) -> str:
+    """The command that uses the pack."""
+    if "weights_folder" in result.target:
+        weights = shlex.quote(result.pack)
+        return f"multitalk generate PICTURE VOICE --backend local --weights {weights}"
+    if result.precision == "bf16":
+        return "multitalk generate PICTURE VOICE"
+    return download_command(result.target, "--list")
+
+
+def detached_notes(target: Mapping[str, Fact]) -> list[str]:
+    """The commands that follow and cancel a download that keeps running."""
+    return [
+        f"the download is still running; follow it with:  {download_command(target)}",
+        f"cancel it with:  {download_command(target, '--cancel')}",
+    ]
+
+
+# Other tasks
+
+
+def verified_lines(result: VerifiedWeights) -> list[str]:
+    """How much was verified."""
+    amount = f"{human_count(result.files, 'file')}, {human_bytes(result.size_bytes)}"
+    return [f"{amount}: all checksums OK"]
+
+
+def listed_data(result: ListedWeights) -> dict[str, Any]:
+    """The JSON of `download --list`."""
+    return {
+        "files": [
+            {
+                "file": file.name,
+                "size": human_bytes(file.size_bytes),
+                "state": _file_state(file),
+            }
+            for file in result.files
+        ],
+        "packs": {name: pack.is_complete for name, pack in result.packs.items()},
+        "revisions": dict(result.revisions),
+    }
+
+
+def listed_lines(result: ListedWeights) -> list[str]:
+    """A table of files and packs."""
+    files = [(file.name, human_bytes(file.size_bytes), _file_state(file)) for file in result.files]
+    packs = [
+        (pack.name, human_bytes(pack.size_bytes), _pack_state(pack))
+        for pack in result.packs.values()
+    ]
+    return align([*files, *packs])
+
+
+def _file_state(file: ListedFile) -> str:
+    if file.is_complete:
+        return "complete"
+    held = file.held_bytes
+    return f"{100 * held // max(1, file.size_bytes)} %" if held else "absent"
+
+
+def _pack_state(pack: ListedFile) -> str:
+    if pack.is_complete:
+        return "complete"
+    return "incomplete" if pack.size_bytes else "absent"
+
+
+def pruned_data(result: PrunedWeights) -> dict[str, Any]:
+    """The JSON of `download --prune`."""
+    return {"removed": list(result.removed), "size_bytes": result.size_bytes}
+
+
+def pruned_lines(result: PrunedWeights) -> list[str]:
+    """How much was removed."""
+    count = human_count(len(result.removed), "file")
+    return [f"{count} removed, {human_bytes(result.size_bytes)}"]
+
+
+def lora_data(result: AddedLora) -> dict[str, Any]:
+    """The JSON of `download --lora`."""
+    data = {"lora": result.name, "file": result.file, "fetched_bytes": result.fetched_bytes}
+    if result.sha256 is not None:
+        data |= {"sha256": result.sha256, "licence": result.licence}
+    return data
+
+
+# upload-weights
+
+
+def uploaded_data(result: UploadedPack) -> dict[str, Any]:
+    """The JSON of `upload-weights`."""
+    return {
+        "files": result.files,
+        "bytes": result.size_bytes,
+        "volume": contract.WEIGHTS_VOLUME,
+    }
