@@ -35,12 +35,19 @@ PROJECT_FILE = "multitalk.toml"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setting:
-    """One setting: its type, range and default."""
+    """One setting: its type, range and default.
+
+    help: its meaning. values: what may be given, as a help page lists it; None to derive it.
+    metavar: the value's name there. aliases: further names of the option.
+    """
 
     name: str
     kind: type
     default: Any
     help: str
+    values: str | None = None
+    metavar: str | None = None
+    aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     low: float = -math.inf
     high: float = math.inf
@@ -49,6 +56,19 @@ class Setting:
     def option(self) -> str:
         """The option of the command line."""
         return "--" + self.name.replace("_", "-")
+
+    @property
+    def option_help(self) -> str:
+        """The line of a help page: what may be given and the default, else the meaning."""
+        if self.values is not None:
+            return self.values
+        if self.choices:
+            words = [f"{each} (default)" if each == self.default else each for each in self.choices]
+            return f"{', '.join(words[:-1])} or {words[-1]}."
+        meaning = f"{self.help[0].upper()}{self.help[1:]}"
+        if self.kind is bool or self.default in (None, ""):
+            return f"{meaning}."
+        return f"{meaning} (default {self.default if self.kind is str else f'{self.default:g}'})."
 
     @property
     def variable(self) -> str:
@@ -108,41 +128,80 @@ _ALL = (
         default="auto",
         help="what makes the video",
         choices=("auto", "modal", "local", "preview"),
+        metavar="BACKEND",
     ),
     Setting(
         name="gpu",
         kind=str,
         default=gpus.AUTO,
-        help="card that makes the video",
+        help="GPU that makes the video",
+        values="h100 (default), h200, b200 ...",
         choices=(gpus.AUTO, *gpus.NAMES),
+        metavar="GPU",
     ),
     Setting(
         name="stack",
         kind=str,
         default=gpus.DEFAULT_STACK,
         help="torch and CUDA that it runs with",
+        values="In the cloud: current (default) or cuda12.1.",
         choices=tuple(contract.STACK_CLASSES),
+        metavar="STACK",
     ),
-    Setting(name="app", kind=str, default=contract.APP_NAME, help="name of the Modal app"),
-    Setting(name="environment", kind=str, default="", help="Modal environment"),
+    Setting(
+        name="app",
+        kind=str,
+        default=contract.APP_NAME,
+        help="name of the Modal app",
+        metavar="NAME",
+    ),
+    Setting(
+        name="environment",
+        kind=str,
+        default="",
+        help="Modal environment, the account's default if absent",
+        metavar="NAME",
+    ),
     Setting(
         name="persistent_params",
         kind=float,
         default=None,
-        help="most parameters that stay on the card (8e9 on a10g, 11e9 on a100-40gb, 22e9 on "
+        help="most parameters that stay on the GPU (8e9 on a10g, 11e9 on a100-40gb, 22e9 on "
         "a100-80gb)",
+        values="Most parameters that stay on the GPU; the others are streamed.",
         low=0,
+        metavar="N",
+        aliases=("--vram-params",),
     ),
-    Setting(name="keep_inputs", kind=bool, default=False, help="leave a job's inputs in the cloud"),
-    Setting(name="size", kind=str, default="896x448", help="WIDTHxHEIGHT, auto or 720p"),
+    Setting(
+        name="keep_inputs",
+        kind=bool,
+        default=False,
+        help="leave a job's inputs in the cloud for 7 days",
+    ),
+    Setting(
+        name="size",
+        kind=str,
+        default="896x448",
+        help="WIDTHxHEIGHT, auto or 720p",
+        values="896x448 (default), auto, 720p.",
+        metavar="SIZE",
+    ),
     Setting(
         name="fit",
         kind=str,
         default="cover",
         help="how the picture fills the size",
         choices=("cover", "contain", "stretch"),
+        metavar="FIT",
     ),
-    Setting(name="background", kind=str, default="white", help="colour behind transparency"),
+    Setting(
+        name="background",
+        kind=str,
+        default="white",
+        help="colour behind transparency",
+        metavar="COLOUR",
+    ),
     Setting(
         name="fps",
         kind=int,
@@ -150,31 +209,62 @@ _ALL = (
         help="frames per second",
         low=contract.MIN_FPS,
         high=contract.MAX_FPS,
+        metavar="N",
     ),
     Setting(
         name="order",
         kind=str,
         default="sequence",
         help="two voices in turn or at once",
+        values="sequence (default) or together.",
         choices=("sequence", "together", "add", "para"),
-    ),
-    Setting(name="sample_steps", kind=int, default=20, help="denoising steps", low=10, high=50),
-    Setting(
-        name="text_guidance", kind=float, default=5.0, help="weight of the prompt", low=0, high=30
+        metavar="ORDER",
     ),
     Setting(
-        name="audio_guidance", kind=float, default=4.0, help="weight of the voice", low=0, high=30
+        name="sample_steps",
+        kind=int,
+        default=20,
+        help="denoising steps",
+        values="10 to 50 (default 20).",
+        low=10,
+        high=50,
+        metavar="N",
+        aliases=("--steps",),
+    ),
+    Setting(
+        name="text_guidance",
+        kind=float,
+        default=5.0,
+        help="weight of the prompt",
+        low=0,
+        high=30,
+        metavar="X",
+    ),
+    Setting(
+        name="audio_guidance",
+        kind=float,
+        default=4.0,
+        help="weight of the voice",
+        low=0,
+        high=30,
+        metavar="X",
     ),
     Setting(
         name="shift",
         kind=float,
         default=None,
-        help="noise schedule shift (7, at 720p 11)",
+        help="noise schedule shift (default 7, at 720p 11)",
         low=0.1,
         high=100,
+        metavar="X",
     ),
     Setting(
-        name="negative_prompt", kind=str, default=NEGATIVE_PROMPT, help="what the video must not be"
+        name="negative_prompt",
+        kind=str,
+        default=NEGATIVE_PROMPT,
+        help="what the video must not show",
+        values="What the video must not show.",
+        metavar="TEXT",
     ),
     Setting(
         name="loudness",
@@ -183,26 +273,44 @@ _ALL = (
         help="speech track at -23 LUFS; the model ignores the level",
     ),
     Setting(
-        name="max_cost", kind=float, default=None, help="most dollars that a video may cost", low=0
+        name="max_cost",
+        kind=float,
+        default=None,
+        help="highest price of a video in dollars",
+        values="Highest price of the video.",
+        low=0,
+        metavar="DOLLARS",
     ),
-    Setting(name="weights", kind=str, default=None, help="folder of weights for --backend local"),
+    Setting(
+        name="weights",
+        kind=str,
+        default=None,
+        help="folder of weights, for --backend local",
+        metavar="DIR",
+    ),
     Setting(
         name="device",
         kind=str,
         default="auto",
         help="what --backend local computes on",
+        values="For --backend local: auto (default), cuda or cpu.",
         choices=("auto", "cuda", "cpu"),
+        metavar="DEVICE",
     ),
     Setting(
         name="fail_under",
         kind=float,
         default=None,
-        help="least that mouths must follow voices, 0 to 1",
+        help="fail (exit 8) below this lip-sync score, 0 to 1",
+        values="Fail below this lip-sync score.",
         low=0,
         high=1,
+        metavar="X",
     ),
     Setting(name="bucket", kind=str, default="", help="S3 bucket of multitalk s3"),
-    Setting(name="sidecar", kind=bool, default=False, help="write the recipe beside the video"),
+    Setting(
+        name="sidecar", kind=bool, default=False, help="write the full recipe next to the video"
+    ),
     Setting(
         name="embed_prompt", kind=bool, default=False, help="keep the prompt in the video's recipe"
     ),

@@ -2,32 +2,77 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
 
-
-def advanced(text: str, metavar: str | None = None, *names: str) -> Any:
-    """An option that only --help-all shows."""
-    return typer.Option(*names, metavar=metavar, help=text, hidden=True, rich_help_panel="Advanced")
+from multitalk_cli.settings import SETTINGS
 
 
-_APP = "Name of the Modal app; multitalk by default."
-_ENVIRONMENT = "Modal environment; the account's default if absent."
-_STACK = "In the cloud: current (default) or cuda12.1."
+def setting_option(name: str, *, is_advanced: bool = False) -> Any:
+    """The option of a setting; an advanced one is shown by --help-all only."""
+    setting = SETTINGS[name]
+    switch = f"{setting.option}/--no-{setting.option.removeprefix('--')}"
+    return typer.Option(
+        switch if setting.kind is bool else setting.option,
+        *setting.aliases,
+        metavar=setting.metavar,
+        help=setting.option_help,
+        hidden=is_advanced,
+        rich_help_panel="Advanced" if is_advanced else None,
+    )
 
-AppName = Annotated[str | None, typer.Option("--app", metavar="NAME", help=_APP)]
-AdvancedAppName = Annotated[str | None, advanced(_APP, "NAME", "--app")]
-Environment = Annotated[str | None, typer.Option(metavar="NAME", help=_ENVIRONMENT)]
-AdvancedEnvironment = Annotated[str | None, advanced(_ENVIRONMENT, "NAME")]
-Gpu = Annotated[
-    str | None,
-    typer.Option(metavar="GPU", help="h100 (default), h200, b200, a100-80gb ..."),
-]
-Stack = Annotated[str | None, typer.Option(metavar="STACK", help=_STACK)]
-AdvancedStack = Annotated[str | None, advanced(_STACK, "STACK")]
+
+Command = Callable[..., None]
+
+
+def setting_options(
+    after: Mapping[str, Sequence[str]], advanced: Sequence[str]
+) -> Callable[[Command], Command]:
+    """Gives a command the options of settings, and their values as its argument `given`.
+
+    after: an argument of the command -> settings whose options follow it on the help page.
+    advanced: settings that --help-all shows at the end.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = dict(inspect.signature(command, eval_str=True).parameters)
+        del own["given"]
+        parameters = []
+        for argument, parameter in own.items():
+            parameters.append(parameter)
+            parameters += [_parameter(name) for name in after.get(argument, ())]
+        parameters += [_parameter(name, is_advanced=True) for name in advanced]
+
+        @functools.wraps(command)
+        def call(**values: object) -> None:
+            mine = {name: value for name, value in values.items() if name in own}
+            command(**mine, given={name: values[name] for name in values.keys() - own.keys()})
+
+        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _parameter(name: str, *, is_advanced: bool = False) -> inspect.Parameter:
+    kind = bool if SETTINGS[name].kind is bool else str
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+        default=None,
+        annotation=Annotated[kind | None, setting_option(name, is_advanced=is_advanced)],
+    )
+
+
+AppName = Annotated[str | None, setting_option("app")]
+Environment = Annotated[str | None, setting_option("environment")]
+Gpu = Annotated[str | None, setting_option("gpu")]
+Stack = Annotated[str | None, setting_option("stack")]
 OutputPath = Annotated[
     str | None, typer.Option("--output", "-o", metavar="PATH", help="FILE or FOLDER/.")
 ]

@@ -43,10 +43,11 @@ def test_help_names_no_types_of_the_language(cli):
         assert not re.search(r"<\w+>|list\[|\bNone\b", cli(*words, "--help").stdout)
 
 
-def test_the_everyday_help_fits_a_screen(cli):
-    ran = cli("generate", "--help")
+def test_the_everyday_help_fits_a_screen(shell):
+    ran = shell("TERMINAL_WIDTH=80 multitalk generate --help")
 
     assert len(ran.stdout.splitlines()) <= 45
+    assert all(len(line) <= 80 for line in ran.stdout.splitlines())
     for option in ("--prompt", "--speaker", "--plan", "--max-cost", "--backend", "--help-all"):
         assert option in ran.stdout
     assert "--audio-guidance" not in ran.stdout
