@@ -123,7 +123,8 @@ def check_media() -> Outcome:
     from multitalk_cli.media.audio.tracks import write_sound_track
     from multitalk_cli.media.audio.voice import load_voice
     from multitalk_cli.media.image.load import load_picture
-    from multitalk_cli.media.video.video import VideoWriter, join_segments, probe_video
+    from multitalk_cli.media.video.probe import probe_video
+    from multitalk_cli.media.video.video import VideoWriter, join_segments
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="multitalk-")))

@@ -1,4 +1,4 @@
-"""Tells what a file is by its first bytes, whatever its name says."""
+"""The type of a file by its first bytes, whatever its name."""
 
 import re
 
@@ -31,7 +31,7 @@ _MAGIC = (
 
 
 def kind_of(head: bytes) -> str | None:
-    """The format that a file's first 4 kB announce, or None for one that is not known here."""
+    """The format that a file's first 4 kB announce; None for an unknown one."""
     for pattern, kind in _MAGIC:
         if pattern.match(head) and (kind != "SVG" or b"<svg" in head):
             return kind

@@ -1,4 +1,4 @@
-"""The plan of prepared inputs as a picture; the container draws it too."""
+"""The plan of prepared inputs as a picture; the container uses it too."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
 def draw(prepared: Preparation) -> bytes:
     """The plan's picture, a PNG."""
-    from multitalk_cli.media.drawing.plan_sheet import PlanSheet, VoiceSource, encode_plan
+    from multitalk_cli.media.drawing.plan_sheet import PlanSheet, SheetSource, encode_plan
 
     framed, picture, plan = prepared.framed, prepared.picture, prepared.plan
     crop = framed.from_frame((0.0, 0.0, float(framed.width_px), float(framed.height_px)))
-    source = VoiceSource(
+    source = SheetSource(
         pixels=picture.pixels,
         crop=crop,
         size_text=f"{picture.source_width_px}x{picture.source_height_px}",
@@ -39,7 +39,7 @@ def draw(prepared: Preparation) -> bytes:
 
 
 def _persons(prepared: Preparation) -> list[SheetPerson]:
-    """Everybody the model is told of, and the faces that nobody asked about."""
+    """The people of the request, and the other faces of the frame."""
     from multitalk_cli.media.drawing.plan_sheet import SheetPerson
 
     framed = prepared.framed

@@ -11,7 +11,7 @@ from torch import Tensor
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.errors import FileError
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.planning.fingerprint import digests_of
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo, write_tensor_file
 from remote.service.store import Store

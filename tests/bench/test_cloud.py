@@ -14,7 +14,7 @@ import cbor2
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import CLASS
 from tests.end_to_end.test_many import CONTAINERS, check_all, many
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from multitalk_cli.media.drawing.plan_sheet import PlanSheet, SheetTrack, VoiceSource, encode_plan
+from multitalk_cli.media.drawing.plan_sheet import PlanSheet, SheetSource, SheetTrack, encode_plan
 from multitalk_cli.media.faces.detect import find_faces
 from multitalk_cli.media.image.frame import frame_picture
 from multitalk_cli.media.image.load import load_picture
@@ -41,7 +41,7 @@ def _sheet():
         frames=THIRTY_MINUTES,
         fps=24,
         title="Plan",
-        source=VoiceSource(pixels=pixels, crop=(0, 0, 4000, 2000), size_text="4000x3000"),
+        source=SheetSource(pixels=pixels, crop=(0, 0, 4000, 2000), size_text="4000x3000"),
     )
 
 

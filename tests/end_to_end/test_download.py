@@ -19,7 +19,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.contract import WAN_REPOSITORY
 from multitalk_cli.contract.codec import to_plain
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from remote.engine.checkpoint import published
 from remote.weights import download, loras, manifest
 from tests.end_to_end.product import User

@@ -7,7 +7,8 @@ import modal
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import probe_video, read_frames
+from multitalk_cli.media.video.probe import probe_video
+from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
 from tests.end_to_end.product import state_of
 from tests.end_to_end.test_jobs import LONG, _stepping

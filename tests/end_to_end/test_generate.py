@@ -5,8 +5,8 @@ import json
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
-from multitalk_cli.media.video.video import probe_video
 from tests.end_to_end.product import CLASS, state_of
 
 

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import User, state_of
 
 LONG = ("--steps", "40", "--size", "48x48")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import CLASS
 
 JOBS, CONTAINERS = 10, 2

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import ROOT, User
 from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET

@@ -19,8 +19,8 @@ from multitalk_cli.cli.app import run
 from multitalk_cli.generation import job as generation_job
 from multitalk_cli.generation.backends.base import Backend, StartedRun
 from multitalk_cli.generation.reuse import is_already_made
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
-from multitalk_cli.media.video.video import probe_video
 from multitalk_cli.planning.fingerprint import fingerprints
 from remote.service import resume
 from remote.weights.manifest import load_manifest

@@ -7,8 +7,8 @@ import modal
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
-from multitalk_cli.media.video.video import probe_video
 from tests.end_to_end.product import CLASS, User, gpu_calls
 from tests.modal_plane.front import fronted
 from tests.storage.stores import KEY_ID, SECRET

@@ -11,7 +11,7 @@ import modal
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import probe_video
+from multitalk_cli.media.video.probe import probe_video
 from remote.worker.volume_store import VolumeStore
 
 LARGE_BYTES = 100_000_000

@@ -12,8 +12,8 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.cli.views import generate
 from multitalk_cli.generation.backends import local
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
-from multitalk_cli.media.video.video import probe_video
 from remote.service import quality
 from remote.weights import model
 from tests.remote.requests import frames_of, write_tiny_pack

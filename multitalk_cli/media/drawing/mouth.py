@@ -1,4 +1,4 @@
-"""Opens and shuts a mouth in a still picture, by moving pixels along the face.
+"""A mouth in a still picture, opened and closed by moving pixels along the face.
 
 A face has two axes: u across it and v from the forehead to the chin, in pixels around the middle
 of the mouth. All motion is along v: the lips part, the jaw follows, nose and neck stay. Masks and
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Map = NDArray[np.float32]  # [h, w]
 
-OPENINGS = 32  # steps between shut and open that are drawn once and kept
+OPENINGS = 32  # steps between shut and open, each drawn once and cached
 
 # Shares of the face's height, from the hairline to the chin.
 _WIDEST_GAP = 0.1
@@ -29,8 +29,8 @@ _THINNEST_LIP = 0.02
 
 _UPPER_SHARE = 0.2  # of a gap, how much the upper lip rises; the lower falls by the rest
 _JAW_SHARE = 0.55  # of a gap, how far the chin falls
-_SHUT_MARGIN = 0.2  # a shut mouth also hides this share of the gap beyond the mesh's lips
-_RIM = 0.25  # of the gap in the picture: its lower part belongs to the lower lip and leaves with it
+_SHUT_MARGIN = 0.2  # a shut mouth also hides this share of the gap beyond the lips of the mesh
+_RIM = 0.25  # of the gap in the picture: its lower part moves with the lower lip
 _SEAM = 0.45  # how dark the line between shut lips is
 _CORNER_POWER = 0.7  # below 1: an opening with rounder corners than a lens
 _THROAT, _TONGUE = (0.2, 0.09, 0.085), (0.46, 0.2, 0.2)  # of the lips' brightness
@@ -42,11 +42,11 @@ _FACE_OUTLINE = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _LipShape:
-    """Where the parts of a face lie along v, per pixel of the region.
+    """The parts of a face along v, per pixel of the region.
 
-    u, v: each pixel's place. top, bottom: the inner edges of the lips. lip: thickness of the lower
-    lip. jaw: the face's lower edge. nose, neck: what does not move. half_width: of the mouth.
-    gap_px: how far it is open in the picture. height_px: of the face. spread: 1 at the mouth's
+    u, v: each pixel's position. top, bottom: the inner edges of the lips. lip: thickness of the
+    lower lip. jaw: the face's lower edge. nose, neck: the limits of the motion. half_width: of the
+    mouth. gap_px: its opening in the picture. height_px: of the face. spread: 1 at the mouth's
     middle, falling to 0 at the region's sides. lens: shape of an opening along u, 1 to 0.
     """
 
@@ -66,10 +66,10 @@ class _LipShape:
 
 
 class Mouth:
-    """One face's mouth; `patch` gives the pixels of its region at any opening."""
+    """One face's mouth; `patch` draws its region at any opening."""
 
     def __init__(self, picture: NDArray[np.uint8], face: detect.Face) -> None:
-        """picture: [H, W, 3]; nothing of it is changed."""
+        """picture: [H, W, 3]; it is not changed."""
         axes = _Axes.of(face)
         self.region = _region(axes, picture.shape[0], picture.shape[1])
         self._picture = picture
@@ -79,14 +79,14 @@ class Mouth:
         self._patches: dict[int, NDArray[np.uint8]] = {}
 
     def patch(self, opening: float) -> NDArray[np.uint8]:
-        """The region [h, w, 3] with the mouth open by 0 (shut) to 1; not to be written to."""
+        """The region [h, w, 3] with the mouth open by 0 (shut) to 1; read-only."""
         step = round(min(max(opening, 0.0), 1.0) * OPENINGS)
         if step not in self._patches:
             self._patches[step] = self._draw(step / OPENINGS)
         return self._patches[step]
 
     def draw_on(self, frame: NDArray[np.uint8], opening: float) -> None:
-        """Puts the mouth into a copy of the picture, [H, W, 3]."""
+        """Draws the mouth on a copy of the picture, [H, W, 3]."""
         frame[self.region] = self.patch(opening)
 
     def _draw(self, opening: float) -> NDArray[np.uint8]:
@@ -128,7 +128,7 @@ class _Axes:
 
 
 def _region(axes: _Axes, height: int, width: int) -> tuple[slice, slice]:
-    """The upright rectangle of the picture around all that moves."""
+    """The upright rectangle of the picture around all moving pixels."""
     import numpy as np
 
     half = _HALF_REGION * axes.height_px
@@ -200,7 +200,7 @@ def _jaw(points: NDArray[np.float64], u: Map) -> Map:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Edges:
-    """v of the parts of the face once the mouth has moved, and the gap between the lips."""
+    """v of the parts of the face after the mouth has moved, and the gap between the lips."""
 
     top: Map
     bottom: Map
@@ -228,10 +228,10 @@ def _opened(lips: _LipShape, gap_px: float) -> _Edges:
 
 
 def _source_v(lips: _LipShape, edges: _Edges) -> Map:
-    """Which v of the picture each pixel of the region shows.
+    """The v in the picture of each pixel of the region.
 
-    Skin stretches in straight lines between the edges. What the picture shows between the lips
-    keeps its size and hangs from the upper lip as teeth do; the lower lip uncovers or covers it.
+    Skin stretches linearly between the edges. The picture's own pixels between the lips keep their
+    size and move with the upper lip, as teeth do; the lower lip uncovers or covers them.
     """
     import numpy as np
 
@@ -260,7 +260,7 @@ def _sampled(
     shifts: Map,
     down: NDArray[np.float64],
 ) -> NDArray[np.float32]:
-    """The picture's colours [h, w, 3], each taken `shifts` pixels further down the face."""
+    """The picture's colours [h, w, 3], each from `shifts` pixels further down the face."""
     import numpy as np
 
     rows, columns = np.mgrid[region].astype(np.float32)
@@ -280,7 +280,7 @@ def _sampled(
 def _interior_colors(
     picture: NDArray[np.uint8], lips: _LipShape, region: tuple[slice, slice]
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Throat and tongue, as bright as the light on this face makes them."""
+    """Colours of throat and tongue, in the light on this face."""
     import numpy as np
 
     below = (lips.v > lips.bottom) & (lips.v < lips.bottom + lips.lip)
@@ -291,12 +291,12 @@ def _interior_colors(
 
 
 def _interior(lips: _LipShape, edges: _Edges) -> Map:
-    """How much of each pixel is inside of the mouth that the picture does not show, 0 to 1."""
+    """The share of each pixel that is inside the mouth and not in the picture, 0 to 1."""
     import numpy as np
 
     between = np.clip(lips.v - edges.top + 0.5, 0, 1) * np.clip(edges.bottom - lips.v + 0.5, 0, 1)
     inside = between * np.clip(edges.gap / 1.5, 0, 1) * (np.abs(lips.u) < lips.half_width)
-    # A gap of a pixel or two is the line between shut lips, nothing to keep.
+    # A gap of a pixel or two is only the line between shut lips.
     uncovered = np.clip(edges.gap - edges.shown, 0, _RIM * edges.shown)
     kept = np.where(edges.shown > 2, edges.shown - uncovered, 0)
     fade = 0.01 * lips.height_px + 1
@@ -306,7 +306,7 @@ def _interior(lips: _LipShape, edges: _Edges) -> Map:
 
 
 def _seam(lips: _LipShape, edges: _Edges) -> Map:
-    """The dark line between lips that the picture shows apart and that are now shut, 0 to 1."""
+    """The dark line between lips that are apart in the picture and now shut, 0 to 1."""
     import numpy as np
 
     shut = np.clip(1 - edges.gap / np.maximum(edges.shown, 1e-3), 0, 1) * (edges.shown > 0)

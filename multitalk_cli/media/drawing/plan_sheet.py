@@ -1,4 +1,4 @@
-"""One picture of what will be made: the crop, who is who, and who speaks when."""
+"""The plan as one picture: the crop, the persons, and when each of them speaks."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 WIDTH_PX = 1120
 MAX_PERSONS = 50
 
-_SCALE = 2  # everything is drawn twice as large and reduced, so that edges are smooth
+_SCALE = 2  # all is drawn twice as large and reduced, for smooth edges
 _MARGIN, _GAP = 32, 20
 _PANELS_MAX_HEIGHT = 528  # of a 2:1 frame that is as wide as the sheet
-_ONE_PANEL_SHARE = 0.5  # of the source: a crop of less than that is shown beside its source
+_ONE_PANEL_SHARE = 0.5  # of the source: a smaller crop is drawn next to its source
 _LABELS_WIDTH, _ROW_HEIGHT, _ROW_GAP = 196, 64, 10
-_MIN_BORDER_GAP = 5.0  # borders closer together than this are a grey wall
+_MIN_BORDER_GAP = 5.0  # borders closer together than this merge into grey
 _MIN_NUMBER_GAP = 26.0
 _TICK_GAP = 74.0
 _TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600)
@@ -42,7 +42,7 @@ _LINE: Color = (208, 211, 215)
 _LANE: Color = (240, 241, 242)
 _WHITE: Color = (255, 255, 255)
 _SILENT: Color = (98, 104, 114)
-# Told apart by people with any kind of colour vision, and readable under white text.
+# Distinguishable with any kind of colour vision, and readable under white text.
 SPEAKER_COLORS: tuple[Color, ...] = ((24, 94, 190), (180, 78, 8))
 
 
@@ -50,7 +50,7 @@ SPEAKER_COLORS: tuple[Color, ...] = ((24, 94, 190), (180, 78, 8))
 class SheetPerson:
     """A numbered face or box of the frame.
 
-    box: in pixels of the frame. voice: which track is that person's, from 0; None stays silent.
+    box: in pixels of the frame. voice: number of that person's track, from 0; None if silent.
     """
 
     number: int
@@ -60,15 +60,15 @@ class SheetPerson:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SheetTrack:
-    """One voice. levels: [frames] 0 to 1, silence to loud, one value a frame of the video."""
+    """One voice. levels: [frames] 0 to 1, silence to loud, one value per frame of the video."""
 
     name: str
     levels: NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class VoiceSource:
-    """The picture that the frame was cut from.
+class SheetSource:
+    """The picture that the frame was cropped from.
 
     pixels: [H, W, 3] uint8. crop: the frame's part of it, in its pixels. size_text: of the file.
     """
@@ -80,10 +80,10 @@ class VoiceSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PlanSheet:
-    """All that is drawn.
+    """The content of the picture.
 
-    frame: [height, width, 3] uint8, exactly what the model gets. frames: length of the video.
-    source: where the frame was cut from a larger picture. title, facts: lines above the picture.
+    frame: [height, width, 3] uint8, the model's input. frames: length of the video.
+    source: None unless the frame was cropped. title, facts: lines above the picture.
     """
 
     frame: NDArray[np.uint8]
@@ -94,16 +94,16 @@ class PlanSheet:
     fps: int
     title: str
     facts: Sequence[str] = ()
-    source: VoiceSource | None = None
+    source: SheetSource | None = None
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays."""
+        """Duration of the video."""
         return self.frames / self.fps
 
 
 def encode_plan(plan: PlanSheet) -> bytes:
-    """Draws the plan and gives it as a PNG."""
+    """The plan as a PNG."""
     encoded = io.BytesIO()
     draw_plan(plan).save(encoded, format="PNG", compress_level=3)
     return encoded.getvalue()
@@ -123,7 +123,7 @@ def draw_plan(plan: PlanSheet) -> Image.Image:
 
 
 class _Canvas:
-    """Draws in pixels of the finished picture, on a surface that is larger."""
+    """A surface to draw on, in pixels of the finished picture."""
 
     def __init__(self, width: float, height: float) -> None:
         from PIL import Image, ImageDraw
@@ -167,7 +167,6 @@ class _Canvas:
         x0, y0, x1, y1 = _scaled(box)
         size = (max(1, x1 - x0), max(1, y1 - y0))
         picture = Image.fromarray(pixels)
-        # A picture far larger than its place is first halved as often as that leaves enough.
         shown = picture.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
         self.image.paste(shown, (x0, y0))
 
@@ -191,7 +190,7 @@ def _text_width(text: str, size: float) -> float:
 
 
 def drawable(text: str) -> str:
-    """The text in letters that the built-in font has: accents go, other scripts become `?`."""
+    """The text in letters of the built-in font: without accents, other scripts as `?`."""
     plain = (c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
     return "".join(c if " " <= c <= "~" else "?" for c in plain)
 
@@ -220,8 +219,7 @@ def _draw_heading(canvas: _Canvas, plan: PlanSheet) -> None:
 class _Panel:
     """A picture on the sheet.
 
-    view: which part of the pixels is the frame, None for a panel without one; persons are drawn
-    in it and the rest is dimmed.
+    view: the part of the pixels that is the frame; persons are drawn in it, the rest is dimmed.
     """
 
     pixels: NDArray[np.uint8]
@@ -238,7 +236,7 @@ class _Panel:
 
 
 def _panels(plan: PlanSheet) -> list[_Panel]:
-    """One panel where the crop is most of the source, else the frame with its source beside it."""
+    """One panel if the crop is most of the source, else the frame and its source next to it."""
     height, width = plan.frame.shape[:2]
     framed = f"as it will be framed, {width} x {height}"
     if plan.source is None:
@@ -254,8 +252,8 @@ def _panels(plan: PlanSheet) -> list[_Panel]:
     shared = min(_PANELS_MAX_HEIGHT, room / (frame_ratio + source_ratio))
     main = _panel(plan.frame, _MARGIN, shared / height, None, True, framed)
     left, scale = _MARGIN + main.width + _GAP, shared / source.pixels.shape[0]
-    beside = _panel(source.pixels, left, scale, source.crop, False, f"out of {source.size_text}")
-    return [main, beside]
+    caption = f"out of {source.size_text}"
+    return [main, _panel(source.pixels, left, scale, source.crop, False, caption)]
 
 
 def _panel(
@@ -344,7 +342,7 @@ def _grown(box: Box, by: float) -> Box:
 def _draw_badge(
     canvas: _Canvas, person: SheetPerson, name: str, box: Box, view: Box, taken: Sequence[Box]
 ) -> Box:
-    """Number and name beside a box, where they hide no other badge; gives the place."""
+    """Draws number and name at a box, if possible off the other badges. Returns their place."""
     number = str(person.number)
     number_width = _text_width(number, 17) + 18
     room = min(max(box[2] - box[0], _MIN_LABEL_WIDTH), view[2] - view[0]) - number_width - 18
@@ -400,7 +398,7 @@ def _draw_timeline(canvas: _Canvas, plan: PlanSheet, top: float) -> None:
 def _heights(levels: NDArray[np.float32], frames: int, columns: int) -> NDArray[np.float32]:
     """A smooth curve through the frames' middles; [columns] 0 to 1.
 
-    Where columns are few, each shows its loudest frame, so that no short word is lost.
+    With fewer columns than frames each shows its loudest frame, so that no short word is lost.
     """
     import numpy as np
 
@@ -434,7 +432,7 @@ def _draw_lane_label(
 
 
 def _draw_borders(canvas: _Canvas, plan: PlanSheet, area: Box) -> None:
-    """Where each window takes over; many windows are told in words instead."""
+    """Draws the borders of the windows; of too many, only their number and length."""
     left, top, right, bottom = area
     ends = [min(window.end, plan.frames) for window in plan.windows]
     places = [left, *(left + (right - left) * end / plan.frames for end in ends)]

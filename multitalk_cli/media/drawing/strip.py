@@ -1,7 +1,7 @@
-"""The information around a preview's picture: what it is, who speaks, how loud, and when.
+"""The strip around a preview's picture: notice, speakers, levels and time.
 
 Above the picture a line of text and a tag over each speaker, below it a lane for each voice.
-Nothing of it lies on the picture, so that its framing is seen whole.
+Nothing covers the picture, so that its framing is visible as a whole.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ _TEXT, _NOTICE, _LANE = (205, 208, 212), (255, 214, 110), (30, 32, 37)
 _SPEAKING = 0.12  # opening of the mouth from which a tag lights up
 _LANE_RANGE_DB = 40.0  # from an empty lane to a full one
 _CLOCK_CHARACTERS = "0123456789:. /"
+_BARS = (0.45, 0.75, 1.0, 0.75, 0.45)  # heights of a meter's bars
+_METER_STEPS = 32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -55,7 +57,7 @@ class StripVoice:
 
 
 class Strip:
-    """A frame with room for the picture; `draw_on` brings it up to date from frame to frame."""
+    """A frame with room for the picture; `draw_on` updates it from frame to frame."""
 
     def __init__(
         self, voices: Sequence[StripVoice], *, width: int, height: int, frames: int, fps: int
@@ -73,11 +75,11 @@ class Strip:
         self._lane = row + row % 2
         self._margin = min(self._text_px * 3 // 2, width // 8)
         self.height = self._lanes_top + max(1, len(self._voices)) * self._lane
-        self._tags = self._placed_tags()
+        self._tags = self._arranged_tags()
         self._dim, self._lit = self._lanes(0.38), self._lanes(1.0)
 
     def frame(self, picture: Pixels) -> Pixels:
-        """A new frame [height, W, 3] around the picture, to be drawn on again and again."""
+        """A new frame [height, W, 3] around the picture, for `draw_on`."""
         import numpy as np
         from PIL import Image, ImageDraw
 
@@ -96,7 +98,7 @@ class Strip:
         return frame
 
     def draw_on(self, frame: Pixels, number: int) -> None:
-        """Brings tags, lanes and clock to frame `number`; frames come in order from 0."""
+        """Draws tags, lanes and clock of frame `number`; frames come in order from 0."""
         for tag, voice in zip(self._tags, self._voices, strict=True):
             speaking = bool(voice.openings[number] > _SPEAKING)
             image = tag.speaking if speaking else tag.quiet
@@ -150,10 +152,10 @@ class Strip:
         first = np.minimum(-(-columns * max(frames - 1, 1) // last), frames - 1)
         loudest = np.maximum.reduceat(levels, first)
         shares = np.clip((loudest - levels.max() + _LANE_RANGE_DB) / _LANE_RANGE_DB, 0, 1) ** 1.5
-        # A track without any sound has an empty lane, not one filled by its own hiss.
+        # A track without any sound has an empty lane, and not one filled by its noise floor.
         return [float(share) if levels.max() > SILENCE_DB + 1 else 0.0 for share in shares]
 
-    def _placed_tags(self) -> list[_Tag]:
+    def _arranged_tags(self) -> list[_Tag]:
         room = self._width // max(1, len(self._voices))
         tags = [_Tag.of(voice, self._font, self._tag_rows, room) for voice in self._voices]
         free = self._width
@@ -168,7 +170,7 @@ class Strip:
 
     @cached_property
     def _characters(self) -> dict[str, Pixels]:
-        """A picture of each character of the clock; digits are equally wide, so nothing jumps."""
+        """A picture of each character of the clock; digits are equally wide, so that none moves."""
         import numpy as np
         from PIL import Image, ImageDraw
 
@@ -190,7 +192,7 @@ class Strip:
 
     @cached_property
     def _clock_width(self) -> int:
-        """All texts of the clock are as wide as the last."""
+        """The width of the last text of the clock, and so of all."""
         text = f"{self._total} / {self._total}"
         return sum(self._characters[character].shape[1] for character in text)
 
@@ -205,7 +207,7 @@ class Strip:
 
 
 class _Tag:
-    """The name of a voice above its speaker, drawn once lit and once not."""
+    """The name of a voice above its speaker, drawn once lit and once dim."""
 
     def __init__(
         self, *, x: int, anchor: float, color: Color, speaking: Pixels, quiet: Pixels
@@ -271,7 +273,7 @@ def _clock(frames: int, fps: int) -> str:
 
 
 class Meter:
-    """Bars that move with a voice, in a speaker's place where there is no face to move."""
+    """Bars that move with a voice, in the place of a speaker without a face."""
 
     def __init__(
         self, picture: Pixels, box: tuple[float, float, float, float], color: Color
@@ -286,7 +288,7 @@ class Meter:
         self._patches: dict[int, Pixels] = {}
 
     def draw_on(self, frame: Pixels, opening: float) -> None:
-        """Puts the bars, high by 0 to 1, into a copy of the picture, [H, W, 3]."""
+        """Draws the bars, of height 0 to 1, on a copy of the picture, [H, W, 3]."""
         step = round(min(max(opening, 0.0), 1.0) * _METER_STEPS)
         if step not in self._patches:
             self._patches[step] = self._draw(step / _METER_STEPS)
@@ -315,7 +317,3 @@ class Meter:
             (0, 0, panel.width - 1, panel.height - 1), corner, 255
         )
         return Image.composite(panel, Image.fromarray(self._under), mask)
-
-
-_BARS = (0.45, 0.75, 1.0, 0.75, 0.45)
-_METER_STEPS = 32

@@ -1,7 +1,7 @@
-"""Finds faces in a picture, offline and always alike, and says what could spoil a video of them.
+"""Finds faces in a picture, offline and deterministic, and warns of what could spoil their video.
 
-Two small published networks do it (see models/NOTICE): one finds boxes, the other lays a mesh of
-468 points on each. Coordinates are pixels, x to the right, y downwards, pixel centres at halves.
+Two small published networks (see models/NOTICE): one finds boxes, the other fits a mesh of 468
+points to each. Coordinates are pixels, x to the right, y downwards, pixel centres at halves.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ FOREHEAD, NOSE_BASE, CHIN = 10, 2, 152
 
 RELIABLE_MESH = 0.5
 SMALL_FACE_PX = 64
-MIN_FACE_HEIGHT = 0.04  # of the picture's height; smaller ones count only where they are alone
+MIN_FACE_HEIGHT = 0.04  # of the picture's height; smaller ones count only without larger ones
 EDGE_MARGIN = 0.02  # of the picture's side
 
 _MODELS = Path(__file__).parent / "models" / "face_models.npz"
 _DETECTOR_PX, _MESH_PX, _GRID = 192, 192, 48
-# A box counts alone from the first score on; from the second one if the mesh sees a face there too
-# and it is large enough for the mesh to tell. Measured: real and drawn faces score 0.74 to 0.96, or
-# 0.57 and more with a sure mesh where squeezed or turned; things reach 0.67, with a sure mesh only
-# on specks of less than a tenth of the picture.
+# A box counts by itself from the first score on; from the second one if the mesh finds a face there
+# too, and the box is large enough for the mesh to be reliable. Measured: real and drawn faces score
+# 0.74 to 0.96, squeezed or turned ones 0.57 and more with a sure mesh; objects reach 0.67, with a
+# sure mesh only on specks of less than a tenth of the picture.
 _SURE_SCORE, _MIN_SCORE = 0.72, 0.55
 _MESH_HEIGHT = 0.12  # of the picture's height
 _SEARCH_PIXELS = 1_500_000  # a larger picture is searched in a smaller copy
@@ -116,7 +116,7 @@ class _Candidate:
 def find_faces(pixels: NDArray[np.uint8]) -> tuple[Face, ...]:
     """All faces of a picture, from left to right.
 
-    pixels: [H, W, 3] sRGB. Faces lower than 4 % of the picture are left out unless alone.
+    pixels: [H, W, 3] sRGB. Faces lower than 4 % of the picture are left out, unless all are.
     """
     from PIL import Image
 
@@ -129,14 +129,14 @@ def find_faces(pixels: NDArray[np.uint8]) -> tuple[Face, ...]:
     likely = [face for face in faces if _is_likely(face, small.height)]
     tall = [face for face in likely if face.height_px >= MIN_FACE_HEIGHT * small.height]
     faces = tall if tall else likely[:1]
-    placed = [face.moved(lambda points: points * scale) for face in faces]
-    return tuple(sorted(placed, key=lambda face: face.center[0]))
+    full_size = [face.moved(lambda points: points * scale) for face in faces]
+    return tuple(sorted(full_size, key=lambda face: face.center[0]))
 
 
 def follow_face(pixels: NDArray[np.uint8], face: Face) -> Face:
-    """Lays the mesh anew on a face that has hardly moved since it was found, in another frame.
+    """Fits the mesh again to a face that has hardly moved since it was found, in another frame.
 
-    pixels: [H, W, 3] sRGB. Far cheaper than finding it again.
+    pixels: [H, W, 3] sRGB. Far cheaper than finding the face again.
     """
     import numpy as np
     from PIL import Image
@@ -272,7 +272,7 @@ def _mean(group: Sequence[_Candidate]) -> _Candidate:
 
 
 def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:
-    """Lays the mesh on a square around the face, turned so that its eyes are level."""
+    """Fits the mesh in a square around the face, rotated so that its eyes are level."""
     import numpy as np
     from PIL import Image
 
@@ -298,21 +298,21 @@ def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:
 
 
 def face_warnings(faces: Sequence[Face], voices: int, width: int, height: int) -> tuple[str, ...]:
-    """What could spoil the video, in sentences; faces in pixels of a width x height frame."""
+    """Warnings of what could spoil the video. faces: in pixels of a width x height frame."""
     if not faces:
-        return ("no face found in the picture: the model may move nothing, or the wrong thing",)
+        return ("no face found in the picture: the model may animate nothing, or something else",)
     warnings = []
     if len(faces) < voices:
         warnings.append(
             f"{len(faces)} face found for {voices} voices: "
-            "say where the other person is with --speaker box:x0%,y0%,x1%,y1%=VOICE"
+            "add the other person's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
         )
     for number, face in enumerate(faces, 1):
         name = "the face" if len(faces) == 1 else f"face {number}"
         if face.height_px < SMALL_FACE_PX:
             warnings.append(
                 f"{name} is only {face.height_px:.0f} px high in the {width}x{height} frame: "
-                "lips will hardly be seen to move; crop the picture closer"
+                "its lips will hardly be visible; crop the picture closer"
             )
         if _is_near_edge(face, width, height):
             warnings.append(f"{name} is near or over the edge of the frame")

@@ -1,4 +1,4 @@
-"""Runs small convolutional networks in numpy: the operations that the two face networks use.
+"""Small convolutional networks in numpy: the operations of the two face networks.
 
 A network is a list of operations over numbered tensors, read from the .npz that
 tests/tools/export_face_models.py writes. Arrays are [H, W, C] float32, one picture at a time. The
@@ -34,7 +34,7 @@ class _Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Network:
-    """A loaded network; calling it gives its outputs in the order of the file."""
+    """A loaded network; a call returns its outputs in the order of the file."""
 
     operations: tuple[_Operation, ...]
     constants: Mapping[int, Array]
@@ -102,7 +102,7 @@ def _run(operation: _Operation, arrays: list[Array]) -> Array:
         case "RESHAPE":
             result = first.reshape(options["shape"][1:])
         case name:
-            raise ValueError(f"the network uses {name}, which is not known here")
+            raise ValueError(f"the network uses {name}, which is not implemented")
     return np.maximum(result, 0, out=result) if options.get("act") == "relu" else result
 
 

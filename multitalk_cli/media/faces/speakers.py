@@ -1,4 +1,4 @@
-"""Which voice belongs to which person, and where in the frame that person is."""
+"""The person of each voice, and that person's place in the frame."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from multitalk_cli.media.image.frame import FramedPicture
     from multitalk_cli.media.image.load import Picture
 
-MIN_BOX_PX = 32  # two patches of the model: less can come to no patch at all
+MIN_BOX_PX = 32  # two patches of the model: a smaller box may contain no whole patch
 _FORM = "left, right, face:N or box:x0%,y0%,x1%,y1%"
 # The published default for two people: each in a half, a twentieth away from its borders.
 _LEFT_HALF = Box(x0=0.025, y0=0.05, x1=0.475, y1=0.95)
@@ -30,7 +30,7 @@ _RIGHT_HALF = Box(x0=0.525, y0=0.05, x1=0.975, y1=0.95)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpeakerPlace:
-    """Where the user says that somebody is.
+    """A person's place as the user typed it.
 
     text: as typed. number: of the face, from 1. box: x0, y0, x1, y1 of the upright picture, as
     fractions where is_percent, else in pixels of the file.
@@ -55,8 +55,8 @@ class SpeakerSpec:
 class PlacedSpeaker:
     """One person of the video.
 
-    voice: None for somebody who stays silent. box: in fractions of the frame; None for the
-    published default. face: in pixels of the frame, where one is there. place: for the report.
+    voice: None for a silent person. box: in fractions of the frame; None for the published
+    default. face: in pixels of the frame, if one was found there. place: for the report.
     """
 
     voice: Path | None
@@ -148,7 +148,7 @@ def _picture_box(place: SpeakerPlace, picture: Picture) -> BoxPx:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Target:
-    """What a place came to: a face of the frame, or a box that the user gave, in its pixels."""
+    """The target of a place: a face of the frame, or the user's box, in pixels of the frame."""
 
     voice: Path | None
     place: str
@@ -161,14 +161,14 @@ class _Target:
 def place_speakers(
     wanted: Sequence[SpeakerSpec | Path], picture: Picture, framed: FramedPicture
 ) -> tuple[PlacedSpeaker, ...]:
-    """Everybody who speaks, in the order given, and a silent second person where there is one.
+    """All speakers in the order of the voices, then a silent second person if there is one.
 
     Voices without a place go to the faces from left to right. Raises UsageError for places that
-    do not exist, are the same, overlap or cannot be seen.
+    do not exist, are the same, overlap or are not visible.
     """
     if not 1 <= len(wanted) <= MAX_SPEAKERS:
         raise UsageError(
-            f"{len(wanted)} voices given; the model drives one or two people",
+            f"{len(wanted)} voices given; the model animates one or two people",
             code="E_TOO_MANY_VOICES",
         )
     if _by_default(wanted, framed):
@@ -205,7 +205,7 @@ def _side(speaker: SpeakerSpec | Path, number: int) -> str:
 
 
 def _by_default(wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture) -> bool:
-    """Whether the model's own regions are meant: one person, or halves that hold no two faces."""
+    """Whether the model's own regions apply: one person, or two halves without two faces."""
     faces = len(framed.faces)
     if len(wanted) == 2:
         sides = {_side(speaker, number) for number, speaker in enumerate(wanted, 1)}
@@ -230,7 +230,7 @@ def _default_places(
     return tuple(
         PlacedSpeaker(
             voice=_voice(speaker),
-            # The default puts the first voice at the left; the other order has to be said.
+            # The default puts the first voice at the left; the other order needs boxes.
             box=None if sides == ["left", "right"] else halves[side],
             face=face if side == there else None,
             place=f"the {side} half",
@@ -276,7 +276,7 @@ def _box_target(speaker: SpeakerSpec, picture: Picture, framed: FramedPicture) -
     in_frame = _area(clipped(wanted, _frame(framed))) / _area(wanted)
     if in_frame < 0.5:
         raise _refusal(
-            f"{speaker.place.text} lies outside what is shown, "
+            f"{speaker.place.text} is outside the frame, "
             f"{_percent_of_picture(framed, picture)} of the picture: "
             "move it, or pass --fit contain or --size auto"
         )
@@ -308,7 +308,7 @@ def _frame(framed: FramedPicture) -> BoxPx:
 
 
 def _usable(framed: FramedPicture) -> BoxPx:
-    """The frame less one patch of the model all around: it needs some background."""
+    """The frame without a margin of one patch of the model, which needs some background."""
     margin = SIDE_MULTIPLE_PX / 2 if min(_frame(framed)[2:]) < 2 * MIN_BOX_PX else SIDE_MULTIPLE_PX
     return margin, margin, framed.width_px - margin, framed.height_px - margin
 
@@ -328,7 +328,7 @@ def _to_fractions(box: BoxPx, framed: FramedPicture) -> Box:
 
 
 def _found(framed: FramedPicture) -> str:
-    """The faces that there are, for a message."""
+    """The faces that were found, for a message."""
     if not framed.faces:
         return "no face was found in the picture"
     places = [
@@ -412,8 +412,8 @@ def _person_region(target: _Target, targets: Sequence[_Target], framed: FramedPi
 
 def _too_close(target: _Target) -> UsageError:
     return _refusal(
-        f"{target.place} is too close to others to be told apart: "
-        "say where each speaker is with box:x0%,y0%,x1%,y1%"
+        f"{target.place} is too close to others to be separated: "
+        "add each speaker's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
     )
 
 

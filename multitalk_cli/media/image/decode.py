@@ -1,4 +1,4 @@
-"""Turns the bytes of a picture file into upright sRGB pixels, whatever way they were stored."""
+"""Decodes the bytes of a picture file into upright sRGB pixels, however they were stored."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 MAX_PIXELS = 100_000_000
 MIN_SIDE_PX = 64
 MAX_ASPECT = 8
-# A picture with more pixels is kept at a half, a quarter, ...: more than any video size needs.
+# A picture with more pixels is reduced to a half, a quarter, ...: still enough for any video size.
 KEPT_PIXELS = 24_000_000
 
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
 _ORIENTATION_TAG, _BITS_TAG = 0x0112, 258
 _EIGHT_BIT_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
-# What Pillow's readers raise on files that break their format's rules.
+# Raised by Pillow's readers on files that break their format's rules.
 _READER_ERRORS = (
     OSError,
     SyntaxError,
@@ -48,7 +48,7 @@ _READER_ERRORS = (
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Decoded:
-    """Pixels [H, W, 3] uint8 sRGB, upright; the upright size of the file; what was changed."""
+    """Pixels [H, W, 3] uint8 sRGB, upright; the upright size of the file; notes of changes."""
 
     pixels: NDArray[np.uint8]
     width_px: int
@@ -60,8 +60,8 @@ class Decoded:
 def decode(file: BinaryIO, shown: str, background: tuple[int, int, int]) -> Decoded:
     """Decodes a picture of a known format.
 
-    shown: the file's name for messages. Raises FileError with E_IMAGE_SIZE before anything is
-    decoded, with E_IMAGE_BROKEN for a damaged file.
+    shown: the file's name for messages. Raises FileError: E_IMAGE_SIZE before anything is decoded,
+    E_IMAGE_BROKEN for a damaged file.
     """
     with _reader_errors_explained(shown), _reader_warnings_muted():
         return _decode(file, shown, background)
@@ -74,14 +74,14 @@ def _reader_errors_explained(shown: str) -> Iterator[None]:
     try:
         yield
     except Image.DecompressionBombError as error:
-        raise FileError(f"{shown} has far too many pixels", code="E_IMAGE_SIZE") from error
+        raise FileError(f"{shown} has too many pixels", code="E_IMAGE_SIZE") from error
     except _READER_ERRORS as error:
         raise FileError(f"{shown} is damaged: {_reason(error)}", code="E_IMAGE_BROKEN") from error
 
 
 @contextlib.contextmanager
 def _reader_warnings_muted() -> Iterator[None]:
-    """Keeps the library's own remarks off the user's terminal."""
+    """Keeps the library's own warnings off the user's terminal."""
     logger, silent = logging.getLogger("PIL"), logging.NullHandler()
     logger.addHandler(silent)
     try:
@@ -100,6 +100,7 @@ def _reason(error: BaseException) -> str:
 
 
 def _decode(file: BinaryIO, shown: str, background: tuple[int, int, int]) -> Decoded:
+    import numpy as np
     from PIL import Image
 
     image: Image.Image = Image.open(file, formats=_FORMATS)
@@ -119,18 +120,12 @@ def _decode(file: BinaryIO, shown: str, background: tuple[int, int, int]) -> Dec
     image = _reduced(image) if image.mode in _EIGHT_BIT_MODES else image
     rgb = _reduced(_flat_srgb(image, background, adjusted))
     return Decoded(
-        pixels=_to_array(rgb),
+        pixels=np.array(rgb, dtype=np.uint8),
         width_px=size[0],
         height_px=size[1],
         format=kind,
         adjusted=tuple(adjusted),
     )
-
-
-def _to_array(image: Image.Image) -> NDArray[np.uint8]:
-    import numpy as np
-
-    return np.array(image, dtype=np.uint8)
 
 
 def _check_size(size: tuple[int, int], shown: str) -> None:
@@ -147,7 +142,7 @@ def _check_size(size: tuple[int, int], shown: str) -> None:
 
 
 def _storage_notes(image: Image.Image, kind: str, file: BinaryIO) -> list[str]:
-    """What the file holds more than 8-bit pixels of one picture."""
+    """Notes on content beyond the 8-bit pixels of one picture."""
     notes = []
     if image.format != "MPO" and getattr(image, "is_animated", False):
         notes.append("the first of several frames used")
@@ -178,7 +173,7 @@ def _shrink(size: tuple[int, int]) -> int:
 
 
 def _ask_for_smaller(image: Image.Image) -> None:
-    """Lets the JPEG decoder skip detail that would be thrown away; other readers ignore it."""
+    """Lets the JPEG decoder skip detail that would be discarded; other readers ignore it."""
     factor = _shrink(image.size)
     if factor > 1:
         image.draft(image.mode, (image.width // factor, image.height // factor))
@@ -240,7 +235,7 @@ def _color_name(color: tuple[int, int, int]) -> str:
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
-    """How opaque each pixel is, or None for a picture without a transparent one."""
+    """The opacity of each pixel; None for a picture without transparent pixels."""
     if image.mode.startswith("I;16") and isinstance(image.info.get("transparency"), int):
         return _key_alpha(image, image.info["transparency"])
     if not image.has_transparency_data:
@@ -272,13 +267,13 @@ def _eight_bit(image: Image.Image) -> Image.Image:
 
 
 def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys on the scale that their values tell."""
+    """16-bit, 32-bit and floating-point greys, on the scale that fits their values."""
     import numpy as np
     from PIL import Image
 
     values = np.asarray(image, dtype=np.float32)
     if not np.isfinite(values).all():
-        raise ValueError("it holds values that are not numbers")
+        raise ValueError("it holds NaN or infinite values")
     highest = float(values.max())
     if image.mode.startswith("I;16"):
         white = 65535.0
@@ -288,7 +283,7 @@ def _eight_bit_grey(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes | None, adjusted: list[str]) -> Image.Image:
-    """RGB; through the file's colour profile where it has one that fits."""
+    """RGB; through the file's colour profile if it has one that fits."""
     if image.mode in ("CMYK", "LAB"):
         adjusted.append(f"{image.mode} converted to sRGB")
     converted = _through_profile(image, profile, adjusted)
@@ -334,7 +329,7 @@ def _source_profile(image: Image.Image, profile: bytes | None) -> Any:
 
 
 def _profile_name(source: Any) -> str:
-    """The profile's own description, cut to what may stand in a message."""
+    """The profile's own description, printable and short."""
     text = source.profile.profile_description or ""
     name = "".join(c for c in text if c.isprintable()).strip()[:40]
     return name if name else "the picture's profile"

@@ -1,4 +1,4 @@
-"""The user's picture: read, checked, and framed to exactly the pixels that the model gets."""
+"""Framing: cover, contain or stretch a picture to exactly the pixels of the video."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Fit = Literal["cover", "contain", "stretch"]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FramedPicture:
-    """The picture as the model gets it.
+    """The picture as the model receives it.
 
-    pixels: [height, width, 3] uint8. crop: the part of the file that is shown, x0, y0, x1, y1 in
-    its upright pixels. scale, offset: frame pixels = picture pixels * scale + offset, x then y.
-    faces: those that can be seen, in pixels of the frame, from left to right.
+    pixels: [height, width, 3] uint8. crop: the visible part of the file, x0, y0, x1, y1 in its
+    upright pixels. scale, offset: frame pixels = picture pixels * scale + offset, x then y.
+    faces: the visible ones, in pixels of the frame, from left to right.
     """
 
     pixels: NDArray[np.uint8]
@@ -51,13 +51,15 @@ class FramedPicture:
 
     def to_frame(self, box: BoxPx) -> BoxPx:
         """A box in pixels of Picture.pixels as pixels of the frame; it may lie outside."""
-        (a, b), (x, y) = self.scale, self.offset
-        return box[0] * a + x, box[1] * b + y, box[2] * a + x, box[3] * b + y
+        (across, down), (x, y) = self.scale, self.offset
+        x0, y0, x1, y1 = box
+        return x0 * across + x, y0 * down + y, x1 * across + x, y1 * down + y
 
     def from_frame(self, box: BoxPx) -> BoxPx:
-        """The other way round."""
-        (a, b), (x, y) = self.scale, self.offset
-        return (box[0] - x) / a, (box[1] - y) / b, (box[2] - x) / a, (box[3] - y) / b
+        """A box in pixels of the frame as pixels of Picture.pixels."""
+        (across, down), (x, y) = self.scale, self.offset
+        x0, y0, x1, y1 = box
+        return (x0 - x) / across, (y0 - y) / down, (x1 - x) / across, (y1 - y) / down
 
     def points_to_frame(self, points: Points) -> Points:
         """[..., 2] points of Picture.pixels as pixels of the frame."""
@@ -77,8 +79,8 @@ def frame_picture(
 ) -> FramedPicture:
     """The picture on exactly width x height pixels.
 
-    cover fills the frame and cuts what stands over, so that whole faces stay in where that is
-    possible; contain shows everything, on bars of the background's colour; stretch distorts.
+    cover fills the frame and crops the rest, keeping faces whole if possible; contain shows
+    everything, on bars of the background's colour; stretch distorts.
     faces, keep: faces, and boxes to treat like them, in pixels of picture.pixels.
     """
     if fit not in get_args(Fit):
@@ -104,12 +106,12 @@ def _cover(
     right = min(left + cut_width, picture.width_px)
     bottom = min(top + cut_height, picture.height_px)
     box = (left, top, right, bottom)
-    lost = sum(not _contains(box, head.face) for head in heads)
+    cut = sum(not _contains(box, head.face) for head in heads)
     warnings: tuple[str, ...] = ()
-    if lost:
-        what = "the face" if len(heads) == 1 else f"{lost} of {len(heads)} faces"
+    if cut:
+        subject = "the face" if len(heads) == 1 else f"{cut} of {len(heads)} faces"
         warnings = (
-            f"{what} cannot be whole in {width}x{height}: try --size auto or --fit contain",
+            f"{subject} cannot be whole in {width}x{height}: try --size auto or --fit contain",
         )
     return _framed(picture, box, (width, height), (0, 0, width, height), "cover", faces, warnings)
 
@@ -133,18 +135,18 @@ def _whole(picture: Picture) -> BoxPx:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """What a crop must keep, and what it keeps as well where there is room."""
+    """A box that a crop must keep, and a larger one that it keeps as well if there is room."""
 
     face: BoxPx
     roomy: BoxPx
 
     def inside(self, whole: BoxPx) -> _Head:
-        """The same, cut to the picture: what lies outside it cannot be kept."""
+        """The same, limited to the picture."""
         return _Head(face=clipped(self.face, whole), roomy=clipped(self.roomy, whole))
 
 
 def clipped(box: BoxPx, limit: BoxPx) -> BoxPx:
-    """The part of a box inside `limit`; without area where there is none."""
+    """The part of a box inside `limit`; without area if there is none."""
     x0, x1 = (min(max(x, limit[0]), limit[2]) for x in (box[0], box[2]))
     y0, y1 = (min(max(y, limit[1]), limit[3]) for y in (box[1], box[3]))
     return x0, y0, x1, y1
@@ -166,11 +168,11 @@ def _contains(outer: BoxPx, inner: BoxPx) -> bool:
 def _place_cut(
     heads: Sequence[_Head], axis: int, length: float, whole: int, preferred: float
 ) -> float:
-    """Where a cut of `length` out of `whole` pixels starts, along x (axis 0) or y (axis 1).
+    """The start of a cut of `length` out of `whole` pixels, along x (axis 0) or y (axis 1).
 
-    Without faces at the preferred share of what is cut away; else as near as possible to the
-    middle of the faces, with room for hair and chin where there is any, and on as many whole
-    faces as possible where they do not all fit.
+    Without faces: `preferred`, a share of the pixels that are cropped. With faces: as near as
+    possible to their middle, with room for hair and chin if there is any; if they do not all fit,
+    on as many whole faces as possible.
     """
     rest = whole - length
     if rest <= 0:
@@ -191,7 +193,7 @@ def _place_cut(
 
 
 def _largest_group(spans: Sequence[tuple[float, float]], length: float) -> list[int]:
-    """The most spans that fit in `length` together, of equals the longest; else the longest one."""
+    """The most spans that fit in `length` together, the longest of equals; else the longest one."""
     groups = [
         [n for n, (low, high) in enumerate(spans) if low >= start and high <= start + length]
         for start, _ in spans
@@ -296,6 +298,6 @@ def to_png(pixels: NDArray[np.uint8]) -> bytes:
     from PIL import Image
 
     store = io.BytesIO()
-    # Of a photograph as small as Pillow's default makes it, in a quarter of the time.
+    # For a photograph as small as with Pillow's default, in a quarter of the time.
     Image.fromarray(pixels).save(store, "PNG", compress_level=1, compress_type=zlib.Z_RLE)
     return store.getvalue()

@@ -25,10 +25,10 @@ _MAX_FILE_BYTES = 512 * 10**6
 class Picture:
     """A decoded picture.
 
-    pixels: [H, W, 3] uint8 sRGB, upright; of a very large file a half, a quarter, ... of its size.
+    pixels: [H, W, 3] uint8 sRGB, upright; a very large file is reduced to a half, a quarter, ...
     source_width_px, source_height_px: the upright size of the file. sha256: of the file, in hex.
     background: the colour under transparency and around a contained picture.
-    adjusted: what was changed on the way, in sentences.
+    adjusted: notes of changes, in sentences.
     """
 
     pixels: NDArray[np.uint8]
@@ -53,7 +53,7 @@ class Picture:
 def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Picture:
     """Reads a PNG, JPEG or WebP, or the first frame of a GIF or TIFF.
 
-    Raises UsageError for a web address, FileError for a file that is no usable picture.
+    Raises UsageError for a web address, FileError for anything but a usable picture.
     """
     shown = shown_path(path)
     with open_input(path) as file:
@@ -77,7 +77,7 @@ def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Pi
 
 
 def looks_like_picture(path: Path) -> bool:
-    """Whether the first bytes are those of a picture, readable here or not; never raises."""
+    """Whether the first bytes are those of a picture, supported or not; never raises."""
     try:
         with open_input(path) as file:
             kind = kind_of(read_head(file))
@@ -93,7 +93,7 @@ def _check_kind(head: bytes, shown: str) -> None:
     if kind in SOUNDS:
         message = f"{shown} is a sound or a video ({kind}), not a picture"
     elif kind is not None:
-        message = f"{shown} is {kind}, which cannot be read as a picture"
+        message = f"{shown} is {kind}, which is not a supported picture format"
     else:
         message = f"{shown} is not a picture"
     raise FileError(message, code="E_IMAGE_FORMAT")

@@ -1,4 +1,4 @@
-"""Sizes of the video: published aspect buckets, `--size`."""
+"""Sizes of the video: the published aspect buckets, and `--size`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class AspectBucket:
-    """A published size; ratio is the key that pictures are compared with, about height / width."""
+    """A published size. ratio: about height / width, compared with that of a picture."""
 
     ratio: float
     height_px: int
@@ -74,7 +74,7 @@ def nearest_bucket(width: float, height: float, buckets: Sequence[AspectBucket])
 def resolve_size(option: str, picture: Picture) -> tuple[int, int, tuple[str, ...]]:
     """Width, height and warnings for `--size`: `896x448`, `auto`, `720p` or any WxH.
 
-    Raises UsageError for anything that the model cannot make.
+    Raises UsageError for a size that the model cannot make.
     """
     tables = {"auto": BUCKETS_480P, "720p": BUCKETS_720P}
     table = tables.get(option.strip().lower())
@@ -109,7 +109,7 @@ def parse_size(option: str) -> tuple[int, int]:
             raise UsageError(
                 f"--size {option}: each side must be a multiple of {SIDE_MULTIPLE_PX} "
                 f"from {MIN_SIDE_PX} to {MAX_SIDE_PX}; "
-                f"{_nearest_side(width)}x{_nearest_side(height)} would do",
+                f"the nearest is {_nearest_side(width)}x{_nearest_side(height)}",
                 code="E_RANGE",
             )
     return width, height

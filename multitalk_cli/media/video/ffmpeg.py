@@ -1,4 +1,4 @@
-"""The one place that starts ffmpeg: what it may open, how it ends, and what its failures mean."""
+"""The only place that starts ffmpeg: the files it may open, how it ends, and its errors."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from typing import IO
 
 from multitalk_cli.errors import FileError, SetupError
 
-# One allocation of ffmpeg's may not be larger: a header's claim must not fill the memory.
+# The limit of one allocation: a header's claim must not fill the memory.
 _MAX_ALLOCATION_BYTES = 256 * 1024 * 1024
 _LOG_BYTES = 8192
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
@@ -26,7 +26,7 @@ class FfmpegError(FileError):
 
     @property
     def last_line(self) -> str:
-        """The last thing that ffmpeg said, for a message of one line."""
+        """The last line of the log, for a message."""
         return last_line(self.log)
 
 
@@ -36,9 +36,9 @@ def last_line(log: str) -> str:
 
 
 def executable() -> str:
-    """The path of the ffmpeg that came with imageio-ffmpeg.
+    """The path of the ffmpeg that is included in imageio-ffmpeg.
 
-    Raises SetupError where there is none for this machine.
+    Raises SetupError if there is none for this machine.
     """
     import imageio_ffmpeg
 
@@ -50,13 +50,13 @@ def executable() -> str:
 
 def read_from(path: Path, demuxer: str, *, options: Sequence[str] = ()) -> list[str]:
     """Arguments that open `path` as exactly this format, and let it open nothing else."""
-    # The prefix keeps a name such as "-x" or "concat:a" from being taken for something else.
+    # The prefix keeps a name such as "-x" or "concat:a" from being read as an option or protocol.
     source = f"file:{path}"
     return ["-protocol_whitelist", "file,pipe", "-f", demuxer, *options, "-i", source]
 
 
 class Running:
-    """An ffmpeg that runs: bytes in, bytes out, and a bounded end of its log."""
+    """A running ffmpeg: bytes in, bytes out, and the end of its log."""
 
     def __init__(self, arguments: Sequence[str], *, feeds: bool, reads: bool) -> None:
         command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
@@ -67,7 +67,7 @@ class Running:
             stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
             stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
-            # Ctrl-C in the terminal is answered here, in order, and not by both at once.
+            # Ctrl-C in the terminal is for this process alone, which then stops ffmpeg.
             start_new_session=True,
         )
         self._listener = threading.Thread(target=self._listen, daemon=True)
@@ -91,13 +91,13 @@ class Running:
 
     @property
     def log(self) -> str:
-        """The end of what it has printed so far, one line a message, printable."""
+        """The end of its output on standard error so far, one line per message, printable."""
         text = bytes(self._log).decode("utf-8", "replace")
         lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
         return "\n".join(line.strip() for line in lines if line.strip())
 
     def write(self, chunk: bytes | memoryview) -> None:
-        """Feeds bytes; raises FfmpegError if it ended before it took them."""
+        """Feeds bytes; raises FfmpegError if it ended before it read them."""
         try:
             self._pipe(self._process.stdin).write(chunk)
         except BrokenPipeError:
@@ -108,7 +108,7 @@ class Running:
         return self._pipe(self._process.stdout).read(size_bytes)
 
     def finish(self) -> str:
-        """Ends the input, waits, and gives the log; raises FfmpegError if it failed."""
+        """Ends the input, waits, and returns the log; raises FfmpegError if it failed."""
         try:
             if self._process.stdin is not None:
                 self._process.stdin.close()
@@ -131,7 +131,7 @@ class Running:
         raise FfmpegError(f"ffmpeg failed: {last_line(log)}", code="E_FFMPEG", log=log)
 
     def stop(self) -> None:
-        """Kills it if it still runs, and frees its pipes; may be called at any time."""
+        """Kills it if it is still running, and closes its pipes; may be called at any time."""
         self._process.kill()
         self._process.wait()
         self._listener.join()
@@ -145,10 +145,10 @@ class Running:
 def running(
     arguments: Sequence[str], *, feeds: bool = False, reads: bool = False
 ) -> Iterator[Running]:
-    """Runs ffmpeg for the length of the block; it is dead and reaped after it, however it ends.
+    """Runs ffmpeg for the length of the block, and stops it at the end, however that comes.
 
-    arguments: all after the executable. feeds: it takes bytes by `write`. reads: it gives bytes by
-    `read`. Its standard input is never ours.
+    arguments: all after the executable. feeds: `write` is used. reads: `read` is used. It never
+    inherits standard input.
     """
     process = Running(arguments, feeds=feeds, reads=reads)
     try:
@@ -158,7 +158,7 @@ def running(
 
 
 def run(arguments: Sequence[str], *, fed: bytes | None = None) -> str:
-    """Runs ffmpeg to its end and gives its log; raises FfmpegError if it failed."""
+    """Runs ffmpeg to its end and returns its log; raises FfmpegError if it failed."""
     with running(arguments, feeds=fed is not None) as process:
         if fed is not None:
             process.write(fed)

@@ -1,4 +1,4 @@
-"""The structure of MP4 files: reads boxes of untrusted files, and never more of them than asked."""
+"""The boxes of MP4 files. The files are untrusted, and reads are bounded."""
 
 import os
 import struct
@@ -11,12 +11,12 @@ _MAX_BOXES = 10_000
 
 
 class BoxError(ValueError):
-    """The bytes are not what the format says."""
+    """The bytes break the rules of the format."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mp4Box:
-    """One box of a file: its name, where its body starts and how long that is."""
+    """One box of a file: its name, and the start and length of its body."""
 
     name: bytes
     start: int
@@ -24,7 +24,7 @@ class Mp4Box:
 
 
 def top_level(file: BinaryIO) -> Iterator[Mp4Box]:
-    """The outermost boxes in order; raises BoxError where one reaches beyond the file's end."""
+    """The outermost boxes in order; raises BoxError for one that reaches beyond the file's end."""
     size = file.seek(0, os.SEEK_END)
     at = 0
     for _ in range(_MAX_BOXES):
@@ -65,7 +65,7 @@ def children(data: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def child(data: bytes, *path: bytes) -> bytes | None:
-    """The body of the first box along a path of names; None where one is missing."""
+    """The body of the first box along a path of names; None if one is missing."""
     for name in path:
         found = next((body for other, body in children(data) if other == name), None)
         if found is None:
@@ -75,9 +75,9 @@ def child(data: bytes, *path: bytes) -> bytes | None:
 
 
 def read_moov(file: BinaryIO) -> tuple[bytes, bool]:
-    """The body of the index box, and whether it stands before the media data.
+    """The body of the index box, and whether it precedes the media data.
 
-    Raises BoxError where there is none, one too large to be honest, or the file is cut off.
+    Raises BoxError if it is missing or implausibly large, or the file is cut off.
     """
     boxes = list(top_level(file))
     names = [box.name for box in boxes]
@@ -91,7 +91,7 @@ def read_moov(file: BinaryIO) -> tuple[bytes, bool]:
 
 
 def unpack(form: str, data: bytes, at: int) -> tuple[int, ...]:
-    """Integers at an offset, big-endian; raises BoxError where the data ends before them."""
+    """Integers at an offset, big-endian; raises BoxError if the data ends before them."""
     size = struct.calcsize(">" + form)
     if at < 0 or at + size > len(data):
         raise BoxError("a box ends before its fields")

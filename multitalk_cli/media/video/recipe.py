@@ -1,4 +1,4 @@
-"""What a video was made from: the recipe and the AI-generated mark inside the MP4."""
+"""The recipe and the AI-generated mark inside an MP4."""
 
 import json
 import re
@@ -16,7 +16,7 @@ _COMMENT, _UTF8 = b"\xa9cmt", 1
 def to_metadata(recipe: str, *, title: str, mark: str) -> bytes:
     """The tags of a video as a file that ffmpeg reads.
 
-    recipe: a JSON object. Raises ValueError where it is none, or longer than MAX_RECIPE_BYTES.
+    recipe: a JSON object. Raises ValueError for anything else, or more than MAX_RECIPE_BYTES.
     """
     if len(recipe.encode()) > MAX_RECIPE_BYTES or not isinstance(json.loads(recipe), dict):
         raise ValueError(f"a recipe is a JSON object of at most {MAX_RECIPE_BYTES} bytes")
@@ -30,9 +30,9 @@ def _escaped(value: str) -> str:
 
 
 def read_tags(path: Path) -> dict[bytes, str]:
-    """The text tags of an MP4 by their four-byte names; empty where it has none.
+    """The text tags of an MP4 by their four-byte names; empty for a file without tags.
 
-    Raises the errors of `open_input` for what is no regular file.
+    Raises the errors of `open_input`.
     """
     with open_input(path) as file:
         try:
@@ -53,9 +53,9 @@ def _tags(moov: bytes) -> dict[bytes, str]:
 
 
 def read_recipe(path: Path) -> dict[str, Any] | None:
-    """The recipe inside an MP4; None where none can be read. Its content is untrusted.
+    """The recipe inside an MP4, None without a valid one. Its content is untrusted.
 
-    Raises the errors of `open_input` for what is no regular file.
+    Raises the errors of `open_input`.
     """
     text = read_tags(path).get(_COMMENT, "")
     if not text or len(text.encode()) > MAX_RECIPE_BYTES:

@@ -1,41 +1,30 @@
-"""The only writer of MP4 files, and the reader that checks them."""
+"""The only writer of MP4 files, and the decoder of their frames."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from multitalk_cli.contract import samples_from_frames
-from multitalk_cli.errors import FileError
-from multitalk_cli.files import open_input, partial_file, shown_path
+from multitalk_cli.files import partial_file
 from multitalk_cli.media.video import ffmpeg
-from multitalk_cli.media.video.mp4_boxes import BoxError, child, children, read_moov, unpack
-from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, to_metadata
+from multitalk_cli.media.video.probe import probe_video
+from multitalk_cli.media.video.recipe import AI_MARK, to_metadata
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = [
-    "VideoInfo",
-    "VideoWriter",
-    "join_segments",
-    "probe_video",
-    "read_frames",
-    "read_recipe",
-]
-
 # Ticks per frame: frames begin at whole ticks at any frame rate.
 _TICKS = 512
-# x264 gives the same bytes for the same number of threads only.
+# x264 writes the same bytes for the same number of threads only.
 _THREADS = 4
-# Tags on the output alone are not written; the frames themselves must carry them.
+# Tags on the output alone are not written: the frames themselves must carry them.
 _TO_BT709 = (
     "scale=in_range=pc:out_range=tv:out_color_matrix=bt709:flags=bicubic+accurate_rnd+full_chroma_inp,"
     "format=yuv420p,"
@@ -48,10 +37,10 @@ _CONCAT_FORMATS = "concat,mov,mp4,m4a,3gp,3g2,mj2"
 
 
 class VideoWriter:
-    """Writes frames as one closed-GOP H.264 segment; the file appears when the block ends well.
+    """Writes frames as one closed-GOP H.264 segment; the file appears when the block succeeds.
 
     crf: 0 is lossless, 18 looks like the original, 51 is worst. preset: x264's name for speed.
-    The same frames and settings give the same bytes on any machine with the same ffmpeg.
+    The same frames and settings make the same bytes on any machine with the same ffmpeg.
     """
 
     def __init__(
@@ -120,7 +109,7 @@ class VideoWriter:
         self._stack.__exit__(kind, error, trace)
 
 
-def join_segments(  # noqa: PLR0913 - each says one thing about the one result
+def join_segments(  # noqa: PLR0913 - each describes one property of the result
     segments: Sequence[Path],
     sound: Path | None,
     target: Path,
@@ -132,12 +121,12 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
     mark: str = AI_MARK,
     overwrite: bool = False,
 ) -> None:
-    """Makes the final MP4: segments without re-encoding, the sound once, recipe and mark inside.
+    """Writes the final MP4: segments without re-encoding, the sound once, recipe and mark.
 
     segments: from VideoWriter, in order, together exactly `frames` long. sound: a FLAC, cut or
-    filled with silence to the video's length, or None. mark: says what made the pictures.
+    padded with silence to the video's length, or None. mark: the tag that names the maker.
     overwrite: replace an existing target.
-    Raises FileError where the target exists, cannot be written or the disk is full.
+    Raises FileError if the target exists or cannot be written, or the disk is full.
     """
     total = sum(probe_video(segment).frames for segment in segments)
     if total != frames:
@@ -159,7 +148,7 @@ def join_segments(  # noqa: PLR0913 - each says one thing about the one result
 
 
 def _playlist(folder: Path, segments: Sequence[Path]) -> Path:
-    """A list of links with plain names: a playlist cannot hold every name that a file can have."""
+    """A playlist of links with plain names, as it cannot hold every name of a file."""
     names = [f"{number}.mp4" for number in range(len(segments))]
     for name, segment in zip(names, segments, strict=True):
         (folder / name).symlink_to(segment.resolve())
@@ -177,8 +166,8 @@ def _join_inputs(playlist: Path, sound: Path | None) -> list[str]:
 
 
 def _join_outputs(sound: Path | None, frames: int, fps: int) -> list[str]:
-    # Joining goes through microseconds: this puts every frame back onto its exact tick, and starts
-    # decoding two frames early throughout, which is what x264 needs at most to reorder frames.
+    # Joining rounds times to microseconds: this restores the exact tick of every frame, and starts
+    # decoding two frames early throughout, the most that x264 needs to reorder frames.
     times = f"setts=pts=round(PTS*TB*{fps})/({fps}*TB):dts=(N-2)/({fps}*TB)"
     arguments = ["-map", "0:v:0", "-c:v", "copy", "-bsf:v", times]
     if sound is not None:
@@ -201,142 +190,10 @@ def _sound_settings(sound: Path, frames: int, fps: int) -> list[str]:
     return ["-b:a", str(bits_per_s), "-af", f"apad=whole_len={samples},atrim=end_sample={samples}"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoInfo:
-    """What an MP4 says of itself.
-
-    fps is exact, 0 where frames differ in length. color: primaries, transfer, matrix and whether
-    the range is full, as numbered in ISO 23091-2; None where untagged. audio_duration_s: what
-    players play, without the encoder's padding; None without sound.
-    """
-
-    width: int
-    height: int
-    fps: Fraction
-    frames: int
-    duration_s: float
-    has_audio: bool
-    audio_duration_s: float | None
-    audio_rate_hz: int | None
-    audio_channels: int | None
-    pix_fmt: str
-    color: tuple[int, int, int, bool] | None
-    faststart: bool
-
-
-def probe_video(path: Path) -> VideoInfo:
-    """Reads an MP4's index; no decoding.
-
-    Raises FileError (E_VIDEO_BROKEN) for anything else, and the errors of `open_input`.
-    """
-    with open_input(path) as file:
-        try:
-            moov, first = read_moov(file)
-            return _video_info(moov, first)
-        except BoxError as error:
-            raise FileError(
-                f"{shown_path(path)} is no usable MP4: {error}", code="E_VIDEO_BROKEN"
-            ) from error
-
-
-def _video_info(moov: bytes, first: bool) -> VideoInfo:
-    traks = [body for name, body in children(moov) if name == b"trak"]
-    by_kind = {_must(trak, b"mdia", b"hdlr")[8:12]: trak for trak in reversed(traks)}
-    if b"vide" not in by_kind:
-        raise BoxError("no pictures inside")
-    video, audio = by_kind[b"vide"], by_kind.get(b"soun")
-    movie_ticks = unpack("I", _must(moov, b"mvhd"), 12)[0]
-    entry = _sample_entry(video)
-    width, height = unpack("HH", entry, 24)
-    frames, fps = _frames(video)
-    sound = None if audio is None else _sample_entry(audio)
-    return VideoInfo(
-        width=width,
-        height=height,
-        fps=fps,
-        frames=frames,
-        duration_s=_duration_s(video, movie_ticks),
-        has_audio=audio is not None,
-        audio_duration_s=None if audio is None else _duration_s(audio, movie_ticks),
-        audio_rate_hz=None if sound is None else unpack("I", sound, 24)[0] >> 16,
-        audio_channels=None if sound is None else unpack("H", sound, 16)[0],
-        pix_fmt=_pixel_format(entry),
-        color=_color(entry),
-        faststart=first,
-    )
-
-
-def _must(data: bytes, *path: bytes) -> bytes:
-    found = child(data, *path)
-    if found is None:
-        raise BoxError(f"no {path[-1].decode('ascii')} box")
-    return found
-
-
-def _sample_entry(trak: bytes) -> bytes:
-    entries = _must(trak, b"mdia", b"minf", b"stbl", b"stsd")[8:]
-    return next((body for _, body in children(entries)), b"")
-
-
-def _frames(trak: bytes) -> tuple[int, Fraction]:
-    ticks = unpack("I", _must(trak, b"mdia", b"mdhd"), 12)[0]
-    table = _must(trak, b"mdia", b"minf", b"stbl", b"stts")
-    runs = unpack("I", table, 4)[0]
-    if runs > (len(table) - 8) // 8:
-        raise BoxError("a table of times that does not fit")
-    pairs = [unpack("II", table, 8 + 8 * n) for n in range(runs)]
-    lengths = {length for _, length in pairs}
-    constant = len(lengths) == 1 and 0 not in lengths
-    return sum(count for count, _ in pairs), Fraction(ticks, *lengths) if constant else Fraction(0)
-
-
-def _duration_s(trak: bytes, movie_ticks: int) -> float:
-    """What is played of a track: its edits where it has some, else all of it."""
-    edits = child(trak, b"edts", b"elst")
-    if edits is not None and movie_ticks:
-        version, count = edits[0] if edits else 0, unpack("I", edits, 4)[0]
-        form, size = ("Q", 20) if version == 1 else ("I", 12)
-        if count <= (len(edits) - 8) // size:
-            parts = (unpack(form, edits, 8 + size * n)[0] for n in range(count))
-            return float(Fraction(sum(parts), movie_ticks))
-    header = _must(trak, b"mdia", b"mdhd")
-    ticks, length = unpack("IQ", header, 20) if header[:1] == b"\1" else unpack("II", header, 12)
-    return float(Fraction(length, ticks)) if ticks else 0.0
-
-
-def _pixel_format(entry: bytes) -> str:
-    """From the H.264 configuration, "" for other codecs."""
-    config = child(entry[78:], b"avcC")
-    if config is None or len(config) < 7:
-        return ""
-    if config[1] in (66, 77, 88):
-        return "yuv420p"
-    parameters = unpack("H", config, 6)[0]
-    # After the parameter sets of a high profile come chroma format and bit depths.
-    at = 8 + parameters
-    sets = config[at] if at < len(config) else 0
-    at += 1
-    for _ in range(sets):
-        at += 2 + unpack("H", config, at)[0]
-    if at + 3 > len(config):
-        return ""
-    chroma = ("gray", "yuv420p", "yuv422p", "yuv444p")[config[at] & 3]
-    depth = (config[at + 1] & 7) + 8
-    return chroma if depth == 8 else f"{chroma}{depth}"
-
-
-def _color(entry: bytes) -> tuple[int, int, int, bool] | None:
-    box = child(entry[78:], b"colr")
-    if box is None or box[:4] != b"nclx":
-        return None
-    primaries, transfer, matrix, flags = unpack("HHHB", box, 4)
-    return primaries, transfer, matrix, bool(flags & 0x80)
-
-
 def read_frames(path: Path) -> Iterator[NDArray[np.uint8]]:
     """Decodes an MP4 frame by frame: [h, w, 3] RGB.
 
-    Raises FileError where it is no MP4 or cannot be decoded.
+    Raises FileError if it is no MP4 or cannot be decoded.
     """
     import numpy as np
 

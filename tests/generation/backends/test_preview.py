@@ -12,8 +12,9 @@ from multitalk_cli import contract
 from multitalk_cli.errors import FileError
 from multitalk_cli.generation.backends import preview
 from multitalk_cli.media.faces.detect import Face, find_faces
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe, read_tags
-from multitalk_cli.media.video.video import probe_video, read_frames
+from multitalk_cli.media.video.video import read_frames
 from tests.generation.backends.previews import (
     PORTRAIT,
     correlation,

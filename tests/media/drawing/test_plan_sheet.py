@@ -9,8 +9,8 @@ from multitalk_cli.media.drawing.plan_sheet import (
     WIDTH_PX,
     PlanSheet,
     SheetPerson,
+    SheetSource,
     SheetTrack,
-    VoiceSource,
     draw_plan,
     drawable,
     elide,
@@ -80,7 +80,7 @@ def test_every_shape_of_frame_keeps_its_shape(width, height):
 def test_what_is_cut_off_is_dimmed_and_what_stays_is_not():
     pixels = filled(1000, 600)
     pixels[500:] = RED
-    source = VoiceSource(pixels=pixels, crop=(0, 0, 1000, 500), size_text="1000 x 600")
+    source = SheetSource(pixels=pixels, crop=(0, 0, 1000, 500), size_text="1000 x 600")
 
     picture = drawn(frame=filled(896, 448), source=source, persons=[])
 
@@ -94,7 +94,7 @@ def test_what_is_cut_off_is_dimmed_and_what_stays_is_not():
 def test_a_small_crop_is_shown_large_beside_its_source():
     pixels = filled(600, 1200, RED)
     pixels[200:500] = GREEN
-    source = VoiceSource(pixels=pixels, crop=(0, 200, 600, 500), size_text="600 x 1200")
+    source = SheetSource(pixels=pixels, crop=(0, 200, 600, 500), size_text="600 x 1200")
 
     picture = drawn(source=source, persons=[])
 
@@ -122,7 +122,7 @@ def test_boxes_stand_where_they_are_in_the_frame_in_their_voices_colour():
 
 
 def test_boxes_of_a_source_are_placed_within_its_crop():
-    source = VoiceSource(
+    source = SheetSource(
         pixels=filled(1000, 500), crop=(200, 100, 1000, 500), size_text="1000 x 500"
     )
 

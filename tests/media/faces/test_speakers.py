@@ -204,7 +204,7 @@ def test_places_that_cannot_work_are_refused_with_what_was_found(wanted, centers
 
 
 def test_box_outside_the_crop_is_refused_with_what_is_shown():
-    words = "lies outside what is shown, 0%,18%,100%,68% of the picture"
+    words = "is outside the frame, 0%,18%,100%,68% of the picture"
     _refused(["box:10%,75%,40%,100%=a.wav"], words=words, size=(1000, 1000))
 
 

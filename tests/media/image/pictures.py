@@ -1,14 +1,20 @@
 """Makers of test pictures: photographs from scikit-image, drawings, and ways to spoil both."""
 
 import io
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+import pytest
 from PIL import Image, ImageDraw, ImageOps
 
-from multitalk_cli.media.image.load import Picture
+from multitalk_cli.errors import MultitalkError
+from multitalk_cli.media.image.load import Picture, load_picture
 
 SKIN = ((240, 200, 170), (160, 110, 80), (220, 175, 140))
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 HAIR = ((70, 45, 30), (20, 20, 20), (180, 140, 70))
 
 
@@ -21,8 +27,6 @@ def photograph(name: str) -> Image.Image:
 
 def to_picture(image: Image.Image) -> Picture:
     """A picture as if it had been loaded from a file of that size."""
-    import numpy as np
-
     return Picture(
         pixels=np.array(image.convert("RGB")),
         source_width_px=image.width,
@@ -97,3 +101,52 @@ def as_jpeg(image: Image.Image, quality: int) -> Image.Image:
 def darker(image: Image.Image, share: float) -> Image.Image:
     """The picture with only a share of its light."""
     return image.point(lambda value: value * share)
+
+
+def quarters(width=128, height=96):
+    """Red, green / blue, white: tells every turn and mirroring apart."""
+    image = Image.new("RGB", (width, height), "white")
+    image.paste(RED, (0, 0, width // 2, height // 2))
+    image.paste(GREEN, (width // 2, 0, width, height // 2))
+    image.paste(BLUE, (0, height // 2, width // 2, height))
+    return image
+
+
+def saved(folder, image, kind, **options):
+    """The path of the picture, saved in a format."""
+    path = folder / f"picture.{kind.lower()}"
+    image.save(path, kind, **options)
+    return path
+
+
+def near(pixel, color, slack=12):
+    """Whether no channel is off by more than `slack`."""
+    return np.abs(np.asarray(pixel, int) - color).max() <= slack
+
+
+def assert_quarters(pixels, slack=12):
+    """The pixels are those of `quarters`, upright."""
+    height, width = pixels.shape[:2]
+    places = ((0.25, 0.25, RED), (0.25, 0.75, GREEN), (0.75, 0.25, BLUE), (0.75, 0.75, (255,) * 3))
+    for down, across, color in places:
+        assert near(pixels[int(down * height), int(across * width)], color, slack)
+
+
+def png_chunk(name, body):
+    """A chunk of a PNG, with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def png_bytes(width, height, depth, color, rows, extra=b""):
+    header = png_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0))
+    body = png_chunk(b"IDAT", zlib.compress(rows)) + png_chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + header + extra + body
+
+
+def refused(path, code, words=""):
+    """Loading the picture fails with that code, in printable words."""
+    with pytest.raises(MultitalkError) as caught:
+        load_picture(path)
+    assert caught.value.code == code
+    assert words in caught.value.message
+    assert caught.value.message.isprintable()

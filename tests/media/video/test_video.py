@@ -20,13 +20,9 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.media.audio.tracks import write_sound_track
 from multitalk_cli.media.audio.voice import load_voice
 from multitalk_cli.media.video import ffmpeg, recipe
-from multitalk_cli.media.video.video import (
-    VideoWriter,
-    join_segments,
-    probe_video,
-    read_frames,
-    read_recipe,
-)
+from multitalk_cli.media.video.probe import probe_video
+from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.media.video.video import VideoWriter, join_segments, read_frames
 from tests.media.audio.sounds import (
     click_times,
     clicks,

@@ -18,8 +18,9 @@ import soundfile
 import torch
 
 from multitalk_cli import contract
+from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import AI_MARK, read_recipe, read_tags
-from multitalk_cli.media.video.video import VideoWriter, probe_video
+from multitalk_cli.media.video.video import VideoWriter
 from multitalk_cli.planning.fingerprint import ADDED_DEFAULTS
 from remote.engine.errors import BlackFramesError, FrozenFramesError, NotANumberError
 from remote.engine.networks.dit import DiT

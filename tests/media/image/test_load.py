@@ -1,0 +1,104 @@
+"""Files that are no usable picture are named and rejected."""
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli.errors import UsageError
+from multitalk_cli.media.image.load import load_picture, looks_like_picture
+from tests.media.image.pictures import quarters, refused, saved
+
+
+def test_wrong_extension_is_no_matter(tmp_path):
+    path = tmp_path / "voice.wav"
+    quarters().save(path, "PNG")
+    assert load_picture(path).format == "PNG"
+
+
+@pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "-a.png", "ü=ß.png"])
+def test_names_of_any_kind(tmp_path, name):
+    path = tmp_path / name
+    quarters().save(path, "PNG")
+    assert load_picture(path).format == "PNG"
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "words"),
+    [
+        (b"", "E_FILE_UNREADABLE", "is empty"),
+        (b"hello", "E_IMAGE_FORMAT", "is not a picture"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "E_IMAGE_FORMAT", "SVG"),
+        (b"<?xml version='1.0'?>\n<!-- c --><svg/>", "E_IMAGE_FORMAT", "SVG"),
+        (b"<?xml version='1.0'?><html/>", "E_IMAGE_FORMAT", "is not a picture"),
+        (b"%PDF-1.7\n", "E_IMAGE_FORMAT", "PDF"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0", "E_IMAGE_FORMAT", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "E_IMAGE_FORMAT", "AVIF"),
+        (b"BM\x36\0\0\0\0\0\0\0", "E_IMAGE_FORMAT", "BMP"),
+        (b"RIFF\0\0\0\0WAVEfmt ", "E_IMAGE_FORMAT", "a sound or a video (WAV)"),
+        (b"ID3\x04\0\0", "E_IMAGE_FORMAT", "a sound or a video (MP3)"),
+        (b"\0\0\0\x18ftypisom", "E_IMAGE_FORMAT", "a sound or a video (MP4)"),
+        (b"\x89PNG\r\n\x1a\n", "E_IMAGE_BROKEN", "is damaged"),
+        (b"\xff\xd8\xff\xe0", "E_IMAGE_BROKEN", "is damaged"),
+        (b"GIF89a", "E_IMAGE_BROKEN", "is damaged"),
+        (b"II*\0\x08\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
+        (b"RIFF\x10\0\0\0WEBPVP8 ", "E_IMAGE_BROKEN", "is damaged"),
+    ],
+)
+def test_what_is_no_usable_picture_is_named(tmp_path, content, code, words):
+    path = tmp_path / "portrait.png"
+    path.write_bytes(content)
+    refused(path, code, words)
+
+
+def test_missing_and_unreadable_files(tmp_path):
+    refused(tmp_path / "none.png", "E_FILE_MISSING", "does not exist")
+    refused(tmp_path / "no\nne.png", "E_FILE_MISSING", r"no\nne.png")
+    refused(tmp_path, "E_FILE_UNREADABLE", "is a directory")
+    refused(Path("/dev/null"), "E_FILE_UNREADABLE", "is a device")
+    refused(tmp_path / ("n" * 300), "E_FILE_UNREADABLE", "cannot be read")
+    refused(tmp_path / "nul\0.png", "E_FILE_UNREADABLE", "cannot be read")
+
+
+def test_pipe_is_refused_without_waiting(tmp_path):
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)
+    start = time.monotonic()
+    refused(pipe, "E_FILE_UNREADABLE", "is a pipe")
+    assert not looks_like_picture(pipe)
+    assert time.monotonic() - start < 2
+
+
+@pytest.mark.parametrize("address", ["https://a.example/b.png", "s3://bucket/b.png", "HTTP://a.b"])
+def test_web_address_is_a_mistake_of_the_command_line(address):
+    with pytest.raises(UsageError) as caught:
+        load_picture(Path(address))
+    assert caught.value.code == "E_URL"
+
+
+def test_file_of_absurd_length_is_refused_before_it_is_read(tmp_path):
+    path = saved(tmp_path, quarters(), "PNG")
+    os.truncate(path, 600 * 10**6)
+    refused(path, "E_IMAGE_SIZE", "larger than 512 MB")
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"\x89PNG\r\n\x1a\n", True),
+        (b"\xff\xd8\xff\xe0", True),
+        (b"\0\0\0\x18ftypheic", True),
+        (b"<svg/>", True),
+        (b"RIFF\0\0\0\0WAVE", False),
+        (b"%PDF-1.4", False),
+        (b"", False),
+        (b"text", False),
+    ],
+)
+def test_magic_number_tells_a_picture(tmp_path, content, expected):
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert looks_like_picture(path) is expected
+    assert not looks_like_picture(tmp_path)
+    assert not looks_like_picture(tmp_path / "missing")
