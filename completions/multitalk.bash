@@ -7,7 +7,7 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version -V $shared"
-            commands='generate demo doctor login setup-secrets deploy download upload-weights status warm cool bench explain jobs s3 config completion'
+            commands='generate demo login setup-secrets deploy download upload-weights doctor status warm cool bench explain help jobs s3 config completion'
             ;;
         'generate')
             options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
@@ -16,9 +16,6 @@ __multitalk_place() {
             ;;
         'demo')
             options="--force -f --help -h $shared"
-            ;;
-        'doctor')
-            options="--all --gpu --yes -y --environment --app --help -h $shared"
             ;;
         'login')
             options="--stdin --help -h $shared"
@@ -36,6 +33,9 @@ __multitalk_place() {
             options="--app --environment --help -h $shared"
             arguments=(':nothing')
             repeated=0
+            ;;
+        'doctor')
+            options="--all --gpu --yes -y --environment --app --help -h $shared"
             ;;
         'status')
             options="--gpu --stack --app --environment --help -h $shared"
@@ -55,6 +55,11 @@ __multitalk_place() {
             options="--help -h $shared"
             arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
             repeated=0
+            ;;
+        'help')
+            options="--help -h $shared"
+            arguments=(':nothing')
+            repeated=1
             ;;
         'jobs')
             options="--help -h $shared"
@@ -164,8 +169,6 @@ __multitalk_value() {
             'generate '--environment | \
             'generate '--persistent-params | \
             'generate '--vram-params | \
-            'doctor '--environment | \
-            'doctor '--app | \
             'setup-secrets '--profile | \
             'setup-secrets '--bucket | \
             'setup-secrets '--region | \
@@ -178,6 +181,8 @@ __multitalk_value() {
             'download '--environment | \
             'upload-weights '--app | \
             'upload-weights '--environment | \
+            'doctor '--environment | \
+            'doctor '--app | \
             'status '--app | \
             'status '--environment | \
             'warm '--app | \
@@ -235,8 +240,8 @@ __multitalk_value() {
             value='auto modal local preview'
             ;;
         'generate '--gpu | \
-            'doctor '--gpu | \
             'deploy '--gpu | \
+            'doctor '--gpu | \
             'status '--gpu | \
             'warm '--gpu | \
             'cool '--gpu | \

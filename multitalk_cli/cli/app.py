@@ -4,7 +4,7 @@ import os
 import shlex
 import signal
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Annotated
@@ -33,13 +33,26 @@ from multitalk_cli.cli.commands.setup_secrets import setup_secrets
 from multitalk_cli.cli.commands.status import cool, status, warm
 from multitalk_cli.cli.commands.upload_weights import upload_weights
 from multitalk_cli.cli.console import Console, check_output_options, split_output_options
-from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
+from multitalk_cli.cli.help import (
+    MAKE,
+    OTHER,
+    RUN,
+    SET_UP,
+    PagedCommand,
+    PagedGroup,
+    epilog,
+    show_help_of,
+)
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
 from multitalk_cli.settings import secret_values
 
-EPILOG = "A first video without any set-up:  multitalk demo"
+EXAMPLES = (
+    "multitalk demo",
+    "multitalk generate host.jpg voice.wav --plan",
+    "multitalk doctor",
+)
 
 app = typer.Typer(
     name="multitalk",
@@ -48,7 +61,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    epilog=EPILOG,
+    epilog=epilog(*EXAMPLES),
 )
 
 
@@ -96,31 +109,52 @@ def _global_options(
     del json, quiet, debug, no_color, progress, version
 
 
-app.command("generate", cls=PagedCommand, epilog=epilog(*GENERATE_EXAMPLES))(generate)
-app.command("demo", cls=PagedCommand, epilog=epilog("multitalk demo"))(demo)
-app.command("doctor", cls=DoctorCommand, epilog=epilog(*DOCTOR_EXAMPLES))(doctor)
-app.command("login", cls=PagedCommand, epilog=epilog("multitalk login"))(login)
+def _help(
+    ctx: typer.Context,
+    words: Annotated[
+        list[str] | None, typer.Argument(metavar="[COMMAND]", help="Such as: jobs attach.")
+    ] = None,
+) -> None:
+    """Show how a command is used."""
+    show_help_of(ctx, words if words is not None else [])
+
+
+def _add(
+    name: str,
+    function: Callable[..., None],
+    panel: str,
+    *examples: str,
+    cls: type[PagedCommand] = PagedCommand,
+) -> None:
+    """Adds a command to a panel of the help."""
+    app.command(name, cls=cls, epilog=epilog(*examples), rich_help_panel=panel)(function)
+
+
+_add("generate", generate, MAKE, *GENERATE_EXAMPLES)
+_add("demo", demo, MAKE, "multitalk demo")
+app.add_typer(jobs_app, name="jobs", rich_help_panel=MAKE)
+_add("login", login, SET_UP, "multitalk login")
 app.command(
     "setup-secrets",
     cls=PagedCommand,
     epilog=epilog(*SECRETS_EXAMPLES),
+    rich_help_panel=SET_UP,
     # A value among the words is refused without being repeated, which Typer would do.
     context_settings={"allow_extra_args": True},
 )(setup_secrets)
-app.command("deploy", cls=PagedCommand, epilog=epilog("multitalk deploy --dry-run"))(deploy)
-app.command("download", cls=PagedCommand, epilog=epilog(*DOWNLOAD_EXAMPLES))(download)
-app.command(
-    "upload-weights", cls=PagedCommand, epilog=epilog("multitalk upload-weights weights/pack")
-)(upload_weights)
-app.command("status", cls=PagedCommand, epilog=epilog("multitalk status"))(status)
-app.command("warm", cls=PagedCommand, epilog=epilog("multitalk warm 15m"))(warm)
-app.command("cool", cls=PagedCommand, epilog=epilog("multitalk cool"))(cool)
-app.command("bench", cls=PagedCommand, epilog=epilog(*BENCH_EXAMPLES))(bench)
-app.command("explain", cls=PagedCommand, epilog=epilog("multitalk explain E_AUDIO_SILENT"))(explain)
-app.add_typer(jobs_app, name="jobs")
-app.add_typer(s3_app, name="s3")
-app.add_typer(config_app, name="config")
-app.add_typer(completion_app, name="completion")
+_add("deploy", deploy, SET_UP, "multitalk deploy --dry-run")
+_add("download", download, SET_UP, *DOWNLOAD_EXAMPLES)
+_add("upload-weights", upload_weights, SET_UP, "multitalk upload-weights weights/pack")
+_add("doctor", doctor, SET_UP, *DOCTOR_EXAMPLES, cls=DoctorCommand)
+_add("status", status, RUN, "multitalk status")
+_add("warm", warm, RUN, "multitalk warm 15m")
+_add("cool", cool, RUN, "multitalk cool")
+_add("bench", bench, RUN, *BENCH_EXAMPLES)
+app.add_typer(s3_app, name="s3", rich_help_panel=RUN)
+app.add_typer(config_app, name="config", rich_help_panel=OTHER)
+_add("explain", explain, OTHER, "multitalk explain E_AUDIO_SILENT")
+_add("help", _help, OTHER, "multitalk help generate")
+app.add_typer(completion_app, name="completion", rich_help_panel=OTHER)
 
 
 def run(argv: Sequence[str]) -> int:

@@ -1,30 +1,35 @@
 """The only printer: results on stdout, everything else on stderr."""
 
+from __future__ import annotations
+
+import io
 import json
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.parse import quote
 
+from multitalk_cli.cli import layout
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
-from multitalk_cli.reporting.formatting import printable, printable_lines
+from multitalk_cli.reporting.formatting import printable
 
 if TYPE_CHECKING:
     from multitalk_cli.cli.interrupts import PendingSignals
+    from multitalk_cli.cli.terminal import Terminal
     from multitalk_cli.reporting.reporter import Progress
 
 
 JSON_VERSION = 1
 PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
-LABEL_WIDTH = 12
+BUG = "this is a bug in multitalk"
+_ERROR_WIDTH, _NEXT_WIDTH = 7, 9
+_USUAL_WIDTH = 80
 SHORTEST_HIDDEN = 6
 """Shorter values stay: they are parts of words, and no secrets that anybody gives out."""
-
-_STYLES = {"dim": "2", "yellow": "33", "red": "1;31", "bold": "1", "cyan": "36"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,70 +88,82 @@ def is_foreground_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-class Console:
-    """What a command says while it works, and its one result.
+def terminal_width() -> int:
+    """COLUMNS, or the width of the terminal in characters; at least layout.LEAST_WIDTH."""
+    return max(layout.LEAST_WIDTH, _columns())
 
-    In the human form the result is a path or a table on stdout; with `json` it is one object
+
+def _columns() -> int:
+    wish = os.environ.get("COLUMNS", "")
+    if wish.isdecimal() and int(wish) > 0:
+        return int(wish)
+    for descriptor in (2, 1, 0):
+        with suppress(OSError):
+            return os.get_terminal_size(descriptor).columns
+    return _USUAL_WIDTH
+
+
+class Console:
+    """The reporter of a terminal, and the printer of each command's one result.
+
+    For a person the result is a path or a table on stdout; with `json` it is one object
     {version, command, status, data, errors}, also on failure.
-    leaving: what is said when a signal ends the command.
+    leaving: the message when a signal ends the command.
     """
 
     def __init__(self, options: OutputOptions) -> None:
         self.options = options
         self._warnings: list[str] = []
         self._hidden: list[str] = []
-        self._say_above_bars: Callable[[str], None] | None = None
-        self.leaving = "interrupted; nothing unfinished was left behind"
+        self._terminals: dict[str, Terminal] = {}
+        self.leaving = "interrupted; partial files removed"
         self.is_interactive = is_foreground_terminal(sys.stderr)
-        plain_wish = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
         in_ci = bool(os.environ.get("CI"))
-        self.color = options.color and self.is_interactive and not plain_wish and not in_ci
-        self._animated = self.is_interactive and os.environ.get("TERM") != "dumb" and not in_ci
+        is_plain = bool(os.environ.get("NO_COLOR")) or in_ci or _is_dumb()
+        self._wants_color = options.color and not is_plain
+        self.color = self._wants_color and self.is_interactive
+        self._animated = self.is_interactive and not in_ci and not _is_dumb()
 
     @property
     def is_quiet(self) -> bool:
-        """Whether results and errors alone are wanted."""
+        """Whether only results and errors are wanted."""
         return self.options.quiet
-
-    @property
-    def draws_results(self) -> bool:
-        """Whether a result may be drawn in colours, straight on the terminal."""
-        return self.color and not self.options.json and is_foreground_terminal(sys.stdout)
 
     @property
     def can_ask(self) -> bool:
         """Whether a question would reach a person who can answer it."""
         return self.is_interactive and is_foreground_terminal(sys.stdin) and not self.options.json
 
+    # The reporter
+
     def fact(self, label: str, text: str) -> None:
-        """One line of what was seen or decided."""
-        self._say(f"{label:<{LABEL_WIDTH}}{'' if len(label) < LABEL_WIDTH else ' '}{text}")
+        """A fact that was found or decided."""
+        self._report("fact", layout.Row(label, text))
 
     def adjusted(self, text: str) -> None:
-        """An automatic adjustment, said so that nothing happens silently."""
-        self._say(f"{'adjusted':<{LABEL_WIDTH}}{text}", "dim")
+        """An automatic adjustment, reported so that nothing happens silently."""
+        self._report("adjusted", layout.Row("adjusted", text, "dim"))
 
     def warn(self, text: str) -> None:
         """Something that may spoil the result."""
         self._warnings.append(text)
-        self._say(f"{'warning':<{LABEL_WIDTH}}{text}", "yellow")
+        self._report("warning", layout.Row("warning", text, "yellow"))
 
     def note(self, text: str = "") -> None:
         """A line between the facts."""
-        self._say(text)
+        self._report("note", layout.Line(text))
 
     def confirm(self, question: str) -> bool:
-        """Asks a yes-or-no question on the terminal; anything but yes is no."""
-        self._write(sys.stderr, f"{printable(question)} [y/N] ", end="")
-        return sys.stdin.readline().strip().lower() in ("y", "yes")
+        """The answer to a yes-or-no question on the terminal; anything but yes is no."""
+        return self.ask(f"{question} [y/N]", end=" ").strip().lower() in ("y", "yes")
 
-    def ask(self, question: str) -> str:
-        """Asks for a line of text on the terminal."""
-        self._write(sys.stderr, f"{printable(question)}: ", end="")
+    def ask(self, question: str, end: str = ": ") -> str:
+        """A line of text that the user types on the terminal."""
+        self._show(sys.stderr, layout.Line(question), end=end)
         return sys.stdin.readline()
 
     def ask_hidden(self, question: str) -> str:
-        """Asks for a line that is not shown while it is typed; the end of input is an empty one."""
+        """A line that is not shown while it is typed; empty at the end of input."""
         import getpass
 
         try:
@@ -155,33 +172,31 @@ class Console:
             return ""
 
     def hide(self, values: Iterable[str]) -> None:
-        """Lets these values never be printed, wherever a text may have them from."""
+        """Masks these values in everything that is printed from now on."""
         for value in values:
             if len(value) >= SHORTEST_HIDDEN:
                 forms = {value, repr(value)[1:-1], quote(value, safe="")}
                 self._hidden = sorted({*self._hidden, *forms}, key=len, reverse=True)
 
     @contextmanager
-    def progress(self) -> "Iterator[Progress]":
-        """A view that draws contract events until it is closed."""
+    def progress(self) -> Iterator[Progress]:
+        """A view of events in the form that was asked for, open until the block ends."""
         from multitalk_cli.cli import progress
 
         kind = self.options.progress
         if kind == "auto":
-            kind = "bars" if self._animated else "plain"
+            has_room = terminal_width() > layout.LEAST_WIDTH
+            kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
-        view = progress.open_view(
-            kind, color=self.color, write=lambda line: self._write(sys.stderr, line)
-        )
-        with view as opened:
-            self._say_above_bars = opened.say if isinstance(opened, progress.BarsView) else None
-            try:
-                yield opened
-            finally:
-                self._say_above_bars = None
+        with progress.open_view(
+            kind,
+            write=lambda line: self._write(sys.stderr, f"{line}\n"),
+            terminal=lambda: self._terminal(sys.stderr),
+        ) as view:
+            yield view
 
     @contextmanager
-    def stop_requests(self) -> "Iterator[PendingSignals]":
+    def stop_requests(self) -> Iterator[PendingSignals]:
         """Signals held back inside the block; a person is asked what Ctrl-C means."""
         from multitalk_cli.cli.interrupts import pending_signals
 
@@ -190,62 +205,71 @@ class Console:
 
     @contextmanager
     def redirect_stdout(self) -> Iterator[None]:
-        """What a library prints on stdout inside the block goes where progress belongs."""
+        """Sends what a library prints on stdout inside the block to where progress belongs."""
         with redirect_stdout(sys.stderr):
             yield
 
-    def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
-        """The result: `data` as JSON, or `lines` for a person or a script."""
-        if self.options.json:
-            self._envelope(command, "ok", data, [])
-        else:
-            for line in lines:
-                self._write(sys.stdout, line)
+    # Results
 
-    def report(
+    def succeed(
         self,
         command: str,
         data: Mapping[str, Any],
-        lines: Sequence[tuple[str, str]],
-        errors: Sequence[Mapping[str, Any]],
+        blocks: Sequence[layout.Block] = (),
+        errors: Sequence[Mapping[str, Any]] = (),
     ) -> None:
-        """A result that may hold failures. lines: each with its style; errors: as in the JSON."""
+        """The result: `data` as JSON, or `blocks` for a person or a script.
+
+        errors: failures that the result holds, as in the JSON.
+        """
         if self.options.json:
-            self._envelope(command, "error" if errors else "ok", data, [dict(e) for e in errors])
-            return
-        for text, style in lines:
-            shown = self._style(printable(text), style if self.draws_results else "")
-            self._write(sys.stdout, shown)
+            status = "error" if errors else "ok"
+            self._envelope(command, status, data, [dict(each) for each in errors])
+        else:
+            for block in blocks:
+                self._show(sys.stdout, block)
+
+    def show_page(self, command: str, blocks: Sequence[layout.Block]) -> None:
+        """A page of help: wrapped at words also on a pipe."""
+        if self.options.json:
+            self._envelope(command, "ok", {"help": self._draw_page(blocks)}, [])
+        elif self._is_drawn(sys.stdout):
+            for block in blocks:
+                self._show(sys.stdout, block)
+        else:
+            self._write(sys.stdout, f"{self._draw_page(blocks)}\n")
 
     def fail(self, command: str, error: MultitalkError, hint: str = "") -> None:
         """An error that the user can act on. hint: the command that helps, if not the error's."""
         hint = hint if hint else error.hint
-        head, *details = printable_lines(error.message)
-        self._write(sys.stderr, f"{self._style('error:', 'red')} {head}")
-        for line in details:
-            self._write(sys.stderr, f"  {line}")
+        head, *details = error.message.split("\n") if error.message else [""]
+        first, *more = hint.split("\n")
         where = f"({error.code}, exit {int(error.exit_code)}; multitalk explain {error.code})"
-        first, *more = printable_lines(hint) or [""]
-        self._write(sys.stderr, f"  next:  {self._style(first, 'bold')}")
-        for line in more:
-            self._write(sys.stderr, f"         {self._style(line, 'bold')}")
-        self._write(sys.stderr, f"  {self._style(where, 'dim')}")
+        self._show_error(
+            layout.Row("error:", head, label_style="red", width=_ERROR_WIDTH),
+            *(layout.Line(line, indent=2) for line in details),
+            layout.Row("  next:", first, "bold", width=_NEXT_WIDTH, wraps=False),
+            *(layout.Row("", line, "bold", width=_NEXT_WIDTH, wraps=False) for line in more),
+            layout.Line(where, "dim", indent=2),
+        )
         self._fail_json(command, error.code, error.message, hint, error.exit_code)
 
     def bug(self, command: str, error: Exception, trace: str) -> None:
         """An error of ours."""
         seen = f"{type(error).__name__}: {error}"
-        self._write(sys.stderr, f"{self._style('error:', 'red')} this is a bug in multitalk")
-        self._write(sys.stderr, f"  {printable(seen)}")
-        if self.options.debug:
-            self._write(sys.stderr, trace.rstrip())
-        else:
-            self._write(sys.stderr, "  next:  run the command again with --debug, and report it")
+        advice = "run the command again with --debug, and report it"
+        self._show_error(
+            layout.Row("error:", BUG, label_style="red", width=_ERROR_WIDTH),
+            layout.Line(seen, indent=2),
+            trace.rstrip()
+            if self.options.debug
+            else layout.Row("  next:", advice, width=_NEXT_WIDTH),
+        )
         self._fail_json(command, "E_BUG", seen, "run again with --debug", ExitCode.BUG)
 
     def interrupted(self, command: str) -> None:
         """Ctrl-C or a signal."""
-        self._say(self.leaving)
+        self.note(self.leaving)
         self._fail_json(
             command, "E_INTERRUPTED", "interrupted", "run it again", ExitCode.INTERRUPTED
         )
@@ -253,8 +277,10 @@ class Console:
     def _fail_json(
         self, command: str, code: str, message: str, hint: str, exit_code: ExitCode
     ) -> None:
+        error = {"code": code, "message": message, "hint": hint, "exit_code": int(exit_code)}
+        if self._says_json:
+            self._write(sys.stderr, f"{json.dumps(self._mask_all({'event': 'error', **error}))}\n")
         if self.options.json:
-            error = {"code": code, "message": message, "hint": hint, "exit_code": int(exit_code)}
             self._envelope(command, "error", {}, [error])
 
     def _envelope(
@@ -269,7 +295,7 @@ class Console:
         }
         if self._warnings:
             envelope["data"] = {**data, "warnings": self._warnings}
-        self._write(sys.stdout, json.dumps(self._mask_all(envelope)))
+        self._write(sys.stdout, f"{json.dumps(self._mask_all(envelope))}\n")
 
     def _mask(self, text: str) -> str:
         for value in self._hidden:
@@ -284,25 +310,89 @@ class Console:
             return {key: self._mask_all(each) for key, each in data.items()}
         return [self._mask_all(each) for each in data] if isinstance(data, list | tuple) else data
 
-    def _say(self, text: str, style: str = "") -> None:
+    # Printing
+
+    @property
+    def _says_json(self) -> bool:
+        """Whether stderr is for a program."""
+        return self.options.progress == "json"
+
+    def _report(self, event: str, block: layout.Line | layout.Row) -> None:
         if self.options.quiet:
             return
-        line = self._style(printable(text), style)
-        if self._say_above_bars is not None:
-            self._say_above_bars(line)
+        if not self._says_json:
+            self._show(sys.stderr, block)
+        elif block.text:
+            label = (
+                {"label": block.label} if event == "fact" and isinstance(block, layout.Row) else {}
+            )
+            line = self._mask_all({"event": event, **label, "text": block.text})
+            self._write(sys.stderr, f"{json.dumps(line)}\n")
+
+    def _show_error(self, *blocks: layout.Block) -> None:
+        if not self._says_json:
+            for block in blocks:
+                self._show(sys.stderr, block)
+
+    def _clean(self, text: str) -> str:
+        """A text without secrets and without characters that move the cursor."""
+        return printable(self._mask(text))
+
+    def _is_drawn(self, stream: TextIO | None) -> bool:
+        return is_foreground_terminal(stream) and not _is_dumb()
+
+    def _show(self, stream: TextIO | None, block: layout.Block, end: str = "\n") -> None:
+        """Prints a block: laid out on a terminal, plain elsewhere."""
+        if isinstance(block, str):
+            self._write(stream, block + end)
+        elif self._is_drawn(stream):
+            self._draw(self._terminal(stream), block, terminal_width(), end)
         else:
-            self._write(sys.stderr, line)
+            for line in layout.plain(block, self._clean):
+                self._write(stream, line + end)
 
-    def _style(self, text: str, style: str) -> str:
-        if not style or not self.color:
-            return text
-        return f"\x1b[{_STYLES[style]}m{text}\x1b[0m"
+    def _draw(self, terminal: Terminal, block: layout.Block, width: int, end: str) -> None:
+        from rich.text import Text
 
-    def _write(self, stream: TextIO | None, text: str, end: str = "\n") -> None:
+        shown = Text(block) if isinstance(block, str) else layout.drawn(block, self._clean, width)
+        keeps = isinstance(block, str) or (isinstance(block, layout.Row) and not block.wraps)
+        terminal.print(shown, width=width, end=end, soft_wrap=keeps, crop=False)
+
+    def _terminal(self, stream: TextIO | None) -> Terminal:
+        """Rich on a stream; one for each, so that lines are printed above its bars."""
+        from multitalk_cli.cli.terminal import Terminal
+
+        # Not the stream itself: bars put another in its place while they are drawn.
+        name = "stderr" if stream is sys.stderr else "stdout"
+        if name not in self._terminals:
+            width = terminal_width()
+            has_own_width = "COLUMNS" in os.environ or width <= layout.LEAST_WIDTH
+            self._terminals[name] = Terminal(
+                file=cast(TextIO, _Stream(self, stream)),
+                force_terminal=is_foreground_terminal(stream),
+                color_system="auto" if self._wants_color else None,
+                no_color=not self._wants_color,
+                width=width if has_own_width else None,
+            )
+        return self._terminals[name]
+
+    def _draw_page(self, blocks: Sequence[layout.Block]) -> str:
+        """A page as text, without styles."""
+        from multitalk_cli.cli.terminal import Terminal
+
+        page = io.StringIO()
+        width = terminal_width()
+        terminal = Terminal(file=page, force_terminal=False, color_system=None, width=width)
+        for block in blocks:
+            self._draw(terminal, block, width, "\n")
+        return "\n".join(line.rstrip() for line in page.getvalue().split("\n")).rstrip("\n")
+
+    def _write(self, stream: TextIO | None, text: str) -> None:
+        """Writes text to a stream; a reader that has left is no error."""
         if stream is None:
             return
         try:
-            stream.buffer.write(_encode(self._mask(text) + end))
+            stream.buffer.write(_encode(self._mask(text)))
             stream.flush()
         except OSError as error:
             _turn_off(stream)
@@ -313,6 +403,29 @@ class Console:
                     code="E_OUTPUT_PATH",
                     hint="send stdout somewhere that can be written to",
                 ) from None
+
+
+class _Stream(io.TextIOBase):
+    """A stream for Rich, whose text goes through Console: masked, and lost where nobody reads."""
+
+    def __init__(self, console: Console, stream: TextIO | None) -> None:
+        self._console, self._stream = console, stream
+        self._encoding = "utf-8" if stream is None else stream.encoding
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The stream's, which decides whether bars are drawn in ASCII."""
+        return self._encoding
+
+    def write(self, text: str) -> int:
+        """Writes the text through Console."""
+        self._console._write(self._stream, text)
+        return len(text)
+
+
+def _is_dumb() -> bool:
+    """Whether the terminal can only print lines."""
+    return os.environ.get("TERM") == "dumb"
 
 
 def _encode(text: str) -> bytes:

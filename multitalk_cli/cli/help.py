@@ -1,24 +1,28 @@
-"""Help pages: laid out by Typer, printed by Console like every other result."""
+"""Help pages: read off Typer's commands, laid out and printed like every other result."""
 
-import io
-from collections.abc import Callable
-from contextlib import redirect_stdout
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.errors import UsageError
 
-GLOBAL_OPTIONS = (
-    "Anywhere on the line:  --json  --quiet, -q  --debug  --no-color  --progress KIND  --version"
-)
+GLOBAL_OPTIONS = "--json, --quiet (-q), --debug, --no-color, --progress KIND"
+MAKE, SET_UP, RUN, OTHER = "Make", "Set up", "Run", "Other"
+"""The panels of `multitalk --help`."""
+
+_INDENT = 2
+_COMMAND_WIDTH = 13
 
 
 def epilog(*examples: str) -> str:
-    """The end of a command's help: its examples, and the options that every command takes."""
+    """The end of a command's help: its examples."""
     title = "Examples:" if len(examples) > 1 else "Example:"
-    return "\n".join([title, *(f"  {example}" for example in examples), "", GLOBAL_OPTIONS])
+    return "\n".join([title, *(f"  {example}" for example in examples)])
 
 
 class PagedCommand(TyperCommand):
@@ -26,7 +30,7 @@ class PagedCommand(TyperCommand):
 
     def get_help(self, ctx: Any) -> str:
         """Prints the help and ends the command."""
-        return _show(ctx, super().get_help)
+        return _show(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The usage as manuals write it: IMAGE must be there, [VOICE] may."""
@@ -39,32 +43,83 @@ class PagedGroup(TyperGroup):
 
     def get_help(self, ctx: Any) -> str:
         """Prints the help and ends the command."""
-        return _show(ctx, super().get_help)
+        return _show(ctx)
 
 
-def _show(ctx: Any, draw: Callable[[Any], str]) -> str:
-    """Prints the page that `draw` partly prints and partly gives, then ends the command.
+def show_help_of(ctx: typer.Context, words: Sequence[str]) -> None:
+    """Prints the help of the command with these words. Raises UsageError for an unknown one."""
+    context: Any = ctx.find_root()
+    for word in words:
+        command = getattr(context.command, "commands", {}).get(word)
+        if command is None:
+            raise UsageError(
+                f"no command {' '.join(words)!r}", code="E_USAGE", hint="multitalk --help"
+            )
+        context = command.make_context(word, [], parent=context, resilient_parsing=True)
+    context.command.get_help(context)
 
-    On a terminal it is drawn there, in colours.
-    """
-    _hide_types(ctx)
-    output: Console = ctx.obj
-    if output.draws_results:
-        output.note(draw(ctx))
-        raise typer.Exit
-    page = io.StringIO()
-    with redirect_stdout(page):
-        rest = draw(ctx)
-    text = "\n".join(line.rstrip() for line in (page.getvalue() + rest).split("\n")).strip("\n")
+
+def _show(ctx: Any) -> str:
+    """Prints the page of the context's command, then ends the command."""
     command = " ".join(ctx.command_path.split()[1:2]) or "multitalk"
-    output.succeed(command, {"help": text}, [text])
+    ctx.obj.show_page(command, list(_page(ctx)))
     raise typer.Exit
 
 
-def _hide_types(ctx: Any) -> None:
-    """Leaves out `<bool>` and `<list[str]>`: words of Python that say nothing to a user."""
-    for parameter in ctx.command.get_params(ctx):
-        if isinstance(parameter, TyperArgument):
-            parameter.display_type_rich = lambda ctx: ""  # type: ignore[method-assign]  # noqa: ARG005
-        elif parameter.is_flag:
-            parameter.metavar = ""
+def _page(ctx: Any) -> Iterator[Block]:
+    command = ctx.command
+    pieces = " ".join(command.collect_usage_pieces(ctx))
+    yield Row("Usage:", f"{ctx.command_path} {pieces}", label_style="bold", width=7)
+    for paragraph in (command.help or "").split("\n\n"):
+        yield Line("")
+        yield Line(" ".join(paragraph.split()))
+    commands = [each for each in getattr(command, "commands", {}).values() if not each.hidden]
+    yield from _sections(commands, _command_row, "Commands")
+    shown = [each for each in command.get_params(ctx) if not getattr(each, "hidden", False)]
+    arguments = [each for each in shown if each.param_type_name == "argument"]
+    options = [each for each in shown if each.param_type_name == "option"]
+    yield from _sections(arguments, _argument_row, "Arguments")
+    yield from _sections(options, _option_row, "Options")
+    if command.epilog:
+        yield Line("")
+        for line in command.epilog.split("\n"):
+            yield Row("", line, width=0, wraps=False)
+    if ctx.parent is not None:
+        yield Line("")
+        yield Row("Anywhere:", GLOBAL_OPTIONS, width=10)
+
+
+def _sections(items: Sequence[Any], to_row: Any, title: str) -> Iterator[Block]:
+    """A titled table for each panel of the items, in the order in which panels first come."""
+    panels: dict[str, list[tuple[str, str]]] = {}
+    for item in items:
+        panel = getattr(item, "rich_help_panel", None)
+        panels.setdefault(panel if isinstance(panel, str) else title, []).append(to_row(item))
+    for name, rows in panels.items():
+        yield Line("")
+        yield Line(name, "bold")
+        yield Table(rows=rows, gives_way=(1, 0), indent=_INDENT)
+
+
+def _command_row(command: Any) -> tuple[str, str]:
+    # Equally wide in all panels, so that the page reads as one.
+    return f"{command.name:<{_COMMAND_WIDTH}}", (command.help or "").partition("\n")[0]
+
+
+def _argument_row(argument: Any) -> tuple[str, str]:
+    name = argument.metavar if argument.metavar is not None else argument.name.upper()
+    return str(name), argument.help or ""
+
+
+def _option_row(option: Any) -> tuple[str, str]:
+    names = sorted(option.opts, key=len)
+    short = [name for name in names if not name.startswith("--")]
+    text = ", ".join(names) if short else "    " + ", ".join(option.opts)
+    if option.secondary_opts:
+        text += f" / {', '.join(option.secondary_opts)}"
+    if not option.is_flag:
+        text += f" {option.metavar if option.metavar else option.name.upper()}"
+    default = option.default
+    is_shown = option.show_default and isinstance(default, str | int) and not option.is_flag
+    told = f" (default: {default})" if is_shown else ""
+    return text, f"{option.help or ''}{told}"

@@ -2,20 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 def printable(text: str) -> str:
     """Text from outside without control characters that could move the cursor or fake a line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def printable_lines(text: str) -> list[str]:
-    """The lines of a message of ours, each without control characters."""
-    return [printable(line) for line in text.split("\n")] if text else []
 
 
 def align(rows: Sequence[Sequence[str]]) -> list[str]:
@@ -95,6 +86,15 @@ def human_bytes(count: float) -> str:
         value, unit = value / 1000, unit + 1
     digits = 0 if unit == 0 or value >= 99.95 else 1
     return f"{value:.{digits}f}".removesuffix(".0") + f" {_BYTE_UNITS[unit]}"
+
+
+def human_bytes_of(done: float, total: float) -> str:
+    """A part of a size, both in the unit of the whole: `6.2/9.9 GB`, `0/350 MB`."""
+    whole, _, unit = human_bytes(total).partition(" ")
+    size = 1000.0 ** max(0, _BYTE_UNITS.index(unit) if unit in _BYTE_UNITS else 0)
+    digits = 1 if "." in whole else 0
+    part = f"{done / size:.{digits}f}".removesuffix(".0")
+    return f"{part}/{whole} {unit}"
 
 
 def human_count(count: int, noun: str, plural: str | None = None) -> str:

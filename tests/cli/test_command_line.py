@@ -21,7 +21,7 @@ from tests.command_line import ROOT
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
-COMMANDS += [["completion"], ["completion", "install"], ["completion", "show"]]
+COMMANDS += [["completion"], ["completion", "install"], ["completion", "show"], ["help"], ["jobs"]]
 
 
 # Help
@@ -33,7 +33,7 @@ def test_every_command_has_help_with_an_example(cli, words, flag):
     ran = cli(*words, flag)
 
     assert (ran.code, ran.stderr) == (0, "")
-    assert ran.stdout.splitlines()[0].startswith(" Usage: multitalk")
+    assert ran.stdout.splitlines()[0].startswith("Usage: multitalk")
     assert re.search(r"^ +multitalk |:  multitalk ", ran.stdout, re.MULTILINE)
     assert all(len(line) <= 100 for line in ran.stdout.splitlines())
 
@@ -43,8 +43,9 @@ def test_help_names_no_types_of_the_language(cli):
         assert not re.search(r"<\w+>|list\[|\bNone\b", cli(*words, "--help").stdout)
 
 
-def test_the_everyday_help_fits_a_screen(shell):
-    ran = shell("TERMINAL_WIDTH=80 multitalk generate --help")
+def test_the_everyday_help_fits_a_screen(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    ran = cli("generate", "--help")
 
     assert len(ran.stdout.splitlines()) <= 45
     assert all(len(line) <= 80 for line in ran.stdout.splitlines())
@@ -90,11 +91,54 @@ def test_help_can_be_json_too(cli, words):
     assert ran.json["command"] == (words[0] if words and words[0] == "generate" else "multitalk")
 
 
+@pytest.mark.parametrize("columns", ["0", "20", "-1", "wide"])
+def test_a_help_page_has_a_least_width(cli, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    page = cli("generate", "--help").stdout
+
+    for word in ("--speaker PLACE=VOICE", "--sample-steps, --steps N", "Drawn if absent"):
+        assert word in page
+    assert max(map(len, page.splitlines())) <= 80
+
+
+def test_the_help_of_all_groups_its_commands_and_shows_examples(cli):
+    page = cli("--help").stdout.splitlines()
+
+    titles = [page.index(title) for title in ("Make", "Set up", "Run", "Other", "Options")]
+    assert titles == sorted(titles)
+    assert titles[0] < page.index(next(line for line in page if "  generate " in line)) < titles[1]
+    assert "Examples:" in page
+
+
+@pytest.mark.parametrize("words", [[], ["generate"], ["jobs"], ["jobs", "attach"]])
+def test_help_is_a_command_as_well(cli, words):
+    assert cli("help", *words) == cli(*words, "--help")
+
+
+def test_the_help_of_an_unknown_command_is_refused(cli):
+    ran = cli("help", "jobs", "attac")
+
+    assert (ran.code, ran.stdout) == (2, "")
+    assert "no command 'jobs attac'" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    "wish", ["GITHUB_ACTIONS=1", "FORCE_COLOR=0", "FORCE_COLOR=1", "PY_COLORS=1"]
+)
+def test_a_pipe_gets_no_colours_whatever_the_surroundings_wish(shell, wish):
+    ran = shell(
+        f"export {wish}; multitalk --help; multitalk --help --json; multitalk -h --no-color;"
+        "unset NO_COLOR; multitalk generate --help; multitalk generat"
+    )
+
+    assert "\x1b" not in ran.stdout + ran.stderr
+
+
 # Version
 
 
 def test_the_version(cli):
-    assert cli("--version").stdout == f"multitalk {__version__}\n"
+    assert cli("--version").stdout == cli("-V").stdout == f"multitalk {__version__}\n"
     assert cli("--version", "--json").json["data"] == {"version": __version__}
 
 

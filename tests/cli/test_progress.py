@@ -3,17 +3,21 @@
 import io
 import json
 import os
+import re
 import sys
 import textwrap
+import threading
+from dataclasses import replace
 from pathlib import Path
 
 import pexpect
 import pyte
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitalk_cli.cli.progress import open_view
+from multitalk_cli.cli.terminal import Terminal
 from multitalk_cli.contract import (
     Done,
     Failed,
@@ -25,6 +29,7 @@ from multitalk_cli.contract import (
     Step,
     WindowDone,
     event_from_wire,
+    to_wire,
 )
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,7 +43,7 @@ RESULT = Result(
     height_px=448,
     size_bytes=1,
     seed=0,
-    recipe="{}",
+    recipe='{"seed": 0}',
 )
 
 
@@ -60,7 +65,11 @@ def clock():
 def play(kind, clock, timeline):
     """The lines that a view prints when (seconds, event) pairs happen after one another."""
     lines = []
-    with open_view(kind, color=False, write=lines.append, clock=clock) as view:
+
+    def terminal():
+        return Terminal(file=sys.stderr, width=100)
+
+    with open_view(kind, write=lines.append, terminal=terminal, clock=clock) as view:
         for pause_s, event in timeline:
             clock.now_s += pause_s
             view.show(event)
@@ -96,7 +105,7 @@ def test_plain_lines_are_bounded_whatever_happens(pauses):
 @pytest.mark.parametrize(
     ("event", "line"),
     [
-        (Queued(), "waiting     for a machine"),
+        (Queued(), "waiting     for a GPU"),
         (
             Loading(done_bytes=38_100_000_000, total_bytes=81_900_000_000),
             "loading     38.1 GB of 81.9 GB",
@@ -171,8 +180,18 @@ def test_json_lines_are_events_of_the_contract(clock):
     lines = play("json", clock, [(0.0, event) for event in events])
 
     bodies = [json.loads(line) for line in lines]
-    assert [event_from_wire({"kind": body.pop("event"), **body}) for body in bodies] == events
+    assert bodies[5]["result"]["recipe"] == {"seed": 0}
+    bodies[5]["result"]["recipe"] = RESULT.recipe
+    version = {name: to_wire(Queued())[name] for name in ("contract", "client")}
+    read = [event_from_wire({"kind": body.pop("event"), **version, **body}) for body in bodies]
+    assert read == events
     assert all(line.isprintable() for line in lines)
+
+
+def test_json_lines_say_nothing_of_the_wire(clock):
+    (line,) = play("json", clock, [(0.0, Queued())])
+
+    assert json.loads(line) == {"event": "queued"}
 
 
 def test_json_lines_are_bounded_but_the_end_of_a_stage_is_told(clock):
@@ -233,7 +252,139 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
-class Terminal:
+LONG = "models_clip_open-clip-xlm-roberta-large-vit-huge-14-onlyvisual.safetensors"
+amounts = st.integers(0, 82_000_000_000)
+pairs = st.tuples(amounts, amounts).map(sorted)
+counts = st.integers(1, 12)
+events = st.one_of(
+    st.just(Queued()),
+    pairs.map(lambda p: Loading(done_bytes=p[0], total_bytes=p[1])),
+    st.builds(
+        lambda file, all_, number, name: Fetching(
+            name=name,
+            number=min(number, 14),
+            count=14,
+            file_bytes=file[0],
+            file_total_bytes=file[1],
+            done_bytes=all_[0],
+            total_bytes=all_[1],
+        ),
+        pairs,
+        pairs,
+        counts,
+        st.sampled_from([LONG, "a.json", "wan/\u30d5\u30a1\u30a4\u30eb.safetensors"]),
+    ),
+    st.builds(
+        lambda name, p: Stage(name=name, done=p[0], total=p[1]),
+        st.sampled_from(["encoding", "drawing", "uploading", "fetching", "figures"]),
+        st.sampled_from([(0, 0), (0, 9), (3, 9), (9, 9), (1_000_000, 250_000_000)]),
+    ),
+    st.builds(
+        lambda w, s: Step(window=min(w), windows=max(w), step=min(s), steps=max(s)),
+        st.tuples(counts, counts),
+        st.tuples(counts, counts),
+    ),
+    counts.map(lambda n: WindowDone(window=n, windows=12)),
+    st.just(Done(result=RESULT)),
+    st.just(Failed(code="E_REMOTE", message="out of memory", hint="")),
+)
+
+
+class Screen(io.StringIO):
+    """A terminal's screen; each piece of text is shown whole, as bars move in another thread."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.pyte = pyte.Screen(width, 200)
+        self.pyte.set_mode(pyte.modes.LNM)
+        self._stream, self._lock = pyte.Stream(self.pyte), threading.Lock()
+
+    def write(self, text):
+        with self._lock:
+            self._stream.feed(text)
+        return len(text)
+
+    @property
+    def lines(self):
+        with self._lock:
+            return [line.rstrip() for line in self.pyte.display if line.strip()]
+
+
+def on_screen(width, timeline, fails=False):
+    """The screen, and its lines after each event (pause, event, dollars) and a printed line."""
+    screen, clock, drawn = Screen(width), Clock(), []
+    look = {"force_terminal": True, "color_system": "256", "no_color": False}
+    terminal = Terminal(file=screen, width=width, height=200, **look)
+    try:
+        with open_view("bars", write=print, terminal=lambda: terminal, clock=clock) as view:
+            for number, (pause_s, event, spent_usd) in enumerate(timeline):
+                clock.now_s += pause_s
+                view.show(event, spent_usd)
+                terminal.print(f"line {number}")
+                drawn.append(screen.lines)
+            if fails:
+                raise RuntimeError("lost")
+    except RuntimeError:
+        pass
+    return screen.pyte, [*drawn, screen.lines]
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([60, 80, 100, 140]),
+    st.lists(
+        st.tuples(st.floats(0, 900), events, st.none() | st.floats(0, 1000)),
+        min_size=1,
+        max_size=12,
+    ),
+    st.booleans(),
+)
+def test_bars_stand_any_order_of_events_at_any_width(width, timeline, fails):
+    screen, drawn = on_screen(width, timeline, fails)
+
+    assert not screen.cursor.hidden
+    assert screen.cursor.x == 0
+    for number, lines in enumerate(drawn, start=1):
+        printed = [line for line in lines if re.fullmatch(r"line \d+", line)]
+        bars = lines[len(printed) :]
+        assert printed == [f"line {n}" for n in range(min(number, len(timeline)))]
+        assert all(re.match(r"(waiting|\w+|window \S+|file \S+) ", bar) for bar in bars)
+        for bar in bars:
+            assert len(re.findall("[━╸╺]", bar)) >= (12 if width < 80 else 20), bar
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 140])
+def test_bars_keep_their_width_and_names_are_shortened(width):
+    fetch = Fetching(
+        name=LONG,
+        number=11,
+        count=14,
+        file_bytes=6_200_000_000,
+        file_total_bytes=9_900_000_000,
+        done_bytes=38_100_000_000,
+        total_bytes=92_500_000_000,
+    )
+    first = replace(fetch, file_bytes=0, done_bytes=31_900_000_000)
+    _, drawn = on_screen(width, [(0.0, first, None), (15.6, fetch, None)])
+
+    _, _, whole, file = drawn[1]
+    assert "38.1/92.5 GB, 397 MB/s" in whole
+    assert ("left" in whole) == (width > 60)
+    assert "6.2/9.9 GB" in file
+    assert ("…" in file and file.endswith("tensors")) == (width < 140)
+    assert whole.rindex("━") == file.rindex("━")
+
+
+@pytest.mark.parametrize("kind", ["plain", "json", "none"])
+@given(timeline=st.lists(st.tuples(st.floats(0, 900), events), max_size=12))
+def test_lines_stand_any_order_of_events(kind, timeline):
+    lines = play(kind, Clock(), timeline)
+
+    assert all(line.isprintable() for line in lines)
+    assert len(lines) <= len(timeline)
+
+
+class Program:
     """A program on a terminal of 100 by 24 characters, and its screen."""
 
     def __init__(self, argv, env):
@@ -270,7 +421,7 @@ def surroundings():
 
 
 def test_bars_end_full_with_messages_above_them(surroundings):
-    screen = Terminal(["-c", SCRIPT], surroundings).end()
+    screen = Program(["-c", SCRIPT], surroundings).end()
 
     assert screen[:2] == ["plan        2 windows", "warning     a mouth is hidden"]
     assert [line.partition(" ━")[0].rstrip() for line in screen[2:5]] == [
@@ -283,7 +434,7 @@ def test_bars_end_full_with_messages_above_them(surroundings):
 
 
 def test_bars_show_the_step_and_the_time_left_while_they_run(surroundings):
-    terminal = Terminal(["-c", SCRIPT, "wait"], surroundings)
+    terminal = Program(["-c", SCRIPT, "wait"], surroundings)
     terminal.until("a mouth is hidden")
     terminal.until("left")
     terminal.child.sendintr()
@@ -293,7 +444,7 @@ def test_bars_show_the_step_and_the_time_left_while_they_run(surroundings):
 
 
 def test_an_interrupted_bar_gives_the_cursor_back(surroundings):
-    terminal = Terminal(["-c", SCRIPT, "wait"], surroundings)
+    terminal = Program(["-c", SCRIPT, "wait"], surroundings)
     terminal.until("a mouth is hidden")
     terminal.child.sendintr()
     screen = terminal.end()
@@ -304,7 +455,7 @@ def test_an_interrupted_bar_gives_the_cursor_back(surroundings):
 
 @pytest.mark.parametrize("name", ["NO_COLOR", "CI"])
 def test_colours_can_be_unwanted(surroundings, name):
-    terminal = Terminal(["-c", SCRIPT], {**surroundings, name: "1"})
+    terminal = Program(["-c", SCRIPT], {**surroundings, name: "1"})
     terminal.end()
 
     assert b"\x1b[33m" not in terminal.raw
@@ -312,14 +463,14 @@ def test_colours_can_be_unwanted(surroundings, name):
 
 
 def test_colours_are_used_on_a_terminal(surroundings):
-    terminal = Terminal(["-c", SCRIPT], surroundings)
+    terminal = Program(["-c", SCRIPT], surroundings)
     terminal.end()
 
     assert b"\x1b[33m" in terminal.raw
 
 
 def test_a_dumb_terminal_gets_lines(surroundings):
-    terminal = Terminal(["-c", SCRIPT], {**surroundings, "TERM": "dumb"})
+    terminal = Program(["-c", SCRIPT], {**surroundings, "TERM": "dumb"})
 
     assert terminal.end() == [
         "plan        2 windows",

@@ -6,6 +6,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.layout import Line
 from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes
 from multitalk_cli.errors import InterruptedRunError, UsageError
 
@@ -53,7 +54,7 @@ def bench(
     compared = cloud_bench.compare(answer["report"], task, chosen["gpu"])
     data: dict[str, Any] = {**answer["report"], "rates": [each.data() for each in compared]}
     lines = [*answer["lines"], *(each.describe() for each in compared)]
-    output.report("bench", data, [(line, "") for line in lines], [])
+    output.succeed("bench", data, [Line(line) for line in lines])
 
 
 def _agree(output: Console, cost: "Cost", *, yes: bool) -> None:

@@ -70,7 +70,7 @@ def doctor(
                 check.CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
             ]
         report = make_report([*results, *more], measured)
-    console.report(
+    console.succeed(
         "doctor",
         view.data(report),
         view.lines(report, every=every, columns=columns),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+from multitalk_cli.cli.layout import Line, Style
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult, State
 from multitalk_cli.doctor.report import DoctorReport
@@ -12,7 +13,7 @@ from multitalk_cli.errors import CODES, ExitCode
 from multitalk_cli.reporting.formatting import align
 
 GENERATE = "multitalk generate PICTURE VOICE"
-_STYLES = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
+_STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
 # Shown if nothing is wrong; the rest is in --all and --json.
 _SHOWN = (
     "python", "ffmpeg", "disk", "workspace", "network", "app", "version", "pack", "huggingface",
@@ -80,31 +81,31 @@ def errors(report: DoctorReport) -> list[dict[str, Any]]:
     ]
 
 
-def lines(report: DoctorReport, *, every: bool, columns: int) -> list[tuple[str, str]]:
-    """The screen, each line with its style. every: a line for each check, not each group."""
+def lines(report: DoctorReport, *, every: bool, columns: int) -> list[Line]:
+    """The screen. every: a line for each check, not each group."""
     rows = _rows_of_checks(report.checks) if every else _rows_of_groups(report)
     preview = "ready" if report.preview_ready else "not ready"
     steps = f"{report.steps_done} of {len(STEPS)} steps done"
     video = "ready" if report.video_ready else steps
     return [
         *_laid_out(rows, columns),
-        ("", ""),
-        (f"preview: {preview}      real video: {video}", ""),
-        (f"next:  {next_step(report)}", "bold"),
+        Line(""),
+        Line(f"preview: {preview}      real video: {video}"),
+        Line(f"next:  {next_step(report)}", "bold"),
     ]
 
 
-def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[tuple[str, str]]:
+def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[Line]:
     """Lines in columns; on a narrow terminal the remedy gets a line of its own."""
     aligned = align(rows)
     if max(map(len, aligned)) <= columns:
-        yield from ((line, _STYLES[row.state]) for line, row in zip(aligned, rows, strict=True))
+        yield from (Line(line, _STYLES[row.state]) for line, row in zip(aligned, rows, strict=True))
         return
     left = max(len(row.label) for row in rows) + len("  skip  ")
     for row in rows:
-        yield f"{row.label:<{left - 6}}{row.state:<4}  {row.text}", _STYLES[row.state]
+        yield Line(f"{row.label:<{left - 6}}{row.state:<4}  {row.text}", _STYLES[row.state])
         if row.remedy:
-            yield f"{'':<{left}}{row.remedy}", "bold"
+            yield Line(row.remedy, "bold", indent=left)
 
 
 def _rows_of_checks(checks: Sequence[CheckResult]) -> list[_Row]:

@@ -1,0 +1,187 @@
+"""What is shown, as values: lines, labelled rows and tables; drawn by Rich, or plain for a pipe.
+
+On a terminal words are wrapped and continue below where their column begins; on a pipe each row is
+one line, whatever its length, so that scripts can read it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+Style = Literal["", "dim", "yellow", "red", "bold"]
+
+LABEL_WIDTH = 12
+LEAST_WIDTH = 50
+"""Pages and rows are laid out for this width at least; a narrower terminal wraps them itself."""
+NARROWEST_COLUMN = 12
+_GAP = 2
+_RICH_STYLES: Mapping[Style, str] = {"red": "bold red"}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A sentence. indent: spaces before each of its lines."""
+
+    text: str
+    style: Style = ""
+    indent: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A labelled fact. width: of the label's column.
+
+    wraps: False for a command, which must stay in one piece to be copied.
+    """
+
+    label: str
+    text: str
+    style: Style = ""
+    label_style: Style = ""
+    width: int = LABEL_WIDTH
+    wraps: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Rows of equally many cells.
+
+    titles: a first row. right: columns that are aligned at the right. gives_way: columns that get
+    narrower where the terminal is, the first before the second; by default the widest. styles: one
+    for each row; none where it is empty. indent: spaces before each line.
+    """
+
+    rows: Sequence[Sequence[str]]
+    titles: Sequence[str] = ()
+    right: Sequence[int] = ()
+    gives_way: Sequence[int] = ()
+    styles: Sequence[Style] = ()
+    indent: int = 0
+
+    @property
+    def all_rows(self) -> list[Sequence[str]]:
+        """The titles, where there are any, and the rows."""
+        return [self.titles, *self.rows] if self.titles else list(self.rows)
+
+    @property
+    def all_styles(self) -> list[Style]:
+        """The style of each of `all_rows`."""
+        styles: list[Style] = list(self.styles) if self.styles else [""] * len(self.rows)
+        return ["dim", *styles] if self.titles else styles
+
+
+Block = str | Line | Row | Table
+"""Something to show. A str is printed as it is, also on a terminal: a path, a script."""
+
+Clean = Callable[[str], str]
+"""Makes a text safe to print: no control characters, no secret."""
+
+
+def shorten(text: str, width: int) -> str:
+    """A text of at most this many characters; its middle is left out, as names differ at the end.
+
+    width: 1 or more.
+    """
+    if len(text) <= width:
+        return text
+    end = (width - 1) * 2 // 3
+    return text[: width - 1 - end] + "…" + text[len(text) - end :]
+
+
+# Plain
+
+
+def plain(block: Line | Row | Table, clean: Clean) -> Iterator[str]:
+    """The lines of a block for a pipe."""
+    match block:
+        case Line():
+            yield f"{'':{block.indent}}{clean(block.text)}"
+        case Row():
+            label = clean(block.label)
+            space = "" if len(label) < block.width else " "
+            yield f"{label:<{block.width}}{space}{clean(block.text)}"
+        case Table():
+            rows = [[clean(cell) for cell in row] for row in block.all_rows]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                cells = [
+                    f"{cell:{'>' if at in block.right else '<'}{widths[at]}}"
+                    for at, cell in enumerate(row)
+                ]
+                yield (" " * block.indent + (" " * _GAP).join(cells)).rstrip()
+
+
+# Drawn
+
+
+def drawn(block: Line | Row | Table, clean: Clean, width: int) -> RenderableType:
+    """The block for Rich, at most this many characters wide. Text that does not wrap is a Text."""
+    from rich.padding import Padding
+    from rich.text import Text
+
+    match block:
+        case Line():
+            text = Text(clean(block.text), style=_rich(block.style), overflow="fold")
+            return Padding(text, (0, 0, 0, block.indent)) if block.indent else text
+        case Row(wraps=False):
+            label = Text(f"{clean(block.label):<{block.width}}", style=_rich(block.label_style))
+            return label.append(clean(block.text), style=_rich(block.style))
+        case Row():
+            return _draw_row(block, clean, width)
+        case Table():
+            return _draw_table(block, clean, width)
+
+
+def _rich(style: Style) -> str:
+    return _RICH_STYLES.get(style, style)
+
+
+def _draw_row(row: Row, clean: Clean, width: int) -> RenderableType:
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    label = clean(row.label)
+    label_width = min(max(row.width, len(label) + 1), width // 2)
+    grid = Grid.grid()
+    grid.add_column(width=label_width, no_wrap=True)
+    grid.add_column(overflow="fold")
+    style = row.label_style if row.label_style else row.style
+    grid.add_row(
+        Text(shorten(label, label_width - 1), style=_rich(style)),
+        Text(clean(row.text), style=_rich(row.style)),
+    )
+    return grid
+
+
+def _draw_table(table: Table, clean: Clean, width: int) -> RenderableType:
+    from rich.cells import cell_len
+    from rich.padding import Padding
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    rows = [[clean(cell) for cell in row] for row in table.all_rows]
+    natural = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
+    widths = _fit(natural, table.gives_way, width - table.indent)
+    grid = Grid.grid(padding=(0, _GAP, 0, 0))
+    for at, column_width in enumerate(widths):
+        justify: Literal["right", "left"] = "right" if at in table.right else "left"
+        grid.add_column(width=column_width, overflow="fold", justify=justify)
+    for row, style in zip(rows, table.all_styles, strict=True):
+        grid.add_row(*(Text(cell, style=_rich(style)) for cell in row))
+    return Padding(grid, (0, 0, 0, table.indent)) if table.indent else grid
+
+
+def _fit(natural: Sequence[int], gives_way: Sequence[int], width: int) -> list[int]:
+    """The widths of columns that give way, in their order, until all fit into `width`."""
+    widths = list(natural)
+    order = list(gives_way) if gives_way else sorted(range(len(widths)), key=lambda at: -widths[at])
+    for at in order:
+        excess = sum(widths) + _GAP * (len(widths) - 1) - width
+        if excess > 0:
+            widths[at] = min(widths[at], max(NARROWEST_COLUMN, widths[at] - excess))
+    return widths
