@@ -1,12 +1,12 @@
-"""The benchmark's report for a reader."""
+"""The benchmark's report as text."""
 
 from collections.abc import Mapping
 
-from remote.bench.parts import Report
+from remote.bench.options import Report
 
 
 def table(report: Report) -> str:
-    """The report for a reader."""
+    """The report as lines of text."""
     options, card = report["options"], report["machine"]
     lines = [
         f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",

@@ -1,9 +1,9 @@
-"""Times what a new process does before its first step: `python -m remote.bench.startup`.
+"""Times of a new process until its first step: `python -m remote.bench.startup`.
 
-A pack of random weights in full size is written where none is given, so that it lies in the file
-cache. It is read to the device with several readers and pieces, each in turn with a plain parallel
-read of the same files into memory. Then three processes are timed: one that finds nothing kept, one
-that finds compiled kernels, one that finds the prompts' features too.
+Without a pack, one of random weights in full size is written, which leaves it in the file cache.
+The pack is read to the device with several readers and pieces, each in turn with a plain parallel
+read of the same files into memory. Then three processes are timed: one without
+any cache, one with compiled kernels, one with the prompts' features too.
 """
 
 import argparse
@@ -45,14 +45,14 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
     parser.add_argument("--size", default="896x448")
     parser.add_argument("--frames", type=int, default=81)
-    parser.add_argument("--card-gib", type=float, help="start as on a card with less memory")
+    parser.add_argument("--card-gib", type=float, help="start as on a GPU with less memory")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # began, folder of features
     given = parser.parse_args(argv)
     if given.child is not None:
         print(json.dumps(_start(given, float(given.child[0]), Path(given.child[1]))))
         return 0
-    with tempfile.TemporaryDirectory(prefix="startbench-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="multitalk-startup-") as scratch:
         pack = given.weights
         if pack is None:
             pack = Path(scratch) / "pack"
@@ -123,7 +123,7 @@ def _shapes(component: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def _random_tensors(plan: weights_pack.PlannedFile, device: torch.device) -> Iterator[Tensor]:
-    from remote.bench.parts import fill_randomly
+    from remote.bench.networks import fill_randomly
 
     for name, info in plan.infos.items():
         weight = torch.empty(info.shape, dtype=info.dtype, device=device)
@@ -267,8 +267,8 @@ def _shrink_card(card_gib: float) -> None:
 
 def _start(given: argparse.Namespace, began_s: float, features: Path) -> dict[str, float]:
     """Loads the pack and begins a video as a container does; seconds since the start."""
-    from remote.bench.__main__ import make_request
-    from remote.bench.parts import BenchOptions
+    from remote.bench.measure import make_request
+    from remote.bench.options import BenchOptions
     from remote.engine.request import Progress, StepFinished
     from remote.weights.feature_cache import FeatureFolder
     from remote.weights.model import PackedModel

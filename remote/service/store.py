@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from multitalk_cli import contract
-from multitalk_cli.files import partial_file
+from multitalk_cli.files import partial_file, write_atomically
 
 VIDEO = "video.mp4"
 
@@ -51,6 +51,11 @@ class DirectoryStore:
                 shutil.copyfile(source, part)
         for name in outdated:
             self._path(job_id, name).unlink(missing_ok=True)
+
+    def write(self, job_id: str, name: str, content: bytes) -> None:
+        """Keeps a small file, whole or not at all."""
+        self._folder(job_id).mkdir(parents=True, exist_ok=True)
+        write_atomically(self._path(job_id, name), content)
 
     def publish(self, job_id: str, video: Path) -> None:
         self.save(job_id, {VIDEO: video})

@@ -1,12 +1,14 @@
 """Text and image features kept on disk."""
 
-import threading
+import logging
 from pathlib import Path
 
 from torch import Tensor
 
+from multitalk_cli.files import partial_file
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo, write_tensor_file
-from remote.weights.model import _log
+
+_log = logging.getLogger(__name__)
 
 
 class FeatureFolder:
@@ -31,13 +33,9 @@ class FeatureFolder:
     def save(self, name: str, features: Tensor) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         path = self._path(name)
-        part = path.with_name(f"{path.name}.{threading.get_native_id()}.part")
         info = TensorInfo(dtype=features.dtype, shape=tuple(features.shape))
-        try:
+        with partial_file(path, overwrite=True) as part:
             write_tensor_file(part, {"features": info}, [features.cpu()])
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
         self._forget_oldest()
 
     def _path(self, name: str) -> Path:

@@ -18,6 +18,7 @@ from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
+from multitalk_cli.files import move_into_place
 from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
 from remote.engine.checkpoint.lora import is_lora_key
 from remote.engine.checkpoint.tensorfile import TensorFile
@@ -140,7 +141,7 @@ def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save)
         sha256=sha256_of(new),
     )
     with resumable.disk_errors(new):
-        new.replace(folder / FOLDER / lora.file)
+        move_into_place(new, folder / FOLDER / lora.file, overwrite=True)
     _record(folder, [*(each for each in read(folder) if each.name != name), lora])
     return {**to_plain(lora), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
 

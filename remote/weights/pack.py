@@ -18,6 +18,7 @@ from torch import Tensor
 
 from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.contract.codec import from_plain, to_plain
+from multitalk_cli.files import move_into_place, write_atomically
 from remote.engine.checkpoint import published as checkpoint_published
 from remote.engine.checkpoint.tensorfile import TensorInfo, write_tensor_file
 from remote.engine.config import Wav2VecConfig
@@ -161,7 +162,7 @@ def write_file(target: Path, plan: PlannedFile, tensors: Iterable[Tensor]) -> Pa
     """Writes one file of a pack, whole or not at all. tensors: as the plan lists them."""
     start, part = time.monotonic(), target / f"{plan.name}.part"
     size, sha256 = write_tensor_file(part, plan.infos, tensors)
-    part.replace(target / plan.name)
+    move_into_place(part, target / plan.name, overwrite=True)
     _log.info("packed %s: %d bytes in %.1f s", plan.name, size, time.monotonic() - start)
     return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)
 
@@ -257,9 +258,7 @@ def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
         if path != required and not (source / path).is_file():
             continue
         data = (source / path).read_bytes()
-        part = target / f"{name}.part"
-        part.write_bytes(data)
-        part.replace(target / name)
+        write_atomically(target / name, data)
         sha256 = hashlib.sha256(data).hexdigest()
         yield PackedFile(name=name, component="settings", size_bytes=len(data), sha256=sha256)
 
@@ -282,6 +281,4 @@ def _read_sources(source: Path) -> tuple[SourceFile, ...]:
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps(data, indent=1), "utf-8")
-    part.replace(path)
+    write_atomically(path, json.dumps(data, indent=1).encode())

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from multitalk_cli.errors import FileError, SetupError, StorageError
+from multitalk_cli.files import move_into_place, write_atomically
 
 _HASHED_BYTES = 8 * 1024**2
 _NOTED_BYTES = 1024**2
@@ -20,22 +21,24 @@ T = TypeVar("T")
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns what the disk refuses into errors of ours."""
+    """Turns failed writes into FileError: E_DISK_SPACE for a full disk, else E_OUTPUT_PATH."""
     try:
         yield
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         code = "E_DISK_SPACE" if is_full else "E_OUTPUT_PATH"
         raise FileError(f"{path} cannot be written: {error.strerror}", code=code) from error
+    except FileError as error:
+        if error.code != "E_DISK_FULL":
+            raise
+        raise FileError(error.message, code="E_DISK_SPACE") from error
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Writes a small file, whole or not at all."""
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{path.name}.part")
-        part.write_bytes(content)
-        part.replace(path)
+        write_atomically(path, content)
 
 
 def read_noted(path: Path, parse: Callable[[Any], T]) -> T | None:
@@ -112,7 +115,7 @@ def bring_file(
                 yield held
         if sha256 is None or digest.hexdigest() == sha256:
             with disk_errors(path):
-                part.replace(path)
+                move_into_place(part, path, overwrite=True)
             return
         part.unlink()
     raise changed(what)

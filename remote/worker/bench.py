@@ -10,8 +10,8 @@ import torch
 
 from multitalk_cli import contract
 from multitalk_cli.contract.bench_task import WINDOWS, BenchTask
-from remote.bench.__main__ import make_request, measure
-from remote.bench.parts import BenchOptions, Report
+from remote.bench.measure import make_request, measure
+from remote.bench.options import BenchOptions, Report
 from remote.bench.report import table
 from remote.service.run import Model
 from remote.worker.failures import as_answer, read_wire
@@ -54,5 +54,5 @@ def _measure(model: Model, task: BenchTask, reporter: Reporter) -> Report:
         config,
         options,
         loaded=model.engine,
-        tell=lambda part: reporter.show(contract.Stage(name=part)),
+        on_part=lambda part: reporter.show(contract.Stage(name=part)),
     )

@@ -7,7 +7,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from multitalk_cli import contract
@@ -75,20 +74,15 @@ class VolumeStore:
 
     def save_text(self, job_id: str, name: str, text: str) -> None:
         """Keeps a text; the next commit makes it visible elsewhere."""
-        with TemporaryDirectory(prefix="multitalk-") as folder:
-            path = Path(folder) / name
-            path.write_text(text, encoding="utf-8")
-            self._files.save(job_id, {name: path})
+        self._files.write(job_id, name, text.encode())
 
     def publish(self, job_id: str, video: Path) -> None:
         """Cuts the video into parts and notes their sums in `parts`; a commit is due."""
         self.parts = []
-        with TemporaryDirectory(prefix="multitalk-") as folder, video.open("rb") as file:
-            path = Path(folder) / "part"
+        with video.open("rb") as file:
             while piece := file.read(contract.PART_BYTES):
                 name = f"part-{len(self.parts) + 1:04}"
-                path.write_bytes(piece)
-                self._files.save(job_id, {name: path})
+                self._files.write(job_id, name, piece)
                 sha256 = hashlib.sha256(piece).hexdigest()
                 self.parts.append({"name": name, "size": len(piece), "sha256": sha256})
 

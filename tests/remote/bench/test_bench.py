@@ -5,7 +5,11 @@ import json
 
 import pytest
 
-from remote.bench import __main__, parts
+from remote.bench import __main__, hardware
+from remote.bench.measure import forward_flops, measure
+from remote.bench.options import BenchOptions
+from remote.bench.prices import _is_gpu
+from remote.bench.report import table
 from remote.engine.config import (
     ClipConfig,
     DiTConfig,
@@ -13,6 +17,8 @@ from remote.engine.config import (
     VAEConfig,
     Wav2VecConfig,
 )
+from remote.engine.networks.memory import plan_memory, workload
+from remote.engine.sampling.guidance import Guidance
 from remote.weights.config import PackConfig
 
 SMALL = PackConfig(
@@ -52,14 +58,14 @@ SMALL = PackConfig(
         num_conv_pos_embedding_groups=2,
     ),
 )  # fmt: skip
-OPTIONS = __main__.BenchOptions(
+OPTIONS = BenchOptions(
     width_px=64, height_px=64, frames=9, motion_frames=5, measured_steps=2, device="cpu"
 )
 
 
 @pytest.fixture(scope="module")
 def report():
-    return __main__.measure(SMALL, OPTIONS)
+    return measure(SMALL, OPTIONS)
 
 
 def test_one_and_two_persons_are_timed(report):
@@ -85,33 +91,31 @@ def test_every_attention_is_timed_or_refused_with_its_reason(report):
 
 def test_the_whole_report_is_json_and_its_table_names_what_was_measured(report):
     assert json.loads(json.dumps(report))["options"]["width_px"] == 64
-    text = __main__.table(report)
+    text = table(report)
     for word in ("TFLOP/s", "person", "encode", "decode", "60 s of speech", "cold"):
         assert word in text
 
 
 def test_a_smaller_card_is_measured_with_streamed_blocks(monkeypatch):
-    plan = parts.plan_memory(SMALL.dit, parts.workload(SMALL.dit, 9, 32, 32), 80 * 2**30)
+    plan = plan_memory(SMALL.dit, workload(SMALL.dit, 9, 32, 32), 80 * 2**30)
     smaller = dataclasses.replace(plan, resident=0)
-    monkeypatch.setattr(parts, "plan_memory", lambda *_: smaller)
+    monkeypatch.setattr(hardware, "plan_memory", lambda *_: smaller)
     options = dataclasses.replace(OPTIONS, card_gib=7.0, persons=(1,), measured_steps=1)
-    report = __main__.measure(SMALL, options)
+    report = measure(SMALL, options)
     assert report["memory"]["resident"] == 0
     assert report["is_repeatable"] is True
-    assert "0 of 2 blocks resident" in __main__.table(report)
+    assert "0 of 2 blocks resident" in table(report)
 
 
 def test_the_published_size_has_the_published_operations():
-    flops = __main__.forward_flops(
-        DiTConfig(), (21, 28, 56), persons=1, guidance=__main__.Guidance()
-    )
+    flops = forward_flops(DiTConfig(), (21, 28, 56), persons=1, guidance=Guidance())
     assert flops == pytest.approx(1835.1e12, rel=1e-3)
 
 
 def test_cards_are_found_by_the_names_that_their_makers_gave_them():
-    assert __main__._is_card("h100", "NVIDIA H100 80GB HBM3")
-    assert __main__._is_card("a100-80gb", "NVIDIA A100-SXM4-80GB")
-    assert not __main__._is_card("h200", "NVIDIA H100 80GB HBM3")
+    assert _is_gpu("h100", "NVIDIA H100 80GB HBM3")
+    assert _is_gpu("a100-80gb", "NVIDIA A100-SXM4-80GB")
+    assert not _is_gpu("h200", "NVIDIA H100 80GB HBM3")
 
 
 def test_the_command_writes_its_report(tmp_path, monkeypatch, capsys):

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from remote.bench import startup
-from remote.weights import manifest
-from remote.weights import pack as weights_pack
+from remote.engine.checkpoint.published import COMPONENTS
+from remote.weights.manifest import load_manifest, verify_pack
 from tests.remote.bench.test_bench import SMALL
 
 
@@ -18,8 +18,8 @@ def pack(tmp_path_factory):
 
 
 def test_the_pack_of_random_weights_is_a_whole_pack(pack):
-    assert manifest.verify_pack(pack, manifest.load_manifest(pack)) == []
-    assert set(manifest.load_manifest(pack).index) == set(weights_pack.checkpoint.COMPONENTS)
+    assert verify_pack(pack, load_manifest(pack)) == []
+    assert set(load_manifest(pack).index) == set(COMPONENTS)
 
 
 def test_readers_and_pieces_are_compared_with_a_plain_read(pack):

@@ -5,8 +5,11 @@ import torch
 
 from multitalk_cli import contract
 from multitalk_cli.contract.bench_task import BenchTask
-from remote.bench import __main__
-from remote.bench import parts as bench_parts
+from remote.bench import measure as bench_measure
+from remote.bench.measure import measure
+from remote.bench.networks import borrow
+from remote.bench.options import BenchOptions
+from remote.bench.report import table
 from remote.engine.errors import FrozenFramesError
 from remote.worker import bench
 from tests.remote.requests import open_model
@@ -35,9 +38,9 @@ def parts(monkeypatch):
     """Takes the place of the measuring: what it is called with, and what it raises."""
     seen, errors = [], [FrozenFramesError("window 1: all 81 frames are the same")]
 
-    def measure(config, options, *, loaded, tell):
+    def measure(config, options, *, loaded, on_part):
         seen.append((config, options, loaded))
-        tell("arithmetic")
+        on_part("arithmetic")
         raise errors[0]
 
     monkeypatch.setattr(bench, "measure", measure)
@@ -80,7 +83,7 @@ def test_another_contract_or_task_loads_nothing(changes, code):
 def test_networks_are_borrowed_and_prompts_are_random(model):
     for _ in model.load():
         pass
-    borrowed = bench_parts.borrow(model.engine)
+    borrowed = borrow(model.engine)
 
     assert borrowed.networks.dit is model.engine.networks.dit
     assert borrowed.networks.vae is model.engine.networks.vae
@@ -94,18 +97,18 @@ def test_networks_are_borrowed_and_prompts_are_random(model):
 def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monkeypatch):
     for _ in model.load():
         pass
-    monkeypatch.setattr(__main__, "has_room", lambda _: False)
-    options = __main__.BenchOptions(
+    monkeypatch.setattr(bench_measure, "has_room", lambda _: False)
+    options = BenchOptions(
         width_px=32, height_px=32, frames=9, motion_frames=5, measured_steps=1, persons=(1,),
         device="cpu",
     )  # fmt: skip
     parts = []
 
-    report = __main__.measure(
-        model.engine.networks.config, options, loaded=model.engine, tell=parts.append
+    report = measure(
+        model.engine.networks.config, options, loaded=model.engine, on_part=parts.append
     )
 
     assert parts == ["arithmetic", "attention", "networks", "twice", "1 person"]
     assert "float32" not in report
     assert list(report["encoders"]) == ["image"]
-    assert "text encoder left out: no room" in __main__.table(report)
+    assert "text encoder left out: no room" in table(report)
