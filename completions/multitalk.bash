@@ -21,7 +21,7 @@ __multitalk_place() {
             options="--stdin --help -h $shared"
             ;;
         'setup-secrets')
-            options="--only --from-env --profile --from-hub --from-file --stdin --bucket --region --endpoint-url --update --force -f --no-verify --environment --help -h $shared"
+            options="--only --from-env --profile --from-hub --from-file --stdin --bucket --region --endpoint-url --update --force -f --no-verify --environment --app --help -h $shared"
             ;;
         'deploy')
             options="--stack --gpu --environment --app --dry-run --help -h $shared"
@@ -174,6 +174,7 @@ __multitalk_value() {
             'setup-secrets '--region | \
             'setup-secrets '--endpoint-url | \
             'setup-secrets '--environment | \
+            'setup-secrets '--app | \
             'deploy '--environment | \
             'deploy '--app | \
             'download '--revision | \

@@ -310,7 +310,7 @@ def test_only_the_console_prints():
 def test_below_the_command_line_nothing_asks_exits_or_signals():
     below = without(CLIENT, "multitalk_cli/cli/", "multitalk_cli/__main__.py")
 
-    assert not users(below, "sys.exit", "os.kill", "signal.signal", "os._exit")
+    assert not users(below, "sys.stdin", "sys.exit", "os.kill", "signal.signal", "os._exit")
 
 
 # Nothing happens at import

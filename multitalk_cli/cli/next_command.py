@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
+from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
+from multitalk_cli.planning.gpus import DEFAULT_STACK
 
 if TYPE_CHECKING:
     from multitalk_cli.errors import MultitalkError
@@ -75,6 +77,35 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
 def _option(name: str) -> Rule:
     """Proposes the value that the facts have for an option."""
     return lambda facts, _words: f"--{name} {facts[name]}" if name in facts else ""
+
+
+def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:
+    if "unsupported_stack" in facts:
+        return f"leave --stack {facts['unsupported_stack']} out"
+    return _option("stack")(facts, words)
+
+
+def deploy_command(facts: Mapping[str, Fact]) -> str:
+    """The command for a deploy with these facts: app, environment, stacks, gpu."""
+    words = ["multitalk", "deploy"]
+    app, environment, stacks = facts.get("app"), facts.get("environment"), facts.get("stacks", ())
+    words += ["--app", str(app)] if app not in (None, contract.APP_NAME) else []
+    words += ["--environment", str(environment)] if environment else []
+    for stack in stacks if isinstance(stacks, tuple) else ():
+        words += ["--stack", stack] if stack != DEFAULT_STACK else []
+    words += ["--gpu", str(facts["gpu"])] if "gpu" in facts else []
+    return shlex.join(words)
+
+
+def _deploy(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return deploy_command(facts) if "app" in facts else ""
+
+
+def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "app" not in facts:
+        return ""
+    first = [] if facts["is_set_up"] else ["multitalk setup-secrets --only aws"]
+    return "\n".join([*first, deploy_command(facts)])
 
 
 def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -194,20 +225,77 @@ def _either(*rules: Rule) -> Rule:
     return choose
 
 
+def _protect_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return f"chmod 600 {shlex.quote(str(facts['open_file']))}" if "open_file" in facts else ""
+
+
+# setup-secrets
+
+_WITH_VALUE = (
+    "--only", "--environment", "--app", "--bucket", "--region", "--endpoint-url", "--profile",
+    "--from-file",
+)  # fmt: skip
+_OF_BUCKET = ("--bucket", "--region", "--endpoint-url")
+_OF_SOURCES = ("--from-env", "--profile", "--from-hub", "--from-file", *_OF_BUCKET)
+
+
+def _secrets_again(
+    words: list[str], *added: str, only: str = "", without: tuple[str, ...] = ()
+) -> str:
+    """The command typed, with `added`, for the secret `only`, and without some options.
+
+    A pipe is empty after its first reading, so that --stdin is always left out.
+    """
+    dropped = {"--stdin", *without}
+    dropped |= {"--only"} if only else set()
+    dropped |= {*_OF_BUCKET} if only == HUB_SPEC.option else set()
+    kept: list[str] = []
+    rest = iter(words[1:])
+    for word in rest:
+        name, has_value, _ = word.partition("=")
+        option = [word, next(rest, "")] if name in _WITH_VALUE and not has_value else [word]
+        kept += [] if name in dropped else option
+    chosen = ["--only", only] if only else []
+    return shlex.join(["multitalk", "setup-secrets", *chosen, *kept, *added])
+
+
+def _set_up_secrets(facts: Mapping[str, Fact], words: list[str]) -> str:
+    existing, absent, only = facts.get("existing"), facts.get("absent"), facts.get("secret")
+    if "needs_source" in facts:
+        return _secrets_again(words, "--from-env")
+    if isinstance(existing, tuple) and isinstance(absent, tuple):
+        lines = [_secrets_again(words, only=option) for option in absent]
+        update_only = existing[0] if len(existing) == 1 else ""
+        return "\n".join([*lines, _secrets_again(words, "--update", only=update_only)])
+    if not isinstance(only, str):
+        return ""
+    if facts.get("lacks") == (BUCKET,):
+        return _secrets_again(words, "--bucket", "NAME", only=only)
+    if "lacks" in facts or "asks" in facts:
+        return _secrets_again(words, only=only, without=_OF_SOURCES)
+    if "stale" in facts:
+        return _secrets_again(words, "--force", only=only, without=("--update",))
+    return _secrets_again(words, only=only)
+
+
+COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
+"""Command typed -> its rule, which goes before those of the codes."""
 RULES: dict[str, Rule] = {
     "E_CANCELLED": _download,
+    "E_CONTRACT": _deploy,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
     "E_DOWNLOAD_RUNS": _download,
     "E_EXPIRED": _download,
     "E_FILE_UNREADABLE": _pack_again,
-    "E_GPU_STACK": _option("stack"),
+    "E_GPU_STACK": _choose_stack,
     "E_GPU_TOO_SMALL": _option("gpu"),
     "E_HUB_TOKEN": _open_hub,
     "E_NETWORK": _either(_return_to_job, _download),
-    "E_NOT_DEPLOYED": _download,
+    "E_NOT_DEPLOYED": _either(_download, _deploy),
     "E_NO_BACKEND": _choose_backend,
     "E_NO_JOB": _find_jobs,
+    "E_NO_SECRET": _set_up_store,
     "E_NO_TOKEN": _log_in,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
@@ -216,6 +304,7 @@ RULES: dict[str, Rule] = {
     "E_S3_EXISTS": _get_object,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
+    "E_SECRET_FILE": _protect_file,
     "E_SWAPPED": _picture_first,
     "E_TIMEOUT": _download,
     "E_TOKEN": _log_in,
@@ -231,6 +320,6 @@ def next_command(error: MultitalkError, words: list[str]) -> str:
     """The command to run next; the error's own hint where no rule knows better."""
     if "unstored_job" in error.facts:
         return f"multitalk jobs fetch {error.facts['unstored_job']}"
-    rule = RULES.get(error.code)
-    found = "" if rule is None else rule(error.facts, words)
-    return found if found else error.hint
+    rules = (COMMAND_RULES.get(words[0]) if words else None, RULES.get(error.code))
+    found = (rule(error.facts, words) for rule in rules if rule is not None)
+    return next((command for command in found if command), error.hint)

@@ -1,4 +1,4 @@
-"""Putting the app into an account: what a deploy creates, and the deploy itself."""
+"""The deploy: a plan of all that it creates, and its execution."""
 
 from __future__ import annotations
 
@@ -22,60 +22,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployPlan:
-    """What a deploy creates. images: stack -> its recipe as lines to read."""
+    """Everything that a deploy creates. images: stack -> its recipe as lines to read."""
 
     place: AppRef
     deployment: Deployment
-    images: dict[str, list[str]]
-
-    def data(self) -> dict[str, Any]:
-        """The same for a program."""
-        return {
-            "app": self.place.app,
-            "environment": self.place.environment,
-            "stacks": list(self.deployment.stacks),
-            "gpus": list(self.deployment.gpus),
-            "volumes": list(_volumes()),
-            "secrets": list(self.deployment.secrets),
-            "images": self.images,
-        }
-
-
-def _volumes() -> tuple[str, ...]:
-    return contract.WEIGHTS_VOLUME, contract.JOBS_VOLUME, contract.CACHES_VOLUME
+    images: Mapping[str, list[str]]
+    volumes: tuple[str, ...] = (
+        contract.WEIGHTS_VOLUME,
+        contract.JOBS_VOLUME,
+        contract.CACHES_VOLUME,
+    )
 
 
 def plan_deploy(place: AppRef, stacks: Sequence[str], gpu: str) -> DeployPlan:
-    """What a deploy with these options would create; needs no network.
+    """The plan of a deploy with these options; works offline.
 
-    The stack `current` is always part of it. Raises SetupError E_REMOTE_PACKAGE where the package
-    that would be deployed is not ours, RefusedError for a card that a stack does not know.
+    The stack `current` is always part of it. Raises SetupError E_REMOTE_PACKAGE if the package to
+    deploy is not ours, RefusedError for a GPU that a stack does not support.
     """
     check_remote_package()
     from remote.deployment.options import Deployment
 
     chosen = tuple(name for name in contract.STACK_CLASSES if name in {"current", *stacks})
-    cards = [gpus.find_gpu(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
-    for card in cards:
-        for stack in set(chosen) - set(card.stacks):
-            message = f"{card.name} does not run with the stack {stack}"
-            raise RefusedError(message, code="E_GPU_STACK", hint=f"leave --stack {stack} out")
-    return _planned(place, Deployment(stacks=chosen, gpus=tuple(card.modal_name for card in cards)))
+    found = [gpus.find_gpu(name) for name in (gpus.FALLBACKS if gpu == gpus.AUTO else (gpu,))]
+    for one in found:
+        for stack in set(chosen) - set(one.stacks):
+            message = f"{one.name} does not run with the stack {stack}"
+            raise RefusedError(message, code="E_GPU_STACK", facts={"unsupported_stack": stack})
+    return _plan(place, Deployment(stacks=chosen, gpus=tuple(one.modal_name for one in found)))
 
 
 def plan_again(place: AppRef, record: Mapping[str, Any]) -> DeployPlan:
-    """The deploy that was noted, once more, with the secrets that the account has now.
+    """A repetition of a recorded deploy, with the secrets that the account has now.
 
-    Raises SetupError E_REMOTE_PACKAGE as `plan_deploy` does.
+    Raises SetupError E_REMOTE_PACKAGE as `plan_deploy`.
     """
     check_remote_package()
     from remote.deployment.options import Deployment
 
-    noted = Deployment(stacks=tuple(record["stacks"]), gpus=tuple(record["gpus"]))
-    return add_secrets(_planned(place, noted))
+    recorded = Deployment(stacks=tuple(record["stacks"]), gpus=tuple(record["gpus"]))
+    return add_secrets(_plan(place, recorded))
 
 
-def _planned(place: AppRef, deployment: Deployment) -> DeployPlan:
+def _plan(place: AppRef, deployment: Deployment) -> DeployPlan:
     from remote.deployment import image
     from remote.deployment.options import VARIABLE
 
@@ -84,14 +73,12 @@ def _planned(place: AppRef, deployment: Deployment) -> DeployPlan:
     return DeployPlan(place=place, deployment=deployment, images=images)
 
 
-def add_secrets(planned: DeployPlan) -> DeployPlan:
-    """The same deploy with the secrets that the account has; asks Modal which these are."""
+def add_secrets(plan: DeployPlan) -> DeployPlan:
+    """The same plan with the secrets of the account, which Modal is asked for."""
     from multitalk_cli.cloud.secrets.account import find_keys
 
-    found = tuple(
-        name for name in contract.SECRETS if find_keys(planned.place, name, ()) is not None
-    )
-    return _planned(planned.place, replace(planned.deployment, secrets=found))
+    found = tuple(name for name in contract.SECRETS if find_keys(plan.place, name, ()) is not None)
+    return _plan(plan.place, replace(plan.deployment, secrets=found))
 
 
 def check_remote_package() -> None:
@@ -102,15 +89,15 @@ def check_remote_package() -> None:
     ours = Path(multitalk_cli.__file__).resolve().parents[1] / "remote" / "__init__.py"
     if found != ours or getattr(remote, "DISTRIBUTION", "") != "multitalk-cli":
         raise SetupError(
-            f"the package remote is {found}, which is not of multitalk-cli",
+            f"the package remote is {found}, which is not part of multitalk-cli",
             code="E_REMOTE_PACKAGE",
         )
 
 
-def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
-    """Deploys, and notes what was deployed where clients look first.
+def deploy_app(cloud: Cloud, plan: DeployPlan, *, show_build: bool) -> None:
+    """Deploys, and records the deploy where clients look first.
 
-    show_build: whether Modal's own output is printed, on stdout.
+    show_build: whether Modal prints its build log, on stdout.
     """
     import modal
     import modal.exception as theirs
@@ -118,9 +105,9 @@ def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
     from remote.deployment.options import VARIABLE
 
     # The app is defined by importing it, here as in its containers.
-    modal_config.set_variable(VARIABLE, planned.deployment.to_json())
+    modal_config.set_variable(VARIABLE, plan.deployment.to_json())
 
-    place = planned.place
+    place = plan.place
     stream = modal.enable_output() if show_build else nullcontext()
     with modal_errors(place), stream:
         from remote.app import app
@@ -133,9 +120,9 @@ def deploy_app(cloud: Cloud, planned: DeployPlan, *, show_build: bool) -> None:
         {
             "client": __version__,
             "contract": contract.CONTRACT_VERSION,
-            "stacks": list(planned.deployment.stacks),
-            "gpus": list(planned.deployment.gpus),
-            "secrets": list(planned.deployment.secrets),
+            "stacks": list(plan.deployment.stacks),
+            "gpus": list(plan.deployment.gpus),
+            "secrets": list(plan.deployment.secrets),
         }
     )
 

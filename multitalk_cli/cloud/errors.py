@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract
 from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
+from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ def modal_errors(place: AppRef) -> Iterator[None]:
         raise
     except theirs.AuthError as error:
         code = "E_NO_TOKEN" if "Token missing" in str(error) else "E_TOKEN"
-        raise SetupError(first_line(error), code=code, hint="multitalk login") from error
+        raise SetupError(first_line(error), code=code) from error
     except theirs.PermissionDeniedError as error:
-        raise SetupError(first_line(error), code="E_TOKEN", hint="multitalk login") from error
+        raise SetupError(first_line(error), code="E_TOKEN") from error
     except theirs.NotFoundError as error:
         raise not_deployed(place, first_line(error)) from error
     except theirs.ResourceExhaustedError as error:
@@ -79,18 +78,15 @@ def not_deployed(place: AppRef, detail: str = "") -> SetupError:
     return SetupError(
         f'no Modal app "{place.app}" in {environment}{named}',
         code="E_NOT_DEPLOYED",
-        hint=deploy_command(place),
+        facts=deploy_facts(place),
     )
 
 
-def deploy_command(place: AppRef, record: Mapping[str, Any] | None = None) -> str:
-    """The command that deploys the app of this place. record: with the stacks and card it has."""
-    words = ["multitalk", "deploy"]
-    words += ["--app", place.app] if place.app != contract.APP_NAME else []
-    words += ["--environment", place.environment] if place.environment else []
+def deploy_facts(place: AppRef, record: Mapping[str, Any] | None = None) -> dict[str, Fact]:
+    """The facts of a deploy of this app. record: of the last one, whose stacks and GPU stay."""
+    facts: dict[str, Fact] = {"app": place.app, "environment": place.environment}
     if record is not None:
-        stacks = [name for name in record.get("stacks", ()) if name != gpus.DEFAULT_STACK]
-        words += [word for name in stacks for word in ("--stack", name)]
-        cards = [card.name for card in gpus.GPUS if card.modal_name in record.get("gpus", ())]
-        words += ["--gpu", *cards] if len(cards) == 1 else []
-    return shlex.join(words)
+        facts["stacks"] = tuple(record.get("stacks", ()))
+        names = [gpu.name for gpu in gpus.GPUS if gpu.modal_name in record.get("gpus", ())]
+        facts |= {"gpu": names[0]} if len(names) == 1 else {}
+    return facts

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.errors import AppRef, deploy_command
+from multitalk_cli.cloud.errors import AppRef, deploy_facts
 from multitalk_cli.cloud.pack import find_pack
 from multitalk_cli.errors import SetupError
 from multitalk_cli.planning import gpus
@@ -41,20 +41,20 @@ def _check_record(place: AppRef, record: Mapping[str, Any], stack: str) -> None:
             f"{record.get('contract')}, this client (version {__version__}) speaks "
             f"{contract.CONTRACT_VERSION}",
             code="E_CONTRACT",
-            hint=deploy_command(place, record),
+            facts=deploy_facts(place, record),
         )
     if stack not in record.get("stacks", ()):
         raise SetupError(
             f"the app is deployed without the stack {stack}",
             code="E_NOT_DEPLOYED",
-            hint=deploy_command(place, {**record, "stacks": [*record.get("stacks", ()), stack]}),
+            facts=deploy_facts(place, {**record, "stacks": [*record.get("stacks", ()), stack]}),
         )
 
 
-def next_command(cloud: Cloud) -> str:
-    """What comes after a deploy."""
+def find_obstacle(cloud: Cloud) -> SetupError | None:
+    """The reason why the app cannot make a video yet; None if it can."""
     try:
         check_ready(cloud, gpus.DEFAULT_STACK)
     except SetupError as error:
-        return error.hint
-    return "multitalk generate PICTURE VOICE"
+        return error
+    return None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.client import Cloud
-from multitalk_cli.cloud.errors import deploy_command
+from multitalk_cli.cloud.errors import deploy_facts
 from multitalk_cli.cloud.secrets import account
 from multitalk_cli.errors import MultitalkError, SetupError, error_from_code
 from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult
@@ -115,10 +115,10 @@ def _no_secret(cloud: Cloud) -> SetupError:
         return SetupError(
             f"s3:// needs the Modal secret {contract.AWS_SECRET}, which is not set up",
             code="E_NO_SECRET",
-            hint=f"multitalk setup-secrets --only aws\n{deploy_command(cloud.place)}",
+            facts={"is_set_up": False, **deploy_facts(cloud.place)},
         )
     return SetupError(
         f"the app was deployed before the Modal secret {contract.AWS_SECRET} was set up",
         code="E_NO_SECRET",
-        hint=deploy_command(cloud.place, cloud.deployment()),
+        facts={"is_set_up": True, **deploy_facts(cloud.place, cloud.deployment())},
     )

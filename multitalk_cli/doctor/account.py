@@ -19,7 +19,7 @@ from multitalk_cli.cloud.pack import find_pack
 from multitalk_cli.contract.secrets import AWS_SPEC, HUB_SPEC, SecretSpec
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.doctor.local import uses_this_machine
-from multitalk_cli.errors import RefusedError, TemporaryError, error_from_code
+from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.windows import make_plan
 from multitalk_cli.reporting.formatting import human_bytes, human_duration
@@ -132,12 +132,12 @@ class Account:
             raise not_deployed(self.cloud.place)
         return record
 
-    @property
-    def _deploy(self) -> str:
-        """The command that repeats the last deploy."""
-        from multitalk_cli.cloud.errors import deploy_command
+    def _deploy_again(self, text: str) -> SetupError:
+        """The error that a repetition of the last deploy corrects."""
+        from multitalk_cli.cloud.errors import deploy_facts
 
-        return deploy_command(self.cloud.place, self.record)
+        facts = deploy_facts(self.cloud.place, self.record)
+        return SetupError(text, code="E_NOT_DEPLOYED", facts=facts)
 
     def check_app(self) -> Outcome:
         """Whether the app is deployed with the stack in the settings. Raises SetupError."""
@@ -148,7 +148,7 @@ class Account:
         for name in self.record.get("secrets", ()):
             if find_keys(self.cloud.place, name, ()) is None:
                 text = f"no container can start: the secret {name} of the deployed app was deleted"
-                return Outcome(text=text, state="fail", remedy=self._deploy, code="E_NOT_DEPLOYED")
+                raise self._deploy_again(text)
         choices = ", else ".join(self.record.get("gpus", ()))
         return Outcome(text=f"{self.cloud.place.app} on {choices}")
 
@@ -158,7 +158,7 @@ class Account:
         if deployed == __version__:
             return Outcome(text=f"version {deployed}")
         text = f"app {deployed}, this client {__version__}, same contract"
-        return Outcome(text=text, state="warn", remedy=self._deploy)
+        return Outcome(text=text, state="warn", error=self._deploy_again(text))
 
     def check_gpu(self) -> Outcome:
         """Whether the GPU in the settings runs the stack and holds the model."""
@@ -219,7 +219,7 @@ class Account:
         """Writes, reads and deletes a tiny object from a container of the app."""
         if contract.AWS_SECRET not in self.record.get("secrets", ()):
             text = f"the app was deployed before {contract.AWS_SECRET} was set up"
-            return Outcome(text=text, state="fail", remedy=self._deploy, code="E_NOT_DEPLOYED")
+            raise self._deploy_again(text)
         wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
         answer = self.cloud.call(contract.STORAGE_FUNCTION, wire)
         if "event" in answer:

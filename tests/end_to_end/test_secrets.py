@@ -58,13 +58,13 @@ def test_an_environment_has_secrets_of_its_own(cloud):
     assert account.find_keys(HERE, "some", KEYS) is None
     assert cloud.secret("some", "staging") == {"A": "1"}
     account.require_environment(staging)
-    with pytest.raises(SetupError, match="there is no Modal environment 'nowhere'"):
+    with pytest.raises(SetupError, match="no Modal environment 'nowhere'"):
         account.require_environment(AppRef(app="multitalk", environment="nowhere"))
 
 
 def test_a_secret_is_made_merged_and_made_anew(cloud):
     account.create(HERE, "some", {"A": "1", "B": "2"})
-    with pytest.raises(FileError, match="the Modal secret some exists"):
+    with pytest.raises(FileError, match="the Modal secret some already exists"):
         account.create(HERE, "some", {"A": "9"})
 
     account.merge(HERE, "some", {"B": "3"})
@@ -154,8 +154,8 @@ def test_both_secrets_from_a_file_are_tried_and_saved(cloud, setup, pairs, store
         "AWS_REGION": "eu-west-3",
     }
     assert cloud.secret("huggingface-secret") == {"HF_TOKEN": HUB_TOKEN}
-    assert "adjusted    AWS_REGION is eu-west-3: the bucket is there" in ran.stderr
-    assert "token of tester reads all 3 repositories" in ran.stderr
+    assert "adjusted    AWS_REGION is eu-west-3: the bucket's region" in ran.stderr
+    assert "token of tester can read all 3 repositories" in ran.stderr
     assert "next:  multitalk deploy\n" in ran.stderr
     assert not store.objects
     assert {method for method, _ in store.seen} == {"LIST", "PUT", "GET", "DELETE"}
@@ -188,7 +188,7 @@ def test_another_setting_that_goes_first_is_said(setup, pairs, monkeypatch):
 
     ran = setup("--from-file", pairs())
 
-    assert "MULTITALK_BUCKET says another-bucket, which goes first" in ran.stderr
+    assert "MULTITALK_BUCKET has another-bucket, which takes precedence" in ran.stderr
 
 
 @pytest.mark.usefixtures("hub")
@@ -202,10 +202,10 @@ def test_the_environment_is_a_source(cloud, setup, store, monkeypatch):
     ran = setup("--from-env", "--bucket", f"s3://{store.bucket}/", "--endpoint-url", store.url)
 
     assert ran.code == 0, ran.stderr
-    assert "adjusted    AWS_DEFAULT_REGION is kept as AWS_REGION" in ran.stderr
+    assert "adjusted    AWS_DEFAULT_REGION is saved as AWS_REGION" in ran.stderr
     assert "adjusted    AWS_SECRET_ACCESS_KEY: quotes removed" in ran.stderr
     assert "adjusted    HF_TOKEN: spaces and line ends around it removed" in ran.stderr
-    assert "AWS_REGION is eu-west-3 in place of us-east-1" in ran.stderr
+    assert "AWS_REGION is eu-west-3, not us-east-1" in ran.stderr
     assert "these are keys of a session" in ran.stderr
     kept = cloud.secret("aws-secret")
     assert (kept["AWS_SESSION_TOKEN"], kept["AWS_SECRET_ACCESS_KEY"]) == (SESSION, SECRET)
@@ -289,7 +289,7 @@ def test_a_missing_permission_is_named(refused, pairs, store, method, permission
 
     assert (error["code"], error["exit_code"]) == ("E_S3_DENIED", 6)
     assert permission in error["message"]
-    assert "Nothing was saved. With --no-verify" in error["message"]
+    assert "Nothing was saved. --no-verify" in error["message"]
     assert error["hint"].startswith("multitalk setup-secrets --only aws --from-file ")
 
 
@@ -302,7 +302,7 @@ def test_the_next_command_has_what_was_given(refused, pairs, store):
     denied = refused(*words, "--bucket", store.bucket)
 
     assert lacking["hint"] == f"multitalk setup-secrets --only aws --from-file {path} --bucket NAME"
-    given = f"--only aws --bucket {store.bucket} --from-file {path}"
+    given = f"--only aws --from-file {path} --bucket {store.bucket}"
     assert denied["hint"] == f"multitalk setup-secrets {given}"
 
 
@@ -383,7 +383,7 @@ def test_without_trial_it_is_saved_all_the_same(cloud, setup, pairs, store):
     ran = setup("--from-file", pairs(), "--no-verify")
 
     assert ran.code == 0, ran.stderr
-    assert "warning     aws-secret is not tried" in ran.stderr
+    assert "warning     aws-secret is not verified" in ran.stderr
     assert not store.seen
     assert "AWS_REGION" not in cloud.secret("aws-secret")
 
@@ -524,12 +524,12 @@ def test_a_newcomer_types_four_values_and_none_is_shown(cloud, terminal, store, 
     child = terminal("--endpoint-url", store.url, HF_ENDPOINT=hub.url)
     log = tmp_path / "log"
     with log.open("w", encoding="utf-8") as child.logfile_read:
-        answer(child, "AWS_ACCESS_KEY_ID (not shown, Enter leaves it out): ", f"'{KEY_ID}' ")
-        answer(child, "AWS_SECRET_ACCESS_KEY (not shown): ", "   ")
+        answer(child, "AWS_ACCESS_KEY_ID (hidden, Enter skips): ", f"'{KEY_ID}' ")
+        answer(child, "AWS_SECRET_ACCESS_KEY (hidden): ", "   ")
         child.expect_exact("AWS_SECRET_ACCESS_KEY is empty")
-        answer(child, "AWS_SECRET_ACCESS_KEY (not shown): ", SECRET)
+        answer(child, "AWS_SECRET_ACCESS_KEY (hidden): ", SECRET)
         answer(child, "AWS_BUCKET_NAME: ", store.bucket, hidden=False)
-        answer(child, "HF_TOKEN (not shown, Enter leaves it out): ", f"export HF_TOKEN={HUB_TOKEN}")
+        answer(child, "HF_TOKEN (hidden, Enter skips): ", f"export HF_TOKEN={HUB_TOKEN}")
         _, code = rest_of(child)
 
     shown = log.read_text(encoding="utf-8")
@@ -547,8 +547,8 @@ def test_a_newcomer_types_four_values_and_none_is_shown(cloud, terminal, store, 
 
 def test_enter_leaves_both_out(terminal):
     child = terminal()
-    answer(child, "AWS_ACCESS_KEY_ID (not shown, Enter leaves it out): ", "")
-    answer(child, "HF_TOKEN (not shown, Enter leaves it out): ", "")
+    answer(child, "AWS_ACCESS_KEY_ID (hidden, Enter skips): ", "")
+    answer(child, "HF_TOKEN (hidden, Enter skips): ", "")
     shown, code = rest_of(child)
 
     assert code == 0, shown
@@ -559,9 +559,9 @@ def test_enter_leaves_both_out(terminal):
 def test_temporary_keys_are_asked_for_their_session(cloud, terminal, store):
     store.key_id = "ASIATESTTESTTESTTEST"
     child = terminal("--only", "aws", "--endpoint-url", store.url, "--bucket", store.bucket)
-    answer(child, "AWS_ACCESS_KEY_ID (not shown): ", store.key_id)
-    answer(child, "AWS_SECRET_ACCESS_KEY (not shown): ", SECRET)
-    answer(child, "AWS_SESSION_TOKEN (not shown): ", SESSION)
+    answer(child, "AWS_ACCESS_KEY_ID (hidden): ", store.key_id)
+    answer(child, "AWS_SECRET_ACCESS_KEY (hidden): ", SECRET)
+    answer(child, "AWS_SESSION_TOKEN (hidden): ", SESSION)
     shown, code = rest_of(child)
 
     assert code == 0, shown
@@ -571,7 +571,7 @@ def test_temporary_keys_are_asked_for_their_session(cloud, terminal, store):
 def test_what_cannot_be_right_three_times_ends_it(terminal):
     child = terminal("--only", "hf")
     for text in ("", " ", "hf_with a space"):
-        answer(child, "HF_TOKEN (not shown): ", text)
+        answer(child, "HF_TOKEN (hidden): ", text)
     shown, code = rest_of(child)
 
     assert (code, "E_SECRET_VALUE" in shown) == (4, True)
@@ -580,7 +580,7 @@ def test_what_cannot_be_right_three_times_ends_it(terminal):
 
 def test_ctrl_c_at_a_question_saves_nothing_and_leaves_the_terminal_as_it_was(terminal):
     child = terminal("--only", "hf")
-    child.expect_exact("HF_TOKEN (not shown): ")
+    child.expect_exact("HF_TOKEN (hidden): ")
     assert child.waitnoecho(10)
     child.sendintr()
     shown = child.read()
@@ -594,7 +594,7 @@ def test_ctrl_c_at_a_question_saves_nothing_and_leaves_the_terminal_as_it_was(te
 def test_a_pipe_that_is_a_terminal_is_refused(terminal):
     shown, code = rest_of(terminal("--stdin"))
 
-    assert (code, "what is typed on a terminal would be shown" in shown) == (2, True)
+    assert (code, "a terminal would show the secret" in shown) == (2, True)
 
 
 # What comes next
@@ -611,7 +611,7 @@ def test_the_next_command_is_what_the_deployment_still_needs(
     assert user.run("deploy", "--quiet").code == 0
     anew = setup(*words, "--force")
     assert anew.data["next"] == "multitalk deploy"
-    assert "the deployed app refers to the secret that was there" in anew.data["warnings"][-1]
+    assert "the deployed app refers to the replaced secret" in anew.data["warnings"][-1]
     assert setup(*words, "--update").data["next"].startswith("multitalk download")
     upload_pack(tiny_pack)
     assert setup(*words, "--update").data["next"] == "multitalk generate PICTURE VOICE"
@@ -625,7 +625,7 @@ def test_at_a_terminal_a_deploy_is_offered_as_it_was_made_before(
     assert user.run("deploy", "--quiet", "--stack", "cuda12.1", "--gpu", "l4").code == 0
 
     child = terminal("--only", "hf", HF_ENDPOINT=hub.url)
-    answer(child, "HF_TOKEN (not shown): ", HUB_TOKEN)
+    answer(child, "HF_TOKEN (hidden): ", HUB_TOKEN)
     answer(child, "Deploy now? [y/N]", "y" if agrees else "", hidden=False)
     shown, code = rest_of(child)
 

@@ -1,11 +1,14 @@
-"""`multitalk setup-secrets`: keys of S3 and of the Hugging Face hub into the Modal account."""
+"""`multitalk setup-secrets`: keys of S3 and of the Hugging Face Hub in the Modal account."""
 
 from typing import Annotated
 
 import typer
 
 from multitalk_cli import settings
-from multitalk_cli.cli.options import Environment, Force
+from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.options import AppName, Environment, Force
+from multitalk_cli.cli.stdin import read_pipe
+from multitalk_cli.contract.secrets import BUCKET, ENDPOINT, REGION, SECRET_SPECS
 from multitalk_cli.errors import UsageError
 
 EXAMPLES = (
@@ -13,91 +16,99 @@ EXAMPLES = (
     "multitalk setup-secrets --only aws --profile NAME --bucket NAME",
     "multitalk setup-secrets --from-env --update",
 )
-ONLY = ("aws", "hf")
+
+_Only = Annotated[str | None, typer.Option(metavar="WHICH", help="aws or hf; both by default.")]
+_FromEnv = Annotated[bool, typer.Option("--from-env", help="Use AWS_ variables and HF_TOKEN.")]
+_Profile = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Use a profile of your AWS configuration.")
+]
+_FromHub = Annotated[
+    bool, typer.Option("--from-hub", help="Use the token of the Hugging Face Hub's own login.")
+]
+_FromFile = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Use KEY=VALUE lines of a file that only you can read."),
+]
+_Stdin = Annotated[bool, typer.Option("--stdin", help="Use KEY=VALUE lines from a pipe.")]
+_Bucket = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Bucket; by default the setting bucket.")
+]
+_Region = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Region of the bucket; detected by default.")
+]
+_Endpoint = Annotated[
+    str | None, typer.Option(metavar="URL", help="Endpoint of an S3 store other than Amazon's.")
+]
+_Update = Annotated[
+    bool, typer.Option("--update", help="Set these keys and keep the others of the secret.")
+]
+_NoVerify = Annotated[bool, typer.Option("--no-verify", help="Save without verifying.")]
 
 
 def setup_secrets(
     ctx: typer.Context,
-    only: Annotated[
-        str | None, typer.Option(metavar="WHICH", help="aws or hf alone; both if absent.")
-    ] = None,
-    from_env: Annotated[
-        bool, typer.Option("--from-env", help="Take AWS_ variables and HF_TOKEN.")
-    ] = False,
-    profile: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Take a profile of your AWS configuration.")
-    ] = None,
-    from_hub: Annotated[
-        bool, typer.Option("--from-hub", help="Take the token of the hub's own login.")
-    ] = False,
-    from_file: Annotated[
-        str | None,
-        typer.Option(metavar="FILE", help="Take KEY=VALUE lines that only you may read."),
-    ] = None,
-    stdin: Annotated[
-        bool, typer.Option("--stdin", help="Take KEY=VALUE lines from a pipe.")
-    ] = False,
-    bucket: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The bucket; the setting of that name.")
-    ] = None,
-    region: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Its region; found out if absent.")
-    ] = None,
-    endpoint_url: Annotated[
-        str | None, typer.Option(metavar="URL", help="A store that is not Amazon's.")
-    ] = None,
-    update: Annotated[
-        bool, typer.Option("--update", help="Set these keys of a secret and keep its others.")
-    ] = False,
+    only: _Only = None,
+    from_env: _FromEnv = False,
+    profile: _Profile = None,
+    from_hub: _FromHub = False,
+    from_file: _FromFile = None,
+    stdin: _Stdin = False,
+    bucket: _Bucket = None,
+    region: _Region = None,
+    endpoint_url: _Endpoint = None,
+    update: _Update = False,
     force: Force = False,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Save without trying the values.")
-    ] = False,
+    no_verify: _NoVerify = False,
     environment: Environment = None,
+    app: AppName = None,
 ) -> None:
-    """Give your Modal account keys of a bucket and of the Hugging Face hub.
+    """Store keys of a bucket and of the Hugging Face Hub in your Modal account.
 
-    Both are optional. Asks without showing what you type, tries the values, and
-    saves them as the Modal secrets aws-secret and huggingface-secret. No option
-    takes a secret, because shells keep what is typed.
+    Both are optional. Asks with hidden input, verifies the values, and saves
+    them as the Modal secrets aws-secret and huggingface-secret. No option takes
+    a secret, because shells keep a history.
     """
+    from multitalk_cli.cli.views import secrets as view
     from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.cloud.secrets.keys import BUCKET, ENDPOINT, REGION
     from multitalk_cli.cloud.secrets.setup import SecretOptions, set_up
-    from multitalk_cli.cloud.secrets.sources import Sources
+    from multitalk_cli.cloud.secrets.sources import MAX_BYTES, Sources
 
+    console: Console = ctx.obj
     _check_words(ctx.args, only, update, force)
-    chosen = settings.load_settings({"environment": environment})
+    chosen = settings.load_settings({"environment": environment, "app": app})
     given = {BUCKET: bucket, REGION: region, ENDPOINT: endpoint_url}
-    wish = SecretOptions(
+    sources = Sources(
+        from_env=from_env,
+        profile=profile,
+        from_hub=from_hub,
+        from_file=from_file,
+        stdin=read_pipe(MAX_BYTES, "multitalk setup-secrets") if stdin else None,
+    )
+    options = SecretOptions(
         place=AppRef(app=chosen["app"], environment=chosen["environment"]),
-        sources=Sources(
-            from_env=from_env,
-            profile=profile,
-            from_hub=from_hub,
-            from_file=from_file,
-            stdin=stdin,
-        ),
-        only=only or "",
+        sources=sources,
+        only="" if only is None else only,
         given={key: value for key, value in given.items() if value is not None},
         update=update,
         force=force,
         verify=not no_verify,
     )
-    set_up(wish, ctx.obj)
+    result = set_up(options, console)
+    console.note(f"next:  {view.next_step(result)}")
+    console.succeed("setup-secrets", view.data(result), view.lines(result))
 
 
 def _check_words(words: list[str], only: str | None, update: bool, force: bool) -> None:
-    """Raises UsageError for what cannot be meant; shows none of it, as it may be a secret."""
+    """Raises UsageError for words and options that do not fit; never shows them."""
     if words:
         raise UsageError(
             "values do not belong on a command line: your shell keeps it, and others can see it\n"
-            "If that was a secret, withdraw it where you got it and make another.",
+            "If that was a secret, revoke it and create another.",
             code="E_USAGE",
             hint="multitalk setup-secrets",
         )
-    if only is not None and only not in ONLY:
-        message = f"--only must be one of {', '.join(ONLY)}"
+    if only is not None and only not in SECRET_SPECS:
+        message = f"--only must be one of {', '.join(SECRET_SPECS)}"
         raise UsageError(message, code="E_RANGE", hint="multitalk setup-secrets --help")
     if update and force:
         raise UsageError("--update keeps what --force removes", code="E_CONFLICT")

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from multitalk_cli.cli.commands.setup_secrets import ONLY as SECRET_KINDS
 from multitalk_cli.cli.console import PROGRESS_KINDS
 from multitalk_cli.contract.bench_task import PERSONS
+from multitalk_cli.contract.secrets import SECRET_SPECS
 from multitalk_cli.contract.weights_task import LORAS, PRECISIONS
 from multitalk_cli.errors import CODES
 from multitalk_cli.settings import SETTINGS
@@ -88,7 +88,7 @@ _CHOICES = {
     ("completion install", "shell"): SHELLS,
     ("completion show", "shell"): SHELLS,
     ("explain", "code"): tuple(CODES),
-    ("setup-secrets", "only"): SECRET_KINDS,
+    ("setup-secrets", "only"): tuple(SECRET_SPECS),
 }
 
 

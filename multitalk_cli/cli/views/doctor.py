@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 
 from multitalk_cli.cli.layout import Line, Style
 from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.cli.views.next_step import GENERATE
 from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult, State
 from multitalk_cli.doctor.report import DoctorReport
 from multitalk_cli.errors import CODES, ExitCode
 from multitalk_cli.reporting.formatting import align
 
-GENERATE = "multitalk generate PICTURE VOICE"
 _STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
 # Shown if nothing is wrong; the rest is in --all and --json.
 _SHOWN = (

@@ -1,6 +1,6 @@
-"""Secrets of the user's Modal account: which keys they have, and how they come to have them.
+"""Secrets of the user's Modal account: their keys, and changes to them.
 
-Modal never gives a value back, so that nothing here reads one.
+Modal never returns a value, so that nothing here reads one.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any
 from multitalk_cli.cloud.errors import AppRef, modal_errors
 from multitalk_cli.errors import FileError, SetupError
 
-_ASKED_AT_ONCE = 8
+_CONCURRENT_LOOKUPS = 8
 
 
 def require_environment(place: AppRef) -> None:
-    """Raises SetupError E_ENVIRONMENT where the environment that was named does not exist."""
+    """Raises SetupError E_ENVIRONMENT for an environment that does not exist."""
     import modal
     import modal.exception as theirs
 
@@ -30,16 +30,16 @@ def require_environment(place: AppRef) -> None:
 
 
 def find_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
-    """Which of these keys the secret has, asked one by one; None where there is no such secret."""
+    """Those of these keys that the secret has, asked one by one; None without such a secret."""
     if not _has(place, name, ()):
         return None
-    with ThreadPoolExecutor(_ASKED_AT_ONCE) as pool:
+    with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:
         answers = list(pool.map(lambda key: _has(place, name, (key,)), keys))
-    return frozenset(key for key, is_kept in zip(keys, answers, strict=True) if is_kept)
+    return frozenset(key for key, is_there in zip(keys, answers, strict=True) if is_there)
 
 
 def create(place: AppRef, name: str, values: Mapping[str, str]) -> None:
-    """Makes a secret. Raises FileError E_SECRET_EXISTS where there is one."""
+    """Creates a secret. Raises FileError E_SECRET_EXISTS for an existing one."""
     import modal
     import modal.exception as theirs
 
@@ -47,20 +47,20 @@ def create(place: AppRef, name: str, values: Mapping[str, str]) -> None:
         try:
             modal.Secret.objects.create(name, dict(values), environment_name=place.environment_name)
         except theirs.AlreadyExistsError:
-            message = f"the Modal secret {name} exists"
+            message = f"the Modal secret {name} already exists"
             raise FileError(message, code="E_SECRET_EXISTS") from None
         except theirs.NotFoundError:
             raise _no_environment(place) from None
 
 
 def merge(place: AppRef, name: str, values: Mapping[str, str]) -> None:
-    """Sets keys of a secret and leaves its other ones; what runs keeps using the same secret."""
+    """Sets keys of a secret and keeps its others; the deployed app keeps the secret."""
     with modal_errors(place):
         _secret(place, name, ()).update(dict(values))
 
 
 def replace(place: AppRef, name: str, values: Mapping[str, str]) -> None:
-    """Makes a secret anew with these keys alone.
+    """Replaces a secret by one with these keys alone.
 
     It is another secret of the same name: an app that was deployed with the old one must be
     deployed again.
@@ -75,7 +75,7 @@ def replace(place: AppRef, name: str, values: Mapping[str, str]) -> None:
 
 
 def _has(place: AppRef, name: str, keys: Sequence[str]) -> bool:
-    """Whether there is such a secret, and it has these keys."""
+    """Whether there is such a secret with these keys."""
     import modal.exception as theirs
 
     with modal_errors(place):
@@ -95,5 +95,5 @@ def _secret(place: AppRef, name: str, keys: Sequence[str]) -> Any:
 
 
 def _no_environment(place: AppRef) -> SetupError:
-    message = f"there is no Modal environment {place.environment!r}"
+    message = f"no Modal environment {place.environment!r}"
     return SetupError(message, code="E_ENVIRONMENT")

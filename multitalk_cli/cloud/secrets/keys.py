@@ -1,4 +1,4 @@
-"""What the two secrets hold, and values as people paste them: cleaned, or refused by name."""
+"""Values of secrets as people paste them: cleaned, or refused by the name of their key."""
 
 from __future__ import annotations
 
@@ -6,56 +6,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from multitalk_cli import contract
+from multitalk_cli.contract.limits import find_flaw
+from multitalk_cli.contract.secrets import (
+    BUCKET,
+    ENDPOINT,
+    KEY_ID,
+    KEY_SECRET,
+    KEY_TOKEN,
+    REGION,
+    SecretSpec,
+)
 from multitalk_cli.errors import SetupError
 from multitalk_cli.storage.access import is_endpoint
-
-KEY_ID, KEY_SECRET, KEY_TOKEN = (
-    "AWS_ACCESS_KEY_ID",
-    "AWS_SECRET_ACCESS_KEY",
-    "AWS_SESSION_TOKEN",
-)
-BUCKET, REGION, ENDPOINT = "AWS_BUCKET_NAME", "AWS_REGION", "AWS_ENDPOINT_URL"
-HF_TOKEN = "HF_TOKEN"
-
-CREDENTIALS = (KEY_ID, KEY_SECRET, KEY_TOKEN)
-"""These belong together: those of one source are never mixed with another's."""
-SHOWN = (BUCKET, REGION, ENDPOINT)
-"""Their values are no secrets."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SecretSpec:
-    """One of the two secrets. option: what --only takes. label: in reports. what: it is for."""
-
-    option: str
-    label: str
-    name: str
-    keys: tuple[str, ...]
-    required: tuple[str, ...]
-    what: str
-
-
-AWS = SecretSpec(
-    option="aws",
-    label="aws",
-    name=contract.AWS_SECRET,
-    keys=(KEY_ID, KEY_SECRET, BUCKET, REGION, KEY_TOKEN, ENDPOINT),
-    required=(KEY_ID, KEY_SECRET, BUCKET),
-    what="inputs and outputs in a bucket of S3",
-)
-HUB = SecretSpec(
-    option="hf",
-    label="huggingface",
-    name=contract.HUGGINGFACE_SECRET,
-    keys=(HF_TOKEN,),
-    required=(HF_TOKEN,),
-    what="downloads of the weights with your name",
-)
-SECRET_SPECS: Mapping[str, SecretSpec] = {kind.option: kind for kind in (AWS, HUB)}
-KEYS = AWS.keys + HUB.keys
-OTHER_NAMES = {"AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL_S3": ENDPOINT}
-"""Names that boto3 reads too -> the key that the secret has for them."""
 
 _PASTE_MARKS = re.compile("\x1b\\[20[01]~|[\u200b\u200c\u200d\u2060\ufeff]")
 _QUOTES = ("''", '""', "``", "\u201c\u201d", "\u2018\u2019")
@@ -66,25 +28,25 @@ _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cleaned:
-    """A value that can be used. removed: what was taken off it, in words."""
+    """A usable value. removed: in words, for the user."""
 
     value: str
     removed: tuple[str, ...]
 
 
 def is_temporary(key_id: str) -> bool:
-    """Whether Amazon gave the key for a session, whose token it then needs."""
+    """Whether the key belongs to a session of Amazon's, and needs the session's token."""
     return key_id.startswith("ASIA")
 
 
 def clean(key: str, raw: str) -> Cleaned:
-    """The value without what came along when it was copied.
+    """The value without the quotes, names and line ends that are often copied with it.
 
     Raises SetupError E_SECRET_VALUE, which never shows the value.
     """
     removed: list[str] = []
     text = _take(_PASTE_MARKS.sub("", raw), raw, "marks of a terminal", removed)
-    # Typing a line ends it as well, which is nothing to speak of.
+    # A typed line always ends with one, which is not worth a word.
     stripped = text.strip()
     if text.removesuffix("\n") != stripped:
         removed.append("spaces and line ends around it")
@@ -96,26 +58,25 @@ def clean(key: str, raw: str) -> Cleaned:
     text = _take(re.sub(r"[\r\n]+", "", text), text, "line ends inside it", removed)
     if not text:
         raise _refused(key, "is empty")
-    for position, character in enumerate(text, 1):
-        if not "!" <= character <= "~":
-            what = "a space" if character.isspace() else "a character that no key has"
-            raise _refused(key, f"has {what} at position {position} of {len(text)}")
+    flaw = find_flaw(text)
+    if flaw:
+        raise _refused(key, f"has {flaw}")
     text = _shape(key, text, removed)
     return Cleaned(value=text, removed=tuple(dict.fromkeys(removed)))
 
 
 def check_together(values: Mapping[str, str]) -> None:
-    """Raises SetupError E_SECRET_VALUE where keys were taken for each other."""
+    """Raises SetupError E_SECRET_VALUE for keys that were swapped."""
     if _AMAZON_KEY_ID.fullmatch(values.get(KEY_SECRET, "")):
-        raise _refused(KEY_SECRET, f"looks like a key's id: was it taken for {KEY_ID}?")
+        raise _refused(KEY_SECRET, f"looks like an access key's id: was it swapped with {KEY_ID}?")
 
 
-def missing(kind: SecretSpec, values: Mapping[str, str]) -> list[str]:
-    """Which keys are still needed for this secret."""
-    needed = [*kind.required]
+def missing(spec: SecretSpec, values: Mapping[str, str]) -> list[str]:
+    """The keys that the secret still needs."""
+    needed = [*spec.required]
     if is_temporary(values.get(KEY_ID, "")):
         needed.append(KEY_TOKEN)
-    return [key for key in needed if key in kind.keys and key not in values]
+    return [key for key in needed if key in spec.keys and key not in values]
 
 
 def _take(new: str, old: str, what: str, removed: list[str]) -> str:
@@ -125,7 +86,7 @@ def _take(new: str, old: str, what: str, removed: list[str]) -> str:
 
 
 def _shape(key: str, text: str, removed: list[str]) -> str:
-    """Checks what only some keys must look like."""
+    """The value in the form that its key must have."""
     if key == BUCKET:
         bare = re.sub(r"^(s3://|arn:aws[a-z-]*:s3:::)", "", text).rstrip("/")
         text = _take(bare, text, "all but the bucket's name", removed)

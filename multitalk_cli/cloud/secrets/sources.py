@@ -1,20 +1,18 @@
-"""Where the values of secrets come from: the environment, profiles, files, a pipe. Never options.
+"""Sources of the values of secrets: the environment, profiles, files, a pipe. Never options.
 
-What is read is never shown: errors name keys, lines and sources.
+Values are never shown: errors name keys, lines and sources.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from multitalk_cli.cloud.secrets.keys import (
+from multitalk_cli.contract.secrets import (
     CREDENTIALS,
     ENDPOINT,
     HF_TOKEN,
@@ -22,39 +20,39 @@ from multitalk_cli.cloud.secrets.keys import (
     KEY_SECRET,
     KEY_TOKEN,
     KEYS,
-    OTHER_NAMES,
     REGION,
 )
-from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.errors import FileError
 from multitalk_cli.files import shown_path
 
 MAX_BYTES = 64 * 1024
+OTHER_NAMES = {"AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL_S3": ENDPOINT}
+"""Names that boto3 reads too -> the secret's key for them."""
 _LINE = re.compile(r"(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=(.*)")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """Which sources are asked, in this order; what an earlier one has is not taken from a later."""
+    """The sources to read, in this order: a value is used from the first that has it.
+
+    stdin: the content of standard input.
+    """
 
     from_env: bool = False
     profile: str | None = None
     from_hub: bool = False
     from_file: str | None = None
-    stdin: bool = False
+    stdin: bytes | None = None
 
     @property
-    def options(self) -> list[str]:
-        """The words of the command line that name them."""
-        words = ["--from-env"] if self.from_env else []
-        words += ["--profile", self.profile] if self.profile is not None else []
-        words += ["--from-hub"] if self.from_hub else []
-        words += ["--from-file", self.from_file] if self.from_file is not None else []
-        return words + (["--stdin"] if self.stdin else [])
+    def names(self) -> list[str]:
+        """The sources in words."""
+        return [name for name, _ in _readers(self)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourcedValue:
-    """A raw value and what it is from. name: another name that it had there."""
+    """A raw value and its source. name: of the value there, if it is another than the key."""
 
     raw: str
     source: str
@@ -62,23 +60,23 @@ class SourcedValue:
 
 
 def collect(sources: Sources) -> dict[str, SourcedValue]:
-    """What the sources have of the known keys.
+    """Values of the known keys in the sources.
 
-    Raises UsageError, FileError E_SECRET_FILE, SetupError and what `read_profile` raises.
+    Raises FileError E_SECRET_FILE, and as `read_profile`.
     """
     found: dict[str, SourcedValue] = {}
     for source, read in _readers(sources):
         new = _renamed(source, read())
         has_credentials = any(key in found for key in CREDENTIALS)
         for key, given in new.items():
-            # A key of one account with the secret of another would be no pair.
+            # The key of one account and the secret of another are no pair.
             if key not in found and not (has_credentials and key in CREDENTIALS):
                 found[key] = given
     return found
 
 
 def _readers(sources: Sources) -> Iterator[tuple[str, Callable[[], Mapping[str, str]]]]:
-    """The sources that were named, and how each is read."""
+    """The chosen sources in words, and how each is read."""
     if sources.from_env:
         yield "the environment", _from_environment
     if (profile := sources.profile) is not None:
@@ -87,8 +85,8 @@ def _readers(sources: Sources) -> Iterator[tuple[str, Callable[[], Mapping[str, 
         yield "the hub's own login", _from_hub
     if (path := sources.from_file) is not None:
         yield shown_path(Path(path)), lambda: _from_file(Path(path).expanduser())
-    if sources.stdin:
-        yield "stdin", _from_stdin
+    if (content := sources.stdin) is not None:
+        yield "stdin", lambda: _pairs(_decode(content, "stdin"), "stdin")
 
 
 def _renamed(source: str, raw: Mapping[str, str]) -> dict[str, SourcedValue]:
@@ -100,7 +98,7 @@ def _renamed(source: str, raw: Mapping[str, str]) -> dict[str, SourcedValue]:
 
 
 def _from_environment() -> Mapping[str, str]:
-    # Exported but empty is how shells switch a variable off.
+    # An exported, empty variable counts as unset.
     return {name: os.environ[name] for name in (*KEYS, *OTHER_NAMES) if os.environ.get(name)}
 
 
@@ -120,7 +118,7 @@ def _from_profile(name: str) -> Mapping[str, str]:
 
 
 def hub_token_file() -> Path:
-    """Where the hub's own tools keep the token of `hf auth login`."""
+    """The file of `hf auth login`."""
     path, home = os.environ.get("HF_TOKEN_PATH"), os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(home) if home else Path(cache) / "huggingface"
@@ -134,9 +132,9 @@ def _from_hub() -> Mapping[str, str]:
             return {HF_TOKEN: _decode(file.read(MAX_BYTES), shown_path(path))}
     except FileNotFoundError:
         raise FileError(
-            f"there is no token in {shown_path(path)}: nobody has logged in to the hub here",
+            f"no token in {shown_path(path)}: not logged in to the Hugging Face Hub",
             code="E_SECRET_FILE",
-            hint="multitalk setup-secrets --only hf",
+            facts={"secret": "hf", "asks": True},
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -151,7 +149,7 @@ def _from_file(path: Path) -> Mapping[str, str]:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
                 raise FileError(
-                    f"{shown_path(path)} is no file that keeps its content; a pipe is for --stdin",
+                    f"{shown_path(path)} is not a regular file; for a pipe use --stdin",
                     code="E_SECRET_FILE",
                 )
             _require_own(path, state)
@@ -161,27 +159,17 @@ def _from_file(path: Path) -> Mapping[str, str]:
 
 
 def _require_own(path: Path, state: os.stat_result) -> None:
-    """Raises FileError E_SECRET_FILE where somebody else can read the file."""
+    """Raises FileError E_SECRET_FILE for a file that another user can read."""
     mode = stat.S_IMODE(state.st_mode)
     if mode & 0o077:
         raise FileError(
             f"{shown_path(path)} can be read by others (mode {mode:04o}); it holds secrets",
             code="E_SECRET_FILE",
-            hint=f"chmod 600 {shlex.quote(shown_path(path))}",
+            facts={"open_file": shown_path(path)},
         )
     if state.st_uid not in (os.getuid(), 0):
         message = f"{shown_path(path)} belongs to another user"
         raise FileError(message, code="E_SECRET_FILE")
-
-
-def _from_stdin() -> Mapping[str, str]:
-    if sys.stdin is None or sys.stdin.isatty():
-        raise UsageError(
-            "--stdin reads a pipe; what is typed on a terminal would be shown",
-            code="E_USAGE",
-            hint="multitalk setup-secrets",
-        )
-    return _pairs(_decode(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), "stdin")
 
 
 def _decode(raw: bytes, where: str) -> str:
@@ -190,7 +178,7 @@ def _decode(raw: bytes, where: str) -> str:
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise FileError(f"{where} is no text in UTF-8", code="E_SECRET_FILE") from None
+        raise FileError(f"{where} is not text in UTF-8", code="E_SECRET_FILE") from None
 
 
 def _pairs(text: str, where: str) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Each secret is tried before it is saved: with the bucket itself, and with the hub itself."""
+"""Verification of secrets before they are saved, against the bucket and the hub themselves."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.secrets.keys import (
-    AWS,
+from multitalk_cli.contract.secrets import (
+    AWS_SPEC,
     BUCKET,
     ENDPOINT,
     HF_TOKEN,
@@ -25,18 +25,18 @@ _PAUSES_S = (0.5, 1.0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerifyResult:
-    """What was seen to work, in words. region: of the bucket, where the store tells it."""
+    """The verified permissions in words. region: of the bucket, if the store told it."""
 
-    seen: str
+    text: str
     region: str | None = None
 
 
-def verify_secret(kind: SecretSpec, values: Mapping[str, str]) -> VerifyResult:
-    """Does what the secret is for. Raises whatever the store or the hub answers, as our errors."""
-    return _try_bucket(values) if kind is AWS else _try_hub(values)
+def verify_secret(spec: SecretSpec, values: Mapping[str, str]) -> VerifyResult:
+    """Uses the secret for its purpose. Raises the errors of the store and the hub."""
+    return _verify_bucket(values) if spec is AWS_SPEC else _verify_hub(values)
 
 
-def _try_bucket(values: Mapping[str, str]) -> VerifyResult:
+def _verify_bucket(values: Mapping[str, str]) -> VerifyResult:
     from multitalk_cli.storage.access import Access, Credentials, account_of, is_amazon
     from multitalk_cli.storage.client import Storage
     from multitalk_cli.storage.probe import try_bucket
@@ -45,20 +45,20 @@ def _try_bucket(values: Mapping[str, str]) -> VerifyResult:
     credentials = Credentials(
         key_id=values[KEY_ID], secret=values[KEY_SECRET], token=values.get(KEY_TOKEN)
     )
-    whose = "keys"
+    owner = "keys"
     if is_amazon(endpoint):
-        whose = f"keys of the AWS account {account_of(credentials, region)}"
+        owner = f"keys of the AWS account {account_of(credentials, region)}"
     access = Access(credentials=credentials, endpoint_url=endpoint, region=region)
     found = try_bucket(Storage(access), bucket)
     if found is not None and found != region:
-        # What is saved is what was tried.
+        # The verified values are those that are saved.
         access = Access(credentials=credentials, endpoint_url=endpoint, region=found)
         try_bucket(Storage(access), bucket)
-    where = f"s3://{bucket}/outputs/"
-    return VerifyResult(seen=f"{whose} list, store, read and delete in {where}", region=found)
+    text = f"{owner} can list, write, read and delete in s3://{bucket}/outputs/"
+    return VerifyResult(text=text, region=found)
 
 
-def _try_hub(values: Mapping[str, str]) -> VerifyResult:
+def _verify_hub(values: Mapping[str, str]) -> VerifyResult:
     from multitalk_cli.storage.hub import Hub, HubPolicy
     from multitalk_cli.storage.retry import RetryPolicy
 
@@ -67,6 +67,5 @@ def _try_hub(values: Mapping[str, str]) -> VerifyResult:
     name = hub.whoami()
     with ThreadPoolExecutor(len(contract.REPOSITORIES)) as pool:
         list(pool.map(hub.check_access, contract.REPOSITORIES))
-    return VerifyResult(
-        seen=f"token of {name} reads all {len(contract.REPOSITORIES)} repositories of the weights"
-    )
+    count = len(contract.REPOSITORIES)
+    return VerifyResult(text=f"token of {name} can read all {count} repositories of the weights")

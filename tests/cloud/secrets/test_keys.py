@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitalk_cli.cloud.secrets.keys import KEYS, SECRET_SPECS, check_together, clean, missing
+from multitalk_cli.cloud.secrets.keys import check_together, clean, missing
 from multitalk_cli.cloud.secrets.sources import MAX_BYTES, Sources, collect, hub_token_file
+from multitalk_cli.contract.secrets import KEYS, SECRET_SPECS
 from multitalk_cli.errors import MultitalkError, SetupError
 
 VALUE = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY="
@@ -50,7 +51,7 @@ def test_what_came_along_with_a_value_is_removed_and_said(raw, removed):
         ("''", "is empty"),
         ("HF_TOKEN=", "is empty"),
         ("hf_abc def", "has a space at position 7 of 10"),
-        ("hf_\u00e4bcdef", "has a character that no key has at position 4 of 9"),
+        ("hf_\u00e4bcdef", "has an invalid character at position 4 of 9"),
         ("hf_ab\x07cdef", "at position 6 of 10"),
     ],
 )
@@ -108,7 +109,7 @@ def test_keys_that_were_taken_for_each_other_are_seen():
 
     error = failure(lambda: check_together(values))
 
-    assert "was it taken for AWS_ACCESS_KEY_ID?" in error.message
+    assert "was it swapped with AWS_ACCESS_KEY_ID?" in error.message
 
 
 def test_temporary_keys_need_their_session():
@@ -152,7 +153,7 @@ def test_a_file_has_pairs_comments_and_other_keys():
     [
         ("hf_only_a_value\n", "line 1 of secrets.env is not KEY=VALUE"),
         ("HF_TOKEN=hf_a\nHF_TOKEN=hf_b\n", "has HF_TOKEN twice"),
-        (b"HF_TOKEN=\xff\n", "is no text in UTF-8"),
+        (b"HF_TOKEN=\xff\n", "is not text in UTF-8"),
         ("X=1\n" * MAX_BYTES, "has more than"),
     ],
 )
@@ -168,7 +169,7 @@ def test_a_file_that_others_can_read_or_write_is_refused(mode):
     error = failure(lambda: collect(write("HF_TOKEN=hf_a\n", mode)))
 
     assert f"(mode {mode:04o})" in error.message
-    assert error.hint == "chmod 600 secrets.env"
+    assert error.facts == {"open_file": "secrets.env"}
     Path("secrets.env").chmod(0o400)
     assert raw_values(Sources(from_file="secrets.env")) == {"HF_TOKEN": "hf_a"}
 
