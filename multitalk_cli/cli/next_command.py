@@ -225,6 +225,14 @@ def _either(*rules: Rule) -> Rule:
     return choose
 
 
+def _example(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The command with a value that the option accepts, or else its help."""
+    if "option" not in facts or not words:
+        return ""
+    value = facts.get("example")
+    return f"multitalk {words[0]} " + ("--help" if value is None else f"{facts['option']} {value}")
+
+
 def _protect_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"chmod 600 {shlex.quote(str(facts['open_file']))}" if "open_file" in facts else ""
 
@@ -280,6 +288,8 @@ def _set_up_secrets(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 """Command typed -> its rule, which goes before those of the codes."""
+
+
 RULES: dict[str, Rule] = {
     "E_CANCELLED": _download,
     "E_CONTRACT": _deploy,
@@ -299,6 +309,7 @@ RULES: dict[str, Rule] = {
     "E_NO_TOKEN": _log_in,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
+    "E_RANGE": _example,
     "E_REMOTE": _download,
     "E_S3_ADDRESS": _name_endpoint,
     "E_S3_EXISTS": _get_object,

@@ -7,10 +7,9 @@ from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.follow import CallFollower, FollowPolicy
+from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
 from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
 from multitalk_cli.reporting.formatting import human_duration
-from multitalk_cli.reporting.reporter import StoppedError
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 if TYPE_CHECKING:
@@ -54,22 +53,20 @@ def await_answer(
     the failure that the call reports, RemoteError where it ends without an answer or takes longer
     than limit_s.
     """
-    follower = CallFollower(
-        cloud,
-        reporter,
-        FollowPolicy(
-            cancel=lambda _should_abort: cloud.cancel_call(follower.call_id), retries=_RETRIES
-        ),
-        clock=clock,
-    )
+    cancelled: list[str] = []
+
+    def cancel(_should_abort: ShouldAbort) -> None:
+        if follower.call_id and not cancelled:
+            cancelled.append(follower.call_id)
+            cloud.cancel_call(follower.call_id)
+
+    policy = FollowPolicy(cancel=cancel, retries=_RETRIES)
+    follower = CallFollower(cloud, reporter, policy, clock=clock)
     try:
         follower.start(spawn)
         status = _wait(follower, on_poll, limit_s, clock)
-    except StoppedError:
-        raise
     except BaseException:
-        if follower.call_id:
-            cloud.cancel_call(follower.call_id)
+        cancel(lambda: False)
         raise
     if status.outcome == "answer":
         return as_answer({} if status.answer is None else status.answer)

@@ -1,7 +1,4 @@
-"""What the client asks of a deployed app: look-ups, calls, what jobs say, files.
-
-Modal's errors become ours here, once; `deploying` is the only other user of Modal's client.
-"""
+"""The deployed app: look-ups, calls, states of jobs, files. Modal's errors become ours here."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ MEBIBYTES_PER_GIB = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolStats:
-    """How busy one kind of container is: calls that wait, containers, calls that run."""
+    """Containers of one kind. backlog: calls that wait. running: calls that run."""
 
     backlog: int
     containers: int
@@ -55,7 +52,7 @@ class CallStatus:
 
 
 class Cloud:
-    """One place in the account. Needs a token; nothing is asked before it is used."""
+    """An app in the account, connected to at its first use. Needs a token."""
 
     def __init__(self, place: AppRef) -> None:
         modal_config.prefer_plain_payloads()
@@ -64,10 +61,10 @@ class Cloud:
 
     @classmethod
     def reachable(cls, place: AppRef) -> Cloud:
-        """A place in an account that there is a token and a network for."""
+        """An app in the account. Raises SetupError without a token, TemporaryError offline."""
         modal_config.require_token()
         with ThreadPoolExecutor(1) as pool:
-            # Takes as long as a way to Modal and back.
+            # Takes as long as a round trip to Modal.
             pool.submit(import_module, "modal")
             modal_config.require_network()
         return cls(place)
@@ -87,36 +84,36 @@ class Cloud:
         return str(workspace.name), self.place.environment or str(environment.name)
 
     def deployment(self) -> dict[str, Any] | None:
-        """What the last deploy noted about itself; None where there was none."""
+        """The record of the last deploy; None if there was none."""
         text = self._dict_get(contract.DEPLOYMENTS_DICT, self.place.app)
         return None if text is None else dict(json.loads(text))
 
     def require_deployment(self) -> dict[str, Any]:
-        """As `deployment`. Raises SetupError E_NOT_DEPLOYED where there was none."""
+        """As `deployment`. Raises SetupError E_NOT_DEPLOYED if there was none."""
         record = self.deployment()
         if record is None:
             raise not_deployed(self.place)
         return record
 
     def note_deployment(self, record: Mapping[str, Any]) -> None:
-        """Notes what was deployed, for `deployment`."""
+        """Records a deploy, for `deployment`."""
         self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, json.dumps(dict(record)))
 
     def find_class(self, stack: str) -> None:
-        """Looks the deployed class up. Raises SetupError E_NOT_DEPLOYED where it is absent."""
+        """Looks up the deployed class. Raises SetupError E_NOT_DEPLOYED if it is absent."""
         with modal_errors(self.place):
             self._class(stack).hydrate()
 
     def find_index(self) -> None:
-        """Gets ready what a call needs next."""
-        # Modal's client imports it for the first message that is large, which a call's is.
+        """Looks up what the first call needs."""
+        # Modal's client imports it for the first large message, which is that of a call.
         import aiohttp  # noqa: F401
 
         with modal_errors(self.place):
             self._dict(contract.INDEX_DICT).hydrate()
 
     def _kept(self, key: tuple[str, ...], make: Callable[[], Any]) -> Any:
-        """The handle of a named object, which then is looked up once."""
+        """The handle of a named object, made once."""
         if key not in self._handles:
             self._handles[key] = make()
         return self._handles[key]
@@ -131,7 +128,7 @@ class Cloud:
         )
 
     def _instance(self, stack: str, gpu: str) -> Any:
-        """An object of the deployed class: its own pool of containers for each card."""
+        """An object of the deployed class, with its own pool of containers for each GPU."""
         return self._kept(("object", stack, gpu), lambda: self._new_instance(stack, gpu))
 
     def _new_instance(self, stack: str, gpu: str) -> Any:
@@ -146,18 +143,18 @@ class Cloud:
     # Calls
 
     def spawn(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
-        """Starts a call that makes a video, and gives its id."""
+        """Starts a call that makes a video, and returns its id."""
         with modal_errors(self.place):
             return str(self._instance(stack, gpu).generate.spawn(dict(wire)).object_id)
 
     def call(self, function: str, wire: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Calls a function of the app that needs no GPU, and gives its answer."""
+        """The answer of a function of the app that needs no GPU."""
         with modal_errors(self.place):
             answer: Mapping[str, Any] = self._function(function).remote(dict(wire))
         return answer
 
     def spawn_function(self, function: str, wire: Mapping[str, Any]) -> str:
-        """Starts a call of a function of the app that needs no GPU, and gives its id."""
+        """Starts a call of a function that needs no GPU, and returns its id."""
         with modal_errors(self.place):
             return str(self._function(function).spawn(dict(wire)).object_id)
 
@@ -169,7 +166,7 @@ class Cloud:
         )
 
     def poll(self, call_id: str, timeout_s: float) -> CallStatus:
-        """Waits a while for a call. Raises TemporaryError E_NETWORK where Modal is out of reach."""
+        """The status of a call after at most so long. Raises TemporaryError E_NETWORK offline."""
         import modal
         import modal.exception as theirs
 
@@ -191,7 +188,7 @@ class Cloud:
         return CallStatus(outcome="answer", answer=answer)
 
     def cancel(self, job_id: str, call_id: str) -> None:
-        """Asks a job to end: its method sees the wish, and Modal interrupts the call."""
+        """Cancels a job: its method sees the request, and Modal interrupts the call."""
         self._dict_put(contract.STATES_DICT, f"{job_id}/cancel", json.dumps(time.time()))
         if call_id:
             self.cancel_call(call_id)
@@ -203,8 +200,8 @@ class Cloud:
         with modal_errors(self.place):
             modal.FunctionCall.from_id(call_id).cancel()
 
-    def load_of(self, stack: str, gpu: str) -> PoolStats:
-        """How busy the containers for that card are."""
+    def pool_stats(self, stack: str, gpu: str) -> PoolStats:
+        """The containers for that GPU and their calls."""
         with modal_errors(self.place):
             stats = self._instance(stack, gpu).generate.get_current_stats()
         return PoolStats(
@@ -213,42 +210,40 @@ class Cloud:
             running=stats.num_running_inputs,
         )
 
-    def warm(self, stack: str, gpu: str, *, window_s: int) -> Mapping[str, Any]:
-        """Starts a container, loads the weights, and lets it idle for so long; gives its answer."""
+    def warm(self, stack: str, gpu: str, *, idle_s: int) -> Mapping[str, Any]:
+        """The answer of a container that loads the weights and then waits so long for calls."""
         wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
+        self.set_idle_window(stack, gpu, idle_s)
         with modal_errors(self.place):
-            pool = self._instance(stack, gpu).generate
-            pool.hydrate()
-            pool.autoscaler.update(scaledown_window=window_s)
             answer: Mapping[str, Any] = self._instance(stack, gpu).warm.remote(wire)
         return answer
 
     def spawn_examination(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
-        """Starts a call that examines a container for that card, and gives its id."""
+        """Starts a call that examines a container with that GPU, and returns its id."""
         with modal_errors(self.place):
             return str(self._instance(stack, gpu).examine.spawn(dict(wire)).object_id)
 
     def spawn_bench(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
-        """Starts a call that measures the speed of that card, and gives its id."""
+        """Starts a call that measures the speed of that GPU, and returns its id."""
         with modal_errors(self.place):
             return str(self._instance(stack, gpu).bench.spawn(dict(wire)).object_id)
 
-    def set_idle_window(self, stack: str, gpu: str, window_s: int) -> None:
-        """Says how long a container for that card idles before it is let go."""
+    def set_idle_window(self, stack: str, gpu: str, idle_s: int) -> None:
+        """Sets how long a container for that GPU waits for another call before it stops."""
         with modal_errors(self.place):
             pool = self._instance(stack, gpu).generate
             pool.hydrate()
-            pool.autoscaler.update(scaledown_window=window_s)
+            pool.autoscaler.update(scaledown_window=idle_s)
 
-    # What jobs say
+    # States of jobs
 
     def state(self, job_id: str) -> dict[str, Any] | None:
-        """The newest state of a job."""
+        """The newest state of a job; None while it has none."""
         text = self._dict_get(contract.STATES_DICT, job_id)
         return None if text is None else dict(json.loads(text))
 
     def is_cancelled(self, job_id: str) -> bool:
-        """Whether somebody asked the job to end."""
+        """Whether the job was cancelled, on any machine."""
         return self._dict_get(contract.STATES_DICT, f"{job_id}/cancel") is not None
 
     def owner(self, job_id: str, attempt: int) -> str:
@@ -261,11 +256,11 @@ class Cloud:
         self._dict_put(contract.STATES_DICT, f"{job_id}/call/{attempt}", json.dumps(call_id))
 
     def index(self, entry: Mapping[str, Any]) -> None:
-        """Notes a job where other machines find it: under its "id"."""
+        """Records a job for other machines, under its "id"."""
         self._dict_put(contract.INDEX_DICT, entry["id"], json.dumps(dict(entry)))
 
     def indexed(self) -> list[dict[str, Any]]:
-        """Every job that was noted, the newest first."""
+        """All jobs that were recorded, the newest first."""
         with modal_errors(self.place):
             entries = [dict(json.loads(text)) for text in self._dict(contract.INDEX_DICT).values()]
         return sorted(entries, key=lambda entry: -float(entry["created_s"]))
@@ -273,7 +268,7 @@ class Cloud:
     # Files
 
     def read_file(self, volume: str, path: str) -> Iterator[bytes]:
-        """A file of a Volume, piece by piece. Raises FileNotFoundError where it is absent."""
+        """The content of a file of a Volume, in pieces. Raises FileNotFoundError."""
         import modal.exception as theirs
 
         with modal_errors(self.place):
@@ -283,7 +278,7 @@ class Cloud:
                 raise FileNotFoundError(path) from None
 
     def sizes(self, volume: str, folder: str) -> dict[str, int] | None:
-        """Names and sizes of the files in a folder of a Volume; None where there is none."""
+        """Names and sizes of the files in a folder of a Volume; None if there is no such folder."""
         import modal
         import modal.exception as theirs
 
@@ -296,19 +291,19 @@ class Cloud:
         return {entry.path.rpartition("/")[2]: entry.size for entry in entries}
 
     def upload(self, volume: str, files: Sequence[Path], folder: str) -> None:
-        """Puts files into a folder of a Volume, all of them or none."""
+        """Uploads files to a folder of a Volume, all of them or none."""
         with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
             for path in files:
                 batch.put_file(str(path), f"{folder}/{path.name}")
 
     def put_files(self, volume: str, files: Mapping[str, Path], folder: str) -> None:
-        """Puts files under other names into a folder of a Volume, all of them or none."""
+        """Uploads files under other names to a folder of a Volume, all of them or none."""
         with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
             for name, path in files.items():
                 batch.put_file(str(path), f"{folder}/{name}")
 
     def remove_folder(self, volume: str, folder: str) -> None:
-        """Removes a folder of a Volume; one that is not there is no error."""
+        """Removes a folder of a Volume, if it exists."""
         with modal_errors(self.place), suppress(FileNotFoundError):
             self._volume(volume).remove_file(folder, recursive=True)
 
@@ -326,7 +321,7 @@ class Cloud:
     def _dict(self, name: str) -> Any:
         import modal
 
-        # Deploying does not create it: whoever uses it first does.
+        # A deploy does not create it: its first user does.
         environment = self.place.environment_name
         return self._kept(
             ("dict", name),

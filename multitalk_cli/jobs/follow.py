@@ -131,8 +131,8 @@ class Follower:
 
     def _is_idle(self) -> bool:
         """Whether no call waits or runs that could turn out to be this job's."""
-        load = self._cloud.load_of(self.job.stack, self.job.gpu)
-        return load.backlog + load.running == 0
+        stats = self._cloud.pool_stats(self.job.stack, self.job.gpu)
+        return stats.backlog + stats.running == 0
 
     def _changed(self, event: contract.Event | None) -> Iterator[contract.Event]:
         if event is not None and event != self._last_event:
@@ -159,9 +159,9 @@ class Follower:
         now_s = self._clock.now_s()
         if now_s - self._load_checked_s < LOAD_EVERY_S:
             return None
-        load = self._cloud.load_of(self.job.stack, self.job.gpu)
+        stats = self._cloud.pool_stats(self.job.stack, self.job.gpu)
         self._load_checked_s = now_s
-        is_waiting = load.containers == 0 or load.backlog > 0
+        is_waiting = stats.containers == 0 or stats.backlog > 0
         return contract.Queued() if is_waiting else contract.Stage(name="starting")
 
     # How it ends

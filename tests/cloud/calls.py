@@ -4,7 +4,7 @@ from contextlib import contextmanager
 
 from multitalk_cli.cloud.client import CallStatus
 from multitalk_cli.errors import TemporaryError
-from multitalk_cli.reporting.reporter import QuietReporter
+from multitalk_cli.reporting.reporter import QuietReporter, StoppedError
 from tests.storage.clock import FakeClock
 
 WAITING = CallStatus(outcome="waiting")
@@ -59,4 +59,8 @@ class StoppableReporter(QuietReporter):
 
     @contextmanager
     def stop_requests(self):
-        yield self
+        try:
+            yield self
+        except StoppedError:
+            # As on a terminal, where the process receives the signal again.
+            raise KeyboardInterrupt from None

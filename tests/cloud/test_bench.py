@@ -3,6 +3,7 @@
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.cli.views import bench as view
 from multitalk_cli.cloud import bench
 from multitalk_cli.contract.bench_task import BenchTask
 from multitalk_cli.errors import RefusedError, UsageError
@@ -74,11 +75,11 @@ def test_more_work_costs_more():
 
     assert 0 < small.seconds < large.seconds
     assert 0 < small.price_usd < large.price_usd
-    assert large.describe().startswith("h100: starts a container")
+    assert view.cost_line(large).startswith("h100: starts a container")
 
 
 def test_a_card_that_was_not_measured_says_so():
-    assert "not measured" in bench.estimate(task(), "l40s", "current").describe()
+    assert "not measured" in view.cost_line(bench.estimate(task(), "l40s", "current"))
 
 
 @pytest.mark.parametrize(
@@ -123,13 +124,13 @@ def test_the_measured_speed_is_compared_with_the_rates(times, verdict):
     (found,) = bench.compare(measured, task(), "auto")
 
     assert found.ratio == pytest.approx(times)
-    assert f"{times:.2f} times as long: {verdict}" in found.describe()
+    assert f"{times:.2f} times as long: {verdict}" in view.comparison_line(found)
 
 
 def test_it_is_compared_with_the_card_that_was_there():
     (found,) = bench.compare(report("NVIDIA H200", expected_s("h200")), task(), "h100")
 
-    assert (found.card, found.ratio) == ("h200", pytest.approx(1.0))
+    assert (found.gpu, found.ratio) == ("h200", pytest.approx(1.0))
     table = rates.load()
     price = 40.0 * table.price_per_s_usd(table.gpu("h200"))
     assert found.usd_per_video_s == pytest.approx(price)

@@ -10,7 +10,6 @@ from multitalk_cli.cloud.call_result import as_answer, await_answer
 from multitalk_cli.cloud.client import CallStatus
 from multitalk_cli.cloud.follow import CONFIRM_S, CallFollower, FollowPolicy, wait_for_end
 from multitalk_cli.errors import MultitalkError, TemporaryError
-from multitalk_cli.reporting.reporter import StoppedError
 from tests.cloud.calls import LOST, WAITING, ScriptedCloud, StoppableReporter, answered
 
 
@@ -104,7 +103,7 @@ def test_a_request_to_stop_cancels_the_work(reporter):
     cloud = ScriptedCloud(WAITING)
     reporter.stop()
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(KeyboardInterrupt):
         outcomes(follower_of(cloud, reporter), 1)
     assert (cloud.cancelled, cloud.polled) == (["work"], [])
     assert reporter.questions == ["d or c?"]
@@ -133,7 +132,7 @@ def test_a_request_to_stop_waits_for_the_id_of_a_call_that_is_being_made(reporte
         reporter.stop()
         return "fc-1"
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(KeyboardInterrupt):
         follower.start(spawn)
     assert (follower.call_id, cloud.cancelled) == ("fc-1", ["work"])
 
@@ -189,8 +188,16 @@ def test_stopping_while_the_call_is_made_cancels_that_call(reporter):
         reporter.stop()
         return "fc-1"
 
-    with pytest.raises(StoppedError):
+    with pytest.raises(KeyboardInterrupt):
         wait(cloud, reporter, interrupted)
+    assert cloud.cancelled == ["fc-1"]
+
+
+def test_stopping_while_it_is_waited_for_cancels_the_call_once(reporter):
+    cloud = ScriptedCloud(lambda: reporter.stop() or WAITING)
+
+    with pytest.raises(KeyboardInterrupt):
+        wait(cloud, reporter)
     assert cloud.cancelled == ["fc-1"]
 
 

@@ -172,7 +172,7 @@ def _run(
         console.succeed("download", view.pruned_data(pruned), view.pruned_lines(pruned))
     elif task == "--list":
         listed = weights_download.list_files(target, console)
-        console.succeed("download", view.listed_data(listed), view.listed_lines(listed))
+        console.succeed("download", view.listed_data(listed), view.listed_blocks(listed))
     elif lora is not None:
         added = weights_download.add_lora(target, options, lora, console)
         console.succeed("download", view.lora_data(added), [added.file])

@@ -52,7 +52,7 @@ def list_jobs(
     jobs = listing.list_remote(place, limit) if remote else listing.list_local(limit)
     if not jobs:
         console.note("no jobs yet; multitalk generate starts one")
-    console.succeed("jobs", view.list_data(jobs), view.list_lines(jobs, time.time()))
+    console.succeed("jobs", view.list_data(jobs), view.list_blocks(jobs, time.time()))
 
 
 @app.command("show", cls=PagedCommand)
@@ -65,7 +65,7 @@ def show(
 
     console: Console = ctx.obj
     listed = listing.find(_place(app_name, environment), job_id)
-    console.succeed("jobs", view.show_data(listed), view.show_lines(listed))
+    console.succeed("jobs", view.show_data(listed), view.show_blocks(listed))
 
 
 @app.command("attach", cls=PagedCommand)

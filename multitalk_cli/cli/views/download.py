@@ -6,8 +6,9 @@ import shlex
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.cli.layout import Block, Table
 from multitalk_cli.cli.next_command import download_command
-from multitalk_cli.reporting.formatting import align, human_bytes, human_count, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -89,14 +90,14 @@ def listed_data(result: ListedWeights) -> dict[str, Any]:
     }
 
 
-def listed_lines(result: ListedWeights) -> list[str]:
+def listed_blocks(result: ListedWeights) -> list[Block]:
     """A table of files and packs."""
     files = [(file.name, human_bytes(file.size_bytes), _file_state(file)) for file in result.files]
     packs = [
         (pack.name, human_bytes(pack.size_bytes), _pack_state(pack))
         for pack in result.packs.values()
     ]
-    return align([*files, *packs])
+    return [Table(rows=[*files, *packs], gives_way=(0,))]
 
 
 def _file_state(file: ListedFile) -> str:

@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.reporting.formatting import align, human_bytes, human_duration, human_money
+from multitalk_cli.cli.layout import Block, Table
+from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
     from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
     from multitalk_cli.jobs.listing import ListedJob
 
-_HEADER = ("id", "state", "age", "gpu", "price", "video")
+_TITLES = ("id", "state", "age", "gpu", "price", "video")
+_WIDE_COLUMNS = (_TITLES.index("video"), _TITLES.index("state"))
 _STOPPED = {
     "timeout": "reached its time limit after window {windows}; resume: multitalk jobs attach {job}",
     "lost": "lost its container after window {windows}; reason: multitalk jobs attach {job}",
@@ -29,9 +31,10 @@ def list_data(jobs: Sequence[ListedJob]) -> dict[str, Any]:
     return {"jobs": [_row(listed) for listed in jobs]}
 
 
-def list_lines(jobs: Sequence[ListedJob], now_s: float) -> list[str]:
+def list_blocks(jobs: Sequence[ListedJob], now_s: float) -> list[Block]:
     """A table of jobs. now_s: seconds since 1970."""
-    return align([_HEADER, *(_columns(listed, now_s) for listed in jobs)]) if jobs else []
+    rows = [_columns(listed, now_s) for listed in jobs]
+    return [Table(rows=rows, titles=_TITLES, gives_way=_WIDE_COLUMNS)] if jobs else []
 
 
 def show_data(listed: ListedJob) -> dict[str, Any]:
@@ -42,10 +45,11 @@ def show_data(listed: ListedJob) -> dict[str, Any]:
     return {"job": facts}
 
 
-def show_lines(listed: ListedJob) -> list[str]:
+def show_blocks(listed: ListedJob) -> list[Block]:
     """All that is known of a job, a fact on each line."""
     facts = show_data(listed)["job"]
-    return align([(name, str(value)) for name, value in facts.items() if value not in ("", None)])
+    rows = [(name, str(value)) for name, value in facts.items() if value not in ("", None)]
+    return [Table(rows=rows)]
 
 
 def _row(listed: ListedJob) -> dict[str, Any]:

@@ -1,0 +1,241 @@
+"""A job followed to its end: its calls, the events that are shown, and the ledger meanwhile."""
+
+from dataclasses import replace
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.cloud.client import CallStatus, PoolStats
+from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.follow import DetachedError, Follower
+from multitalk_cli.jobs.ledger import Ledger
+from tests.cloud.calls import LOST, WAITING, ScriptedCloud, StoppableReporter, answered
+from tests.jobs.test_ledger import job_of
+
+JOB = "a" * 8
+TIMEOUT = CallStatus(outcome="timeout")
+RESULT = contract.Result(
+    job_id=JOB, backend="modal", model_output=True, frames=5, fps=24, width_px=32, height_px=32,
+    size_bytes=2010, seed=0, recipe="{}", gpu_seconds=100.0,
+)  # fmt: skip
+DONE = answered(event=contract.to_wire(contract.Done(result=RESULT)), parts=[], video=b"v")
+STEP = contract.Step(window=1, windows=2, step=3, steps=4)
+
+
+def failed(code, **more):
+    event = contract.to_wire(contract.Failed(code=code, message="it failed"))
+    return answered(event=event, **more)
+
+
+class JobCloud(ScriptedCloud):
+    """Also has the states of one job, and who runs it."""
+
+    def __init__(self, *statuses):
+        super().__init__(*statuses)
+        self.owners, self.spawned, self.indexed_names = {}, [], []
+        self.newest, self.is_stopped = None, False
+        self.stats = PoolStats(backlog=0, containers=1, running=0)
+
+    def owner(self, _job_id, attempt):
+        return self.owners.get(attempt, "")
+
+    def state(self, _job_id):
+        return self.newest
+
+    def pool_stats(self, _stack, _gpu):
+        return self.stats
+
+    def is_cancelled(self, _job_id):
+        return self.is_stopped
+
+    def index(self, entry):
+        self.indexed_names.append(entry["name"])
+
+    def cancel(self, _job_id, call_id):
+        self.cancelled.append(call_id)
+        self.statuses = [CallStatus(outcome="ended", text="cancelled")]
+
+    def remove_folder(self, _volume, _folder):
+        pass
+
+    def read_file(self, _volume, path):
+        raise FileNotFoundError(path)
+
+    def report(self, event, windows=0):
+        """What the container says of itself."""
+        wire = contract.to_wire(event)
+        self.newest = {"event": wire, "run_s": 10.0, "windows": windows}
+        return WAITING
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    ledger = Ledger(tmp_path / "jobs.sqlite3")
+    ledger.start(job_of(JOB))
+    return ledger
+
+
+@pytest.fixture
+def reporter():
+    return StoppableReporter()
+
+
+def follower_of(cloud, ledger, reporter, **changes):
+    values = {"call_id": "fc-0", "state": jobs_ledger.RUNNING} | changes
+    ledger.update(JOB, **values)
+
+    def spawn(job):
+        cloud.spawned.append(job.attempt)
+        return f"fc-{job.attempt}"
+
+    job = replace(ledger.find(JOB))
+    return Follower(cloud, ledger, reporter, job, spawn, cloud.clock)
+
+
+def end_of(follower):
+    """The last event."""
+    return list(follower.events())[-1]
+
+
+def test_each_event_is_shown_once(ledger, reporter):
+    cloud = JobCloud()
+    cloud.statuses = [lambda: cloud.report(STEP), lambda: cloud.report(STEP), DONE]
+
+    follower = follower_of(cloud, ledger, reporter)
+    *events, done = follower.events()
+
+    assert (events, done.result) == ([STEP], RESULT)
+    assert follower.spent_usd > 0
+    assert follower.finished().answer == DONE.answer
+
+
+def test_waiting_for_a_gpu_differs_from_a_container_that_starts(ledger, reporter):
+    cloud = JobCloud(WAITING, WAITING, WAITING, WAITING, DONE)
+    cloud.stats = PoolStats(backlog=1, containers=0, running=0)
+    events = follower_of(cloud, ledger, reporter).events()
+
+    first = next(events)
+    cloud.stats = PoolStats(backlog=0, containers=1, running=0)
+
+    assert (first, next(events)) == (contract.Queued(), contract.Stage(name="starting"))
+    events.close()
+
+
+def test_a_lost_connection_is_shown(ledger, reporter):
+    events = list(follower_of(JobCloud(LOST, DONE), ledger, reporter).events())
+
+    assert events[0] == contract.Stage(name="reconnecting")
+    assert reporter.warnings == [f"gone; job {JOB} is still running, reconnecting"]
+
+
+# Calls
+
+
+def test_a_call_is_made_once_the_job_is_in_the_index(ledger, reporter):
+    cloud = JobCloud(DONE)
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+
+    follower.start("v.mp4")
+
+    assert (cloud.indexed_names, cloud.spawned) == (["v.mp4"], [0])
+    assert (ledger.find(JOB).call_id, ledger.find(JOB).state) == ("fc-0", jobs_ledger.RUNNING)
+    assert isinstance(end_of(follower), contract.Done)
+
+
+def test_the_call_of_a_command_that_died_is_found(ledger, reporter):
+    cloud = JobCloud(DONE)
+    cloud.owners[0] = "fc-9"
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+
+    assert isinstance(end_of(follower), contract.Done)
+    assert (cloud.polled, cloud.spawned) == (["fc-9"], [])
+
+
+def test_without_any_call_that_could_be_the_job_s_another_is_made(ledger, reporter):
+    cloud = JobCloud(DONE)
+    cloud.stats = PoolStats(backlog=1, containers=0, running=0)
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+    events = follower.events()
+
+    first = next(events)
+    cloud.stats = PoolStats(backlog=0, containers=0, running=0)
+
+    assert first == contract.Queued()
+    assert isinstance(list(events)[-1], contract.Done)
+    assert cloud.spawned == [0]
+
+
+def test_a_call_that_another_one_preceded_leads_to_that(ledger, reporter):
+    cloud = JobCloud(failed("E_DUPLICATE", owner="fc-7"), DONE)
+
+    assert isinstance(end_of(follower_of(cloud, ledger, reporter)), contract.Done)
+    assert cloud.polled == ["fc-0", "fc-7"]
+
+
+def test_time_limits_are_followed_by_calls_while_windows_are_finished(ledger, reporter):
+    cloud = JobCloud(TIMEOUT, TIMEOUT, TIMEOUT)
+    cloud.report(STEP, windows=1)
+
+    ended = end_of(follower_of(cloud, ledger, reporter))
+
+    assert (ended.code, cloud.spawned) == ("E_TIMEOUT", [1])
+    assert (ledger.find(JOB).attempt, ledger.find(JOB).state) == (1, jobs_ledger.FAILED)
+
+
+# Ends
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "state"),
+    [
+        (failed("E_BLACK"), "E_BLACK", jobs_ledger.FAILED),
+        (CallStatus(outcome="ended", text="out of memory"), "E_OUT_OF_MEMORY", jobs_ledger.FAILED),
+        (CallStatus(outcome="lost", text="preempted"), "E_REMOTE", jobs_ledger.LOST),
+        (CallStatus(outcome="ended", text=""), "E_REMOTE", jobs_ledger.LOST),
+        (CallStatus(outcome="expired", text="too old"), "E_EXPIRED", jobs_ledger.FAILED),
+    ],
+)
+def test_an_end_without_a_video_is_recorded(ledger, reporter, status, code, state):
+    cloud = JobCloud(status)
+    cloud.owners[0] = "fc-0"
+
+    assert end_of(follower_of(cloud, ledger, reporter)).code == code
+    assert (ledger.find(JOB).state, ledger.find(JOB).error) == (state, code)
+
+
+def test_a_method_that_never_began_is_a_failed_start(ledger, reporter):
+    cloud = JobCloud(CallStatus(outcome="ended", text="no image"))
+
+    assert end_of(follower_of(cloud, ledger, reporter)).code == "E_START"
+
+
+def test_a_job_that_was_cancelled_elsewhere_says_so(ledger, reporter):
+    cloud = JobCloud(CallStatus(outcome="ended", text="cancelled"))
+    cloud.is_stopped = True
+
+    assert end_of(follower_of(cloud, ledger, reporter)).code == "E_CANCELLED"
+    assert ledger.find(JOB).state == jobs_ledger.CANCELLED
+
+
+# Stopping
+
+
+def test_stopping_cancels_the_job_and_confirms_it(ledger, reporter):
+    cloud = JobCloud(WAITING)
+    reporter.stop()
+
+    with pytest.raises(KeyboardInterrupt):
+        end_of(follower_of(cloud, ledger, reporter))
+    assert cloud.cancelled == ["fc-0"]
+    assert ledger.find(JOB).state == jobs_ledger.CANCELLED
+    assert reporter.notes[-1] == f"job {JOB} is cancelled, its GPU is free"
+
+
+def test_detaching_leaves_the_job_running(ledger, reporter):
+    cloud = JobCloud(WAITING)
+    reporter.stop("detach")
+
+    with pytest.raises(DetachedError) as caught:
+        end_of(follower_of(cloud, ledger, reporter))
+    assert (caught.value.job_id, cloud.cancelled) == (JOB, [])
+    assert ledger.find(JOB).state == jobs_ledger.RUNNING
