@@ -17,10 +17,7 @@ from multitalk_cli.errors import FileError, UsageError
 
 
 def is_safe_name(name: str) -> bool:
-    """Whether a file may be called what somebody else has called an object.
-
-    Nothing hidden, nothing that leaves the folder, nothing that moves a terminal's cursor.
-    """
+    """Whether the foreign name of an object is safe for a file: visible and printable."""
     return bool(name) and not name.startswith(".") and name.isprintable()
 
 
@@ -38,7 +35,7 @@ _KINDS = (
 
 
 def shown_path(path: Path) -> str:
-    """The path as it may stand in a message: control characters are escaped."""
+    """The path for a message, with control characters escaped."""
     text = str(path)
     return text if text.isprintable() else ascii(text)
 

@@ -9,11 +9,11 @@ Fact = str | int | float | bool | tuple[str, ...]
 
 
 class MultitalkError(Exception):
-    """Something that a user can act on; children fix the exit code.
+    """An error that a user can act on; each child class has an exit code.
 
-    message: what failed, with the value seen. code: a row of CODES with the same exit code.
-    facts: what a command that helps is made of. hint: such a command or advice, where a container
-    sent it; else the remedy of the code.
+    message: the failure, with the value seen. code: a row of CODES with the same exit code.
+    facts: values from which the command line makes a command that helps. hint: such a command, or
+    advice, from a container; the remedy of the code by default.
     """
 
     exit_code: ClassVar[ExitCode]
@@ -55,19 +55,19 @@ class RemoteError(MultitalkError):
 
 
 class StorageError(MultitalkError):
-    """The store refused or failed."""
+    """The store rejected a request or failed."""
 
     exit_code = ExitCode.STORAGE
 
 
 class TemporaryError(MultitalkError):
-    """The same command may well succeed later: network, capacity."""
+    """The same command may succeed later: network, capacity."""
 
     exit_code = ExitCode.TEMPORARY
 
 
 class RefusedError(MultitalkError):
-    """A guard refused: cost, quality, or a card that cannot do it."""
+    """Rejected: a cost, quality or GPU limit."""
 
     exit_code = ExitCode.REFUSED
 

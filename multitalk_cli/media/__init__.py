@@ -1,1 +1,1 @@
-"""Pictures, faces and voices: reading, checking and preparing what the user gives."""
+"""Pictures, faces, voices and videos: reading, checking, drawing and writing."""

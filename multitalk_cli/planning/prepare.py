@@ -28,7 +28,7 @@ SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Preparation:
-    """The inputs as read, placed and planned.
+    """The inputs, decoded and checked, with the plan.
 
     inputs: the picture, then the voices in the order given, as `voices`. people: everyone whom the
     model animates, a silent person included.
@@ -50,7 +50,7 @@ class Preparation:
 def prepare(
     image: InputRef, voice_refs: Sequence[InputRef], options: GenerateOptions
 ) -> Preparation:
-    """Reads and checks the inputs and plans the video. Raises what is wrong with them."""
+    """Reads and checks the inputs and plans the video. Raises the errors of unusable inputs."""
     from multitalk_cli.media.audio.loudness import TARGET_LUFS
     from multitalk_cli.media.audio.tracks import arrange
 
@@ -156,7 +156,7 @@ def _given_speakers(voices: Sequence[InputRef]) -> list[SpeakerSpec | Path]:
 
 
 def check_inputs(image: InputRef, voices: Sequence[InputRef]) -> None:
-    """Raises what is wrong with the files as a whole, before anything is decoded."""
+    """Finds missing, swapped and repeated files before anything is decoded; raises their errors."""
     from multitalk_cli.files import open_input
 
     for one in (image, *voices):

@@ -1,4 +1,4 @@
-"""From what was prepared to the request: the recipe, and the request itself.
+"""From a preparation to its recipe and its request.
 
 The container uses it too.
 """
@@ -27,7 +27,7 @@ _OPTIONS = ("fit", "background", "loudness", "sample_steps", "text_guidance", "a
 def make_recipe(
     summary: Summary, options: GenerateOptions, backend: str, *, model_output: bool
 ) -> dict[str, Any]:
-    """What decides the video, without paths, names or hosts; the prompt only where asked for."""
+    """Everything that decides the video, without paths, names or hosts; the prompt on demand."""
     plan = summary.plan
     recipe: dict[str, Any] = {
         "multitalk": RECIPE_FORMAT,
@@ -70,7 +70,7 @@ class EncodedMedia:
 
 
 def begin_encoding(prepared: Preparation) -> EncodedMedia:
-    """Encodes what takes time in a request while its caller goes on."""
+    """Starts to encode the media of a request, in threads of its own."""
     from multitalk_cli.media.audio.flac import speech_flac
     from multitalk_cli.media.audio.tracks import sound_track
     from multitalk_cli.media.image.frame import to_png
@@ -79,39 +79,39 @@ def begin_encoding(prepared: Preparation) -> EncodedMedia:
     order, plan = prepared.options.order, prepared.plan
     size_px = (prepared.framed.width_px, prepared.framed.height_px)
     pool = ThreadPoolExecutor()
-    packing = EncodedMedia(
+    media = EncodedMedia(
         image=pool.submit(to_png, prepared.framed.pixels),
         sound=pool.submit(sound_track, prepared.voices, order, plan.frames, plan.fps),
         speech=tuple(pool.submit(speech_flac, samples) for samples in prepared.tracks.speech),
     )
-    for encoded in (packing.image, *packing.speech):
+    for encoded in (media.image, *media.speech):
         pool.submit(lambda encoded: content_digest(encoded.result(), size_px=size_px), encoded)
-    pool.submit(lambda: content_digest(packing.sound.result()[0], size_px=size_px))
+    pool.submit(lambda: content_digest(media.sound.result()[0], size_px=size_px))
     pool.shutdown(wait=False)
-    return packing
+    return media
 
 
 def make_request(
     prepared: Preparation,
     job_id: str,
     recipe: Mapping[str, Any],
-    packing: EncodedMedia | None = None,
+    media: EncodedMedia | None = None,
 ) -> tuple[contract.GenerateRequest, tuple[str, ...]]:
-    """The request with the recipe's seed, and what was adjusted in its sound track.
+    """The request with the recipe's seed, and notes of adjustments to its sound track.
 
-    packing: of `prepared`, where it was begun. Raises FileError for a voice that has changed since
-    it was prepared.
+    media: of `prepared`, if its encoding has begun. Raises FileError for a voice that has changed
+    since it was prepared.
     """
-    packing = begin_encoding(prepared) if packing is None else packing
+    media = begin_encoding(prepared) if media is None else media
     options, plan = prepared.options, prepared.plan
-    sound, notes = packing.sound.result()
+    sound, notes = media.sound.result()
     speech = {
         voice.path: encoded.result()
-        for voice, encoded in zip(prepared.voices, packing.speech, strict=True)
+        for voice, encoded in zip(prepared.voices, media.speech, strict=True)
     }
     request = contract.GenerateRequest(
         job_id=job_id,
-        image=packing.image.result(),
+        image=media.image.result(),
         width_px=prepared.framed.width_px,
         height_px=prepared.framed.height_px,
         speakers=tuple(

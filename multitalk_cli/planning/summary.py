@@ -1,4 +1,4 @@
-"""What a preparation is asked for and what it finds, as both sides of the wire know it."""
+"""The summary of a preparation, as it crosses the wire."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class PictureFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VoiceFacts:
-    """One recording, and when it is heard. text: as the user named it."""
+    """One recording and its place in the video. text: as the user named it."""
 
     text: str
     name: str
@@ -36,7 +36,7 @@ class VoiceFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PersonFacts:
-    """Somebody that the model is told of. voice: which of the voices, None for a silent person."""
+    """A person of the request. voice: number of the voice, from 0; None for a silent person."""
 
     place: str
     voice: int | None
@@ -45,7 +45,7 @@ class PersonFacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Summary:
-    """What was prepared, without pixels and samples.
+    """A preparation without pixels and samples.
 
     crop: x0, y0, x1, y1 of the picture as the user sees it. faces: boxes in pixels of the frame.
     """

@@ -184,7 +184,7 @@ def test_cheaper_choices_are_named_the_cheapest_first():
     assert cheaper_choices(plan_of(61, steps=10), estimate) == ()
 
 
-def test_the_choice_of_fewer_steps_costs_what_it_says():
+def test_the_choice_of_fewer_steps_costs_its_named_price():
     plan = plan_of(61)
     fewer = estimate_cost(plan_of(61, steps=10), RATES, "h100")
 

@@ -53,7 +53,7 @@ def test_what_was_packed_before_makes_the_same_request(prepared):
     assert early == late
 
 
-def test_a_voice_that_is_lost_meanwhile_is_told_when_the_request_is_made(prepared, voice):
+def test_a_voice_that_is_lost_meanwhile_fails_the_request(prepared, voice):
     voice.unlink()
     packing = begin_encoding(prepared)
 

@@ -198,7 +198,7 @@ class _SndfileDecoder:
 
 @contextmanager
 def _opened_by_ffmpeg(path: Path, kind: str) -> Iterator[Sound]:
-    # A WAV on a pipe: its header tells rate and channels exactly, and nobody parses a log.
+    # A WAV on a pipe: its header has the exact rate and channels, without parsing a log.
     arguments = [*ffmpeg.read_from(path, _DEMUXERS[kind]), "-map", "0:a:0", "-vn", "-sn", "-dn"]
     arguments += ["-map_metadata", "-1", "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"]
     with ffmpeg.running(arguments, reads=True) as process:

@@ -98,8 +98,8 @@ def _energy_between(
     for start in range(0, min(len(samples), int(borders[-1])), size):
         chunk = np.zeros(2 * size)
         before = max(0, start - size)
-        taken = samples[before : start + size]
-        chunk[size - (start - before) : size - (start - before) + len(taken)] = taken
+        piece = samples[before : start + size]
+        chunk[size - (start - before) : size - (start - before) + len(piece)] = piece
         squares = np.fft.irfft(np.fft.rfft(chunk) * spectrum)[size:] ** 2
         inside = borders[(borders > start) & (borders < start + size)] - start
         parts = np.add.reduceat(squares, np.concatenate([[0], inside]).astype(np.intp))

@@ -185,10 +185,9 @@ def _check_scan(path: Path, scan: _Scan, rate_hz: int) -> None:
     if level < SILENT_DBFS:
         seen = "no signal at all" if scan.peak == 0 else f"peak {level:.0f} dBFS"
         raise FileError(
-            f"{shown_path(path)} is silent ({seen} over {duration_s:.1f} s)",
+            f"{shown_path(path)} is silent ({seen} over {duration_s:.1f} s); "
+            f"a voice must reach {SILENT_DBFS:.0f} dBFS",
             code="E_AUDIO_SILENT",
-            hint=f"A talking video needs a voice above {SILENT_DBFS:.0f} dBFS. "
-            "Was the right channel recorded?",
         )
 
 

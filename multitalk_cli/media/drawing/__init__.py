@@ -1,1 +1,1 @@
-"""Pictures that are drawn: mouths, strips, plan sheets."""
+"""Drawing: the preview's mouths and strip, and the sheet of a plan."""

@@ -325,10 +325,10 @@ def _draw_persons(canvas: _Canvas, plan: PlanSheet, view: Box, scale: float) -> 
         color = _color(person.voice)
         canvas.outline(_grown(box, 1), _WHITE, 5, radius=5)
         canvas.outline(box, color, 3, radius=4)
-    taken: list[Box] = []
+    badges: list[Box] = []
     for person, box in zip(persons, boxes, strict=True):
         name = "silent" if person.voice is None else plan.tracks[person.voice].name
-        taken.append(_draw_badge(canvas, person, name, box, view, taken))
+        badges.append(_draw_badge(canvas, person, name, box, view, badges))
 
 
 def _color(voice: int | None) -> Color:
@@ -340,7 +340,7 @@ def _grown(box: Box, by: float) -> Box:
 
 
 def _draw_badge(
-    canvas: _Canvas, person: SheetPerson, name: str, box: Box, view: Box, taken: Sequence[Box]
+    canvas: _Canvas, person: SheetPerson, name: str, box: Box, view: Box, badges: Sequence[Box]
 ) -> Box:
     """Draws number and name at a box, if possible off the other badges. Returns their place."""
     number = str(person.number)
@@ -348,7 +348,7 @@ def _draw_badge(
     room = min(max(box[2] - box[0], _MIN_LABEL_WIDTH), view[2] - view[0]) - number_width - 18
     label = elide(drawable(name), 15, room)
     width = number_width + _text_width(label, 15) + 18
-    place = _badge_place(box, view, width, 28, taken)
+    place = _badge_place(box, view, width, 28, badges)
     canvas.block(_grown(place, 1.5), _WHITE, 6.5)
     canvas.block(place, _color(person.voice), 5)
     canvas.text(place[0] + 9, place[1] + 14, number, 17, _WHITE)
@@ -358,13 +358,13 @@ def _draw_badge(
     return place
 
 
-def _badge_place(box: Box, view: Box, width: float, height: float, taken: Sequence[Box]) -> Box:
+def _badge_place(box: Box, view: Box, width: float, height: float, badges: Sequence[Box]) -> Box:
     left = min(max(box[0], view[0] + 4), max(view[2] - width - 4, view[0]))
     tops = (box[1] - height - 5, box[3] + 5, box[1] + 6, box[3] - height - 6)
     inside = [top for top in tops if view[1] + 2 <= top and top + height <= view[3] - 2]
     for top in inside:
         place = (left, top, left + width, top + height)
-        if not any(_overlap(place, other) for other in taken):
+        if not any(_overlap(place, other) for other in badges):
             return place
     top = inside[0] if inside else view[1]
     return left, top, left + width, top + height

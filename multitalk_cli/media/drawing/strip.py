@@ -162,10 +162,10 @@ class Strip:
         for tag in reversed(sorted(tags, key=lambda tag: tag.anchor)):
             tag.x = max(0, min(tag.x, free - tag.width))
             free = tag.x
-        taken = 0
+        occupied = 0
         for tag in sorted(tags, key=lambda tag: tag.anchor):
-            tag.x = max(tag.x, taken)
-            taken = tag.x + tag.width
+            tag.x = max(tag.x, occupied)
+            occupied = tag.x + tag.width
         return tags
 
     @cached_property

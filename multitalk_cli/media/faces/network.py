@@ -168,8 +168,8 @@ def _convolve_depthwise(
     product = np.empty_like(result)
     for row in range(rows):
         for column in range(columns):
-            taken = shifted[column][row:][: (height - 1) * down + 1 : down]
-            np.multiply(taken, factors[row, column], out=product)
+            pixels = shifted[column][row:][: (height - 1) * down + 1 : down]
+            np.multiply(pixels, factors[row, column], out=product)
             result += product
     return result.reshape(height, width, channels)
 

@@ -156,7 +156,7 @@ def test_a_rate_that_aac_lacks_becomes_the_next_higher(rate_hz, expected):
     assert sound_rate_hz(rate_hz) == expected
 
 
-def test_a_resampled_sound_track_says_so_and_stays_in_time(tmp_path):
+def test_a_resampled_sound_track_is_noted_and_stays_in_time(tmp_path):
     at_s = (0.5, 1.0, 1.5)
     path = write_wav(tmp_path / "a.wav", clicks(2, at_s, 192_000), 192_000, "PCM_24")
     adjusted = write_sound_track([load_voice(path)], "sequence", tmp_path / "s.flac", 48, 24)

@@ -255,7 +255,7 @@ def test_letters_that_the_font_lacks_are_replaced():
     assert drawable("Émile ß 你\n.wav") == "Emile ? ??.wav"
 
 
-def test_a_voice_without_a_person_says_so():
+def test_a_voice_without_a_person_is_labelled():
     with_person, without = drawn(), drawn(persons=[])
 
     labels = slice(-116, -56), slice(0, 220)

@@ -55,7 +55,7 @@ def test_the_picture_is_whole_and_untouched():
     assert strip.height > HEIGHT
 
 
-def test_every_notice_says_preview_and_the_longest_that_fits_is_taken():
+def test_every_notice_begins_with_preview_and_the_longest_that_fits_is_drawn():
     assert all(notice.startswith("PREVIEW") for notice in NOTICES)
     assert "Not model output" in NOTICES[0]
     font = ImageFont.load_default(14)

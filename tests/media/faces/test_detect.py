@@ -200,7 +200,7 @@ def _face(box, mesh_score=0.0):
         ([(100, 100, 200, 200), (700, 400, 760, 446)], 2, ["face 2 is only", "face 2 is near"]),
     ],
 )
-def test_what_could_spoil_the_video_is_said_before_paying(boxes, voices, words):
+def test_faces_that_could_spoil_the_video_are_warned_of(boxes, voices, words):
     warnings = face_warnings([_face(box) for box in boxes], voices, 896, 448)
     assert len(warnings) == len(words)
     assert all(word in warning for word, warning in zip(words, warnings, strict=True))

@@ -149,7 +149,7 @@ def test_two_voices_without_two_faces_take_the_halves(wanted, centers, faces):
     assert tuple(s.face and s.face.center for s in (first, second)) == faces
 
 
-def test_halves_in_the_other_order_are_said():
+def test_halves_in_the_other_order_become_boxes():
     first, second = _place(["right=first.wav", "left=second.wav"])
     assert (first.voice, first.place) == (FIRST, "the right half")
     assert (first.box.x0, first.box.x1) == (0.525, 0.975)
@@ -177,7 +177,7 @@ def test_face_inside_a_users_box_belongs_to_it():
     assert first.box.x1 <= second.box.x0
 
 
-def test_box_partly_outside_the_crop_is_cut_and_said():
+def test_box_partly_outside_the_crop_is_cut_with_a_note():
     (speaker,) = _place(["box:10%,10%,40%,40%=first.wav"], size=(1000, 1000))
     assert speaker.adjusted == ("box:10%,10%,40%,40% cut to the frame",)
 

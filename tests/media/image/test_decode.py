@@ -207,7 +207,7 @@ def test_srgb_profile_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize("profile", [b"rubbish" * 40, _swapped_profile()[:200]])
-def test_broken_colour_profile_is_ignored_and_said(tmp_path, profile):
+def test_broken_colour_profile_is_ignored_with_a_note(tmp_path, profile):
     picture = load_picture(saved(tmp_path, quarters(), "PNG", icc_profile=profile))
     assert picture.adjusted == ("a colour profile that does not fit the picture ignored",)
     assert_quarters(picture.pixels)

@@ -105,7 +105,7 @@ def test_contain_shows_everything_on_bars_of_the_background():
     assert framed.adjusted[0] == "bars added to fill 896x448"
 
 
-def test_stretch_says_by_how_much():
+def test_stretching_is_noted_with_its_factor():
     picture = to_picture(quarters(400, 400))
     framed = frame_picture(picture, 896, 448, "stretch", ())
     assert_quarters(framed.pixels)
@@ -132,6 +132,6 @@ def test_coordinates_map_both_ways_and_meet_the_pixels(fit):
     assert framed.points_to_frame(corners).ravel() == pytest.approx(framed.to_frame(box))
 
 
-def test_enlarging_a_small_picture_is_said():
+def test_enlarging_a_small_picture_is_noted():
     framed = frame_picture(to_picture(Image.new("RGB", (224, 112))), 896, 448, "cover", ())
     assert framed.adjusted == ("enlarged 4.0 times: the picture has fewer pixels than the video",)

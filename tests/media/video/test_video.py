@@ -1,4 +1,4 @@
-"""Videos: exact frames, colours and times, whole or absent, and what they say of themselves."""
+"""Videos: exact frames, colours and times, whole or absent."""
 
 import errno
 import os
@@ -19,56 +19,20 @@ from multitalk_cli.contract import frames_from_samples
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.audio.tracks import write_sound_track
 from multitalk_cli.media.audio.voice import load_voice
-from multitalk_cli.media.video import ffmpeg, recipe
+from multitalk_cli.media.video import ffmpeg
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import VideoWriter, join_segments, read_frames
 from tests.media.audio.sounds import (
     click_times,
     clicks,
-    film,
     real_voice,
     sha256,
     speech_like,
     write_wav,
 )
+from tests.media.video.videos import joined, numbered, shown_numbers, write_segment
 from tests.recordings import extra_inputs
-
-RECIPE = '{"seed": 0, "text": "a=b;#\\\\ \\n \\"é\\" ☃"}'
-
-
-def _numbered(count, *, width=64, height=32, start=0):
-    """Frames that carry their number as eight wide bars, dark or bright, [n, h, w, 3]."""
-    numbers = np.arange(start, start + count)
-    bits = (numbers[:, None] >> np.arange(8)) & 1
-    bars = (30 + 190 * bits).astype(np.uint8).repeat(width // 8, axis=1)
-    return np.broadcast_to(bars[:, None, :, None], (count, height, width, 3)).copy()
-
-
-def _numbers(path):
-    """The numbers that the decoded frames carry."""
-    read = []
-    for frame in read_frames(path):
-        bars = frame.mean(axis=(0, 2)).reshape(8, -1).mean(axis=1) > 125
-        read.append(int((bars << np.arange(8)).sum()))
-    return read
-
-
-def _segment(path, frames, fps=24, **settings):
-    _, height, width, _ = frames.shape
-    with VideoWriter(
-        path, width=width, height=height, fps=fps, preset="veryfast", **settings
-    ) as writer:
-        writer.write(frames)
-    return path
-
-
-def _joined(folder, *, count=30, fps=24, **options):
-    segment = _segment(folder / "s.mp4", _numbered(count), fps)
-    target = folder / "out.mp4"
-    settings = {"sound": None, "recipe": RECIPE, **options}
-    join_segments([segment], settings.pop("sound"), target, frames=count, fps=fps, **settings)
-    return target
 
 
 @pytest.mark.parametrize("fps", [8, 24, 25, 30, 60])
@@ -78,19 +42,19 @@ def _joined(folder, *, count=30, fps=24, **options):
 def test_segments_join_to_exactly_their_frames(tmp_path, fps, counts):
     starts = np.cumsum([0, *counts])
     segments = [
-        _segment(tmp_path / f"{n}.mp4", _numbered(count, start=starts[n]), fps)
+        write_segment(tmp_path / f"{n}.mp4", numbered(count, start=starts[n]), fps)
         for n, count in enumerate(counts)
     ]
     total = sum(counts)
     join_segments(segments, None, tmp_path / "out.mp4", frames=total, fps=fps, recipe="{}")
     info = probe_video(tmp_path / "out.mp4")
     assert (info.frames, info.fps, info.duration_s) == (total, Fraction(fps), total / fps)
-    assert _numbers(tmp_path / "out.mp4") == [n % 256 for n in range(total)]
+    assert shown_numbers(tmp_path / "out.mp4") == [n % 256 for n in range(total)]
 
 
 def test_many_segments_do_not_drift(tmp_path):
     # 7 frames at 24 fps are no whole number of microseconds.
-    segment = _segment(tmp_path / "s.mp4", _numbered(7))
+    segment = write_segment(tmp_path / "s.mp4", numbered(7))
     join_segments([segment] * 300, None, tmp_path / "out.mp4", frames=2100, fps=24, recipe="{}")
     info = probe_video(tmp_path / "out.mp4")
     assert (info.frames, info.fps, info.duration_s) == (2100, Fraction(24), 87.5)
@@ -99,7 +63,7 @@ def test_many_segments_do_not_drift(tmp_path):
 def test_the_file_is_what_browsers_and_editors_expect(tmp_path):
     wav = write_wav(tmp_path / "a.wav", speech_like(1.25, 44_100, channels=2), 44_100)
     write_sound_track([load_voice(wav)], "sequence", tmp_path / "s.flac", 30, 24)
-    info = probe_video(_joined(tmp_path, sound=tmp_path / "s.flac"))
+    info = probe_video(joined(tmp_path, sound=tmp_path / "s.flac"))
     assert (info.width, info.height, info.pix_fmt, info.faststart) == (64, 32, "yuv420p", True)
     # Primaries, transfer and matrix of BT.709, limited range.
     assert info.color == (1, 1, 1, False)
@@ -112,7 +76,7 @@ def test_the_file_is_what_browsers_and_editors_expect(tmp_path):
 )
 def test_colours_survive(tmp_path, color):
     frames = np.broadcast_to(np.array(color, np.uint8), (5, 32, 64, 3)).copy()
-    decoded = list(read_frames(_segment(tmp_path / "s.mp4", frames, crf=10)))
+    decoded = list(read_frames(write_segment(tmp_path / "s.mp4", frames, crf=10)))
     # One level of 8-bit limited range is 1.2 levels of full range; a wrong matrix is off by 20.
     assert np.abs(np.stack(decoded).astype(int) - frames).max() <= 4
 
@@ -122,14 +86,14 @@ def test_a_lower_crf_looks_closer_to_the_original(tmp_path):
     frames = frames.repeat(4, 1).repeat(4, 2)
     errors = []
     for crf in (5, 40):
-        decoded = np.stack(list(read_frames(_segment(tmp_path / "s.mp4", frames, crf=crf))))
+        decoded = np.stack(list(read_frames(write_segment(tmp_path / "s.mp4", frames, crf=crf))))
         errors.append(np.abs(decoded.astype(int) - frames).mean())
     assert errors[0] < errors[1] / 2
 
 
 def test_same_frames_give_the_same_bytes(tmp_path):
     frames = np.random.default_rng(1).integers(0, 255, (40, 96, 128, 3)).astype(np.uint8)
-    one = _segment(tmp_path / "one.mp4", frames)
+    one = write_segment(tmp_path / "one.mp4", frames)
     with VideoWriter(
         tmp_path / "two.mp4", width=128, height=96, fps=24, preset="veryfast"
     ) as writer:
@@ -153,7 +117,7 @@ def test_sound_and_pictures_stay_within_a_frame(tmp_path, fps, rate_hz):
     frames = np.full((count, 32, 64, 3), 20, np.uint8)
     frames[flashes] = 235
     segments = [
-        _segment(tmp_path / f"{n}.mp4", part, fps)
+        write_segment(tmp_path / f"{n}.mp4", part, fps)
         for n, part in enumerate(np.split(frames, [33, 57, 58]))
     ]
     write_sound_track([load_voice(wav)], "sequence", tmp_path / "s.flac", count, fps)
@@ -174,7 +138,7 @@ def test_sound_and_pictures_stay_within_a_frame(tmp_path, fps, rate_hz):
 @pytest.mark.parametrize("seconds", [0.5, 3.0])
 def test_a_sound_of_another_length_is_made_to_fit(tmp_path, seconds):
     soundfile.write(tmp_path / "s.flac", speech_like(seconds, 48_000), 48_000, format="FLAC")
-    info = probe_video(_joined(tmp_path, sound=tmp_path / "s.flac"))
+    info = probe_video(joined(tmp_path, sound=tmp_path / "s.flac"))
     assert info.audio_duration_s == info.duration_s == 1.25
 
 
@@ -182,60 +146,17 @@ def test_a_sound_of_another_length_is_made_to_fit(tmp_path, seconds):
 def test_any_number_of_channels_gets_in(tmp_path, channels):
     wav = write_wav(tmp_path / "a.wav", speech_like(1.25, 48_000, channels=channels), 48_000)
     write_sound_track([load_voice(wav)], "sequence", tmp_path / "s.flac", 30, 24)
-    target = _joined(tmp_path, sound=tmp_path / "s.flac")
+    target = joined(tmp_path, sound=tmp_path / "s.flac")
     assert load_voice(target).channels == channels
 
 
-def test_the_recipe_and_the_mark_come_back(tmp_path):
-    target = _joined(tmp_path, title="Häßlich=;\\ name")
-    assert read_recipe(target) == {"seed": 0, "text": 'a=b;#\\ \n "é" ☃'}
-    tags = recipe.read_tags(target)
-    assert tags[b"\xa9nam"] == "Häßlich=;\\ name"
-    assert tags[b"desc"] == recipe.AI_MARK
-
-
-def test_a_preview_says_so(tmp_path):
-    assert recipe.read_tags(_joined(tmp_path, mark="PREVIEW"))[b"desc"] == "PREVIEW"
-
-
-def test_a_long_recipe_comes_back_whole(tmp_path):
-    long = '{"text": "' + "x" * 60_000 + '"}'
-    assert len(read_recipe(_joined(tmp_path, recipe=long))["text"]) == 60_000
-
-
-@pytest.mark.parametrize("bad", ["[]", "{", '{"a": "' + "x" * 70_000 + '"}'])
-def test_what_is_no_recipe_is_not_written(tmp_path, bad):
-    with pytest.raises(ValueError, match=r"JSON|recipe|line 1"):
-        _joined(tmp_path, recipe=bad)
-    assert not (tmp_path / "out.mp4").exists()
-
-
-def test_other_videos_have_no_recipe(tmp_path):
-    assert read_recipe(film(tmp_path / "a.mp4", None)) is None
-    (tmp_path / "b.mp4").write_bytes(b"no video")
-    assert read_recipe(tmp_path / "b.mp4") is None
-
-
-@pytest.mark.parametrize(
-    "comment", [b"[1]", b"{nonsense", b"[" * 50_000, b'{"a": NaN', b"\xff\xfe{}"]
-)
-def test_a_foreign_comment_is_no_recipe(tmp_path, comment):
-    def box(name, body):
-        return (len(body) + 8).to_bytes(4, "big") + name + body
-
-    data = box(b"data", b"\0\0\0\1" + bytes(4) + comment)
-    meta = box(b"meta", bytes(4) + box(b"ilst", box(b"\xa9cmt", data)))
-    (tmp_path / "a.mp4").write_bytes(box(b"moov", box(b"udta", meta)))
-    assert read_recipe(tmp_path / "a.mp4") is None
-
-
-def test_an_existing_video_is_kept_unless_told(tmp_path):
-    target = _joined(tmp_path)
+def test_an_existing_video_is_kept_without_overwrite(tmp_path):
+    target = joined(tmp_path)
     before = sha256(target)
     with pytest.raises(FileError) as caught:
-        _joined(tmp_path, recipe='{"seed": 1}')
+        joined(tmp_path, recipe='{"seed": 1}')
     assert (caught.value.code, sha256(target)) == ("E_OUTPUT_EXISTS", before)
-    assert read_recipe(_joined(tmp_path, recipe='{"seed": 1}', overwrite=True)) == {"seed": 1}
+    assert read_recipe(joined(tmp_path, recipe='{"seed": 1}', overwrite=True)) == {"seed": 1}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.mp4", "s.mp4"]
 
 
@@ -244,9 +165,9 @@ def test_where_there_are_no_links_a_video_is_kept_too(tmp_path, monkeypatch):
         raise OSError(errno.EPERM, "no links here")
 
     monkeypatch.setattr(files.os, "link", no_links)
-    target = _joined(tmp_path)
+    target = joined(tmp_path)
     with pytest.raises(FileError) as caught:
-        _joined(tmp_path)
+        joined(tmp_path)
     assert caught.value.code == "E_OUTPUT_EXISTS"
     assert target.exists()
 
@@ -254,11 +175,11 @@ def test_where_there_are_no_links_a_video_is_kept_too(tmp_path, monkeypatch):
 def test_names_are_only_names(tmp_path):
     folder = tmp_path / "it's a \n folder % -x"
     folder.mkdir()
-    assert probe_video(_joined(folder)).frames == 30
+    assert probe_video(joined(folder)).frames == 30
 
 
 def test_segments_must_hold_the_frames(tmp_path):
-    segment = _segment(tmp_path / "s.mp4", _numbered(5))
+    segment = write_segment(tmp_path / "s.mp4", numbered(5))
     with pytest.raises(ValueError, match="5 frames, not 6"):
         join_segments([segment], None, tmp_path / "o.mp4", frames=6, fps=24, recipe="{}")
 
@@ -290,7 +211,7 @@ def test_an_interrupted_segment_leaves_nothing(tmp_path, interruption):
         pytest.raises(interruption),
         VideoWriter(tmp_path / "s.mp4", width=64, height=32, fps=24) as writer,
     ):
-        writer.write(_numbered(20))
+        writer.write(numbered(20))
         raise interruption
     assert not list(tmp_path.iterdir())
 
@@ -323,7 +244,7 @@ def test_an_interruption_while_joining_leaves_nothing(tmp_path, monkeypatch):
     ran = ffmpeg.run
     monkeypatch.setattr(ffmpeg, "run", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        _joined(tmp_path)
+        joined(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["s.mp4"]
 
 
@@ -354,13 +275,13 @@ def _noise(count):
 @pytest.mark.usefixtures("small_files")
 def test_a_limit_while_writing_a_segment_leaves_nothing(tmp_path):
     with pytest.raises(FileError) as caught:
-        _segment(tmp_path / "s.mp4", _noise(100))
+        write_segment(tmp_path / "s.mp4", _noise(100))
     assert caught.value.code == "E_DISK_FULL"
     assert not list(tmp_path.iterdir())
 
 
 def test_a_limit_while_joining_leaves_nothing(tmp_path, request):
-    segment = _segment(tmp_path / "s.mp4", _noise(20))
+    segment = write_segment(tmp_path / "s.mp4", _noise(20))
     request.getfixturevalue("small_files")
     with pytest.raises(FileError) as caught:
         join_segments([segment], None, tmp_path / "o.mp4", frames=20, fps=24, recipe="{}")
@@ -395,52 +316,13 @@ def tiny_disk(tmp_path):
 
 def test_a_full_disk_leaves_nothing(tmp_path, tiny_disk):
     with pytest.raises(FileError) as caught:
-        _segment(tiny_disk / "s.mp4", _noise(200))
+        write_segment(tiny_disk / "s.mp4", _noise(200))
     assert caught.value.code == "E_DISK_FULL"
-    segment = _segment(tmp_path / "s.mp4", _noise(60))
+    segment = write_segment(tmp_path / "s.mp4", _noise(60))
     with pytest.raises(FileError) as caught:
         join_segments([segment], None, tiny_disk / "o.mp4", frames=60, fps=24, recipe="{}")
     assert caught.value.code == "E_DISK_FULL"
     assert not list(tiny_disk.iterdir())
-
-
-def test_what_is_no_mp4_cannot_be_probed(tmp_path):
-    whole = _joined(tmp_path).read_bytes()
-    for name, data in {
-        "text": b"text" * 9,
-        "cut": whole[: len(whole) // 2],
-        "head": whole[:40],
-    }.items():
-        (tmp_path / name).write_bytes(data)
-        with pytest.raises(FileError) as caught:
-            probe_video(tmp_path / name)
-        assert caught.value.code == "E_VIDEO_BROKEN"
-
-
-def test_damaged_indexes_are_refused_and_never_a_bug(tmp_path):
-    wav = write_wav(tmp_path / "a.wav", speech_like(1.25))
-    write_sound_track([load_voice(wav)], "sequence", tmp_path / "s.flac", 30, 24)
-    whole = bytearray(_joined(tmp_path, sound=tmp_path / "s.flac").read_bytes())
-    random = np.random.default_rng(0)
-    refused = 0
-    for _ in range(400):
-        damaged = bytearray(whole)
-        for at in random.integers(0, 4000, random.integers(1, 9)):
-            damaged[at] = random.choice([0, 1, 0x7F, 0xFF, random.integers(256)])
-        (tmp_path / "x.mp4").write_bytes(damaged)
-        read_recipe(tmp_path / "x.mp4")
-        try:
-            probe_video(tmp_path / "x.mp4")
-        except FileError as error:
-            refused += error.code == "E_VIDEO_BROKEN"
-    assert refused > 20
-
-
-def test_a_film_by_others_can_be_probed(tmp_path):
-    wav = write_wav(tmp_path / "a.wav", speech_like(2, 22_050), 22_050)
-    info = probe_video(film(tmp_path / "a.mp4", wav, seconds=2))
-    assert (info.width, info.frames, info.fps, info.has_audio) == (64, 48, Fraction(24), True)
-    assert not info.faststart
 
 
 REAL_VOICES = [
@@ -455,12 +337,12 @@ def test_a_voice_of_a_real_kind_makes_a_video_as_long_as_itself(make, tmp_path):
     voice = load_voice(make(tmp_path))
     frames = frames_from_samples(voice.samples, voice.rate_hz, 24)
     write_sound_track([voice], "sequence", tmp_path / "s.flac", frames, 24)
-    info = probe_video(_joined(tmp_path, count=frames, sound=tmp_path / "s.flac"))
+    info = probe_video(joined(tmp_path, count=frames, sound=tmp_path / "s.flac"))
     assert 0 <= info.duration_s - voice.duration_s < 1 / 24
     assert soundfile.info(tmp_path / "s.flac").channels == voice.channels == info.audio_channels
 
 
 def test_nothing_of_the_machine_is_in_the_file(tmp_path):
-    data = _joined(tmp_path).read_bytes()
+    data = joined(tmp_path).read_bytes()
     for secret in (str(tmp_path), f"{Path.home()}/", f"{os.uname().nodename}.", "Lavf"):
         assert secret.encode() not in data
