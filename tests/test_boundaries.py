@@ -8,6 +8,7 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -86,8 +87,15 @@ class Module:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.name = path.relative_to(ROOT).as_posix()
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
-        self.imports = list(_imports(self.tree, in_function=False, for_types=False))
+
+    # Not before a test asks: every worker collects these tests, and one runs them.
+    @cached_property
+    def tree(self) -> ast.Module:
+        return ast.parse(self.path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def imports(self) -> list[Import]:
+        return list(_imports(self.tree, in_function=False, for_types=False))
 
     def __repr__(self) -> str:
         return self.name

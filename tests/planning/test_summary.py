@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.generation.output_path import Names, choose_upload
+from multitalk_cli.generation.output_path import OutputNames, choose_upload
 from multitalk_cli.planning import windows
 from multitalk_cli.planning.remote_task import PrepareResult
 from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
 from multitalk_cli.storage.upload import ObjectStatus, UploadTarget
 from remote.worker.prepare import file_name
 
-NAMES = Names(
+NAMES = OutputNames(
     image=Path("in/duo.png"), voices=(Path("a.wav"), Path("s3://b/c d.wav")), seed=0, preview=False
 )
 
