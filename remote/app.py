@@ -1,4 +1,4 @@
-"""What runs at Modal: wiring only. The work is in `remote.worker`, which knows nothing of Modal."""
+"""The Modal app: wiring only. The work is in `remote.worker`, which does not import Modal."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from remote.worker.generate import Worker
 from remote.worker.volume_store import VolumeStore
 
 SECONDS, MINUTES, HOURS = 1, 60, 3600
-# A longer job is a chain of calls, each of which goes on at the last finished window.
+# A longer job is a chain of calls, each of which resumes after the last finished window.
 TIMEOUT_S = 12 * HOURS
 STARTUP_TIMEOUT_S = 10 * MINUTES
 SCALEDOWN_S = 30 * SECONDS
@@ -23,7 +23,7 @@ MAX_CONTAINERS = 10
 CORES = 4.0
 MEMORY_MIB = 48 * 1024
 CPU_TIMEOUT_S = 1 * HOURS
-# A longer download is a chain of calls, each of which goes on at the last byte.
+# A longer download is a chain of calls, each of which resumes at the last byte.
 DOWNLOAD_TIMEOUT_S = 6 * HOURS
 CPU_CORES = 2.0
 CPU_MEMORY_MIB = 4 * 1024
@@ -65,7 +65,7 @@ _gpu_options: dict[str, Any] = {
         str(JOBS): jobs,
         str(CACHES): caches,
     },
-    # A finished video is stored from where it is made, whether or not its client is still there.
+    # The container itself stores a finished video: its client may be gone.
     "secrets": _secrets(contract.AWS_SECRET),
     "timeout": TIMEOUT_S,
     "startup_timeout": STARTUP_TIMEOUT_S,
@@ -76,8 +76,9 @@ _gpu_options: dict[str, Any] = {
 
 
 class _Methods:
-    """What the class of every stack can do. It sets up in a new container, and loads with the first
-    call, where progress and failures have a job.
+    """Methods of the class of every stack.
+
+    A new container only sets up; the first call loads, so that progress and failures have a job.
     """
 
     stack: str
@@ -96,7 +97,7 @@ class _Methods:
 
     @modal.method()
     def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
-        """Makes one video, or goes on with it."""
+        """Makes one video, or resumes it."""
         return self.worker.generate(wire, str(modal.current_function_call_id()))
 
     @modal.method()
@@ -111,13 +112,13 @@ class _Methods:
 
     @modal.method()
     def bench(self, wire: dict[str, Any]) -> dict[str, Any]:
-        """Measures the card."""
+        """Runs the benchmark."""
         return self.worker.bench(wire)
 
 
 @app.cls(image=images["current"], **_gpu_options)
 class Current(_Methods):
-    """The recent torch and CUDA; every card."""
+    """The recent torch and CUDA; every GPU."""
 
     stack = "current"
 
@@ -126,7 +127,7 @@ if "cuda12.1" in deployment.stacks:
 
     @app.cls(image=images["cuda12.1"], **_gpu_options)
     class Cuda121(_Methods):
-        """torch 2.4.1 on CUDA 12.1 with FlashAttention 2 and xformers; every card but B200."""
+        """torch 2.4.1 on CUDA 12.1 with FlashAttention 2 and xformers; every GPU but B200."""
 
         stack = "cuda12.1"
 
@@ -134,17 +135,17 @@ if "cuda12.1" in deployment.stacks:
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def prepare(wire: dict[str, Any]) -> dict[str, Any]:
     """Fetches, checks and prepares inputs that lie in the user's store."""
-    from remote.worker import prepare as worker_prepare
+    from remote.worker.prepare import prepare_inputs
 
-    return worker_prepare.prepare(wire, VolumeStore(JOBS, jobs))
+    return prepare_inputs(wire, VolumeStore(JOBS, jobs))
 
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def store(wire: dict[str, Any]) -> dict[str, Any]:
-    """Looks at the place of a video in the user's store, or puts it there."""
-    from remote.worker import upload
+    """Reports what stands at the address of a video in the user's store, or stores it there."""
+    from remote.worker.upload import store_video
 
-    return upload.store(wire, VolumeStore(JOBS, jobs))
+    return store_video(wire, VolumeStore(JOBS, jobs))
 
 
 @app.function(**_cpu_options, secrets=_secrets(contract.AWS_SECRET))
@@ -157,7 +158,7 @@ def check_storage(wire: dict[str, Any]) -> dict[str, Any]:
 
 @app.function(**_cpu_options)
 def check_sound(wire: dict[str, Any]) -> dict[str, Any]:
-    """Compares how sound is decoded and resampled with librosa."""
+    """Compares decoding and resampling of sound with librosa."""
     from remote.worker import examine
 
     return examine.check_sound(wire)
@@ -175,7 +176,7 @@ def check_sound(wire: dict[str, Any]) -> dict[str, Any]:
     secrets=_secrets(contract.HUGGINGFACE_SECRET),
 )
 def download(wire: dict[str, Any]) -> dict[str, Any]:
-    """Changes the weights: the only one that may, and one call at a time."""
+    """Changes the weights; no other function may, and one call runs at a time."""
     return _work_on_weights(wire, writes=True)
 
 
@@ -185,12 +186,14 @@ def download(wire: dict[str, Any]) -> dict[str, Any]:
     secrets=_secrets(contract.HUGGINGFACE_SECRET),
 )
 def look_at_weights(wire: dict[str, Any]) -> dict[str, Any]:
-    """Says what is there and what is missing."""
+    """Reports what is there and what is missing."""
     return _work_on_weights(wire, writes=False)
 
 
 def _work_on_weights(wire: dict[str, Any], *, writes: bool) -> dict[str, Any]:
-    from remote.worker import weights as work
+    from remote.worker.weights import work_on_weights
 
     call_id = str(modal.current_function_call_id())
-    return work.run(wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes)
+    return work_on_weights(
+        wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes
+    )

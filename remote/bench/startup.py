@@ -28,9 +28,9 @@ from multitalk_cli import contract
 from remote.engine.checkpoint import published
 from remote.engine.checkpoint.reading import ParallelReader
 from remote.engine.config import ModelConfig
-from remote.weights import manifest
-from remote.weights import pack as weights_pack
 from remote.weights.config import PUBLISHED, PackConfig
+from remote.weights.manifest import Manifest, PackedFile, load_manifest
+from remote.weights.pack import PlannedFile, index_of, plan_files, write_file, write_manifest
 
 READERS, PIECES_MIB = (12, 8, 16), (8, 16)
 RUNS, DISK_RUNS = 5, 3
@@ -96,22 +96,22 @@ def write_random_pack(target: Path, config: PackConfig, device: torch.device) ->
     plans = [
         plan
         for component in published.COMPONENTS
-        for plan in weights_pack.plan_files(component, _shapes(component, config), "bf16")
+        for plan in plan_files(component, _shapes(component, config), "bf16")
     ]
 
-    def write(plan: weights_pack.PlannedFile) -> manifest.PackedFile:
-        return weights_pack.write_file(target, plan, _random_tensors(plan, device))
+    def write(plan: PlannedFile) -> PackedFile:
+        return write_file(target, plan, _random_tensors(plan, device))
 
     with ThreadPoolExecutor(_WRITERS) as pool:
         files = tuple(pool.map(write, plans))
-    weights_pack.write_manifest(
+    write_manifest(
         target,
-        manifest.Manifest(
+        Manifest(
             format_version=contract.PACK_FORMAT,
             precision="bf16",
             config=config,
             files=files,
-            index=weights_pack.index_of(plans),
+            index=index_of(plans),
             sources=(),
         ),
     )
@@ -122,7 +122,7 @@ def _shapes(component: str, config: ModelConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in state.items()}
 
 
-def _random_tensors(plan: weights_pack.PlannedFile, device: torch.device) -> Iterator[Tensor]:
+def _random_tensors(plan: PlannedFile, device: torch.device) -> Iterator[Tensor]:
     from remote.bench.networks import fill_randomly
 
     for name, info in plan.infos.items():
@@ -286,7 +286,7 @@ def _start(given: argparse.Namespace, began_s: float, features: Path) -> dict[st
     options = BenchOptions(
         width_px=width, height_px=height, frames=given.frames, measured_steps=2, device="any"
     )
-    request = make_request(options, 1, 1, manifest.load_manifest(given.weights).config)
+    request = make_request(options, 1, 1, load_manifest(given.weights).config)
     for _ in model.load(request):
         pass
     stages["weights"] = passed_s()

@@ -20,7 +20,7 @@ from remote.weights.allocator import ALLOCATOR
 PYTHON = "3.11"
 CODE_FOLDER = "/root"
 CACHES = "/caches"
-"""Where the Volume of caches is mounted."""
+"""The mount point of the Volume of caches."""
 PACKAGES = ("multitalk_cli", "remote")
 _NOT_CODE = ["**/__pycache__", "**/*.pyc"]
 
@@ -47,7 +47,7 @@ def _variables(stack: str) -> dict[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_CUDA_ALLOC_CONF": ALLOCATOR,
-        # Kernels that one container compiled are there for the next.
+        # Compiled kernels are shared by all containers.
         "TRITON_CACHE_DIR": f"{CACHES}/{stack}/triton",
     }
 

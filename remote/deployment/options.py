@@ -1,4 +1,4 @@
-"""What a deploy was told, as it travels in the image's environment to every container."""
+"""Options of a deployment, which reach every container in the environment of its image."""
 
 import json
 import os
@@ -13,7 +13,7 @@ VARIABLE = "MULTITALK_DEPLOYMENT"
 class Deployment:
     """Options of a deploy. Client and container must build the same app from them.
 
-    gpus: what a call without --gpu may get, in Modal's names, the first being preferred.
+    gpus: those of a call without --gpu, in Modal's names, the preferred one first.
     secrets: those of contract.SECRETS that the account had; a missing one would fail the deploy.
     """
 
@@ -25,12 +25,12 @@ class Deployment:
         if not set(self.stacks) <= set(contract.STACK_CLASSES) or "current" not in self.stacks:
             raise ValueError(f"stacks are {self.stacks}")
         if not self.gpus:
-            raise ValueError("a deployment needs a card")
+            raise ValueError("a deployment needs a GPU")
         if not set(self.secrets) <= set(contract.SECRETS):
             raise ValueError(f"secrets are {self.secrets}")
 
     def to_json(self) -> str:
-        """The form that the environment carries."""
+        """The form in the environment."""
         return json.dumps(asdict(self), separators=(",", ":"))
 
     @classmethod
@@ -40,6 +40,6 @@ class Deployment:
 
 
 def this_deployment() -> Deployment:
-    """The options of the container that runs this, or of the deploy that is being made."""
+    """The options of this container, or of the deployment that is being made."""
     text = os.environ.get(VARIABLE)
     return Deployment() if text is None else Deployment.from_json(text)

@@ -60,7 +60,7 @@ class DiTConfig:
         return self.dim // self.heads
 
     def token_grid(self, frames: int, height_px: int, width_px: int) -> tuple[int, int, int]:
-        """Gives the frames, rows and columns of tokens of a video."""
+        """The frames, rows and columns of tokens of a video."""
         _, rows, columns = self.patch
         return (
             (frames - 1) // LATENT_STRIDE[0] + 1,

@@ -1,4 +1,4 @@
-"""Keeps what the encoders gave for a prompt or a picture, by content and weights."""
+"""Outputs of the encoders for prompts and pictures, cached by content and weights."""
 
 import hashlib
 from collections import OrderedDict
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class FeatureStore(Protocol):
-    """Where features are kept between videos; a name is 64 hexadecimal digits."""
+    """Storage of features between videos; a name is 64 hexadecimal digits."""
 
     def load(self, name: str) -> Tensor | None: ...
 
@@ -17,7 +17,7 @@ class FeatureStore(Protocol):
 
 
 class MemoryStore:
-    """Keeps the features used last, in memory."""
+    """The most recently used features, in memory."""
 
     def __init__(self, limit: int = 64) -> None:
         self._kept: OrderedDict[str, Tensor] = OrderedDict()
@@ -36,14 +36,14 @@ class MemoryStore:
 
 
 def feature_name(kind: str, revision: str, content: bytes) -> str:
-    """Gives the name under which the features of some content are kept."""
+    """The name under which the features of some content are kept."""
     digest = hashlib.sha256(f"{kind}\0{revision}\0".encode())
     digest.update(content)
     return digest.hexdigest()
 
 
 def cached(store: FeatureStore, name: str, encode: Callable[[], Tensor]) -> Tensor:
-    """Gives the kept features, or encodes and keeps them."""
+    """The kept features; missing ones are encoded and kept."""
     kept = store.load(name)
     if kept is None:
         kept = encode()

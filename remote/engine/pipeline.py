@@ -87,7 +87,7 @@ class EncodedInputs:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Plan:
-    """What the windows of a render share."""
+    """Inputs that all windows of a video share."""
 
     prepared: EncodedInputs
     times: Tensor
@@ -100,7 +100,7 @@ class _Plan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Scene:
-    """What one window starts from.
+    """The start of one window.
 
     conditioning: [4 + C, F, h, w]; motion: [C, known latent frames, h, w] after the first window.
     """
@@ -197,7 +197,7 @@ class Engine:
     def _denoise(
         self, plan: _Plan, index: int, scene: _Scene, is_guarded: bool
     ) -> Generator[Event, None, Tensor]:
-        """Gives the clean latents of one window, [C, F, h, w]."""
+        """The clean latents of one window, [C, F, h, w]."""
         request = plan.prepared.request
         shape = tuple(scene.conditioning.shape[1:])
         channels = self.networks.config.dit.out_channels
@@ -225,7 +225,7 @@ class Engine:
         return latents
 
     def _decode(self, latents: Tensor, index: int) -> Generator[Event, None, Tensor]:
-        """Gives the video of clean latents [C, F, h, w]."""
+        """The video of clean latents [C, F, h, w]."""
         chunks: list[Tensor] = []
         done, total = 0, latents.shape[1] * LATENT_STRIDE[0] - LATENT_STRIDE[0] + 1
         for chunk in self.vae.decode_chunks(latents[None]):
@@ -267,7 +267,7 @@ class Engine:
         )
 
     def _conditioning(self, known: Tensor, frames: int) -> Tensor:
-        """Gives the mask of the known latent frames and the latents of the known pixels.
+        """The mask of the known latent frames and the latents of the known pixels.
 
         known: [3, K, H, W]. Returns [4 + C, F, h, w]; what is not known is grey.
         """
@@ -281,16 +281,16 @@ class Engine:
     def _conditions(
         self, plan: _Plan, window: ClipWindow, image_features: Tensor
     ) -> dict[Branch, Condition]:
-        """Gives each branch's keys and values; "no voice" is one zero stream, as published."""
+        """Each branch's keys and values; "no voice" is one zero stream, as published."""
         dit, size = self.networks.dit, self.networks.config.dit.audio_window
-        heard = torch.stack(
+        audio = torch.stack(
             [
                 window_features(voice, window.start, window.frames, size)
                 for voice in plan.prepared.voices
             ]
         ).to(self.device)
         image = dit.image_keys(image_features)
-        voiced, silent = dit.audio_keys(heard), dit.audio_keys(torch.zeros_like(heard[:1]))
+        voiced, silent = dit.audio_keys(audio), dit.audio_keys(torch.zeros_like(audio[:1]))
         return {
             branch: Condition(
                 text=plan.negative if branch.is_negative and plan.negative else plan.prompt,
@@ -302,7 +302,7 @@ class Engine:
         }
 
     def _predict(self, plan: _Plan, scene: _Scene) -> Predict:
-        """Gives the function that runs one branch of one step."""
+        """The function that runs one branch of one step."""
         dit, residuals, shared = self.networks.dit, Residuals(), SharedStart()
         request = plan.prepared.request
         skipped = _unread_frames(request, scene.motion)
@@ -327,7 +327,7 @@ class Engine:
 
     @torch.inference_mode()
     def _anchored(self, plan: _Plan, frames: Tensor) -> Tensor:
-        """Gives frames [3, T, H, W] the picture's colours, a few at a time to spare memory."""
+        """Frames [3, T, H, W] in the picture's colours, a few at a time to save memory."""
         strength = plan.prepared.request.color_strength
         pieces = frames.split(_ANCHORED_FRAMES, dim=1)
         return torch.cat(
@@ -336,13 +336,13 @@ class Engine:
 
     @torch.inference_mode()
     def _check_estimate(self, estimate: Tensor, picture: Tensor, step: int) -> None:
-        """Looks at the latents, and at one decoded frame."""
+        """Checks the latents, and one decoded frame."""
         where = f"after step {step + 1}"
         check_latents(estimate, where)
         check_frames(self.vae.decode(estimate[None, :, -1:])[0], picture, where)
 
     def _token_masks(self, request: RenderRequest) -> Tensor | None:
-        """Gives the persons' masks on the token grid, or None for one person."""
+        """The persons' masks on the token grid, or None for one person."""
         if len(request.voices) == 1:
             return None
         height, width = request.picture.shape[1:]
@@ -358,7 +358,7 @@ class Engine:
         return on_tokens
 
     def _voice(self, wave: Tensor | None, request: RenderRequest) -> Tensor:
-        """Gives one person's features for all windows; after the wave there is silence."""
+        """One person's features for all windows; after the wave there is silence."""
         frames = request.windows[-1].end
         normal = torch.zeros(0) if wave is None else normalize_wave(wave)
         return embed_voice(self.networks.wav2vec, cover_frames(normal, frames, request.fps), frames)
@@ -390,7 +390,7 @@ class Engine:
 
 
 def to_bytes(frames: Tensor) -> Tensor:
-    """Turns frames [3, T, H, W] in -1..1 into uint8 [T, H, W, 3], fractions cut as published."""
+    """Frames [3, T, H, W] in -1..1 as uint8 [T, H, W, 3], fractions cut as published."""
     levels = (frames.float().clamp(-1, 1) + 1) / 2 * 255
     return levels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
@@ -402,7 +402,7 @@ def _finished(request: RenderRequest, index: int, frames: Tensor, motion: Tensor
 
 
 def _unread_frames(request: RenderRequest, motion: Tensor | None) -> int:
-    """Gives how many leading latent frames' velocities nobody reads: the motion is noised anew.
+    """The number of leading latent frames whose velocities are unused: motion is noised again.
 
     Projected guidance measures the whole of them; the step cache keeps every token.
     """

@@ -1,4 +1,4 @@
-"""What the engine is asked for, and what it reports on the way.
+"""Requests to the engine, and the events that it yields.
 
 Axes: T video frames, H W rows and columns of the video in pixels.
 """
@@ -88,7 +88,7 @@ class RenderRequest:
         self._check_windows()
 
     def workload(self, config: DiTConfig) -> Workload:
-        """Gives what the largest window takes."""
+        """The workload of the largest window."""
         frames = max(window.frames for window in self.windows)
         return workload(config, frames, self.height_px, self.width_px)
 
@@ -138,7 +138,7 @@ class WindowFinished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resume:
-    """Where to go on: the first window to compute, and the motion of the one before."""
+    """The start of a resumed run: the first window to compute, and the motion before it."""
 
     window: int
     motion: Tensor

@@ -46,7 +46,7 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
 
 
 def decode_picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:
-    """Gives the picture, [H, W, 3] uint8, of exactly the size that the request says."""
+    """The picture, [H, W, 3] uint8, of exactly the size that the request says."""
     from PIL import Image, UnidentifiedImageError
 
     wanted = (request.width_px, request.height_px)
@@ -93,7 +93,7 @@ def _voice(speaker: contract.Speaker, request: contract.GenerateRequest) -> Tens
 
 
 def _boxes(request: contract.GenerateRequest) -> tuple[PixelBox, ...] | None:
-    """Gives each person's place in pixels; one without a box among others gets a half."""
+    """Each person's place in pixels; one without a box among others gets a half."""
     speakers = request.speakers
     if len(speakers) == 1 or all(speaker.box is None for speaker in speakers):
         return None

@@ -42,12 +42,12 @@ class Record:
 
 
 def segment_name(window: int) -> str:
-    """Gives the name under which a window's frames are kept; windows count from 0."""
+    """The name under which a window's frames are kept; windows count from 0."""
     return f"window-{window + 1:04}.mp4"
 
 
 def motion_name(window: int) -> str:
-    """Gives the name under which the frames that the next window starts from are kept."""
+    """The name under which the frames that the next window starts from are kept."""
     return f"motion-{window + 1:04}.safetensors"
 
 
@@ -99,7 +99,7 @@ def _check_pieces(store: Store, request: contract.GenerateRequest, record: Recor
 
 
 def segments(store: Store, job_id: str, windows: int) -> list[Path]:
-    """Gives the kept segments of the first windows. Raises ValueError where one is absent."""
+    """The kept segments of the first windows. Raises ValueError where one is absent."""
     found = [store.load(job_id, segment_name(window)) for window in range(windows)]
     present = [path for path in found if path is not None]
     if len(present) < windows:
@@ -108,7 +108,7 @@ def segments(store: Store, job_id: str, windows: int) -> list[Path]:
 
 
 def load_motion(store: Store, job_id: str, window: int) -> Tensor:
-    """Gives the frames [3, T, H, W] that a window ended with, exactly as they were."""
+    """The frames [3, T, H, W] that a window ended with, exactly as they were."""
     path = store.load(job_id, motion_name(window))
     if path is None:
         raise ValueError(f"the last frames of window {window + 1} are absent")

@@ -154,7 +154,7 @@ class _Run:
             yield from keeper.kept(wait=True)
 
     def _keeping(self, event: WindowFinished, folder: Path) -> Callable[[], contract.WindowDone]:
-        """Gives the work that encodes and keeps one window; it needs nothing of the device."""
+        """The work that encodes and keeps one window; it needs nothing of the device."""
         frames, motion = to_bytes(event.frames).cpu().numpy(), event.motion.float().cpu()
         record = replace(
             self._record,

@@ -19,7 +19,7 @@ class Store(Protocol):
     """Keeps files for jobs. Job ids come from outside: an implementation checks them."""
 
     def load(self, job_id: str, name: str) -> Path | None:
-        """Gives a kept file to read, or None."""
+        """A kept file to read, or None."""
 
     def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
         """Keeps copies of files under new names, in this order, each whole or not at all.

@@ -183,7 +183,7 @@ def _wanted(
 
 
 def _small_file(hub: Hub, repo: str, commit: str, listed: HubFile) -> bytes:
-    """Gives a file as the hub lists it: it is asked for twice at most."""
+    """A file as the hub lists it: it is asked for twice at most."""
     for _attempt in range(2):
         content = hub.read(repo, commit, listed)
         if _is_as_listed(listed, content):
@@ -373,7 +373,7 @@ def _files_in(folder: Path) -> list[Path]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Gives the space that is free where the folder is, or will be."""
+    """The space that is free where the folder is, or will be."""
     place = folder.absolute()
     while not place.exists():
         place = place.parent

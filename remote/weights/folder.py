@@ -17,10 +17,16 @@ from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
 from remote.weights import download, loras, resumable
-from remote.weights import manifest as weights_manifest
-from remote.weights import pack as weights_pack
 from remote.weights.config import PUBLISHED, PackConfig
-from remote.weights.manifest import Manifest, SourceFile, SourceManifest
+from remote.weights.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    SourceFile,
+    SourceManifest,
+    load_manifest,
+    verify_pack,
+)
+from remote.weights.pack import UNFINISHED_FILE, pack
 
 Show = Callable[[contract.Event], None]
 
@@ -130,7 +136,7 @@ class WeightsFolder:
         try:
             with resumable.disk_errors(target):
                 report = _reporter(show, "packing", self.save)
-                weights_pack.pack(self.folder, target, precision, self.config, report)
+                pack(self.folder, target, precision, self.config, report)
         except ValueError as error:
             raise SetupError(
                 f"the published files are not those of the model that this version runs: {error}",
@@ -143,7 +149,7 @@ class WeightsFolder:
         """The pack's manifest, if it is complete and made from these very files."""
         folder = self._pack(precision)
         try:
-            manifest = weights_manifest.load_manifest(folder)
+            manifest = load_manifest(folder)
         except (OSError, ValueError):
             return None
         is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
@@ -162,9 +168,9 @@ class WeightsFolder:
         with resumable.disk_errors(self.folder):
             for pack in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
                 # What was packed of a damaged file is damaged too.
-                (self.folder / pack / weights_pack.UNFINISHED_FILE).unlink(missing_ok=True)
+                (self.folder / pack / UNFINISHED_FILE).unlink(missing_ok=True)
             for pack in packs & set(self.packs.values()):
-                (self.folder / pack / weights_manifest.MANIFEST_FILE).unlink(missing_ok=True)
+                (self.folder / pack / MANIFEST_FILE).unlink(missing_ok=True)
         return [*(download.place_of(file) for file in wrong), *damaged]
 
     # What is there
@@ -212,13 +218,13 @@ class WeightsFolder:
         wrong = download.verify(self.folder, sources, report)
         damaged = loras.verify(self.folder)
         for name in sorted(self.packs.values()):
-            if not (self.folder / name / weights_manifest.MANIFEST_FILE).is_file():
+            if not (self.folder / name / MANIFEST_FILE).is_file():
                 continue
             try:
-                manifest = weights_manifest.load_manifest(self.folder / name)
-                bad = weights_manifest.verify_pack(self.folder / name, manifest, report)
+                manifest = load_manifest(self.folder / name)
+                bad = verify_pack(self.folder / name, manifest, report)
             except ValueError:
-                bad = [weights_manifest.MANIFEST_FILE]
+                bad = [MANIFEST_FILE]
             damaged += [f"{name}/{file}" for file in bad]
         return wrong, sorted(damaged)
 
@@ -241,9 +247,7 @@ class WeightsFolder:
         for precision, name in self.packs.items():
             manifest = self._packed(precision, sources)
             if manifest is not None:
-                packs[name] = {file.name for file in manifest.files} | {
-                    weights_manifest.MANIFEST_FILE
-                }
+                packs[name] = {file.name for file in manifest.files} | {MANIFEST_FILE}
         found = download.strays(self.folder, sources, packs)
         return sorted([*found, *loras.strays(self.folder)])
 

@@ -248,7 +248,7 @@ def _record(folder: Path, loras: list[Lora]) -> None:
 
 
 def states(folder: Path) -> list[download.FileState]:
-    """Gives each LoRA's file, without reading it."""
+    """Each LoRA's file, without reading it."""
     return [_state(folder, lora) for lora in read(folder)]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.contract.codec import from_plain
-from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.checkpoint.published import COMPONENTS, require_same_keys
 from remote.weights.config import PackConfig
 
 MANIFEST_FILE = "manifest.json"
@@ -33,7 +33,7 @@ _REDUCED: Mapping[str, torch.dtype] = {
     "text": torch.bfloat16,  # as published
 }
 STORED_TYPES: Mapping[Precision, Mapping[str, torch.dtype]] = {
-    "fp32": dict.fromkeys(checkpoint_published.COMPONENTS, torch.float32),
+    "fp32": dict.fromkeys(COMPONENTS, torch.float32),
     "bf16": _REDUCED,
     "fp8": _REDUCED,  # and the layers of quantize.FP8_LAYERS in 8 bits
 }
@@ -72,7 +72,7 @@ class PackedFile:
     def __post_init__(self) -> None:
         if not _PLAIN_NAME.fullmatch(self.name) or self.name == MANIFEST_FILE:
             raise ValueError(f"{self.name!r} is no plain file name")
-        if self.component not in (*checkpoint_published.COMPONENTS, "settings"):
+        if self.component not in (*COMPONENTS, "settings"):
             raise ValueError(f"{self.name} belongs to {self.component!r}, which is no network")
         if self.size_bytes < 0:
             raise ValueError(f"{self.name} has {self.size_bytes} bytes")
@@ -107,17 +107,13 @@ class Manifest:
         self._require_index()
 
     def _require_index(self) -> None:
-        checkpoint_published.require_same_keys(
-            self.index, checkpoint_published.COMPONENTS, "index of the pack"
-        )
+        require_same_keys(self.index, COMPONENTS, "index of the pack")
         for component, tensors in self.index.items():
             names = [file.name for file in self.files_of(component)]
-            checkpoint_published.require_same_keys(
-                set(tensors.values()), names, f"{component} files"
-            )
+            require_same_keys(set(tensors.values()), names, f"{component} files")
 
     def files_of(self, component: str) -> tuple[PackedFile, ...]:
-        """Gives a network's files in the order of its weights."""
+        """A network's files in the order of its weights."""
         return tuple(file for file in self.files if file.component == component)
 
     @property
@@ -164,14 +160,14 @@ def verify_pack(
 
 
 def is_intact(path: Path, size_bytes: int, sha256: str) -> bool:
-    """Tells whether a file is there with this size and sha256."""
+    """Whether a file is there with this size and sha256."""
     if not path.is_file() or path.stat().st_size != size_bytes:
         return False
     return sha256_of(path) == sha256
 
 
 def sha256_of(path: Path) -> str:
-    """Gives a file's sha256, reading it piece by piece."""
+    """A file's sha256, reading it piece by piece."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while piece := file.read(_READ_BYTES):

@@ -102,7 +102,7 @@ class PackedModel:
         self._persistent_params: int | None = None
 
     def tokenize(self, text: str) -> tuple[int, ...]:
-        """Gives a prompt's ids, the end included."""
+        """A prompt's ids, the end included."""
         if self._tokenizer is None:
             tokens = self._pack.manifest.config.text.tokens
             self._tokenizer = load_tokenizer(self._folder, tokens)
@@ -266,12 +266,12 @@ def _open(folder: Path, progress: Any = None) -> read.Pack:
 
 
 def device_name(device: torch.device) -> str:
-    """Gives the name that a card's maker gave it, or "cpu"."""
+    """The name that a card's maker gave it, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def choose_device(wanted: str, size_bytes: int) -> torch.device:
-    """Gives the device for "auto", "cuda" or "cpu".
+    """The device for "auto", "cuda" or "cpu".
 
     size_bytes: of the pack. "auto" never takes a full-size pack to a CPU; only "cpu" itself does.
     Raises RefusedError E_CPU_ONLY where there is no GPU and one is needed.

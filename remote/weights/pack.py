@@ -19,7 +19,12 @@ from torch import Tensor
 from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.files import move_into_place, write_atomically
-from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.checkpoint.published import (
+    COMPONENTS,
+    TOKENIZER_FOLDER,
+    WAV2VEC_FOLDER,
+    PublishedWeights,
+)
 from remote.engine.checkpoint.tensorfile import TensorInfo, write_tensor_file
 from remote.engine.config import Wav2VecConfig
 from remote.engine.kernels import quantize
@@ -43,11 +48,11 @@ MAX_FILE_BYTES = 4 * 1024**3
 _HEADER_BYTES_PER_TENSOR = 256
 # Published path -> name in the pack; only the first must be there.
 _TOKENIZER_FILES = {
-    f"{checkpoint_published.TOKENIZER_FOLDER}/{name}": name
+    f"{TOKENIZER_FOLDER}/{name}": name
     for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 }
 _WAV2VEC_FILES = {
-    f"{checkpoint_published.WAV2VEC_FOLDER}/{name}": f"wav2vec2.{name}"
+    f"{WAV2VEC_FOLDER}/{name}": f"wav2vec2.{name}"
     for name in ("config.json", "preprocessor_config.json")
 }
 
@@ -83,14 +88,12 @@ def pack(
     The host holds one tensor at a time. Raises ValueError where the published files are not those
     of config, FileNotFoundError where one is absent.
     """
-    _require_wav2vec_settings(
-        source / checkpoint_published.WAV2VEC_FOLDER / "config.json", config.wav2vec
-    )
+    _require_wav2vec_settings(source / WAV2VEC_FOLDER / "config.json", config.wav2vec)
     target.mkdir(parents=True, exist_ok=True)
     (target / MANIFEST_FILE).unlink(missing_ok=True)
     plans = [
         plan
-        for component in checkpoint_published.COMPONENTS
+        for component in COMPONENTS
         for plan in plan_files(
             component, _published_shapes(source, component, config), precision, max_file_bytes
         )
@@ -119,7 +122,7 @@ def pack(
 def _published_shapes(
     source: Path, component: str, config: PackConfig
 ) -> dict[str, tuple[int, ...]]:
-    with checkpoint_published.PublishedWeights(source, component, config) as weights:
+    with PublishedWeights(source, component, config) as weights:
         return {name: weights.shape(name) for name in weights.names()}
 
 
@@ -154,7 +157,7 @@ def _stored_infos(
 
 
 def _write(source: Path, target: Path, plan: PlannedFile, config: PackConfig) -> PackedFile:
-    with checkpoint_published.PublishedWeights(source, plan.component, config) as weights:
+    with PublishedWeights(source, plan.component, config) as weights:
         return write_file(target, plan, _stored_tensors(plan, weights))
 
 
@@ -167,9 +170,7 @@ def write_file(target: Path, plan: PlannedFile, tensors: Iterable[Tensor]) -> Pa
     return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)
 
 
-def _stored_tensors(
-    plan: PlannedFile, weights: checkpoint_published.PublishedWeights
-) -> Iterator[Tensor]:
+def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Tensor]:
     for name in plan.sources:
         dtype = plan.infos[name].dtype
         if dtype == quantize.FP8:
@@ -242,9 +243,7 @@ def write_manifest(target: Path, manifest: Manifest) -> None:
 
 def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
     """Gives in which file each tensor of each network is."""
-    index: dict[str, dict[str, str]] = {
-        component: {} for component in checkpoint_published.COMPONENTS
-    }
+    index: dict[str, dict[str, str]] = {component: {} for component in COMPONENTS}
     for plan in plans:
         index[plan.component] |= dict.fromkeys(plan.infos, plan.name)
     return index

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from remote.engine.checkpoint import published as checkpoint_published
+from remote.engine.checkpoint.published import build, load_module, require_same_keys
 from remote.engine.checkpoint.reading import ParallelReader, read_tensors
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.engine.kernels import quantize
@@ -82,15 +82,15 @@ class Pack:
 
         dtype: of all weights; as stored where None, bf16 for those stored in 8 bits.
         """
-        module = checkpoint_published.build(component, self.manifest.config)
+        module = build(component, self.manifest.config)
         tensors = _dequantized(self.tensors(component, device, dtype), dtype or torch.bfloat16)
-        checkpoint_published.load_module(module, tensors, device)
+        load_module(module, tensors, device)
         return module
 
     def _require_index(self, packed: PackedFile, file: TensorFile) -> None:
         index = self.manifest.index[packed.component]
         names = [name for name, place in index.items() if place == packed.name]
-        checkpoint_published.require_same_keys(file.infos, names, packed.name)
+        require_same_keys(file.infos, names, packed.name)
 
 
 def _moved(name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:

@@ -33,7 +33,7 @@ _NAME_CHARACTERS = 60  # of four bytes each: names of files have at most 255
 
 
 @as_answer(upload.failed_answer)
-def prepare(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
+def prepare_inputs(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
     """Fetches, checks and prepares the inputs of a job.
 
     wire: a PrepareRequest. Answers with a PrepareResult.
@@ -42,14 +42,13 @@ def prepare(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
 
 
 def _prepare(task: PrepareRequest, files: VolumeStore) -> PrepareResult:
-    from multitalk_cli.planning.prepare import prepare as prepare_files
-    from multitalk_cli.planning.prepare import summarize
+    from multitalk_cli.planning import prepare as planning
 
     bucket = upload.open_bucket()
     spot = None if task.upload is None else upload.look(bucket, task.upload, task.job_id)
     with _sources(task, files, bucket) as inputs, _as_named(inputs):
-        prepared = prepare_files(inputs[0], inputs[1:], task.options)
-        outcome = _outcome(task, prepared, files, _named(summarize(prepared), inputs))
+        prepared = planning.prepare(inputs[0], inputs[1:], task.options)
+        outcome = _outcome(task, prepared, files, _named(planning.summarize(prepared), inputs))
     return replace(outcome, spot=spot)
 
 

@@ -23,7 +23,7 @@ from remote.worker.volume_store import Volume
 
 
 @as_answer()
-def run(
+def work_on_weights(
     wire: Mapping[str, Any],
     call_id: str,
     *,

@@ -21,7 +21,7 @@ _DIFFERENCES = (("diff", "weight"), ("diff_b", "bias"))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraReport:
-    """Which weights a file changed, and which of its keys were not used; both sorted."""
+    """The weights that a file changed, and its unused keys; both sorted."""
 
     changed: tuple[str, ...]
     unused: tuple[str, ...]
@@ -29,7 +29,7 @@ class LoraReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Change:
-    """What the file's keys do to one weight: up @ down * factor, or one tensor as it is."""
+    """The change of one weight by the file's keys: up @ down * factor, or one tensor as it is."""
 
     target: str
     keys: tuple[str, ...]
@@ -38,7 +38,7 @@ class _Change:
     factor: float = 1.0
 
     def difference(self, weight: Tensor) -> Tensor:
-        """Gives the float32 difference on the weight's device, in its shape."""
+        """The float32 difference on the weight's device, in its shape."""
         up = self.up.to(weight.device, torch.float32)
         if self.down is None:
             return up.view(weight.shape)
@@ -56,7 +56,7 @@ class _Change:
 
 
 def is_lora_key(name: str) -> bool:
-    """Tells whether a tensor's name ends as those of a LoRA do."""
+    """Whether a tensor's name has an ending of a LoRA."""
     endings = [*(ending for pair in _PAIRS for ending in pair), *(each for each, _ in _DIFFERENCES)]
     return any(name.endswith(f".{ending}") for ending in endings)
 

@@ -126,7 +126,7 @@ DROPPED = (
 
 
 def rename(component: str, key: str, config: ModelConfig) -> str | None:
-    """Gives our name of a published key, or None if the key is dropped on purpose."""
+    """Our name of a published key, or None if the key is dropped on purpose."""
     for dropped in DROPPED:
         pattern = dropped.pattern.replace("{last}", str(config.clip.layers - 1))
         if dropped.component == component and re.fullmatch(pattern, key):
@@ -166,7 +166,7 @@ def load_module(
     device: torch.device,
     dtype: torch.dtype | None = None,
 ) -> None:
-    """Gives a module built on the meta device its weights, each moved as soon as it is read.
+    """Loads weights into a module built on the meta device, each moved as soon as it is read.
 
     dtype: of the loaded weights; as stored where None.
     Raises ValueError naming every key that is missing or unexpected, or whose shape differs.
@@ -194,7 +194,7 @@ def _require_shape(name: str, given: Iterable[int], wanted: Iterable[int]) -> No
 
 
 def require_same_keys(given: Iterable[str], wanted: Iterable[str], what: str) -> None:
-    """Raises ValueError naming the keys that are missing and those that nobody expects."""
+    """Raises ValueError naming the keys that are missing and those that are unexpected."""
     missing, unexpected = sorted(set(wanted) - set(given)), sorted(set(given) - set(wanted))
     if missing or unexpected:
         raise ValueError(f"{what}: missing keys {missing}, unexpected keys {unexpected}")
@@ -249,7 +249,7 @@ class PublishedWeights:
             yield name, self.read(name)
 
     def names(self) -> list[str]:
-        """Gives the names in the order in which the network uses them."""
+        """The names in the order in which the network uses them."""
         return list(self._order)
 
     def dtype(self, name: str) -> torch.dtype:
@@ -284,7 +284,7 @@ def _open(folder: Path, component: str, files: ExitStack) -> Iterator[tuple[str,
 
 
 def shard_names(index_json: str) -> list[str]:
-    """Gives the files that the index names, and the audio layers' file, which it may name."""
+    """The files that the index names, and the audio layers' file, which it may name."""
     index: Any = json.loads(index_json)
     weight_map = index.get("weight_map") if isinstance(index, dict) else None
     if not isinstance(weight_map, dict):

@@ -56,12 +56,12 @@ class _Pieces:
         self._is_stopped = False
 
     def next(self) -> tuple[int, Tensor] | None:
-        """Gives the place in the file and the target of a piece; None where no more is wanted."""
+        """The offset in the file and the target of the next piece; None after the last."""
         with self._asking:
             return None if self._is_stopped else next(self._places, None)
 
     def stop(self) -> None:
-        """Lets nobody begin another piece, and whoever waits for one go on."""
+        """Stops further pieces, and releases threads that wait for one."""
         self._is_stopped = True
         self.filled.put(None)
 
@@ -94,7 +94,7 @@ class ParallelReader:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def read(self, path: Path, start: int, size: int, progress: Progress) -> Tensor:
-        """Gives size bytes of a file from start on, [size] uint8 on the device.
+        """`size` bytes of a file from start on, [size] uint8 on the device.
 
         Raises ValueError where the file ends before.
         """
@@ -160,7 +160,7 @@ class ParallelReader:
         self._free.put(buffer)
 
     def _settle(self, pieces: _Pieces, copying: deque[_Buffer]) -> None:
-        """Waits for what is on its way, and gives back the buffers of what nobody will copy."""
+        """Waits for reads in progress, and returns the buffers that will not be copied."""
         while copying:
             self._return(copying.popleft())
         while not pieces.filled.empty():

@@ -69,7 +69,7 @@ class TensorFile:
 
     @property
     def data_bytes(self) -> int:
-        """How many bytes of tensors the file holds, from data_start on, without gaps."""
+        """Bytes of all tensors together, from data_start on, without gaps."""
         return sum(info.size_bytes for info in self.infos.values())
 
     def read(self, name: str) -> Tensor:
@@ -105,7 +105,7 @@ class TensorFile:
 def _parse_header(
     text: bytes, data_bytes: int, file: str
 ) -> tuple[dict[str, TensorInfo], dict[str, int]]:
-    """Gives what each tensor is and where it starts; tensors must fill the data without gaps."""
+    """The type, shape and offset of each tensor; tensors must fill the data without gaps."""
     try:
         header: dict[str, Any] = json.loads(text)
         header.pop("__metadata__", None)
@@ -123,14 +123,14 @@ def _parse_header(
             raise ValueError(f"{file}: {name} lies at {span}, expected {size} bytes at {position}")
         position += size
     if position != data_bytes:
-        raise ValueError(f"{file} holds {data_bytes} bytes of tensors, its header says {position}")
+        raise ValueError(f"{file} holds {data_bytes} bytes of tensors, its header lists {position}")
     return infos, {name: span[0] for name, span in ranges.items()}
 
 
 def write_tensor_file(
     path: Path, infos: Mapping[str, TensorInfo], tensors: Iterable[Tensor]
 ) -> tuple[int, str]:
-    """Writes tensors in the order of infos. Gives the size in bytes and the sha256."""
+    """Writes tensors in the order of infos. Returns the size in bytes and the sha256."""
     digest, size = hashlib.sha256(), 0
     with path.open("wb") as file:
         for part in _parts(infos, tensors):
@@ -166,6 +166,6 @@ def _header(infos: Mapping[str, TensorInfo]) -> bytes:
 
 
 def bytes_of(raw: Tensor) -> memoryview:
-    """Gives the memory of a uint8 tensor on the CPU, without a copy."""
+    """The memory of a uint8 tensor on the CPU, without a copy."""
     array: Any = raw.numpy()
     return memoryview(array)

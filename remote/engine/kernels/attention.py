@@ -1,4 +1,4 @@
-"""One attention with several kernels behind it; the fastest that runs right here is chosen once.
+"""Attention with several kernels; the fastest one that runs correctly here is chosen once.
 
 Axes: B batch, L query tokens, M key tokens, H heads, D channels of a head.
 """
@@ -44,7 +44,7 @@ SDPA = AttentionBackend(name="sdpa", kernel=_sdpa)
 
 
 def attention(q: Tensor, k: Tensor, v: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
-    """Gives softmax(q k / sqrt(D)) v for every head.
+    """softmax(q k / sqrt(D)) v for every head.
 
     q: [B, L, H, D]; k: [B, M, H, D]; v: [B, M, H, Dv]. Returns [B, L, H, Dv] in v's dtype.
     Values of another width than the keys go through SDPA: the other kernels do not take them.
@@ -129,7 +129,7 @@ def load_backend(
     try:
         kernel = LOADERS[name]()
         error = _probe(kernel, device, dtype, head_dim)
-    # A kernel for another card fails in whatever way its authors chose; all mean "not here".
+    # A kernel for another GPU fails in whatever way its authors chose; all mean "not here".
     except (ImportError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as failure:
         reason = str(failure).strip().partition("\n")[0]
         raise BackendUnavailableError(reason or type(failure).__name__) from failure
@@ -141,7 +141,7 @@ def load_backend(
 def choose_backend(
     device: torch.device, dtype: torch.dtype, head_dim: int = 128
 ) -> AttentionBackend:
-    """Gives the first kernel, in order of preference, that a small real run finds right."""
+    """The first kernel, in order of preference, that a small run finds correct."""
     plain = device.type != "cuda" or dtype == torch.float32
     names = ["sdpa"] if plain else list(LOADERS)
     refused: list[tuple[str, str]] = []

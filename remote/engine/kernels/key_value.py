@@ -9,7 +9,7 @@ from torch import Tensor
 class KeyValue(NamedTuple):
     """Keys and values of one block for tokens that do not change between steps, [B, M, H, D/H].
 
-    repeats: how many equal keys the last one stands for.
+    repeats: the number of equal keys that the last one stands for.
     """
 
     key: Tensor
@@ -18,7 +18,7 @@ class KeyValue(NamedTuple):
 
     @property
     def frames(self) -> int:
-        """How many frames an audio key has."""
+        """The number of frames of an audio key."""
         return self.key.shape[0]
 
 

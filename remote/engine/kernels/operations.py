@@ -1,4 +1,4 @@
-"""The steps between the large matrix products, in plain torch; `kernels` has them in Triton.
+"""The steps between the large matrix products, in plain torch; `kernels.triton` has them in Triton.
 
 Axes: L tokens, F latent frames, D channels of the model, H heads, C channels of a head, M keys.
 """
@@ -12,14 +12,13 @@ from torch import Tensor
 
 from remote.engine.kernels.attention import attention
 from remote.engine.kernels.key_value import KeyValue
-from remote.engine.kernels.norm_silu import NormSiLU
-from remote.engine.kernels.norm_silu import norm_silu as plain_norm_silu
+from remote.engine.kernels.norm_silu import NormSiLU, norm_silu
 from remote.engine.kernels.rope import Rotation, rotate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operations:
-    """One implementation of every step; refused says why a faster one is not used."""
+    """One implementation of every step. refused: the reason why no faster one is used."""
 
     name: str
     norm: Callable[..., Tensor]
@@ -65,17 +64,17 @@ def norm_rotate(
 
 def cross_attention(q: Tensor, text: KeyValue, image: KeyValue) -> Tensor:
     """Attention to text plus attention to the image; q: [L, H, C]. Returns [L, H, C]."""
-    seen = [attention(q[None], *_all_keys(given))[0] for given in (text, image)]
+    seen = [attention(q[None], *_all_keys(keys))[0] for keys in (text, image)]
     return seen[0] + seen[1]
 
 
-def _all_keys(given: KeyValue) -> tuple[Tensor, Tensor]:
-    """Writes out the keys that the last one stands for."""
-    if given.repeats == 1:
-        return given.key, given.value
+def _all_keys(keys: KeyValue) -> tuple[Tensor, Tensor]:
+    """Writes out the repeats of the last key."""
+    if keys.repeats == 1:
+        return keys.key, keys.value
     key, value = (
-        torch.cat((part, part[:, -1:].expand(-1, given.repeats - 1, -1, -1)), dim=1)
-        for part in (given.key, given.value)
+        torch.cat((part, part[:, -1:].expand(-1, keys.repeats - 1, -1, -1)), dim=1)
+        for part in (keys.key, keys.value)
     )
     return key, value
 
@@ -107,5 +106,5 @@ PLAIN = Operations(
     group_softmax=group_softmax,
     linear_gelu=linear_gelu,
     scale_rows=scale_rows,
-    norm_silu=plain_norm_silu,
+    norm_silu=norm_silu,
 )

@@ -23,17 +23,17 @@ _FP8_WEIGHT = re.compile(
 
 
 def is_fp8_weight(name: str) -> bool:
-    """Tells whether a tensor of the transformer is stored in 8 bits in an fp8 pack."""
+    """Whether a tensor of the transformer is stored in 8 bits in an fp8 pack."""
     return _FP8_WEIGHT.fullmatch(name) is not None
 
 
 def scale_name(name: str) -> str:
-    """Gives the name of the scales that belong to an 8-bit weight."""
+    """The name of the scales that belong to an 8-bit weight."""
     return name.removesuffix("weight") + "scale"
 
 
 def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Gives an e4m3 weight and its scales: weight is about quantised * scale.
+    """An e4m3 weight and its scales: weight is about quantised * scale.
 
     weight: [out, in]. Returns [out, in] e4m3 and [out, 1] float32. A row of zeros has scale 1.
     """
@@ -44,5 +44,5 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def dequantize_rows(quantized: Tensor, scale: Tensor) -> Tensor:
-    """Gives the float32 weight that quantize_rows stored."""
+    """The float32 weight that quantize_rows stored."""
     return quantized.float() * scale

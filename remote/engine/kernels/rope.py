@@ -20,7 +20,7 @@ class Rotation(NamedTuple):
 
 
 def _frequencies(dim: int, device: torch.device | None = None) -> Tensor:
-    """Gives dim/2 falling angular frequencies, float64."""
+    """dim/2 falling angular frequencies, float64."""
     exponents = torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim
     return torch.pow(torch.tensor(_THETA, dtype=torch.float64, device=device), -exponents)
 
@@ -29,7 +29,7 @@ def _frequencies(dim: int, device: torch.device | None = None) -> Tensor:
 def video_rotation(
     frames: int, rows: int, columns: int, head_dim: int, device: torch.device
 ) -> Rotation:
-    """Gives the rotation of every token of a latent video, in (frame, row, column) order.
+    """The rotation of every token of a latent video, in (frame, row, column) order.
 
     The head's channels are split over the three axes: what two thirds (rounded down to pairs,
     half of it each for rows and columns) leave is for the frames. Angles are made in float64.
@@ -47,7 +47,7 @@ def video_rotation(
 
 
 def label_rotation(positions: Tensor, head_dim: int) -> Rotation:
-    """Gives the rotation of tokens that carry one label each. positions: [L]."""
+    """The rotation of tokens that carry one label each. positions: [L]."""
     angles = torch.outer(positions.double(), _frequencies(head_dim, positions.device))
     return Rotation(angles.cos().float(), angles.sin().float())
 

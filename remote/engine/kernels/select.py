@@ -1,4 +1,4 @@
-"""The choice of kernels by a small run."""
+"""The choice between Triton kernels and plain torch, by a small run of every step."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ _ERROR_LIMITS = {torch.float32: 1e-5, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 
 
 def choose_operations(device: torch.device, dtype: torch.dtype, config: DiTConfig) -> Operations:
-    """Gives the Triton kernels where a small run finds all of them right, else plain torch."""
+    """The Triton kernels if a small run finds all of them correct, otherwise plain torch."""
     if device.type != "cuda":
         return PLAIN
     try:

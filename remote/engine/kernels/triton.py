@@ -14,9 +14,8 @@ import triton.language as tl
 from torch import Tensor
 from triton.errors import TritonError
 
-from remote.engine.kernels import norm_silu as kernels_norm_silu
 from remote.engine.kernels.key_value import KeyValue
-from remote.engine.kernels.operations import Operations
+from remote.engine.kernels.operations import PLAIN, Operations
 from remote.engine.kernels.rope import Rotation
 
 __all__ = ["TRITON", "TritonError"]
@@ -129,8 +128,8 @@ def _rotate_kernel(  # type: ignore[no-untyped-def]
         angle = row * pairs + tl.arange(0, pairs)[None, :]
         c, s = tl.load(cos + angle), tl.load(sin + angle)
         even, odd = tl.split(tl.reshape(values, (head_block, pairs, 2)))
-        turned = tl.join(even * c - odd * s, even * s + odd * c)
-        values = tl.reshape(turned, (head_block, 2 * pairs))
+        rotated = tl.join(even * c - odd * s, even * s + odd * c)
+        values = tl.reshape(rotated, (head_block, 2 * pairs))
     tl.store(out + row * dim + place, values.to(out.dtype.element_ty), inside)
 
 
@@ -269,10 +268,10 @@ def _pixel_kernel(  # type: ignore[no-untyped-def]
 
 
 def norm_silu(x: Tensor, gamma: Tensor, past: Tensor) -> Tensor:
-    """What `vae.norm_silu` gives, for one video whose channels are last in memory."""
+    """`norm_silu.norm_silu` for one video whose channels are last in memory."""
     _, channels, frames, height, width = x.shape
     if len(x) > 1 or not x.is_contiguous(memory_format=torch.channels_last_3d):
-        return kernels_norm_silu.norm_silu(x, gamma, past)
+        return PLAIN.norm_silu(x, gamma, past)
     earlier = past.shape[2]
     out = torch.empty(
         (1, channels, earlier + frames, height, width), dtype=x.dtype, device=x.device,

@@ -16,7 +16,7 @@ _VARIANCE_EPS = 1e-7
 
 
 class AudioProjection(nn.Module):
-    """Turns windows of voice features into a few tokens per latent frame.
+    """The projection of windows of voice features to a few tokens per latent frame.
 
     The first video frame is a latent of its own and brings its whole window. Each later latent
     covers several frames: the first brings its past, the last its future, the others themselves.
@@ -64,7 +64,7 @@ class AudioProjection(nn.Module):
 
 
 def frame_count(samples: int, fps: int) -> int:
-    """Gives how many whole video frames a 16 kHz wave lasts, in integers."""
+    """The number of whole video frames in a 16 kHz wave, in integer arithmetic."""
     return samples * fps // SAMPLE_RATE_HZ
 
 
@@ -75,7 +75,7 @@ def cover_frames(wave: Tensor, frames: int, fps: int) -> Tensor:
 
 
 def normalize_wave(wave: Tensor) -> Tensor:
-    """Gives a wave [samples] zero mean and unit variance, float32; silence stays silence."""
+    """Scales a wave [samples] to zero mean and unit variance, float32; silence stays silence."""
     wave = wave.double()
     scale = torch.rsqrt(wave.var(correction=0) + _VARIANCE_EPS)
     return ((wave - wave.mean()) * scale).float()

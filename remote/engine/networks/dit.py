@@ -135,7 +135,7 @@ class DiT(nn.Module):
         return torch.float32 if self.dtype == torch.float16 else self.dtype
 
     def fuse(self, operations: Operations, backend: AttentionBackend) -> None:
-        """Takes the fast form of the blocks; conditions are made anew afterwards."""
+        """Switches to the fused blocks; conditions must be computed again afterwards."""
         self.backend = backend
         self.fused = FusedBlocks(operations=operations, backend=backend, heads=self.config.heads)
 
@@ -177,7 +177,7 @@ class DiT(nn.Module):
         return tuple(keys)
 
     def _can_fold(self, kinds: tuple[int, ...]) -> bool:
-        """Tells whether folded audio of so many kinds of frames fits in the device's memory."""
+        """Whether folded audio of so many kinds of frames fits in the device's memory."""
         config, device = self.config, self.patch_embedding.weight.device
         if not can_fold(device, self.dtype):
             return False
@@ -217,10 +217,10 @@ class DiT(nn.Module):
         shared: SharedStart | None = None,
         skipped_frames: int = 0,
     ) -> Tensor:
-        """Gives the tokens after the last block.
+        """The tokens after the last block.
 
         x: [1, L, D]. shared: what branches of one step share. skipped_frames: leading frames that
-        nobody reads; the fused form leaves them out of the result.
+        are not used; the fused form leaves them out of the result.
         """
         if self.fused is not None:
             first = condition.audio[0].frames
@@ -246,7 +246,7 @@ class DiT(nn.Module):
         return x
 
     def velocity(self, x: Tensor, time: TimeEmbedding, grid: tuple[int, int, int]) -> Tensor:
-        """Gives [C, T, h, w] float32; leading frames that run_blocks left out are 0.
+        """The velocity [C, T, h, w] float32; leading frames that run_blocks left out are 0.
 
         x: [1, L, D]; grid: frames, rows, columns of tokens.
         """
@@ -265,7 +265,7 @@ class DiT(nn.Module):
         return self.head.head(h)[None]
 
     def grid(self, latents: Tensor) -> tuple[int, int, int]:
-        """Gives the frames, rows and columns of tokens of latents [C, T, h, w]."""
+        """The frames, rows and columns of tokens of latents [C, T, h, w]."""
         _, frames, height, width = latents.shape
         _, rows, columns = self.config.patch
         if height % rows or width % columns:
@@ -278,7 +278,7 @@ class DiT(nn.Module):
     def forward(
         self, latents: Tensor, conditioning: Tensor, t: Tensor, condition: Condition
     ) -> Tensor:
-        """Gives the velocity of noisy latents.
+        """The velocity of noisy latents.
 
         latents: [C, T, h, w]; conditioning: [C + 4, T, h, w]; t: [1], 0 to 1000.
         Returns [C, T, h, w] float32.

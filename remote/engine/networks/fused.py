@@ -7,7 +7,7 @@
   (`FoldedAudio`), where there is one voice and memory.
 - Equal text keys, those of the padding, count as one.
 - The branches of a step share the first block's self-attention (`SharedStart`).
-- The last block leaves out leading tokens that nobody reads.
+- The last block leaves out leading tokens that are not used.
 
 Axes: L tokens, F latent frames, D channels of the model, H heads, C channels of a head, M keys.
 """
@@ -41,7 +41,7 @@ class Stream:
 
 @dataclass(slots=True)
 class SharedStart:
-    """What the first block's self-attention gave for some latents, for every branch of a step."""
+    """The first block's self-attention of some latents, shared by the branches of a step."""
 
     latents: Tensor | None = None
     stream: Stream | None = None
@@ -118,14 +118,14 @@ class FusedBlocks:
         regions: PersonRegions | None,
         leading: int,
     ) -> Tensor | None:
-        """Gives, with regions, each remaining token's label position."""
-        layer, turn = block.self_attn, self.operations.norm_rotate
+        """The label positions, with regions, of each remaining token's label position."""
+        layer, norm_rotate = block.self_attn, self.operations.norm_rotate
         h = self.operations.norm(stream.tokens, 1 + parts[1], parts[0], block.eps, stream.offset)
-        k = turn(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
+        k = norm_rotate(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
         v = layer.v(h).unflatten(-1, (self.heads, -1))
         first = leading if regions is None else 0
         asked = Rotation(rotation.cos[first:], rotation.sin[first:])
-        q = turn(layer.q(h[first:]), layer.norm_q.weight, asked, self.heads, block.eps)
+        q = norm_rotate(layer.q(h[first:]), layer.norm_q.weight, asked, self.heads, block.eps)
         del h
         positions = None
         if regions is not None:
@@ -221,7 +221,7 @@ def _spans(kinds: Sequence[int]) -> Iterator[tuple[slice, slice]]:
 
 
 def can_fold(device: torch.device, dtype: torch.dtype) -> bool:
-    """Tells whether products of 16-bit factors can be had in float32: scores need it."""
+    """Whether products of 16-bit factors can be returned in float32, as scores need."""
     if dtype == torch.float32:
         return True
     factor = torch.zeros(1, 8, 8, device=device, dtype=dtype)
@@ -239,7 +239,7 @@ def frame_kinds(tokens: Tensor) -> tuple[int, ...]:
 
 
 def folded_bytes(kinds: Sequence[int], tokens: int, heads: int, dim: int, itemsize: int) -> int:
-    """Gives the memory of one layer's folded audio."""
+    """The memory of one layer's folded audio."""
     return 2 * (kinds[-1] + 1) * heads * tokens * dim * itemsize
 
 
@@ -250,13 +250,13 @@ def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -
     frames, tokens, heads, channels = key.shape
     scale, dim = channels**-0.5, layer.q_linear.in_features
     asking = layer.q_linear.weight.view(heads, channels, dim)
-    giving = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
+    projection = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
     keys, values = key.new_empty(2, frames, heads, tokens, dim).unbind(0)
     for frame in range(frames):
         torch.baddbmm(
             keys[frame], key[frame].transpose(0, 1), asking, beta=0, alpha=scale, out=keys[frame]
         )
-        torch.bmm(value[frame].transpose(0, 1), giving, out=values[frame])
+        torch.bmm(value[frame].transpose(0, 1), projection, out=values[frame])
     asked = layer.q_linear.bias.float().view(heads, channels)
     bias = torch.einsum("fmhc,hc->fhm", key.float(), asked) * scale
     return FoldedAudio(

@@ -52,5 +52,5 @@ class HalfVAE:
                 yield chunk
 
     def decode(self, latents: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK) -> Tensor:
-        """Gives all that decode_chunks yields as one video."""
+        """The output of decode_chunks as one video."""
         return torch.cat(list(self.decode_chunks(latents, latents_per_chunk)), dim=2)

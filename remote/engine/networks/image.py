@@ -68,7 +68,7 @@ def _resize_last(pixels: Tensor, size: int) -> Tensor:
 
 
 def _triangle_weights(size_in: int, size_out: int) -> tuple[Tensor, Tensor]:
-    """Gives each output's first source pixel [size_out], and the weights [taps, size_out] int32."""
+    """Each output's first source pixel [size_out], and the weights [taps, size_out] int32."""
     scale = size_in / size_out
     support = max(scale, 1.0)
     centre = (torch.arange(size_out, dtype=torch.float64) + 0.5) * scale

@@ -1,4 +1,4 @@
-"""Which person a video token belongs to, read from how it attends to the first frame.
+"""The person that each video token belongs to, from its attention to the first frame.
 
 Axes: B batch, L video tokens, S tokens of the first frame, H heads, D channels of a head,
 C classes (person 1, person 2, background).
@@ -22,7 +22,7 @@ class PersonRegions:
     weights: [S, C] float32, each class summing to one (an empty class stays zero).
     present: [C] bool, False for an empty class.
     ranges: per person, the label positions of its least and its most certain token.
-    background: label position of the tokens that belong to nobody.
+    background: label position of the tokens that belong to no person.
     """
 
     weights: Tensor
@@ -31,7 +31,7 @@ class PersonRegions:
     background: float
 
     def attention_map(self, q: Tensor, k: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
-        """Gives each token's mean attention to each class, averaged over heads.
+        """Each token's mean attention to each class, averaged over heads.
 
         q: [B, L, H, D] and k: [B, >= S, H, D], both after rotation, tokens of the first frame
         first. Returns [C, L] float32 of the first of the batch.
@@ -46,7 +46,7 @@ class PersonRegions:
         return seen.float().mean(dim=1).T * self.weights.amax(dim=0)[:, None]
 
     def positions(self, attention_map: Tensor) -> Tensor:
-        """Gives the label position of every token, [L]; an empty class never wins."""
+        """The label position of every token, [L]; an empty class never wins."""
         absent = ~self.present[:, None]
         winner = attention_map.masked_fill(absent, -torch.inf).argmax(dim=0)
         labels = torch.full_like(attention_map[0], self.background)
@@ -81,7 +81,7 @@ def person_regions(masks: Tensor, class_range: int, class_interval: int) -> Pers
 
 
 def key_positions(tokens: int, class_range: int, class_interval: int) -> Tensor:
-    """Gives the labels of two persons' audio tokens, [2 x tokens]: the middles of their ranges."""
+    """The labels of two persons' audio tokens, [2 x tokens]: the middles of their ranges."""
     middle = class_interval / 2
     labels = torch.tensor([middle, class_range - middle])
     return labels.repeat_interleave(tokens)

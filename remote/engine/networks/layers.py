@@ -20,7 +20,7 @@ from remote.engine.networks.labels import PersonRegions
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockCondition:
-    """What one block attends to besides the video itself; audio has the frames as its batch."""
+    """Inputs of one block's attention other than the video; audio has the frames as its batch."""
 
     text: KeyValue
     image: KeyValue
@@ -79,7 +79,7 @@ class SelfAttention(nn.Module):
         self.norm_k = RMSNorm(config.dim, config.eps)
 
     def project(self, x: Tensor, rotation: Rotation) -> tuple[Tensor, Tensor, Tensor]:
-        """Gives rotated queries and keys, and values, each [B, L, H, D/H] in x's dtype."""
+        """Rotated queries and keys, and values, each [B, L, H, D/H] in x's dtype."""
         heads = (self.heads, -1)
         q = rotate(self.norm_q(self.q(x)).unflatten(-1, heads), rotation).to(x.dtype)
         k = rotate(self.norm_k(self.k(x)).unflatten(-1, heads), rotation).to(x.dtype)
@@ -92,7 +92,7 @@ class SelfAttention(nn.Module):
         regions: PersonRegions | None,
         backend: AttentionBackend,
     ) -> tuple[Tensor, Tensor | None]:
-        """Gives the output [B, L, D] and, with regions, each token's label position [L]."""
+        """The output [B, L, D] and, with regions, each token's label position [L]."""
         q, k, v = self.project(x, rotation)
         out = self.o(attention(q, k, v, backend).flatten(2))
         if regions is None:

@@ -1,4 +1,4 @@
-"""What a card's memory holds: how many of the transformer's blocks stay on it."""
+"""A GPU's memory: how many of the transformer's blocks stay in it."""
 
 import math
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class CardTooSmallError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemoryPlan:
-    """How many leading blocks stay on the card; the others are streamed."""
+    """The number of leading blocks that stay on the GPU; the others are streamed."""
 
     resident: int
     layers: int
@@ -36,25 +36,25 @@ class MemoryPlan:
 
     @property
     def streamed_bytes(self) -> int:
-        """What crosses to the card in every forward."""
+        """Bytes that are copied to the GPU in every forward."""
         return (self.layers - self.resident) * self.block_bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """What decides how much a window takes beside the weights: tokens, and pixels of one frame."""
+    """The size of a window: tokens, and pixels of one frame, which decide its memory."""
 
     tokens: int
     pixels: int
 
     def needed_bytes(self, config: DiTConfig) -> int:
-        """Gives the memory that it and the networks beside the blocks take at most."""
+        """The most memory that it and the networks other than the blocks need."""
         block = 2 * self.tokens * (_VALUES_PER_TOKEN * config.dim + config.ffn_dim)
         return _OTHER_BYTES + max(block, _VAE_BYTES_PER_PIXEL * self.pixels)
 
 
 def workload(config: DiTConfig, frames: int, height_px: int, width_px: int) -> Workload:
-    """Gives what a window of so many frames takes."""
+    """The workload of a window of so many frames."""
     tokens = math.prod(config.token_grid(frames, height_px, width_px))
     return Workload(tokens=tokens, pixels=height_px * width_px)
 
@@ -69,12 +69,12 @@ def plan_memory(
     """
     parameters = block_parameters(config)
     size = 2 * parameters
-    beside = work.needed_bytes(config)
-    free = card_bytes - beside
+    needed_bytes = work.needed_bytes(config)
+    free = card_bytes - needed_bytes
     if free < SLOTS * size:
         raise CardTooSmallError(
-            f"{work.tokens} tokens need {(beside + SLOTS * size) / 2**30:.1f} GiB, the card has "
-            f"{card_bytes / 2**30:.1f} GiB"
+            f"{work.tokens} tokens need {(needed_bytes + SLOTS * size) / 2**30:.1f} GiB, the "
+            f"card has {card_bytes / 2**30:.1f} GiB"
         )
     fitting = free // size
     resident = config.layers if fitting >= config.layers else fitting - SLOTS
@@ -90,7 +90,7 @@ def block_parameters(config: DiTConfig) -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Gives what this process may still allocate on a card."""
+    """Memory that this process may still allocate on a GPU."""
     allocated = torch.cuda.memory_allocated(device)
     free, total = torch.cuda.mem_get_info(device)
     free += torch.cuda.memory_reserved(device) - allocated
@@ -101,5 +101,5 @@ def free_bytes(device: torch.device) -> int:
 
 
 def usable_bytes(device: torch.device) -> int:
-    """Gives all that this process may hold on a card, what it holds already included."""
+    """Memory that this process may hold on a GPU, including what it holds already."""
     return free_bytes(device) + int(torch.cuda.memory_allocated(device))

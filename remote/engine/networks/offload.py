@@ -36,7 +36,7 @@ def stream_blocks(dit: DiT, plan: MemoryPlan, device: torch.device) -> None:
 
 
 class StreamedBlocks(nn.Module):
-    """A transformer's blocks, the first ones on the card, the others brought for their turn.
+    """A transformer's blocks, the first ones on the GPU, the others copied when they are due.
 
     Iterating gives the blocks in order. A streamed block is good until the next one is asked for.
     """
@@ -116,7 +116,7 @@ class StreamedBlocks(nn.Module):
             slot = arrived
             arrived = self._fetch((index + 1) % len(self._hosted))
             yield self._use(slot)
-        self._first = arrived  # the first block again, for the next turn
+        self._first = arrived  # the first block again, for the next forward
 
     def _fetch(self, index: int) -> _Arrival:
         """Starts the copy of a hosted block once whoever used its buffer has finished."""
@@ -144,7 +144,7 @@ def _padded(tensor: Tensor) -> int:
 
 
 def _places(block: Block) -> dict[str, int]:
-    """Gives where each weight starts in a block's buffer."""
+    """The offset of each weight in a block's buffer."""
     places, position = {}, 0
     for name, tensor in block.state_dict().items():
         places[name] = position
@@ -153,5 +153,5 @@ def _places(block: Block) -> dict[str, int]:
 
 
 def _view(buffer: Tensor, start: int, like: Tensor) -> Tensor:
-    """Gives the part of a buffer that holds a weight."""
+    """The part of a buffer that holds a weight."""
     return buffer[start : start + like.nbytes].view(like.dtype).view(like.shape)

@@ -49,7 +49,7 @@ def tokenize(tokenizer: "Tokenizer", text: str) -> list[int]:
 
 
 def position_buckets(distance: Tensor, buckets: int) -> Tensor:
-    """Gives the bucket of each distance (key position - query position): near ones are exact.
+    """The bucket of each distance (key position - query position): near ones are exact.
 
     distance: any shape, int64. Returns the same shape, 0 to buckets - 1.
     """
@@ -130,7 +130,7 @@ class TextEncoder(nn.Module):
 
     @torch.no_grad()
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
-        """Gives the states of the real tokens; padding is left out before the first block.
+        """The states of the real tokens; padding is left out before the first block.
 
         ids, mask: [L] int64, padding at the right. Returns [mask.sum(), D] in the weights' type.
         """

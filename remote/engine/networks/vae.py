@@ -43,7 +43,7 @@ class _Past:
         self._frames: dict[nn.Module, Tensor] = {}
 
     def before(self, conv: nn.Module, x: Tensor) -> Tensor:
-        """Gives the two frames before x; black before the first chunk."""
+        """The two frames before x; black before the first chunk."""
         kept = self._frames.get(conv)
         return _empty_frames(x, PAST_FRAMES).zero_() if kept is None else kept
 
@@ -158,7 +158,7 @@ def _double(frames: Tensor, channels_last: bool) -> Tensor:
 
 
 class _Codec(nn.Module):
-    """What encoder and decoder share: a convolution in, stages, then norm and convolution out."""
+    """The common part of encoder and decoder: convolution, stages, then norm and convolution."""
 
     def __init__(self, stages: list[nn.Module], channels: tuple[int, int, int, int]) -> None:
         """channels: of the input, of the first stage, of the last stage, of the output."""
@@ -245,7 +245,7 @@ class VAE(nn.Module):
 
     @torch.no_grad()
     def encode(self, video: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK) -> Tensor:
-        """Gives the mean of each latent, normalised, in float32.
+        """The mean of each latent, normalised, in float32.
 
         video: [B, 3, T, H, W] in -1..1, H and W multiples of 8. Frames beyond 1 + 4k are dropped.
         Returns [B, latent channels, 1 + k, H / 8, W / 8].
@@ -287,7 +287,7 @@ class VAE(nn.Module):
             yield self.decoder(hidden, past).float().clamp_(-1, 1)
 
     def decode(self, latents: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK) -> Tensor:
-        """Gives all that decode_chunks yields as one video [B, 3, 4 t - 3, 8 h, 8 w]."""
+        """The output of decode_chunks as one video [B, 3, 4 t - 3, 8 h, 8 w]."""
         return torch.cat(list(self.decode_chunks(latents, latents_per_chunk)), dim=2)
 
     def _as_weights(self, x: Tensor) -> Tensor:

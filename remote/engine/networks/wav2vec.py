@@ -1,4 +1,4 @@
-"""wav2vec2: what each of its layers hears in a voice, brought to the frames of a video.
+"""wav2vec2: the features of a voice from every layer, at the frames of a video.
 
 Axes: T steps of 50 Hz or video frames, C channels of the convolutions, D channels, H heads.
 """
@@ -58,8 +58,8 @@ class EncoderLayer(nn.Module):
             layer(x).unflatten(-1, (self.heads, -1)).transpose(0, 1)[None]
             for layer in (self.q, self.k, self.v)
         )
-        heard = F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
-        x = self.norm1(x + self.out(heard))
+        attended = F.scaled_dot_product_attention(q, k, v)[0].transpose(0, 1).flatten(1)
+        x = self.norm1(x + self.out(attended))
         return self.norm2(x + self.fc2(F.gelu(self.fc1(x))))
 
 
@@ -107,7 +107,7 @@ class VoiceEncoder(nn.Module):
         return torch.cat(pieces)
 
     def _whole_norm(self, wave: Tensor, samples: int) -> Callable[[Tensor], Tensor]:
-        """Gives the first layer's norm with the statistics of the whole wave.
+        """The first layer's norm with the statistics of the whole wave.
 
         The published model normalises every channel over time, in this layer alone.
         """
@@ -131,15 +131,15 @@ class VoiceEncoder(nn.Module):
         """features: [T, C], at any rate. Returns what every layer gives, [T, layers, D]."""
         x = self.project(self.features_norm(features))
         x = self.norm(x + self.position(x))
-        heard = []
+        layers = []
         for layer in self.layers:
             x = layer(x)
-            heard.append(x)
-        return torch.stack(heard, dim=1)
+            layers.append(x)
+        return torch.stack(layers, dim=1)
 
 
 def _field(kernels: tuple[int, ...], strides: tuple[int, ...]) -> int:
-    """Gives how many samples each step sees."""
+    """The number of samples that each step covers."""
     field, apart = 1, 1
     for kernel, stride in zip(kernels, strides, strict=True):
         field += (kernel - 1) * apart
@@ -153,12 +153,12 @@ def resample_features(features: Tensor, frames: int) -> Tensor:
 
 
 def embed_voice(encoder: VoiceEncoder, wave: Tensor, frames: int) -> Tensor:
-    """Gives what every layer of wav2vec2 hears at each video frame.
+    """The features of every layer of wav2vec2 at each video frame.
 
     wave: [samples] at 16 kHz, normalised. The convolutions' 50 Hz features are brought to the
     video's frames before the transformer, so that any frame rate stays in step.
     Returns [frames, layers, D] float32.
     """
     features = encoder.features(wave.to(encoder.norm.weight.device))
-    heard: Tensor = encoder(resample_features(features, frames))
-    return heard
+    embedded: Tensor = encoder(resample_features(features, frames))
+    return embedded

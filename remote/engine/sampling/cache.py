@@ -20,7 +20,7 @@ WARMUP_STEPS = 5
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CacheSettings:
-    """How far the expected change may add up before a step is computed again."""
+    """The limit of the summed expected change, from which a step is computed again."""
 
     threshold: float = 0.2
     coefficients: tuple[float, ...] = COEFFICIENTS["480"]
@@ -55,7 +55,7 @@ class StepDecider:
 
 
 def plan_steps(settings: CacheSettings | None, modulations: Iterable[Tensor]) -> list[bool]:
-    """Gives which steps of a window are computed; all of them without settings."""
+    """The steps of a window that are computed; all of them without settings."""
     if settings is None:
         return [True for _ in modulations]
     decider = StepDecider(settings=settings)
@@ -64,14 +64,14 @@ def plan_steps(settings: CacheSettings | None, modulations: Iterable[Tensor]) ->
 
 @dataclass(slots=True)
 class Residuals:
-    """What the blocks last added to the tokens, for each branch."""
+    """The last change of the tokens by the blocks, for each branch."""
 
     _kept: dict[str, Tensor] = field(default_factory=dict)
 
     def run(
         self, branch: str, x: Tensor, compute: bool, blocks: Callable[[Tensor], Tensor]
     ) -> Tensor:
-        """Gives blocks(x), or x with the branch's last residual if it need not be computed."""
+        """blocks(x), or x with the branch's last residual if it need not be computed."""
         if not compute:
             return x + self._kept[branch]
         out = blocks(x)

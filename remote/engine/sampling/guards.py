@@ -1,4 +1,4 @@
-"""Ends a run whose output is no video: not a number, black, or frozen."""
+"""Checks that end a run with unusable output: NaN or infinite values, black or frozen frames."""
 
 import torch
 from torch import Tensor
@@ -6,25 +6,25 @@ from torch import Tensor
 from remote.engine.errors import BlackFramesError, FrozenFramesError, NotANumberError
 
 _BLACK_LEVEL = 8 / 255  # of full brightness; no pixel of a black frame is above it
-_BRIGHT_LEVEL = 40 / 255  # a picture without a pixel above it may well give dark frames
+_BRIGHT_LEVEL = 40 / 255  # a picture without a pixel above it may give dark frames
 _MOVED_LEVEL = 0.5 / 255  # the smallest change that any pixel can show
 
 
 def check_latents(latents: Tensor, where: str) -> None:
-    """Refuses latents [C, T, h, w] that hold no numbers, or the same for every latent frame."""
+    """Refuses latents [C, T, h, w] that are not finite, or the same in every latent frame."""
     if not torch.isfinite(latents).all():
-        raise NotANumberError(f"{where}: the latents hold values that are no numbers")
+        raise NotANumberError(f"{where}: the latents hold NaN or infinite values")
     if latents.shape[1] > 1 and torch.equal(latents[:, 1:], latents[:, :-1]):
         raise FrozenFramesError(f"{where}: every latent frame is the same")
 
 
 def check_frames(frames: Tensor, picture: Tensor, where: str) -> None:
-    """Refuses frames [3, T, H, W] that hold no numbers, are black, or do not move.
+    """Refuses frames [3, T, H, W] that are not finite, are black, or do not move.
 
     picture: [3, H, W]; both in -1..1. A dark picture may give dark frames.
     """
     if not torch.isfinite(frames).all():
-        raise NotANumberError(f"{where}: the frames hold values that are no numbers")
+        raise NotANumberError(f"{where}: the frames hold NaN or infinite values")
     brightest = (frames.amax(dim=(0, 2, 3)) + 1) / 2
     if (brightest <= _BLACK_LEVEL).any() and (picture.max() + 1) / 2 > _BRIGHT_LEVEL:
         black = int((brightest <= _BLACK_LEVEL).sum())

@@ -1,4 +1,4 @@
-"""Where each person is: masks of two persons and the background, on the picture and its grids.
+"""Masks of two persons and the background, on the picture and its grids.
 
 Axes: C classes (person 1, person 2, background), H W rows and columns of the picture in pixels.
 """
@@ -28,18 +28,18 @@ class PixelBox:
     def __post_init__(self) -> None:
         edges = (self.top, self.left, self.bottom, self.right)
         if not all(math.isfinite(edge) for edge in edges):
-            raise ValueError(f"{self} has an edge that is no number")
+            raise ValueError(f"{self} has an edge that is not finite")
         if self.top >= self.bottom or self.left >= self.right:
-            raise ValueError(f"{self} is empty or turned around")
+            raise ValueError(f"{self} is empty or has its edges swapped")
 
 
 def whole_masks(height: int, width: int) -> Tensor:
-    """Gives the masks of a picture with one person: everything is in every class."""
+    """The masks of a picture with one person: everything is in every class."""
     return torch.ones(3, height, width, dtype=torch.uint8)
 
 
 def half_masks(height: int, width: int, margin: float = DEFAULT_MARGIN) -> Tensor:
-    """Gives person 1 the left half and person 2 the right one, each less a margin."""
+    """Masks of the left half for person 1 and the right one for person 2, less a margin."""
     middle = width // 2
     rows = (int(height * margin), int(height * (1 - margin)))
     starts = (int(middle * margin), int(middle * margin + middle))
@@ -49,7 +49,7 @@ def half_masks(height: int, width: int, margin: float = DEFAULT_MARGIN) -> Tenso
 
 
 def box_masks(height: int, width: int, boxes: tuple[PixelBox, ...]) -> Tensor:
-    """Gives each person a box, in the order of the persons; boxes may overlap.
+    """Masks of a box for each person, in their order; boxes may overlap.
 
     Edges are cut to whole pixels and to the picture. Raises PlacesError for a box outside it, one
     smaller than a pixel, and for boxes that leave no background.

@@ -20,7 +20,7 @@ NoiseSource = Callable[[int], Draw]  # window, from 0 -> its noise
 
 
 def seeded_noise(seed: int) -> NoiseSource:
-    """Gives each window noise of its own, the same on every machine."""
+    """A source of noise for each window, the same on every machine."""
 
     def of_window(window: int) -> Draw:
         digest = hashlib.sha256(f"{seed}:{window}".encode()).digest()
@@ -62,7 +62,7 @@ def sample(
     """Denoises one window from drawn noise, step by step.
 
     times: [steps + 1], the last 0, on the latents' device; shape: (C, T, h, w).
-    motion: [C, M, h, w] clean latents of the frames that the window starts with, noised anew
+    motion: [C, M, h, w] clean latents of the frames that the window starts with, noised again
     before the first and after each step; None for a first window.
     """
     steps = times.tolist()

@@ -7,7 +7,7 @@ TIME_SCALE = 1000.0
 
 
 def step_times(steps: int, shift: float) -> Tensor:
-    """Gives the shifted times of all steps and a final 0, [steps + 1] float32 on the CPU."""
+    """The shifted times of all steps and a final 0, [steps + 1] float32 on the CPU."""
     if steps < 1:
         raise ValueError(f"steps is {steps}, not positive")
     u = torch.linspace(TIME_SCALE, 1, steps, dtype=torch.float64).float() / TIME_SCALE
@@ -21,6 +21,6 @@ def euler_step(latents: Tensor, velocity: Tensor, t: float, t_next: float) -> Te
 
 
 def renoised(clean: Tensor, noise: Tensor, t: float) -> Tensor:
-    """Gives clean latents the noise of time t; at t = 0 they stay exactly as they are."""
+    """Clean latents with the noise of time t; exactly unchanged at t = 0."""
     level = t / TIME_SCALE
     return clean * (1 - level) + noise * level

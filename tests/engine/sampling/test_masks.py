@@ -25,8 +25,8 @@ def _box(top, left, bottom, right):
 @pytest.mark.parametrize(
     "edges", [(10, 10, 10, 20), (10, 20, 30, 20), (30, 10, 10, 20), (0, 0, float("nan"), 9)]
 )
-def test_empty_and_turned_boxes_are_refused(edges):
-    with pytest.raises(ValueError, match=r"empty|no number"):
+def test_empty_and_swapped_boxes_are_refused(edges):
+    with pytest.raises(ValueError, match=r"empty|not finite"):
         _box(*edges)
 
 

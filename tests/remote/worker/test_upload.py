@@ -5,7 +5,8 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.storage.upload import ObjectStatus, UploadRequest, UploadTarget
-from remote.worker import upload as worker_upload
+from remote.worker.upload import put as put_video
+from remote.worker.upload import store_video
 from remote.worker.volume_store import VolumeStore
 from tests.storage.stores import error_body
 
@@ -50,7 +51,7 @@ def upload(**changes):
 
 def put(files, **changes):
     shown = []
-    address = worker_upload.put(files, JOB, upload(**changes), shown.append)
+    address = put_video(files, JOB, upload(**changes), shown.append)
     return address, shown
 
 
@@ -95,7 +96,7 @@ def test_a_secret_without_a_bucket_is_named(files, monkeypatch):
 
 def ask(files, **fields):
     wire = contract.to_wire(UploadRequest(job_id=JOB, upload=upload(), **fields))
-    return worker_upload.store(wire, files)
+    return store_video(wire, files)
 
 
 def test_looking_tells_what_is_there(files, bucket, s3_client):
@@ -130,6 +131,6 @@ def test_refused_keys_point_to_the_secret(files, scripted_s3):
 
 
 def test_another_contract_is_answered(files):
-    failed = worker_upload.store({"contract": 0, "client": "0"}, files)
+    failed = store_video({"contract": 0, "client": "0"}, files)
 
     assert failed["code"] == "E_CONTRACT"
