@@ -86,6 +86,21 @@ class Setting:
             raise ValueError(f"must be finite, not {raw}")
         return value
 
+    def nearest(self, raw: object) -> str | None:
+        """The valid value that is nearest to a bad one, as text; None where nothing is near."""
+        if self.choices:
+            close = difflib.get_close_matches(str(raw).lower(), self.choices, n=1)
+            return close[0] if close else str(self.default)
+        if self.kind not in (int, float):
+            return None
+        try:
+            number = float(str(raw))
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            return None if self.default is None else f"{self.default:g}"
+        return f"{min(max(self.kind(number), self.low), self.high):g}"
+
     def _range(self) -> str:
         if math.isinf(self.high):
             return f"{self.low:g} or more"
@@ -379,8 +394,15 @@ def _parse(setting: Setting, raw: object, origin: str) -> Any:
     try:
         return setting.parse(raw)
     except ValueError as error:
-        code = "E_RANGE" if origin.startswith("--") else "E_SETTING"
-        raise UsageError(f"{origin} {error}", code=code, hint="multitalk config show") from None
+        if not origin.startswith("--"):
+            raise UsageError(
+                f"{origin} {error}", code="E_SETTING", hint="multitalk config show"
+            ) from None
+        nearest = setting.nearest(raw)
+        facts = {"option": origin} if nearest is None else {"option": origin, "example": nearest}
+        raise UsageError(
+            f"{origin} {error}", code="E_RANGE", hint="multitalk config show", facts=facts
+        ) from None
 
 
 def parse_whole(option: str, raw: str) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
@@ -16,6 +16,35 @@ if TYPE_CHECKING:
 
 Rule = Callable[[Mapping[str, "Fact"], list[str]], str]
 """(facts of the error, words typed after `multitalk`) -> a command, or "" where none fits."""
+
+_SAME = (
+    {"--force", "-f"},
+    {"--output", "-o"},
+    {"--prompt", "-p"},
+    {"--yes", "-y"},
+    {"--sample-steps", "--steps"},
+    {"--persistent-params", "--vram-params"},
+)
+"""Options with several names."""
+
+
+def typed_again(words: Sequence[str], option: str, value: str | None = None) -> str:
+    """The command that was typed with one option set to another value, quoted for a shell.
+
+    value: None for a flag.
+    """
+    names = next((names for names in _SAME if option in names), {option})
+    end = list(words).index("--") if "--" in words else len(words)
+    kept: list[str] = []
+    typed = iter(words[:end])
+    for word in typed:
+        if word in names:
+            if value is not None:
+                next(typed, None)
+        elif not word.startswith(tuple(f"{name}=" for name in names if name.startswith("--"))):
+            kept.append(word)
+    added = [option] if value is None else [option, value]
+    return shlex.join(["multitalk", *kept, *added, *words[end:]])
 
 
 def _list_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -34,11 +63,10 @@ def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"AWS_DEFAULT_REGION={facts['region']} multitalk s3 ls s3://{facts['bucket']}/"
 
 
-def _name_output(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    if "folder" in facts:
-        return f"-o {shlex.quote(str(facts['folder']))}"
-    if "proposed" in facts:
-        return f"-o {shlex.quote(str(facts['proposed']))}"
+def _name_output(facts: Mapping[str, Fact], words: list[str]) -> str:
+    path = facts.get("folder", facts.get("proposed"))
+    if path is not None:
+        return typed_again(words, "-o", str(path))
     if "addresses" in facts:
         return f"use {', or '.join(shlex.quote(each) for each in _texts(facts['addresses']))}"
     if "fields" in facts:
@@ -48,17 +76,36 @@ def _name_output(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return ""
 
 
+_OVERWRITING = (
+    ["generate"],
+    ["demo"],
+    ["jobs", "attach"],
+    ["jobs", "fetch"],
+    ["s3", "get"],
+    ["completion", "install"],
+)
+"""Commands that overwrite a file with --force."""
+
+
+def _overwrite(_facts: Mapping[str, Fact], words: list[str]) -> str:
+    command = next((each for each in _OVERWRITING if words[: len(each)] == each), None)
+    if command is None:
+        return ""
+    has_output = command not in (["demo"], ["completion", "install"])
+    other = "\nor -o with another name" if has_output else ""
+    return typed_again(words, "--force") + other
+
+
 def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     folder = facts.get("missing_folder")
     return f"mkdir -p {shlex.quote(str(folder))}" if folder else ""
 
 
-def _allow_cost(facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _allow_cost(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "enough_usd" not in facts:
         return ""
-    cheaper = facts["cheaper"]
-    assert isinstance(cheaper, tuple)
-    lines = [f"add --max-cost {facts['enough_usd']:g} to allow it"]
+    lines = [typed_again(words, "--max-cost", f"{facts['enough_usd']:g}")]
+    cheaper = _texts(facts["cheaper"])
     if cheaper:
         lines.append("cheaper: " + ", ".join(cheaper))
     return "\n".join(lines)
@@ -75,8 +122,12 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 
 def _option(name: str) -> Rule:
-    """Proposes the value that the facts have for an option."""
-    return lambda facts, _words: f"--{name} {facts[name]}" if name in facts else ""
+    """The command with the value that the facts have for an option."""
+
+    def rule(facts: Mapping[str, Fact], words: list[str]) -> str:
+        return typed_again(words, f"--{name}", str(facts[name])) if name in facts else ""
+
+    return rule
 
 
 def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:
@@ -226,11 +277,12 @@ def _either(*rules: Rule) -> Rule:
 
 
 def _example(facts: Mapping[str, Fact], words: list[str]) -> str:
-    """The command with a value that the option accepts, or else its help."""
+    """The command typed with a value that the option accepts, or else its help."""
     if "option" not in facts or not words:
         return ""
-    value = facts.get("example")
-    return f"multitalk {words[0]} " + ("--help" if value is None else f"{facts['option']} {value}")
+    if "example" in facts:
+        return typed_again(words, str(facts["option"]), str(facts["example"]))
+    return f"multitalk {words[0]} --help"
 
 
 def _protect_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -307,6 +359,7 @@ RULES: dict[str, Rule] = {
     "E_NO_JOB": _find_jobs,
     "E_NO_SECRET": _set_up_store,
     "E_NO_TOKEN": _log_in,
+    "E_OUTPUT_EXISTS": _overwrite,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
     "E_RANGE": _example,

@@ -1,10 +1,90 @@
 """The command that helps, made from an error's code, its facts and the words typed."""
 
-import pytest
+import shlex
 
-from multitalk_cli.cli.next_command import next_command
-from multitalk_cli.errors import FileError, RefusedError, UsageError
-from multitalk_cli.errors.codes import CODES
+import pytest
+import typer.main
+
+from multitalk_cli.cli.app import app
+from multitalk_cli.cli.next_command import RULES, next_command, typed_again
+from multitalk_cli.errors import CODES, FileError, RefusedError, UsageError, error_from_code
+
+GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]
+
+EXAMPLES = {
+    "E_CANCELLED": [({"weights_folder": "my weights"}, ["download", "--to", "my weights"])],
+    "E_CONFLICT": [({"addresses": ("s3://b/k",)}, ["s3", "get"])],
+    "E_CONTRACT": [({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"])],
+    "E_COST": [({"enough_usd": 1.5, "cheaper": ()}, GENERATE)],
+    "E_DOWNLOAD_RUNS": [({"volume": "w", "app": "studio"}, ["download", "--app", "studio"])],
+    "E_EXPIRED": [({"volume": "w", "environment": "e"}, ["download", "--environment", "e"])],
+    "E_FILE_UNREADABLE": [({"pack_folder": "w", "damaged": True}, ["upload-weights", "w"])],
+    "E_GPU_STACK": [({"stack": "current"}, [*GENERATE, "--stack=cuda12.1"])],
+    "E_GPU_TOO_SMALL": [({"gpu": "l40s"}, GENERATE), ({"gpu": "l4"}, ["doctor", "--gpu", "t4"])],
+    "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
+    "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
+    "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],
+    "E_NO_JOB": [({"job_prefix": "7f"}, ["jobs", "show", "7f"])],
+    "E_NO_SECRET": [({"app": "studio", "is_set_up": False}, GENERATE)],
+    "E_NO_TOKEN": [({}, GENERATE)],
+    "E_OUTPUT_EXISTS": [({}, GENERATE), ({}, ["demo"]), ({}, ["s3", "get", "outputs/a.mp4"])],
+    "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],
+    "E_RANGE": [({"option": "--sample-steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
+    "E_REMOTE": [({"volume": "w"}, ["download"])],
+    "E_S3_ADDRESS": [({"option": "--endpoint-url"}, ["s3", "ls"])],
+    "E_S3_EXISTS": [({"address": "s3://b/my k", "target": "k"}, ["s3", "put", "k"])],
+    "E_S3_KEY": [({"folder": "s3://b/my f/"}, ["s3", "get", "k"])],
+    "E_S3_REGION": [({"region": "eu-west-1", "bucket": "b"}, ["s3", "ls"])],
+    "E_SWAPPED": [
+        ({"picture": "my face.png", "sound": "b.wav"}, ["generate", "b.wav", "my face.png"])
+    ],
+    "E_TIMEOUT": [({"volume": "w"}, ["download"])],
+    "E_TOKEN": [({}, ["status"])],
+    "E_TOO_MANY_VOICES": [({"image": "my face.png"}, ["generate", "my face.png", "a", "b", "c"])],
+    "E_UNFINISHED": [({"job": "7f3a", "step": "cancel"}, ["jobs", "attach", "7f3a"])],
+    "E_USAGE": [({"image": "my face.png"}, ["generate", "my face.png"])],
+    "E_WEIGHTS": [({"volume": "w", "damaged": True}, ["download"])],
+}
+"""Code -> (facts, words typed) of errors whose rule prints a command."""
+
+ADVICE = {"E_NO_BACKEND", "E_OUTPUT_PATH", "E_SECRET_FILE"}
+"""Codes whose rule advises words, or a command that is not multitalk's."""
+
+
+def parse(words):
+    """Parses a command line as the application does, without running it. Raises its refusal."""
+    command, context = typer.main.get_command(app), None
+    while True:
+        context = command.make_context(words[0], words[1:], parent=context)
+        words = [*context._protected_args, *context.args]
+        below = getattr(command, "commands", {})
+        if not below:
+            return
+        command = below[words[0]]
+
+
+def test_every_rule_has_an_example():
+    assert RULES.keys() == EXAMPLES.keys() | ADVICE
+
+
+@pytest.mark.parametrize("code", EXAMPLES)
+def test_every_command_that_a_rule_prints_is_one_of_the_application(code):
+    for facts, words in EXAMPLES[code]:
+        error = error_from_code(code, "x")
+        error.facts = facts
+        printed = next_command(error, words)
+
+        commands = [line for line in printed.splitlines() if "multitalk " in line]
+        assert commands, printed
+        for line in commands:
+            command = line[line.index("multitalk ") :].partition(";")[0]
+            parse(shlex.split(command))
+
+
+def test_a_command_that_there_is_not_does_not_parse():
+    for words in (["multitalk", "generat"], ["multitalk", "generate", "a", "b", "--fsp", "3"]):
+        with pytest.raises((KeyError, typer.TyperException)):
+            parse(words)
 
 
 def test_an_error_without_a_rule_keeps_its_own_hint():
@@ -17,21 +97,45 @@ def test_an_error_without_facts_has_the_remedy_of_its_code(code):
     assert next_command(RefusedError("x", code=code), ["generate"]) == CODES[code].remedy
 
 
+# The words typed, with one option changed
+
+
+@pytest.mark.parametrize(
+    ("words", "option", "value", "command"),
+    [
+        (["generate", "a.png"], "--gpu", "l4", "multitalk generate a.png --gpu l4"),
+        (["demo", "--gpu", "t4", "a b"], "--gpu", "l4", "multitalk demo 'a b' --gpu l4"),
+        (["generate", "--gpu=t4", "a.png"], "--gpu", "l4", "multitalk generate a.png --gpu l4"),
+        (["generate", "-o", "x"], "-o", "y", "multitalk generate -o y"),
+        (["demo", "--steps", "5"], "--sample-steps", "10", "multitalk demo --sample-steps 10"),
+        (["demo", "-f"], "--force", None, "multitalk demo --force"),
+        (["generate", "--", "-a.png"], "--gpu", "l4", "multitalk generate --gpu l4 -- -a.png"),
+        (["generate", "--gpu"], "--gpu", "l4", "multitalk generate --gpu l4"),
+        ([], "--gpu", "l4", "multitalk --gpu l4"),
+    ],
+)  # fmt: skip
+def test_one_option_of_the_words_typed_is_changed(words, option, value, command):
+    assert typed_again(words, option, value) == command
+
+
 @pytest.mark.parametrize(
     ("code", "facts", "expected"),
     [
-        ("E_GPU_STACK", {"stack": "current"}, "--stack current"),
-        ("E_GPU_TOO_SMALL", {"gpu": "l4"}, "--gpu l4"),
-        ("E_COST", {"enough_usd": 1.5, "cheaper": ()}, "add --max-cost 1.5 to allow it"),
+        ("E_GPU_STACK", {"stack": "current"}, "multitalk generate a.png --stack current"),
+        ("E_GPU_TOO_SMALL", {"gpu": "l4"}, "multitalk generate a.png --gpu l4"),
+        ("E_COST", {"enough_usd": 1.5, "cheaper": ()}, "multitalk generate a.png --max-cost 1.5"),
         (
             "E_COST",
             {"enough_usd": 2.0, "cheaper": ("--gpu b200 (about $1)", "--sample-steps 10")},
-            "add --max-cost 2 to allow it\ncheaper: --gpu b200 (about $1), --sample-steps 10",
+            "multitalk generate a.png --max-cost 2\n"
+            "cheaper: --gpu b200 (about $1), --sample-steps 10",
         ),
     ],
 )
 def test_a_guard_names_the_options_that_pass_it(code, facts, expected):
-    assert next_command(RefusedError("x", code=code, facts=facts), ["generate"]) == expected
+    assert (
+        next_command(RefusedError("x", code=code, facts=facts), ["generate", "a.png"]) == expected
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,3 +151,30 @@ def test_a_guard_names_the_options_that_pass_it(code, facts, expected):
 def test_a_picture_among_the_voices_is_put_first(words, expected):
     facts = {"picture": "my face.png", "sound": "a.wav"}
     assert next_command(UsageError("x", code="E_SWAPPED", facts=facts), words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["--steps", "5"], "multitalk generate a.png b.wav --sample-steps 10"),
+        (["--gpu", "v100"], "multitalk generate a.png b.wav --gpu h100"),
+        (["--gpu", "h20"], "multitalk generate a.png b.wav --gpu h200"),
+        (["--fps", "fast"], "multitalk generate a.png b.wav --fps 24"),
+        (["--fps=1000"], "multitalk generate a.png b.wav --fps 60"),
+        (["--fit", "covered"], "multitalk generate a.png b.wav --fit cover"),
+        (
+            ["--size", "1000x1000", "--backend", "preview"],
+            "multitalk generate a.png b.wav --backend preview --size 992x992",
+        ),
+    ],
+)
+def test_a_value_out_of_range_is_answered_with_the_command_and_one_that_fits(
+    cli, portrait, voice, words, command
+):
+    portrait.rename("a.png")
+    voice.rename("b.wav")
+    ran = cli("generate", "a.png", "b.wav", *words, "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_RANGE")
+    assert ran.error["hint"] == command
+    parse(shlex.split(command))

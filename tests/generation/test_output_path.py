@@ -173,7 +173,8 @@ def test_a_name_that_does_not_fit_is_refused_with_one_that_does(asked, preview, 
     with pytest.raises(UsageError) as caught:
         choose_output(asked, names(preview=preview))
 
-    assert (caught.value.code, next_command(caught.value, ["generate"])) == ("E_OUTPUT_NAME", hint)
+    command = next_command(caught.value, ["generate"])
+    assert (caught.value.code, command) == ("E_OUTPUT_NAME", f"multitalk generate {hint}")
     proposed = hint.removeprefix("-o ").strip("'")
     assert choose_output(proposed, names(preview=preview)) == Path(proposed)
 

@@ -104,14 +104,14 @@ def parse_size(option: str) -> tuple[int, int]:
             code="E_RANGE",
         )
     width, height = int(match[1]), int(match[2])
-    for side in (width, height):
-        if not MIN_SIDE_PX <= side <= MAX_SIDE_PX or side % SIDE_MULTIPLE_PX:
-            raise UsageError(
-                f"--size {option}: each side must be a multiple of {SIDE_MULTIPLE_PX} "
-                f"from {MIN_SIDE_PX} to {MAX_SIDE_PX}; "
-                f"the nearest is {_nearest_side(width)}x{_nearest_side(height)}",
-                code="E_RANGE",
-            )
+    nearest = f"{_nearest_side(width)}x{_nearest_side(height)}"
+    if nearest != f"{width}x{height}":
+        raise UsageError(
+            f"--size {option}: each side must be a multiple of {SIDE_MULTIPLE_PX} "
+            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX}; the nearest is {nearest}",
+            code="E_RANGE",
+            facts={"option": "--size", "example": nearest},
+        )
     return width, height
 
 
