@@ -14,7 +14,7 @@ from tests.end_to_end.product import state_of
 from tests.end_to_end.test_jobs import LONG, _stepping
 
 TWO_WINDOWS = 4.0
-LOST_S = 20
+LOST_S = 8
 
 
 @pytest.fixture(autouse=True)
