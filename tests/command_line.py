@@ -77,7 +77,7 @@ def faces_remembered(monkeypatch):
     def remembered(network, picture):
         key = hashlib.sha256(f"{network.outputs} {picture.shape} {picture.dtype}".encode())
         key.update(picture.tobytes())
-        if len(_FACES) > 200:
+        if len(_FACES) > 1000:
             _FACES.clear()
         if key.digest() not in _FACES:
             _FACES[key.digest()] = compute(network, picture)

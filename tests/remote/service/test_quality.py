@@ -23,6 +23,8 @@ from tests.generation.backends.previews import (
 )
 from tests.media.image.pictures import beside, photograph
 
+pytestmark = pytest.mark.usefixtures("faces_remembered")
+
 
 def _preview(request, folder):
     """The decoded frames of a preview, without what surrounds its picture."""
