@@ -376,6 +376,7 @@ RULES: dict[str, Rule] = {
     "E_UNFINISHED": _return_to_job,
     "E_USAGE": _either(_download, _complete_words),
     "E_WEIGHTS": _download,
+    "E_WEIGHTS_MISSING": _download,
 }
 """Error code -> its rule."""
 

@@ -135,10 +135,10 @@ class Cloud:
         found = self._class(stack)
         if gpu == gpus.AUTO:
             return found()
-        card = gpus.find_gpu(gpu)
-        rate = rates.load().gpu(card.name)
+        known = gpus.find_gpu(gpu)
+        rate = rates.load().gpu(known.name)
         memory_mib = int(rate.memory_gib * MEBIBYTES_PER_GIB)
-        return found.with_options(gpu=card.modal_name, cpu=rate.cores, memory=memory_mib)()
+        return found.with_options(gpu=known.modal_name, cpu=rate.cores, memory=memory_mib)()
 
     # Calls
 

@@ -27,7 +27,7 @@ class AppStatus:
 
 
 def read_status(cloud: Cloud, stack: str, gpu: str) -> AppStatus:
-    """The status of the app. Raises SetupError E_NOT_DEPLOYED where there is none."""
+    """The status of the app. Raises SetupError E_NOT_DEPLOYED if there is none."""
     return AppStatus(
         record=cloud.require_deployment(),
         pool=cloud.pool_stats(stack, gpu),

@@ -29,7 +29,7 @@ class AppRef:
 
     @property
     def environment_name(self) -> str | None:
-        """What Modal's functions take."""
+        """The same for Modal's functions."""
         return self.environment if self.environment else None
 
 

@@ -15,6 +15,7 @@ from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
+    from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.reporting.reporter import Reporter
 
 _MANIFEST = "manifest.json"
@@ -46,24 +47,26 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
             text = b"".join(cloud.read_file(contract.WEIGHTS_VOLUME, path))
         except FileNotFoundError:
             message = f"the Volume {contract.WEIGHTS_VOLUME} holds no pack in {folder}"
-            raise _missing(message) from None
+            raise _missing(cloud.place, message) from None
         sizes = listing.result() or {}
     try:
         pack = read_manifest(text)
     except ValueError as error:
-        raise _missing(f"{path}: {error}") from None
+        raise _missing(cloud.place, f"{path}: {error}") from None
     wrong = [name for name, size in pack.sizes.items() if sizes.get(name) != size]
     if wrong:
         there = human_bytes(pack.size_bytes - sum(pack.sizes[name] for name in wrong))
         raise _missing(
+            cloud.place,
             f"{len(wrong)} of {len(pack.sizes)} files missing or truncated, "
-            f"{there} of {human_bytes(pack.size_bytes)}"
+            f"{there} of {human_bytes(pack.size_bytes)}",
         )
     return pack
 
 
-def _missing(message: str) -> SetupError:
-    return SetupError(message, code="E_WEIGHTS_MISSING", hint="multitalk download")
+def _missing(place: AppRef, message: str) -> SetupError:
+    facts = {"volume": contract.WEIGHTS_VOLUME, **place.facts}
+    return SetupError(message, code="E_WEIGHTS_MISSING", facts=facts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Whether the deployed app can make a video, and what to do if not."""
+"""Readiness of the deployed app for making a video."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def check_ready(cloud: Cloud, stack: str) -> None:
-    """Raises SetupError for whatever would keep a call from making a video."""
-    # All at once: each is several ways to Modal and back.
+    """Raises SetupError if a call could not make a video."""
+    # All at the same time: each takes several round trips to Modal.
     with ThreadPoolExecutor(4) as pool:
-        noted = pool.submit(cloud.require_deployment)
+        recorded = pool.submit(cloud.require_deployment)
         found = pool.submit(cloud.find_class, stack)
         listed, indexed = pool.submit(find_pack, cloud), pool.submit(cloud.find_index)
-    _check_record(cloud.place, noted.result(), stack)
+    _check_record(cloud.place, recorded.result(), stack)
     for check in (found, listed, indexed):
         check.result()
 
 
 def check_deployed(cloud: Cloud, record: Mapping[str, Any], stack: str) -> None:
-    """Raises SetupError unless what was deployed is there, and of this contract."""
+    """Raises SetupError unless the app of the record exists and has this contract."""
     _check_record(cloud.place, record, stack)
     cloud.find_class(stack)
 

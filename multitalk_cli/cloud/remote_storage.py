@@ -1,17 +1,18 @@
-"""What functions of the app do with the user's store: fetch inputs, look at places, fill them."""
+"""The user's store, reached through functions of the app: inputs prepared, videos stored."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.call_result import as_answer
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import deploy_facts
 from multitalk_cli.cloud.secrets import account
-from multitalk_cli.errors import MultitalkError, SetupError, error_from_code
+from multitalk_cli.errors import MultitalkError, SetupError
 from multitalk_cli.planning.remote_task import PrepareRequest, PrepareResult
 from multitalk_cli.storage.upload import ObjectStatus, UploadRequest, UploadTarget
 
@@ -22,19 +23,19 @@ T = TypeVar("T")
 
 
 class CloudStore:
-    """The store that the app has the secret of; this machine needs no credentials for it.
+    """The store whose secret the app has; this machine needs no credentials for it.
 
-    Raises SetupError where it is not set up, and what the store says with the E_S3 codes.
+    Raises SetupError where it is not set up, and the store's own errors with the E_S3 codes.
     """
 
     def __init__(self, connect: Callable[[], Cloud]) -> None:
-        """connect: gives a cloud where the app is deployed."""
+        """connect: returns a cloud in which the app is deployed."""
         self._connect = connect
 
     def prepare(
         self, wanted: GenerateSpec, upload: UploadTarget | None, job_id: str, *, for_plan: bool
     ) -> PrepareResult:
-        """Prepares inputs where they are, and keeps the request unless only a plan is wanted."""
+        """Prepares inputs in the cloud, and keeps the request unless only a plan is wanted."""
         _check_files(wanted)
         cloud = self._ready()
         files = {
@@ -65,19 +66,19 @@ class CloudStore:
             raise
 
     def look(self, upload: UploadTarget, job_id: str) -> ObjectStatus:
-        """What stands where a job's video will be stored."""
+        """The object at the place where a job's video will be stored."""
         self._ready()
         storing = UploadRequest(job_id=job_id, upload=upload, looks=True)
         return self._ask(ObjectStatus, contract.STORE_FUNCTION, storing)
 
     def put(self, upload: UploadTarget, job_id: str, video: bytes | None = None) -> str:
-        """Stores a video, that which the job kept unless one is given, and gives its address."""
+        """Stores a video, by default the one that the job kept, and returns its address."""
         self._ready()
         storing = UploadRequest(job_id=job_id, upload=upload, looks=False, video=video)
         return self._ask(ObjectStatus, contract.STORE_FUNCTION, storing).address
 
     def discard(self, job_id: str) -> None:
-        """Forgets what was prepared for a job; what stays in spite of it goes after 7 days."""
+        """Removes the prepared inputs of a job; if that fails, they expire after 7 days."""
         with suppress(MultitalkError):
             self._connect().remove_folder(contract.JOBS_VOLUME, job_id)
 
@@ -89,24 +90,17 @@ class CloudStore:
         return cloud
 
     def _ask(self, kind: type[T], function: str, what: object) -> T:
-        return _answer(kind, self._connect().call(function, contract.to_wire(what)))
+        answer = self._connect().call(function, contract.to_wire(what))
+        return contract.from_wire(kind, as_answer(answer))
 
 
 def _check_files(wanted: GenerateSpec) -> None:
-    """Raises what is wrong with those inputs that are files here."""
+    """Raises FileError for an input on this machine that cannot be read."""
     from multitalk_cli.files import open_input
 
     for one in wanted.inputs:
         if one.address is None:
             open_input(one.path).close()
-
-
-def _answer(kind: type[T], wire: Mapping[str, Any]) -> T:
-    """What a function gave. Raises what it reports."""
-    if wire.get("kind") == "failed":
-        failed = contract.from_wire(contract.Failed, wire)
-        raise error_from_code(failed.code, failed.message, failed.hint)
-    return contract.from_wire(kind, wire)
 
 
 def _no_secret(cloud: Cloud) -> SetupError:

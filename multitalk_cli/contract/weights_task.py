@@ -12,7 +12,7 @@ from multitalk_cli.errors import UsageError
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
 LORAS = ("fusionx", "lightx2v")
-"""Names that stand for a file on the hub."""
+"""Names of files on the hub."""
 WeightsAction = Literal[
     "survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"
 ]
@@ -55,27 +55,27 @@ class WeightsTask:
         return {repo: commit for repo, _, commit in pairs}
 
 
-def check_lora(wish: str) -> None:
-    """Raises UsageError for what is neither a known name nor an address of a file without keys."""
-    parts = urlsplit(wish)
+def check_lora(lora: str) -> None:
+    """Raises UsageError unless it is a known name or the address of a file, without keys."""
+    parts = urlsplit(lora)
     is_address = (
         parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
     )
-    if wish not in LORAS and not (is_address and parts.path.endswith(".safetensors")):
-        raise not_a_lora(wish)
+    if lora not in LORAS and not (is_address and parts.path.endswith(".safetensors")):
+        raise not_a_lora(lora)
 
 
-def not_a_lora(wish: str) -> UsageError:
+def not_a_lora(lora: str) -> UsageError:
     """The error for a --lora that cannot be fetched."""
     names = ", ".join(LORAS)
     return UsageError(
-        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {without_keys(wish)!r}",
+        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {without_keys(lora)!r}",
         code="E_RANGE",
-        hint="multitalk download --lora fusionx",
+        facts={"option": "--lora", "example": LORAS[0]},
     )
 
 
 def without_keys(address: str) -> str:
-    """An address without what may hold a key or a password."""
+    """An address without the parts that may hold a key or a password."""
     bare = address.partition("?")[0].partition("#")[0]
     return re.sub(r"//[^/]*@", "//", bare)

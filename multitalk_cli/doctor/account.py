@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config
+from multitalk_cli.cloud.call_result import as_answer
 from multitalk_cli.cloud.pack import find_pack
 from multitalk_cli.contract.secrets import AWS_SPEC, HUB_SPEC, SecretSpec
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.doctor.local import uses_this_machine
-from multitalk_cli.errors import RefusedError, SetupError, TemporaryError, error_from_code
+from multitalk_cli.errors import RefusedError, SetupError, TemporaryError
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.windows import make_plan
 from multitalk_cli.reporting.formatting import human_bytes, human_duration
@@ -221,11 +222,7 @@ class Account:
             text = f"the app was deployed before {contract.AWS_SECRET} was set up"
             raise self._deploy_again(text)
         wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
-        answer = self.cloud.call(contract.STORAGE_FUNCTION, wire)
-        if "event" in answer:
-            failed = contract.event_from_wire(answer["event"])
-            if isinstance(failed, contract.Failed):
-                raise error_from_code(failed.code, failed.message, failed.hint)
+        answer = as_answer(self.cloud.call(contract.STORAGE_FUNCTION, wire))
         bucket, seconds = str(answer["bucket"]), float(answer["seconds"])
         return Outcome(text=f"s3://{bucket} written, read and deleted in {human_duration(seconds)}")
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.call_result import as_answer, await_answer
+from multitalk_cli.cloud.call_result import as_answer, await_answer, to_error
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
-from multitalk_cli.errors import MultitalkError, error_from_code
+from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import cost, gpus, rates, windows
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
@@ -163,7 +163,7 @@ def _check_canary(answer: Mapping[str, Any]) -> Outcome:
     told = canary["event"]
     event = None if told is None else contract.event_from_wire(told)
     if isinstance(event, contract.Failed):
-        return Outcome.from_error(error_from_code(event.code, event.message, event.hint))
+        return Outcome.from_error(to_error(event))
     if not isinstance(event, contract.Done):
         text = "the test video was not finished"
         return Outcome(text=text, state="fail", remedy="multitalk doctor --gpu")

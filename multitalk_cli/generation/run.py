@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.errors import InterruptedRunError, error_from_code
+from multitalk_cli.cloud.call_result import to_error
+from multitalk_cli.errors import InterruptedRunError
 from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
 from multitalk_cli.generation.job import GenerateJob, chosen_gpu, open_job
@@ -161,7 +162,7 @@ def follow(run: StartedRun, show: Show) -> contract.Result:
         if isinstance(event, contract.Done):
             return event.result
         if isinstance(event, contract.Failed):
-            raise error_from_code(event.code, event.message, event.hint)
+            raise to_error(event)
     raise RuntimeError(f"job {run.job_id} ended without a result")
 
 

@@ -25,7 +25,7 @@ ADDED_DEFAULTS: dict[str, Any] = {}
 
 The default is the value that makes the video as it was made before the key existed. A recipe
 without the key counts as one with its default, and a request at the default has the fingerprint of
-one without the field. So whoever adds an option adds a line here, and finished work stays finished.
+one without the field. So every added option needs a line here, and finished work stays finished.
 """
 
 
@@ -87,7 +87,7 @@ def _without_added_defaults(wire: Any) -> Any:
 def content_digest(data: bytes, *, size_px: tuple[int, int]) -> str:
     """The digest of a picture's pixels or a sound's samples; kept, since decoding takes time.
 
-    That of the bytes where they cannot be decoded: whoever makes the video reports it.
+    That of the bytes where they cannot be decoded: making the video reports it.
     """
     is_picture = data.startswith(_PNG_SIGNATURE)
     return _pixels_digest(data, size_px) if is_picture else _samples_digest(data)

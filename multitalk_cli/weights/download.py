@@ -52,7 +52,7 @@ class WeightsTarget(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadOptions:
-    """What to download. revisions: repository -> branch or commit."""
+    """The choice of weights. revisions: repository -> branch or commit."""
 
     precision: Precision = "bf16"
     assume_yes: bool = False

@@ -78,7 +78,7 @@ def test_more_work_costs_more():
     assert view.cost_line(large).startswith("h100: starts a container")
 
 
-def test_a_card_that_was_not_measured_says_so():
+def test_a_gpu_that_was_not_measured_is_named():
     assert "not measured" in view.cost_line(bench.estimate(task(), "l40s", "current"))
 
 
@@ -89,14 +89,14 @@ def test_a_card_that_was_not_measured_says_so():
         ("t4", "current", "2048x2048", "E_GPU_TOO_SMALL"),
     ],
 )
-def test_a_card_that_cannot_do_it_is_refused(gpu, stack, size, code):
+def test_a_gpu_that_cannot_do_it_is_rejected(gpu, stack, size, code):
     with pytest.raises(RefusedError) as caught:
         bench.estimate(task(size=size), gpu, stack)
 
     assert caught.value.code == code
 
 
-# What it says of the rates
+# The rates
 
 
 def report(device, forward_s):
@@ -109,9 +109,9 @@ def report(device, forward_s):
     return {"machine": {"device": device}, "runs": [row]}
 
 
-def expected_s(card):
+def expected_s(gpu):
     table = rates.load()
-    return cost.seconds_per_forward(32_928, 1, table.gpu(card), table)
+    return cost.seconds_per_forward(32_928, 1, table.gpu(gpu), table)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_the_measured_speed_is_compared_with_the_rates(times, verdict):
     assert f"{times:.2f} times as long: {verdict}" in view.comparison_line(found)
 
 
-def test_it_is_compared_with_the_card_that_was_there():
+def test_it_is_compared_with_the_gpu_of_the_container():
     (found,) = bench.compare(report("NVIDIA H200", expected_s("h200")), task(), "h100")
 
     assert (found.gpu, found.ratio) == ("h200", pytest.approx(1.0))

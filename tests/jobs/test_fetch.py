@@ -41,7 +41,7 @@ def job():
 
 
 def answer(video=None, **part):
-    """What a finished call gave."""
+    """The answer of a finished call."""
     result = contract.Result(
         job_id="abcdabcd", backend="modal", model_output=True, frames=5, fps=24, width_px=32,
         height_px=32, size_bytes=2010, seed=0, recipe="{}", gpu="NVIDIA H100 80GB HBM3",
@@ -138,7 +138,7 @@ def test_the_kept_answer_is_read_from_the_volume(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("device", "asked", "card"),
+    ("device", "asked", "gpu"),
     [
         ("NVIDIA H100 80GB HBM3", "auto", "h100"),
         ("NVIDIA H200", "auto", "h200"),
@@ -151,5 +151,5 @@ def test_the_kept_answer_is_read_from_the_volume(monkeypatch):
         (None, "auto", "h100"),
     ],
 )
-def test_the_card_that_was_seen_is_the_one_that_is_paid(device, asked, card):
-    assert gpus.gpu_from_device(device, asked) == card
+def test_the_gpu_that_was_used_is_the_one_that_is_paid(device, asked, gpu):
+    assert gpus.gpu_from_device(device, asked) == gpu

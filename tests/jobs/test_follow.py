@@ -62,7 +62,7 @@ class JobCloud(ScriptedCloud):
         raise FileNotFoundError(path)
 
     def report(self, event, windows=0):
-        """What the container says of itself."""
+        """Records the state of the container."""
         wire = contract.to_wire(event)
         self.newest = {"event": wire, "run_s": 10.0, "windows": windows}
         return WAITING
@@ -209,7 +209,7 @@ def test_a_method_that_never_began_is_a_failed_start(ledger, reporter):
     assert end_of(follower_of(cloud, ledger, reporter)).code == "E_START"
 
 
-def test_a_job_that_was_cancelled_elsewhere_says_so(ledger, reporter):
+def test_a_job_that_was_cancelled_on_another_machine_is_cancelled(ledger, reporter):
     cloud = JobCloud(CallStatus(outcome="ended", text="cancelled"))
     cloud.is_stopped = True
 

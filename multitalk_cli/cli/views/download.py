@@ -43,7 +43,7 @@ def downloaded_data(result: DownloadedWeights) -> dict[str, Any]:
 
 
 def downloaded_facts(result: DownloadedWeights) -> list[tuple[str, str]]:
-    """What it cost."""
+    """The price."""
     return [] if result.price_usd is None else [("cost", human_money(result.price_usd))]
 
 

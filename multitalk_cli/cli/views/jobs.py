@@ -71,7 +71,7 @@ def _row(listed: ListedJob) -> dict[str, Any]:
 
 
 def _activity(listed: ListedJob) -> str:
-    """What a job does now, or why it does nothing; empty where it has ended or is unknown."""
+    """The current work of a job, or why it stopped; empty if it has ended or is unknown."""
     if listed.stopped is not None:
         return _STOPPED[listed.stopped].format(windows=listed.windows, job=listed.job.id)
     match listed.event:
