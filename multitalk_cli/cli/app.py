@@ -67,8 +67,8 @@ app = typer.Typer(
 
 def _show_version(ctx: typer.Context, asked: bool) -> None:
     if asked:
-        output: Console = ctx.obj
-        output.succeed("multitalk", {"version": __version__}, [f"multitalk {__version__}"])
+        console: Console = ctx.obj
+        console.succeed("multitalk", {"version": __version__}, [f"multitalk {__version__}"])
         raise typer.Exit
 
 
@@ -165,40 +165,40 @@ def run(argv: Sequence[str]) -> int:
     received: list[int] = []
     rest, options = split_output_options(argv)
     arguments, renamings = replace_renamed(rest)
-    output = Console(options)
-    output.hide(secret_values(for_signing=arguments[:2] == ["s3", "url"]))
+    console = Console(options)
+    console.hide(secret_values(for_signing=arguments[:2] == ["s3", "url"]))
     with _signals(received):
         try:
             check_output_options(options)
             for renaming in renamings:
-                output.note(renaming.notice)
-            return _invoke(arguments, output)
+                console.note(renaming.notice)
+            return _invoke(arguments, console)
         except MultitalkError as error:
-            _hide_all(output)
-            output.fail(_command_name(arguments), error, next_command(error, arguments))
+            _hide_all(console)
+            console.fail(_command_name(arguments), error, next_command(error, arguments))
             return int(error.exit_code)
         except typer.TyperException as error:
-            output.fail(_command_name(arguments), _usage_error(error, arguments))
+            console.fail(_command_name(arguments), _usage_error(error, arguments))
             return int(ExitCode.USAGE)
         except (KeyboardInterrupt, typer.Abort):
-            output.interrupted(_command_name(arguments))
+            console.interrupted(_command_name(arguments))
             return 128 + (received[0] if received else signal.SIGINT)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
-            _hide_all(output)
-            output.bug(_command_name(arguments), error, traceback.format_exc())
+            _hide_all(console)
+            console.bug(_command_name(arguments), error, traceback.format_exc())
             return int(ExitCode.BUG)
 
 
-def _hide_all(output: Console) -> None:
+def _hide_all(console: Console) -> None:
     """Hides every key and token that a library may have put into its error."""
     from multitalk_cli.cloud.modal_config import stored_tokens
 
-    output.hide([*secret_values(), *stored_tokens()])
+    console.hide([*secret_values(), *stored_tokens()])
 
 
-def _invoke(arguments: list[str], output: Console) -> int:
+def _invoke(arguments: list[str], console: Console) -> int:
     _refuse_dashed_files(arguments)
-    code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=output)
+    code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=console)
     if code == ExitCode.INTERRUPTED:
         # Typer turns KeyboardInterrupt into this exit code before it reaches us.
         raise KeyboardInterrupt

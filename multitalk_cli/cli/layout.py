@@ -69,6 +69,13 @@ class Table:
         return [self.titles, *self.rows] if self.titles else list(self.rows)
 
     @property
+    def width(self) -> int:
+        """The characters of its longest line."""
+        columns = list(zip(*self.all_rows, strict=True))
+        widths = [max(map(len, column)) for column in columns]
+        return self.indent + sum(widths) + _GAP * max(0, len(widths) - 1)
+
+    @property
     def all_styles(self) -> list[Style]:
         """The style of each of `all_rows`."""
         styles: list[Style] = list(self.styles) if self.styles else [""] * len(self.rows)

@@ -1,21 +1,11 @@
 """Durations, money and sizes in words; text without control characters."""
 
 import math
-from collections.abc import Sequence
 
 
 def printable(text: str) -> str:
     """Text from outside without control characters that could move the cursor or fake a line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def align(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Rows of text as lines with aligned columns, two spaces apart."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
 
 
 _MINUTE_S = 60

@@ -6,10 +6,10 @@ The command line shows them on the terminal; the library keeps quiet, or passes 
 from __future__ import annotations
 
 from contextlib import contextmanager, redirect_stdout
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator
     from contextlib import AbstractContextManager
 
     from multitalk_cli.contract import Event
@@ -87,9 +87,6 @@ class Reporter(Protocol):
 
     def ask_hidden(self, question: str) -> str:
         """A line of text that is not shown while it is typed; empty at the end of input."""
-
-    def succeed(self, command: str, data: Mapping[str, Any], lines: Sequence[str] = ()) -> None:
-        """The result."""
 
     def hide(self, values: Iterable[str]) -> None:
         """Masks these values in everything that is reported from now on."""

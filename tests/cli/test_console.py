@@ -18,7 +18,7 @@ from multitalk_cli.cli.console import (
 )
 from multitalk_cli.contract import Stage
 from multitalk_cli.errors import CODES, FileError, UsageError
-from multitalk_cli.reporting.formatting import align, printable
+from multitalk_cli.reporting.formatting import printable
 
 
 class Streams:
@@ -246,6 +246,31 @@ def test_bugs_and_interruptions_are_objects_as_well(streams, report, code):
     assert error["exit_code"] == int(CODES[code].exit_code)
 
 
+def test_progress_in_json_makes_every_line_of_stderr_an_object(streams):
+    output = make(progress="json")
+    output.fact("plan", "298 frames")
+    output.adjusted("loudness")
+    output.warn("no face")
+    output.note()
+    output.note("made")
+    output.fail("generate", ERROR)
+    output.bug("generate", KeyError("x"), "Traceback ...")
+    output.succeed("generate", {}, ["a.mp4"])
+
+    lines = [json.loads(line) for line in streams.stderr.splitlines()]
+    assert lines[:4] == [
+        {"event": "fact", "label": "plan", "text": "298 frames"},
+        {"event": "adjusted", "text": "loudness"},
+        {"event": "warning", "text": "no face"},
+        {"event": "note", "text": "made"},
+    ]
+    assert [(line["event"], line["code"]) for line in lines[4:]] == [
+        ("error", "E_AUDIO_SILENT"),
+        ("error", "E_BUG"),
+    ]
+    assert streams.stdout == "a.mp4\n"
+
+
 # Streams that fail
 
 
@@ -306,10 +331,6 @@ def test_what_is_no_terminal_has_nobody_before_it(tmp_path):
 
 
 # The rest
-
-
-def test_columns_are_aligned_and_end_without_spaces():
-    assert align([("a", "bb", "c"), ("dddd", "e", "")]) == ["a     bb  c", "dddd  e"]
 
 
 @pytest.mark.parametrize(

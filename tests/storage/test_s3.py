@@ -339,7 +339,8 @@ def test_progress_as_json(cli, scripted_s3):
 
     ran = cli("s3", "get", "s3://bucket/k.mp4", "--progress", "json")
 
-    events = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    events = [line for line in lines if line["event"] == "stage"]
     assert events[-1]["done"] == events[-1]["total"] == len(body)
     assert {event["name"] for event in events} == {"downloading"}
 
@@ -377,7 +378,8 @@ def test_progress_of_put(cli, folder):
 
     ran = cli("s3", "put", "big.mp4", "--progress", "json")
 
-    events = [json.loads(line) for line in ran.stderr.splitlines() if line.startswith("{")]
+    lines = [json.loads(line) for line in ran.stderr.splitlines()]
+    events = [line for line in lines if line["event"] == "stage"]
     assert {event["name"] for event in events} == {"uploading"}
     assert events[-1]["done"] == events[-1]["total"] == 2 * PART_BYTES + 1
 

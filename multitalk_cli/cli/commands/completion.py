@@ -29,14 +29,14 @@ def install(
     """Write the script where the shell finds it. No start-up file is changed."""
     from multitalk_cli.cli.completion import scripts
 
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     path = scripts.install(_known(shell), _tree(ctx), force=force)
     advice = scripts.advice(shell, path)
     last = "; if Tab does nothing there, add once:" if advice else ""
-    output.note(f"it works in new shells{last}")
+    console.note(f"it works in new shells{last}")
     for line in advice:
-        output.note(f"  {line}")
-    output.succeed("completion", {"shell": shell, "path": str(path)}, [str(path)])
+        console.note(f"  {line}")
+    console.succeed("completion", {"shell": shell, "path": str(path)}, [str(path)])
 
 
 @app.command("show", cls=PagedCommand, epilog=epilog("multitalk completion show fish"))
@@ -44,9 +44,9 @@ def show(ctx: typer.Context, shell: _Shell) -> None:
     """Print the script."""
     from multitalk_cli.cli.completion import scripts
 
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     text = scripts.script(_known(shell), _tree(ctx))
-    output.succeed("completion", {"shell": shell, "script": text}, [text.rstrip("\n")])
+    console.succeed("completion", {"shell": shell, "script": text}, [text.rstrip("\n")])
 
 
 def _known(shell: str) -> str:

@@ -8,7 +8,7 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
-from multitalk_cli.reporting.formatting import align
+from multitalk_cli.cli.layout import Table
 
 app = typer.Typer(
     cls=PagedGroup,
@@ -21,7 +21,7 @@ app = typer.Typer(
 @app.command("show", cls=PagedCommand, epilog=epilog("multitalk config show"))
 def show(ctx: typer.Context) -> None:
     """Show every setting, its value and where the value came from."""
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     items = settings.load_settings().items()
     data = {
         setting.name: {"value": value.value, "origin": value.origin} for setting, value in items
@@ -30,17 +30,18 @@ def show(ctx: typer.Context) -> None:
         (setting.name, _shorten(value.value), value.origin, setting.help)
         for setting, value in items
     ]
-    output.succeed("config", {"settings": data}, align([("setting", "value", "from", ""), *rows]))
+    table = Table(rows=rows, titles=("setting", "value", "from", ""), gives_way=(3, 2))
+    console.succeed("config", {"settings": data}, [table])
 
 
 @app.command("path", cls=PagedCommand, epilog=epilog("multitalk config path"))
 def path(ctx: typer.Context) -> None:
     """Show the settings files that are read, strongest first."""
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     found = [(file.absolute(), file.exists()) for file in settings.files()]
     data = {"files": [{"path": str(file), "exists": exists} for file, exists in found]}
     lines = [f"{file}{'' if exists else '  (does not exist)'}" for file, exists in found]
-    output.succeed("config", data, lines)
+    console.succeed("config", data, lines)
 
 
 @app.command("set", cls=PagedCommand, epilog=epilog("multitalk config set fps 25"))
@@ -54,12 +55,12 @@ def set_(
     ] = False,
 ) -> None:
     """Set a setting for good."""
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     setting = settings.find_setting(name)
     file = Path(settings.PROJECT_FILE) if project else settings.user_file()
     saved = settings.save_setting(file, setting, value)
     data = {"name": setting.name, "value": saved, "file": str(file)}
-    output.succeed("config", data, [f"{setting.name} = {_shorten(saved)}  ({file})"])
+    console.succeed("config", data, [f"{setting.name} = {_shorten(saved)}  ({file})"])
 
 
 def _shorten(value: Any, width: int = 28) -> str:

@@ -73,7 +73,7 @@ def doctor(
     console.succeed(
         "doctor",
         view.data(report),
-        view.lines(report, every=every, columns=columns),
+        view.blocks(report, every=every, columns=columns),
         view.errors(report),
     )
     if report.failed:

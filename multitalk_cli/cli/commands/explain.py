@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from multitalk_cli.cli.console import Console
+from multitalk_cli.cli.layout import Line, Table
 from multitalk_cli.errors import CODES, UsageError
-from multitalk_cli.reporting.formatting import align
 
 
 def explain(
@@ -18,16 +18,16 @@ def explain(
     ] = None,
 ) -> None:
     """Explain an error code, or list them all."""
-    output: Console = ctx.obj
+    console: Console = ctx.obj
     if code is None:
         rows = [(name, f"exit {int(row.exit_code)}", row.summary) for name, row in CODES.items()]
         codes = {name: int(row.exit_code) for name, row in CODES.items()}
-        output.succeed("explain", {"codes": codes}, align(rows))
+        console.succeed("explain", {"codes": codes}, [Table(rows=rows, gives_way=(2,))])
     else:
-        _explain_one(output, code.upper())
+        _explain_one(console, code.upper())
 
 
-def _explain_one(output: Console, name: str) -> None:
+def _explain_one(console: Console, name: str) -> None:
     if name not in CODES:
         close = difflib.get_close_matches(name, CODES, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
@@ -44,5 +44,5 @@ def _explain_one(output: Console, name: str) -> None:
         "cause": row.cause,
         "remedy": row.remedy,
     }
-    lines = [f"{name} (exit {int(row.exit_code)}): {row.summary}", "", row.cause, row.remedy]
-    output.succeed("explain", data, lines)
+    title = Line(f"{name} (exit {int(row.exit_code)}): {row.summary}", "bold")
+    console.succeed("explain", data, [title, *map(Line, ("", row.cause, row.remedy))])

@@ -110,7 +110,7 @@ def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console)
 
     video = plan.make_plan(args, chosen, console)
     picture = plan.save_picture(video, args.output)
-    console.succeed("generate", view.data(video, picture), view.lines(video, picture))
+    console.succeed("generate", view.data(video, picture), view.blocks(video, picture))
 
 
 def make_video(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:

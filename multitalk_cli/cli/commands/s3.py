@@ -68,7 +68,7 @@ def ls(
     found = transfer.list_newest(storage, uri, count, recursive=recursive)
     for note in view.listing_notes(found, MAX_LISTED):
         console.note(note)
-    console.succeed("s3", view.listing_data(found), view.listing_lines(found, time.time()))
+    console.succeed("s3", view.listing_data(found), view.listing_blocks(found, time.time()))
 
 
 @app.command("get", cls=PagedCommand, epilog=epilog(*GET_EXAMPLES))

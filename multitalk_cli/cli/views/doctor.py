@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-from multitalk_cli.cli.layout import Line, Style
+from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.views.next_step import GENERATE
 from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult, State
 from multitalk_cli.doctor.report import DoctorReport
 from multitalk_cli.errors import CODES, ExitCode
-from multitalk_cli.reporting.formatting import align
 
 _STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
 # Shown if nothing is wrong; the rest is in --all and --json.
@@ -81,7 +80,7 @@ def errors(report: DoctorReport) -> list[dict[str, Any]]:
     ]
 
 
-def lines(report: DoctorReport, *, every: bool, columns: int) -> list[Line]:
+def blocks(report: DoctorReport, *, every: bool, columns: int) -> list[Block]:
     """The screen. every: a line for each check, not each group."""
     rows = _rows_of_checks(report.checks) if every else _rows_of_groups(report)
     preview = "ready" if report.preview_ready else "not ready"
@@ -91,21 +90,22 @@ def lines(report: DoctorReport, *, every: bool, columns: int) -> list[Line]:
         *_laid_out(rows, columns),
         Line(""),
         Line(f"preview: {preview}      real video: {video}"),
-        Line(f"next:  {next_step(report)}", "bold"),
+        Row("next:", next_step(report), "bold", width=7, wraps=False),
     ]
 
 
-def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[Line]:
-    """Lines in columns; on a narrow terminal the remedy gets a line of its own."""
-    aligned = align(rows)
-    if max(map(len, aligned)) <= columns:
-        yield from (Line(line, _STYLES[row.state]) for line, row in zip(aligned, rows, strict=True))
+def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[Block]:
+    """A table; on a narrow terminal the remedy gets a line of its own."""
+    table = Table(rows=rows, styles=[_STYLES[row.state] for row in rows])
+    if table.width <= columns:
+        yield table
         return
-    left = max(len(row.label) for row in rows) + len("  skip  ")
+    label_width = max(len(row.label) for row in rows) + 2
     for row in rows:
-        yield Line(f"{row.label:<{left - 6}}{row.state:<4}  {row.text}", _STYLES[row.state])
+        label, style = f"{row.label:<{label_width}}{row.state}", _STYLES[row.state]
+        yield Row(label, row.text, style, width=label_width + 6)
         if row.remedy:
-            yield Line(row.remedy, "bold", indent=left)
+            yield Row("", row.remedy, "bold", width=label_width + 6, wraps=False)
 
 
 def _rows_of_checks(checks: Sequence[CheckResult]) -> list[_Row]:

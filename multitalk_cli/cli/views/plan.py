@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.cli.layout import Block, Line, Row, Table
 from multitalk_cli.reporting.formatting import (
-    align,
     human_duration,
     human_length,
     human_money,
@@ -20,32 +20,30 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.summary import Summary
     from multitalk_cli.planning.windows import Plan
 
-LABEL_WIDTH = 12
 _WINDOWS_LISTED = 12
 
 
-def lines(video: VideoPlan, picture: Path) -> list[str]:
+def blocks(video: VideoPlan, picture: Path) -> list[Block]:
     """The table for a person. picture: where the plan's picture is."""
     summary, rates = video.summary, video.rates
     plan = summary.plan
-    shown = [
-        _line("windows", "   ".join(_windows(plan))),
-        _line(
+    shown: list[Block] = [
+        Row("windows", "   ".join(_windows(plan))),
+        Row(
             "frames",
             f"{plan.frames} kept, {plan.generated_frames} generated, {plan.dropped_frames} dropped",
         ),
     ]
     if len(summary.voices) > 1:
-        shown.insert(0, _line("order", _describe_order(summary, video.options.order)))
-    table = align(
-        [("", "time", "price", "(exact, a single cold run)"), *map(_estimate, video.estimates)]
+        shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
+    table = Table(
+        rows=[_estimate(each) for each in video.estimates],
+        titles=("", "time", "price", "(exact, a single cold run)"),
+        gives_way=(3,),
     )
     rated = f"{rates.prices.date.isoformat()}, {rates.prices.source}"
-    return [*shown, "", *table, "", _line("rates of", rated), _line("picture", str(picture))]
-
-
-def _line(label: str, text: str) -> str:
-    return f"{label:<{LABEL_WIDTH}}{text}"
+    below = [Row("rates of", rated), Row("picture", str(picture))]
+    return [*shown, Line(""), table, Line(""), *below]
 
 
 def _windows(plan: Plan) -> list[str]:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.reporting.formatting import align, human_bytes, human_count, human_duration
+from multitalk_cli.cli.layout import Block, Table
+from multitalk_cli.reporting.formatting import human_bytes, human_count, human_duration
 from multitalk_cli.storage.address import shown_key
 
 if TYPE_CHECKING:
@@ -40,17 +41,14 @@ def listing_data(result: BucketListing) -> dict[str, Any]:
     }
 
 
-def listing_lines(result: BucketListing, now_s: float) -> list[str]:
+def listing_blocks(result: BucketListing, now_s: float) -> list[Block]:
     """Folders, then objects with size and age. now_s: seconds since 1970."""
     rows = [("", "", shown_key(folder)) for folder in result.listing.folders]
     rows += [
         (human_bytes(found.size_bytes), age(now_s - found.modified_s), shown_key(found.key))
         for found in result.listing.objects
     ]
-    if not rows:
-        return []
-    widest = max(len(size) for size, _, _ in rows)
-    return align([(size.rjust(widest), old, key) for size, old, key in rows])
+    return [Table(rows=rows, right=(0,), gives_way=(2,))] if rows else []
 
 
 def listing_notes(result: BucketListing, max_limit: int) -> list[str]:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from multitalk_cli.cli.layout import plain
 from multitalk_cli.cli.views import plan as view
+from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.planning import rates
 from multitalk_cli.planning.cost import NOT_MEASURED, estimate_all
 from multitalk_cli.planning.inputs import GenerateOptions
@@ -26,7 +28,15 @@ def rows_of(seconds):
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
     )  # fmt: skip
     estimates = estimate_all(plan, RATES, first="h100")
-    return view.lines(summary, OPTIONS, estimates, RATES, Path("a.plan.png"))
+    video = VideoPlan(
+        summary=summary,
+        options=OPTIONS,
+        estimates=tuple(estimates),
+        rates=RATES,
+        inputs=None,
+    )
+    blocks = view.blocks(video, Path("a.plan.png"))
+    return [line for block in blocks for line in plain(block, str)]
 
 
 def test_each_window_is_shown_as_the_part_of_the_video_that_it_adds():

@@ -1,0 +1,152 @@
+"""Lines, labelled rows and tables: plain on a pipe, wrapped at words on a terminal."""
+
+import io
+
+import pyte
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.cli.layout import Line, Row, Table, drawn, plain, shorten
+from multitalk_cli.cli.terminal import Terminal
+
+WORDS = "nothing, made on this machine; the video: about $0.25 on an H100, rates of 2026-07-01"
+
+
+def plain_lines(block):
+    return list(plain(block, str))
+
+
+def drawn_lines(block, width):
+    """The lines of a terminal of this width."""
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, force_terminal=True, color_system=None, width=width)
+    keeps = isinstance(block, Row) and not block.wraps
+    terminal.print(drawn(block, str, width), width=width, soft_wrap=keeps, crop=False)
+    return [line.rstrip() for line in shown.getvalue().rstrip("\n").split("\n")]
+
+
+# Plain
+
+
+def test_a_pipe_gets_one_line_for_each_row():
+    assert plain_lines(Row("price", WORDS)) == [f"price       {WORDS}"]
+    assert plain_lines(Row("a-very-long-name.wav", "12 s")) == ["a-very-long-name.wav 12 s"]
+    assert plain_lines(Line("text", indent=2)) == ["  text"]
+
+
+def test_columns_are_aligned_and_end_without_spaces():
+    table = Table(rows=[("a", "bb", "c"), ("dddd", "e", "")])
+
+    assert plain_lines(table) == ["a     bb  c", "dddd  e"]
+    assert table.width == 11
+
+
+def test_numbers_are_aligned_at_the_right_below_their_titles():
+    table = Table(
+        rows=[("9 kB", "a"), ("120 MB", "b")], titles=("size", "key"), right=(0,), indent=1
+    )
+
+    assert plain_lines(table) == ["   size  key", "   9 kB  a", " 120 MB  b"]
+
+
+def test_a_table_without_rows_has_no_lines():
+    assert plain_lines(Table(rows=[])) == []
+    assert drawn_lines(Table(rows=[]), 80) == [""]
+
+
+# Drawn
+
+
+def test_words_stay_whole_and_hang_below_their_column():
+    lines = drawn_lines(Row("price", WORDS), 60)
+
+    assert lines[0].startswith("price       nothing, made")
+    assert all(line.startswith(" " * 12) and line[12] != " " for line in lines[1:])
+    assert " ".join(line[12:] for line in lines) == WORDS
+
+
+def test_a_word_that_is_wider_than_its_column_is_folded():
+    path = "/home/somebody/" + "x" * 100
+
+    lines = drawn_lines(Row("file", path), 50)
+
+    assert "".join(line[12:] for line in lines) == path
+
+
+def test_a_long_label_is_shortened_in_its_middle():
+    (first, *_) = drawn_lines(Row("a" * 30 + "-portrait.png", "896x448"), 60)
+
+    assert first.startswith("aaaa")
+    assert "…" in first
+    assert "-portrait.png 896x448" in first
+
+
+def test_a_command_is_never_broken_so_that_it_can_be_copied():
+    command = "multitalk generate host.png voice.wav --prompt 'a woman speaks' --gpu l40s"
+
+    assert drawn_lines(Row("  next:", command, width=9, wraps=False), 50) == [f"  next:  {command}"]
+
+
+def test_columns_give_way_in_their_order():
+    row = ("7f3a", "running  window 2/5 step 8/20", "9 min", "/home/me/videos/a-long-name.mp4")
+    table = Table(rows=[row], gives_way=(3, 1))
+
+    wide, narrow, narrower = (drawn_lines(table, width) for width in (100, 60, 50))
+
+    assert wide == ["  ".join(row)]
+    assert narrow[0].startswith("7f3a  running  window 2/5 step 8/20  9 min  /home/me/vi")
+    assert narrower[0].startswith("7f3a  running  window 2/5")
+    assert "9 min  /home/me/vid" in narrower[0]
+
+
+def test_the_widest_column_gives_way_where_nothing_is_said():
+    lines = drawn_lines(Table(rows=[("E_X", "exit 1", WORDS)]), 50)
+
+    assert len(lines) > 1
+    assert all(len(line) <= 50 for line in lines)
+
+
+@given(
+    st.lists(st.tuples(*[st.text("abc de-/\u30d5", max_size=40)] * 3), min_size=1, max_size=4),
+    st.integers(50, 140),
+)
+def test_a_table_keeps_to_the_terminal_and_loses_no_letter(rows, width):
+    lines = drawn_lines(Table(rows=rows), width)
+
+    screen = pyte.Screen(width, 300)
+    pyte.Stream(screen).feed("\r\n".join(lines))
+    assert all(len(line) <= width for line in lines)
+    for letter in "abcde/\u30d5":
+        shown = sum(line.count(letter) for line in lines)
+        assert shown == sum(cell.count(letter) for row in rows for cell in row)
+
+
+@given(st.text("abcdef", max_size=60), st.integers(1, 60))
+def test_a_shortened_text_fits_and_keeps_its_ends(text, width):
+    short = shorten(text, width)
+
+    assert len(short) <= width
+    assert short == text or (len(short) == width and "…" in short)
+    if width >= 4 and short != text:
+        assert (short[0], short[-1]) == (text[0], text[-1])
+
+
+@pytest.mark.parametrize("block", [Line("x"), Row("a", "x"), Table(rows=[("a", "x")])])
+def test_every_text_of_a_block_is_cleaned(block):
+    assert not any("x" in line for line in plain(block, lambda text: text.replace("x", "*")))
+
+
+def test_a_secret_is_masked_before_its_line_is_wrapped(capsysbinary):
+    console = Console(OutputOptions())
+    console.hide(["ABCDEFGHIJKLMNOP"])
+    block = Row("token", "word " * 8 + "ABCDEFGHIJKLMNOP")
+
+    shown = io.StringIO()
+    terminal = Terminal(file=shown, force_terminal=True, color_system=None, width=50)
+    terminal.print(drawn(block, console._clean, 50), width=50)
+
+    assert "***" in shown.getvalue()
+    assert "ABC" not in shown.getvalue()
+    assert capsysbinary.readouterr() == (b"", b"")
