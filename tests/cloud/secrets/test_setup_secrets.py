@@ -106,5 +106,5 @@ def test_help_says_that_no_option_takes_a_secret(cli):
     ran = cli("setup-secrets", "--help")
 
     assert ran.code == 0
-    assert "takes a secret, because shells keep a history" in ran.stdout
+    assert "takes a secret, because shells keep a history" in " ".join(ran.stdout.split())
     assert "--from-hub" in ran.stdout
