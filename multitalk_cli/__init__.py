@@ -1,3 +1,78 @@
 """The `multitalk` command: a picture and a voice in, a talking video out."""
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "Client",
+    "Done",
+    "Event",
+    "Failed",
+    "FileError",
+    "InterruptedRunError",
+    "JobHandle",
+    "Loading",
+    "MultitalkError",
+    "Queued",
+    "RefusedError",
+    "RemoteError",
+    "SetupError",
+    "Stage",
+    "Step",
+    "StorageError",
+    "TemporaryError",
+    "UsageError",
+    "Video",
+    "VideoPlan",
+    "WindowDone",
+    "__version__",
+]
+
+TYPE_CHECKING = False  # typing itself would take a fifth of the time of `multitalk --version`
+if TYPE_CHECKING:
+    from multitalk_cli.api import Client, JobHandle
+    from multitalk_cli.contract import (
+        Done,
+        Event,
+        Failed,
+        Loading,
+        Queued,
+        Stage,
+        Step,
+        WindowDone,
+    )
+    from multitalk_cli.errors import (
+        FileError,
+        InterruptedRunError,
+        MultitalkError,
+        RefusedError,
+        RemoteError,
+        SetupError,
+        StorageError,
+        TemporaryError,
+        UsageError,
+    )
+    from multitalk_cli.generation.result import Video, VideoPlan
+
+_MODULES = {
+    "Client": "api",
+    "JobHandle": "api",
+    "Video": "generation.result",
+    "VideoPlan": "generation.result",
+}
+_EVENTS = ("Done", "Event", "Failed", "Loading", "Queued", "Stage", "Step", "WindowDone")
+
+
+def __getattr__(name: str) -> object:
+    """A public name, imported when it is first used."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module = _MODULES.get(name, "contract" if name in _EVENTS else "errors")
+    value = getattr(import_module(f"{__name__}.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

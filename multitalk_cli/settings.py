@@ -371,10 +371,13 @@ def files() -> tuple[Path, Path]:
     return Path(PROJECT_FILE), user_file()
 
 
-def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
-    """Settings from all five places; `flags` are options of the command line, None where absent.
+def load_settings(
+    given: Mapping[str, object] | None = None, *, as_keywords: bool = False
+) -> Settings:
+    """Settings from all five places, the strongest of which is `given`, with None where absent.
 
-    Raises UsageError for a bad option or variable, FileError for a bad file.
+    as_keywords: whether a program gave them, and not the options of the command line.
+    Raises UsageError for an unknown name or a bad value, FileError for a bad file.
     """
     values = {name: SettingValue(setting.default, "default") for name, setting in SETTINGS.items()}
     for path in reversed(files()):
@@ -383,37 +386,36 @@ def load_settings(flags: Mapping[str, object] | None = None) -> Settings:
         raw = os.environ.get(setting.variable)
         if raw is not None:
             values[name] = SettingValue(_parse(setting, raw, setting.variable), setting.variable)
-    for name, flag in (flags or {}).items():
-        if flag is not None:
-            setting = SETTINGS[name]
-            values[name] = SettingValue(_parse(setting, flag, setting.option), setting.option)
+    for name, raw_value in ({} if given is None else given).items():
+        setting = find_setting(name)
+        if raw_value is not None:
+            origin = name if as_keywords else setting.option
+            values[name] = SettingValue(_parse(setting, raw_value, origin, "E_RANGE"), origin)
     return Settings(values)
 
 
-def _parse(setting: Setting, raw: object, origin: str) -> Any:
+def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") -> Any:
     try:
         return setting.parse(raw)
     except ValueError as error:
-        if not origin.startswith("--"):
-            raise UsageError(
-                f"{origin} {error}", code="E_SETTING", hint="multitalk config show"
-            ) from None
-        nearest = setting.nearest(raw)
-        facts = {"option": origin} if nearest is None else {"option": origin, "example": nearest}
+        facts = {}
+        if code == "E_RANGE":
+            nearest = setting.nearest(raw)
+            facts = {"option": origin} | ({} if nearest is None else {"example": nearest})
         raise UsageError(
-            f"{origin} {error}", code="E_RANGE", hint="multitalk config show", facts=facts
+            f"{origin} {error}", code=code, hint="multitalk config show", facts=facts
         ) from None
 
 
 def parse_whole(option: str, raw: str) -> int:
     """The whole number that an option was given. Raises UsageError E_RANGE."""
-    return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option))
+    return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option, "E_RANGE"))
 
 
 def parse_option(name: str, raw: str) -> Any:
     """The value of a setting's option that may be given several times. Raises UsageError."""
     setting = SETTINGS[name]
-    return _parse(setting, raw, setting.option)
+    return _parse(setting, raw, setting.option, "E_RANGE")
 
 
 def _from_file(path: Path) -> dict[str, SettingValue]:

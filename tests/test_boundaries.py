@@ -35,6 +35,7 @@ FLOORS = (
     ("multitalk_cli.__main__",),
     ("multitalk_cli.cli",),
     ("multitalk_cli.doctor",),
+    ("multitalk_cli.api",),
     ("multitalk_cli.generation",),
     ("multitalk_cli.weights", "multitalk_cli.jobs"),
     ("multitalk_cli.cloud",),
@@ -58,7 +59,7 @@ FLOORS = (
 SHARED = ("planning", "media", "storage", "reporting", "contract", "files", "errors")
 """What the container may use of the client."""
 
-FACES = ("multitalk_cli.contract", "multitalk_cli.errors")
+FACES = ("multitalk_cli", "multitalk_cli.contract", "multitalk_cli.errors")
 """Packages whose `__init__` shows what their modules hold."""
 
 AT_IMPORT_FORBIDDEN = {

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from multitalk_cli.contract import Result, Window
     from multitalk_cli.generation.prepared_inputs import PreparedInputs
     from multitalk_cli.planning.cost import Estimate
@@ -122,9 +122,10 @@ class VideoPlan:
         """Causes for a poor result."""
         return self.summary.warnings
 
-    def save_picture(self, path: Path) -> Path:
+    def save_picture(self, path: str | PathLike[str]) -> Path:
         """Draws crop, speakers and timing as a PNG at `path`, which is returned."""
         from multitalk_cli.files import write_atomically
 
-        write_atomically(path, self.inputs.draw_plan())
-        return path
+        picture = Path(path)
+        write_atomically(picture, self.inputs.draw_plan())
+        return picture

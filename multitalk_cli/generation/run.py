@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -156,13 +157,17 @@ def start(job: GenerateJob, reporter: Reporter) -> StartedRun:
 
 
 def follow(run: StartedRun, show: Show) -> contract.Result:
-    """Passes the events of a run to `show` until it ends. Raises the error that it ends with."""
-    for event in run.events:
-        show(event, run.spent_usd())
-        if isinstance(event, contract.Done):
-            return event.result
-        if isinstance(event, contract.Failed):
-            raise to_error(event)
+    """Passes the events of a run to `show` until it ends. Raises the error that it ends with.
+
+    An exception of `show` stops the work on this machine, and leaves no partial file.
+    """
+    with closing(run.events) as events:
+        for event in events:
+            show(event, run.spent_usd())
+            if isinstance(event, contract.Done):
+                return event.result
+            if isinstance(event, contract.Failed):
+                raise to_error(event)
     raise RuntimeError(f"job {run.job_id} ended without a result")
 
 

@@ -32,8 +32,8 @@ class GenerateArgs:
     speakers: tuple[str, ...]
     prompt: str
     seed: int | None
-    output: str | None
-    force: bool
+    output: str | None = None
+    force: bool = False
     detach: bool = False
     upload: bool = False
     upload_to: str | None = None

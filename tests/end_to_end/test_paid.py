@@ -64,7 +64,7 @@ def ask(tmp_path_factory):
         def note(task):
             seen.append(task)
             ended = contract.Failed(code="E_CANCELLED", message="only asked")
-            return StartedRun(job_id=task.job_id, events=iter([ended]))
+            return StartedRun(job_id=task.job_id, events=(event for event in [ended]))
 
         backend = Backend(name="modal", model_output=True, is_paid=True, start=note)
         with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):

@@ -1,7 +1,7 @@
 """The backend's interface: a task in, a started run out."""
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from multitalk_cli.storage.upload import UploadTarget
 
 
+Events = Generator[Event, None, None]
 Start = Callable[["GenerateTask"], "StartedRun"]
 Identify = Callable[[Mapping[str, Any]], tuple[str, int]]
 Check = Callable[["Plan"], None]
@@ -71,7 +72,7 @@ class StartedRun:
     """
 
     job_id: str
-    events: Iterator[Event]
+    events: Events
     can_detach: bool = False
     spent_usd: Callable[[], float | None] = _nothing_spent
     adjusted: tuple[str, ...] = ()

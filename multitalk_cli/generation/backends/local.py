@@ -23,6 +23,7 @@ from multitalk_cli.files import partial_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from multitalk_cli.generation.backends.base import Events
     from remote.service.store import DirectoryStore
 
 NAME = "local"
@@ -87,7 +88,7 @@ def run(
     *,
     overwrite: bool = False,
     persistent_params: int | None = None,
-) -> Iterator[contract.Event]:
+) -> Events:
     """Writes the video at `target` and yields what happens; `Done` or `Failed` last.
 
     Raises SetupError where the weights are no complete pack, RefusedError where the device cannot

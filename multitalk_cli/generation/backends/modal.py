@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.readiness import check_deployed, check_ready
 from multitalk_cli.cloud.remote_storage import CloudStore
 from multitalk_cli.errors import MultitalkError
-from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
+from multitalk_cli.generation.backends.base import Events, GenerateTask, StartedRun
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
@@ -142,14 +142,14 @@ class ModalBackend:
 
         return spawn
 
-    def _follow(self, follower: Follower, task: GenerateTask) -> Iterator[contract.Event]:
+    def _follow(self, follower: Follower, task: GenerateTask) -> Events:
         for event in follower.events():
             if isinstance(event, contract.Done):
                 yield from self._deliver(follower.finished(), task)
             else:
                 yield event
 
-    def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Iterator[contract.Event]:
+    def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Events:
         """Writes a finished video to its file and to the store."""
         for event in fetch.fetch(kept, task.target, overwrite=task.overwrite):
             if isinstance(event, contract.Done) and task.upload is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multitalk_cli.generation.backends.base import Events
     from multitalk_cli.media.audio.envelope import Curve
 
 NAME = "preview"
@@ -40,9 +41,7 @@ class _DrawnPerson:
     strip: StripVoice
 
 
-def run(
-    request: contract.GenerateRequest, target: Path, *, overwrite: bool = False
-) -> Iterator[contract.Event]:
+def run(request: contract.GenerateRequest, target: Path, *, overwrite: bool = False) -> Events:
     """Writes the preview at `target`, and yields what happens; `Done` comes last.
 
     Raises FileError where the video cannot be written. Closing the iterator leaves nothing behind.

@@ -1,0 +1,422 @@
+"""The library: plans and makes videos from a program, without printing or touching signals.
+
+    from multitalk_cli import Client
+
+    client = Client(backend="preview")
+    job = client.submit("host.jpg", "voice.wav")
+    print(job.result().path)
+
+Everything raises `MultitalkError` with a code, a message and facts; whatever can be checked is
+checked before anything is paid.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from multitalk_cli.contract import Done, Failed
+from multitalk_cli.errors import MultitalkError, RemoteError, UsageError
+from multitalk_cli.reporting.reporter import Choice, QuietReporter, StoppedError
+from multitalk_cli.settings import DEFAULT_PROMPT, load_settings
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.contract import Event
+    from multitalk_cli.generation.result import Video, VideoPlan
+    from multitalk_cli.generation.spec import GenerateArgs
+    from multitalk_cli.jobs.ledger import Job
+    from multitalk_cli.reporting.reporter import StopRequests
+
+FilePath = str | os.PathLike[str]
+_DETACH_S = 5.0
+JobState = Literal["running", "done", "failed", "cancelled"]
+
+
+class Client:
+    """Plans and makes videos with one backend and one set of settings.
+
+    Settings that are not given come from the environment, ./multitalk.toml and the user's config
+    file, as they do on the command line. A client may be used from several threads.
+    """
+
+    def __init__(self, backend: str | None = None, **settings: object) -> None:
+        """backend: "preview", "modal", "local" or "auto"; the configured one by default.
+
+        settings: by the names that `multitalk config show` lists, such as size="auto", fps=25,
+        gpu="h200" or max_cost=2.5. Raises UsageError for an unknown name or a bad value.
+        """
+        self._settings = load_settings({"backend": backend, **settings}, as_keywords=True)
+        self._jobs: dict[str, JobHandle] = {}
+        self._lock = threading.Lock()
+
+    def plan(
+        self,
+        image: FilePath,
+        *voices: FilePath,
+        speakers: Mapping[str, FilePath] | None = None,
+        prompt: str = DEFAULT_PROMPT,
+        seed: int | None = None,
+    ) -> VideoPlan:
+        """The video as it would be made: windows, length, price on each GPU, adjustments.
+
+        Files need no set-up and no network. Raises what is wrong with the inputs, RefusedError
+        E_COST for a price above `max_cost`.
+        """
+        from multitalk_cli.generation.plan import make_plan
+
+        args = _args(image, voices, speakers, prompt=prompt, seed=seed)
+        return make_plan(args, self._settings, QuietReporter())
+
+    def submit(
+        self,
+        image: FilePath,
+        *voices: FilePath,
+        speakers: Mapping[str, FilePath] | None = None,
+        prompt: str = DEFAULT_PROMPT,
+        seed: int | None = None,
+        output: FilePath | None = None,
+        upload: bool = False,
+        upload_to: str | None = None,
+        force: bool = False,
+    ) -> JobHandle:
+        """Starts a video and returns its job once it is checked and started.
+
+        image, voices: paths or s3:// addresses. speakers: position -> voice, in place of `voices`:
+        "left", "right", "face:2" or "box:10%,20%,40%,80%". seed: random if None. output: a file,
+        "FOLDER/" or a template; by default the voice's name in the current folder. upload,
+        upload_to: store the video too. force: overwrite the output.
+
+        A video that exists with the same inputs and options is the job's result at once. A job on
+        Modal runs there, is in the ledger on return and continues when the program ends; it is
+        followed, and its file written, from the first call of `events` or `result`. Other jobs run
+        in a thread that the program waits for. Raises what is wrong before anything is paid.
+        """
+        from multitalk_cli.generation import run as generation
+        from multitalk_cli.generation.job import open_job
+
+        reporter = _JobReporter()
+        args = _args(
+            image,
+            voices,
+            speakers,
+            prompt=prompt,
+            seed=seed,
+            output=output,
+            upload=upload,
+            upload_to=upload_to,
+            force=force,
+        )
+        with open_job(args, self._settings, reporter) as job:
+            existing = generation.find_existing(job, reporter)
+            if existing is not None:
+                return self._begin(JobHandle(job.job_id, job.name, lambda: existing, reporter))
+            generation.check_price(job, reporter)
+            if job.target is not None:
+                # The program may change its folder before the video is written.
+                job = replace(job, target=job.target.absolute())
+            run = generation.start(job, reporter)
+
+        def show(event: Event, spent_usd: float | None) -> None:
+            reporter.show(event, spent_usd)
+            is_end = isinstance(event, Done | Failed)
+            # A run in the cloud answers requests to stop itself: it must be cancelled there.
+            if reporter.should_stop.is_set() and not (run.can_detach or is_end):
+                raise StoppedError
+
+        def work() -> Video:
+            return generation.finish(job, run, generation.follow(run, show), reporter)
+
+        return self._begin(
+            JobHandle(run.job_id, job.name, work, reporter, outlives_program=run.can_detach)
+        )
+
+    def job(self, job_id: str, output: FilePath | None = None, force: bool = False) -> JobHandle:
+        """A job of this client, or one on Modal that any program started, by its id or a prefix.
+
+        It is followed from the first call of `events` or `result`, which also write its video.
+        output: file or folder in place of the job's own. Raises UsageError E_NO_JOB.
+        """
+        with self._lock:
+            own = self._jobs.get(job_id)
+        if own is not None:
+            return own
+        place = self._app()
+        if place is None:
+            raise UsageError(f"there is no job {job_id!r}", code="E_NO_JOB")
+        return _attached(_find_job(place, job_id), output, force)
+
+    def jobs(self, limit: int = 20) -> list[JobHandle]:
+        """This client's jobs, and on Modal those of this machine's ledger, the newest first."""
+        with self._lock:
+            own = dict(reversed(self._jobs.items()))
+        place = self._app()
+        if place is None:
+            return list(own.values())[:limit]
+        from multitalk_cli.jobs.ledger import Ledger
+
+        listed = [
+            own[job.id] if job.id in own else _attached(job, None, False)
+            for job in Ledger().list(limit)
+        ]
+        known = {handle.id for handle in listed}
+        return [*(each for each in own.values() if each.id not in known), *listed][:limit]
+
+    def _begin(self, handle: JobHandle) -> JobHandle:
+        with self._lock:
+            self._jobs[handle.id] = handle
+        if not handle.outlives_program:
+            handle.follow()
+        return handle
+
+    def _app(self) -> AppRef | None:
+        """The app on Modal, unless the backend is on this machine."""
+        from multitalk_cli.cloud import modal_config
+        from multitalk_cli.cloud.errors import AppRef
+
+        backend = self._settings["backend"]
+        is_auto = backend == "auto" and self._settings["weights"] is None
+        if backend == "modal" or (is_auto and modal_config.has_token()):
+            return AppRef(app=self._settings["app"], environment=self._settings["environment"])
+        return None
+
+
+class JobHandle:
+    """One job, which may be used from several threads.
+
+    id: of the job; on Modal any program can attach by it. name: of the video. outlives_program:
+    whether the job continues when the program ends.
+    """
+
+    def __init__(
+        self,
+        job_id: str,
+        name: str,
+        work: Callable[[], Video],
+        reporter: _JobReporter,
+        *,
+        outlives_program: bool = False,
+    ) -> None:
+        """work: makes the video and reports to `reporter`; it runs once, in a thread of its own."""
+        self.id, self.name, self.outlives_program = job_id, name, outlives_program
+        self._work, self._reporter = work, reporter
+        self._changed = threading.Condition()
+        self._events: list[Event] = []
+        self._video: Video | None = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(
+            target=self._run, name=f"multitalk-{job_id}", daemon=outlives_program
+        )
+        reporter.on_event = self._add
+
+    def follow(self) -> None:
+        """Starts to follow the job in a thread; `events`, `result` and `cancel` do so too."""
+        with self._changed:
+            if self._thread.ident is None:
+                self._thread.start()
+                if self.outlives_program:
+                    atexit.register(self._detach)
+
+    def events(self) -> Iterator[Event]:
+        """What happens, from the beginning: `Done` or `Failed` last.
+
+        It ends without either where the failure is on this machine; `result` raises the reason.
+        """
+        self.follow()
+        position = 0
+        while True:
+            with self._changed:
+                while position == len(self._events):
+                    if self._is_over:
+                        return
+                    self._changed.wait()
+                event = self._events[position]
+            position += 1
+            yield event
+
+    def result(self, timeout: float | None = None) -> Video:
+        """The finished video, once its file is written.
+
+        timeout: in seconds. Raises TimeoutError after it, while the job continues; MultitalkError
+        where the job failed, RemoteError E_CANCELLED where it was cancelled.
+        """
+        self.follow()
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._is_over, timeout):
+                raise TimeoutError(f"job {self.id} has not finished within {timeout:g} s")
+            if self._error is not None:
+                raise self._error
+            assert self._video is not None
+            return self._video
+
+    def cancel(self) -> bool:
+        """Stops the job and waits until it has stopped; no partial file is left.
+
+        Returns False for a job that ended otherwise before.
+        """
+        self._reporter.should_stop.set()
+        self.follow()
+        self._thread.join()
+        return self.state == "cancelled"
+
+    @property
+    def state(self) -> JobState:
+        """The state as far as this handle has followed the job."""
+        with self._changed:
+            if self._video is not None:
+                return "done"
+            if self._error is None:
+                return "running"
+            error = self._error
+            is_cancelled = isinstance(error, MultitalkError) and error.code == "E_CANCELLED"
+            return "cancelled" if is_cancelled else "failed"
+
+    @property
+    def _is_over(self) -> bool:
+        return self._video is not None or self._error is not None
+
+    def _add(self, event: Event) -> None:
+        with self._changed:
+            self._events.append(event)
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        video: Video | None = None
+        error: Exception | None = None
+        # The prepared inputs go with it: a program may keep thousands of handles.
+        work = self.__dict__.pop("_work")
+        try:
+            video = work()
+        except StoppedError:
+            error = RemoteError(f"job {self.id} was cancelled", code="E_CANCELLED")
+        except Exception as failure:  # noqa: BLE001 - raised again by `result`
+            error = failure
+        atexit.unregister(self._detach)
+        with self._changed:
+            self._video, self._error = video, error
+            self._changed.notify_all()
+
+    def _detach(self) -> None:
+        """Stops to follow the job, before the libraries that its thread uses are shut down."""
+        self._reporter.should_detach.set()
+        self._thread.join(_DETACH_S)
+
+
+class _JobReporter(QuietReporter):
+    """A quiet reporter that passes events on, and requests to stop in the other direction.
+
+    should_stop: cancels the job. should_detach: leaves it running.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.should_stop, self.should_detach = threading.Event(), threading.Event()
+        self.on_event: Callable[[Event], None] | None = None
+
+    def show(self, event: Event, spent_usd: float | None = None) -> None:
+        """Passes the event on. Raises StoppedError when the program ends."""
+        del spent_usd
+        if self.should_detach.is_set():
+            raise StoppedError
+        if self.on_event is not None:
+            self.on_event(event)
+
+    @contextmanager
+    def stop_requests(self) -> Iterator[StopRequests]:
+        """Requests of `JobHandle.cancel`, and of the program's end."""
+        yield _JobRequests(self)
+
+
+class _JobRequests:
+    """Requests to stop that a reporter has received."""
+
+    is_urgent = False
+
+    def __init__(self, reporter: _JobReporter) -> None:
+        self._reporter = reporter
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether to cancel or to detach."""
+        return self._reporter.should_stop.is_set() or self._reporter.should_detach.is_set()
+
+    def choose(self, question: str | None) -> Choice:
+        """Cancels where that was asked for, and detaches at the program's end."""
+        del question
+        return "cancel" if self._reporter.should_stop.is_set() else "detach"
+
+
+def _attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
+    """A job of the ledger or the index, which is followed on demand."""
+    from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.generation.result import Video
+    from multitalk_cli.jobs import control, ledger
+
+    place = AppRef(app=job.app, environment=job.environment)
+    reporter = _JobReporter()
+
+    def work() -> Video:
+        if reporter.should_stop.is_set():
+            cancelled = control.cancel(place, job.id, reporter)
+            if cancelled.state == ledger.CANCELLED:
+                raise StoppedError
+        target = None if output is None else os.fspath(output)
+        fetched = control.attach(place, job.id, target, force, reporter)
+        made = fetched.result
+        return Video(
+            path=None if fetched.path is None else fetched.path.absolute(),
+            stored=made.stored,
+            backend=made.backend,
+            model_output=made.model_output,
+            frames=made.frames,
+            fps=made.fps,
+            duration_s=made.duration_s,
+            seed=made.seed,
+            price_usd=made.price_usd,
+            adjusted=made.adjusted,
+            warnings=made.warnings,
+            made=made,
+        )
+
+    return JobHandle(job.id, job.label, work, reporter, outlives_program=True)
+
+
+def _find_job(place: AppRef, job_id: str) -> Job:
+    """The job with this id or prefix; the cloud is asked only for one that the ledger lacks."""
+    from multitalk_cli.cloud.client import Cloud
+    from multitalk_cli.jobs import control
+    from multitalk_cli.jobs.ledger import Ledger
+
+    known = Ledger().find(job_id)
+    if known is not None:
+        return known
+    return control.find_job(Cloud.reachable(place), Ledger(), job_id)
+
+
+def _args(
+    image: FilePath,
+    voices: tuple[FilePath, ...],
+    speakers: Mapping[str, FilePath] | None,
+    *,
+    prompt: str,
+    seed: int | None,
+    output: FilePath | None = None,
+    **flags: Any,
+) -> GenerateArgs:
+    from multitalk_cli.generation.spec import GenerateArgs
+
+    placed = {} if speakers is None else speakers
+    return GenerateArgs(
+        image=os.fspath(image),
+        voices=tuple(os.fspath(voice) for voice in voices),
+        speakers=tuple(f"{place}={os.fspath(voice)}" for place, voice in placed.items()),
+        prompt=prompt,
+        seed=seed,
+        output=None if output is None else os.fspath(output),
+        **flags,
+    )
