@@ -14,40 +14,46 @@ from multitalk_cli.reporting.reporter import Choice, StoppedError
 ANSWER_S = 10.0
 
 _KEYS: dict[str, Choice] = {"d": "detach", "c": "cancel", "\n": "watch", "\r": "watch"}
+_REPLIES: dict[Choice, str] = {
+    "watch": "still watching",
+    "cancel": "cancelling",
+    "detach": "detaching",
+}
 _MOST_HELD = 2
 
 
 class PendingSignals:
-    """Signals that came while they were held, in order."""
+    """Signals that were held back, in order."""
 
     def __init__(self, say: Callable[[str], None] | None) -> None:
-        """say: shows a question to a person who can answer it; None where there is none."""
+        """say: shows a line to a person who can answer; None without a terminal."""
         self.numbers: list[int] = []
         self._say = say
 
     @property
     def is_pending(self) -> bool:
-        """Whether a signal came."""
+        """Whether a signal was received."""
         return bool(self.numbers)
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a second one came."""
+        """Whether a second one was received."""
         return len(self.numbers) > 1
 
     def choose(self, question: str | None) -> Choice:
-        """The answer to Ctrl-C's question; `cancel` for other signals and without a terminal."""
+        """The user's answer to Ctrl-C; `cancel` for other signals and without a terminal."""
         is_ctrl_c = self.numbers[:1] == [signal.SIGINT]
         if question is None or self._say is None or not is_ctrl_c:
             return "cancel"
         self._say(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
         choice = self._answer()
+        self._say(_REPLIES[choice])
         if choice == "watch":
             self.numbers.clear()
         return choice
 
     def _answer(self) -> Choice:
-        """One key; silence, or another Ctrl-C, cancels."""
+        """The choice of one key; a timeout or another Ctrl-C cancels."""
         with _single_keys() as descriptor:
             for _ in range(int(ANSWER_S * 10)):
                 if self.is_urgent:
@@ -65,10 +71,10 @@ class PendingSignals:
 
 @contextmanager
 def pending_signals(say: Callable[[str], None] | None) -> Iterator[PendingSignals]:
-    """Notes signals in place of what they would do; a third one ends the process at once.
+    """Holds signals back inside the block; a third one ends the process at once.
 
-    Signals that are ignored stay so. Outside the main thread nothing is held. Where StoppedError
-    leaves the block, the process receives the first signal again, so that it ends as it would have.
+    Ignored signals stay ignored. Outside the main thread nothing is held. When StoppedError leaves
+    the block, the process receives the first signal again, so that it ends as it would have.
     """
     held = PendingSignals(say)
     if threading.current_thread() is not threading.main_thread():
@@ -100,7 +106,7 @@ def pending_signals(say: Callable[[str], None] | None) -> Iterator[PendingSignal
 
 @contextmanager
 def _single_keys() -> Iterator[int]:
-    """The terminal's input, key by key and without an echo; Ctrl-C still makes its signal."""
+    """The terminal's input, key by key and without echo; Ctrl-C still sends its signal."""
     import termios
     import tty
 

@@ -8,9 +8,7 @@ import sys
 import textwrap
 import threading
 from dataclasses import replace
-from pathlib import Path
 
-import pexpect
 import pyte
 import pytest
 from hypothesis import given, settings
@@ -31,8 +29,8 @@ from multitalk_cli.contract import (
     event_from_wire,
     to_wire,
 )
+from tests.cli.programs import Program
 
-ROOT = Path(__file__).resolve().parents[2]
 RESULT = Result(
     job_id="0123456789abcdef",
     backend="modal",
@@ -382,37 +380,6 @@ def test_lines_stand_any_order_of_events(kind, timeline):
 
     assert all(line.isprintable() for line in lines)
     assert len(lines) <= len(timeline)
-
-
-class Program:
-    """A program on a terminal of 100 by 24 characters, and its screen."""
-
-    def __init__(self, argv, env):
-        self.child = pexpect.spawn(
-            sys.executable,
-            argv,
-            dimensions=(24, 100),
-            cwd=ROOT,
-            env={"TERM": "xterm-256color", **env},
-            timeout=20,
-        )
-        self.raw = b""
-
-    def until(self, text):
-        self.child.expect_exact(text)
-        self.raw += self.child.before + self.child.after
-
-    def end(self):
-        self.child.expect(pexpect.EOF)
-        self.raw += self.child.before
-        self.child.close()
-        return self.screen
-
-    @property
-    def screen(self):
-        screen = pyte.Screen(100, 24)
-        pyte.ByteStream(screen).feed(self.raw)
-        return [line.rstrip() for line in screen.display if line.strip()]
 
 
 @pytest.fixture

@@ -104,7 +104,8 @@ def test_progress_events_are_json_lines_on_stderr(cli):
     events = [json.loads(line) for line in ran.stderr.splitlines()]
     assert events
     assert events[-1]["event"] == "done"
-    assert {"contract", "client", "event"} <= events[0].keys()
+    assert not {"contract", "client"} & events[0].keys()
+    assert isinstance(events[-1]["result"]["recipe"], dict)
 
 
 @pytest.mark.parametrize(
