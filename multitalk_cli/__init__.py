@@ -7,6 +7,7 @@ __all__ = [
     "Done",
     "Event",
     "Failed",
+    "Fetching",
     "FileError",
     "InterruptedRunError",
     "JobHandle",
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         Done,
         Event,
         Failed,
+        Fetching,
         Loading,
         Queued,
         Stage,
@@ -59,7 +61,17 @@ _MODULES = {
     "Video": "generation.result",
     "VideoPlan": "generation.result",
 }
-_EVENTS = ("Done", "Event", "Failed", "Loading", "Queued", "Stage", "Step", "WindowDone")
+_EVENTS = (
+    "Done",
+    "Event",
+    "Failed",
+    "Fetching",
+    "Loading",
+    "Queued",
+    "Stage",
+    "Step",
+    "WindowDone",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -223,7 +223,7 @@ class JobHandle:
                     atexit.register(self._detach)
 
     def events(self) -> Iterator[Event]:
-        """What happens, from the beginning: `Done` or `Failed` last.
+        """The job's events from its beginning; `Done` or `Failed` last.
 
         It ends without either where the failure is on this machine; `result` raises the reason.
         """

@@ -1,4 +1,4 @@
-"""What is reported of the inputs before a video is made."""
+"""The report of the inputs before a video is made."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateArgs:
-    """What is asked for, beyond the settings.
+    """The arguments of one video, beyond the settings.
 
     image, voices: paths or s3:// addresses. speakers: PLACE=VOICE, where the voices have no place
     of their own. seed: random if None. output: a file, FOLDER/, a template or an s3:// address.

@@ -87,6 +87,10 @@ def test_the_same_again_is_not_paid_for(client, inputs, cloud, rpcs):
     assert gpu_calls(cloud, rpcs) == 1
 
 
+def test_the_wheel_carries_its_types(site):
+    assert (site / "multitalk_cli" / "py.typed").is_file()
+
+
 def test_submit_returns_when_the_call_is_made(client, long_voice, cloud, rpcs):
     job = long_job(client, long_voice)
 

@@ -14,7 +14,7 @@ _IN_SYNC_FRAMES = 1.5  # 60 ms, less than anyone notices
 
 
 def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
-    """What a person is told before the result: each a label and a text."""
+    """Labels and texts that are shown before the result."""
     if isinstance(outcome, DetachedJob):
         return []
     shown = []
@@ -72,7 +72,7 @@ def data(outcome: Video | DetachedJob) -> dict[str, Any]:
 
 
 def _run_data(made: Result) -> dict[str, Any]:
-    """What is known of a video only when it has just been made."""
+    """Facts that only the run that made the video knows."""
     data: dict[str, Any] = {
         "job": made.job_id,
         "width": made.width_px,

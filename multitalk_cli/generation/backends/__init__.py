@@ -1,1 +1,1 @@
-"""What makes the video: each backend turns a request into events and an MP4 at the target path."""
+"""Backends: each turns a request into events and an MP4 at the target path."""

@@ -1,7 +1,7 @@
 """The model on this machine: the service that also runs in the cloud, with this machine's weights.
 
-What is finished of a video is kept in the user's state directory until all of it is, so that the
-same command goes on after a stop.
+Finished windows are kept in the user's state directory until the video is complete, so that the same
+command resumes after a stop.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _FORGET_AFTER_S = 30 * 24 * 3600
 
 
 def check_setup(weights: str | None) -> Path:
-    """The folder of weights. Raises SetupError for what is missing, without reading anything."""
+    """The folder of weights. Raises SetupError for what is missing; no weights are read."""
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:
         raise SetupError(
@@ -57,7 +57,7 @@ def check_setup(weights: str | None) -> Path:
 def identify(recipe: Mapping[str, Any]) -> tuple[str, int]:
     """The same job id for the same recipe, and the seed.
 
-    A seed that was drawn gives way to that of the unfinished job, if there is one.
+    A random seed is replaced by that of the unfinished job, if there is one.
     """
     ignored = {"seed", "seed_drawn"} if recipe["seed_drawn"] else {"seed_drawn"}
     what = {name: value for name, value in recipe.items() if name not in ignored}
@@ -89,9 +89,9 @@ def run(
     overwrite: bool = False,
     persistent_params: int | None = None,
 ) -> Events:
-    """Writes the video at `target` and yields what happens; `Done` or `Failed` last.
+    """Writes the video at `target` and yields events; `Done` or `Failed` last.
 
-    Raises SetupError where the weights are no complete pack, RefusedError where the device cannot
+    Raises SetupError where the weights are not a complete pack, RefusedError where the device cannot
     run them, FileError where the video cannot be written.
     """
     import platformdirs
@@ -119,7 +119,7 @@ def run(
 
 
 def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool) -> None:
-    """Puts the finished video where it was asked for, and forgets the job."""
+    """Copies the finished video to `target` and deletes the job's folder."""
     from remote.service.store import VIDEO
 
     video = store.load(job_id, VIDEO)
@@ -132,9 +132,9 @@ def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool)
 
 @contextmanager
 def _claimed(request: contract.GenerateRequest) -> Iterator[contract.GenerateRequest]:
-    """The request, with its job's folder for this process alone.
+    """The request, with its job's folder locked for this process.
 
-    Where another process makes the same video just now, this one makes its own from the start.
+    While another process makes the same video, this one starts from the beginning elsewhere.
     """
     import fcntl
 

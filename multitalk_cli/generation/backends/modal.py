@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,11 +144,12 @@ class ModalBackend:
         return spawn
 
     def _follow(self, follower: Follower, task: GenerateTask) -> Events:
-        for event in follower.events():
-            if isinstance(event, contract.Done):
-                yield from self._deliver(follower.finished(), task)
-            else:
-                yield event
+        with closing(follower.events()) as events:
+            for event in events:
+                if isinstance(event, contract.Done):
+                    yield from self._deliver(follower.finished(), task)
+                else:
+                    yield event
 
     def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Events:
         """Writes a finished video to its file and to the store."""

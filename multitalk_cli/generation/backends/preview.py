@@ -29,12 +29,12 @@ if TYPE_CHECKING:
 
 NAME = "preview"
 MARK = "Preview drawn by multitalk without the model: framing, timing and who speaks only"
-_REPORTS = 100  # how often the progress of the drawing is told, at most
+_REPORTS = 100  # progress events of the drawing, at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _DrawnPerson:
-    """A speaker who is heard: what moves for this voice, and what the strip says of it."""
+    """A speaker with a voice: the drawing that moves with it, and its row in the strip."""
 
     mover: Mouth | Meter
     openings: Curve
@@ -42,9 +42,9 @@ class _DrawnPerson:
 
 
 def run(request: contract.GenerateRequest, target: Path, *, overwrite: bool = False) -> Events:
-    """Writes the preview at `target`, and yields what happens; `Done` comes last.
+    """Writes the preview at `target`, and yields events; `Done` comes last.
 
-    Raises FileError where the video cannot be written. Closing the iterator leaves nothing behind.
+    Raises FileError where the video cannot be written. Closing the iterator removes partial files.
     """
     yield contract.Stage(name="faces")
     picture = _picture(request)
@@ -161,7 +161,7 @@ def _people(
 def _warnings(
     speakers: Sequence[contract.Speaker], faces: Sequence[Face | None]
 ) -> tuple[str, ...]:
-    """What the preview had to do differently for each voice, and what would help."""
+    """A warning for each voice whose face is missing or unreliable, with the remedy."""
     warnings = []
     heard = [
         face for speaker, face in zip(speakers, faces, strict=True) if speaker.audio is not None

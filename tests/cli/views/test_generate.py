@@ -1,0 +1,109 @@
+"""The results of `generate`: the JSON that programs read, and the lines."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.cli.views import generate as view
+from multitalk_cli.generation.result import DetachedJob, Video
+
+MADE = contract.Result(
+    job_id="7f3a7f3a7f3a7f3a",
+    backend="modal",
+    model_output=True,
+    frames=48,
+    fps=24,
+    width_px=896,
+    height_px=448,
+    size_bytes=1_500_000,
+    seed=0,
+    recipe="{}",
+    gpu="h100",
+    gpu_seconds=30.0,
+    price_usd=0.04,
+    quality=contract.Quality(
+        av_offset_frames=0.4, mouth_correlation=(0.9, None), color_drift=(0.0, 1.5)
+    ),
+)
+VIDEO = Video(
+    path=Path("/work/talk.mp4"),
+    stored=None,
+    backend="modal",
+    model_output=True,
+    frames=48,
+    fps=24,
+    duration_s=2.0,
+    seed=0,
+    price_usd=0.04,
+    adjusted=("cropped",),
+    warnings=(),
+    made=MADE,
+)
+COMMON = {
+    "output": "/work/talk.mp4",
+    "stored": None,
+    "backend": "modal",
+    "model_output": True,
+    "frames": 48,
+    "fps": 24,
+    "seconds": 2.0,
+    "seed": 0,
+    "adjusted": ["cropped"],
+}
+
+
+def test_the_json_of_a_video_that_was_made():
+    assert view.data(VIDEO) == {
+        **COMMON,
+        "price_usd": 0.04,
+        "already_made": False,
+        "job": "7f3a7f3a7f3a7f3a",
+        "width": 896,
+        "height": 448,
+        "gpu": "h100",
+        "gpu_seconds": 30.0,
+        "quality": {
+            "av_offset_frames": 0.4,
+            "mouth_correlation": [0.9, None],
+            "color_drift": [0.0, 1.5],
+        },
+    }
+
+
+def test_the_json_of_a_video_that_existed():
+    existing = replace(VIDEO, made=None, price_usd=0.0)
+
+    assert view.data(existing) == {**COMMON, "price_usd": 0.0, "already_made": True}
+    assert view.facts(existing) == []
+
+
+def test_the_json_of_a_job_that_is_still_running():
+    job = DetachedJob(job_id="7f3a7f3a7f3a7f3a")
+
+    assert view.data(job) == {"job": "7f3a7f3a7f3a7f3a", "detached": True}
+    assert (view.lines(job), view.facts(job)) == (["7f3a7f3a7f3a7f3a"], [])
+
+
+def test_a_person_sees_length_size_and_price():
+    ((name, text),) = view.facts(VIDEO)
+
+    assert name == "talk.mp4"
+    for part in ("2.00 s", "896x448", "24 fps", "1.5 MB", "$0.04", "sound in sync"):
+        assert part in text
+
+
+@pytest.mark.parametrize(
+    ("path", "stored", "output", "labels"),
+    [
+        (Path("/work/talk.mp4"), "s3://b/talk.mp4", "/work/talk.mp4", ["talk.mp4", "stored"]),
+        (None, "s3://b/far.mp4", "s3://b/far.mp4", ["far.mp4"]),
+    ],
+)
+def test_a_stored_video_is_named_by_its_file_or_else_by_its_address(path, stored, output, labels):
+    video = replace(VIDEO, path=path, stored=stored)
+
+    assert (view.lines(video), view.data(video)["output"]) == ([output], output)
+    assert view.data(video)["stored"] == stored
+    assert [label for label, _ in view.facts(video)] == labels
