@@ -79,13 +79,13 @@ function __multitalk_place --no-scope-shadowing
             set arguments ':keys'
         case 'config'
             set options  $shared
-            set commands 'show	Show every setting, its value and where the value came from.' 'path	Show the settings files that are read, strongest first.' 'set	Set a setting for good.'
+            set commands 'show	Show every setting with its value and origin.' 'path	Show the settings files in order of precedence.' 'set	Change a setting permanently.'
         case 'config show'
             set options  $shared
         case 'config path'
             set options  $shared
         case 'config set'
-            set options '--project	Write ./multitalk.toml, not the user\'s file.' $shared
+            set options '--project	Write ./multitalk.toml instead of the user\'s file.' $shared
             set arguments 'backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing'
         case 'completion'
             set options  $shared

@@ -1,7 +1,7 @@
-"""Settings, each with the place that it came from.
+"""Settings, each with its origin.
 
-An option of the command line wins over a MULTITALK_ variable, that over ./multitalk.toml, that over
-the user's config file, that over the default.
+The order of precedence: an option of the command line, a MULTITALK_ variable, ./multitalk.toml, the
+user's config file, the default.
 """
 
 import difflib
@@ -28,7 +28,7 @@ NEGATIVE_PROMPT = (
     "misshapen limbs, fused fingers, still picture, messy background, three legs, "
     "many people in the background, walking backwards"
 )
-"""What the published model is told to avoid; a constant of the model, not a matter of taste."""
+"""The negative prompt that the model was published with."""
 
 PROJECT_FILE = "multitalk.toml"
 
@@ -76,7 +76,7 @@ class Setting:
         return "MULTITALK_" + self.name.upper()
 
     def parse(self, raw: object) -> Any:
-        """The value in the setting's own type; raises ValueError that says what was expected."""
+        """The value in the setting's own type; raises ValueError with the expected values."""
         value = self._convert(raw)
         if self.choices and value not in self.choices:
             raise ValueError(f"must be one of {', '.join(self.choices)}, not {raw!r}")
@@ -87,7 +87,7 @@ class Setting:
         return value
 
     def nearest(self, raw: object) -> str | None:
-        """The valid value that is nearest to a bad one, as text; None where nothing is near."""
+        """The valid value that is nearest to a bad one, as text; None without a near one."""
         if self.choices:
             close = difflib.get_close_matches(str(raw).lower(), self.choices, n=1)
             return close[0] if close else str(self.default)
@@ -118,7 +118,7 @@ class Setting:
         if isinstance(raw, bool) or not isinstance(raw, int | float | str):
             raise ValueError(f"must be a number, not {raw!r}")
         kind = "a whole number" if self.kind is int else "a number"
-        # int() would cut 24.5 to 24 without a word.
+        # int() would silently truncate 24.5 to 24.
         if self.kind is int and isinstance(raw, float) and not raw.is_integer():
             raise ValueError(f"must be {kind}, not {raw!r}")
         try:
@@ -141,7 +141,7 @@ _ALL = (
         name="backend",
         kind=str,
         default="auto",
-        help="what makes the video",
+        help="backend that makes the video",
         choices=("auto", "modal", "local", "preview"),
         metavar="BACKEND",
     ),
@@ -158,7 +158,7 @@ _ALL = (
         name="stack",
         kind=str,
         default=gpus.DEFAULT_STACK,
-        help="torch and CUDA that it runs with",
+        help="versions of torch and CUDA",
         values="In the cloud: current (default) or cuda12.1.",
         choices=tuple(contract.STACK_CLASSES),
         metavar="STACK",
@@ -307,7 +307,7 @@ _ALL = (
         name="device",
         kind=str,
         default="auto",
-        help="what --backend local computes on",
+        help="device of --backend local",
         values="For --backend local: auto (default), cuda or cpu.",
         choices=("auto", "cuda", "cpu"),
         metavar="DEVICE",
@@ -322,7 +322,7 @@ _ALL = (
         high=1,
         metavar="X",
     ),
-    Setting(name="bucket", kind=str, default="", help="S3 bucket of multitalk s3"),
+    Setting(name="bucket", kind=str, default="", help="default bucket of multitalk s3"),
     Setting(
         name="sidecar", kind=bool, default=False, help="write the full recipe next to the video"
     ),
@@ -335,7 +335,7 @@ SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
 
 @dataclass(frozen=True, slots=True)
 class SettingValue:
-    """A setting's value, and where it came from as a user would name it."""
+    """A setting's value, and its origin in a user's words."""
 
     value: Any
     origin: str
@@ -351,7 +351,7 @@ class Settings:
         return self._values[name].value
 
     def origin(self, name: str) -> str:
-        """Where the value of `name` came from."""
+        """The origin of the value of `name`."""
         return self._values[name].origin
 
     def items(self) -> list[tuple[Setting, SettingValue]]:
@@ -360,7 +360,7 @@ class Settings:
 
 
 def user_file() -> Path:
-    """The user's config file, whether or not it exists."""
+    """The path of the user's config file."""
     import platformdirs
 
     return platformdirs.user_config_path("multitalk") / "config.toml"
@@ -374,7 +374,7 @@ def files() -> tuple[Path, Path]:
 def load_settings(
     given: Mapping[str, object] | None = None, *, as_keywords: bool = False
 ) -> Settings:
-    """Settings from all five places, the strongest of which is `given`, with None where absent.
+    """Settings from all five origins. given: the strongest values, None if absent.
 
     as_keywords: whether a program gave them, and not the options of the command line.
     Raises UsageError for an unknown name or a bad value, FileError for a bad file.
@@ -402,25 +402,23 @@ def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") 
         if code == "E_RANGE":
             nearest = setting.nearest(raw)
             facts = {"option": origin} | ({} if nearest is None else {"example": nearest})
-        raise UsageError(
-            f"{origin} {error}", code=code, hint="multitalk config show", facts=facts
-        ) from None
+        raise UsageError(f"{origin} {error}", code=code, facts=facts) from None
 
 
 def parse_whole(option: str, raw: str) -> int:
-    """The whole number that an option was given. Raises UsageError E_RANGE."""
+    """The whole number of an option. Raises UsageError E_RANGE."""
     return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option, "E_RANGE"))
 
 
 def parse_option(name: str, raw: str) -> Any:
-    """The value of a setting's option that may be given several times. Raises UsageError."""
+    """The value of a setting's option. Raises UsageError E_RANGE."""
     setting = SETTINGS[name]
     return _parse(setting, raw, setting.option, "E_RANGE")
 
 
 def _from_file(path: Path) -> dict[str, SettingValue]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -451,18 +449,15 @@ def find_setting(name: str) -> Setting:
     """The setting called `name`, with dashes or underscores. Raises UsageError E_SETTING."""
     setting = SETTINGS.get(name.replace("-", "_"))
     if setting is None:
-        raise UsageError(
-            f"there is no setting {name!r}{_did_you_mean(name)}",
-            code="E_SETTING",
-            hint="multitalk config show",
-        )
+        message = f"unknown setting {name!r}{_did_you_mean(name)}"
+        raise UsageError(message, code="E_SETTING")
     return setting
 
 
 def save_setting(path: Path, setting: Setting, raw: str) -> Any:
-    """Writes one setting into a settings file, keeping the rest of it as it stands.
+    """Writes one setting into a settings file and keeps the rest of it; returns the parsed value.
 
-    Gives the parsed value. Raises UsageError for a bad value, FileError if the file is broken or
+    Raises UsageError for a bad value, FileError if the file is broken or
     cannot be written.
     """
     import tomlkit
@@ -470,7 +465,7 @@ def save_setting(path: Path, setting: Setting, raw: str) -> Any:
 
     value = _parse(setting, raw, setting.name)
     try:
-        text = path.read_bytes().decode("utf-8") if path.exists() else ""
+        text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
         document = tomlkit.parse(text)
         document[setting.name] = value
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -502,7 +497,7 @@ ADDRESS_VARIABLES = (
 )  # fmt: skip
 _PASSWORD = re.compile(r"//[^/@:]*:([^@]+)@")
 SHORTEST_SECRET = 12
-"""Shorter values of variables are words of somebody's experiments, which paths may contain too."""
+"""Shorter values are passwords of test stores, which paths may contain as words."""
 
 
 def secret_values(*, for_signing: bool = False) -> list[str]:

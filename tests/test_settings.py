@@ -60,6 +60,15 @@ def test_the_stronger_place_wins(user_file, project_file, monkeypatch):
     ]
 
 
+def test_a_file_with_a_byte_order_mark_is_read_and_written(project_file):
+    project_file.write_text("fps = 11\n", encoding="utf-8-sig")
+
+    settings.save_setting(project_file, SETTINGS["size"], "720p")
+
+    loaded = load_settings()
+    assert (loaded["fps"], loaded["size"]) == (11, "720p")
+
+
 def test_an_option_that_was_not_given_hides_nothing(monkeypatch):
     monkeypatch.setenv("MULTITALK_SIZE", "720p")
 
@@ -166,7 +175,7 @@ def test_a_wrong_option_is_named():
     with pytest.raises(UsageError, match="--fps must be from 8 to 60, not 0") as caught:
         load_settings({"fps": 0})
 
-    assert (caught.value.code, caught.value.hint) == ("E_RANGE", "multitalk config show")
+    assert (caught.value.code, caught.value.facts["option"]) == ("E_RANGE", "--fps")
 
 
 def test_a_wrong_variable_is_named(monkeypatch):

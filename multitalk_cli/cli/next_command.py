@@ -159,6 +159,11 @@ def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "\n".join([*first, deploy_command(facts)])
 
 
+def _correct_setting(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    unset = _texts(facts.get("unset", ()))
+    return f"unset {' '.join(unset)}" if unset else "multitalk config show"
+
+
 def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
     """A token that variables spoil is mended there."""
     unset, clean = facts.get("unset"), facts.get("clean")
@@ -369,6 +374,7 @@ RULES: dict[str, Rule] = {
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
     "E_SECRET_FILE": _protect_file,
+    "E_SETTING": _correct_setting,
     "E_SWAPPED": _picture_first,
     "E_TIMEOUT": _download,
     "E_TOKEN": _log_in,

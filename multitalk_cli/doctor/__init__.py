@@ -1,1 +1,1 @@
-"""What `multitalk doctor` looks at."""
+"""The checks of `multitalk doctor`."""

@@ -25,6 +25,7 @@ from multitalk_cli.storage.access import MAX_CONNECTIONS, Access, connect
 from multitalk_cli.storage.address import S3Uri
 from multitalk_cli.storage.checksums import SHA256_FIELD, ObjectMetadata, digests, read_metadata
 from multitalk_cli.storage.errors import converted, library_errors
+from multitalk_cli.storage.retry import Clock, RetryPolicy
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ MAX_URL_S = 7 * 24 * 3600
 _MAX_PARTS = 10_000
 _TRANSFERS = MAX_CONNECTIONS - 2
 _READ_BYTES = 256 * 1024
-_RETRY_AFTER_S = (0.5, 2.0, 5.0)
+_RETRIES = RetryPolicy(pauses_s=(0.5, 2.0, 5.0))
 
 Report = Callable[[int], None]
 """Receives the number of bytes that have just arrived."""
@@ -279,13 +280,16 @@ class Storage:
         self, uri: S3Uri, etag: str, first: int, last: int, stop: threading.Event
     ) -> bytearray:
         """The bytes from `first` to `last`, retried after network errors."""
-        pauses = iter(_RETRY_AFTER_S)
+
+        def pause(seconds: float) -> None:
+            stop.wait(seconds)
+
+        retry = _RETRIES.start(Clock(sleep=pause))
         while True:
             try:
                 return self._range_once(uri, etag, first, last, stop)
             except TemporaryError:
-                pause_s = next(pauses, None)
-                if pause_s is None or stop.wait(pause_s):
+                if not retry.wait() or stop.is_set():
                     raise
 
     def _range_once(

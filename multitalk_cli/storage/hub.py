@@ -1,4 +1,4 @@
-"""The Hugging Face hub over HTTP: what a repository holds, and its files from any byte on."""
+"""The Hugging Face Hub over HTTP: lists of files, and their content from any byte on."""
 
 import http.client
 import json
@@ -24,14 +24,14 @@ from multitalk_cli.storage.retry import Retry, RetryPolicy
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
 _PIECE_BYTES = 1024**2
-_ANSWER_BYTES = 64 * 1024**2  # no listing and no file of settings is longer
+_ANSWER_BYTES = 64 * 1024**2  # more than any listing or file of settings
 _ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _ASKING = RetryPolicy(pauses_s=(0.5, 1, 2))
 _FETCHING = RetryPolicy(pauses_s=(1, 2, 4, 8, 16, 30))
-# What a broken, slow or absent network looks like.
+# Errors of a broken, slow or absent network.
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 
@@ -39,8 +39,8 @@ _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 class HubPolicy:
     """Time limit and retries of connections to the hub.
 
-    stall_s: without a single byte, until a new connection is made. asking, fetching: for a question
-    and for a file; every byte that arrives counts as a success.
+    stall_s: time without a byte after which the connection is closed. asking, fetching: retries of
+    API calls and of files; every byte that arrives counts as a success.
     """
 
     stall_s: float = 60.0
@@ -50,7 +50,7 @@ class HubPolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubFile:
-    """A file of a repository. git_sha1 is the name that git gives files that are no LFS objects."""
+    """A file of a repository. git_sha1: git's hash of a file outside LFS."""
 
     path: str
     size_bytes: int
@@ -59,7 +59,7 @@ class HubFile:
 
 
 class Hub:
-    """A connection's worth of settings: the hub's address, its token, and retries."""
+    """The Hub at one address, with one token and one policy of retries."""
 
     def __init__(
         self,
@@ -69,7 +69,7 @@ class Hub:
         *,
         is_hub: bool = True,
     ) -> None:
-        """is_hub: False for any other place that has a file, which gets no token."""
+        """is_hub: False for another web server, which gets no token."""
         self.endpoint = endpoint.rstrip("/")
         self._token, self._is_hub = token, is_hub
         self._policy = HubPolicy() if policy is None else policy
@@ -101,7 +101,7 @@ class Hub:
             raise UsageError(
                 "HF_ENDPOINT must be http://HOST or https://HOST",
                 code="E_SETTING",
-                hint="unset HF_ENDPOINT",
+                facts={"unset": ("HF_ENDPOINT",)},
             )
         flaw = "" if token is None else find_flaw(token)
         if flaw:
@@ -110,32 +110,32 @@ class Hub:
         return cls(endpoint, token, policy)
 
     def whoami(self) -> str:
-        """Gives the name of the account that the token is of."""
+        """The name of the token's account."""
         answer, _ = self._ask(f"{self.endpoint}/api/whoami-v2", "the token")
         name = answer.get("name") if isinstance(answer, dict) else None
         if not isinstance(name, str):
-            raise _odd_answer("the token", "no name")
+            raise _unexpected("the token", "no name")
         return name
 
     def check_access(self, repo: str) -> None:
         """Raises SetupError E_HUB_TOKEN where the token may not read a repository's files."""
         try:
-            self._asked_again(f"{self.endpoint}/api/models/{repo}/auth-check", repo)
+            self._request(f"{self.endpoint}/api/models/{repo}/auth-check", repo)
         except StorageError as error:
-            # A mirror may not know this question; it then has the repository, or says so.
+            # A mirror may not have this call; it then has the repository, or reports its absence.
             if error.code != "E_HUB_MISSING":
                 raise
-            self._asked_again(f"{self.endpoint}/api/models/{repo}", repo)
+            self._request(f"{self.endpoint}/api/models/{repo}", repo)
 
     def resolve(self, repo: str, revision: str) -> str:
-        """Gives the commit that a branch, reference or commit stands for."""
+        """The commit of a branch, reference or commit."""
         commit = self._about(repo, revision).get("sha")
         if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-            raise _odd_answer(f"{repo} at {revision}", f"the commit {commit!r}")
+            raise _unexpected(f"{repo} at {revision}", f"the commit {commit!r}")
         return commit
 
     def licence(self, repo: str, revision: str) -> str:
-        """Gives the licence that the repository's page states; empty where it states none."""
+        """The licence on the repository's page; empty if it has none."""
         card = self._about(repo, revision).get("cardData")
         licence = card.get("license") if isinstance(card, dict) else None
         return licence if isinstance(licence, str) else ""
@@ -146,13 +146,13 @@ class Hub:
         return answer if isinstance(answer, dict) else {}
 
     def files(self, repo: str, commit: str) -> dict[str, HubFile]:
-        """Gives the files of a commit by their paths."""
+        """The files of a commit by their paths."""
         found: dict[str, HubFile] = {}
         url: str | None = f"{self.endpoint}/api/models/{repo}/tree/{commit}?recursive=true"
         while url is not None:
             rows, links = self._ask(url, f"{repo} at {commit}")
             if not isinstance(rows, list):
-                raise _odd_answer(repo, "no list of files")
+                raise _unexpected(repo, "no list of files")
             files = [_to_file(repo, row) for row in rows if _is_file(row)]
             found |= {file.path: file for file in files}
             url = self._next_page(url, links)
@@ -164,13 +164,13 @@ class Hub:
             return None
         following: str = urljoin(url, match[1])
         if origin_of(following) != origin_of(self.endpoint):
-            raise _odd_answer(self.endpoint, f"a list that goes on at {origin_of(following)}")
+            raise _unexpected(self.endpoint, f"a list that continues at {origin_of(following)}")
         return following
 
     def read(self, repo: str, commit: str, file: HubFile) -> bytes:
-        """Gives the content of a small file."""
+        """The content of a small file."""
         if file.size_bytes > _ANSWER_BYTES:
-            raise _odd_answer(repo, f"{file.path} with {file.size_bytes} bytes, too many")
+            raise _unexpected(repo, f"{file.path} with {file.size_bytes} bytes, too many")
         return b"".join(self.pieces(repo, commit, file.path, 0, file.size_bytes))
 
     def pieces(self, repo: str, commit: str, path: str, start: int, end: int) -> Iterator[bytes]:
@@ -183,7 +183,7 @@ class Hub:
         return self.pieces_at(url, f"{repo}/{path}", start, end)
 
     def size_at(self, url: str, what: str) -> int:
-        """Gives the size of the file at an address; one that is not told is an error."""
+        """The size of the file at an address. Raises StorageError E_HUB if the server omits it."""
         retry = self._policy.asking.start()
         while True:
             try:
@@ -209,7 +209,7 @@ class Hub:
     def _connection(self, url: str, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}
         with self._open(url, headers) as answer:
-            # A server that knows no ranges sends the beginning once more.
+            # A server without ranges sends the file from its beginning.
             position = start if answer.status == http.client.PARTIAL_CONTENT else 0
             _require_range(answer, position)
             while position < end and (piece := answer.read1(_PIECE_BYTES)):
@@ -219,14 +219,14 @@ class Hub:
                     yield new
 
     def _ask(self, url: str, what: str) -> tuple[Any, str]:
-        """Gives the JSON that the hub answers with, and its Link header."""
-        body, links = self._asked_again(url, what)
+        """The JSON of the answer, and its Link header."""
+        body, links = self._request(url, what)
         try:
             return json.loads(body), links
         except (ValueError, RecursionError) as error:
-            raise _odd_answer(what, "no JSON") from error
+            raise _unexpected(what, "no JSON") from error
 
-    def _asked_again(self, url: str, what: str) -> tuple[bytes, str]:
+    def _request(self, url: str, what: str) -> tuple[bytes, str]:
         retry = self._policy.asking.start()
         while True:
             try:
@@ -236,7 +236,7 @@ class Hub:
                 self._wait(retry, error, what)
 
     def _wait(self, retry: Retry, error: Exception, what: str) -> None:
-        """Waits before the next attempt. Raises where there is none, or it would be in vain."""
+        """Waits before the next attempt. Raises after the last one, or for a final error."""
         final = _final_error(error, what, self.endpoint, is_hub=self._is_hub)
         if final is not None:
             raise final from error
@@ -254,7 +254,7 @@ class Hub:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; the token goes along only to the hub itself."""
+    """Follows redirects; sends the token to the Hub itself only."""
 
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
@@ -269,7 +269,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(self._endpoint).scheme == "https" != urlsplit(newurl).scheme:
-            raise ConnectionError(f"the hub sends to {origin_of(newurl)}, which is not encrypted")
+            raise ConnectionError(
+                f"the Hub redirects to {origin_of(newurl)}, which is not encrypted"
+            )
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         token = req.unredirected_hdrs.get("Authorization")
         if new is not None and token is not None and origin_of(newurl) == origin_of(self._endpoint):
@@ -278,7 +280,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def origin_of(url: str) -> str:
-    """Gives scheme, host and port of an address."""
+    """Scheme, host and port of an address."""
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc}".lower()
 
@@ -288,12 +290,12 @@ def _told_size(answer: Any, what: str) -> int:
     if answer.status == http.client.PARTIAL_CONTENT:
         told = answer.headers.get("Content-Range", "").rpartition("/")[2]
     if not told.isdecimal():
-        raise _odd_answer(what, "no size")
+        raise _unexpected(what, "no size")
     return int(told)
 
 
 def _require_range(answer: Any, start: int) -> None:
-    """Raises ConnectionError where other bytes come than were asked for."""
+    """Raises ConnectionError for other bytes than those requested."""
     if answer.status != http.client.PARTIAL_CONTENT:
         return
     place = answer.headers.get("Content-Range", "")
@@ -304,21 +306,23 @@ def _require_range(answer: Any, start: int) -> None:
 def _final_error(
     error: Exception, what: str, endpoint: str, *, is_hub: bool
 ) -> MultitalkError | None:
-    """The error that another attempt would end with too, or None."""
+    """The error that no further attempt avoids, or None."""
     if not isinstance(error, urllib.error.HTTPError):
         return None
     error.close()
-    # Addresses of storage elsewhere expire; the hub gives a new one.
+    # Addresses of the storage behind the Hub expire; the Hub returns a new one.
     if error.code in _BUSY or origin_of(error.url) != origin_of(endpoint):
         return None
     if is_hub and error.code in (401, 403):
         return SetupError(
-            f"the hub refuses {what} (status {error.code}): it is gated, or HF_TOKEN is wrong",
+            f"the Hub denies access to {what} (status {error.code}): gated, or HF_TOKEN is invalid",
             code="E_HUB_TOKEN",
         )
     if error.code == 404:
         return StorageError(f"{endpoint} has no {what}", code="E_HUB_MISSING")
-    return StorageError(f"{endpoint} answers {what} with status {error.code}", code="E_HUB")
+    return StorageError(
+        f"unexpected response of {endpoint} for {what}: status {error.code}", code="E_HUB"
+    )
 
 
 def _reason(error: Exception) -> str:
@@ -326,11 +330,11 @@ def _reason(error: Exception) -> str:
         return f"status {error.code}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
-    return "nothing arrives" if isinstance(error, TimeoutError) else str(error)
+    return "no data received" if isinstance(error, TimeoutError) else str(error)
 
 
-def _odd_answer(what: str, seen: str) -> StorageError:
-    return StorageError(f"the hub's answer for {what} is odd: it has {seen}", code="E_HUB")
+def _unexpected(what: str, seen: str) -> StorageError:
+    return StorageError(f"unexpected response of the Hub for {what}: it has {seen}", code="E_HUB")
 
 
 def _is_file(row: object) -> bool:
@@ -344,7 +348,7 @@ def _to_file(repo: str, row: Mapping[str, Any]) -> HubFile:
     size = large.get("size") if isinstance(large, dict) else row.get("size")
     path, sha1 = row.get("path"), row.get("oid")
     if not (isinstance(path, str) and isinstance(sha1, str) and isinstance(size, int)):
-        raise _odd_answer(repo, f"the row {row!r}")
+        raise _unexpected(repo, f"the row {row!r}")
     if size < 0 or (large is not None and not re.fullmatch(r"[0-9a-f]{64}", str(sha256))):
-        raise _odd_answer(repo, f"the row {row!r}")
+        raise _unexpected(repo, f"the row {row!r}")
     return HubFile(path=path, size_bytes=size, sha256=sha256, git_sha1=sha1)

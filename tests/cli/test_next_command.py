@@ -35,6 +35,7 @@ EXAMPLES = {
     "E_S3_EXISTS": [({"address": "s3://b/my k", "target": "k"}, ["s3", "put", "k"])],
     "E_S3_KEY": [({"folder": "s3://b/my f/"}, ["s3", "get", "k"])],
     "E_S3_REGION": [({"region": "eu-west-1", "bucket": "b"}, ["s3", "ls"])],
+    "E_SETTING": [({}, ["config", "set", "fsp", "25"])],
     "E_SWAPPED": [
         ({"picture": "my face.png", "sound": "b.wav"}, ["generate", "b.wav", "my face.png"])
     ],
@@ -61,6 +62,36 @@ def parse(words):
         if not below:
             return
         command = below[words[0]]
+
+
+SECRETS = ["setup-secrets", "--stdin", "--from-file", "my keys", "--bucket=b", "--update"]
+
+
+@pytest.mark.parametrize(
+    ("facts", "words", "expected"),
+    [
+        ({"needs_source": True}, ["--only", "aws"], "--only aws --from-env"),
+        ({"existing": ("aws",), "absent": ("hf",)}, ["--from-env"],
+         "--only hf --from-env\nmultitalk setup-secrets --only aws --from-env --update"),
+        ({"existing": ("aws", "hf"), "absent": ()}, ["--from-env"], "--from-env --update"),
+        ({"secret": "aws", "lacks": ("AWS_BUCKET_NAME",)}, ["--from-env"],
+         "--only aws --from-env --bucket NAME"),
+        ({"secret": "hf", "lacks": ("HF_TOKEN",)}, SECRETS[1:], "--only hf --update"),
+        ({"secret": "hf"}, SECRETS[1:], "--only hf --from-file 'my keys' --update"),
+        ({"secret": "aws"}, SECRETS[1:], "--only aws --from-file 'my keys' --bucket=b --update"),
+        ({"secret": "aws", "stale": "AWS_SESSION_TOKEN"}, SECRETS[1:],
+         "--only aws --from-file 'my keys' --bucket=b --force"),
+    ],
+)  # fmt: skip
+def test_setup_secrets_is_continued_with_what_was_typed(facts, words, expected):
+    error = error_from_code("E_SECRET_VALUE", "x")
+    error.facts = facts
+
+    printed = next_command(error, ["setup-secrets", *words])
+
+    assert printed == f"multitalk setup-secrets {expected}"
+    for line in printed.splitlines():
+        parse(shlex.split(line))
 
 
 def test_every_rule_has_an_example():

@@ -13,6 +13,7 @@ from multitalk_cli.storage import client
 from multitalk_cli.storage.access import Access
 from multitalk_cli.storage.address import S3Uri, parse_uri
 from multitalk_cli.storage.client import PART_BYTES, Storage
+from multitalk_cli.storage.retry import RetryPolicy
 from tests.storage.stores import error_body
 
 CONTENT = os.urandom(1000)
@@ -27,7 +28,7 @@ def store(s3_client):
 @pytest.fixture
 def impatient(monkeypatch):
     """A network failure is tried again at once."""
-    monkeypatch.setattr(client, "_RETRY_AFTER_S", (0.0, 0.0))
+    monkeypatch.setattr(client, "_RETRIES", RetryPolicy(pauses_s=(0.0, 0.0)))
 
 
 def at(name, key):

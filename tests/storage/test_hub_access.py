@@ -22,7 +22,7 @@ def test_the_hub_says_whose_token_it_is(hub, monkeypatch):
     hub.faults.token = "hf_right"
 
     assert Hub.with_token("hf_right", QUICK).whoami() == "tester"
-    with pytest.raises(SetupError, match="refuses the token"):
+    with pytest.raises(SetupError, match="denies access to the token"):
         Hub.with_token("hf_wrong", QUICK).whoami()
 
 

@@ -1,4 +1,4 @@
-"""`multitalk config`: what is set, where it came from, and how to set it."""
+"""`multitalk config`: settings with their values and origins."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,7 +20,7 @@ app = typer.Typer(
 
 @app.command("show", cls=PagedCommand, epilog=epilog("multitalk config show"))
 def show(ctx: typer.Context) -> None:
-    """Show every setting, its value and where the value came from."""
+    """Show every setting with its value and origin."""
     console: Console = ctx.obj
     items = settings.load_settings().items()
     data = {
@@ -36,7 +36,7 @@ def show(ctx: typer.Context) -> None:
 
 @app.command("path", cls=PagedCommand, epilog=epilog("multitalk config path"))
 def path(ctx: typer.Context) -> None:
-    """Show the settings files that are read, strongest first."""
+    """Show the settings files in order of precedence."""
     console: Console = ctx.obj
     found = [(file.absolute(), file.exists()) for file in settings.files()]
     data = {"files": [{"path": str(file), "exists": exists} for file, exists in found]}
@@ -47,14 +47,16 @@ def path(ctx: typer.Context) -> None:
 @app.command("set", cls=PagedCommand, epilog=epilog("multitalk config set fps 25"))
 def set_(
     ctx: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="As in: multitalk config show.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name listed by: multitalk config show.")
+    ],
     value: Annotated[str, typer.Argument(metavar="VALUE", help="The new value.")],
     project: Annotated[
         bool,
-        typer.Option("--project", help="Write ./multitalk.toml, not the user's file."),
+        typer.Option("--project", help="Write ./multitalk.toml instead of the user's file."),
     ] = False,
 ) -> None:
-    """Set a setting for good."""
+    """Change a setting permanently."""
     console: Console = ctx.obj
     setting = settings.find_setting(name)
     file = Path(settings.PROJECT_FILE) if project else settings.user_file()

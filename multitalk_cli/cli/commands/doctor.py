@@ -24,7 +24,7 @@ class DoctorCommand(PagedCommand):
     """`doctor`, whose --gpu may stand without a value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Gives a --gpu alone an empty value: the GPU of the settings."""
+        """Turns a --gpu alone into one with an empty value: the GPU of the settings."""
         words = [
             "--gpu=" if word == "--gpu" and after.startswith("-") else word
             for word, after in pairwise([*args, "--"])

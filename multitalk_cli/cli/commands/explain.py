@@ -1,4 +1,4 @@
-"""`multitalk explain`: what an error code means and what helps."""
+"""`multitalk explain`: meaning, cause and remedy of an error code."""
 
 import difflib
 from typing import Annotated
@@ -14,7 +14,7 @@ def explain(
     ctx: typer.Context,
     code: Annotated[
         str | None,
-        typer.Argument(metavar="CODE", help="A code such as E_AUDIO_SILENT; all codes if absent."),
+        typer.Argument(metavar="CODE", help="A code such as E_AUDIO_SILENT; all codes by default."),
     ] = None,
 ) -> None:
     """Explain an error code, or list them all."""
@@ -32,7 +32,7 @@ def _explain_one(console: Console, name: str) -> None:
         close = difflib.get_close_matches(name, CODES, n=1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(
-            f"there is no error code {name!r}{meant}",
+            f"unknown error code {name!r}{meant}",
             code="E_UNKNOWN_CODE",
             hint=f"multitalk explain {close[0] if close else ''}".rstrip(),
         )

@@ -52,7 +52,7 @@ def listing_blocks(result: BucketListing, now_s: float) -> list[Block]:
 
 
 def listing_notes(result: BucketListing, max_limit: int) -> list[str]:
-    """Remarks beside the table: objects that it leaves out, or that there are none."""
+    """Remarks on the table: objects that it leaves out, or that the place is empty."""
     hidden = result.listing.count - len(result.listing.objects)
     if hidden > 0:
         older = human_count(hidden, "older object")
