@@ -45,6 +45,7 @@ EXAMPLES = {
     "E_UNFINISHED": [({"job": "7f3a", "step": "cancel"}, ["jobs", "attach", "7f3a"])],
     "E_USAGE": [({"image": "my face.png"}, ["generate", "my face.png"])],
     "E_WEIGHTS": [({"volume": "w", "damaged": True}, ["download"])],
+    "E_WEIGHTS_MISSING": [({"volume": "w", "app": "studio"}, GENERATE)],
 }
 """Code -> (facts, words typed) of errors whose rule prints a command."""
 

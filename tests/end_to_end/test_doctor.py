@@ -170,7 +170,7 @@ def test_a_missing_and_a_short_file_are_counted(ready, weights, tiny_pack, tmp_p
     ran, checks = doctor(ready)
 
     assert checks["pack"]["code"] == "E_WEIGHTS_MISSING"
-    assert checks["pack"]["seen"].startswith(f"2 of {count} files missing or cut off")
+    assert checks["pack"]["seen"].startswith(f"2 of {count} files missing or truncated")
     assert ran.data["next"].startswith("multitalk download")
 
 
@@ -183,7 +183,7 @@ def test_a_manifest_that_is_none(ready, weights, tmp_path, text):
     _, checks = doctor(ready)
 
     assert checks["pack"]["state"] == "fail"
-    assert "no manifest" in checks["pack"]["seen"]
+    assert "not the manifest of a pack" in checks["pack"]["seen"]
 
 
 @pytest.fixture
