@@ -1,7 +1,7 @@
 """The model on this machine: the service that also runs in the cloud, with this machine's weights.
 
-Finished windows are kept in the user's state directory until the video is complete, so that the same
-command resumes after a stop.
+Finished windows are kept in the user's state directory until the video is complete, so that the
+same command resumes after a stop.
 """
 
 from __future__ import annotations
@@ -91,8 +91,8 @@ def run(
 ) -> Events:
     """Writes the video at `target` and yields events; `Done` or `Failed` last.
 
-    Raises SetupError where the weights are not a complete pack, RefusedError where the device cannot
-    run them, FileError where the video cannot be written.
+    Raises SetupError where the weights are not a complete pack, RefusedError where the device
+    cannot run them, FileError where the video cannot be written.
     """
     import platformdirs
 
