@@ -1,4 +1,4 @@
-"""What a benchmark measures on a card, as it crosses the wire."""
+"""The task of a benchmark in a container, as it crosses the wire."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from multitalk_cli import contract
 MIN_STEPS, MAX_STEPS = 1, 10
 PERSONS = {"1": (1,), "2": (2,), "both": (1, 2)}
 WINDOWS = 2
-"""A first one, and one that goes on."""
+"""A first one, and one that continues it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,8 +15,8 @@ class BenchTask:
     """One benchmark: windows of the default length at one size.
 
     job_id: where its progress is written. persons: how many are timed, one after another.
-    steps: of each window that is timed. persistent_params: at most so many stay on the card,
-    None for what fits.
+    steps: of each window that is timed. persistent_params: at most so many stay on the GPU,
+    None for all that fit.
     """
 
     job_id: str

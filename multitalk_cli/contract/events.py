@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, get_args, get_type_hints
+from typing import Literal, get_args, get_type_hints
 
 from multitalk_cli.contract.limits import (
     ERROR_CODE,
@@ -14,9 +14,6 @@ from multitalk_cli.contract.limits import (
     require_counted,
     seconds_from_frames,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +38,7 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What was made, for the report and for the job's record.
+    """A finished video, for the report and for the job's record.
 
     model_output is False for a preview. gpu_seconds and price_usd are None where nothing was paid.
     stored: the address of the video in the user's store.
@@ -75,13 +72,13 @@ class Result:
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays."""
+        """The duration of the video."""
         return seconds_from_frames(self.frames, self.fps)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queued:
-    """Waiting for a machine."""
+    """Waiting for a container."""
 
     kind: Literal["queued"] = "queued"
 

@@ -29,7 +29,7 @@ def require(condition: bool, field: str, expected: str, seen: object) -> None:
 
 
 def require_text(field: str, text: str) -> None:
-    """Refuses what no wire format can carry: bytes of a command line that were not UTF-8."""
+    """Refuses text that no wire format can carry: bytes of a command line that were not UTF-8."""
     is_text = not any("\ud800" <= character <= "\udfff" for character in text)
     require(is_text, field, "text in UTF-8", text)
 

@@ -11,9 +11,9 @@ WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
     "multitalk-caches",
 )
 PACK_FOLDER = "bf16"
-"""Where in the Volume of weights the pack lies."""
+"""The pack's folder in the Volume of weights."""
 PACK_FORMAT = 2
-"""Of the packs that this version writes and reads."""
+"""The format of packs that this version writes and reads."""
 STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
     "multitalk-states",
     "multitalk-index",
@@ -26,7 +26,7 @@ STORAGE_FUNCTION, SOUND_FUNCTION = "check_storage", "check_sound"
 DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
 """Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2
-"""Finished videos are kept in parts of this size, so that a broken transfer goes on."""
+"""Finished videos are kept in parts of this size, so that a broken transfer can resume."""
 RESULT_FILE = "result.json"
 JOBS_KEPT_S = 7 * 24 * 3600.0
 WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"

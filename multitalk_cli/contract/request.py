@@ -41,9 +41,9 @@ class Box:
 class Speaker:
     """One person of the picture.
 
-    audio: that person's voice as the model hears it, a FLAC or WAV file, 16 kHz mono, starting at
-    frame 0; None for somebody who stays silent.
-    box: where the person is; None for the published default (the whole picture, or its left or
+    audio: that person's voice, a FLAC or WAV file, 16 kHz mono, starting at frame 0; None for a
+    silent person.
+    box: place of the person; None for the published default (the whole picture, or its left or
     right half).
     """
 

@@ -101,7 +101,7 @@ class LocalWeights:
             config=PUBLISHED if self._config is None else self._config,
         )
         with reporter.progress() as view:
-            return shelf.do(task, view.show)
+            return shelf.run(task, view.show)
 
     def _open_hub(self, endpoint: str) -> Hub:
         from multitalk_cli.storage.hub import Hub

@@ -1,4 +1,4 @@
-"""A request as it comes over the wire, decoded and checked for the engine."""
+"""A request from the wire, decoded and checked for the engine."""
 
 import io
 from collections.abc import Callable
@@ -19,10 +19,10 @@ Tokenize = Callable[[str], tuple[int, ...]]
 
 
 def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> RenderRequest:
-    """Gives what the engine is to make.
+    """The engine's request.
 
-    Raises FileError where a picture or sound is unusable, PlacesError for boxes that tell nobody
-    apart.
+    Raises FileError for an unusable picture or sound, PlacesError for boxes that do not separate
+    the speakers.
     """
     picture = torch.from_numpy(decode_picture(request).copy()).permute(2, 0, 1)
     _check_sound(request)
@@ -46,7 +46,7 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
 
 
 def decode_picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:
-    """The picture, [H, W, 3] uint8, of exactly the size that the request says."""
+    """The picture, [H, W, 3] uint8, of exactly the size in the request."""
     from PIL import Image, UnidentifiedImageError
 
     wanted = (request.width_px, request.height_px)
@@ -59,12 +59,12 @@ def decode_picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:
                 raise FileError(message, code="E_IMAGE_SIZE")
             return np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError) as error:
-        message = f"the request's picture is no usable PNG: {error}"
+        message = f"the request's picture is not a usable PNG: {error}"
         raise FileError(message, code="E_IMAGE_BROKEN") from error
 
 
 def _check_sound(request: contract.GenerateRequest) -> None:
-    """Finds now what would otherwise spoil the joining, after all frames were paid for."""
+    """Checks the sound track now: the joining would fail after all frames were paid for."""
     import soundfile
 
     if request.sound is None:

@@ -27,10 +27,10 @@ if TYPE_CHECKING:
     Frame = NDArray[np.uint8]  # [H, W, 3]
     Curve = NDArray[np.float64]  # [frames], NaN where nothing was seen
 
-_SPANS, _SPAN_S = 4, 4  # what is looked at of a long video; 20 ms of work a frame and face
-_REACH_S = 0.5  # the largest offset that is looked for
+_SPANS, _SPAN_S = 4, 4  # of a long video; 20 ms of work a frame and face
+_REACH_S = 0.5  # the largest offset that can be found
 _LEAST_SEEN_S = 0.5
-_LEAST_PEAK = 0.2  # chance reaches 0.15 over 16 s: below this no offset can be told
+_LEAST_PEAK = 0.2  # chance reaches 0.15 over 16 s: below this no offset is reported
 _COLOR_FRAMES = 4  # of each window
 _COLOR_STRIDE_PX = 2
 
@@ -94,7 +94,7 @@ def _region(request: contract.GenerateRequest, number: int) -> tuple[float, floa
 
 
 class _LipTrack:
-    """How far each person's lips are apart, frame after frame, in a few spans of the video."""
+    """The gap between each person's lips, frame by frame, in a few spans of the video."""
 
     def __init__(
         self, people: Sequence[_MeasuredPerson], request: contract.GenerateRequest
@@ -104,7 +104,7 @@ class _LipTrack:
         self._faces: dict[int, Face] = {}
 
     def see(self, number: int, frame: Frame) -> None:
-        """Notes the lips of one frame; faces are found anew every second, and followed between."""
+        """Notes the lips of one frame; faces are detected every second, and tracked in between."""
         since = self._looked_at.get(number)
         if since is None:
             return
@@ -183,7 +183,7 @@ def _offset_frames(people: Sequence[_MeasuredPerson], fps: int) -> float | None:
 
 
 class _Colors:
-    """How far the mean colour of frames is from the picture's, window by window."""
+    """The distance of the frames' mean colour from the picture's, window by window."""
 
     def __init__(self, picture: Frame, request: contract.GenerateRequest) -> None:
         self._reference = _mean_lab(picture)

@@ -1,4 +1,4 @@
-"""What is kept of an unfinished job, and how a later run goes on from it."""
+"""Checkpoints of an unfinished job, from which a later run resumes."""
 
 import json
 import logging
@@ -26,7 +26,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What was finished: the first windows of a video, each with the machine that made it.
+    """The finished windows: the first ones of a video, each with the machine that made it.
 
     fingerprint: of the request and the weights. seconds: spent on it in all runs so far.
     """
@@ -37,7 +37,7 @@ class Record:
 
     @property
     def windows(self) -> int:
-        """How many windows are finished."""
+        """The number of finished windows."""
         return len(self.machines)
 
 
@@ -52,7 +52,7 @@ def motion_name(window: int) -> str:
 
 
 def fresh_frames(request: contract.GenerateRequest, window: int) -> int:
-    """Gives how many frames a window adds to the video."""
+    """The number of frames that a window adds to the video."""
     start = request.windows[window - 1].end if window else 0
     return min(request.windows[window].end, request.frames) - start
 
@@ -69,7 +69,7 @@ def fingerprints(request: contract.GenerateRequest, revision: str) -> tuple[str,
 
 
 def load_record(store: Store, request: contract.GenerateRequest, revision: str) -> Record:
-    """Gives what is finished of this very video; nothing where it is of another or damaged."""
+    """The finished windows of exactly this video; none if they are of another or damaged."""
     name, first_name = fingerprints(request, revision)
     nothing = Record(fingerprint=name, machines=(), seconds=0.0)
     path = store.load(request.job_id, RECORD)
@@ -117,7 +117,7 @@ def load_motion(store: Store, job_id: str, window: int) -> Tensor:
 
 
 def save_window(store: Store, job_id: str, record: Record, segment: Path, motion: Tensor) -> None:
-    """Keeps the last window of a record; the record comes last, so that all it names is there."""
+    """Keeps the last window of a record; the record is written after the files that it names."""
     folder, window = segment.parent, record.windows - 1
     motion_file, record_file = folder / "motion.safetensors", folder / "record.json"
     info = TensorInfo(dtype=motion.dtype, shape=tuple(motion.shape))
@@ -133,7 +133,7 @@ def save_window(store: Store, job_id: str, record: Record, segment: Path, motion
 
 
 def describe_machines(machines: tuple[Machine, ...]) -> str:
-    """Says which windows were made where, if not all in one place; "" otherwise."""
+    """The windows of each machine in words, if there were several; "" otherwise."""
     runs = [(machine, len(list(group))) for machine, group in groupby(machines)]
     if len(set(machines)) < 2:
         return ""

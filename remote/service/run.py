@@ -1,6 +1,6 @@
-"""From a request to a finished video: what runs in the container, and on the user's own machine.
+"""From a request to a finished video, in the container and on the user's own machine.
 
-No cloud in here: the model, the place where finished pieces are kept, and the clock are given.
+Independent of any cloud: model, store and clock are arguments.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 class Model(Protocol):
     """The engine as the service sees it; `remote.weights.model.PackedModel` is one.
 
-    revision: names the weights. engine, machine: there once loaded.
+    revision: names the weights. engine, machine: available once loaded.
     """
 
     @property
@@ -80,9 +80,9 @@ def run(
 ) -> Iterator[contract.Event]:
     """Makes the video, publishes it in the store, and yields what happens; `Done` or `Failed` last.
 
-    Goes on after the last window that the store keeps of this request. Closing the iterator stops
+    Resumes after the last window that the store keeps of this request. Closing the iterator stops
     the model after at most one more forward. What is kept of the job stays: the caller deletes it.
-    backend: what the result says made it. persistent_params: at most so many stay on the card.
+    backend: its name in the result. persistent_params: at most so many stay on the GPU.
     """
     try:
         yield from _Run(request, engine, store, clock, backend).events(persistent_params)
@@ -126,7 +126,7 @@ class _Run:
         self._resumed = self._record.windows
 
     def events(self, persistent_params: int | None) -> Iterator[contract.Event]:
-        """Makes the windows that are missing, then the video."""
+        """Makes the missing windows, then the video."""
         rendered = decode_request(self._request, self._model.tokenize)
         windows = len(self._request.windows)
         if self._resumed:
@@ -154,7 +154,7 @@ class _Run:
             yield from keeper.kept(wait=True)
 
     def _keeping(self, event: WindowFinished, folder: Path) -> Callable[[], contract.WindowDone]:
-        """The work that encodes and keeps one window; it needs nothing of the device."""
+        """The work that encodes and keeps one window; it does not use the device."""
         frames, motion = to_bytes(event.frames).cpu().numpy(), event.motion.float().cpu()
         record = replace(
             self._record,
@@ -207,7 +207,7 @@ class _Run:
         join_segments(segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe)
 
     def _recipe(self, quality: contract.Quality) -> str:
-        """The request's recipe and what is known only now."""
+        """The request's recipe, extended by engine, weights, GPU and quality."""
         machine = self._record.machines[-1]
         engine = {"version": machine.engine, "stack": machine.stack}
         engine |= {"attention": machine.attention, "kernels": machine.kernels}
@@ -226,7 +226,7 @@ class _Run:
     def _result(self, recipe: str, quality: contract.Quality, size_bytes: int) -> contract.Result:
         request, record = self._request, self._record
         windows = len(request.windows)
-        kept = f"went on after window {self._resumed} of {windows}, kept from an earlier run"
+        kept = f"resumed after window {self._resumed} of {windows}, kept from an earlier run"
         seam = resume.describe_machines(record.machines)
         return contract.Result(
             job_id=request.job_id,
@@ -262,22 +262,22 @@ class _Keeper:
         return self
 
     def __exit__(self, *error: object) -> None:
-        # A window that is being encoded is worth its second, even if nobody waits for the video.
+        # A window that is being encoded is worth its second, even after a cancellation.
         self._pool.shutdown(wait=True)
 
     def start(self, work: Callable[[], contract.WindowDone]) -> None:
-        """Begins the work; the one before must have been taken by `kept`."""
+        """Begins the work; the result of the one before must have been read by `kept`."""
         self._working = self._pool.submit(work)
 
     def kept(self, *, wait: bool) -> Iterator[contract.WindowDone]:
-        """Yields the window that is kept by now, if any. Raises what went wrong with it."""
+        """Yields the window that is kept by now, if any. Raises the error of its encoding."""
         if self._working is not None and (wait or self._working.done()):
             working, self._working = self._working, None
             yield working.result()
 
 
 class _Reports:
-    """Turns the engine's events into contract events, one for one, so that each can be the last."""
+    """Contract events for the engine's events, one for one, so that each can be the last."""
 
     def __init__(self, request: contract.GenerateRequest, resumed: int) -> None:
         self._windows, steps = len(request.windows), request.sample_steps
@@ -286,7 +286,7 @@ class _Reports:
             self._last = self._step(resumed - 1, steps - 1, steps)
 
     def to_contract(self, event: Event) -> contract.Event:
-        """A step is reported when it is done, and repeated while its window goes on."""
+        """A step is reported when it is done, and repeated while its window continues."""
         if isinstance(event, Progress) and event.window is None:
             return contract.Stage(name="encoding", done=event.done, total=event.total)
         if isinstance(event, StepFinished):

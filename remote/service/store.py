@@ -1,4 +1,4 @@
-"""Where what a job has finished is kept, so that a later run can go on."""
+"""Storage of the finished pieces of a job, from which a later run resumes."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ _PIECE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 class Store(Protocol):
-    """Keeps files for jobs. Job ids come from outside: an implementation checks them."""
+    """Files of jobs. Job ids come from outside: an implementation checks them."""
 
     def load(self, job_id: str, name: str) -> Path | None:
         """A kept file to read, or None."""
@@ -24,18 +24,18 @@ class Store(Protocol):
     def save(self, job_id: str, pieces: Mapping[str, Path], outdated: Iterable[str] = ()) -> None:
         """Keeps copies of files under new names, in this order, each whole or not at all.
 
-        Once all are kept, the outdated ones are removed. Raises FileError where that fails.
+        Once all are kept, the outdated ones are removed. Raises FileError for failed writes.
         """
 
     def publish(self, job_id: str, video: Path) -> None:
         """Keeps a copy of the finished video, whole or not at all, and makes it available."""
 
     def delete(self, job_id: str) -> None:
-        """Forgets everything of a job; one that is not there is no error."""
+        """Removes everything of a job; an unknown one is no error."""
 
 
 class DirectoryStore:
-    """Keeps each job's files in a folder of its own; publish makes VIDEO appear among them."""
+    """Each job's files in a folder of its own; publish adds VIDEO to them."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
@@ -64,7 +64,7 @@ class DirectoryStore:
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
     def delete_older(self, age_s: float) -> None:
-        """Forgets the jobs that nothing was kept for since then."""
+        """Removes jobs without any write for so long."""
         folders = self._root.iterdir() if self._root.is_dir() else ()
         for folder in folders:
             is_job = contract.JOB_ID.fullmatch(folder.name) is not None and folder.is_dir()
@@ -73,10 +73,10 @@ class DirectoryStore:
 
     def _folder(self, job_id: str) -> Path:
         if not contract.JOB_ID.fullmatch(job_id):
-            raise ValueError(f"{job_id!r} is no job id")
+            raise ValueError(f"{job_id!r} is not a job id")
         return self._root / job_id
 
     def _path(self, job_id: str, name: str) -> Path:
         if not _PIECE.fullmatch(name):
-            raise ValueError(f"{name!r} is no name of a piece")
+            raise ValueError(f"{name!r} is not a name of a piece")
         return self._folder(job_id) / name

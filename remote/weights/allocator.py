@@ -1,6 +1,6 @@
 """Settings of torch's memory allocator, for images and for the local backend."""
 
-# Windows of other sizes leave gaps of a few GiB otherwise, which small cards miss; and the host's
+# Without it, windows of other sizes leave gaps of a few GiB, which small GPUs need; and the host's
 # memory for streamed blocks is pinned in a quarter of the time.
 ALLOCATOR = ",".join(
     (

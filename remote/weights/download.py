@@ -1,8 +1,8 @@
-"""The published files: which ones, fetched to a folder over as many runs as it takes, checked.
+"""The published files: the list of them, and their resumable, verified download to a folder.
 
-sources.json in the folder pins them: once it is there, every later run takes the very same bytes.
-A file is there under its own name only once it was compared with its sha256; until then what
-arrived lies in a .part beside it, and the next run goes on from there.
+sources.json in the folder pins them: once it is there, every later run fetches the same bytes.
+A file has its own name only once it was compared with its sha256; until then the bytes that
+arrived lie in a .part file next to it, where the next run resumes.
 """
 
 import fcntl
@@ -31,11 +31,11 @@ from remote.engine.checkpoint import published
 from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest, is_intact
 from remote.weights.resumable import (
     Saver,
-    bring_file,
     changed,
     disk_errors,
+    download_file,
     part_path,
-    read_noted,
+    read_record,
     write_whole,
 )
 
@@ -70,7 +70,7 @@ Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchPlan:
-    """What a folder is to hold. contents: small files that were read already, by their places."""
+    """The files that a folder will hold. contents: path -> small file that was read already."""
 
     sources: SourceManifest
     contents: Mapping[str, bytes]
@@ -85,13 +85,13 @@ class FetchPlan:
         return {file.repo: file.revision for file in self.sources.files}
 
     def missing_bytes(self, folder: Path) -> int:
-        """What is still to come into the folder."""
+        """Bytes that the folder still lacks."""
         return self.size_bytes - sum(state.held_bytes for state in states(folder, self.sources))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileState:
-    """How far a published file is. held_bytes: of it that are there, complete or not."""
+    """The state of a published file. held_bytes: bytes that are there, complete or not."""
 
     place: str
     size_bytes: int
@@ -100,7 +100,7 @@ class FileState:
 
 
 def place_of(file: SourceFile) -> str:
-    """Gives where a published file lies in the folder."""
+    """The path of a published file in the folder."""
     return _place(file.repo, file.path)
 
 
@@ -109,11 +109,11 @@ def _place(repo: str, path: str) -> str:
 
 
 def load_sources(folder: Path) -> SourceManifest | None:
-    """Reads what the folder is pinned to; None where nothing is.
+    """The files that the folder is pinned to; None without them.
 
-    Raises SetupError E_WEIGHTS where it is not as this version wrote it.
+    Raises SetupError E_WEIGHTS for a malformed file.
     """
-    return read_noted(folder / SOURCES_FILE, _parse_sources)
+    return read_record(folder / SOURCES_FILE, _parse_sources)
 
 
 def _parse_sources(body: Any) -> SourceManifest:
@@ -133,17 +133,17 @@ def _require_known(file: SourceFile) -> None:
 
 
 def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> FetchPlan:
-    """Gives what the folder is pinned to, or pins it: asks the hub for commits, sizes and hashes.
+    """The files that the folder is pinned to, or else those of the hub, with sizes and hashes.
 
-    revisions: repository -> branch or commit, instead of what it is pinned to. Writes nothing.
+    revisions: repository -> branch or commit, instead of the pinned ones. Writes nothing.
     """
     pinned = load_sources(folder)
     commits = {} if pinned is None else {file.repo: file.revision for file in pinned.files}
     if pinned is not None and all(commits.get(repo) == name for repo, name in revisions.items()):
         return FetchPlan(sources=pinned, contents={})
-    wishes = {**REPOSITORIES, **commits, **revisions}
-    commits = {repo: hub.resolve(repo, revision) for repo, revision in wishes.items()}
-    listings = {repo: hub.files(repo, commits[repo]) for repo in wishes}
+    wanted = {**REPOSITORIES, **commits, **revisions}
+    commits = {repo: hub.resolve(repo, revision) for repo, revision in wanted.items()}
+    listings = {repo: hub.files(repo, commits[repo]) for repo in wanted}
     index = _required(listings, MULTITALK_REPOSITORY, published.BASE_INDEX, commits)
     contents = {
         published.BASE_INDEX: _small_file(
@@ -166,7 +166,7 @@ def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> FetchPlan
                 sha256=sha256,
             )
         )
-    # Small files come first: they tell at once whether everything is in order.
+    # Small files come first: they show at once whether access works.
     files.sort(key=lambda file: file.size_bytes)
     return FetchPlan(sources=SourceManifest(files=tuple(files)), contents=contents)
 
@@ -183,7 +183,7 @@ def _wanted(
 
 
 def _small_file(hub: Hub, repo: str, commit: str, listed: HubFile) -> bytes:
-    """A file as the hub lists it: it is asked for twice at most."""
+    """The content of a file as the hub lists it, after two attempts at most."""
     for _attempt in range(2):
         content = hub.read(repo, commit, listed)
         if _is_as_listed(listed, content):
@@ -196,7 +196,7 @@ def _shards(index: bytes) -> list[str]:
         names = published.shard_names(index.decode())
     except (ValueError, RecursionError) as error:
         raise StorageError(
-            f"{MULTITALK_REPOSITORY} has an odd index: {error}", code="E_HUB"
+            f"{MULTITALK_REPOSITORY} has a malformed index: {error}", code="E_HUB"
         ) from error
     shards = [name for name in names if name != published.AUDIO_FILE]
     for name in shards:
@@ -224,14 +224,14 @@ def _is_as_listed(listed: HubFile, content: bytes) -> bool:
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps every other process out of the folder, which is made if it is absent.
+    """Holds the lock of the folder, which is created if absent.
 
-    Raises TemporaryError E_DOWNLOAD_RUNS where another one is at work. The system lets go of the
-    lock of a process that was killed.
+    Raises TemporaryError E_DOWNLOAD_RUNS if another process holds it. The system releases the lock
+    of a killed process.
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        # Never written to: a packing that goes on compares the folder's files with those before.
+        # Never written to: a resumed packing compares the folder's files with those before.
         handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
     try:
         try:
@@ -248,9 +248,9 @@ def locked(folder: Path) -> Iterator[None]:
 def fetch(
     folder: Path, plan: FetchPlan, hub: Hub, save: Callable[[], None] | None = None
 ) -> Generator[contract.Fetching, None, None]:
-    """Brings every file of the plan into the folder, and yields after each piece.
+    """Downloads every file of the plan into the folder, and yields after each piece.
 
-    The consumer may stop, or be stopped, at any time. save: makes what was written outlive this
+    The consumer may stop, or be killed, at any time. save: makes written files persist beyond this
     machine; called every SAVES-th of the whole, and at the end.
     """
     _pin(folder, plan)
@@ -274,7 +274,7 @@ def fetch(
 
 
 def _pin(folder: Path, plan: FetchPlan) -> None:
-    """Writes down what the folder is to hold, and what was read of it already.
+    """Writes sources.json, and the small files that were read already.
 
     From then on a file of the right size counts as fetched; so those that came otherwise, or for
     another commit, are compared before.
@@ -292,7 +292,7 @@ def _pin(folder: Path, plan: FetchPlan) -> None:
 
 
 def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[int]:
-    """Yields how much of a file is there, until it is whole and has its sha256."""
+    """Downloads one file, yielding the bytes held so far."""
     path = folder / place_of(file)
     if _is_whole(path, file):
         yield file.size_bytes
@@ -302,7 +302,7 @@ def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[in
         return hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes)
 
     what, part = f"{file.repo}/{file.path}", part_path(path, file.sha256)
-    yield from bring_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
+    yield from download_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
 
 
 def _is_whole(path: Path, file: SourceFile) -> bool:
@@ -310,7 +310,7 @@ def _is_whole(path: Path, file: SourceFile) -> bool:
 
 
 def states(folder: Path, sources: SourceManifest) -> list[FileState]:
-    """Gives how far each file is, without reading it."""
+    """The state of each file, without reading it."""
     found = []
     for file in sources.files:
         path = folder / place_of(file)
@@ -330,7 +330,7 @@ def states(folder: Path, sources: SourceManifest) -> list[FileState]:
 def verify(
     folder: Path, sources: SourceManifest, progress: Progress | None = None
 ) -> list[SourceFile]:
-    """Reads every file and gives those that are absent or not as the hub listed them."""
+    """Reads every file and returns those that are absent or differ from the hub's."""
     total, done = sum(file.size_bytes for file in sources.files), 0
     wrong = []
     for file in sources.files:
@@ -343,17 +343,17 @@ def verify(
 
 
 def discard(folder: Path, files: list[SourceFile]) -> None:
-    """Removes files that are wrong, so that the next fetch brings them anew."""
+    """Removes wrong files, so that the next fetch downloads them again."""
     for file in files:
         with disk_errors(folder):
             (folder / place_of(file)).unlink(missing_ok=True)
 
 
 def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]]) -> list[Path]:
-    """Gives files of earlier downloads and packings that nothing names any more.
+    """Files of earlier downloads and packings that are no longer used.
 
-    packs: folder of a complete pack -> what its manifest names. Files that nobody here can have
-    written are not among them.
+    packs: folder of a complete pack -> files that its manifest names. Only files with names that
+    this program writes are returned.
     """
     kept = {place_of(file) for file in sources.files}
     parts = {part_path(folder / place_of(file), file.sha256) for file in sources.files}

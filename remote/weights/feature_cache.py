@@ -1,4 +1,4 @@
-"""Text and image features kept on disk."""
+"""A cache of text and image features on disk."""
 
 import logging
 from pathlib import Path
@@ -12,7 +12,7 @@ _log = logging.getLogger(__name__)
 
 
 class FeatureFolder:
-    """Keeps features as safetensors files, the newest `limit` of them."""
+    """Features as safetensors files, the `limit` most recently used."""
 
     def __init__(self, folder: Path, limit: int = 256) -> None:
         self._folder, self._limit = folder, limit
@@ -40,7 +40,7 @@ class FeatureFolder:
 
     def _path(self, name: str) -> Path:
         if len(name) != 64 or not set(name) <= set("0123456789abcdef"):
-            raise ValueError(f"{name!r} is no name of features")
+            raise ValueError(f"{name!r} is not a name of features")
         return self._folder / f"{name}.safetensors"
 
     def _forget_oldest(self) -> None:

@@ -1,4 +1,4 @@
-"""What can be done with a folder of weights, on any machine; answers are plain data.
+"""Tasks on a folder of weights, on any machine; answers are plain data.
 
 The folder holds the published files, sources.json that pins them, a pack for each precision, and
 LoRA files.
@@ -35,9 +35,9 @@ Show = Callable[[contract.Event], None]
 class WeightsFolder:
     """A folder of weights.
 
-    packs: precision -> folder of its pack. open_hub: given an endpoint, or nothing. is_disk:
-    whether the space that is free says something. config: sizes of the published model. save: makes
-    what was written outlive this machine, where that does not happen by itself.
+    packs: precision -> folder of its pack. open_hub: opens the hub at an endpoint, "" for its own.
+    is_disk: whether free space is known. config: sizes of the published model. save: makes written
+    files persist beyond this machine, where they do not by themselves.
     """
 
     folder: Path
@@ -47,10 +47,10 @@ class WeightsFolder:
     config: PackConfig = PUBLISHED
     save: Callable[[], None] | None = None
 
-    def do(self, task: WeightsTask, show: Show) -> dict[str, Any]:
-        """Does a task and gives its answer. Raises MultitalkError for whatever keeps it from that.
+    def run(self, task: WeightsTask, show: Show) -> dict[str, Any]:
+        """Runs a task and returns its answer. Raises MultitalkError for expected failures.
 
-        show: called with what happens; raising from it stops the work.
+        show: called with each event; raising from it stops the work.
         """
         match task.kind:
             case "survey":
@@ -81,7 +81,7 @@ class WeightsFolder:
     # Fetching and packing
 
     def _survey(self, task: WeightsTask) -> dict[str, Any]:
-        """What bringing would do: how much of what, and whether there is room."""
+        """What a download would fetch and pack, and the free space."""
         plan = self._plan(task, self.open_hub(task.endpoint))
         is_packed = self._packed(task.precision, plan.sources) is not None
         pack_bytes = 0 if is_packed else download.pack_bytes(plan.sources, task.precision)
@@ -146,7 +146,7 @@ class WeightsFolder:
             ) from error
 
     def _packed(self, precision: Precision, sources: SourceManifest) -> Manifest | None:
-        """The pack's manifest, if it is complete and made from these very files."""
+        """The pack's manifest, if it is complete and made from exactly these files."""
         folder = self._pack(precision)
         try:
             manifest = load_manifest(folder)
@@ -166,14 +166,14 @@ class WeightsFolder:
         download.discard(self.folder, wrong)
         packs = {name.partition("/")[0] for name in damaged}
         with resumable.disk_errors(self.folder):
-            for pack in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
-                # What was packed of a damaged file is damaged too.
-                (self.folder / pack / UNFINISHED_FILE).unlink(missing_ok=True)
-            for pack in packs & set(self.packs.values()):
-                (self.folder / pack / MANIFEST_FILE).unlink(missing_ok=True)
+            for name in set(self.packs.values()) if wrong else packs & set(self.packs.values()):
+                # Packed files of a damaged file are damaged too.
+                (self.folder / name / UNFINISHED_FILE).unlink(missing_ok=True)
+            for name in packs & set(self.packs.values()):
+                (self.folder / name / MANIFEST_FILE).unlink(missing_ok=True)
         return [*(download.place_of(file) for file in wrong), *damaged]
 
-    # What is there
+    # Content
 
     def _pinned(self) -> SourceManifest | None:
         return download.load_sources(self.folder)

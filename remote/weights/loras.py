@@ -1,7 +1,7 @@
-"""LoRA files in a folder of weights: which ones, where they come from, and what is recorded.
+"""LoRA files in a folder of weights: known names, their origin, and the record of those present.
 
-A name stands for a file that MultiTalk's own documentation links to; which commit, size, hash and
-licence it has, the hub says at the time.
+A name stands for a file that MultiTalk's own documentation links to; its commit, size, hash and
+licence are looked up on the hub.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ class Lora:
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"{self.name!r} is no plain name, or its sha256 is none")
+            raise ValueError(f"{self.name!r} is not a plain name, or its sha256 is malformed")
         if not 0 <= self.size_bytes <= MAX_BYTES:
             raise ValueError(f"{self.name} has {self.size_bytes} bytes")
 
@@ -82,7 +82,7 @@ class _Manifest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Origin:
-    """Where a file is, and what is said about it. sha256: None where nobody says."""
+    """A file to download. sha256: None if its server does not publish one."""
 
     name: str
     address: str
@@ -92,9 +92,9 @@ class _Origin:
     pieces: Callable[[int], Iterator[bytes]]
 
 
-def survey(folder: Path, hub: Hub, wish: str) -> dict[str, Any]:
-    """What adding a LoRA would do. wish: a known name, or an address."""
-    origin = _find(hub, wish)
+def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
+    """What adding a LoRA would change. wanted: a known name, or an address."""
+    origin = _find(hub, wanted)
     known = {lora.name: lora for lora in read(folder)}.get(origin.name)
     is_there = (
         known is not None
@@ -115,14 +115,14 @@ def survey(folder: Path, hub: Hub, wish: str) -> dict[str, Any]:
 def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save) -> dict[str, Any]:
     """Fetches a LoRA, checks that it is one, and records it."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name of a LoRA", code="E_RANGE")
+        raise UsageError(f"{name!r} is not a name of a LoRA", code="E_RANGE")
     origin = _find(hub, address)
     key = origin.sha256 or hashlib.sha256(origin.address.encode()).hexdigest()
     new = folder / FOLDER / f"{name}.safetensors.new"
     part = resumable.part_path(folder / FOLDER / f"{name}.safetensors", key)
     what = without_keys(origin.address)
     saver = resumable.Saver(save, _SAVED_BYTES)
-    steps = resumable.bring_file(
+    steps = resumable.download_file(
         new, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
     )
     with closing(steps):
@@ -164,29 +164,29 @@ def _check(path: Path, address: str) -> int:
         with TensorFile(path) as file:
             count = sum(is_lora_key(name) for name in file.infos)
     except ValueError as error:
-        raise FileError(f"{address} is no safetensors file: {error}", code="E_LORA") from error
+        raise FileError(f"{address} is not a safetensors file: {error}", code="E_LORA") from error
     if count == 0:
         raise FileError(f"no tensor of {address} has a LoRA's name", code="E_LORA")
     return count
 
 
-# Where a file is
+# Files to download
 
 
-def _find(hub: Hub, wish: str) -> _Origin:
-    if wish in KNOWN:
-        repo, path = KNOWN[wish]
-        return _on_hub(hub, wish, repo, "main", path)
-    check_lora(wish)
-    where = urlsplit(wish)
+def _find(hub: Hub, wanted: str) -> _Origin:
+    if wanted in KNOWN:
+        repo, path = KNOWN[wanted]
+        return _on_hub(hub, wanted, repo, "main", path)
+    check_lora(wanted)
+    where = urlsplit(wanted)
     match = _HUB_PATH.fullmatch(where.path)
-    is_on_hub = origin_of(wish) in (origin_of(hub.endpoint), DEFAULT_ENDPOINT)
+    is_on_hub = origin_of(wanted) in (origin_of(hub.endpoint), DEFAULT_ENDPOINT)
     name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(unquote(where.path)).stem)[:100].lstrip("._-")
     if match is not None and is_on_hub:
         return _on_hub(hub, name, match[1], unquote(match[2]), unquote(match[3]))
     if where.scheme != "https" or not name:
-        raise not_a_lora(wish)
-    return _elsewhere(name, wish)
+        raise not_a_lora(wanted)
+    return _elsewhere(name, wanted)
 
 
 def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin:
@@ -230,12 +230,12 @@ def _allowed(size_bytes: int, what: str) -> int:
     return size_bytes
 
 
-# What is recorded
+# The record
 
 
 def read(folder: Path) -> tuple[Lora, ...]:
     """The LoRAs that are recorded. Raises SetupError E_WEIGHTS where that is damaged."""
-    found = resumable.read_noted(
+    found = resumable.read_record(
         folder / FOLDER / MANIFEST_FILE, lambda body: from_plain(_Manifest, body)
     )
     return () if found is None else found.loras
@@ -278,7 +278,7 @@ def addresses(folder: Path, damaged: list[str]) -> Mapping[str, str]:
 
 
 def strays(folder: Path) -> list[Path]:
-    """Gives files beside the recorded ones that this module can have written."""
+    """Files other than the recorded ones that this module can have written."""
     kept = {lora.file for lora in read(folder)}
     place = folder / FOLDER
     files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else []

@@ -1,14 +1,14 @@
-"""What frames depend on beside the request and the weights."""
+"""The hardware and software that frames depend on."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What frames may depend on beside the request: the same of all of this gives the same frames.
+    """The hardware and software that made frames: where all of it is equal, frames are equal.
 
-    stack: torch and CUDA. attention, kernels: what computes attention, and all else. tier: how
-    exactly. engine: version.
+    stack: torch and CUDA. attention, kernels: the implementations of attention and of the steps
+    between matrix products. tier: of exactness. engine: its version.
     """
 
     gpu: str

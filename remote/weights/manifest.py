@@ -1,4 +1,4 @@
-"""Manifests of published files and of packs."""
+"""Manifests of published files and of packs, and the check of files against them."""
 
 import hashlib
 import json
@@ -71,9 +71,9 @@ class PackedFile:
 
     def __post_init__(self) -> None:
         if not _PLAIN_NAME.fullmatch(self.name) or self.name == MANIFEST_FILE:
-            raise ValueError(f"{self.name!r} is no plain file name")
+            raise ValueError(f"{self.name!r} is not a plain file name")
         if self.component not in (*COMPONENTS, "settings"):
-            raise ValueError(f"{self.name} belongs to {self.component!r}, which is no network")
+            raise ValueError(f"{self.name} belongs to {self.component!r}, which is not a network")
         if self.size_bytes < 0:
             raise ValueError(f"{self.name} has {self.size_bytes} bytes")
         _require_sha256(self.name, self.sha256)
@@ -81,12 +81,12 @@ class PackedFile:
 
 def _require_sha256(name: str, sha256: str) -> None:
     if not _SHA256.fullmatch(sha256):
-        raise ValueError(f"{name} has {sha256!r}, which is no sha256")
+        raise ValueError(f"{name} has {sha256!r}, which is not a sha256")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """What a pack holds. index: network -> tensor -> file."""
+    """The content of a pack. index: network -> tensor -> file."""
 
     format_version: int
     precision: str
@@ -122,27 +122,28 @@ class Manifest:
 
     @property
     def revision(self) -> str:
-        """A short name of these very weights, for the keys of caches."""
+        """A short name of exactly these weights, for the keys of caches."""
         hashes = "".join(sorted(file.sha256 for file in self.files))
         return hashlib.sha256(hashes.encode()).hexdigest()[:16]
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """Reads a pack's manifest, which is untrusted: ValueError where it is not as pack wrote it."""
-    data = _read_json(folder / MANIFEST_FILE)
+    """Reads a pack's manifest, which is untrusted: ValueError for one that `pack` did not write."""
+    data = read_json(folder / MANIFEST_FILE)
     if isinstance(data, dict) and data.get("format_version") != PACK_FORMAT:
         version = data.get("format_version")
         raise ValueError(f"the pack has format {version!r}, this version reads {PACK_FORMAT}")
     return from_plain(Manifest, data)
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path) -> Any:
+    """The content of a small JSON file. Raises ValueError for other files."""
     if path.stat().st_size > _SETTINGS_BYTES:
         raise ValueError(f"{path.name} has {path.stat().st_size} bytes, too many")
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path.name} is no JSON: {error}") from error
+        raise ValueError(f"{path.name} is not JSON: {error}") from error
 
 
 def verify_pack(

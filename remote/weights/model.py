@@ -39,22 +39,22 @@ from remote.weights.machine import Machine
 
 TIER = "exact"
 
-_BESIDE = ("vae", "clip", "wav2vec")
+_SMALL_NETWORKS = ("vae", "clip", "wav2vec")
 _BFLOAT16_CAPABILITY = (8, 0)
 _REPORT_S = 0.2
 _CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
-_TEXT_WORK_BYTES = 2**30  # what the text encoder takes beside its weights
+_TEXT_WORK_BYTES = 2**30  # of the text encoder, in addition to its weights
 _log = logging.getLogger(__name__)
 
 
 class _StoppedError(Exception):
-    """Nobody waits for the weights any more."""
+    """Raised in the reading thread when loading was cancelled."""
 
 
 class _TextOnDemand:
-    """The text encoder, read only when a prompt is new, and let go once it has been encoded.
+    """The text encoder, read only for a new prompt, and released once that is encoded.
 
-    A card that has no room for it leaves it to the CPU.
+    It runs on the CPU if the GPU has no room for it.
     """
 
     def __init__(self, pack: read.Pack, device: torch.device, dtype: torch.dtype | None) -> None:
@@ -84,11 +84,11 @@ class PackedModel:
     """The model of one pack on one device, for `remote.service`."""
 
     def __init__(self, folder: Path, device: str, features: FeatureStore | None = None) -> None:
-        """device: auto, cuda or cpu. features: keeps what the encoders gave, beyond this process.
+        """device: auto, cuda or cpu. features: keeps outputs of the encoders beyond this process.
 
         Raises SetupError E_WEIGHTS where the folder is no complete pack, RefusedError E_CPU_ONLY.
         """
-        # torch reads it when it first uses a card; a container has it from the start.
+        # torch reads it when it first uses a GPU; containers have it from the start.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
         self._folder, self._features = folder, features
         self._read_bytes, self._is_stopped = 0, False
@@ -111,11 +111,11 @@ class PackedModel:
     def load(
         self, request: RenderRequest | None = None, persistent_params: int | None = None
     ) -> Iterator[contract.Loading]:
-        """Reads the weights, unless they are there; closing the iterator stops it.
+        """Reads the weights unless they are loaded; closing the iterator stops it.
 
-        request: what the card must have room for beside the weights; None for the default size.
-        persistent_params: at most so many of the transformer's parameters stay on the card, the
-        others are streamed. Both may move weights off the card later, never back.
+        request: decides the memory needed in addition to the weights; None for the default size.
+        persistent_params: at most so many of the transformer's parameters stay on the GPU, the
+        others are streamed. Both may move weights off the GPU later, never back.
         Raises RefusedError E_GPU_TOO_SMALL.
         """
         self._work = self._workload(request)
@@ -124,7 +124,9 @@ class PackedModel:
             self._leave_room(self._engine.networks.dit)
             return
         sizes = [
-            file.size_bytes for n in (*_BESIDE, "dit") for file in self._pack.manifest.files_of(n)
+            file.size_bytes
+            for n in (*_SMALL_NETWORKS, "dit")
+            for file in self._pack.manifest.files_of(n)
         ]
         total = sum(sizes)
         self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
@@ -142,12 +144,12 @@ class PackedModel:
 
     @property
     def engine(self) -> Engine:
-        """What makes the frames, once it is loaded."""
+        """The loaded engine."""
         return self._loaded()
 
     @property
     def machine(self) -> Machine:
-        """What this model runs on, once it is loaded."""
+        """The hardware and software of the loaded engine."""
         return Machine(
             gpu=device_name(self._device),
             stack=f"torch {torch.__version__}",
@@ -188,11 +190,13 @@ class PackedModel:
             # Loading and compiling kernels takes seconds in which the disk would be idle.
             attending = pool.submit(choose_backend, device, computed, config.head_dim)
             choice = pool.submit(choose_operations, device, computed, config)
-            vae, image, wav2vec = (pack.load(name, device, _kept(dtype)) for name in _BESIDE)
+            vae, image, wav2vec = (
+                pack.load(name, device, _other_type(dtype)) for name in _SMALL_NETWORKS
+            )
             dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
             self._leave_room(dit)
             backend, operations = attending.result(), choice.result()
-        self._text = _TextOnDemand(_open(self._folder), device, _kept(dtype))
+        self._text = _TextOnDemand(_open(self._folder), device, _other_type(dtype))
         networks = Networks(
             config=pack.manifest.config,
             dit=dit,
@@ -205,7 +209,7 @@ class PackedModel:
         )
         return Engine(networks, backend=backend, operations=operations, features=self._features)
 
-    # Memory of the card
+    # Memory of the GPU
 
     def _workload(self, request: RenderRequest | None) -> Workload:
         dit = self._pack.manifest.config.dit
@@ -223,13 +227,13 @@ class PackedModel:
             raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
 
     def _place_of_blocks(self) -> torch.device:
-        """Where the transformer is read to: what is streamed never sees the card as a whole."""
+        """The device that the transformer is read to; a streamed one does not fit on the GPU."""
         if self._device.type == "cuda" and self._memory_plan().is_streamed:
             return torch.device("cpu")
         return self._device
 
     def _leave_room(self, dit: DiT) -> None:
-        """Moves to the host what the card cannot keep beside the largest window."""
+        """Moves blocks to the host until the largest window fits on the GPU."""
         if self._device.type == "cuda":
             plan = self._memory_plan()
             if plan.is_streamed:
@@ -237,10 +241,10 @@ class PackedModel:
 
 
 def _computed_type(device: torch.device) -> torch.dtype | None:
-    """What the transformer computes in; None for what it is stored in, bfloat16.
+    """The type in which the transformer computes; None for bfloat16, in which it is stored.
 
-    Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. Cards before Ampere
-    have float16 alone.
+    Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. GPUs before Ampere
+    have float16 only.
     """
     if device.type == "cpu":
         return torch.float32
@@ -249,8 +253,8 @@ def _computed_type(device: torch.device) -> torch.dtype | None:
     return None
 
 
-def _kept(dtype: torch.dtype | None) -> torch.dtype | None:
-    """The same for the other networks: the text encoder's numbers outgrow float16."""
+def _other_type(dtype: torch.dtype | None) -> torch.dtype | None:
+    """The type of the other networks: values of the text encoder overflow float16."""
     return None if dtype == torch.float16 else dtype
 
 
@@ -258,7 +262,9 @@ def _open(folder: Path, progress: Any = None) -> read.Pack:
     try:
         return read.open_pack(folder, progress)
     except FileNotFoundError:
-        message = f"{str(folder)!r} holds no {manifest.MANIFEST_FILE}: it is no folder of weights"
+        message = (
+            f"{str(folder)!r} holds no {manifest.MANIFEST_FILE}: it is not a folder of weights"
+        )
         raise SetupError(message, code="E_WEIGHTS") from None
     except (OSError, ValueError) as error:
         message = f"the weights in {str(folder)!r} cannot be used: {error}"
@@ -266,7 +272,7 @@ def _open(folder: Path, progress: Any = None) -> read.Pack:
 
 
 def device_name(device: torch.device) -> str:
-    """The name that a card's maker gave it, or "cpu"."""
+    """The GPU's name, or "cpu"."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
@@ -274,12 +280,12 @@ def choose_device(wanted: str, size_bytes: int) -> torch.device:
     """The device for "auto", "cuda" or "cpu".
 
     size_bytes: of the pack. "auto" never takes a full-size pack to a CPU; only "cpu" itself does.
-    Raises RefusedError E_CPU_ONLY where there is no GPU and one is needed.
+    Raises RefusedError E_CPU_ONLY if a GPU is needed and absent.
     """
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda", 0)  # memory is asked of a numbered card
+        return torch.device("cuda", 0)  # memory is queried of a numbered GPU
     if wanted == "cuda":
         raise RefusedError("torch finds no GPU on this machine", code="E_CPU_ONLY")
     if size_bytes > _CPU_BYTES:

@@ -1,4 +1,4 @@
-"""Packs: the published weights once more, in files that are read front to back to the device.
+"""Packs: the published weights in files that are read from front to back to the device.
 
 A pack is a folder of safetensors files, each of at most 4 GiB and of one network, in the order in
 which the network uses its weights; the tokenizer; and manifest.json, written last.
@@ -39,8 +39,8 @@ from remote.weights.manifest import (
     Precision,
     SourceFile,
     SourceManifest,
-    _read_json,
     is_intact,
+    read_json,
 )
 
 UNFINISHED_FILE = "unfinished.json"
@@ -183,14 +183,14 @@ def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Te
 
 
 class _Finished:
-    """The files that are complete, noted beside them, so that a stopped pack can go on."""
+    """The complete files, recorded next to them, so that a stopped packing can resume."""
 
     def __init__(self, target: Path, fingerprint: str) -> None:
         self._target, self._fingerprint = target, fingerprint
         self._path = target / UNFINISHED_FILE
         self._files: dict[str, PackedFile] = {}
         if self._path.is_file():
-            noted = _read_json(self._path)
+            noted = read_json(self._path)
             if noted.get("fingerprint") == fingerprint:
                 files = [from_plain(PackedFile, item) for item in noted["files"]]
                 self._files = {file.name: file for file in files}
@@ -212,7 +212,7 @@ class _Finished:
 
 
 def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: PackConfig) -> str:
-    """Tells one packing from another: of other files, sizes or types."""
+    """A name of this packing; other files, sizes or types have another one."""
     stored = [(name, str(info.dtype)) for plan in plans for name, info in plan.infos.items()]
     what = [
         PACK_FORMAT,
@@ -225,9 +225,9 @@ def _fingerprint(source: Path, target: Path, plans: list[PlannedFile], config: P
 
 
 def _identities(source: Path, target: Path) -> list[list[Any]]:
-    """What tells the published files from others: their hashes, which a download compared."""
+    """Identities of the published files: their hashes, which a download compared."""
     if files := _read_sources(source):
-        # Not when they were written: another container sees other times.
+        # Not the times of writing, which differ between containers.
         return [[file.path, file.sha256] for file in files]
     return sorted(
         [path.relative_to(source).as_posix(), path.stat().st_size, path.stat().st_mtime_ns]
@@ -237,12 +237,12 @@ def _identities(source: Path, target: Path) -> list[list[Any]]:
 
 
 def write_manifest(target: Path, manifest: Manifest) -> None:
-    """Writes what makes a folder of files a pack."""
+    """Writes the manifest, which makes a folder of files a pack."""
     _write_json(target / MANIFEST_FILE, to_plain(manifest))
 
 
 def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
-    """Gives in which file each tensor of each network is."""
+    """Network -> tensor -> file that holds it."""
     index: dict[str, dict[str, str]] = {component: {} for component in COMPONENTS}
     for plan in plans:
         index[plan.component] |= dict.fromkeys(plan.infos, plan.name)
@@ -250,7 +250,7 @@ def index_of(plans: Iterable[PlannedFile]) -> dict[str, dict[str, str]]:
 
 
 def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
-    """Copies the tokenizer and what wav2vec2's publishers say about it."""
+    """Copies the tokenizer and the settings of wav2vec2."""
     paths = _TOKENIZER_FILES | _WAV2VEC_FILES
     required = next(iter(_TOKENIZER_FILES))
     for path, name in paths.items():
@@ -263,8 +263,8 @@ def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
 
 
 def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
-    """Refuses weights of the same shapes that are meant for other maths."""
-    published, ours = _read_json(path), to_plain(config)
+    """Refuses weights of the same shapes that need other maths."""
+    published, ours = read_json(path), to_plain(config)
     differing = [
         f"{name} {published[name]!r} instead of {ours[name]!r}"
         for name in sorted(ours)
@@ -276,7 +276,7 @@ def _require_wav2vec_settings(path: Path, config: Wav2VecConfig) -> None:
 
 def _read_sources(source: Path) -> tuple[SourceFile, ...]:
     path = source / SOURCES_FILE
-    return from_plain(SourceManifest, _read_json(path)).files if path.is_file() else ()
+    return from_plain(SourceManifest, read_json(path)).files if path.is_file() else ()
 
 
 def _write_json(path: Path, data: Mapping[str, Any]) -> None:

@@ -1,5 +1,6 @@
-"""A pack, opened and read to the device."""
+"""Reading of a pack to the device."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,7 +14,8 @@ from remote.engine.checkpoint.reading import ParallelReader, read_tensors
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.engine.kernels import quantize
 from remote.weights.manifest import Manifest, PackedFile, load_manifest
-from remote.weights.pack import _log
+
+_log = logging.getLogger(__name__)
 
 
 def open_pack(folder: Path, progress: Callable[[int], None] | None = None) -> "Pack":
@@ -27,7 +29,7 @@ def open_pack(folder: Path, progress: Callable[[int], None] | None = None) -> "P
         size = path.stat().st_size if path.is_file() else None
         if size != file.size_bytes:
             found = "is absent" if size is None else f"has {size} bytes"
-            raise ValueError(f"{file.name} {found}, the pack's manifest says {file.size_bytes}")
+            raise ValueError(f"{file.name} {found}, the pack's manifest lists {file.size_bytes}")
     return Pack(folder, manifest, progress)
 
 
@@ -70,7 +72,7 @@ class Pack:
             yield from read_tensors(reader, file, self._note)
 
     def _note(self, size: int) -> None:
-        with self._counting:  # networks are read side by side
+        with self._counting:  # networks are read in parallel
             self.bytes_read += size
         if self._progress is not None:
             self._progress(self.bytes_read)

@@ -1,4 +1,4 @@
-"""Files that come in pieces over many runs: what arrived is kept, and goes on at its last byte."""
+"""Downloads in pieces over many runs: what arrived is kept, and the next run resumes after it."""
 
 import errno
 import hashlib
@@ -14,7 +14,7 @@ from multitalk_cli.errors import FileError, SetupError, StorageError
 from multitalk_cli.files import move_into_place, write_atomically
 
 _HASHED_BYTES = 8 * 1024**2
-_NOTED_BYTES = 1024**2
+_MAX_RECORD_BYTES = 1024**2
 
 T = TypeVar("T")
 
@@ -41,16 +41,15 @@ def write_whole(path: Path, content: bytes) -> None:
         write_atomically(path, content)
 
 
-def read_noted(path: Path, parse: Callable[[Any], T]) -> T | None:
-    """Gives what a small JSON file says; None where it is absent.
+def read_record(path: Path, parse: Callable[[Any], T]) -> T | None:
+    """The parsed content of a small JSON file; None for an absent one.
 
-    parse: raises ValueError for what it does not take. Raises SetupError E_WEIGHTS for a file that
-    is not as this version wrote it.
+    parse: raises ValueError for malformed content, which becomes SetupError E_WEIGHTS.
     """
     if not path.is_file():
         return None
     try:
-        if path.stat().st_size > _NOTED_BYTES:
+        if path.stat().st_size > _MAX_RECORD_BYTES:
             raise ValueError(f"it has {path.stat().st_size} bytes, too many")
         return parse(json.loads(path.read_bytes()))
     except (ValueError, RecursionError) as error:
@@ -62,30 +61,30 @@ def read_noted(path: Path, parse: Callable[[Any], T]) -> T | None:
 
 
 def part_path(path: Path, sha256: str) -> Path:
-    """Gives where the beginning of exactly this content is kept."""
+    """The file that holds the beginning of exactly this content."""
     return path.with_name(f"{path.name}.{sha256[:12]}.part")
 
 
 class Saver:
-    """Makes what was written outlive this machine, every so many bytes. No file is open then."""
+    """Makes files persist beyond this machine, every so many bytes. No file is open then."""
 
     def __init__(self, save: Callable[[], None] | None = None, step_bytes: int = 0) -> None:
-        """save: None where what is written stays anyway."""
+        """save: None if written files persist without it."""
         self._save, self._step_bytes, self._since_bytes = save, step_bytes, 0
 
     def is_due(self, added_bytes: int) -> bool:
-        """Counts what was written, and tells whether it is time."""
+        """Counts what was written; whether a save is due."""
         self._since_bytes += added_bytes
         return self._save is not None and self._since_bytes >= self._step_bytes
 
     def save(self) -> None:
-        """Makes everything outlive this machine."""
+        """Makes everything persist."""
         self._since_bytes = 0
         if self._save is not None:
             self._save()
 
 
-def bring_file(
+def download_file(
     path: Path,
     part: Path,
     size_bytes: int,
@@ -94,9 +93,10 @@ def bring_file(
     what: str,
     saver: Saver,
 ) -> Generator[int, None, None]:
-    """Yields how much of a file is there, until it is whole and under its name.
+    """Downloads a file, yielding the bytes held so far, and moves the complete one into place.
 
-    part: what came so far. sha256: None where it is not known. pieces: its bytes from any on.
+    part: holds what arrived so far. sha256: None if unknown. pieces: the bytes from an offset on.
+    Raises StorageError E_HUB_CHANGED for other content than the sha256.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -104,7 +104,7 @@ def bring_file(
         digest = hashlib.sha256()
         held = _hash_held(part, size_bytes, digest.update)
         yield held
-        with _Appended(part) as target:
+        with _AppendedFile(part) as target:
             for piece in pieces(held):
                 digest.update(piece)
                 target.write(piece)
@@ -122,7 +122,7 @@ def bring_file(
 
 
 def _hash_held(part: Path, size_bytes: int, update: Callable[[bytes], None]) -> int:
-    """Hashes what there is of a file, and gives how much; one that is too long is begun anew."""
+    """Hashes the part that exists and returns its size; one that is too long is emptied."""
     with disk_errors(part):
         handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
         with os.fdopen(handle, "r+b", buffering=0) as file:
@@ -134,8 +134,8 @@ def _hash_held(part: Path, size_bytes: int, update: Callable[[bytes], None]) -> 
             return file.tell()
 
 
-class _Appended:
-    """A file that grows at its end, opened when it is written to; nothing is held in a buffer."""
+class _AppendedFile:
+    """A file that is appended to, opened at the first write; nothing is buffered."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -173,5 +173,7 @@ class _Appended:
 
 
 def changed(what: str) -> StorageError:
-    """The error for bytes that are not those that the hub lists."""
-    return StorageError(f"{what} does not arrive as the hub lists it", code="E_HUB_CHANGED")
+    """The error for bytes that differ from those that the hub lists."""
+    return StorageError(
+        f"{what} arrives with other content than the hub lists", code="E_HUB_CHANGED"
+    )

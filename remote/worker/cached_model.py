@@ -16,10 +16,10 @@ if TYPE_CHECKING:
     from remote.weights.machine import Machine
 
 
-class KeptModel:
-    """A model that is set up by the first job, and whose failure to load is kept.
+class CachedModel:
+    """A model that is opened by the first job, and whose failure to load is kept.
 
-    Loading again would fail again, with a card that is paid for.
+    Loading again would fail again, on a GPU that is paid for.
     """
 
     def __init__(self, open_model: Callable[[], Model]) -> None:
@@ -70,7 +70,7 @@ class KeptModel:
 
 
 def open_model(pack: Path, caches: Path) -> Model:
-    """The model of the pack, on the card; without a card only a tiny pack is taken."""
+    """The model of the pack, on the GPU; without a GPU only a tiny pack is accepted."""
     from remote.weights.feature_cache import FeatureFolder
     from remote.weights.model import PackedModel
 

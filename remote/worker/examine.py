@@ -1,4 +1,4 @@
-"""What a container says of itself: its bucket, its card, and how fast it makes a short video."""
+"""Checks of a container: its bucket, its GPU, its sound, and the speed of a test video."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """The card, what it can, its memory, and every attention: "" where it runs, or why not."""
+    """The GPU, its memory, and every attention kernel: "", or the reason why it does not run."""
     import torch
 
     facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
@@ -75,7 +75,7 @@ def describe_machine() -> dict[str, Any]:
         return {**facts, "gpu": "cpu", "backends": _backends(torch.device("cpu"), torch.float32)}
     device = torch.device("cuda")
     capability = torch.cuda.get_device_capability(device)
-    # Older cards compute bf16 in emulation, and say that they can.
+    # Older GPUs emulate bf16, and claim support.
     has_bf16 = capability >= _FIRST_WITH_BF16
     free_bytes, total_bytes = torch.cuda.mem_get_info(device)
     return {
@@ -104,7 +104,7 @@ def _backends(device: torch.device, dtype: torch.dtype) -> dict[str, str]:
 
 
 def _load(model: Model) -> dict[str, Any]:
-    """Bytes and seconds of the weights; no bytes where they were there."""
+    """Bytes and seconds of loading; 0 bytes for weights that were loaded."""
     began_s, count = time.monotonic(), 0
     for event in model.load():
         count = event.total_bytes
@@ -147,7 +147,7 @@ def canary_request(
 
 @contextmanager
 def example(name: str) -> Iterator[Path]:
-    """A file of the examples that travel in the package."""
+    """A file of the included examples."""
     with resources.as_file(resources.files("multitalk_cli") / "examples" / name) as path:
         yield path
 
@@ -163,14 +163,14 @@ def _make(model: Model, request: contract.GenerateRequest, folder: Path) -> dict
     with closing(run.run(request, model, DirectoryStore(folder))) as events:  # type: ignore[type-var]
         for last in events:
             if isinstance(last, contract.Step):
-                # The newest step is told again and again.
+                # The newest step is reported repeatedly.
                 steps.setdefault(last.step, time.monotonic())
     total_s = time.monotonic() - began_s
     if not isinstance(last, contract.Done):
         return {"event": None if last is None else contract.to_wire(last)}
     times = [steps[number] for number in sorted(steps)]
     each = [after - before for before, after in itertools.pairwise(times)]
-    # The first step compiles kernels, so that only the others tell how long one takes.
+    # The first step compiles kernels, so only the others are timed.
     step_s = statistics.median(each)
     around_s = max(0.0, total_s - (times[-1] - times[0]) - step_s)
     duration_s = contract.seconds_from_frames(request.frames, request.fps)
@@ -189,9 +189,9 @@ def _make(model: Model, request: contract.GenerateRequest, folder: Path) -> dict
 
 @as_answer()
 def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
-    """Our decoding and resampling beside librosa's, of the example voice at another rate.
+    """Compares our decoding and resampling with librosa's, of the example voice at another rate.
 
-    Importing librosa takes seconds: it is asked for apart, where no card is paid.
+    Importing librosa takes seconds: it runs in a function of its own, without a GPU.
     "difference": root-mean-square, relative to the voice; None, and why, without librosa.
     """
     import numpy as np

@@ -1,7 +1,8 @@
-"""The body of the deployed methods: a job's claim, its progress, its files. No Modal in here.
+"""The bodies of the deployed methods, independent of Modal: a job's claim, progress and files.
 
 A job belongs to the client that made its id. Under that id a shared dict holds JSON strings:
-`ID/call/N` who runs the N-th call of the job's chain, `ID` the newest state, `ID/cancel` a wish.
+`ID/call/N` the owner of the N-th call of the job's chain, `ID` the newest state, `ID/cancel` a
+request to stop.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from multitalk_cli import contract
 from multitalk_cli.errors import RemoteError
 from multitalk_cli.storage.upload import UploadTarget
 from remote.service.failures import to_failed
-from remote.worker.cached_model import KeptModel, open_model
+from remote.worker.cached_model import CachedModel, open_model
 from remote.worker.failures import CANCELLED, as_answer, event_answer, read_wire
 from remote.worker.reporter import Reporter, States
 from remote.worker.upload import put, with_account_hint
@@ -46,18 +47,18 @@ class Worker:
         states: States,
         volume: Volume,
     ) -> None:
-        self._model = KeptModel(lambda: open_model(pack, caches))
+        self._model = CachedModel(lambda: open_model(pack, caches))
         self._jobs, self._states, self._volume = jobs, states, volume
 
     def set_up(self) -> None:
         """Imports what every call needs, before the time of a call begins."""
-        # A container that cannot start would be started again and again; a call says what is wrong.
+        # A container that cannot start would be restarted forever; a call reports the error.
         with suppress(Exception):
             import_module("remote.weights.model")
 
     @as_answer()
     def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
-        """Loads the weights, and says how long that took."""
+        """Loads the weights, and reports the seconds."""
         began_s = time.monotonic()
         contract.check_version(wire)
         for _ in self._model.load():
@@ -71,17 +72,17 @@ class Worker:
         return examine(self._model, wire)
 
     def bench(self, wire: Mapping[str, Any]) -> dict[str, Any]:
-        """Measures the card with the engine that makes videos."""
+        """Runs the benchmark with the engine that makes videos."""
         from remote.worker.bench import bench
 
         return bench(self._model, wire, self._states)
 
     @as_answer(_failed_job)
     def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
-        """Makes a job's video, or goes on with it; what happens comes back as data.
+        """Makes a job's video, or resumes it.
 
         wire: contract and client versions, the job's id, which link of its chain of calls this is,
-        whether inputs are kept, how many parameters stay on the card at most; the request, and
+        whether inputs are kept, how many parameters stay on the GPU at most; the request, and
         where to store the video, None where they were kept under the job's id before.
         """
         body = contract.check_version(wire)
@@ -144,7 +145,7 @@ class Worker:
         return answer
 
     def _earlier_s(self, job_id: str) -> float:
-        """How long runs of the job took that were ended, by what they said last."""
+        """The seconds of earlier runs of the job, from their last state."""
         text = self._states.get(job_id)
         return 0.0 if text is None else float(json.loads(text)["run_s"])
 
@@ -168,7 +169,7 @@ def _upload(store: VolumeStore, body: Mapping[str, Any]) -> UploadTarget | None:
 def _finished(
     store: VolumeStore, job_id: str, upload: UploadTarget | None
 ) -> dict[str, Any] | None:
-    """The answer of an earlier call that finished the job, and was ended before it gave it."""
+    """The answer of an earlier call that finished the job, but was ended before answering."""
     answer = store.answer(job_id)
     if answer is None:
         return None
@@ -186,7 +187,7 @@ def _store(
     upload: UploadTarget,
     show: Callable[[contract.Event], None],
 ) -> tuple[contract.Done, contract.Failed | None]:
-    """Puts a finished video into the user's store; what keeps it from that loses nothing."""
+    """Puts a finished video into the user's store; a failure loses nothing."""
     job_id = done.result.job_id
     # Whatever happens from here on, the video is kept.
     store.keep_answer(job_id, _answer(store, done, None))
@@ -210,12 +211,12 @@ def _end(
     *,
     keep_inputs: bool,
 ) -> dict[str, Any]:
-    """Keeps the outcome, tidies up, and gives what goes back to the client."""
+    """Keeps the outcome, cleans up, and returns the answer."""
     answer = _answer(store, last, failure)
     is_done = isinstance(last, contract.Done)
     if is_done:
         store.keep_answer(job_id, answer)
-    store.forget(job_id, finished=is_done, keep_inputs=keep_inputs)
+    store.clean_up(job_id, finished=is_done, keep_inputs=keep_inputs)
     store.commit()
     return _with_video(store, job_id, answer) if is_done else {**answer, "video": None}
 
@@ -229,6 +230,6 @@ def _with_video(store: VolumeStore, job_id: str, answer: Mapping[str, Any]) -> d
 def _answer(
     store: VolumeStore, last: contract.Event, failure: contract.Failed | None
 ) -> dict[str, Any]:
-    """What is kept of the outcome. failure: why the video is not in the user's store."""
+    """The outcome as it is kept. failure: why the video is not in the user's store."""
     unstored = None if failure is None else contract.to_wire(failure)
     return {"event": contract.to_wire(last), "parts": store.parts, "unstored": unstored}

@@ -1,4 +1,4 @@
-"""Inputs of a job prepared in the cloud, where those that lie in the user's store are fetched."""
+"""Preparation of a job's inputs in the cloud, next to the user's store."""
 
 from __future__ import annotations
 
@@ -77,14 +77,14 @@ def _outcome(
     return replace(outcome, fingerprint=" ".join(fingerprints(request)), notes=notes)
 
 
-# Where the inputs come from
+# The inputs as files
 
 
 @contextmanager
 def _sources(
     task: PrepareRequest, files: VolumeStore, bucket: upload.OpenBucket
 ) -> Iterator[list[InputRef]]:
-    """Every input as a file of this container; what was put into the job's folder is removed."""
+    """Every input as a file of this container; those in the job's folder are removed afterwards."""
     sources = (task.image, *task.voices)
     sent = [source.file for source in sources if source.file]
     if sent:
@@ -101,7 +101,7 @@ def _sources(
             )
     finally:
         if sent:
-            files.drop(task.job_id, sent)
+            files.remove(task.job_id, sent)
             files.commit()
 
 
@@ -133,19 +133,19 @@ def _fetch_object(text: str, path: Path, bucket: upload.OpenBucket) -> None:
 
 
 def file_name(text: str) -> str:
-    """A name that is safe for a file, as like to the last part of a path or key as can be."""
+    """A name that is safe for a file, close to the last part of a path or key."""
     name = _UNSAFE.sub("_", text.rpartition("/")[2]).lstrip(". ")
     path = Path(name if name else "input")
     suffix = path.suffix[:12]
     return path.stem[: _NAME_CHARACTERS - len(suffix)] + suffix
 
 
-# How they are called
+# Their names
 
 
 @contextmanager
 def _as_named(inputs: list[InputRef]) -> Iterator[None]:
-    """Names inputs in errors as the user did."""
+    """Replaces paths in errors by the names that the user typed."""
     try:
         yield
     except MultitalkError as error:

@@ -1,4 +1,4 @@
-"""What a running job reports to the account."""
+"""The progress of a running job, as its container reports it to the account."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class States(Protocol):
 
 
 class Reporter:
-    """Writes a job's newest state, and sees its cancellation, without ever holding up the work."""
+    """Writes a job's newest state and reads its cancellation, without delaying the work."""
 
     def __init__(
         self, states: States, job_id: str, facts: Mapping[str, Any], earlier_s: float = 0.0
     ) -> None:
-        """facts: what every state says beside its event. earlier_s: what other runs took before."""
+        """facts: part of every state, next to the event. earlier_s: seconds of earlier runs."""
         self._states, self._job_id, self._facts = states, job_id, facts
         self._began_s = time.monotonic() - earlier_s
         self._newest: contract.Event | None = None
@@ -42,12 +42,12 @@ class Reporter:
 
     @property
     def is_cancelled(self) -> bool:
-        """Whether somebody wished the job to end."""
+        """Whether the job was cancelled."""
         return self._cancelled.is_set()
 
     @property
     def run_s(self) -> float:
-        """How long the work has run, in earlier runs too."""
+        """Seconds of the work, earlier runs included."""
         return time.monotonic() - self._began_s
 
     def show(self, event: contract.Event) -> None:
@@ -86,7 +86,7 @@ class Reporter:
                 self._states.put(self._job_id, self._state(event))
             if self._states.get(f"{self._job_id}/cancel") is not None:
                 self._cancelled.set()
-        # A state that is lost is followed by the next; the video matters more.
+        # A lost state is followed by the next one; the video matters more.
         except Exception:  # noqa: BLE001
             _log.warning("job %s: its state could not be written", self._job_id)
 

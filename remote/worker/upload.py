@@ -1,4 +1,4 @@
-"""The user's store as the app sees it: what stands at an address, and putting a video there."""
+"""The user's store, as the app uses it: lookups of addresses, and uploads of videos."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RENEW = "multitalk setup-secrets --only aws --update"
 _HINTS = {
     "E_S3_BUCKET": f"correct the bucket's name, or if it is that of the secret: {_RENEW}",
     "E_S3_CREDENTIALS": _RENEW,
-    "E_S3_DENIED": f"allow it in the policy of the secret's keys, or take other keys: {_RENEW}",
+    "E_S3_DENIED": f"allow it in the policy of the secret's keys, or use other keys: {_RENEW}",
     "E_S3_EXPIRED": _RENEW,
     "E_S3_REGION": _RENEW,
 }
@@ -60,7 +60,7 @@ def open_bucket() -> OpenBucket:
     from multitalk_cli.storage.access import Access
     from multitalk_cli.storage.client import Storage
 
-    # boto3 itself knows the region under another name only.
+    # boto3 reads the region under another name only.
     region = os.environ.get(REGION_VARIABLE)
     storage = Storage(Access(region=region if region else None))
     return OpenBucket(storage=storage, name=os.environ.get(BUCKET_VARIABLE, ""))
@@ -93,7 +93,7 @@ def store_video(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
 
 
 def look(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
-    """What stands where a job's video will be stored."""
+    """The object at the address where a job's video will be stored."""
     from multitalk_cli.media.video.recipe import read_recipe
 
     address = bucket.place(upload, job_id)
@@ -106,7 +106,7 @@ def look(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
             bucket.storage.get(address, path, overwrite=False)
             recipe = read_recipe(path) if found.size_bytes else None
     except StorageError as error:
-        # Who may only write sees nothing; the condition of the upload still holds.
+        # Keys that may only write find nothing; the condition of the upload still holds.
         if error.code not in ("E_S3_KEY", "E_S3_DENIED"):
             raise
         return ObjectStatus(address=str(address), is_taken=False)
@@ -115,7 +115,7 @@ def look(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
 
 
 def put(files: VolumeStore, job_id: str, upload: UploadTarget, show: Show) -> str:
-    """Stores the video that was published, and gives its address."""
+    """Stores the published video, and returns its address."""
     with TemporaryDirectory(prefix="multitalk-") as folder:
         path = Path(folder) / "video.mp4"
         files.write_video(job_id, path)
@@ -144,7 +144,7 @@ def _put_bytes(request: UploadRequest, video: bytes) -> str:
 
 
 def _put_kept(request: UploadRequest, files: VolumeStore) -> str:
-    """Stores the video of a job that ended before, and notes where in what is kept of it."""
+    """Stores the video of a finished job, and records its address in the kept outcome."""
     job_id = request.job_id
     files.reload()
     answer = files.answer(job_id)

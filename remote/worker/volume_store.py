@@ -1,4 +1,4 @@
-"""Jobs on a volume: their inputs, what they came to, and their videos in parts."""
+"""Jobs on a volume: their inputs, their outcomes, and their videos in parts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INPUTS_FILE, UPLOAD_FILE = "inputs.json", "upload.json"
 
 
 class Volume(Protocol):
-    """Files that other containers see once they are committed, and that are seen once reloaded."""
+    """Files that other containers see after a commit here and a reload there."""
 
     def commit(self) -> None: ...
 
@@ -51,11 +51,11 @@ class VolumeStore:
         return contract.from_wire(contract.GenerateRequest, wire)
 
     def keep_upload(self, job_id: str, wire: Mapping[str, Any]) -> None:
-        """Keeps where a video is to be stored, in its wire form; a commit is due."""
+        """Keeps an UploadTarget in its wire form; a commit is due."""
         self.save_text(job_id, UPLOAD_FILE, json.dumps(wire))
 
     def upload(self, job_id: str) -> UploadTarget | None:
-        """Where a job's video is to be stored."""
+        """The UploadTarget that was kept."""
         kept = self.load(job_id, UPLOAD_FILE)
         return (
             None
@@ -64,11 +64,11 @@ class VolumeStore:
         )
 
     def keep_answer(self, job_id: str, answer: Mapping[str, Any]) -> None:
-        """Keeps what a job came to; a commit is due."""
+        """Keeps the outcome of a job; a commit is due."""
         self.save_text(job_id, contract.RESULT_FILE, json.dumps(answer))
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
-        """What a job came to."""
+        """The outcome that was kept."""
         kept = self.load(job_id, contract.RESULT_FILE)
         return None if kept is None else dict(json.loads(kept.read_bytes()))
 
@@ -99,8 +99,8 @@ class VolumeStore:
         paths = [self._files.load(job_id, part["name"]) for part in self.parts]
         return (path.read_bytes() for path in paths if path is not None)
 
-    def forget(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
-        """Removes what nobody needs any more: of this job, and whole jobs of long ago."""
+    def clean_up(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
+        """Removes files that are no longer needed: of this job, and whole expired jobs."""
         outdated = [] if keep_inputs else [INPUTS_FILE]
         folder = self._files.load(job_id, contract.RESULT_FILE)
         if finished and folder is not None:
@@ -113,26 +113,26 @@ class VolumeStore:
     def delete(self, job_id: str) -> None:
         self._files.delete(job_id)
 
-    def drop(self, job_id: str, names: Iterable[str]) -> None:
+    def remove(self, job_id: str, names: Iterable[str]) -> None:
         """Removes files of a job; a commit is due."""
         self._files.save(job_id, {}, names)
 
     def delete_outdated(self) -> None:
-        """Removes whole jobs of long ago."""
+        """Removes expired jobs."""
         self._files.delete_older(contract.JOBS_KEPT_S)
 
     def reload(self) -> None:
-        """Sees what others have made visible."""
+        """Makes the commits of others visible here."""
         self._volume.reload()
 
     def commit(self) -> None:
-        """Makes everything that is kept visible elsewhere."""
+        """Makes everything visible to others."""
         self._volume.commit()
 
 
 def _to_text(value: object) -> dict[str, str]:
     if not isinstance(value, bytes):
-        raise TypeError(f"{type(value).__name__} is nothing for a request")
+        raise TypeError(f"{type(value).__name__} cannot be part of a request")
     return {"base64": base64.b64encode(value).decode("ascii")}
 
 

@@ -1,7 +1,7 @@
-"""The bodies of the deployed functions that work on the Volume of weights. No Modal in here.
+"""The bodies of the deployed functions for the Volume of weights, independent of Modal.
 
-A call says how far it is under `weights/CALL` of the dict of states, and ends where somebody wishes
-that under `weights/CALL/cancel`; `weights/call/0` names the newest call that brings weights.
+A call reports its progress under `weights/CALL` of the dict of states, and ends once
+`weights/CALL/cancel` exists; `weights/call/0` names the newest call that downloads weights.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def work_on_weights(
     if task.kind == "bring":
         states.put(f"{weights_task.CALLS}/call/0", json.dumps(call_id))
     volume.reload()
-    shelf = WeightsFolder(
+    weights = WeightsFolder(
         folder=folder,
         packs=weights_task.PACKS_THERE,
         open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
@@ -58,7 +58,7 @@ def work_on_weights(
                 raise error_from_code("E_CANCELLED", "the download was cancelled")
 
         try:
-            answer = shelf.do(task, show)
+            answer = weights.run(task, show)
         finally:
             if writes:
                 volume.commit()

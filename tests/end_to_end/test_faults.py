@@ -129,7 +129,7 @@ def test_a_job_whose_containers_are_lost_goes_on_with_the_next_command(cloud, de
     assert (failed.code, "E_REMOTE" in failed.stderr) == (5, True), failed.stderr
     assert ran.code == 0, ran.stderr
     assert ran.data["job"] == job
-    assert any("went on after window 1" in note for note in ran.data["adjusted"])
+    assert any("resumed after window 1" in note for note in ran.data["adjusted"])
 
 
 def test_a_container_that_cannot_start_is_reported(cloud, deployed):

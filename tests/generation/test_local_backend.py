@@ -136,7 +136,7 @@ def test_a_killed_command_goes_on_with_its_seed(
     ran = cli("--json", *arguments)
     data = ran.json["data"]
     assert (ran.code, data["seed"]) == (0, seed)
-    assert any("went on after window" in note for note in data["adjusted"])
+    assert any("resumed after window" in note for note in data["adjusted"])
     assert jobs() == []
     cli(*arguments, "--seed", seed, "-o", "whole.mp4")
     assert np.array_equal(frames_of(Path("long.mp4")), frames_of(Path("whole.mp4")))

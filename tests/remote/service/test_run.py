@@ -195,7 +195,7 @@ def test_going_on_after_any_window_gives_the_same_frames(
     assert made_windows(events) <= set(range(kept, WINDOWS + 1))
     assert np.array_equal(frames_of(video_of(store, request_of_three)), whole_frames)
     (adjusted,) = events[-1].result.adjusted
-    assert adjusted.startswith(f"went on after window {kept} of {WINDOWS}")
+    assert adjusted.startswith(f"resumed after window {kept} of {WINDOWS}")
 
 
 KILLED = """

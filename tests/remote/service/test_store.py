@@ -61,13 +61,13 @@ def test_what_is_no_job_id_is_refused(store, piece, job_id):
         lambda: store.publish(job_id, piece),
         lambda: store.delete(job_id),
     ):
-        with pytest.raises(ValueError, match="no job id"):
+        with pytest.raises(ValueError, match="not a job id"):
             call()
 
 
 @pytest.mark.parametrize("name", ["../a", "a/b", "", ".hidden", "A", "a" * 65])
 def test_what_is_no_name_of_a_piece_is_refused(store, piece, name):
-    with pytest.raises(ValueError, match="no name of a piece"):
+    with pytest.raises(ValueError, match="not a name of a piece"):
         store.save(JOB, {name: piece})
 
 

@@ -105,7 +105,7 @@ def test_only_the_newest_features_are_kept(tmp_path):
 
 @pytest.mark.parametrize("name", ["../x", "", "g" * 64, "ab" * 33])
 def test_what_is_no_name_of_features_is_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="no name of features"):
+    with pytest.raises(ValueError, match="not a name of features"):
         FeatureFolder(tmp_path).load(name)
 
 

@@ -12,7 +12,7 @@ import torch
 from multitalk_cli import __version__, contract
 from remote.engine.kernels import attention
 from remote.worker import examine, upload
-from remote.worker.cached_model import KeptModel
+from remote.worker.cached_model import CachedModel
 from tests.remote.requests import open_model, write_tiny_pack
 from tests.storage.stores import use_credentials
 
@@ -30,7 +30,7 @@ def pack(golden_dir, tmp_path_factory):
 
 
 def test_a_container_reports_machine_weights_and_canary(pack):
-    answer = examine.examine(KeptModel(lambda: open_model(pack)), WIRE)
+    answer = examine.examine(CachedModel(lambda: open_model(pack)), WIRE)
 
     assert (answer["gpu"], answer["attention"]) == ("cpu", "sdpa")
     assert answer["load_bytes"] > 1_000_000
@@ -42,7 +42,7 @@ def test_a_container_reports_machine_weights_and_canary(pack):
 
 
 def test_a_warm_container_has_loaded_already(pack):
-    model = KeptModel(lambda: open_model(pack))
+    model = CachedModel(lambda: open_model(pack))
     examine.examine(model, WIRE)
 
     assert examine.examine(model, WIRE)["load_bytes"] == 0
@@ -64,13 +64,13 @@ def test_what_keeps_weights_from_the_card_is_said(pack, monkeypatch, broken, cod
     else:
         monkeypatch.setattr("remote.weights.model.PackedModel._read", load)
 
-    answer = examine.examine(KeptModel(lambda: open_model(pack)), WIRE)
+    answer = examine.examine(CachedModel(lambda: open_model(pack)), WIRE)
 
     assert answer["event"]["code"] == code
 
 
 def test_absent_weights_are_said(tmp_path):
-    answer = examine.examine(KeptModel(lambda: open_model(tmp_path)), WIRE)
+    answer = examine.examine(CachedModel(lambda: open_model(tmp_path)), WIRE)
 
     assert answer["event"]["code"] == "E_WEIGHTS"
 

@@ -152,7 +152,7 @@ def test_a_failed_load_is_answered_again_and_not_tried_again():
         tries.append(1)
         raise SetupError("no weights", code="E_WEIGHTS")
 
-    model = cached_model.KeptModel(open_model)
+    model = cached_model.CachedModel(open_model)
     for _ in range(3):
         with pytest.raises(SetupError, match="no weights"):
             next(model.load())
