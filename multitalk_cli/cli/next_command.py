@@ -63,10 +63,19 @@ def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"AWS_DEFAULT_REGION={facts['region']} multitalk s3 ls s3://{facts['bucket']}/"
 
 
+_OUTPUT_PROBLEMS = {
+    "same file": "fetch them one by one, each with -o FILE",
+    "empty": "pass -o FILE or -o FOLDER/",
+    "unsafe key": "add -o FILE",
+}
+
+
 def _name_output(facts: Mapping[str, Fact], words: list[str]) -> str:
     path = facts.get("folder", facts.get("proposed"))
     if path is not None:
         return typed_again(words, "-o", str(path))
+    if "problem" in facts:
+        return _OUTPUT_PROBLEMS[str(facts["problem"])]
     if "addresses" in facts:
         return f"use {', or '.join(shlex.quote(each) for each in _texts(facts['addresses']))}"
     if "fields" in facts:
@@ -97,6 +106,8 @@ def _overwrite(_facts: Mapping[str, Fact], words: list[str]) -> str:
 
 
 def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    if "is_busy" in facts:
+        return "wait for the other process, or pass -o with another path"
     folder = facts.get("missing_folder")
     return f"mkdir -p {shlex.quote(str(folder))}" if folder else ""
 

@@ -456,7 +456,7 @@ def _locked_part(part: Path, target: Path) -> Iterator[BinaryIO]:
         raise FileError(
             f"{shown_path(target)} is being fetched by another process",
             code="E_OUTPUT_PATH",
-            hint="wait for the other one, or pass -o with another path",
+            facts={"is_busy": True},
         ) from error
     except OSError as error:
         # Removed on failure: a full disk needs the space.

@@ -207,7 +207,7 @@ def _choose_targets(
             raise UsageError(
                 f"{owners[one.target]} and {one.uri} would be the same file {one.target}",
                 code="E_OUTPUT_NAME",
-                hint="fetch them one by one, each with -o FILE",
+                facts={"problem": "same file"},
             )
         owners[one.target] = one.uri
     return downloads
@@ -218,7 +218,7 @@ def _folder_and_name(output_path: str | None, count: int) -> tuple[Path, str]:
     if output_path is None:
         return Path(), ""
     if not output_path:
-        raise UsageError("-o is empty", code="E_OUTPUT_NAME", hint="-o FILE or -o FOLDER/")
+        raise UsageError("-o is empty", code="E_OUTPUT_NAME", facts={"problem": "empty"})
     is_folder = output_path.endswith("/") or os.path.isdir(output_path)  # noqa: PTH112 - never raises
     if count > 1 and not is_folder:
         raise UsageError(
@@ -246,7 +246,7 @@ def _file_name(uri: S3Uri) -> str:
         raise UsageError(
             f"{shown_key(str(uri))} is unsafe as a file name",
             code="E_OUTPUT_NAME",
-            hint="add -o FILE",
+            facts={"problem": "unsafe key"},
         )
     return name
 
