@@ -58,7 +58,7 @@ __multitalk_place() {
             ;;
         'help')
             options="--help -h $shared"
-            arguments=(':nothing')
+            arguments=('generate demo login setup-secrets deploy download upload-weights doctor status warm cool bench explain help jobs s3 config completion')
             repeated=1
             ;;
         'jobs')

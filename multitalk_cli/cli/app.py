@@ -75,19 +75,19 @@ def _show_version(ctx: typer.Context, asked: bool) -> None:
 @app.callback()
 def _global_options(
     json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.")
+        bool, typer.Option("--json", help="Print one JSON object, also on failure.")
     ] = False,
     quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the result and errors only.")
+        bool, typer.Option("--quiet", "-q", help="Print only the result and errors.")
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the traceback of an unexpected error."),
+        typer.Option("--debug", help="Show the traceback of an internal error."),
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False,
     progress: Annotated[
         str,
-        typer.Option(metavar="KIND", help="On stderr: auto, bars, plain, json (lines) or none."),
+        typer.Option(metavar="KIND", help="On stderr: auto, bars, plain, json or none."),
     ] = "auto",
     version: Annotated[
         bool,
@@ -100,12 +100,12 @@ def _global_options(
         ),
     ] = False,
 ) -> None:
-    """A picture and a voice in, a talking video out.
+    """Make talking videos from a picture and a voice.
 
     The options below may stand anywhere on the command line.
     """
-    # `split_output_options` has taken these from the command line already, so that they are known
-    # while it is parsed; they are declared here for the help.
+    # `split_output_options` removes these from the command line before it is parsed, so that they
+    # hold for errors of parsing too; they are declared here for the help.
     del json, quiet, debug, no_color, progress, version
 
 
@@ -158,7 +158,7 @@ app.add_typer(completion_app, name="completion", rich_help_panel=OTHER)
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs one command line and gives its exit code; nothing is raised.
+    """Runs one command line; returns its exit code and raises nothing.
 
     128 + n stands for the signal n (130 for Ctrl-C, 143 for SIGTERM).
     """
@@ -206,7 +206,7 @@ def _invoke(arguments: list[str], console: Console) -> int:
 
 
 def _refuse_dashed_files(arguments: Sequence[str]) -> None:
-    """A file called -voice.wav would be read as options: -v, -o, -i ..."""
+    """Raises UsageError for a file called -voice.wav, which would be read as options: -v, -o ..."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     for word in arguments[:end]:
         if word.startswith("-") and "." in word and os.path.lexists(word):
@@ -255,7 +255,7 @@ def _known_commands() -> set[str]:
 
 
 def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
-    """What Typer's parser refused, in our form."""
+    """The error of Typer's parser in our form."""
     name = _command_name(arguments)
     hint = "multitalk --help" if name == "multitalk" else f"multitalk {name} --help"
     message = error.format_message().rstrip(".")

@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 JSON_VERSION = 1
 PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
-BUG = "this is a bug in multitalk"
+BUG = "internal error of multitalk"
 _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _USUAL_WIDTH = 80
 SHORTEST_HIDDEN = 6
-"""Shorter values stay: they are parts of words, and no secrets that anybody gives out."""
+"""Shorter values are not masked: they are parts of words, and no real secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputOptions:
-    """The global options that shape what is printed."""
+    """The global options that shape the output."""
 
     json: bool = False
     quiet: bool = False
@@ -44,7 +44,7 @@ class OutputOptions:
 
 
 def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]:
-    """Takes the global options out of a command line, wherever they stand before a `--`."""
+    """Separates the global options from a command line; words behind a `--` are files."""
     flags = {"--json": "json", "--quiet": "quiet", "-q": "quiet", "--debug": "debug"}
     rest: list[str] = []
     chosen: dict[str, Any] = {}
@@ -79,7 +79,7 @@ def check_output_options(options: OutputOptions) -> None:
 
 
 def is_foreground_terminal(stream: TextIO | None) -> bool:
-    """Whether a person is looking at this stream now."""
+    """Whether the stream is a terminal on which we are in the foreground."""
     try:
         if stream is None or not stream.isatty():
             return False
@@ -257,7 +257,7 @@ class Console:
     def bug(self, command: str, error: Exception, trace: str) -> None:
         """An error of ours."""
         seen = f"{type(error).__name__}: {error}"
-        advice = "run the command again with --debug, and report it"
+        advice = "run the command again with --debug and report the output"
         self._show_error(
             layout.Row("error:", BUG, label_style="red", width=_ERROR_WIDTH),
             layout.Line(seen, indent=2),

@@ -98,7 +98,7 @@ CODES: dict[str, Explanation] = {
         "a --speaker is malformed or does not fit the picture",
         "It is PLACE=VOICE with PLACE left, right, face:N or box:x0%,y0%,x1%,y1%. "
         "Boxes must not be empty or overlap.",
-        "multitalk generate PICTURE VOICE --plan draws the numbered faces.",
+        "multitalk generate IMAGE VOICE --plan draws the numbered faces.",
     ),
     "E_OUTPUT_NAME": Explanation(
         _U,
@@ -206,7 +206,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "no backend for the video",
         "No deployment is set up, and in a script a preview must be asked for.",
-        "multitalk generate PICTURE VOICE --backend preview makes a preview on this machine.",
+        "multitalk generate IMAGE VOICE --backend preview makes a preview on this machine.",
     ),
     "E_NO_FFMPEG": Explanation(
         _S,

@@ -1,1 +1,1 @@
-"""What work says while it runs, and how facts are put into words."""
+"""The protocol of running work, and facts as words."""

@@ -14,7 +14,7 @@ _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def human_duration(seconds: float) -> str:
-    """A time to wait or to pay for, as a person says it: `42 s`, `2 min 40 s`, `9 min`, `1 h 14`.
+    """A time to wait or to pay for: `42 s`, `2 min 40 s`, `9 min`, `1 h 14`.
 
     Under a second in tenths; from one to five minutes in steps of ten seconds; then in minutes.
     """
@@ -62,7 +62,7 @@ def human_money(usd: float) -> str:
         return f"${rounded:,.0f}"
     decimals = max(2, 1 - math.floor(math.log10(rounded)))
     text = f"{rounded:.{decimals}f}"
-    # A third decimal that says nothing goes: $0.030 is $0.03.
+    # $0.030 is $0.03.
     return "$" + (text.rstrip("0") if decimals > 2 else text)
 
 

@@ -1,6 +1,6 @@
 """The protocol by which work reports facts, warnings, progress and questions.
 
-The command line shows them on the terminal; the library keeps quiet, or passes them on.
+The command line shows them on the terminal; the library stays quiet, or passes them on.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from multitalk_cli.contract import Event
 
 Choice = Literal["detach", "cancel", "watch"]
-"""What becomes of work whose user wants to stop."""
+"""The fate of work whose user wants to stop: it continues alone, ends, or is watched again."""
 
 
 class StoppedError(Exception):
-    """A request to stop was carried out: the work has been dealt with and goes no further."""
+    """A request to stop that was carried out: the work has ended or continues without us."""
 
 
 class Progress(Protocol):
     """A view of events."""
 
     def show(self, event: Event, spent_usd: float | None = None) -> None:
-        """Shows one event, and what the run has cost so far."""
+        """Shows one event, and the cost of the run so far."""
 
 
 class StopRequests(Protocol):
@@ -34,50 +34,50 @@ class StopRequests(Protocol):
 
     @property
     def is_pending(self) -> bool:
-        """Whether a request has come."""
+        """Whether there is a request."""
 
     @property
     def is_urgent(self) -> bool:
-        """Whether a second one has come: nothing is waited for any more."""
+        """Whether there is a second one: end at once."""
 
     def choose(self, question: str | None) -> Choice:
-        """The user's choice where a person can be asked; else, or without a question, `cancel`.
+        """The user's choice; `cancel` without a question, or if no person can be asked.
 
-        question: what detaching and cancelling mean for this work. `watch` drops the request.
+        question: the meaning of detaching and cancelling for this work. `watch` drops the request.
         """
 
 
 class Reporter(Protocol):
-    """Receives what work says while it runs.
+    """Receives the facts, warnings, progress and questions of running work.
 
-    leaving: what is said where a signal ends the command.
+    leaving: the message if a signal ends the command.
     """
 
     leaving: str
 
     @property
     def is_interactive(self) -> bool:
-        """Whether a person watches."""
+        """Whether a person is watching."""
 
     @property
     def is_quiet(self) -> bool:
-        """Whether results and errors alone are wanted."""
+        """Whether only results and errors are wanted."""
 
     @property
     def can_ask(self) -> bool:
         """Whether a question would reach a person who can answer it."""
 
     def fact(self, label: str, text: str) -> None:
-        """Something that was found or decided."""
+        """Reports a finding or a decision."""
 
     def adjusted(self, text: str) -> None:
-        """An automatic adjustment of the input."""
+        """Reports an automatic adjustment of the input."""
 
     def warn(self, text: str) -> None:
-        """Something that may spoil the result."""
+        """Reports a threat to the result."""
 
     def note(self, text: str = "") -> None:
-        """A line between the facts."""
+        """Reports a sentence; an empty one separates."""
 
     def confirm(self, question: str) -> bool:
         """The answer to a yes-or-no question."""
@@ -105,22 +105,19 @@ class Reporter(Protocol):
 
 
 class NoStopRequests:
-    """Work that nobody stops from outside."""
+    """Work that is never asked to stop."""
 
     is_pending = False
     is_urgent = False
 
     def choose(self, question: str | None) -> Choice:
-        """Nobody can be asked."""
+        """Always `cancel`: no person can be asked."""
         del question
         return "cancel"
 
 
 class QuietReporter:
-    """A reporter that shows and asks nothing, and keeps the warnings.
-
-    warnings: what was warned of. adjustments: what was adjusted automatically.
-    """
+    """A reporter that shows and asks nothing, and keeps warnings and adjustments."""
 
     is_interactive = False
     is_quiet = True
@@ -146,17 +143,17 @@ class QuietReporter:
         """Shows nothing."""
 
     def confirm(self, question: str) -> bool:
-        """Nobody can be asked: no."""
+        """No person can be asked: no."""
         del question
         return False
 
     def ask(self, question: str) -> str:
-        """Nobody can be asked: an empty line."""
+        """No person can be asked: an empty line."""
         del question
         return ""
 
     def ask_hidden(self, question: str) -> str:
-        """Nobody can be asked: an empty line."""
+        """No person can be asked: an empty line."""
         del question
         return ""
 

@@ -211,13 +211,13 @@ def test_a_file_that_begins_with_a_dash_is_recognised(cli, folder, name):
     assert "./-" in ran.stderr
 
 
-def test_a_bug_is_called_a_bug(cli, monkeypatch):
+def test_an_internal_error_is_called_so(cli, monkeypatch):
     monkeypatch.setitem(CODES, "E_BUG", None)
 
     ran = cli("explain", "E_BUG")
 
     assert (ran.code, ran.stdout) == (1, "")
-    assert "this is a bug in multitalk" in ran.stderr
+    assert "internal error of multitalk" in ran.stderr
     assert "Traceback" not in ran.stderr
     assert "Traceback" in cli("explain", "E_BUG", "--debug").stderr
 

@@ -332,7 +332,7 @@ def test_every_command_line_ends_with_words_and_a_documented_code(surroundings, 
         written.unlink(missing_ok=True)
     assert code in (0, 2, 3, 4), (argv, said)
     assert b"Traceback" not in said.err
-    assert b"this is a bug" not in said.err
+    assert b"internal error" not in said.err
     assert sorted(folder.rglob("*")) == before
     end = argv.index("--") if "--" in argv else len(argv)
     if "--json" in argv[:end]:

@@ -169,9 +169,7 @@ def test_memory_is_saved_by_a_smaller_size_and_not_by_fewer_steps(make, recognis
 def test_a_box_that_is_none(make, recognised, cli, portrait, speech, box):
     voice = speech("talk.wav", 0.5)
     recognised(make("--speaker", f"{box}={voice}"), "E_SPEAKER")
-    remedy = (
-        CODES["E_SPEAKER"].remedy.replace("PICTURE", str(portrait)).replace("VOICE", str(voice))
-    )
+    remedy = CODES["E_SPEAKER"].remedy.replace("IMAGE", str(portrait)).replace("VOICE", str(voice))
     words = shlex.split(remedy)
     words = words[1 : words.index("--plan") + 1]
 

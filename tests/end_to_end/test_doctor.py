@@ -125,7 +125,7 @@ def test_each_step_that_is_done_is_seen(newcomer, tiny_pack):
     assert (ran.code, ran.json["status"], ran.json["errors"]) == (0, "ok", [])
     assert ran.data["video_ready"] is True
     assert "packed" in checks["pack"]["seen"]
-    assert ran.data["next"] == "multitalk generate PICTURE VOICE"
+    assert ran.data["next"] == "multitalk generate IMAGE VOICE"
 
 
 # What breaks afterwards
@@ -146,7 +146,7 @@ def test_all_is_well_within_ten_seconds_and_changes_nothing(cloud, ready, rpcs):
     assert time.monotonic() - began_s < 10
     assert ran.code == 0, ran.stdout
     assert "preview: ready      real video: ready" in ran.stdout
-    assert ran.stdout.endswith("next:  multitalk generate PICTURE VOICE\n")
+    assert ran.stdout.endswith("next:  multitalk generate IMAGE VOICE\n")
     assert ran.stderr == ""
     assert cloud.volume(contract.WEIGHTS_VOLUME).files() == before
     assert rpcs.count("FunctionMap") == 0

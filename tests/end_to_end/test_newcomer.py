@@ -24,7 +24,7 @@ def newcomer(cloud, tiny_site, served, tmp_path_factory):  # noqa: F811
 
 def answered(command):
     """What a person adds to a printed command: names of files, a pair of keys, a yes."""
-    words = command.replace("PICTURE", "portrait.png").replace("VOICE", "voice.wav").split()
+    words = command.replace("IMAGE", "portrait.png").replace("VOICE", "voice.wav").split()
     more = {
         "login": ["--stdin"],
         "download": ["--yes"],

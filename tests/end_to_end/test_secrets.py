@@ -614,7 +614,7 @@ def test_the_next_command_is_what_the_deployment_still_needs(
     assert "the deployed app refers to the replaced secret" in anew.data["warnings"][-1]
     assert setup(*words, "--update").data["next"].startswith("multitalk download")
     upload_pack(tiny_pack)
-    assert setup(*words, "--update").data["next"] == "multitalk generate PICTURE VOICE"
+    assert setup(*words, "--update").data["next"] == "multitalk generate IMAGE VOICE"
 
 
 @pytest.mark.parametrize("agrees", [False, True])

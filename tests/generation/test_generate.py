@@ -405,7 +405,7 @@ def test_the_demo_can_be_run_again(cli):
 def test_the_command_line_for_the_next_video_works(cli):
     (line,) = (line for line in cli("demo").stderr.splitlines() if "With your own files" in line)
     words = line.partition(":  multitalk ")[2].split()
-    shutil.copy("host.png", "PICTURE")
+    shutil.copy("host.png", "IMAGE")
     shutil.copy("voice.wav", "VOICE")
 
     assert cli(*words).code == 0

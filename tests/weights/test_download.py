@@ -82,7 +82,7 @@ def test_weights_are_fetched_and_packed(hub, config, folder):
     pack = folder / "weights" / "pack"
     assert downloaded.pack == str(pack)
     assert downloaded.fetched_bytes == downloaded.size_bytes > 0
-    next_command = f"multitalk generate PICTURE VOICE --backend local --weights {pack}"
+    next_command = f"multitalk generate IMAGE VOICE --backend local --weights {pack}"
     assert downloaded_next(downloaded) == next_command
     assert verify_pack(pack, open_pack(pack).manifest) == []
     assert load_manifest(pack).sources == load_sources(folder / "weights").files

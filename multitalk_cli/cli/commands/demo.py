@@ -40,4 +40,4 @@ def demo(
     console.note(
         "This was a preview: it shows framing, timing and who speaks, not the real result."
     )
-    console.note("With your own files:  multitalk generate PICTURE VOICE --backend preview")
+    console.note("With your own files:  multitalk generate IMAGE VOICE --backend preview")

@@ -15,7 +15,7 @@ def script(root: Command) -> str:
 
 
 def _place_table(root: Command) -> list[str]:
-    """What stands where: sets commands, options and arguments of a command."""
+    """The function that sets commands, options and arguments of a command."""
     shared = " ".join(name for option in tree.anywhere(root) for name in option.names)
     lines = [
         "# shellcheck shell=bash",
@@ -45,7 +45,7 @@ def _place_table(root: Command) -> list[str]:
 
 
 def _value_table(root: Command) -> list[str]:
-    """What an option takes: sets value; fails for a flag."""
+    """The function that sets the kind of an option's value, and fails for a flag."""
     lines = ["__multitalk_value() {", '    case "$1 $2" in']
     by_value: dict[str, list[str]] = {}
     for command in root.all():

@@ -1,4 +1,4 @@
-"""What `multitalk _complete` answers: jobs and keys from files here, never from the network."""
+"""The answers of `multitalk _complete`: jobs and keys from local files, never the network."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ _BUSY_S = 0.1
 
 
 def answer(kind: str, word: str) -> list[str]:
-    """Lines for a shell, each a candidate that begins with `word`, a tab and what it is."""
+    """Lines for a shell: candidates that begin with `word`, each with a tab and a description."""
     found = _jobs() if kind == "jobs" else _keys(word) if kind == "keys" else iter(())
     rows = []
     for candidate, about in found:
@@ -36,7 +36,7 @@ def _jobs() -> Iterator[tuple[str, str]]:
 
 
 def _keys(word: str) -> Iterator[tuple[str, str]]:
-    """Addresses, or where the word is none, keys of the bucket that is set."""
+    """Addresses for a word that begins one, else keys of the configured bucket."""
     from multitalk_cli.errors import MultitalkError
     from multitalk_cli.settings import load_settings
     from multitalk_cli.storage import recent_keys

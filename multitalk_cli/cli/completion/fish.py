@@ -20,7 +20,7 @@ def _rows(options: tuple[Option, ...]) -> str:
 
 
 def _place_table(root: Command) -> list[str]:
-    """What stands where: sets commands, options and arguments of a command."""
+    """The function that sets commands, options and arguments of a command."""
     shared = tree.anywhere(root)
     lines = [
         "function __multitalk_place --no-scope-shadowing",
@@ -46,7 +46,7 @@ def _place_table(root: Command) -> list[str]:
 
 
 def _value_table(root: Command) -> list[str]:
-    """What an option takes: sets value; fails for a flag."""
+    """The function that sets the kind of an option's value, and fails for a flag."""
     lines = [
         "function __multitalk_value --no-scope-shadowing",
         '    switch "$argv[1] $argv[2]"',

@@ -35,7 +35,7 @@ def place(shell: str) -> Path:
 
 
 def advice(shell: str, path: Path) -> list[str]:
-    """What else must be done once, if pressing Tab does nothing in a new shell."""
+    """Lines to add to the shell's configuration if Tab does nothing in a new shell."""
     if shell == "bash":
         return [f"source {path}     in ~/.bashrc, where the package bash-completion is absent"]
     if shell == "zsh":
@@ -44,7 +44,7 @@ def advice(shell: str, path: Path) -> list[str]:
 
 
 def install(shell: str, root: Command, *, force: bool) -> Path:
-    """Writes the script where the shell finds it, and gives the path.
+    """Writes the script where the shell finds it, and returns the path.
 
     Raises FileError where somebody else's file stands there, or it cannot be written.
     """

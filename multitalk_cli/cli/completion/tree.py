@@ -1,6 +1,6 @@
-"""What can stand where on the command line, read from the tree of commands."""
+"""The grammar of the command line for completion, read from Typer's tree of commands."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +22,7 @@ PICTURE, SOUND, SPEAKER, KEYS, JOBS = "pictures", "sounds", "speakers", "keys", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ValueKind:
-    """What an option or an argument takes. words: all that it can be, where kind is WORDS."""
+    """The kind of value of an option or argument. words: all values, where kind is WORDS."""
 
     kind: str
     label: str
@@ -40,7 +40,7 @@ class Option:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Argument:
-    """What stands at one place; `many` is the last one, which may stand there again."""
+    """An argument; `many` is the last one, which may be repeated."""
 
     value: ValueKind
     many: bool
@@ -79,7 +79,8 @@ _BY_LABEL = {
     "PLACE=VOICE": SPEAKER,
     "VOICE": SOUND,
 }
-_CHOICES = {
+_Choices = Mapping[tuple[str, str], tuple[str, ...]]
+_CHOICES: _Choices = {
     ("", "progress"): PROGRESS_KINDS,
     ("bench", "persons"): tuple(PERSONS),
     ("config set", "name"): tuple(SETTINGS),
@@ -94,7 +95,7 @@ _CHOICES = {
 
 def read_tree(root: Any) -> Command:
     """The tree below Typer's command for the whole application."""
-    return _read(root, ())
+    return _read(root, (), {**_CHOICES, ("help", "words"): tuple(root.commands)})
 
 
 def anywhere(root: Command) -> tuple[Option, ...]:
@@ -102,39 +103,39 @@ def anywhere(root: Command) -> tuple[Option, ...]:
     return tuple(option for option in root.options if "--version" not in option.names)
 
 
-def _read(command: Any, path: tuple[str, ...]) -> Command:
+def _read(command: Any, path: tuple[str, ...], choices: _Choices) -> Command:
     below = getattr(command, "commands", {})
     options = [each for each in command.params if each.param_type_name == "option"]
     arguments = [each for each in command.params if each.param_type_name == "argument"]
     return Command(
         path=path,
         help=_first_line(command.help),
-        options=(*(_read_option(each, path) for each in options), _HELP),
+        options=(*(_read_option(each, path, choices) for each in options), _HELP),
         arguments=tuple(
-            Argument(value=_value(each, path), many=each.nargs == -1) for each in arguments
+            Argument(value=_value(each, path, choices), many=each.nargs == -1) for each in arguments
         ),
         commands=tuple(
-            _read(each, (*path, name)) for name, each in below.items() if not each.hidden
+            _read(each, (*path, name), choices) for name, each in below.items() if not each.hidden
         ),
     )
 
 
-def _read_option(option: Any, path: tuple[str, ...]) -> Option:
+def _read_option(option: Any, path: tuple[str, ...], choices: _Choices) -> Option:
     return Option(
         names=(*option.opts, *option.secondary_opts),
         help=_first_line(option.help),
-        value=None if option.is_flag else _value(option, path),
+        value=None if option.is_flag else _value(option, path, choices),
     )
 
 
-def _value(parameter: Any, path: tuple[str, ...]) -> ValueKind:
+def _value(parameter: Any, path: tuple[str, ...], choices: _Choices) -> ValueKind:
     shown = parameter.metavar or parameter.name.upper()
     label = shown.strip("[]").split()[0].rstrip(".")
-    choices = _CHOICES.get((" ".join(path), parameter.name), ())
+    words = choices.get((" ".join(path), parameter.name), ())
     if parameter.param_type_name == "option" and parameter.name in SETTINGS:
-        choices = SETTINGS[parameter.name].choices
-    if choices:
-        return ValueKind(kind=WORDS, label=label, words=choices)
+        words = SETTINGS[parameter.name].choices
+    if words:
+        return ValueKind(kind=WORDS, label=label, words=words)
     return ValueKind(kind=_BY_LABEL.get(label, NOTHING), label=label)
 
 

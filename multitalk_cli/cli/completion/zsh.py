@@ -1,4 +1,4 @@
-"""The script for zsh: what `_arguments` wants to know of each command."""
+"""The script for zsh: specifications for `_arguments`, command by command."""
 
 import re
 
@@ -72,7 +72,7 @@ def _word(command: Command) -> str:
 
 
 def _option(option: Option) -> str:
-    """As `_arguments` reads it; names of one option exclude each other."""
+    """Specifications of one option; its names exclude each other."""
     others = f"({' '.join(option.names)})" if len(option.names) > 1 else ""
     if option.value is not None and option.value.kind == tree.SPEAKER:
         others = "*"

@@ -51,9 +51,9 @@ def downloaded_next(result: DownloadedWeights) -> str:
     """The command that uses the pack."""
     if "weights_folder" in result.target:
         weights = shlex.quote(result.pack)
-        return f"multitalk generate PICTURE VOICE --backend local --weights {weights}"
+        return f"multitalk generate IMAGE VOICE --backend local --weights {weights}"
     if result.precision == "bf16":
-        return "multitalk generate PICTURE VOICE"
+        return "multitalk generate IMAGE VOICE"
     return download_command(result.target, "--list")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.errors import MultitalkError
 
-GENERATE = "multitalk generate PICTURE VOICE"
+GENERATE = "multitalk generate IMAGE VOICE"
 
 
 def after_deploy(obstacle: MultitalkError | None) -> str:
