@@ -44,7 +44,6 @@ EXAMPLES = {
     "E_TOO_MANY_VOICES": [({"image": "my face.png"}, ["generate", "my face.png", "a", "b", "c"])],
     "E_UNFINISHED": [({"job": "7f3a", "step": "cancel"}, ["jobs", "attach", "7f3a"])],
     "E_USAGE": [({"image": "my face.png"}, ["generate", "my face.png"])],
-    "E_WEIGHTS_MISSING": [({"volume": "w"}, GENERATE)],
     "E_WEIGHTS": [({"volume": "w", "damaged": True}, ["download"])],
     "E_WEIGHTS_MISSING": [({"volume": "w", "app": "studio"}, GENERATE)],
 }
