@@ -1,6 +1,9 @@
 """Lines, labelled rows and tables: plain on a pipe, wrapped at words on a terminal."""
 
 import io
+import os
+import subprocess
+import sys
 
 import pyte
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from multitalk_cli.cli.console import Console, OutputOptions
 from multitalk_cli.cli.layout import Line, Row, Table, drawn, plain, shorten
 from multitalk_cli.cli.terminal import Terminal
+from tests.command_line import ROOT
 
 WORDS = "nothing, made on this machine; the video: about $0.25 on an H100, rates of 2026-07-01"
 
@@ -150,3 +154,20 @@ def test_a_secret_is_masked_before_its_line_is_wrapped(capsysbinary):
     assert "***" in shown.getvalue()
     assert "ABC" not in shown.getvalue()
     assert capsysbinary.readouterr() == (b"", b"")
+
+
+@pytest.mark.parametrize("words", [["--version"], ["config", "show", "--json"], ["explain"]])
+def test_rich_is_imported_only_where_something_is_drawn(words):
+    script = (
+        "import sys; from multitalk_cli.cli.app import run; run(sys.argv[1:]);"
+        "assert not [name for name in sys.modules if name.split('.')[0] == 'rich']"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout
