@@ -73,14 +73,20 @@ def generate(
     speaker: Annotated[
         list[str] | None, typer.Option(metavar="PLACE=VOICE", help=SPEAKER_HELP)
     ] = None,
-    seed: Annotated[str | None, typer.Option(metavar="N", help="Random by default.")] = None,
+    seed: Annotated[
+        str | None, typer.Option(metavar="N", help="Random by default; the result names it.")
+    ] = None,
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Show plan, time and price only.")
     ] = False,
-    detach: Annotated[bool, typer.Option("--detach", help="Print the job's id and leave.")] = False,
-    upload: Annotated[bool, typer.Option("--upload", help="Store it in your bucket too.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
+    ] = False,
+    upload: Annotated[
+        bool, typer.Option("--upload", help="Store it in your bucket too, in outputs/.")
+    ] = False,
     upload_to: Annotated[
-        str | None, typer.Option(metavar="S3", help="Store it at s3://BUCKET/KEY.")
+        str | None, typer.Option(metavar="S3", help="Store it at s3://BUCKET/KEY or s3://BUCKET/.")
     ] = None,
     force: Force = False,
     help_all: HelpAll = False,
