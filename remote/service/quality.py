@@ -135,7 +135,8 @@ def _looked_at(frames: int, fps: int) -> dict[int, int]:
 
 def _is_inside(face: Face, region: tuple[float, float, float, float]) -> bool:
     x, y = face.center
-    return region[0] <= x <= region[2] and region[1] <= y <= region[3]
+    left, top, right, bottom = region
+    return left <= x <= right and top <= y <= bottom
 
 
 def _gap(face: Face) -> float:

@@ -25,7 +25,7 @@ def norm_silu(x: Tensor, gamma: Tensor, past: Tensor) -> Tensor:
 
 
 def _inverse_rms(x: Tensor) -> Tensor:
-    """Gives 1 / RMS over the channels (axis 1) in float32, finite where all are zero."""
+    """1 / RMS over the channels (axis 1) in float32, finite where all are zero."""
     length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
     return math.sqrt(x.shape[1]) / length.clamp_min_(1e-12)
 

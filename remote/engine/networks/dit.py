@@ -294,7 +294,7 @@ class DiT(nn.Module):
 
 
 def time_waves(t: Tensor, dim: int) -> Tensor:
-    """Gives cosines, then sines, of t at dim/2 frequencies. t: [1]. Returns [1, dim] float32."""
+    """Cosines, then sines, of t at dim/2 frequencies. t: [1]. Returns [1, dim] float32."""
     half = dim // 2
     exponents = torch.arange(half, dtype=torch.float64, device=t.device) / half
     angles = torch.outer(t.double(), torch.pow(10000.0, -exponents))

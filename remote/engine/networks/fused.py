@@ -25,7 +25,7 @@ from remote.engine.kernels.key_value import FoldedAudio, KeyValue
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.rope import Rotation, label_rotation
 from remote.engine.networks.labels import PersonRegions
-from remote.engine.networks.layers import AudioAttention, Block, BlockCondition
+from remote.engine.networks.layers import AudioAttention, Block, BlockCondition, Modulation
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ class FusedBlocks:
         """x: [1, L, D], which is kept. Returns the last block's tokens, [1, L - skipped, D]."""
         stream = Stream(x[0], x.new_zeros(x.shape[-1], dtype=torch.float32))
         for index, (block, condition) in enumerate(zip(blocks, conditions, strict=True)):
-            parts = (block.modulation.float() + modulation)[0]
+            parts = Modulation(*(block.modulation.float() + modulation)[0])
             leading = skipped if index == len(conditions) - 1 else 0
             if index == 0:
                 positions = self._start(block, stream, parts, rotation, regions, leading, shared)
@@ -90,7 +90,7 @@ class FusedBlocks:
         self,
         block: Block,
         stream: Stream,
-        parts: Tensor,
+        parts: Modulation,
         rotation: Rotation,
         regions: PersonRegions | None,
         leading: int,
@@ -113,14 +113,16 @@ class FusedBlocks:
         self,
         block: Block,
         stream: Stream,
-        parts: Tensor,
+        parts: Modulation,
         rotation: Rotation,
         regions: PersonRegions | None,
         leading: int,
     ) -> Tensor | None:
-        """The label positions, with regions, of each remaining token's label position."""
+        """Adds self-attention; returns label positions of the remaining tokens, given regions."""
         layer, norm_rotate = block.self_attn, self.operations.norm_rotate
-        h = self.operations.norm(stream.tokens, 1 + parts[1], parts[0], block.eps, stream.offset)
+        h = self.operations.norm(
+            stream.tokens, 1 + parts.scale, parts.shift, block.eps, stream.offset
+        )
         k = norm_rotate(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
         v = layer.v(h).unflatten(-1, (self.heads, -1))
         first = leading if regions is None else 0
@@ -133,7 +135,7 @@ class FusedBlocks:
             positions = regions.positions(seen)[leading:]
         out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
         stream.tokens = stream.tokens[leading:]
-        self._add(stream, out.flatten(1), layer.o, parts[2])
+        self._add(stream, out.flatten(1), layer.o, parts.gate)
         return positions
 
     def _cross_attention(self, block: Block, stream: Stream, condition: BlockCondition) -> None:
@@ -193,11 +195,13 @@ class FusedBlocks:
         stream.tokens.addmm_(x, weight.t())
         stream.offset = stream.offset + bias
 
-    def _feed_forward(self, block: Block, stream: Stream, parts: Tensor) -> None:
+    def _feed_forward(self, block: Block, stream: Stream, parts: Modulation) -> None:
         first, last = cast(nn.Linear, block.ffn[0]), cast(nn.Linear, block.ffn[2])
-        h = self.operations.norm(stream.tokens, 1 + parts[4], parts[3], block.eps, stream.offset)
+        h = self.operations.norm(
+            stream.tokens, 1 + parts.ffn_scale, parts.ffn_shift, block.eps, stream.offset
+        )
         wide = self.operations.linear_gelu(h, first.weight, first.bias)
-        self._add(stream, wide, last, parts[5])
+        self._add(stream, wide, last, parts.ffn_gate)
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

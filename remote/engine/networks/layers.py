@@ -6,6 +6,7 @@ modulation and rotation are computed in float32 and rounded once, where a linear
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +26,20 @@ class BlockCondition:
     text: KeyValue
     image: KeyValue
     audio: KeyValue | FoldedAudio
+
+
+class Modulation(NamedTuple):
+    """Shifts, scales and gates of one block in one step, float32, each with D channels.
+
+    The first three are of self-attention, the others of the feed-forward layers.
+    """
+
+    shift: Tensor
+    scale: Tensor
+    gate: Tensor
+    ffn_shift: Tensor
+    ffn_scale: Tensor
+    ffn_gate: Tensor
 
 
 def normalized(x: Tensor, eps: float) -> Tensor:
@@ -205,19 +220,17 @@ class Block(nn.Module):
         backend: AttentionBackend,
     ) -> Tensor:
         """x: [1, L, D]; modulation: [1, 6, D] float32, of the step."""
-        shift, scale, gate, shift_f, scale_f, gate_f = (self.modulation.float() + modulation).chunk(
-            6, dim=1
-        )
+        parts = Modulation(*(self.modulation.float() + modulation).chunk(6, dim=1))
         dtype = self.self_attn.q.weight.dtype
-        h = modulated(x, shift, scale, self.eps).to(dtype)
+        h = modulated(x, parts.shift, parts.scale, self.eps).to(dtype)
         out, positions = self.self_attn(h, rotation, regions, backend)
-        x = _gated(x, out, gate)
+        x = _gated(x, out, parts.gate)
         h = self.norm3(x).to(dtype)
         x = x + self.cross_attn(h, condition.text, condition.image, backend)
         h = self.norm_x(x).to(dtype)
         x = x + self.audio_cross_attn(h, condition.audio, positions, backend)
-        out = self.ffn(modulated(x, shift_f, scale_f, self.eps).to(dtype))
-        return _gated(x, out, gate_f)
+        out = self.ffn(modulated(x, parts.ffn_shift, parts.ffn_scale, self.eps).to(dtype))
+        return _gated(x, out, parts.ffn_gate)
 
 
 def _gated(x: Tensor, update: Tensor, gate: Tensor) -> Tensor:
