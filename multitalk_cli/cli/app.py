@@ -245,13 +245,10 @@ def _signals(received: list[int]) -> Iterator[None]:
 
 
 def _command_name(arguments: Sequence[str]) -> str:
-    names = [word for word in arguments if not word.startswith("-")]
-    return names[0] if names and names[0] in _known_commands() else "multitalk"
-
-
-def _known_commands() -> set[str]:
-    commands = {command.name for command in app.registered_commands}
-    return {name for name in commands | {group.name for group in app.registered_groups} if name}
+    known = {command.name for command in app.registered_commands}
+    known |= {group.name for group in app.registered_groups}
+    name = next((word for word in arguments if not word.startswith("-")), "")
+    return name if name in known else "multitalk"
 
 
 def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:

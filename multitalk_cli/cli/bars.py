@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self
 
 from multitalk_cli import contract
 from multitalk_cli.cli.layout import shorten
-from multitalk_cli.cli.work_state import Clock, Work, WorkState
+from multitalk_cli.cli.work_state import Clock, WorkState
 from multitalk_cli.reporting.formatting import human_bytes_of
 
 if TYPE_CHECKING:
@@ -101,25 +101,22 @@ class BarsView:
             return
         work = self._work.read(event, spent_usd)
         with self._terminal.drawing:
-            self._move(event, work)
-
-    def _move(self, event: contract.Event, work: Work) -> None:
-        group = "steps" if isinstance(event, contract.Step) else work.label
-        if group != self._group or not self._bars:
-            self._finish()
-            self._group = group
-            self._bars.append(Bar(work.label))
-        bar = self._bars[-1]
-        bar.label, bar.done, bar.total = work.label, work.done, work.total
-        bar.detail, bar.left, bar.spent = work.short_detail, work.left, work.spent
-        if isinstance(event, contract.Fetching):
-            self._file = Bar(
-                f"file {event.number}/{event.count}",
-                done=event.file_bytes,
-                total=event.file_total_bytes,
-                detail=human_bytes_of(event.file_bytes, event.file_total_bytes),
-                detail_name=event.name,
-            )
+            group = "steps" if isinstance(event, contract.Step) else work.label
+            if group != self._group or not self._bars:
+                self._finish()
+                self._group = group
+                self._bars.append(Bar(work.label))
+            bar = self._bars[-1]
+            bar.label, bar.done, bar.total = work.label, work.done, work.total
+            bar.detail, bar.left, bar.spent = work.short_detail, work.left, work.spent
+            if isinstance(event, contract.Fetching):
+                self._file = Bar(
+                    f"file {event.number}/{event.count}",
+                    done=event.file_bytes,
+                    total=event.file_total_bytes,
+                    detail=human_bytes_of(event.file_bytes, event.file_total_bytes),
+                    detail_name=event.name,
+                )
 
     def _finish(self) -> None:
         """Fills the bar of the work that has ended, and lets the one of its file go."""

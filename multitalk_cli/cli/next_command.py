@@ -246,17 +246,11 @@ def download_command(facts: Mapping[str, Fact], *options: str) -> str:
     words = ["multitalk", "download"]
     if "weights_folder" in facts:
         words += ["--to", str(facts["weights_folder"])]
-    return shlex.join([*words, *_place_words(facts), *options])
-
-
-def _place_words(facts: Mapping[str, Fact]) -> list[str]:
-    """The options that name an app, where it is not the default one."""
-    words = []
     if facts.get("app", contract.APP_NAME) != contract.APP_NAME:
         words += ["--app", str(facts["app"])]
     if facts.get("environment"):
         words += ["--environment", str(facts["environment"])]
-    return words
+    return shlex.join([*words, *options])
 
 
 def _download(facts: Mapping[str, Fact], _words: list[str]) -> str:

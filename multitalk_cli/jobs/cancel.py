@@ -47,16 +47,12 @@ def cancel(
         ledger.update(job.id, state=jobs_ledger.DONE)
         reporter.note(f"job {job.id} had already finished, its GPU is free")
         return jobs_ledger.DONE, True
-    _remove_inputs(cloud, job)
-    reporter.note(f"job {job.id} is cancelled, its GPU is free")
-    return jobs_ledger.CANCELLED, True
-
-
-def _remove_inputs(cloud: Cloud, job: Job) -> None:
-    """Removes the prepared inputs of a job that no container started, and so none will remove."""
     with suppress(MultitalkError):
+        # No container started the job, and so none will remove its prepared inputs.
         if cloud.state(job.id) is None:
             cloud.remove_folder(contract.JOBS_VOLUME, job.id)
+    reporter.note(f"job {job.id} is cancelled, its GPU is free")
+    return jobs_ledger.CANCELLED, True
 
 
 def _is_done(status: CallStatus) -> bool:

@@ -142,17 +142,17 @@ class Follower:
     def _progress(self) -> Iterator[contract.Event]:
         try:
             state = self._cloud.state(self.job.id)
-            event = self._queue_event() if state is None else self._read(state)
+            if state is None:
+                event = self._queue_event()
+            else:
+                event = contract.event_from_wire(state["event"])
+                self.spent_usd = price_of(self.job.gpu, state["run_s"])
         except TemporaryError:
             # A connection that is lost shows in the next poll.
             return
-        yield from self._changed(event)
-
-    def _read(self, state: Mapping[str, Any]) -> contract.Event | None:
-        event = contract.event_from_wire(state["event"])
-        self.spent_usd = price_of(self.job.gpu, state["run_s"])
         # The end comes with the call's answer; an earlier call's end is none.
-        return None if isinstance(event, contract.Done | contract.Failed) else event
+        if not isinstance(event, contract.Done | contract.Failed):
+            yield from self._changed(event)
 
     def _queue_event(self) -> contract.Event | None:
         """Whether a job without a state waits for a GPU or starts; None between two looks."""

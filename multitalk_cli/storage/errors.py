@@ -50,15 +50,11 @@ def converted(permission: str, uri: S3Uri | None) -> Iterator[None]:
     try:
         yield
     except library_errors() as error:
-        raise _convert(error, permission, uri) from error
+        from botocore.exceptions import ClientError
 
-
-def _convert(error: Exception, permission: str, uri: S3Uri | None) -> MultitalkError:
-    from botocore.exceptions import ClientError
-
-    if isinstance(error, ClientError):
-        return _convert_answer(error.response, permission, uri)
-    return _convert_local(error)
+        if isinstance(error, ClientError):
+            raise _convert_answer(error.response, permission, uri) from error
+        raise _convert_local(error) from error
 
 
 def _convert_local(error: Exception) -> MultitalkError:

@@ -57,13 +57,9 @@ def install(shell: str, root: Command, *, force: bool) -> Path:
                 hint=f"multitalk completion install {shell} --force",
             )
         path.parent.mkdir(parents=True, exist_ok=True)
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unusable(path, error) from error
+    except UnicodeDecodeError as error:
+        raise FileError(f"{path} exists and is not of multitalk", code="E_OUTPUT_EXISTS") from error
+    except OSError as error:
+        raise write_error(path, error) from error
     write_atomically(path, script(shell, root).encode())
     return path
-
-
-def _unusable(path: Path, error: OSError | UnicodeDecodeError) -> FileError:
-    if isinstance(error, OSError):
-        return write_error(path, error)
-    return FileError(f"{path} exists and is not of multitalk", code="E_OUTPUT_EXISTS")

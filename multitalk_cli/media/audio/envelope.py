@@ -78,7 +78,7 @@ def _band_levels(samples: NDArray[np.float32], starts: NDArray[np.int64]) -> Cur
 
 
 def mouth_openings(levels: Curve) -> Curve:
-    """How far the mouth is open in each frame, 0 (shut) to 1.
+    """How far the mouth is open in each frame, 0 (shut) to 1; it opens fast and shuts more slowly.
 
     The loud parts of each voice open its mouth fully, so a quiet recording moves like a loud one.
     """
@@ -89,15 +89,8 @@ def mouth_openings(levels: Curve) -> Curve:
         return np.zeros_like(levels)
     loud = float(np.percentile(voiced, _REFERENCE_PERCENTILE))
     targets = np.clip((levels - (loud - _RANGE_DB)) / _RANGE_DB, 0, 1) ** _CURVATURE
-    return _follow(np.where(levels > _QUIET_DB, targets, 0))
-
-
-def _follow(targets: NDArray[np.float32]) -> Curve:
-    """A mouth opens fast and shuts more slowly."""
-    import numpy as np
-
     opening, openings = 0.0, []
-    for target in targets.tolist():
+    for target in np.where(levels > _QUIET_DB, targets, 0).tolist():
         opening += (target - opening) * (_ATTACK if target > opening else _RELEASE)
         openings.append(opening)
     return np.array(openings, np.float32)

@@ -16,7 +16,7 @@ from multitalk_cli.media.audio.envelope import SILENCE_DB
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL import Image, ImageDraw, ImageFont
+    from PIL import ImageDraw, ImageFont
 
     from multitalk_cli.media.audio.envelope import Curve
 
@@ -306,14 +306,7 @@ class Meter:
             half = height * (0.03 + 0.4 * weight * opening)
             box = (middle - width / 18, height / 2 - half, middle + width / 18, height / 2 + half)
             draw.rounded_rectangle(box, width / 30, fill=self._color)
-        return np.asarray(self._rounded(panel))
-
-    def _rounded(self, panel: Image.Image) -> Image.Image:
-        from PIL import Image, ImageDraw
-
         mask = Image.new("L", panel.size)
         corner = min(panel.size) / 8
-        ImageDraw.Draw(mask).rounded_rectangle(
-            (0, 0, panel.width - 1, panel.height - 1), corner, 255
-        )
-        return Image.composite(panel, Image.fromarray(self._under), mask)
+        ImageDraw.Draw(mask).rounded_rectangle((0, 0, width - 1, height - 1), corner, 255)
+        return np.asarray(Image.composite(panel, Image.fromarray(self._under), mask))

@@ -254,6 +254,8 @@ def _corners(candidate: _Candidate) -> BoxPx:
 
 def _merge(candidates: Sequence[_Candidate]) -> list[_Candidate]:
     """One candidate a face, the best first: the mean of those that overlap, by their scores."""
+    import numpy as np
+
     groups: list[list[_Candidate]] = []
     for candidate in sorted(candidates, key=lambda c: -c.score):
         group = next((g for g in groups if _is_same(candidate, g[0])), None)
@@ -261,14 +263,11 @@ def _merge(candidates: Sequence[_Candidate]) -> list[_Candidate]:
             groups.append([candidate])
         else:
             group.append(candidate)
-    return [_mean(group) for group in groups]
-
-
-def _mean(group: Sequence[_Candidate]) -> _Candidate:
-    import numpy as np
-
-    points = np.average([c.points for c in group], axis=0, weights=[c.score for c in group])
-    return _Candidate(score=group[0].score, points=points)
+    means = []
+    for group in groups:
+        points = np.average([c.points for c in group], axis=0, weights=[c.score for c in group])
+        means.append(_Candidate(score=group[0].score, points=points))
+    return means
 
 
 def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:

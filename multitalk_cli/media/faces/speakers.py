@@ -390,11 +390,9 @@ def _silent(speaking: _Target, framed: FramedPicture) -> list[_Target]:
 
 
 def _region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
-    return target.core if target.is_box else _person_region(target, targets, framed)
-
-
-def _person_region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) -> BoxPx:
-    """Head and shoulders around a face, kept away from every other face and box."""
+    """The box, or head and shoulders around a face, kept away from every other face and box."""
+    if target.is_box:
+        return target.core
     x0, y0, x1, y1 = target.core
     width, height = x1 - x0, y1 - y0
     around = (x0 - 1.1 * width, y0 - 0.8 * height, x1 + 1.1 * width, y1 + 2.0 * height)

@@ -223,15 +223,12 @@ def _flat_srgb(
     rgb = _to_srgb(_eight_bit(image), image.info.get("icc_profile"), adjusted)
     if alpha is None:
         return rgb
-    adjusted.append(f"transparency laid on {_color_name(background)}")
+    names = {(255, 255, 255): "white", (0, 0, 0): "black"}
+    name = names.get(background, "#{:02x}{:02x}{:02x}".format(*background))
+    adjusted.append(f"transparency laid on {name}")
     flat = Image.new("RGB", rgb.size, background)
     flat.paste(rgb, mask=alpha)
     return flat
-
-
-def _color_name(color: tuple[int, int, int]) -> str:
-    names = {(255, 255, 255): "white", (0, 0, 0): "black"}
-    return names.get(color, "#{:02x}{:02x}{:02x}".format(*color))
 
 
 def _alpha(image: Image.Image) -> Image.Image | None:
