@@ -224,7 +224,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the libraries for local generation are not installed",
         "torch takes gigabytes; it is part of the optional extra local.",
-        'pip install "multitalk-cli[local]"',
+        "Install the extra: pipx install --force '.[local]' in a checkout.",
     ),
     "E_CONTRACT": Explanation(
         _S,
