@@ -300,7 +300,7 @@ __multitalk_files() {
     done < <(compgen -f -- "$start")
 }
 
-# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+# What only multitalk knows: jobs and keys, read from files, never over the network.
 __multitalk_ask() {
     local line
     while IFS= read -r line; do

@@ -48,7 +48,7 @@ function __multitalk_place --no-scope-shadowing
             set options  $shared
             set commands 'ls	List jobs, the newest first.' 'show	Show all that is known of a job.' 'attach	Follow a job to its end, and write its video.' 'fetch	Write the video of a finished job again.' 'cancel	Cancel a job and free its GPU.'
         case 'jobs ls'
-            set options '--remote	Include jobs of other machines; asks Modal.' '--limit	Show at most N; 20 by default.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
+            set options '--remote	Include jobs of other machines, listed by Modal.' '--limit	Show at most N.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'jobs show'
             set options '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
             set arguments ':jobs'
@@ -147,7 +147,7 @@ function __multitalk_files
     end
 end
 
-# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+# What only multitalk knows: jobs and keys, read from files, never over the network.
 function __multitalk_ask
     set -l before $argv[2]
     set -l program (commandline -opc)[1]

@@ -1,4 +1,4 @@
-"""The `multitalk` command: a picture and a voice in, a talking video out."""
+"""Talking videos from a picture and a voice: the `multitalk` command, and `Client` for programs."""
 
 __version__ = "0.1.0"
 

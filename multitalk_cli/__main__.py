@@ -16,7 +16,7 @@ def main() -> None:
     """
     _open_missing_streams()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        # Nothing needs cleaning up before a command runs, and a traceback would help nobody.
+        # Nothing needs cleaning up before a command runs, and a traceback would not help.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     if sys.argv[1:] == ["--version"]:
         _print_version()
@@ -56,7 +56,7 @@ def _print_version() -> None:
 
 
 def _print_candidates(words: list[str]) -> None:
-    """Answers a shell in which Tab was pressed; what is wrong is never said there."""
+    """Answers a shell in which Tab was pressed; errors are never printed there."""
     from multitalk_cli.cli.completion.candidates import answer
 
     if len(words) == 2:

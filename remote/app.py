@@ -142,7 +142,7 @@ def prepare(wire: dict[str, Any]) -> dict[str, Any]:
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
 def store(wire: dict[str, Any]) -> dict[str, Any]:
-    """Reports what stands at the address of a video in the user's store, or stores it there."""
+    """Reports what is stored at a video's address in the user's store, or stores it there."""
     from remote.worker.upload import store_video
 
     return store_video(wire, VolumeStore(JOBS, jobs))

@@ -406,7 +406,7 @@ class Console:
 
 
 class _Stream(io.TextIOBase):
-    """A stream for Rich, whose text goes through Console: masked, and lost where nobody reads."""
+    """A stream for Rich that writes through Console: masked, dropped once the reader is gone."""
 
     def __init__(self, console: Console, stream: TextIO | None) -> None:
         self._console, self._stream = console, stream

@@ -1,4 +1,4 @@
-"""What is shown, as values: lines, labelled rows and tables; drawn by Rich, or plain for a pipe.
+"""The layout of results: lines, labelled rows and tables; drawn by Rich, or plain for a pipe.
 
 On a terminal words are wrapped and continue below where their column begins; on a pipe each row is
 one line, whatever its length, so that scripts can read it.

@@ -33,7 +33,7 @@ Command = Callable[..., None]
 def setting_options(
     after: Mapping[str, Sequence[str]], advanced: Sequence[str]
 ) -> Callable[[Command], Command]:
-    """Gives a command the options of settings, and their values as its argument `given`.
+    """Adds the options of settings to a command; their values are its argument `given`.
 
     after: an argument of the command -> settings whose options follow it on the help page.
     advanced: settings that --help-all shows at the end.

@@ -14,7 +14,7 @@ from rich.console import Console as RichConsole
 class Terminal(RichConsole):
     """A Rich console that draws one thing at a time.
 
-    Rich measures the bars that stand, and moves the cursor above them, in two steps: a line that
+    Rich measures the visible bars, and moves the cursor above them, in two steps: a line that
     another thread prints in between would be lost.
     """
 

@@ -17,15 +17,15 @@ from multitalk_cli.reporting.formatting import (
 Clock = Callable[[], float]
 
 SHORTEST_S = 0.5
-"""Less time than this says nothing about speed."""
+"""Less time than this is too short to measure speed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
-    """A piece of work as an event tells of it.
+    """A piece of work, as an event describes it.
 
     total: 0 where it cannot be counted. short_detail: the detail for a line with a bar. left: the
-    time left; empty while it cannot be said. spent: what the run has cost so far, if known.
+    time left; empty while unknown. spent: what the run has cost so far, if known.
     """
 
     label: str

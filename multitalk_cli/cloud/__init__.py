@@ -1,1 +1,1 @@
-"""Everything asked of Modal."""
+"""All calls to Modal: login, deploy, secrets, jobs, containers and weights."""

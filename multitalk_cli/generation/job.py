@@ -58,7 +58,7 @@ class GenerateJob:
 
 @contextmanager
 def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iterator[GenerateJob]:
-    """The job for what was asked; inputs that no run needs are removed when the block ends.
+    """The job for the arguments; inputs that no run needs are removed when the block ends.
 
     Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
     """

@@ -155,7 +155,7 @@ class Follower:
             yield from self._changed(event)
 
     def _queue_event(self) -> contract.Event | None:
-        """Whether a job without a state waits for a GPU or starts; None between two looks."""
+        """Whether a job without a state waits for a GPU or starts; None between two checks."""
         now_s = self._clock.now_s()
         if now_s - self._load_checked_s < LOAD_EVERY_S:
             return None

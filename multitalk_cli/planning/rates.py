@@ -149,7 +149,7 @@ def _read_gpus(rows: list[dict[str, Any]], reference_name: str) -> tuple[GpuRate
     names = [str(row.get("name")) for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise RatesError(f"gpu {twice[0]} stands twice in the table")
+        raise RatesError(f"gpu {twice[0]} is in the table twice")
     if reference_name not in names:
         raise RatesError(f"speed.reference_gpu {reference_name!r} is no gpu of the table")
     reference = rows[names.index(reference_name)].get("bf16_tflops")

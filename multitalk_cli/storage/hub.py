@@ -136,8 +136,8 @@ class Hub:
 
     def licence(self, repo: str, revision: str) -> str:
         """The licence on the repository's page; empty if it has none."""
-        card = self._about(repo, revision).get("cardData")
-        licence = card.get("license") if isinstance(card, dict) else None
+        model_card = self._about(repo, revision).get("cardData")
+        licence = model_card.get("license") if isinstance(model_card, dict) else None
         return licence if isinstance(licence, str) else ""
 
     def _about(self, repo: str, revision: str) -> Mapping[str, Any]:
@@ -176,7 +176,7 @@ class Hub:
     def pieces(self, repo: str, commit: str, path: str, start: int, end: int) -> Iterator[bytes]:
         """Yields the bytes [start, end) of a file in order, over as many connections as it takes.
 
-        Plain ranges over HTTP: the hub's accelerated transfers cannot go on where another process
+        Plain ranges over HTTP: the hub's accelerated transfers cannot resume where another process
         stopped. Raises TemporaryError E_HUB_NETWORK when no retry helped.
         """
         url = f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"

@@ -23,7 +23,7 @@ class RetryPolicy:
     """Pauses between attempts.
 
     pauses_s: one before each further attempt. limit_s: how long after the first failure attempts
-    go on, the last pause being repeated; None for no more attempts than pauses.
+    continue, the last pause being repeated; None for no more attempts than pauses.
     """
 
     pauses_s: tuple[float, ...]

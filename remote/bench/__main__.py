@@ -31,7 +31,7 @@ def _options(argv: Sequence[str]) -> tuple[BenchOptions, Path | None, Path | Non
     parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--profile", action="store_true")
-    parser.add_argument("--card-gib", type=float, help="measure as on a GPU with less memory")
+    parser.add_argument("--gpu-gib", type=float, help="measure as on a GPU with less memory")
     parser.add_argument("--float16", action="store_true", help="as on GPUs without bfloat16")
     given = parser.parse_args(argv)
     width, _, height = given.size.partition("x")
@@ -45,7 +45,7 @@ def _options(argv: Sequence[str]) -> tuple[BenchOptions, Path | None, Path | Non
         persons=tuple(given.persons),
         device="cuda" if torch.cuda.is_available() else "cpu",
         profile=given.profile,
-        card_gib=given.card_gib,
+        gpu_gib=given.gpu_gib,
         float16=given.float16,
     )
     return options, given.weights, given.json

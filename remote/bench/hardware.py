@@ -34,10 +34,10 @@ def machine(device: torch.device) -> Report:
         "device": "cpu",
     }
     if device.type == "cuda":
-        card = torch.cuda.get_device_properties(device)
+        properties = torch.cuda.get_device_properties(device)
         versions |= {
-            "device": card.name,
-            "memory_gib": card.total_memory / 2**30,
+            "device": properties.name,
+            "memory_gib": properties.total_memory / 2**30,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
     for name in ("triton", "fa3_fwd"):
@@ -95,25 +95,25 @@ def attention_backends(
     return rows
 
 
-def shrink_card(dit: DiT, options: BenchOptions, clock: Clock) -> Report:
+def shrink_gpu(dit: DiT, options: BenchOptions, clock: Clock) -> Report:
     """Streams the blocks that would not fit, and limits this process to the smaller memory."""
-    device, card_gib = clock.device, options.card_gib or 0.0
+    device, gpu_gib = clock.device, options.gpu_gib or 0.0
     work = workload(dit.config, options.frames, options.height_px, options.width_px)
-    plan = plan_memory(dit.config, work, int(card_gib * 2**30))
+    plan = plan_memory(dit.config, work, int(gpu_gib * 2**30))
     if plan.is_streamed:
         stream_blocks(dit, plan, device)
     clock.forget_peak()
     if device.type == "cuda":
         total = torch.cuda.get_device_properties(device).total_memory
-        torch.cuda.set_per_process_memory_fraction(min(card_gib * 2**30 / total, 1.0), device)
-    return describe_streaming(dit, int(card_gib * 2**30), clock)
+        torch.cuda.set_per_process_memory_fraction(min(gpu_gib * 2**30 / total, 1.0), device)
+    return describe_streaming(dit, int(gpu_gib * 2**30), clock)
 
 
-def describe_streaming(dit: DiT, card_bytes: int, clock: Clock) -> Report:
+def describe_streaming(dit: DiT, gpu_bytes: int, clock: Clock) -> Report:
     """The number of blocks that stay on the GPU, and the time to copy the others alone."""
     blocks, layers = dit.blocks, dit.config.layers
     return {
-        "card_gib": round(card_bytes / 2**30, 1),
+        "card_gib": round(gpu_bytes / 2**30, 1),
         "resident": blocks.resident if isinstance(blocks, StreamedBlocks) else layers,
         "layers": layers,
         "streamed_gb": blocks.hosted_bytes / 1e9 if isinstance(blocks, StreamedBlocks) else 0.0,

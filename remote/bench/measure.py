@@ -16,7 +16,7 @@ from remote.bench.hardware import (
     ceilings,
     describe_streaming,
     machine,
-    shrink_card,
+    shrink_gpu,
 )
 from remote.bench.networks import borrow, has_room, packed_networks, random_module, random_networks
 from remote.bench.options import PROMPT_TOKENS, BenchOptions, Report, token_grid
@@ -277,7 +277,7 @@ def measure(
     fits_others = loaded is None or has_room(device)
     if not fits_others:
         report["left_out"] = list(_LEFT_OUT)
-    if options.card_gib is None:
+    if options.gpu_gib is None:
         report |= _measure_kernels(config, options, clock, on_part, fits_others=fits_others)
     engine = _engine(config, options, weights, clock, report) if loaded is None else borrow(loaded)
     if loaded is not None and isinstance(engine.networks.dit.blocks, StreamedBlocks):
@@ -285,7 +285,7 @@ def measure(
     report["backend"] = engine.backend.name
     report["operations"] = engine.operations.name
     report["operations_refused"] = engine.operations.refused
-    if options.card_gib is None:
+    if options.gpu_gib is None:
         on_part("networks")
         report["encoders"] = measure_encoders(
             engine.networks, options, clock, with_text=fits_others
@@ -327,8 +327,8 @@ def _engine(
         random_networks(config, device) if weights is None else packed_networks(weights, device)
     )
     networks.dit.to(options.dtype)
-    if options.card_gib is not None:
-        report["memory"] = shrink_card(networks.dit, options, clock)
+    if options.gpu_gib is not None:
+        report["memory"] = shrink_gpu(networks.dit, options, clock)
     return Engine(networks)
 
 

@@ -14,9 +14,9 @@ Report = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchOptions:
-    """What to measure. steps: of a planned clip. measured_steps: of each measured window.
+    """A benchmark's scope. steps: of a planned clip. measured_steps: of each measured window.
 
-    card_gib: limits the GPU to so much memory; blocks are streamed as it needs. float16: computes
+    gpu_gib: limits the GPU to so much memory; blocks are streamed as it needs. float16: computes
     as on GPUs without bfloat16.
     """
 
@@ -30,7 +30,7 @@ class BenchOptions:
     persons: tuple[int, ...] = (1, 2)
     device: str = "cuda"
     profile: bool = False
-    card_gib: float | None = None
+    gpu_gib: float | None = None
     float16: bool = False
 
     @property

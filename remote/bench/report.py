@@ -7,9 +7,9 @@ from remote.bench.options import Report
 
 def table(report: Report) -> str:
     """The report as lines of text."""
-    options, card = report["options"], report["machine"]
+    options = report["options"]
     lines = [
-        f"{card['device']}, torch {card['torch']}, CUDA {card['cuda']}, triton {card['triton']}",
+        "{device}, torch {torch}, CUDA {cuda}, triton {triton}".format(**report["machine"]),
         f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
         f"{options['steps']} steps, tier {report['tier']}"
         f"{' in float16' if options['float16'] else ''}, attention {report['backend']}, "
@@ -26,7 +26,7 @@ def table(report: Report) -> str:
         *(f"VAE {n} {_seconds(report['vae'][n])}" for n in ("encode", "decode") if "vae" in report),
         *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
         *_memory_lines(report.get("memory")),
-        *(f"{name} left out: no room beside the weights" for name in report.get("left_out", [])),
+        *(f"{name} left out: no memory besides the weights" for name in report.get("left_out", [])),
         f"same request twice: {'identical' if report['is_repeatable'] else 'different'} frames",
     ]
     for row in report["runs"]:
@@ -46,7 +46,7 @@ def _memory_lines(memory: Report | None) -> list[str]:
     if memory is None:
         return []
     return [
-        "card of {card_gib:g} GiB: {resident} of {layers} blocks resident, {streamed_gb:.1f} GB "
+        "GPU of {card_gib:g} GiB: {resident} of {layers} blocks resident, {streamed_gb:.1f} GB "
         "streamed a forward, alone {seconds}".format(**memory, seconds=_seconds(memory["copy"]))
     ]
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--weights", type=Path, help="a pack; random weights without it")
     parser.add_argument("--size", default="896x448")
     parser.add_argument("--frames", type=int, default=81)
-    parser.add_argument("--card-gib", type=float, help="start as on a GPU with less memory")
+    parser.add_argument("--gpu-gib", type=float, help="start as on a GPU with less memory")
     parser.add_argument("--json", type=Path, help="where to write the whole report")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)  # began, folder of features
     given = parser.parse_args(argv)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> int:
         report: dict[str, Any] = {"reading": measure_reading(pack, _device())}
         report["link"] = measure_link(_device())
         words = ["--size", given.size, "--frames", str(given.frames)]
-        words += [] if given.card_gib is None else ["--card-gib", str(given.card_gib)]
+        words += [] if given.gpu_gib is None else ["--gpu-gib", str(given.gpu_gib)]
         report["starts"] = measure_starts(pack, Path(scratch), words)
     if given.json is not None:
         given.json.write_text(json.dumps(report, indent=1), "utf-8")
@@ -144,7 +144,7 @@ def measure_reading(
     choices = list(itertools.product(readers, pieces_mib))
     _plain_read(files, *choices[0])  # into the file cache
     rows = [_compare("file cache", files, device, *choice, RUNS) for choice in choices]
-    # What a disk gives depends on nothing of ours but how much is asked for at once.
+    # A disk's rate depends only on how much is requested at once.
     return [*rows, _compare("disk", files[:1], device, *choices[0], DISK_RUNS)]
 
 
@@ -188,7 +188,7 @@ def _forget(files: Sequence[Path]) -> None:
 
 
 def measure_link(device: torch.device) -> float:
-    """GB/s of one large copy from pinned memory to the card."""
+    """GB/s of one large copy from pinned memory to the GPU."""
     if device.type != "cuda":
         return 0.0
     source = torch.empty(2**30, dtype=torch.uint8, pin_memory=True)
@@ -260,9 +260,9 @@ def _empty(folder: Path) -> None:
         path.unlink()
 
 
-def _shrink_card(card_gib: float) -> None:
+def _shrink_gpu(gpu_gib: float) -> None:
     total = torch.cuda.get_device_properties(0).total_memory
-    torch.cuda.set_per_process_memory_fraction(card_gib * 2**30 / total)
+    torch.cuda.set_per_process_memory_fraction(gpu_gib * 2**30 / total)
 
 
 def _start(given: argparse.Namespace, began_s: float, features: Path) -> dict[str, float]:
@@ -280,8 +280,8 @@ def _start(given: argparse.Namespace, began_s: float, features: Path) -> dict[st
 
     stages = {"imports": passed_s()}
     model = PackedModel(given.weights, "auto", FeatureFolder(features))
-    if given.card_gib is not None:
-        _shrink_card(given.card_gib)
+    if given.gpu_gib is not None:
+        _shrink_gpu(given.gpu_gib)
     width, height = map(int, given.size.split("x"))
     options = BenchOptions(
         width_px=width, height_px=height, frames=given.frames, measured_steps=2, device="any"

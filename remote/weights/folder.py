@@ -81,7 +81,7 @@ class WeightsFolder:
     # Fetching and packing
 
     def _survey(self, task: WeightsTask) -> dict[str, Any]:
-        """What a download would fetch and pack, and the free space."""
+        """The files that a download would fetch and pack, and the free space."""
         plan = self._plan(task, self.open_hub(task.endpoint))
         is_packed = self._packed(task.precision, plan.sources) is not None
         pack_bytes = 0 if is_packed else download.pack_bytes(plan.sources, task.precision)

@@ -93,7 +93,7 @@ class _Origin:
 
 
 def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
-    """What adding a LoRA would change. wanted: a known name, or an address."""
+    """The changes that adding a LoRA would make. wanted: a known name, or an address."""
     origin = _find(hub, wanted)
     known = {lora.name: lora for lora in read(folder)}.get(origin.name)
     is_there = (
@@ -264,7 +264,7 @@ def _state(folder: Path, lora: Lora) -> download.FileState:
 
 
 def verify(folder: Path) -> list[str]:
-    """Reads every LoRA and gives those that are absent or not as recorded."""
+    """Reads every LoRA and returns those that are absent or not as recorded."""
     return [
         f"{FOLDER}/{lora.file}"
         for lora in read(folder)

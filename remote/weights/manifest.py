@@ -149,7 +149,7 @@ def read_json(path: Path) -> Any:
 def verify_pack(
     folder: Path, manifest: Manifest, progress: PackProgress | None = None
 ) -> list[str]:
-    """Reads every file and gives the names of those that are absent or not as packed."""
+    """Reads every file and returns the names of those that are absent or not as packed."""
     wrong, done = [], 0
     for file in manifest.files:
         if not is_intact(folder / file.name, file.size_bytes, file.sha256):

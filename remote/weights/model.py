@@ -19,7 +19,7 @@ from remote.engine.kernels.select import choose_operations
 from remote.engine.networks.dit import DiT
 from remote.engine.networks.image import ImageEncoder
 from remote.engine.networks.memory import (
-    CardTooSmallError,
+    GpuTooSmallError,
     MemoryPlan,
     Workload,
     free_bytes,
@@ -223,7 +223,7 @@ class PackedModel:
         usable = usable_bytes(self._device)
         try:
             return plan_memory(config, self._work, usable, self._persistent_params)
-        except CardTooSmallError as error:
+        except GpuTooSmallError as error:
             raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
 
     def _place_of_blocks(self) -> torch.device:

@@ -78,7 +78,7 @@ def with_account_hint(failed: contract.Failed) -> contract.Failed:
 
 @as_answer(failed_answer)
 def store_video(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
-    """Reports what stands at the address of a video, or stores the video there.
+    """Reports what is stored at the address of a video, or stores the video there.
 
     wire: an UploadRequest. Answers with an ObjectStatus.
     """

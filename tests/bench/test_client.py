@@ -1,4 +1,4 @@
-"""What the client costs: start-up, refusals, plans, previews, memory. Prints a table; no check.
+"""The client's time and memory: start-up, errors, plans, previews. Prints a table; no check.
 
 Run with: make bench
 """

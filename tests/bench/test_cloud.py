@@ -1,4 +1,4 @@
-"""What the way to the cloud and back costs: seconds until a call, until a file, and memory.
+"""The way to the cloud and back: seconds until a call, until a file, and memory.
 
 The control plane is on this machine, so that network time is not part of it. Prints; no check but
 that the work was done. Run with: make bench

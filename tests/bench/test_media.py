@@ -1,4 +1,4 @@
-"""What preparing a picture costs, in processor seconds of one process. Prints a table; no check.
+"""The cost of preparing a picture, in processor seconds of one process. Prints a table; no check.
 
 Run with: make bench
 """

@@ -1,4 +1,4 @@
-"""What S3 and pressing Tab cost: memory of long listings, speed, milliseconds. Prints; no check.
+"""The cost of S3 and of Tab: memory of long listings, speed, milliseconds. Prints; no check.
 
 Run with: make bench
 """

@@ -1,4 +1,4 @@
-"""What goes wrong often: each is caused here, recognised by its code, and mended as it says."""
+"""Frequent problems: each is caused here, recognised by its code, and mended by its remedy."""
 
 import re
 import shlex
@@ -126,7 +126,7 @@ def test_a_request_that_breaks_the_rules_is_refused_as_data(tmp_path, changes, s
 
     assert (refused["code"], said in refused["message"]) == ("E_REQUEST", True)
     assert "E_REQUEST" in TROUBLES["frames"]
-    # With this client's own request the same container goes on: to the weights that it lacks.
+    # With this client's own request the same container continues, up to the weights that it lacks.
     mended = body.generate(wire(request=request), "fc-1")["event"]
     assert mended["code"] == "E_WEIGHTS"
 

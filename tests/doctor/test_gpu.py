@@ -1,4 +1,4 @@
-"""What doctor makes of a container's answer: cards with and without the fast kernels."""
+"""Doctor's checks of a container's answer: GPUs with and without the fast kernels."""
 
 import pytest
 

@@ -64,16 +64,16 @@ def prices_table():
 def gpus_table():
     """Every GPU type, the quickest first."""
     table = rates.load()
-    cards = sorted(gpus.GPUS, key=lambda card: estimate(card.name, 5).seconds)
+    by_speed = sorted(gpus.GPUS, key=lambda gpu: estimate(gpu.name, 5).seconds)
     rows = []
-    for card in cards:
-        rate, five = table.gpu(card.name), estimate(card.name, 5)
+    for gpu in by_speed:
+        rate, five = table.gpu(gpu.name), estimate(gpu.name, 5)
         rows.append(
             (
-                ", ".join(f"`{name}`" for name in (card.name, *card.aliases)),
-                f"{card.usable_gib:g} GiB",
-                held_params(card),
-                ", ".join(f"`{stack}`" for stack in card.stacks),
+                ", ".join(f"`{name}`" for name in (gpu.name, *gpu.aliases)),
+                f"{gpu.usable_gib:g} GiB",
+                held_params(gpu),
+                ", ".join(f"`{stack}`" for stack in gpu.stacks),
                 human_money(60 * table.price_per_s_usd(rate)),
                 time_and_price(five),
                 "H100, random weights" if five.measured else "no: estimate",
@@ -133,8 +133,8 @@ def time_and_price(found):
     return f"{human_duration(found.seconds)}, {human_money(found.price_usd)}"
 
 
-def held_params(card):
-    params = card.persistent_params
+def held_params(gpu):
+    params = gpu.persistent_params
     return "what fits" if params is None else f"{params / 1e9:g}e9"
 
 

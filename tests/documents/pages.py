@@ -1,4 +1,4 @@
-"""What stands in the pages for users, README.md and docs/: blocks, commands, screens, links."""
+"""The content of the pages for users, README.md and docs/: blocks, commands, screens, links."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""`multitalk bench` beside the control plane: a container's own engine, measured on its CPU."""
+"""`multitalk bench` with the control plane: a container's own engine, measured on its CPU."""
 
 import signal
 

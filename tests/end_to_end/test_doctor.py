@@ -1,4 +1,4 @@
-"""`multitalk doctor` beside the control plane: what is set up step by step, and what breaks."""
+"""`multitalk doctor` with the control plane: the set-up step by step, and its faults."""
 
 import copy
 import json
@@ -331,7 +331,7 @@ def test_a_bucket_is_tried_from_inside_the_cloud(ready, store, moto_url):
     assert ready.run(*ran.data["next"].split()[1:], "--quiet").code == 0
 
 
-# A card
+# A GPU
 
 
 def test_a_script_must_say_that_a_card_may_be_paid(ready, rpcs):
@@ -358,7 +358,7 @@ def test_a_container_is_examined_after_its_price_is_said(ready):
 
 
 def with_card(cloud):
-    """Containers with a card that are at work."""
+    """Containers with a GPU that are busy."""
     busy = cloud.containers(busy=True)
     return [each for each in busy if each.function.definition.resources.gpu_config.gpu_type]
 
@@ -373,7 +373,7 @@ def test_a_container_that_fails_is_reported(cloud, ready, fault, code):
         ran, checks = doctor(ready, "--gpu", "--yes", MULTITALK_GPU="b200")
     else:
         running = ready.start("doctor", "--gpu", "--yes", "--json", MULTITALK_GPU="h200")
-        cloud.wait_until(lambda: with_card(cloud), "the container with the card is at work")
+        cloud.wait_until(lambda: with_card(cloud), "the container with the GPU is busy")
         cloud.out_of_memory(*with_card(cloud))
         ran = running.finish()
         checks = checks_of(ran)
@@ -398,7 +398,7 @@ def polled(rpcs):
 def test_ctrl_c_ends_the_container_s_call(cloud, ready, rpcs):
     cloud.no_capacity()
     running = ready.start("doctor", "--gpu", "--yes", MULTITALK_GPU="a100-80gb")
-    # One call compares sound, the other one is the card's.
+    # One call compares sound, the other one is the GPU's.
     cloud.wait_until(lambda: len(polled(rpcs)) == 2, "a look at each call")
 
     running.signal(signal.SIGINT)

@@ -200,7 +200,7 @@ def test_a_call_that_runs_out_of_time_is_followed_by_another(cloud, hub, empty, 
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 2
     with limited(cloud, timeout_s=6):
         running = empty.start("download", "--yes")
-        # What looks, what runs out of time, and what goes on.
+        # The look, the call that runs out of time, and the one that resumes.
         cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "a second call", 30)
     hub.faults.bytes_per_s = None
     ran = running.finish()

@@ -1,4 +1,4 @@
-"""What goes wrong between a machine and its cloud: each has a code, and costs nothing twice."""
+"""Faults between a machine and its cloud: each has a code, and costs nothing twice."""
 
 import json
 import time

@@ -1,4 +1,4 @@
-"""What was paid for by an earlier version stays paid: recorded jobs and this version's commands."""
+"""Videos paid for by an earlier version stay paid: recorded jobs and this version's commands."""
 
 import contextlib
 import functools

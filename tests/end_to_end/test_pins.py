@@ -14,7 +14,7 @@ from remote.deployment import image, pins
 NEWEST_GLIBC = {"current": 36, "cuda12.1": 35}
 # Compiled in its layer, against the torch below it: nothing here can do that.
 COMPILED = {pins.CUDA121_FLASH}
-# What pip says of a server that does not answer.
+# pip's messages about a server that does not answer.
 OUT_OF_REACH = "after connection broken by"
 
 

@@ -324,7 +324,7 @@ def test_a_video_is_stored_when_nobody_waits_for_it(cloud, user_with_store, s3, 
 def test_a_lost_job_goes_on_with_the_inputs_that_were_kept(cloud, user_with_store, s3, rpcs):
     address = f"s3://{BUCKET}/lost/again.mp4"
     command = words(VOICE, "--steps", "11", "-o", address, "--json")
-    # The function that prepares is warm; the pool of another card cannot start.
+    # The function that prepares is warm; the pool of another GPU cannot start.
     user_with_store.run(*words(VOICE, "--plan"))
     cloud.faults.boot_failure = 3
     failed = user_with_store.run(*command, "--gpu", "b200")
@@ -342,7 +342,7 @@ def test_a_lost_job_goes_on_with_the_inputs_that_were_kept(cloud, user_with_stor
 
 
 def test_a_job_that_is_cancelled_while_it_waits_leaves_nothing(cloud, user_with_store):
-    # The function that prepares is warm, and the pool of another card is empty.
+    # The function that prepares is warm, and the pool of another GPU is empty.
     user_with_store.run(*words(VOICE, "--plan"))
     cloud.no_capacity()
     ran = user_with_store.run(*words(VOICE, "--gpu", "h200", "-o", "never.mp4", "--detach"))

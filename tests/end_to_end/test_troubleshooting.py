@@ -1,4 +1,4 @@
-"""What goes wrong often in the cloud: caused, recognised by its code, and mended as it says."""
+"""Frequent problems in the cloud: caused, recognised by their code, mended by their remedy."""
 
 import shlex
 

@@ -55,7 +55,7 @@ def test_an_upgrade_is_deployed_over_what_is_there(cloud, user, older, tiny_pack
     assert refused.error["hint"] == "multitalk deploy"
     assert rpcs.count("FunctionMap") == 0
 
-    # What the message says helps, and keeps the weights.
+    # The command of the message helps, and keeps the weights.
     before = cloud.state.app("", contract.APP_NAME)
     version, functions = before.version, dict(before.function_ids)
     assert user.run("deploy", "--quiet").code == 0

@@ -207,7 +207,7 @@ def test_force_makes_it_again(cli):
     assert read_recipe(Path("voice.preview.mp4"))["seed"] == 8
 
 
-# What the file says of itself
+# The file's own metadata
 
 
 def test_the_recipe_holds_no_names_and_no_prompt(cli, folder):

@@ -289,7 +289,7 @@ def test_the_extra_is_named_where_torch_is_absent(cli, weights, portrait, voice,
     ran = cli("generate", portrait, voice, "--weights", weights)
 
     assert ran.code == 4
-    assert "needs torch" in ran.stderr and 'pip install "multitalk-cli[local]"' in ran.stderr
+    assert "needs torch" in ran.stderr and "pipx install --force '.[local]'" in ran.stderr
 
 
 def test_full_size_weights_reach_a_cpu_only_when_told(cli, weights, portrait, speech, monkeypatch):

@@ -319,6 +319,18 @@ def test_what_came_later_changes_no_finished_video(folder, monkeypatch, found, a
     assert is_already_stored(spot_of(found), asked, None, force=False)
 
 
+def test_another_text_is_named_in_words(folder):
+    (folder / "talk.mp4").touch()
+    found, wanted = (
+        {**RECIPE, "prompt_sha256": text, "negative_prompt_sha256": text} for text in "ab"
+    )
+
+    with pytest.raises(FileError) as caught:
+        is_already_made(folder / "talk.mp4", wanted, found, force=False)
+
+    assert caught.value.message.endswith("was made with another prompt, negative prompt")
+
+
 @pytest.mark.parametrize(
     ("found", "asked", "expected"),
     [
@@ -344,7 +356,7 @@ def test_a_new_option_that_was_not_at_its_default_makes_another_video(
 
 
 def spot_of(recipe):
-    """A place in the store where a video stands."""
+    """The status of an address at which a video is stored."""
     return ObjectStatus(address="s3://b/talk.mp4", is_taken=True, recipe=json.dumps(recipe))
 
 
@@ -361,7 +373,7 @@ def test_force_makes_it_again(folder):
     assert not is_already_made(folder / "talk.mp4", RECIPE, RECIPE, force=True)
 
 
-# Files beside the video
+# Files next to the video
 
 
 def test_a_sidecar_is_the_recipe_beside_the_video(folder):

@@ -1,4 +1,4 @@
-"""What can go wrong on purpose: the clients' network, containers, capacity, builds, downloads."""
+"""Faults that tests switch on: the clients' network, containers, capacity, builds, downloads."""
 
 import asyncio
 import contextlib

@@ -10,7 +10,7 @@ from modal_proto import api_pb2 as pb
 from tests.modal_plane.state import IMAGE_BUILDER, State, new_id
 
 WORKSPACE = "local"
-# Dollars: an hour of a core, a GiB or a card. Values of the tests, not Modal's.
+# Dollars: an hour of a core, a GiB or a GPU. Values of the tests, not Modal's.
 RATES = {"cpu": "0.05", "memory": "0.01", "gpu_h100": "3.95", "gpu_a10": "1.10"}
 
 

@@ -30,7 +30,7 @@ class DefinitionService:
         )
 
     async def FunctionCreate(self, request: Any, _caller: str) -> Any:
-        """Stages a definition; a list of cards arrives as ranked definitions, of which the first
+        """Stages a definition; a list of GPUs arrives as ranked definitions, of which the first
         is run."""
         definition = request.function
         if not definition.function_name and request.function_data.ranked_functions:

@@ -1,4 +1,4 @@
-"""What apps keep: secrets, dicts and queues."""
+"""Storage of apps: secrets, dicts and queues."""
 
 import time
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the control plane remembers. Only its event loop changes these objects; tests may read them.
+"""The state of the control plane. Only its event loop changes these objects; tests may read them.
 
 Names follow Modal's protocol: an *app* has *functions* (a class is one function with methods), a
 *call* of a function has *inputs*, a *container* takes inputs from its function's queue.
@@ -131,7 +131,7 @@ class Container:
 
     @property
     def gpu(self) -> str:
-        """The card asked for, in Modal's words, or the empty string."""
+        """The GPU asked for, in Modal's words, or the empty string."""
         return self.function.definition.resources.gpu_config.gpu_type
 
     @property

@@ -60,7 +60,7 @@ def test_what_a_gpu_must_hold_is_what_the_engine_plans_with():
     needed = gpus.needed_gib(plan) * 2**30
 
     assert memory.plan_memory(PUBLISHED.dit, work, round(needed) + 1).resident == 0
-    with pytest.raises(memory.CardTooSmallError):
+    with pytest.raises(memory.GpuTooSmallError):
         memory.plan_memory(PUBLISHED.dit, work, round(needed) - 1)
 
 

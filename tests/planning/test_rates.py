@@ -69,7 +69,7 @@ def test_an_unknown_gpu_is_a_key_error():
         ("vae_s = 1.647", "vae_ms = 1780", "speed.fixed has unknown fields: vae_ms"),
         ('reference_gpu = "h100"', 'reference_gpu = "h900"', "is no gpu of the table"),
         ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
-        ('name = "b200"', 'name = "h100"', "h100 stands twice"),
+        ('name = "b200"', 'name = "h100"', "h100 is in the table twice"),
         ("bf16_tflops = 2250\n", "", "gpu.b200 needs either"),
         ("relative_speed = 1.017", "relative_speed = 1\nbf16_tflops = 2", "gpu.h200 needs either"),
         ("bf16_tflops = 2250", "bf16_tflops = 0", "gpu.b200.bf16_tflops"),

@@ -1,4 +1,4 @@
-"""What crosses between client and container about a preparation, and where videos are stored."""
+"""A preparation as it crosses between client and container, and where videos are stored."""
 
 from pathlib import Path
 

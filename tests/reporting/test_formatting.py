@@ -1,4 +1,4 @@
-"""Numbers read as a person says them."""
+"""Numbers in a form that people read."""
 
 import math
 import re

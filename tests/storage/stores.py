@@ -1,4 +1,4 @@
-"""Real HTTP servers that speak S3, in this process and beside it."""
+"""Real HTTP servers that speak S3, in this process and in another."""
 
 import functools
 import itertools

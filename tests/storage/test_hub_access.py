@@ -1,4 +1,4 @@
-"""What a token is good for, as the hub tells."""
+"""The access of a token, as the hub reports it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""`multitalk s3`: listings, fetching, storing, and keys that somebody else has named."""
+"""`multitalk s3`: listings, fetching, storing, and keys with foreign names."""
 
 import hashlib
 import json

@@ -8,7 +8,7 @@ from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import anywhere, read_tree
 
 _EVERYWHERE = ("--help", "-h", "--version")
-# A sentence goes on after the command.
+# A sentence continues after the command.
 _ENDS = re.compile(r"[,;:]|\.( |$)| (and|or) |[`\n]")
 
 

@@ -1,4 +1,4 @@
-"""Writes multitalk_cli/media/models/face_models.npz from the two published .tflite files.
+"""Writes multitalk_cli/media/faces/models/face_models.npz from the two published .tflite files.
 
 Needs packages that nothing else here needs; run it in an environment of its own:
 

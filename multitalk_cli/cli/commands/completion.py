@@ -1,4 +1,4 @@
-"""`multitalk completion`: what Tab does in bash, zsh and fish."""
+"""`multitalk completion`: scripts for Tab in bash, zsh and fish."""
 
 from typing import Annotated, Any
 

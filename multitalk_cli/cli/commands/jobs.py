@@ -35,11 +35,9 @@ def _place(app_name: str | None, environment: str | None) -> "AppRef":
 def list_jobs(
     ctx: typer.Context,
     remote: Annotated[
-        bool, typer.Option("--remote", help="Include jobs of other machines; asks Modal.")
+        bool, typer.Option("--remote", help="Include jobs of other machines, listed by Modal.")
     ] = False,
-    limit: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Show at most N; 20 by default.")
-    ] = 20,
+    limit: Annotated[int, typer.Option(metavar="N", min=1, help="Show at most N.")] = 20,
     app_name: AppName = None,
     environment: Environment = None,
 ) -> None:

@@ -84,7 +84,7 @@ function __multitalk_files
     end
 end
 
-# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+# What only multitalk knows: jobs and keys, read from files, never over the network.
 function __multitalk_ask
     set -l before $argv[2]
     set -l program (commandline -opc)[1]

@@ -46,7 +46,7 @@ def advice(shell: str, path: Path) -> list[str]:
 def install(shell: str, root: Command, *, force: bool) -> Path:
     """Writes the script where the shell finds it, and returns the path.
 
-    Raises FileError where somebody else's file stands there, or it cannot be written.
+    Raises FileError if another program's file is there, or it cannot be written.
     """
     path = place(shell)
     try:

@@ -113,7 +113,7 @@ def _action(value: ValueKind | None) -> str:
 
 
 _HELPERS = (
-    r"""# What only multitalk knows: jobs and keys, read from files; the network is never asked.
+    r"""# What only multitalk knows: jobs and keys, read from files, never over the network.
 _multitalk_ask() {
     local line
     local -a values shown

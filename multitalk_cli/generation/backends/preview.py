@@ -94,7 +94,7 @@ def _picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:
 def match_faces(
     speakers: Sequence[contract.Speaker], faces: Sequence[Face], width: int, height: int
 ) -> tuple[Face | None, ...]:
-    """The face of each speaker; None where there is none in that speaker's place.
+    """The face of each speaker; None if there is none at that speaker's position.
 
     faces: from left to right, in pixels of the width x height picture. A speaker with a box gets
     the largest face whose middle is inside; the others get what is left, from left to right, or a

@@ -1,4 +1,4 @@
-"""Files straight to memory, or through pinned buffers to a card, by readers side by side."""
+"""Files straight to memory, or through pinned buffers to a GPU, by readers side by side."""
 
 import os
 import threading
@@ -20,14 +20,14 @@ from remote.engine.checkpoint.tensorfile import TensorFile, bytes_of
 # leave the processor's caches.
 _READERS = 12
 _PIECE_BYTES = 8 * 2**20
-_COPIES = 4  # on their way to the card at once
+_COPIES = 4  # on their way to the GPU at once
 _ALIGNMENT = 16  # bytes; kernels read this much at once
 
 Progress = Callable[[int], None]  # bytes of a piece that has arrived; raising stops the read
 
 
 class _Buffer:
-    """Pinned memory, and when what it held has arrived on the card."""
+    """Pinned memory, and when what it held has arrived on the GPU."""
 
     def __init__(self, size: int) -> None:
         self.memory = torch.empty(size, dtype=torch.uint8, pin_memory=True)
@@ -69,7 +69,7 @@ class _Pieces:
 class ParallelReader:
     """Reads parts of files into memory of a device, piece by piece and side by side.
 
-    The readers do nothing but read: whoever calls `read` starts the copies to the card.
+    The readers do nothing but read: whoever calls `read` starts the copies to the GPU.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class ParallelReader:
         return target
 
     def _arrived(self, pieces: _Pieces, copying: deque[_Buffer]) -> Iterator[_Filled]:
-        """Yields pieces as they are read, on their way to the card; ends early after an error."""
+        """Yields pieces as they are read, on their way to the GPU; ends early after an error."""
         for _ in range(pieces.count):
             piece = pieces.filled.get()
             if piece is None:

@@ -158,7 +158,7 @@ def choose_backend(
 
 
 def _probe(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> float:
-    """Runs a self- and a cross-attention of two frames; gives the larger relative error."""
+    """Runs a self- and a cross-attention of two frames; returns the larger relative error."""
     generator = torch.Generator().manual_seed(0)
     queries, keys = _PROBE_TOKENS
     errors = []

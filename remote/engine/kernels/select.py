@@ -38,7 +38,7 @@ def _plain(reason: str) -> Operations:
 def probe(
     given: Operations, device: torch.device, dtype: torch.dtype, config: DiTConfig
 ) -> tuple[float, str]:
-    """Runs every step on a few random tokens; gives the largest relative error and its step."""
+    """Runs every step on a few random tokens; returns the largest relative error and its step."""
     ours, wanted = (_steps(ops, device, dtype, config) for ops in (given, PLAIN))
     errors = {
         name: ((ours[name].float() - exact.float()).norm() / exact.float().norm()).item()

@@ -1,7 +1,7 @@
 """Small fused kernels in Triton: one pass over the tokens where plain torch takes several.
 
-Each gives what its plain form in `operations` gives, to rounding. No kernel is compiled again for
-another number of tokens or keys. This module can be imported only where Triton is installed.
+Each returns the same as its plain form in `operations`, to rounding. No kernel is compiled again
+for another number of tokens or keys. This module can be imported only where Triton is installed.
 
 Axes: L tokens, D channels of the model, H heads, C channels of a head, M keys, P pixels.
 """

@@ -9,17 +9,17 @@ from remote.engine.config import DiTConfig
 from remote.engine.networks.layers import Block
 
 SLOTS = 2
-"""Buffers on the card that streamed blocks take turns in."""
+"""Buffers on the GPU that streamed blocks take turns in."""
 
-# Beside the blocks: the other networks (3 GiB), keys and values (2), and the gaps that the
+# Besides the blocks: the other networks (3 GiB), keys and values (2), and the gaps that the
 # allocator leaves (2.5), as seen on an H100.
 _OTHER_BYTES = 15 * 2**29
 _VAE_BYTES_PER_PIXEL = 12_200  # of one frame, while two latents are decoded; measured too
 _VALUES_PER_TOKEN = 11  # of the model's width, held at once in a block, and the wide layer's
 
 
-class CardTooSmallError(ValueError):
-    """Not even two blocks fit on the card."""
+class GpuTooSmallError(ValueError):
+    """Not even two blocks fit on the GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,21 +60,21 @@ def workload(config: DiTConfig, frames: int, height_px: int, width_px: int) -> W
 
 
 def plan_memory(
-    config: DiTConfig, work: Workload, card_bytes: int, persistent_params: int | None = None
+    config: DiTConfig, work: Workload, gpu_bytes: int, persistent_params: int | None = None
 ) -> MemoryPlan:
-    """Divides the blocks between a card of so many bytes and the host, for 16-bit weights.
+    """Divides the blocks between a GPU of so many bytes and the host, for 16-bit weights.
 
-    work: of the largest window. persistent_params: at most so many parameters stay on the card.
-    Raises CardTooSmallError where not even two blocks fit.
+    work: of the largest window. persistent_params: at most so many parameters stay on the GPU.
+    Raises GpuTooSmallError where not even two blocks fit.
     """
     parameters = block_parameters(config)
     size = 2 * parameters
     needed_bytes = work.needed_bytes(config)
-    free = card_bytes - needed_bytes
+    free = gpu_bytes - needed_bytes
     if free < SLOTS * size:
-        raise CardTooSmallError(
+        raise GpuTooSmallError(
             f"{work.tokens} tokens need {(needed_bytes + SLOTS * size) / 2**30:.1f} GiB, the "
-            f"card has {card_bytes / 2**30:.1f} GiB"
+            f"GPU has {gpu_bytes / 2**30:.1f} GiB"
         )
     fitting = free // size
     resident = config.layers if fitting >= config.layers else fitting - SLOTS

@@ -1,6 +1,6 @@
-"""Blocks that do not fit on the card: kept in pinned host memory, copied while others compute.
+"""Blocks that do not fit on the GPU: kept in pinned host memory, copied while others compute.
 
-Two buffers on the card take turns: while one block computes, the next one arrives in the other
+Two buffers on the GPU take turns: while one block computes, the next one arrives in the other
 buffer on a stream of its own.
 """
 
@@ -21,9 +21,9 @@ _Arrival = tuple[int, torch.cuda.Event | None]  # a buffer, and when its weights
 
 
 def stream_blocks(dit: DiT, plan: MemoryPlan, device: torch.device) -> None:
-    """Moves a transformer to the card, but for the blocks that the plan streams.
+    """Moves a transformer to the GPU, but for the blocks that the plan streams.
 
-    One that is streamed already may be left fewer blocks on the card, never more. Weights are not
+    One that is streamed already may be left fewer blocks on the GPU, never more. Weights are not
     changed afterwards: adapters are merged before.
     """
     if isinstance(dit.blocks, StreamedBlocks):
@@ -38,7 +38,7 @@ def stream_blocks(dit: DiT, plan: MemoryPlan, device: torch.device) -> None:
 class StreamedBlocks(nn.Module):
     """A transformer's blocks, the first ones on the GPU, the others copied when they are due.
 
-    Iterating gives the blocks in order. A streamed block is good until the next one is asked for.
+    Iterating yields the blocks in order. A streamed block is good until the next one is asked for.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class StreamedBlocks(nn.Module):
         return sum(buffer.numel() for buffer in self._hosted)
 
     def keep(self, resident: int) -> None:
-        """Leaves no more than so many blocks on the card."""
+        """Leaves no more than so many blocks on the GPU."""
         moved, self._resident = self._resident[resident:], self._resident[:resident]
         hosted, self._hosted = self._hosted, []
         for block in moved:
@@ -95,7 +95,7 @@ class StreamedBlocks(nn.Module):
             parameter.data = parameter.new_empty(0)
 
     def _make_slot(self, block: Block, places: dict[str, int], size: int) -> tuple[Tensor, Block]:
-        """Allocates a buffer on the card, and a block whose weights lie in it."""
+        """Allocates a buffer on the GPU, and a block whose weights lie in it."""
         buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
         with torch.device("meta"):
             template = Block(self._config)
@@ -126,7 +126,7 @@ class StreamedBlocks(nn.Module):
         if self._copies is None:
             buffer.copy_(self._hosted[index])
             return slot, None
-        # All that was asked of the card so far, the buffer's last user included.
+        # All that was asked of the GPU so far, the buffer's last user included.
         self._copies.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._copies):
             buffer.copy_(self._hosted[index], non_blocking=True)

@@ -30,7 +30,7 @@ def clean_text(text: str) -> str:
 
 
 def load_tokenizer(folder: Path, tokens: int) -> "Tokenizer":
-    """Loads the tokenizer of a folder that holds tokenizer.json; it gives at most so many ids.
+    """Loads the tokenizer of a folder that holds tokenizer.json; it returns at most so many ids.
 
     The published encoder pads to `tokens` and trims its output; nothing is padded here.
     """
@@ -43,7 +43,7 @@ def load_tokenizer(folder: Path, tokens: int) -> "Tokenizer":
 
 
 def tokenize(tokenizer: "Tokenizer", text: str) -> list[int]:
-    """Cleans a prompt and gives its ids, the end included."""
+    """Cleans a prompt and returns its ids, the end included."""
     ids: list[int] = tokenizer.encode(clean_text(text)).ids
     return ids
 

@@ -2,7 +2,7 @@
 
 Axes: B batch, C channels, T video or latent frames, H W height and width, N = B * T frames.
 A convolution over time sees two earlier frames; between chunks `_Past` carries them, so that any
-chunking gives the same result and memory does not grow with the length of the video.
+chunks have the same result and memory does not grow with the length of the video.
 """
 
 from collections.abc import Iterator
@@ -238,7 +238,7 @@ class VAE(nn.Module):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def use_norm_silu(self, function: NormSiLU) -> None:
-        """Replaces the norm before each convolution, by a kernel that gives what norm_silu does."""
+        """Replaces the norm before each convolution, by a kernel with the result of norm_silu."""
         for module in self.modules():
             if isinstance(module, ResidualBlock | _Codec):
                 module.norm_silu = function

@@ -87,9 +87,9 @@ class VoiceEncoder(nn.Module):
     def features(self, wave: Tensor, steps_per_chunk: int = 1500) -> Tensor:
         """Runs the convolutions on a normalised wave [samples]. Returns [50 Hz steps, C].
 
-        The wave is taken piece by piece, so that a long one needs no more memory than a short one;
-        the first layer's norm, which is over the whole wave, takes its statistics from a first
-        pass. Raises ValueError for a wave shorter than one step.
+        The wave is processed piece by piece, so that a long one needs no more memory than a
+        short one; the first layer's norm, which is over the whole wave, takes its statistics from
+        a first pass. Raises ValueError for a wave shorter than one step.
         """
         steps = (len(wave) - self.field) // self.stride + 1
         if steps < 1:

@@ -1,4 +1,4 @@
-"""Streamed blocks: the same numbers, from fewer blocks on the card."""
+"""Streamed blocks: the same numbers, from fewer blocks on the GPU."""
 
 import pytest
 import torch
@@ -76,9 +76,9 @@ def test_a_large_card_keeps_everything():
     assert not plan_memory(PUBLISHED.dit, CLIP, 80 * 10**9).is_streamed
 
 
-@pytest.mark.parametrize(("card_gib", "least", "most"), [(16, 0, 3), (24, 5, 15), (40, 25, 33)])
-def test_a_smaller_card_keeps_fewer_blocks(card_gib, least, most):
-    plan = plan_memory(PUBLISHED.dit, CLIP, card_gib * GIB)
+@pytest.mark.parametrize(("gpu_gib", "least", "most"), [(16, 0, 3), (24, 5, 15), (40, 25, 33)])
+def test_a_smaller_card_keeps_fewer_blocks(gpu_gib, least, most):
+    plan = plan_memory(PUBLISHED.dit, CLIP, gpu_gib * GIB)
     assert least <= plan.resident < most
     assert plan.streamed_bytes == (plan.layers - plan.resident) * plan.block_bytes
 
@@ -96,5 +96,5 @@ def test_persistent_parameters_are_an_upper_limit():
 
 
 def test_a_card_without_room_for_two_blocks_is_refused():
-    with pytest.raises(ValueError, match=r"need \d+\.\d GiB, the card has 8\.0 GiB"):
+    with pytest.raises(ValueError, match=r"need \d+\.\d GiB, the GPU has 8\.0 GiB"):
         plan_memory(PUBLISHED.dit, CLIP, 8 * GIB)

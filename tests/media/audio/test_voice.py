@@ -68,7 +68,7 @@ def test_compressed_formats_keep_level_length_and_position(tmp_path, stereo, end
     assert loaded.duration_s == pytest.approx(2.0, abs=0.05)
     # A decoder that sums the channels in place of their mean would be off by 3 dB.
     assert loaded.loudness_lufs == pytest.approx(exact.loudness_lufs, abs=1.0)
-    # AAC without a container says nothing of the 1024 samples that its encoder put before.
+    # AAC without a container does not declare the 1024 samples that its encoder put before.
     shift = 341 if ending == "aac" else 0
     assert _correlation(loaded.speech[shift:], exact.speech) > 0.97
 

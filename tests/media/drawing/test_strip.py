@@ -1,4 +1,4 @@
-"""The strip around a preview says what it is, leaves the picture alone, and follows the time."""
+"""The strip around a preview names it a preview, leaves the picture alone, and follows the time."""
 
 import numpy as np
 import pytest

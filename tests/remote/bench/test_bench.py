@@ -100,7 +100,7 @@ def test_a_smaller_card_is_measured_with_streamed_blocks(monkeypatch):
     plan = plan_memory(SMALL.dit, workload(SMALL.dit, 9, 32, 32), 80 * 2**30)
     smaller = dataclasses.replace(plan, resident=0)
     monkeypatch.setattr(hardware, "plan_memory", lambda *_: smaller)
-    options = dataclasses.replace(OPTIONS, card_gib=7.0, persons=(1,), measured_steps=1)
+    options = dataclasses.replace(OPTIONS, gpu_gib=7.0, persons=(1,), measured_steps=1)
     report = measure(SMALL, options)
     assert report["memory"]["resident"] == 0
     assert report["is_repeatable"] is True

@@ -1,4 +1,4 @@
-"""What is timed before the first step, with a model of a few channels."""
+"""The stages timed before the first step, with a model of a few channels."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""LoRA files: where they come from, what is taken, and what is recorded."""
+"""LoRA files: their sources, the accepted ones, and the record of them."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""What a container says of itself: attention, sound, bucket, and the short video."""
+"""Checks of a container by itself: attention, sound, bucket, and the short video."""
 
 import importlib
 import sys

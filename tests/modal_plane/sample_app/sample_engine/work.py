@@ -1,4 +1,4 @@
-"""What the sample's containers do, without Modal."""
+"""The work of the sample's containers, without Modal."""
 
 import json
 from pathlib import Path
