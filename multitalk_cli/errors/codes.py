@@ -409,7 +409,7 @@ CODES: dict[str, Explanation] = {
     "E_STORAGE": Explanation(
         _O,
         "storage error",
-        "The store answered with an error without a code of its own here.",
+        "The store returned an error that has no code here.",
         "Run the same command again; if it fails again, run it with --debug and report it.",
     ),
     "E_HUB_NETWORK": Explanation(
@@ -566,7 +566,7 @@ CODES: dict[str, Explanation] = {
     "E_REMOTE": Explanation(
         _R,
         "the run failed",
-        "The container reported an error without a code of its own.",
+        "The container reported an error that has no code here.",
         "Run the same command again; if it fails again, run it with --debug and report it.",
     ),
     "E_INTERRUPTED": Explanation(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.ledger import Job
 
 STOPPED = "stopped"
-"""State of a job whose call has ended without a word; following it continues or explains it."""
+"""State of a job whose call has ended without an answer; following it continues or explains it."""
 _ENDED: tuple[CallOutcome, ...] = ("timeout", "lost", "ended")
 
 

@@ -110,7 +110,7 @@ def _dequantized(
             scale = tensor
         elif tensor.dtype == quantize.FP8:
             if scale is None or scale.shape != (tensor.shape[0], 1):
-                raise ValueError(f"{name} comes without its scales")
+                raise ValueError(f"{name} has no scales")
             yield name, quantize.dequantize_rows(tensor, scale).to(dtype)
             scale = None
         else:

@@ -169,8 +169,8 @@ def _warnings(
     for number, face in enumerate(heard, 1):
         if face is None:
             warnings.append(
-                f"voice {number} has no face in its place: a meter moves with it; say where the "
-                "person is with --speaker box:x0%,y0%,x1%,y1%=VOICE"
+                f"voice {number} has no face at its position: a meter is drawn instead; name the "
+                "position with --speaker box:x0%,y0%,x1%,y1%=VOICE"
             )
         elif face.mesh_score < RELIABLE_MESH:
             warnings.append(f"the mouth of voice {number} is a guess: marked with a ? in the video")
