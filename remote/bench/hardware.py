@@ -4,6 +4,7 @@ import platform
 from collections.abc import Iterable
 from dataclasses import asdict
 from functools import partial
+from importlib import metadata
 from typing import cast
 
 import torch
@@ -40,18 +41,12 @@ def machine(device: torch.device) -> Report:
             "memory_gib": properties.total_memory / 2**30,
             "cudnn": torch.backends.cudnn.version(),  # type: ignore[no-untyped-call]
         }
-    for name in ("triton", "fa3_fwd"):
-        versions[name] = _version(name)
+    for package in ("triton", "fa3_fwd"):
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            versions[package] = None
     return versions
-
-
-def _version(package: str) -> str | None:
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def ceilings(clock: Clock, dtype: torch.dtype) -> Report:

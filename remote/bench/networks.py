@@ -1,6 +1,6 @@
 """Networks to measure: of random weights, of a pack, or those of a loaded engine."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -28,16 +28,12 @@ def random_module(
     """Builds a network of random weights through the strict loader; its outputs stay finite."""
     module = published.build(component, config)
     generator = torch.Generator(device).manual_seed(len(component))
-    published.load_module(module, _random_weights(module, generator, device, dtype), device)
+    weights = (
+        (name, fill_randomly(name, torch.empty(unset.shape, device=device, dtype=dtype), generator))
+        for name, unset in module.state_dict().items()
+    )
+    published.load_module(module, weights, device)
     return module.eval()
-
-
-def _random_weights(
-    module: nn.Module, generator: torch.Generator, device: torch.device, dtype: torch.dtype
-) -> Iterator[tuple[str, Tensor]]:
-    for name, unset in module.state_dict().items():
-        weight = torch.empty(unset.shape, device=device, dtype=dtype)
-        yield name, fill_randomly(name, weight, generator)
 
 
 def fill_randomly(name: str, weight: Tensor, generator: torch.Generator | None = None) -> Tensor:

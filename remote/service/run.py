@@ -194,17 +194,16 @@ class _Run:
         yield contract.Stage(name="joining")
         with TemporaryDirectory(prefix="multitalk-") as folder:
             video, recipe = Path(folder) / "video.mp4", self._recipe(quality)
-            self._join(segments, video, recipe)
+            sound = None
+            if request.sound is not None:
+                sound = Path(folder) / "sound.flac"
+                sound.write_bytes(request.sound)
+            join_segments(
+                segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe
+            )
             self._store.publish(job_id, video)
             size_bytes = video.stat().st_size
         yield contract.Done(result=self._result(recipe, quality, size_bytes))
-
-    def _join(self, segments: list[Path], video: Path, recipe: str) -> None:
-        request, sound = self._request, None
-        if request.sound is not None:
-            sound = video.with_name("sound.flac")
-            sound.write_bytes(request.sound)
-        join_segments(segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe)
 
     def _recipe(self, quality: contract.Quality) -> str:
         """The request's recipe, extended by engine, weights, GPU and quality."""

@@ -117,19 +117,15 @@ def load_sources(folder: Path) -> SourceManifest | None:
 
 
 def _parse_sources(body: Any) -> SourceManifest:
+    """Refuses what could lead out of the folder: only files that the engine reads are named."""
     sources = from_plain(SourceManifest, body)
     for file in sources.files:
-        _require_known(file)
+        is_shard = file.repo == WAN_REPOSITORY and _SHARD.fullmatch(file.path) is not None
+        if not is_shard and file.path not in _FILES.get(file.repo, {}):
+            raise ValueError(f"{file.repo} has no file {file.path!r} that is read")
+        if not re.fullmatch(r"[0-9a-f]{40}", file.revision) or file.size_bytes < 0:
+            raise ValueError(f"{file.path} has no commit or no size")
     return sources
-
-
-def _require_known(file: SourceFile) -> None:
-    """Refuses what could lead out of the folder: only files that the engine reads are named."""
-    is_shard = file.repo == WAN_REPOSITORY and _SHARD.fullmatch(file.path) is not None
-    if not is_shard and file.path not in _FILES.get(file.repo, {}):
-        raise ValueError(f"{file.repo} has no file {file.path!r} that is read")
-    if not re.fullmatch(r"[0-9a-f]{40}", file.revision) or file.size_bytes < 0:
-        raise ValueError(f"{file.path} has no commit or no size")
 
 
 def make_plan(folder: Path, hub: Hub, revisions: Mapping[str, str]) -> FetchPlan:

@@ -68,12 +68,9 @@ class WeightsFolder:
             case "survey_lora":
                 return loras.survey(self.folder, self.open_hub(task.endpoint), task.lora)
             case "add_lora":
-                return self._add_lora(task, show)
-
-    def _add_lora(self, task: WeightsTask, show: Show) -> dict[str, Any]:
-        (name,) = task.names
-        hub = self.open_hub(task.endpoint)
-        return loras.add(self.folder, hub, name, task.lora, show, self.save)
+                (name,) = task.names
+                hub = self.open_hub(task.endpoint)
+                return loras.add(self.folder, hub, name, task.lora, show, self.save)
 
     def _pack(self, precision: Precision) -> Path:
         return self.folder / self.packs[precision]

@@ -104,9 +104,6 @@ class Manifest:
             raise ValueError(f"the pack has precision {self.precision!r}")
         if len({file.name for file in self.files}) < len(self.files):
             raise ValueError("the pack lists a file twice")
-        self._require_index()
-
-    def _require_index(self) -> None:
         require_same_keys(self.index, COMPONENTS, "index of the pack")
         for component, tensors in self.index.items():
             names = [file.name for file in self.files_of(component)]

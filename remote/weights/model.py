@@ -63,15 +63,13 @@ class _TextOnDemand:
 
     def __call__(self, ids: Tensor, mask: Tensor) -> Tensor:
         if self._encoder is None:
-            self._encoder = self._pack.load("text", self._place(), self._dtype)
+            size = sum(file.size_bytes for file in self._pack.manifest.files_of("text"))
+            device = self._device
+            if device.type == "cuda" and free_bytes(device) < size + _TEXT_WORK_BYTES:
+                device = torch.device("cpu")
+            self._encoder = self._pack.load("text", device, self._dtype)
         place = self._encoder.token_embedding.weight.device
         return cast(Tensor, self._encoder(ids.to(place), mask.to(place)))
-
-    def _place(self) -> torch.device:
-        size = sum(file.size_bytes for file in self._pack.manifest.files_of("text"))
-        if self._device.type == "cuda" and free_bytes(self._device) < size + _TEXT_WORK_BYTES:
-            return torch.device("cpu")
-        return self._device
 
     def release(self) -> None:
         if self._encoder is not None:
@@ -163,14 +161,11 @@ class PackedModel:
         """Makes the frames; closing the iterator stops it after at most one more forward."""
         with closing(self._loaded().run(request, resume)) as events:  # type: ignore[type-var]
             for event in events:
-                if isinstance(event, Progress) and event.stage == "encode":
-                    self._release_text()
+                is_encoding = isinstance(event, Progress) and event.stage == "encode"
+                if is_encoding and self._text is not None:
+                    # Prompts are encoded before the first window.
+                    self._text.release()
                 yield event
-
-    def _release_text(self) -> None:
-        """Prompts are encoded before the first window."""
-        if self._text is not None:
-            self._text.release()
 
     def _loaded(self) -> Engine:
         if self._engine is None:

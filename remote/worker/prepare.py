@@ -38,18 +38,15 @@ def prepare_inputs(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any
 
     wire: a PrepareRequest. Answers with a PrepareResult.
     """
-    return contract.to_wire(_prepare(read_wire(PrepareRequest, wire), files))
-
-
-def _prepare(task: PrepareRequest, files: VolumeStore) -> PrepareResult:
     from multitalk_cli.planning import prepare as planning
 
+    task = read_wire(PrepareRequest, wire)
     bucket = upload.open_bucket()
     spot = None if task.upload is None else upload.look(bucket, task.upload, task.job_id)
     with _sources(task, files, bucket) as inputs, _as_named(inputs):
         prepared = planning.prepare(inputs[0], inputs[1:], task.options)
         outcome = _outcome(task, prepared, files, _named(planning.summarize(prepared), inputs))
-    return replace(outcome, spot=spot)
+    return contract.to_wire(replace(outcome, spot=spot))
 
 
 def _outcome(
