@@ -75,6 +75,13 @@ def _opening_error(path: Path, error: OSError | ValueError) -> FileError:
     return FileError(f"{shown_path(path)} cannot be read: {reason}", code="E_FILE_UNREADABLE")
 
 
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both paths lead to one file; False where either cannot be read."""
+    with suppress(OSError):
+        return one.samefile(other)
+    return False
+
+
 def read_head(file: BinaryIO) -> bytes:
     """The first 4 kB; the file is rewound."""
     head = file.read(_HEAD_BYTES)

@@ -5,14 +5,19 @@ import os
 import re
 import string
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
-from multitalk_cli.files import check_creatable, is_safe_name, write_atomically, write_error
+from multitalk_cli.files import (
+    check_creatable,
+    is_safe_name,
+    is_same_file,
+    write_atomically,
+    write_error,
+)
 from multitalk_cli.storage.address import parse_uri
 from multitalk_cli.storage.upload import UploadTarget
 
@@ -182,9 +187,7 @@ def _check_place(target: Path, names: OutputNames) -> None:
         raise _no_folder(folder)
     if target.exists() and not target.is_file():
         raise FileError(f"the output {str(target)!r} is not a regular file", code="E_OUTPUT_PATH")
-    if target.exists() and any(
-        _is_same_file(target, path) for path in (names.image, *names.voices)
-    ):
+    if target.exists() and any(is_same_file(target, path) for path in (names.image, *names.voices)):
         raise FileError(f"the output {str(target)!r} is one of the inputs", code="E_OUTPUT_PATH")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise FileError(f"the folder {str(folder)!r} cannot be written to", code="E_OUTPUT_PATH")
@@ -201,12 +204,6 @@ def _no_folder(folder: Path) -> FileError:
         code="E_OUTPUT_PATH",
         facts={"missing_folder": str(folder)},
     )
-
-
-def _is_same_file(one: Path, other: Path) -> bool:
-    with suppress(OSError):
-        return one.samefile(other)
-    return False
 
 
 def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:

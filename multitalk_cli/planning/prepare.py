@@ -157,20 +157,13 @@ def _given_speakers(voices: Sequence[InputRef]) -> list[SpeakerSpec | Path]:
 
 def check_inputs(image: InputRef, voices: Sequence[InputRef]) -> None:
     """Finds missing, swapped and repeated files before anything is decoded; raises their errors."""
-    from multitalk_cli.files import open_input
+    from multitalk_cli.files import is_same_file, open_input
 
     for one in (image, *voices):
         open_input(one.path).close()
     _check_swapped(image, voices)
-    if len(voices) == 2 and _is_same(voices[0].path, voices[1].path):
+    if len(voices) == 2 and is_same_file(voices[0].path, voices[1].path):
         raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    try:
-        return one.samefile(other)
-    except OSError:
-        return False
 
 
 def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:
