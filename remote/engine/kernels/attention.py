@@ -166,11 +166,7 @@ def _probe(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: i
         q = torch.randn(2, queries, 2, head_dim, generator=generator)
         k, v = torch.randn(2, 2, length, 2, head_dim, generator=generator)
         q, k, v = (part.to(device, dtype) for part in (q, k, v))
-        exact = _exact(q, k, v)
+        scores = torch.einsum("blhd,bmhd->bhlm", q.float(), k.float()) * head_dim**-0.5
+        exact = torch.einsum("bhlm,bmhd->blhd", scores.softmax(-1), v.float())
         errors.append(((kernel(q, k, v).float() - exact).norm() / exact.norm()).item())
     return max(errors)
-
-
-def _exact(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    scores = torch.einsum("blhd,bmhd->bhlm", q.float(), k.float()) * q.shape[-1] ** -0.5
-    return torch.einsum("bhlm,bmhd->blhd", scores.softmax(-1), v.float())

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from remote.engine.config import LATENT_STRIDE, VAEConfig
 from remote.engine.kernels.norm_silu import (
     NormSiLU,
-    _empty_frames,
-    _inverse_rms,
-    _is_channels_last,
+    empty_frames,
+    inverse_rms,
+    is_channels_last,
     norm_silu,
 )
 
@@ -45,7 +45,7 @@ class _Past:
     def before(self, conv: nn.Module, x: Tensor) -> Tensor:
         """The two frames before x; black before the first chunk."""
         kept = self._frames.get(conv)
-        return _empty_frames(x, PAST_FRAMES).zero_() if kept is None else kept
+        return empty_frames(x, PAST_FRAMES).zero_() if kept is None else kept
 
     def keep(self, conv: nn.Module, x: Tensor, frames: int = PAST_FRAMES) -> None:
         """Copies the last frames of x, so that x itself can be freed."""
@@ -100,7 +100,7 @@ class FrameAttention(nn.Module):
     def forward(self, x: Tensor, past: _Past) -> Tensor:
         del past  # frames do not see each other here
         frames = _to_frames(x)
-        normed = (frames * _inverse_rms(frames)).mul_(self.norm).to(frames.dtype)
+        normed = (frames * inverse_rms(frames)).mul_(self.norm).to(frames.dtype)
         q, k, v = self.qkv(normed).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
         mixed = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2)
         return _from_frames(self.out(mixed.reshape(frames.shape)).add_(frames), x.shape[0])
@@ -137,7 +137,7 @@ class Upsample(nn.Module):
         self.time_conv = nn.Conv3d(channels, 2 * channels, (3, 1, 1)) if temporal else None
 
     def forward(self, x: Tensor, past: _Past) -> Tensor:
-        batch, channels_last = x.shape[0], _is_channels_last(x)
+        batch, channels_last = x.shape[0], is_channels_last(x)
         if self.time_conv is None or past.is_first_chunk:
             frames = _to_frames(x)
         else:
@@ -293,7 +293,7 @@ class VAE(nn.Module):
     def _as_weights(self, x: Tensor) -> Tensor:
         """Brings a chunk to the type, the device and the memory layout of the weights."""
         weight = self.decoder.conv_in.weight
-        layout = torch.channels_last_3d if _is_channels_last(weight) else torch.contiguous_format
+        layout = torch.channels_last_3d if is_channels_last(weight) else torch.contiguous_format
         return x.to(weight.device, weight.dtype).contiguous(memory_format=layout)
 
     def _statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
