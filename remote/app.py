@@ -42,7 +42,7 @@ states = modal.Dict.from_name(contract.STATES_DICT, create_if_missing=True)
 
 
 def _secrets(*names: str) -> list[modal.Secret]:
-    """Those of the secrets that the account had when the app was deployed."""
+    """The secrets, of these, that the account had when the app was deployed."""
     return [modal.Secret.from_name(name) for name in names if name in deployment.secrets]
 
 

@@ -65,8 +65,8 @@ app = typer.Typer(
 )
 
 
-def _show_version(ctx: typer.Context, asked: bool) -> None:
-    if asked:
+def _show_version(ctx: typer.Context, is_wanted: bool) -> None:
+    if is_wanted:
         console: Console = ctx.obj
         console.succeed("multitalk", {"version": __version__}, [f"multitalk {__version__}"])
         raise typer.Exit

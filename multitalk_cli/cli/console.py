@@ -94,9 +94,9 @@ def terminal_width() -> int:
 
 
 def _columns() -> int:
-    wish = os.environ.get("COLUMNS", "")
-    if wish.isdecimal() and int(wish) > 0:
-        return int(wish)
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns) > 0:
+        return int(columns)
     for descriptor in (2, 1, 0):
         with suppress(OSError):
             return os.get_terminal_size(descriptor).columns

@@ -38,7 +38,7 @@ class Work:
 
 
 class WorkState:
-    """Where the work stands, read off the events.
+    """The state of the work, read off the events.
 
     Steps of all windows are one piece of work, since they take equally long.
     """

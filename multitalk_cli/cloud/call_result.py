@@ -79,7 +79,7 @@ def await_answer(
 def _wait(
     follower: CallFollower, on_poll: Callable[[], None], limit_s: float, clock: Clock
 ) -> CallStatus:
-    """How the call ended. Raises RemoteError E_TIMEOUT after limit_s."""
+    """The result of the call. Raises RemoteError E_TIMEOUT after limit_s."""
     end_s = clock.now_s() + limit_s
     with closing(follower.polls()) as polls:
         for status in polls:

@@ -89,7 +89,7 @@ class Cloud:
         return None if text is None else dict(json.loads(text))
 
     def require_deployment(self) -> dict[str, Any]:
-        """As `deployment`. Raises SetupError E_NOT_DEPLOYED if there was none."""
+        """Like `deployment`. Raises SetupError E_NOT_DEPLOYED if there was none."""
         record = self.deployment()
         if record is None:
             raise not_deployed(self.place)
@@ -105,7 +105,7 @@ class Cloud:
             self._class(stack).hydrate()
 
     def find_index(self) -> None:
-        """Looks up what the first call needs."""
+        """Looks up everything for the first call."""
         # Modal's client imports it for the first large message, which is that of a call.
         import aiohttp  # noqa: F401
 

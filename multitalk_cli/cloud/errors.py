@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppRef:
-    """Where in the account the app is; an empty environment is the account's default."""
+    """The app's place in the account; an empty environment is the account's default."""
 
     app: str
     environment: str

@@ -26,7 +26,7 @@ ShouldAbort = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowPolicy:
-    """How the calls of one piece of work are followed.
+    """The rules for following the calls of one piece of work.
 
     cancel(should_abort): cancels the work where the user stops it.
     name: of work that keeps running without its follower, such as "job 7f3a"; else empty.

@@ -104,7 +104,7 @@ def _check_files(wanted: GenerateSpec) -> None:
 
 
 def _no_secret(cloud: Cloud) -> SetupError:
-    """Why the app has no store: the secret is absent, or was set up after the deploy."""
+    """The error if the app has no store: the secret is absent, or newer than the deploy."""
     if account.find_keys(cloud.place, contract.AWS_SECRET, ()) is None:
         return SetupError(
             f"s3:// needs the Modal secret {contract.AWS_SECRET}, which is not set up",

@@ -104,7 +104,7 @@ class VideoPlan:
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays."""
+        """The length of the video."""
         return self.summary.plan.duration_s
 
     @property

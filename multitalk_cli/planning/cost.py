@@ -43,7 +43,7 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """From the call to the video, in a cold container."""
+        """The time from the call to the video, in a cold container."""
         return self.seconds_start + self.seconds_run
 
     @property

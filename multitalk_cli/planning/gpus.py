@@ -86,14 +86,14 @@ def find_gpu(name: str) -> Gpu:
     raise KeyError(name)
 
 
-def gpu_from_device(device: str | None, asked: str) -> str:
-    """The name of the GPU that a container reported; of the one asked for, if it is unknown."""
+def gpu_from_device(device: str | None, wanted: str) -> str:
+    """The name of the GPU that a container reported; the wanted one, if it is unknown."""
     reported = (device or "").lower().replace("-", " ")
     words = reported.split()
     if "a100" in reported:
         return "a100-80gb" if "80gb" in words else "a100-40gb"
     names = (name for name in _REPORTED if name in words)
-    return find_gpu(next(names, asked)).name
+    return find_gpu(next(names, wanted)).name
 
 
 def needed_gib(plan: Plan) -> float:

@@ -69,7 +69,7 @@ def _check_window_sizes(window_frames: int, motion_frames: int) -> None:
 
 
 def guidance_branches(text_guidance: float) -> int:
-    """How many forwards one step needs: a text guidance of 1 spares one of three."""
+    """The forwards of one step: a text guidance of 1 spares one of three."""
     return 2 if math.isclose(text_guidance, 1.0) else 3
 
 
@@ -93,7 +93,7 @@ class Plan:
 
     @property
     def duration_s(self) -> float:
-        """How long the video plays."""
+        """The length of the video."""
         return seconds_from_frames(self.frames, self.fps)
 
     @property

@@ -35,7 +35,7 @@ def human_duration(seconds: float) -> str:
 
 
 def human_length(seconds: float) -> str:
-    """How long a recording or a video plays: `12.4 s`, `2 min 3 s`, `1 h 2 min`."""
+    """The length of a recording or a video: `12.4 s`, `2 min 3 s`, `1 h 2 min`."""
     _require_amount(seconds)
     if round(seconds, 1) < _MINUTE_S:
         return f"{seconds:.1f} s"

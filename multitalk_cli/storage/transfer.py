@@ -89,7 +89,7 @@ def to_uri(text: str, bucket: str) -> S3Uri:
 
 
 def to_object_uri(text: str, bucket: str) -> S3Uri:
-    """As `to_uri`, for something that must name one object."""
+    """Like `to_uri`, for something that must name one object."""
     uri = to_uri(text, bucket)
     if not uri.key:
         raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
@@ -174,7 +174,7 @@ def _matches(storage: Storage, uri: S3Uri, reporter: Reporter) -> Iterator[Store
 
 
 def _fits(key: str, pattern: str) -> bool:
-    """As a shell matches paths: a star does not reach over a slash, two stars do.
+    """Whether a key matches, as paths in a shell: a star does not reach over a slash, two stars do.
 
     A key fits itself, whatever is in it. Consoles show folders as empty objects with a slash at
     their end: these never fit.
@@ -189,7 +189,7 @@ def _fits(key: str, pattern: str) -> bool:
 def _choose_targets(
     objects: Sequence[tuple[S3Uri, StoredObject]], output_path: str | None, reporter: Reporter
 ) -> list[_Download]:
-    """Where each object is written. Raises UsageError and FileError."""
+    """The file of each object. Raises UsageError and FileError."""
     if not objects:
         reporter.note("nothing to fetch")
     folder, name = _folder_and_name(output_path, len(objects))

@@ -247,7 +247,7 @@ def _state_key(call_id: str) -> str:
 
 
 def _progress_of(event: contract.Event) -> tuple[int, int]:
-    """How far a download is: its step, and the bytes that are done in it."""
+    """The progress of a download: its step, and the bytes that are done in it."""
     match event:
         case contract.Fetching():
             return 1, event.done_bytes

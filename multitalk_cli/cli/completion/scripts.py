@@ -23,7 +23,7 @@ def script(shell: str, root: Command) -> str:
 
 
 def place(shell: str) -> Path:
-    """Where the shell finds the script, on macOS too."""
+    """The file in which the shell finds the script, on macOS too."""
     from platformdirs.unix import Unix
 
     if shell == "fish":

@@ -69,7 +69,7 @@ def detached_notes(target: Mapping[str, Fact]) -> list[str]:
 
 
 def verified_lines(result: VerifiedWeights) -> list[str]:
-    """How much was verified."""
+    """The number and size of the verified files."""
     amount = f"{human_count(result.files, 'file')}, {human_bytes(result.size_bytes)}"
     return [f"{amount}: all checksums OK"]
 
@@ -119,7 +119,7 @@ def pruned_data(result: PrunedWeights) -> dict[str, Any]:
 
 
 def pruned_lines(result: PrunedWeights) -> list[str]:
-    """How much was removed."""
+    """The number and size of the removed files."""
     count = human_count(len(result.removed), "file")
     return [f"{count} removed, {human_bytes(result.size_bytes)}"]
 

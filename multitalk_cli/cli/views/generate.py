@@ -36,7 +36,7 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
 
 
 def describe_sync(quality: Quality | None) -> list[str]:
-    """How well lips and sound fit; empty where that could not be measured."""
+    """The fit of lips and sound; empty if it could not be measured."""
     if quality is None or quality.av_offset_frames is None:
         return []
     offset = abs(quality.av_offset_frames)

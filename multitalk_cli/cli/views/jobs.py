@@ -46,7 +46,7 @@ def show_data(listed: ListedJob) -> dict[str, Any]:
 
 
 def show_blocks(listed: ListedJob) -> list[Block]:
-    """All that is known of a job, a fact on each line."""
+    """All known facts of a job, one a line."""
     facts = show_data(listed)["job"]
     rows = [(name, str(value)) for name, value in facts.items() if value not in ("", None)]
     return [Table(rows=rows)]

@@ -62,7 +62,7 @@ def listing_notes(result: BucketListing, max_limit: int) -> list[str]:
 
 
 def age(seconds: float) -> str:
-    """How old something is: `42 s ago`, `9 min ago`, `3 days ago`."""
+    """An age: `42 s ago`, `9 min ago`, `3 days ago`."""
     if seconds >= 2 * _DAY_S:
         return f"{human_count(int(seconds // _DAY_S), 'day')} ago"
     return f"{human_duration(max(0.0, seconds))} ago"
@@ -118,5 +118,5 @@ def url_lines(result: SignedUrl) -> list[str]:
 
 
 def url_note(result: SignedUrl) -> str:
-    """Who can use the URL, and for how long."""
+    """The users of the URL, and its validity."""
     return f"anyone with this URL can read the object for {human_duration(result.expires_s)}"

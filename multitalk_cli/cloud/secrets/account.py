@@ -30,7 +30,7 @@ def require_environment(place: AppRef) -> None:
 
 
 def find_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
-    """Those of these keys that the secret has, asked one by one; None without such a secret."""
+    """The keys that the secret has, of these, checked one by one; None without such a secret."""
     if not _has(place, name, ()):
         return None
     with ThreadPoolExecutor(_CONCURRENT_LOOKUPS) as pool:

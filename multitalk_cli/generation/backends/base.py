@@ -26,7 +26,7 @@ def _new_job(recipe: Mapping[str, Any]) -> tuple[str, int]:
 
 
 def _nothing_to_check(_plan: "Plan") -> None:
-    """No plan is beyond this backend."""
+    """Every plan fits this backend."""
 
 
 def _nothing_spent() -> None:

@@ -124,7 +124,7 @@ def _holds(box: BoxPx, face: Face) -> bool:
 
 
 def _place(speaker: contract.Speaker, number: int, count: int, width: int, height: int) -> BoxPx:
-    """Where a speaker is, in pixels: the box, else a half of the picture, else all of it."""
+    """A speaker's area in pixels: the box, else a half of the picture, else all of it."""
     box = speaker.box
     if box is not None:
         return box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height
@@ -163,10 +163,10 @@ def _warnings(
 ) -> tuple[str, ...]:
     """A warning for each voice whose face is missing or unreliable, with the remedy."""
     warnings = []
-    heard = [
+    of_voices = [
         face for speaker, face in zip(speakers, faces, strict=True) if speaker.audio is not None
     ]
-    for number, face in enumerate(heard, 1):
+    for number, face in enumerate(of_voices, 1):
         if face is None:
             warnings.append(
                 f"voice {number} has no face at its position: a meter is drawn instead; name the "

@@ -78,7 +78,7 @@ def _band_levels(samples: NDArray[np.float32], starts: NDArray[np.int64]) -> Cur
 
 
 def mouth_openings(levels: Curve) -> Curve:
-    """How far the mouth is open in each frame, 0 (shut) to 1; it opens fast and shuts more slowly.
+    """The opening of the mouth in each frame, 0 (shut) to 1; it opens fast and shuts more slowly.
 
     The loud parts of each voice open its mouth fully, so a quiet recording moves like a loud one.
     """

@@ -51,7 +51,7 @@ def normalize(
 def leveled(
     samples: NDArray[np.floating], loudness_lufs: float | None, target_lufs: float
 ) -> tuple[NDArray[np.float32], float | None]:
-    """As `normalize`, for samples whose loudness was measured."""
+    """Like `normalize`, for samples whose loudness was measured."""
     import numpy as np
 
     if loudness_lufs is None or abs(loudness_lufs) > _MAX_READING_LUFS:

@@ -72,7 +72,7 @@ def _mpeg_frame(header: bytes) -> bool:
 
 
 def missing_bytes(file: BinaryIO, kind: str) -> int:
-    """How many bytes the file's own structure announces beyond its end; 0 if none or unknown."""
+    """The bytes that the file's own structure announces beyond its end; 0 if none or unknown."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     check = {

@@ -167,7 +167,7 @@ def _check_block(sound: Sound, scan: _Scan, rows: NDArray[np.float32]) -> None:
 
 
 def _clipped_places(rows: NDArray[np.float32]) -> int:
-    """How many times a channel stays at one value at full scale for three samples."""
+    """Counts how often a channel stays at one value at full scale for three samples."""
     import numpy as np
 
     same = rows[:, 1:] == rows[:, :-1]

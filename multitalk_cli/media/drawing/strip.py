@@ -217,7 +217,7 @@ class _Tag:
 
     @property
     def width(self) -> int:
-        """In pixels."""
+        """The width in pixels."""
         return int(self.speaking.shape[1])
 
     @classmethod

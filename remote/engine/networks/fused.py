@@ -126,13 +126,13 @@ class FusedBlocks:
         k = norm_rotate(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
         v = layer.v(h).unflatten(-1, (self.heads, -1))
         first = leading if regions is None else 0
-        asked = Rotation(rotation.cos[first:], rotation.sin[first:])
-        q = norm_rotate(layer.q(h[first:]), layer.norm_q.weight, asked, self.heads, block.eps)
+        q_rotation = Rotation(rotation.cos[first:], rotation.sin[first:])
+        q = norm_rotate(layer.q(h[first:]), layer.norm_q.weight, q_rotation, self.heads, block.eps)
         del h
         positions = None
         if regions is not None:
-            seen = regions.attention_map(q[None], k[None], self.backend)
-            positions = regions.positions(seen)[leading:]
+            attention_map = regions.attention_map(q[None], k[None], self.backend)
+            positions = regions.positions(attention_map)[leading:]
         out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
         stream.tokens = stream.tokens[leading:]
         self._add(stream, out.flatten(1), layer.o, parts.gate)
@@ -176,11 +176,11 @@ class FusedBlocks:
         self, layer: AudioAttention, stream: Stream, h: Tensor, audio: FoldedAudio, frames: int
     ) -> None:
         """Adds each token's attention to its frame's audio in two products."""
-        asked = h.unflatten(0, (frames, -1))
+        queries = h.unflatten(0, (frames, -1))
         tokens = stream.tokens.unflatten(0, (frames, -1))
         for span, kind in _spans(audio.kinds[-frames:]):
             key, value, bias = audio.key[kind], audio.value[kind], audio.bias[kind]
-            one = asked[span].reshape(len(key), -1, h.shape[-1])
+            one = queries[span].reshape(len(key), -1, h.shape[-1])
             scores = _product(one, key.transpose(1, 2))
             shares = self.operations.group_softmax(scores, bias, h.dtype)
             tokens[span].view(one.shape).baddbmm_(shares, value)
@@ -253,16 +253,21 @@ def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -
     key, value = given.key[first], given.value[first]
     frames, tokens, heads, channels = key.shape
     scale, dim = channels**-0.5, layer.q_linear.in_features
-    asking = layer.q_linear.weight.view(heads, channels, dim)
+    query_weight = layer.q_linear.weight.view(heads, channels, dim)
     projection = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
     keys, values = key.new_empty(2, frames, heads, tokens, dim).unbind(0)
     for frame in range(frames):
         torch.baddbmm(
-            keys[frame], key[frame].transpose(0, 1), asking, beta=0, alpha=scale, out=keys[frame]
+            keys[frame],
+            key[frame].transpose(0, 1),
+            query_weight,
+            beta=0,
+            alpha=scale,
+            out=keys[frame],
         )
         torch.bmm(value[frame].transpose(0, 1), projection, out=values[frame])
-    asked = layer.q_linear.bias.float().view(heads, channels)
-    bias = torch.einsum("fmhc,hc->fhm", key.float(), asked) * scale
+    query_bias = layer.q_linear.bias.float().view(heads, channels)
+    bias = torch.einsum("fmhc,hc->fhm", key.float(), query_bias) * scale
     return FoldedAudio(
         key=keys.flatten(1, 2), value=values.flatten(1, 2), bias=bias.contiguous(), kinds=kinds
     )

@@ -28,7 +28,7 @@ class HalfVAE:
         self._half.use_norm_silu(norm_silu)
 
     def encode(self, video: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK) -> Tensor:
-        """As VAE.encode: [B, 3, T, H, W] to [B, channels, t, h, w]."""
+        """Like VAE.encode: [B, 3, T, H, W] to [B, channels, t, h, w]."""
         latents = self._half.encode(video, latents_per_chunk)
         if latents.isfinite().all():
             return latents
@@ -37,7 +37,7 @@ class HalfVAE:
     def decode_chunks(
         self, latents: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK
     ) -> Iterator[Tensor]:
-        """As VAE.decode_chunks: yields [B, 3, frames, H, W] in order."""
+        """Like VAE.decode_chunks: yields [B, 3, frames, H, W] in order."""
         done = 0
         for chunk in self._half.decode_chunks(latents, latents_per_chunk):
             if not chunk.isfinite().all():
