@@ -102,7 +102,7 @@ def _global_options(
 ) -> None:
     """Make talking videos from a picture and a voice.
 
-    The options below may stand anywhere on the command line.
+    These options work anywhere on the command line.
     """
     # `split_output_options` removes these from the command line before it is parsed, so that they
     # hold for errors of parsing too; they are declared here for the help.
@@ -160,7 +160,7 @@ app.add_typer(completion_app, name="completion", rich_help_panel=OTHER)
 def run(argv: Sequence[str]) -> int:
     """Runs one command line; returns its exit code and raises nothing.
 
-    128 + n stands for the signal n (130 for Ctrl-C, 143 for SIGTERM).
+    128 + n means the signal n (130 for Ctrl-C, 143 for SIGTERM).
     """
     received: list[int] = []
     rest, options = split_output_options(argv)

@@ -77,7 +77,7 @@ class WorkState:
                     spent=spent,
                 )
             case contract.WindowDone():
-                # Kept windows are no steps: they say nothing about the time that is left.
+                # Kept windows are no steps: the time left cannot be estimated from them.
                 return Work(label="kept", done=event.window, total=event.windows)
             case contract.Done() | contract.Failed():
                 return self._work(event.kind, 1, 1, "", spent=spent)

@@ -65,7 +65,7 @@ class CloudStore:
                 self.discard(job_id)
             raise
 
-    def look(self, upload: UploadTarget, job_id: str) -> ObjectStatus:
+    def find_object(self, upload: UploadTarget, job_id: str) -> ObjectStatus:
         """The object at the place where a job's video will be stored."""
         self._ready()
         storing = UploadRequest(job_id=job_id, upload=upload, looks=True)

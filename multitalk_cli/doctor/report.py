@@ -14,7 +14,7 @@ _NOT_FOR_PREVIEWS = ("clock", "jobs", "model")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoctorReport:
-    """Results by group, in the order in which a newcomer meets them.
+    """Results by group, in the order of a first set-up.
 
     measured: the answer of a container with a GPU; None if none was wanted, empty if none started.
     """

@@ -95,7 +95,7 @@ class LocalInputs:
     def object_status(self, job_id: str) -> ObjectStatus | None:
         if self._store is None or self._upload is None:
             return None
-        return self._store.look(self._upload, job_id)
+        return self._store.find_object(self._upload, job_id)
 
     def build_request(self, job_id: str, recipe: dict[str, Any]) -> BuiltRequest:
         from multitalk_cli.planning.fingerprint import fingerprints

@@ -42,7 +42,7 @@ class DetachedError(Exception):
 class Follower:
     """Follows one job.
 
-    job: as it stands. answer: of its last call, once that ended well. spent_usd: cost of the
+    job: its current state. answer: of its last call, once that ended well. spent_usd: cost of the
     running call so far, by the rates.
     """
 

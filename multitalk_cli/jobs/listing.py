@@ -66,7 +66,7 @@ def _look_up(cloud: Cloud, job: Job) -> ListedJob:
     """A job with its newest state.
 
     Modal ends a call that takes too long, and a lost container writes nothing: then the state is
-    that of a job that runs, and only the call tells.
+    that of a running job, and only the call shows the end.
     """
     from multitalk_cli.jobs.control import latest_attempt
 

@@ -34,7 +34,7 @@ def fingerprints(request: contract.GenerateRequest) -> tuple[str, str]:
 
     New jobs are recorded under the first. The second covers the encoded picture and sounds, which
     differ with the version of Pillow, zlib or libFLAC; version 0.1.0 recorded jobs under it.
-    A drawn seed was not given. Nor were the windows: those of the first release stand for any.
+    A drawn seed does not count, nor do the windows: the first release's are used instead.
     """
     recipe = json.loads(request.recipe)
     unseen = {*_UNSEEN, "seed"} if recipe.get("seed_drawn") else set(_UNSEEN)

@@ -24,8 +24,8 @@ ORDERS: dict[str, Order] = {
 class InputRef:
     """A picture or voice as the user names it: a file, or an object of a store.
 
-    place: the position of that voice's person, or empty. file: where the content lies when that is
-    not `text`: the path of a fetched object, or the name of a file in the job's folder.
+    place: the position of that voice's person, or empty. file: the path of the content if that is
+    not `text`: a fetched object, or the name of a file in the job's folder.
     """
 
     text: str

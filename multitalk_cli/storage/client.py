@@ -99,7 +99,7 @@ class Storage:
     def iter_objects(self, uri: S3Uri, *, recursive: bool = True) -> Iterator[StoredObject | str]:
         """Objects below a URI in the order of their keys, a page at a time.
 
-        Without `recursive`, all that lies below a further slash is one folder, as text.
+        Without `recursive`, everything below a further slash is one folder, as text.
         """
         arguments = {"Bucket": uri.bucket, "Prefix": uri.key}
         if not recursive:

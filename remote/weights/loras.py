@@ -50,7 +50,7 @@ Save = Callable[[], None] | None
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
-    """A LoRA file. address: where it came from, without what stood after a question mark."""
+    """A LoRA file. address: where it came from, without its query string."""
 
     name: str
     address: str

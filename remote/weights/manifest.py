@@ -55,7 +55,7 @@ class SourceFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceManifest:
-    """The published files that lie in a folder."""
+    """The published files in a folder."""
 
     files: tuple[SourceFile, ...]
 

@@ -42,7 +42,7 @@ def prepare_inputs(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any
 
     task = read_wire(PrepareRequest, wire)
     bucket = upload.open_bucket()
-    spot = None if task.upload is None else upload.look(bucket, task.upload, task.job_id)
+    spot = None if task.upload is None else upload.find_object(bucket, task.upload, task.job_id)
     with _sources(task, files, bucket) as inputs, _as_named(inputs):
         prepared = planning.prepare(inputs[0], inputs[1:], task.options)
         outcome = _outcome(task, prepared, files, _named(planning.summarize(prepared), inputs))

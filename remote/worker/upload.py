@@ -84,7 +84,7 @@ def store_video(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
     """
     request = read_wire(UploadRequest, wire)
     if request.looks:
-        return contract.to_wire(look(open_bucket(), request.upload, request.job_id))
+        return contract.to_wire(find_object(open_bucket(), request.upload, request.job_id))
     if request.video is None:
         address = _put_kept(request, files)
     else:
@@ -92,7 +92,7 @@ def store_video(wire: Mapping[str, Any], files: VolumeStore) -> dict[str, Any]:
     return contract.to_wire(ObjectStatus(address=address, is_taken=True))
 
 
-def look(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
+def find_object(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> ObjectStatus:
     """The object at the address where a job's video will be stored."""
     from multitalk_cli.media.video.recipe import read_recipe
 

@@ -21,7 +21,7 @@ _CONFIRMED = "multitalk doctor --gpu --yes"
 
 
 class DoctorCommand(PagedCommand):
-    """`doctor`, whose --gpu may stand without a value."""
+    """`doctor`, whose --gpu may have no value."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Turns a --gpu alone into one with an empty value: the GPU of the settings."""

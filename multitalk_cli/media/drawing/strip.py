@@ -148,7 +148,7 @@ class Strip:
         frames = len(levels)
         columns = np.arange(self._width - self._margin)
         last = max(len(columns) - 2, 1)
-        # The frame under each column: the playhead of frame n stands where n is drawn.
+        # The frame under each column: the playhead of frame n is at the column of n.
         first = np.minimum(-(-columns * max(frames - 1, 1) // last), frames - 1)
         loudest = np.maximum.reduceat(levels, first)
         shares = np.clip((loudest - levels.max() + _LANE_RANGE_DB) / _LANE_RANGE_DB, 0, 1) ** 1.5

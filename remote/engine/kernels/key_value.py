@@ -9,7 +9,7 @@ from torch import Tensor
 class KeyValue(NamedTuple):
     """Keys and values of one block for tokens that do not change between steps, [B, M, H, D/H].
 
-    repeats: the number of equal keys that the last one stands for.
+    repeats: the number of equal keys that the last one represents.
     """
 
     key: Tensor

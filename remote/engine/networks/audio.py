@@ -1,4 +1,4 @@
-"""Voices: how a 16 kHz wave lies on the frames of a video, and from features to audio tokens.
+"""Voices: a 16 kHz wave aligned with the frames of a video, and features as audio tokens.
 
 Axes: S speakers, T video frames, W frames of a window, L wav2vec2 layers, C their channels,
 F latent frames.
