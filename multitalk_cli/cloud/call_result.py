@@ -55,10 +55,11 @@ def await_answer(
     """
     cancelled: list[str] = []
 
-    def cancel(_should_abort: ShouldAbort) -> None:
+    def cancel(_should_abort: ShouldAbort) -> bool:
         if follower.call_id and not cancelled:
             cancelled.append(follower.call_id)
             cloud.cancel_call(follower.call_id)
+        return True
 
     policy = FollowPolicy(cancel=cancel, retries=_RETRIES)
     follower = CallFollower(cloud, reporter, policy, clock=clock)

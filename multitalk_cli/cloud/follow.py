@@ -28,14 +28,15 @@ ShouldAbort = Callable[[], bool]
 class FollowPolicy:
     """The rules for following the calls of one piece of work.
 
-    cancel(should_abort): cancels the work where the user stops it.
+    cancel(should_abort): cancels the work where the user stops it; returns whether that stopped it,
+    False for work that had finished and is followed to its result.
     name: of work that keeps running without its follower, such as "job 7f3a"; else empty.
     facts: of the error for a connection that stays lost.
     question: the meaning of detaching and cancelling, with `detach`, the exception that leaves the
     work running. Neither for work that can only be cancelled.
     """
 
-    cancel: Callable[[ShouldAbort], None]
+    cancel: Callable[[ShouldAbort], bool]
     name: str = ""
     facts: Mapping[str, Fact] = field(default_factory=dict)
     question: str | None = None
@@ -61,6 +62,7 @@ class CallFollower:
     ) -> None:
         self._cloud, self._reporter, self._policy = cloud, reporter, policy
         self._clock = clock
+        self._has_finished = False
         self.call_id = call_id
 
     def start(self, spawn: Callable[[], str]) -> None:
@@ -113,15 +115,16 @@ class CallFollower:
         ) from error
 
     def _stop_if_asked(self, requests: StopRequests) -> None:
-        if not requests.is_pending:
+        if self._has_finished or not requests.is_pending:
             return
         choice = requests.choose(self._policy.question)
         if choice == "watch":
             return
         if choice == "detach" and self._policy.detach is not None:
             raise self._policy.detach
-        self._policy.cancel(lambda: requests.is_urgent)
-        raise StoppedError
+        if self._policy.cancel(lambda: requests.is_urgent):
+            raise StoppedError
+        self._has_finished = True
 
 
 def wait_for_end(

@@ -235,6 +235,10 @@ class Follower:
         self._ledger.update(self.job.id, **changes)
         self._calls.call_id = self.job.call_id
 
-    def _cancel(self, should_abort: ShouldAbort) -> None:
+    def _cancel(self, should_abort: ShouldAbort) -> bool:
+        """Cancels the job; False where it had finished, so that its video is delivered."""
         self._reporter.note(f"cancelling job {self.job.id}")
-        cancel(self._cloud, self._ledger, self.job, self._reporter, should_abort=should_abort)
+        state, _ = cancel(
+            self._cloud, self._ledger, self.job, self._reporter, should_abort=should_abort
+        )
+        return state != jobs_ledger.DONE

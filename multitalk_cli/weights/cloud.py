@@ -237,9 +237,10 @@ class _TaskFollower:
         self._task = replace(self._task, is_repair=is_repair)
         self._calls.call_id = self._target.spawn(self._task)
 
-    def _cancel(self, should_abort: ShouldAbort) -> None:
+    def _cancel(self, should_abort: ShouldAbort) -> bool:
         self._target.cancel(self._calls.call_id, self._reporter, should_abort)
         self._reporter.leaving = "interrupted; what was fetched is kept, run it again to resume"
+        return True
 
 
 def _state_key(call_id: str) -> str:

@@ -231,6 +231,18 @@ def test_stopping_cancels_the_job_and_confirms_it(ledger, reporter):
     assert reporter.notes[-1] == f"job {JOB} is cancelled, its GPU is free"
 
 
+def test_a_job_that_finished_before_it_could_be_cancelled_is_delivered(ledger, reporter):
+    cloud = JobCloud(WAITING)
+    cloud.cancel = lambda _job_id, _call_id: setattr(cloud, "statuses", [DONE, LOST, DONE])
+    reporter.stop()
+    follower = follower_of(cloud, ledger, reporter)
+
+    assert end_of(follower).result == RESULT
+    assert follower.finished().answer == DONE.answer
+    assert ledger.find(JOB).state == jobs_ledger.DONE
+    assert len(reporter.questions) == 1
+
+
 def test_detaching_leaves_the_job_running(ledger, reporter):
     cloud = JobCloud(WAITING)
     reporter.stop("detach")
