@@ -111,4 +111,4 @@ def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monk
     assert parts == ["arithmetic", "attention", "networks", "twice", "1 person"]
     assert "float32" not in report
     assert list(report["encoders"]) == ["image"]
-    assert "text encoder left out: no room" in table(report)
+    assert "text encoder left out: no memory" in table(report)
