@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
+from multitalk_cli.errors import FileError
 from multitalk_cli.planning.gpus import DEFAULT_STACK
 
 if TYPE_CHECKING:
@@ -396,6 +397,9 @@ def next_command(error: MultitalkError, words: list[str]) -> str:
     """The command to run next; the error's own hint where no rule knows better."""
     if "unstored_job" in error.facts:
         return f"multitalk jobs fetch {error.facts['unstored_job']}"
+    if "job" in error.facts and isinstance(error, FileError):
+        # The video is paid for: the command that was typed could make another.
+        return f"multitalk jobs fetch {error.facts['job']} -o OTHER.mp4"
     rules = (COMMAND_RULES.get(words[0]) if words else None, RULES.get(error.code))
     found = (rule(error.facts, words) for rule in rules if rule is not None)
     return next((command for command in found if command), error.hint)

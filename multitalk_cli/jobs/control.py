@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -167,21 +166,13 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
             code="E_OUTPUT_PATH",
             facts={"missing_folder": folder},
         )
-    if target.exists() and not force and not _is_of(target, job):
+    if target.exists() and not force and not jobs_fetch.is_video_of(target, job):
         raise FileError(
             f"{str(target)!r} exists",
             code="E_OUTPUT_EXISTS",
             hint="add --force to overwrite it, or -o with another name",
         )
     return target
-
-
-def _is_of(target: Path, job: Job) -> bool:
-    """Whether the file is this job's video, so that overwriting it loses nothing."""
-    from multitalk_cli.media.video.recipe import read_recipe
-
-    found, recipe = read_recipe(target), json.loads(job.recipe)
-    return found is not None and {**found, **recipe} == found
 
 
 def _find_finished(cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job) -> jobs_fetch.FinishedJob:
@@ -200,9 +191,8 @@ def _write(
     finished: jobs_fetch.FinishedJob, target: Path | None, force: bool, reporter: Reporter
 ) -> FetchedVideo:
     """The video of a finished job, written at `target`."""
-    overwrite = force or (target is not None and target.exists())
     with reporter.progress() as progress:
-        for event in jobs_fetch.fetch(finished, target, overwrite=overwrite):
+        for event in jobs_fetch.fetch(finished, target, overwrite=force):
             if isinstance(event, contract.Done):
                 return FetchedVideo(job=finished.job, result=event.result, path=target)
             progress.show(event)

@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
-from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
+from multitalk_cli.errors import (
+    FileError,
+    MultitalkError,
+    RemoteError,
+    TemporaryError,
+    error_from_code,
+)
 from multitalk_cli.files import partial_file
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning.cost import price_of
@@ -69,7 +75,8 @@ def fetch(
 ) -> Iterator[contract.Event]:
     """Writes the video of a finished job at `target`; `Done` comes last, with the price.
 
-    target: None for a video that is only stored.
+    target: None for a video that is only stored. A file there that is this video already is no
+    error. Raises FileError with the fact `job`, by which the video can be fetched elsewhere.
     """
     answer = finished.answer
     event = contract.event_from_wire(answer["event"])
@@ -77,14 +84,32 @@ def fetch(
         raise ValueError(f"job {finished.job.id} ended with {event.kind}, not with a video")
     result = _priced(event.result, finished.job)
     if target is not None:
-        with partial_file(target, overwrite=overwrite, durable=True) as path:
-            if answer["video"] is None:
-                parts = [Part(**part) for part in answer["parts"]]
-                yield from _download(finished, parts, path, clock)
-            else:
-                path.write_bytes(answer["video"])
+        may_replace = overwrite or is_video_of(target, finished.job)
+        try:
+            with partial_file(target, overwrite=may_replace, durable=True) as path:
+                if answer["video"] is None:
+                    parts = [Part(**part) for part in answer["parts"]]
+                    yield from _download(finished, parts, path, clock)
+                else:
+                    path.write_bytes(answer["video"])
+        except FileError as error:
+            # Another command that followed the same job may have been faster.
+            if error.code != "E_OUTPUT_EXISTS" or not is_video_of(target, finished.job):
+                error.facts["job"] = finished.job.id
+                raise
     note_stored(finished, target, result)
     yield contract.Done(result=result)
+
+
+def is_video_of(target: Path, job: Job) -> bool:
+    """Whether the file is this job's video, so that overwriting it loses nothing."""
+    from multitalk_cli.media.video.recipe import read_recipe
+
+    try:
+        found = read_recipe(target)
+    except FileError:
+        return False
+    return found is not None and {**found, **json.loads(job.recipe)} == found
 
 
 def note_stored(

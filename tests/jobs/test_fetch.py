@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 
@@ -60,6 +62,17 @@ def fetch(cloud, job, target, given=None, overwrite=False):
     finished = jobs_fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=given or answer())
     clock = FakeClock().clock
     return list(jobs_fetch.fetch(finished, target, overwrite=overwrite, clock=clock))
+
+
+def with_recipe(recipe):
+    """An MP4 with nothing but this recipe."""
+
+    def box(name, body):
+        return (len(body) + 8).to_bytes(4, "big") + name + body
+
+    data = box(b"data", b"\0\0\0\1" + bytes(4) + json.dumps(recipe).encode())
+    meta = box(b"meta", bytes(4) + box(b"ilst", box(b"\xa9cmt", data)))
+    return box(b"moov", box(b"udta", meta))
 
 
 def test_parts_become_one_file(tmp_path, job):
@@ -123,9 +136,29 @@ def test_a_small_video_came_with_the_answer(tmp_path, job):
 def test_nothing_is_overwritten_unasked(tmp_path, job):
     (tmp_path / "v.mp4").write_bytes(b"mine")
 
-    with pytest.raises(FileError):
+    with pytest.raises(FileError) as caught:
         fetch(Cloud(), job, tmp_path / "v.mp4")
     assert (tmp_path / "v.mp4").read_bytes() == b"mine"
+    assert (caught.value.code, caught.value.facts) == ("E_OUTPUT_EXISTS", {"job": job.id})
+
+
+def test_a_folder_that_was_removed_meanwhile_is_named_with_the_job(tmp_path, job):
+    with pytest.raises(FileError) as caught:
+        fetch(Cloud(), job, tmp_path / "gone" / "v.mp4")
+    assert (caught.value.code, caught.value.facts) == ("E_OUTPUT_PATH", {"job": job.id})
+
+
+@pytest.mark.parametrize(("seed", "is_error"), [(7, False), (8, True)])
+def test_the_job_s_own_video_may_appear_while_it_is_fetched(tmp_path, job, seed, is_error):
+    class OtherCommand(Cloud):
+        def read_file(self, volume, path):
+            (tmp_path / "v.mp4").write_bytes(with_recipe({"seed": seed}))
+            yield from super().read_file(volume, path)
+
+    own = replace(job, recipe='{"seed": 7}')
+    with pytest.raises(FileError) if is_error else nullcontext():
+        assert fetch(OtherCommand(), own, tmp_path / "v.mp4")[-1].kind == "done"
+    assert (tmp_path / "v.mp4").read_bytes() == with_recipe({"seed": seed})
 
 
 def test_the_kept_answer_is_read_from_the_volume(monkeypatch):
