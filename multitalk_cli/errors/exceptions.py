@@ -1,7 +1,7 @@
 """One exception class for each exit code."""
 
 from collections.abc import Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from multitalk_cli.errors.codes import CODES, ExitCode
 
@@ -28,6 +28,18 @@ class MultitalkError(Exception):
         self.code = code
         self.facts = {} if facts is None else dict(facts)
         self.hint = hint if hint else CODES[code].remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What pickle and copy need: without it they would leave out `code`, which must be given.
+
+        All fields, also those of a child class, are in `__dict__`.
+        """
+        return (_blank, (type(self), self.message), self.__dict__)
+
+
+def _blank(kind: type[MultitalkError], message: str) -> MultitalkError:
+    """An error of this class whose fields are set next."""
+    return kind.__new__(kind, message)
 
 
 class UsageError(MultitalkError):

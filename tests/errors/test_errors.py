@@ -1,6 +1,8 @@
 """The table of errors: whole, in one form, and in step with the exception classes."""
 
 import ast
+import copy
+import pickle
 import re
 import shlex
 from pathlib import Path
@@ -9,6 +11,7 @@ import pytest
 
 from multitalk_cli import contract, errors
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, RemoteError, error_from_code
+from multitalk_cli.media.video.ffmpeg import FfmpegError
 from tests.tools.commands import problems
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,3 +117,30 @@ def test_the_loop_in_the_hint_is_a_shell_command():
     loop = CODES["E_TOO_MANY_VOICES"].remedy.partition(": ")[2]
 
     assert shlex.split(loop)[:3] == ["for", "f", "in"]
+
+
+def _all_kinds(kind):
+    return {kind, *(each for child in kind.__subclasses__() for each in _all_kinds(child))}
+
+
+def _example(kind):
+    code = next(code for code, row in CODES.items() if row.exit_code is kind.exit_code)
+    if kind is FfmpegError:
+        return kind("a message", code=code, log="its log")
+    return kind("a message", code=code, hint="a hint", facts={"name": "value", "both": ("a", "b")})
+
+
+@pytest.mark.parametrize(
+    "again", [copy.copy, copy.deepcopy, lambda e: pickle.loads(pickle.dumps(e))]
+)
+@pytest.mark.parametrize(
+    "kind", sorted(_all_kinds(MultitalkError) - {MultitalkError}, key=lambda kind: kind.__name__)
+)
+def test_an_error_survives_pickle_and_copy_whole(kind, again):
+    error = _example(kind)
+
+    found = again(error)
+
+    assert type(found) is kind
+    assert str(found) == "a message"
+    assert vars(found) == vars(error)
