@@ -84,6 +84,8 @@ class Setting:
             raise ValueError(f"must be {self._range()}, not {raw}")
         if self.kind is float and math.isinf(value):
             raise ValueError(f"must be finite, not {raw}")
+        if self.kind is str and value.startswith("-"):
+            raise ValueError(f"must not begin with a dash: {raw!r}")
         return value
 
     def nearest(self, raw: object) -> str | None:
@@ -399,7 +401,11 @@ def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") 
         return setting.parse(raw)
     except ValueError as error:
         facts = {}
-        if code == "E_RANGE":
+        if code == "E_RANGE" and not setting.choices and str(raw).startswith("-"):
+            code = "E_USAGE" if setting.kind is str else code
+        if code == "E_USAGE":
+            facts = {"option": origin}
+        elif code == "E_RANGE":
             nearest = setting.nearest(raw)
             facts = {"option": origin} | ({} if nearest is None else {"example": nearest})
         raise UsageError(f"{origin} {error}", code=code, facts=facts) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import typer
@@ -28,6 +29,11 @@ def epilog(*examples: str) -> str:
 class PagedCommand(TyperCommand):
     """A command whose help is one of Console's results."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parses the words; raises UsageError where an option follows one that needs a value."""
+        _refuse_options_as_values(self.get_params(ctx), args)
+        return list(super().parse_args(ctx, args))
+
     def get_help(self, ctx: Any) -> str:
         """Prints the help and ends the command."""
         return _show(ctx)
@@ -36,6 +42,21 @@ class PagedCommand(TyperCommand):
         """The usage as manuals write it: IMAGE must be there, [VOICE] may."""
         pieces = super().collect_usage_pieces(ctx)
         return [piece.strip("{}").removesuffix("...") for piece in pieces]
+
+
+def _refuse_options_as_values(parameters: Sequence[Any], words: Sequence[str]) -> None:
+    """Raises UsageError for `--app --dry-run`: the parser would read an app called --dry-run."""
+    options = [each for each in parameters if each.param_type_name == "option"]
+    names = {name for each in options for name in (*each.opts, *each.secondary_opts)}
+    valued = {name for each in options if not each.is_flag for name in each.opts}
+    end = words.index("--") if "--" in words else len(words)
+    for word, after in pairwise(words[:end]):
+        if word in valued and after.partition("=")[0] in names:
+            raise UsageError(
+                f"{word} needs a value, and {after} is an option",
+                code="E_USAGE",
+                facts={"option": word},
+            )
 
 
 class PagedGroup(TyperGroup):

@@ -532,3 +532,21 @@ def test_closed_streams_do_not_stop_the_video(shell, folder):
 
     assert ran.code == 0
     assert (folder / "voice.preview.mp4").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "option"),
+    [
+        (["deploy", "--app", "--dry-run"], "--app"),
+        (["deploy", "--app=--dry-run"], "--app"),
+        (["deploy", "--environment", "-x"], "--environment"),
+        (["status", "--app", "--environment=main"], "--app"),
+        (["generate", "host.png", "voice.wav", "-o", "--force"], "-o"),
+        (["generate", "host.png", "voice.wav", "--prompt", "--plan"], "--prompt"),
+    ],
+)
+def test_an_option_is_never_the_value_of_another(cli, words, option):
+    ran = cli(*words, "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_USAGE")
+    assert ran.error["message"].startswith(f"{option} ")
