@@ -92,7 +92,8 @@ class Client:
         "FOLDER/" or a template; by default the voice's name in the current folder. upload,
         upload_to: store the video too. force: overwrite the output.
 
-        A video that exists with the same inputs and options is the job's result at once. A job on
+        A video that exists with the same inputs and options is the job's result at once, and one
+        that this client already makes for the same output is the job that exists. A job on
         Modal runs there, is in the ledger on return and continues when the program ends; it is
         followed, and its file written, from the first call of `events` or `result`. Other jobs run
         in a thread that the program waits for. Raises what is wrong before anything is paid.
@@ -133,7 +134,14 @@ class Client:
             return generation.finish(job, run, generation.follow(run, show), reporter)
 
         return self._begin(
-            JobHandle(run.job_id, job.name, work, reporter, outlives_program=run.can_detach)
+            JobHandle(
+                run.job_id,
+                job.name,
+                work,
+                reporter,
+                outlives_program=run.can_detach,
+                destination=(job.target, job.upload),
+            )
         )
 
     def job(self, job_id: str, output: FilePath | None = None, force: bool = False) -> JobHandle:
@@ -142,14 +150,23 @@ class Client:
         It is followed from the first call of `events` or `result`, which also write its video.
         output: file or folder in place of the job's own. Raises UsageError E_NO_JOB.
         """
+        from multitalk_cli.jobs.ledger import Ledger
+
         with self._lock:
-            own = self._jobs.get(job_id)
-        if own is not None:
-            return own
+            own = {each: handle for each, handle in self._jobs.items() if each.startswith(job_id)}
+        if job_id in own:
+            return own[job_id]
         place = self._app()
+        known = None if place is None else Ledger().find(job_id)
+        found = {*own, *([] if known is None else [known.id])} if job_id else set()
+        if len(found) > 1:
+            ids = ", ".join(sorted(found)[:3])
+            raise UsageError(f"{job_id!r} matches several jobs: {ids}", code="E_NO_JOB")
+        if found and own:
+            return own[found.pop()]
         if place is None:
             raise UsageError(f"there is no job {job_id!r}", code="E_NO_JOB")
-        return _attached(_find_job(place, job_id), output, force)
+        return _attached(_find_remote(place, job_id) if known is None else known, output, force)
 
     def jobs(self, limit: int = 20) -> list[JobHandle]:
         """This client's jobs, and on Modal those of this machine's ledger, the newest first."""
@@ -168,7 +185,12 @@ class Client:
         return [*(each for each in own.values() if each.id not in known), *listed][:limit]
 
     def _begin(self, handle: JobHandle) -> JobHandle:
+        """Starts the job; returns the handle that already makes it for the same destination."""
         with self._lock:
+            same = self._jobs.get(handle.id)
+            is_known = same is not None and same.destination == handle.destination
+            if same is not None and is_known and same.state == "running":
+                return same
             self._jobs[handle.id] = handle
         if not handle.outlives_program:
             handle.follow()
@@ -190,7 +212,8 @@ class JobHandle:
     """One job, which may be used from several threads.
 
     id: of the job; on Modal any program can attach by it. name: of the video. outlives_program:
-    whether the job continues when the program ends.
+    whether the job continues when the program ends. destination: equal where jobs write to the
+    same places.
     """
 
     def __init__(
@@ -201,9 +224,15 @@ class JobHandle:
         reporter: _JobReporter,
         *,
         outlives_program: bool = False,
+        destination: object = None,
+        recorded: JobState = "running",
     ) -> None:
-        """work: makes the video and reports to `reporter`; it runs once, in a thread of its own."""
+        """work: makes the video and reports to `reporter`; it runs once, in a thread of its own.
+
+        recorded: the state until this handle has followed the job.
+        """
         self.id, self.name, self.outlives_program = job_id, name, outlives_program
+        self.destination, self._recorded = destination, recorded
         self._work, self._reporter = work, reporter
         self._changed = threading.Condition()
         self._events: list[Event] = []
@@ -266,12 +295,12 @@ class JobHandle:
 
     @property
     def state(self) -> JobState:
-        """The state as far as this handle has followed the job."""
+        """The state as far as this handle has followed the job; else that of the ledger."""
         with self._changed:
             if self._video is not None:
                 return "done"
             if self._error is None:
-                return "running"
+                return self._recorded
             error = self._error
             is_cancelled = isinstance(error, MultitalkError) and error.code == "E_CANCELLED"
             return "cancelled" if is_cancelled else "failed"
@@ -383,18 +412,21 @@ def _attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
             made=made,
         )
 
-    return JobHandle(job.id, job.label, work, reporter, outlives_program=True)
+    states: dict[str, JobState] = {
+        ledger.DONE: "done",
+        ledger.FAILED: "failed",
+        ledger.CANCELLED: "cancelled",
+    }
+    recorded = states.get(job.state, "running")
+    return JobHandle(job.id, job.label, work, reporter, outlives_program=True, recorded=recorded)
 
 
-def _find_job(place: AppRef, job_id: str) -> Job:
-    """The job with this id or prefix; the cloud is asked only for one that the ledger lacks."""
+def _find_remote(place: AppRef, job_id: str) -> Job:
+    """The job with this id or prefix that the ledger lacks, from the cloud."""
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.jobs import control
     from multitalk_cli.jobs.ledger import Ledger
 
-    known = Ledger().find(job_id)
-    if known is not None:
-        return known
     return control.find_job(Cloud.reachable(place), Ledger(), job_id)
 
 

@@ -11,6 +11,7 @@ import pytest
 
 import multitalk_cli
 from multitalk_cli import Client, Done, FileError, RefusedError, RemoteError, Stage, UsageError
+from multitalk_cli.jobs import ledger
 from tests.command_line import EXAMPLES, ROOT
 
 SMALL = {"backend": "preview", "size": "192x96"}
@@ -241,6 +242,7 @@ def test_a_client_knows_its_jobs():
     assert client.jobs() == [two, one]
     assert client.jobs(limit=1) == [two]
     assert client.job(one.id) is one
+    assert client.job(one.id[:6]) is one
     with pytest.raises(UsageError) as caught:
         client.job("nothing")
     assert caught.value.code == "E_NO_JOB"
@@ -248,6 +250,19 @@ def test_a_client_knows_its_jobs():
         "one.preview.mp4",
         "two.preview.mp4",
     }
+
+
+def test_the_state_of_a_job_that_is_not_followed_is_the_ledger_s():
+    texts = {"app": "multitalk", "environment": "", "stack": "current", "gpu": "h100"}
+    for state in (ledger.RUNNING, ledger.DONE, ledger.FAILED, ledger.CANCELLED):
+        names = {"id": state, "fingerprint": state, "label": state}
+        ledger.Ledger().start(ledger.Job(**names, **texts, seed=0, target="", recipe="{}"))
+        ledger.Ledger().update(state, state=state)
+
+    handles = Client(backend="modal").jobs()
+
+    assert {each.id: each.state for each in handles} == {each.id: each.id for each in handles}
+    assert len(handles) == 4
 
 
 # Errors

@@ -91,9 +91,11 @@ def test_the_wheel_carries_its_types(site):
     assert (site / "multitalk_cli" / "py.typed").is_file()
 
 
-def test_submit_returns_when_the_call_is_made(client, long_voice, cloud, rpcs):
-    job = long_job(client, long_voice)
+def test_submit_returns_when_the_call_is_made(deployed, long_voice, cloud, rpcs):
+    slow = Client(backend="modal", **{**SMALL, "sample_steps": 50})
+    job = slow.submit("portrait.png", long_voice)
 
+    assert slow.submit("portrait.png", long_voice) is job
     assert gpu_calls(cloud, rpcs) == 1
     assert job.state == "running"
     (listed,) = Client(backend="modal").jobs()
