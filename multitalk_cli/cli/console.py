@@ -94,13 +94,22 @@ def terminal_width() -> int:
 
 
 def _columns() -> int:
-    columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and int(columns) > 0:
-        return int(columns)
+    # ValueError: no number, or one of more digits than Python converts.
+    with suppress(KeyError, ValueError):
+        columns = int(os.environ["COLUMNS"])
+        if columns > 0:
+            return min(columns, layout.WIDEST)
     for descriptor in (2, 1, 0):
         with suppress(OSError):
-            return os.get_terminal_size(descriptor).columns
+            columns = os.get_terminal_size(descriptor).columns
+            # A terminal that was not told its size has 0 columns.
+            return min(columns, layout.WIDEST) if columns > 0 else _USUAL_WIDTH
     return _USUAL_WIDTH
+
+
+def _without_size() -> dict[str, str]:
+    """The environment for Rich, which would fail on a COLUMNS or LINES that is no number."""
+    return {name: each for name, each in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
 
 class Console:
@@ -281,7 +290,9 @@ class Console:
         if self._says_json:
             self._write(sys.stderr, f"{json.dumps(self._mask_all({'event': 'error', **error}))}\n")
         if self.options.json:
-            self._envelope(command, "error", {}, [error])
+            # The error itself counts, and its exit code: not that stdout is full too.
+            with suppress(FileError):
+                self._envelope(command, "error", {}, [error])
 
     def _envelope(
         self, command: str, status: str, data: Mapping[str, Any], errors: list[dict[str, Any]]
@@ -373,6 +384,7 @@ class Console:
                 color_system="auto" if self._wants_color else None,
                 no_color=not self._wants_color,
                 width=width if has_own_width else None,
+                _environ=_without_size(),
             )
         return self._terminals[name]
 
@@ -382,7 +394,13 @@ class Console:
 
         page = io.StringIO()
         width = terminal_width()
-        terminal = Terminal(file=page, force_terminal=False, color_system=None, width=width)
+        terminal = Terminal(
+            file=page,
+            force_terminal=False,
+            color_system=None,
+            width=width,
+            _environ=_without_size(),
+        )
         for block in blocks:
             self._draw(terminal, block, width, "\n")
         return "\n".join(line.rstrip() for line in page.getvalue().split("\n")).rstrip("\n")

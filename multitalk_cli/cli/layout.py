@@ -18,6 +18,8 @@ Style = Literal["", "dim", "yellow", "red", "bold"]
 LABEL_WIDTH = 12
 LEAST_WIDTH = 50
 """Pages and rows are laid out for this width at least; a narrower terminal wraps them itself."""
+WIDEST = 1000
+"""The limit of a width that a variable or a terminal gives, in characters."""
 NARROWEST_COLUMN = 12
 _GAP = 2
 _RICH_STYLES: Mapping[Style, str] = {"red": "bold red"}

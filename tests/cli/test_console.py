@@ -15,7 +15,9 @@ from multitalk_cli.cli.console import (
     check_output_options,
     is_foreground_terminal,
     split_output_options,
+    terminal_width,
 )
+from multitalk_cli.cli.layout import Line
 from multitalk_cli.contract import Stage
 from multitalk_cli.errors import CODES, FileError, UsageError
 from multitalk_cli.reporting.formatting import printable
@@ -380,3 +382,29 @@ def test_short_hidden_values_do_not_blacken_words(streams):
     output.note("a note")
 
     assert streams.stderr == "a note\n"
+
+
+def test_a_failure_that_cannot_be_printed_keeps_its_exit_code(shell):
+    ran = shell("multitalk explain nope --json > /dev/full")
+
+    assert ran.code == shell("multitalk explain nope --json").code
+    assert "Traceback" not in ran.stderr
+    assert "NOPE" in ran.stderr
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"),
+    [("²", 80), ("0", 80), ("-5", 80), ("9" * 23, 1000), ("9" * 5000, 80), ("5", 50), ("70", 70)],
+)
+def test_the_width_is_limited_whatever_columns_is(streams, monkeypatch, columns, width):
+    def without_a_size(_descriptor):
+        return os.terminal_size((0, 0))
+
+    monkeypatch.setattr(os, "get_terminal_size", without_a_size)
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("LINES", columns)
+
+    make().show_page("help", [Line("word " * 400)])
+
+    assert terminal_width() == width
+    assert width - 5 <= max(map(len, streams.stdout.splitlines())) <= width

@@ -9,6 +9,7 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand
+from multitalk_cli.cli.layout import WIDEST
 from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.errors import ExitCode, InterruptedRunError, MultitalkError, UsageError
 
@@ -55,7 +56,7 @@ def doctor(
 
     console: Console = ctx.obj
     chosen = _read_settings({"environment": environment, "app": app, "gpu": gpu if gpu else None})
-    columns = shutil.get_terminal_size().columns
+    columns = min(shutil.get_terminal_size().columns, WIDEST)
     place = account.Account(chosen)
     results = check.run_all([*local.checks(columns), *place.checks()], debug=console.options.debug)
     report = make_report(results)
