@@ -43,6 +43,7 @@ from multitalk_cli.cli.help import (
     epilog,
     show_help_of,
 )
+from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
@@ -167,7 +168,7 @@ def run(argv: Sequence[str]) -> int:
     arguments, renamings = replace_renamed(rest)
     console = Console(options)
     console.hide(secret_values(for_signing=arguments[:2] == ["s3", "url"]))
-    with _signals(received):
+    with _signals(received, console):
         try:
             check_output_options(options)
             for renaming in renamings:
@@ -218,7 +219,7 @@ def _refuse_dashed_files(arguments: Sequence[str]) -> None:
 
 
 @contextmanager
-def _signals(received: list[int]) -> Iterator[None]:
+def _signals(received: list[int], console: Console) -> Iterator[None]:
     """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt once, so that work cleans up.
 
     A second signal ends the process at once.
@@ -226,9 +227,13 @@ def _signals(received: list[int]) -> Iterator[None]:
 
     def interrupt(number: int, _frame: FrameType | None) -> None:
         received.append(number)
+        # Without bars the system ends the process, also where Python is too busy to be asked.
         for each in handled:
-            signal.signal(each, signal.SIG_DFL)
+            signal.signal(each, end if console.has_bars else signal.SIG_DFL)
         raise KeyboardInterrupt
+
+    def end(number: int, _frame: FrameType | None) -> None:
+        end_at_once(number, console.show_cursor)
 
     # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; that choice is kept.
     handled = [

@@ -28,6 +28,7 @@ PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 BUG = "internal error of multitalk"
 _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _USUAL_WIDTH = 80
+_SHOW_CURSOR = b"\x1b[?25h"
 SHORTEST_HIDDEN = 6
 """Shorter values are not masked: they are parts of words, and no real secrets."""
 
@@ -125,6 +126,7 @@ class Console:
         self._warnings: list[str] = []
         self._hidden: list[str] = []
         self._terminals: dict[str, Terminal] = {}
+        self._has_bars = False
         self.leaving = "interrupted; partial files removed"
         self.is_interactive = is_foreground_terminal(sys.stderr)
         in_ci = bool(os.environ.get("CI"))
@@ -141,7 +143,8 @@ class Console:
     @property
     def can_ask(self) -> bool:
         """Whether a question would reach a person who can answer it."""
-        return self.is_interactive and is_foreground_terminal(sys.stdin) and not self.options.json
+        is_for_program = self.options.json or self._says_json
+        return self.is_interactive and is_foreground_terminal(sys.stdin) and not is_for_program
 
     # The reporter
 
@@ -162,9 +165,18 @@ class Console:
         """A line between the facts."""
         self._report("note", layout.Line(text))
 
-    def confirm(self, question: str) -> bool:
-        """The answer to a yes-or-no question on the terminal; anything but yes is no."""
+    def confirm(self, question: str, about: str = "") -> bool:
+        """The answer to a yes-or-no question on the terminal; anything but yes is no.
+
+        about: a line before the question, such as the price, shown also with --quiet.
+        """
+        if about:
+            self.tell(about)
         return self.ask(f"{question} [y/N]", end=" ").strip().lower() in ("y", "yes")
+
+    def tell(self, text: str) -> None:
+        """A line for a person who was asked something or answered, shown also with --quiet."""
+        self._show(sys.stderr, layout.Line(text))
 
     def ask(self, question: str, end: str = ": ") -> str:
         """A line of text that the user types on the terminal."""
@@ -197,20 +209,37 @@ class Console:
             has_room = terminal_width() > layout.LEAST_WIDTH
             kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
-        with progress.open_view(
-            kind,
-            write=lambda line: self._write(sys.stderr, f"{line}\n"),
-            terminal=lambda: self._terminal(sys.stderr),
-        ) as view:
-            yield view
+        self._has_bars = kind == "bars"
+        try:
+            with progress.open_view(
+                kind,
+                write=lambda line: self._write(sys.stderr, f"{line}\n"),
+                terminal=lambda: self._terminal(sys.stderr),
+            ) as view:
+                yield view
+        finally:
+            self._has_bars = False
 
     @contextmanager
     def stop_requests(self) -> Iterator[PendingSignals]:
         """Signals held back inside the block; a person is asked what Ctrl-C means."""
         from multitalk_cli.cli.interrupts import pending_signals
 
-        with pending_signals(self.note if self.can_ask else None) as held:
+        say = self.tell if self.can_ask else None
+        with pending_signals(say, before_end=self.show_cursor) as held:
             yield held
+
+    @property
+    def has_bars(self) -> bool:
+        """Whether bars are drawn now, which hide the cursor of a terminal."""
+        return self._has_bars
+
+    def show_cursor(self) -> None:
+        """Shows the cursor that bars hide; for a signal that ends the process at once."""
+        # Neither Rich nor a stream: the signal may have come while they were locked.
+        with suppress(OSError):
+            if self._has_bars and os.isatty(2):
+                os.write(2, _SHOW_CURSOR)
 
     @contextmanager
     def redirect_stdout(self) -> Iterator[None]:

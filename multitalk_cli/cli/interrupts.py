@@ -69,9 +69,20 @@ class PendingSignals:
         return "cancel"
 
 
+def end_at_once(number: int, before_end: Callable[[], None]) -> None:
+    """Ends the process by the signal."""
+    before_end()
+    signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+
+
 @contextmanager
-def pending_signals(say: Callable[[str], None] | None) -> Iterator[PendingSignals]:
+def pending_signals(
+    say: Callable[[str], None] | None, *, before_end: Callable[[], None]
+) -> Iterator[PendingSignals]:
     """Holds signals back inside the block; a third one ends the process at once.
+
+    before_end: is called first then, to leave the terminal in order.
 
     Ignored signals stay ignored. Outside the main thread nothing is held. When StoppedError leaves
     the block, the process receives the first signal again, so that it ends as it would have.
@@ -84,8 +95,7 @@ def pending_signals(say: Callable[[str], None] | None) -> Iterator[PendingSignal
     def note(number: int, _frame: FrameType | None) -> None:
         held.numbers.append(number)
         if len(held.numbers) > _MOST_HELD:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
+            end_at_once(number, before_end)
 
     numbers = [
         number

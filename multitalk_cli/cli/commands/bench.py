@@ -49,8 +49,9 @@ def bench(
         )
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     check_ready(cloud, chosen["stack"])
-    console.note(view.cost_line(cost))
-    if not yes and not console.confirm("Continue?"):
+    if yes:
+        console.note(view.cost_line(cost))
+    elif not console.confirm("Continue?", about=view.cost_line(cost)):
         raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
     result = cloud_bench.run(cloud, chosen["stack"], chosen["gpu"], task, cost, console)
     console.succeed("bench", view.data(result), view.blocks(result))

@@ -100,12 +100,14 @@ def _examine(
 ) -> "tuple[list[CheckResult], dict[str, Any]]":
     from multitalk_cli.doctor import gpu
 
-    console.note(gpu.question(chosen))
+    question = gpu.question(chosen)
+    if yes or not console.can_ask:
+        console.note(question)
     if yes:
         return gpu.examine(cloud, chosen, console)
     if not console.can_ask:
         message = "a container with a GPU costs money, and this is not a terminal: pass --yes"
         raise UsageError(message, code="E_USAGE", hint=_CONFIRMED)
-    if not console.confirm("Continue?"):
+    if not console.confirm("Continue?", about=question):
         raise InterruptedRunError("nothing was started or charged", code="E_INTERRUPTED")
     return gpu.examine(cloud, chosen, console)
