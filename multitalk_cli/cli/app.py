@@ -1,7 +1,6 @@
 """The command line as a whole: its commands, its global options, and the only catch of errors."""
 
 import os
-import shlex
 import signal
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -47,6 +46,7 @@ from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
+from multitalk_cli.reporting.formatting import shell_word
 from multitalk_cli.settings import secret_values
 
 EXAMPLES = (
@@ -214,7 +214,7 @@ def _refuse_dashed_files(arguments: Sequence[str]) -> None:
             raise UsageError(
                 f"{word!r} is a file whose name begins with a dash",
                 code="E_USAGE",
-                hint=f"write it as {shlex.quote('./' + word)}",
+                hint=f"write it as {shell_word('./' + word)}",
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from multitalk_cli import contract
 from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
 from multitalk_cli.errors import FileError
 from multitalk_cli.planning.gpus import DEFAULT_STACK
+from multitalk_cli.reporting.formatting import shell_line, shell_word
 
 if TYPE_CHECKING:
     from multitalk_cli.errors import MultitalkError
@@ -45,12 +45,12 @@ def typed_again(words: Sequence[str], option: str, value: str | None = None) -> 
         elif not word.startswith(tuple(f"{name}=" for name in names if name.startswith("--"))):
             kept.append(word)
     added = [option] if value is None else [option, value]
-    return shlex.join(["multitalk", *kept, *added, *words[end:]])
+    return shell_line(["multitalk", *kept, *added, *words[end:]])
 
 
 def _list_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     folder = facts.get("folder")
-    return f"multitalk s3 ls {shlex.quote(str(folder))} --recursive" if folder else ""
+    return f"multitalk s3 ls {shell_word(str(folder))} --recursive" if folder else ""
 
 
 def _name_endpoint(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -78,7 +78,7 @@ def _name_output(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "problem" in facts:
         return _OUTPUT_PROBLEMS[str(facts["problem"])]
     if "addresses" in facts:
-        return f"use {', or '.join(shlex.quote(each) for each in _texts(facts['addresses']))}"
+        return f"use {', or '.join(shell_word(each) for each in _texts(facts['addresses']))}"
     if "fields" in facts:
         fields = ", ".join(f"{{{field}}}" for field in _texts(facts["fields"]))
         folder = ", or a folder: its videos are named after their jobs"
@@ -110,7 +110,7 @@ def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "is_busy" in facts:
         return "wait for the other process, or pass -o with another path"
     folder = facts.get("missing_folder")
-    return f"mkdir -p {shlex.quote(str(folder))}" if folder else ""
+    return f"mkdir -p {shell_word(str(folder))}" if folder else ""
 
 
 def _allow_cost(facts: Mapping[str, Fact], words: list[str]) -> str:
@@ -130,7 +130,7 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
         return ""
     rest = [word for word in words if word != picture]
     at = rest.index(sound)
-    return shlex.join(["multitalk", *rest[:at], picture, *rest[at:]])
+    return shell_line(["multitalk", *rest[:at], picture, *rest[at:]])
 
 
 def _option(name: str) -> Rule:
@@ -157,7 +157,7 @@ def deploy_command(facts: Mapping[str, Fact]) -> str:
     for stack in stacks if isinstance(stacks, tuple) else ():
         words += ["--stack", stack] if stack != DEFAULT_STACK else []
     words += ["--gpu", str(facts["gpu"])] if "gpu" in facts else []
-    return shlex.join(words)
+    return shell_line(words)
 
 
 def _deploy(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -198,20 +198,20 @@ _CONFLICTS: dict[tuple[str, ...], str] = {
 
 def _end_conflict(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "addresses" in facts:
-        return f"multitalk s3 get {shlex.join(_texts(facts['addresses']))}"
+        return f"multitalk s3 get {shell_line(_texts(facts['addresses']))}"
     return _CONFLICTS.get(_texts(facts.get("options", ())), "")
 
 
 def _complete_words(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "image" in facts:
-        return f"multitalk generate {shlex.quote(str(facts['image']))} VOICE.wav"
+        return f"multitalk generate {shell_word(str(facts['image']))} VOICE.wav"
     return f"multitalk {words[0]} --help" if "option" in facts and words else ""
 
 
 def _loop_over_voices(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "image" not in facts:
         return ""
-    image = shlex.quote(str(facts["image"]))
+    image = shell_word(str(facts["image"]))
     return f'for f in *.wav; do multitalk generate {image} "$f"; done'
 
 
@@ -222,7 +222,7 @@ def _choose_backend(_facts: Mapping[str, Fact], _words: list[str]) -> str:
 def _get_object(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "target" not in facts:
         return ""
-    address, target = shlex.quote(str(facts["address"])), shlex.quote(str(facts["target"]))
+    address, target = shell_word(str(facts["address"])), shell_word(str(facts["target"]))
     return f"multitalk s3 get {address} -o {target}"
 
 
@@ -251,7 +251,7 @@ def download_command(facts: Mapping[str, Fact], *options: str) -> str:
         words += ["--app", str(facts["app"])]
     if facts.get("environment"):
         words += ["--environment", str(facts["environment"])]
-    return shlex.join([*words, *options])
+    return shell_line([*words, *options])
 
 
 def _download(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -267,14 +267,14 @@ def _pack_again(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "pack_folder" not in facts:
         return ""
     repair = ["--repair"] if "damaged" in facts else []
-    return shlex.join(["multitalk", "download", "--to", "weights", *repair])
+    return shell_line(["multitalk", "download", "--to", "weights", *repair])
 
 
 def _open_hub(facts: Mapping[str, Fact], words: list[str]) -> str:
     """A token for containers, where it is missing there."""
     if "volume" not in facts:
         return ""
-    where = shlex.join(["multitalk", "setup-secrets", "--only", "hf"])
+    where = shell_line(["multitalk", "setup-secrets", "--only", "hf"])
     return "\n".join([where, "multitalk deploy", _download(facts, words)])
 
 
@@ -297,7 +297,7 @@ def _example(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 
 def _protect_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    return f"chmod 600 {shlex.quote(str(facts['open_file']))}" if "open_file" in facts else ""
+    return f"chmod 600 {shell_word(str(facts['open_file']))}" if "open_file" in facts else ""
 
 
 # setup-secrets
@@ -327,7 +327,7 @@ def _secrets_again(
         option = [word, next(rest, "")] if name in _WITH_VALUE and not has_value else [word]
         kept += [] if name in dropped else option
     chosen = ["--only", only] if only else []
-    return shlex.join(["multitalk", "setup-secrets", *chosen, *kept, *added])
+    return shell_line(["multitalk", "setup-secrets", *chosen, *kept, *added])
 
 
 def _set_up_secrets(facts: Mapping[str, Fact], words: list[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import shutil
 import sys
 import tempfile
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import settings
 from multitalk_cli.doctor.check import Check, Outcome
-from multitalk_cli.reporting.formatting import human_bytes, human_count
+from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
 
 if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
@@ -194,7 +193,7 @@ def check_folders(places: Iterable[Path]) -> Outcome:
             is_folder = existing.is_dir()
             words = ("chmod", "u+rwx") if is_folder else ("mv", "-n", str(existing))
             last = str(existing) if is_folder else f"{existing}.old"
-            remedy = shlex.join([*words, last])
+            remedy = shell_line([*words, last])
             return Outcome(text=text, state="fail", remedy=remedy, code="E_OUTPUT_PATH")
     return Outcome(text="folders writable")
 

@@ -1,11 +1,37 @@
 """Durations, money and sizes in words; text without control characters."""
 
 import math
+import os
+import shlex
+from collections.abc import Iterable
 
 
 def printable(text: str) -> str:
     """Text from outside without control characters that could move the cursor or fake a line."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def shell_word(word: str) -> str:
+    """A word quoted for a shell, always on one line: control characters as in $'a\\nb'."""
+    if word.isprintable():
+        return shlex.quote(word)
+    return f"$'{''.join(map(_escape, word))}'"
+
+
+def shell_line(words: Iterable[str]) -> str:
+    """A command line of these words, quoted for a shell."""
+    return " ".join(map(shell_word, words))
+
+
+def _escape(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if character.isprintable():
+        return character
+    try:
+        return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))
+    except UnicodeEncodeError:
+        return repr(character)[1:-1]
 
 
 _MINUTE_S = 60

@@ -40,8 +40,8 @@ STUCK = textwrap.dedent("""
     console = Console(OutputOptions())
     with _signals([], console), console.progress() as view:
         view.show(Step(window=1, windows=2, step=3, steps=20))
-        console.note("ready")
         try:
+            console.note("ready")
             time.sleep(20)
         except KeyboardInterrupt:
             console.note("cleaning up")

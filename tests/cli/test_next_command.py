@@ -210,3 +210,11 @@ def test_a_value_out_of_range_is_answered_with_the_command_and_one_that_fits(
     assert (ran.code, ran.error["code"]) == (2, "E_RANGE")
     assert ran.error["hint"] == command
     parse(shlex.split(command))
+
+
+def test_a_name_with_a_line_end_leaves_each_command_on_its_line():
+    error = FileError("x", code="E_OUTPUT_EXISTS")
+
+    printed = next_command(error, ["generate", "host.png", "a\nb.wav"])
+
+    assert printed.splitlines()[0] == r"multitalk generate host.png $'a\x0ab.wav' --force"

@@ -1,7 +1,9 @@
 """Numbers in a form that people read."""
 
 import math
+import os
 import re
+import subprocess
 
 import pytest
 from hypothesis import given
@@ -14,6 +16,8 @@ from multitalk_cli.reporting.formatting import (
     human_length,
     human_money,
     human_span,
+    shell_line,
+    shell_word,
 )
 
 
@@ -132,3 +136,18 @@ def test_durations_always_carry_a_unit_and_never_sixty_of_it(seconds):
     said = human_duration(seconds)
     assert re.fullmatch(r"\d+(\.\d)? s|\d+ min( \d+ s)?|\d+ h( \d\d)?", said)
     assert not re.search(r"\b60 (s|min)|h 60", said)
+
+
+@pytest.mark.parametrize(
+    "word", ["plain", "two words", "a\nb'c\\d", "\x1b[2J1", "é\u202e1", "\udcff0", "tab\there", ""]
+)
+def test_a_quoted_word_is_one_line_and_the_same_word_in_bash(word):
+    quoted = shell_word(word)
+
+    assert quoted.isprintable()
+    ran = subprocess.run(["bash", "-c", f"printf %s {quoted}"], capture_output=True, check=True)
+    assert os.fsdecode(ran.stdout) == word
+
+
+def test_a_line_of_quoted_words():
+    assert shell_line(["rm", "a b", "c\nd"]) == "rm 'a b' $'c\\x0ad'"

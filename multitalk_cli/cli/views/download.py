@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cli.layout import Block, Table
 from multitalk_cli.cli.next_command import download_command
-from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +49,7 @@ def downloaded_facts(result: DownloadedWeights) -> list[tuple[str, str]]:
 def downloaded_next(result: DownloadedWeights) -> str:
     """The command that uses the pack."""
     if "weights_folder" in result.target:
-        weights = shlex.quote(result.pack)
+        weights = shell_word(result.pack)
         return f"multitalk generate IMAGE VOICE --backend local --weights {weights}"
     if result.precision == "bf16":
         return "multitalk generate IMAGE VOICE"
