@@ -68,7 +68,22 @@ _TYPES = {"seed": "INTEGER", "link": "INTEGER", "price_usd": "REAL"} | dict.from
 
 
 def _job(row: sqlite3.Row) -> Job:
-    return Job(**{_FIELDS[column]: value for column, value in dict(row).items()})
+    return Job(**{_FIELDS[column]: _from_sql(value) for column, value in dict(row).items()})
+
+
+def _to_sql(value: Any) -> Any:
+    """A value as SQLite takes it: text that UTF-8 lacks, as in the name of a file, as bytes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _from_sql(value: Any) -> Any:
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
 
 
 def _marks(values: Collection[str]) -> str:
@@ -102,7 +117,7 @@ class Ledger:
                 return known, False
             now_s = time.time()
             added = replace(job, created_s=now_s, updated_s=now_s)
-            row = {column: getattr(added, name) for name, column in _COLUMNS.items()}
+            row = {column: _to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
             marks = ", ".join(f":{column}" for column in row)
             db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
             return added, True
@@ -130,7 +145,7 @@ class Ledger:
 
     def update(self, job_id: str, **changes: Any) -> None:
         """Changes fields of a job; one that is not in the ledger is no error."""
-        row = {_COLUMNS[name]: value for name, value in changes.items()}
+        row = {_COLUMNS[name]: _to_sql(value) for name, value in changes.items()}
         row["updated_s"] = time.time()
         columns = ", ".join(f"{column} = :{column}" for column in row)
         with self._transaction() as db:

@@ -110,6 +110,17 @@ def test_a_job_is_found_by_the_beginning_of_its_id(ledger):
         ledger.find("abc")
 
 
+def test_the_name_of_a_file_need_not_be_utf_8(ledger):
+    label = os.fsdecode(b"v\xe9")
+    job = replace(job_of("a" * 8), target=f"/{label}.mp4", label=label)
+
+    started, _ = ledger.start(job)
+    assert (ledger.find(job.id), started.label) == (started, label)
+
+    ledger.update(job.id, target=f"/new/{label}.mp4")
+    assert ledger.find(job.id).target == f"/new/{label}.mp4"
+
+
 def test_an_absent_ledger_is_an_empty_one_and_is_not_made(ledger, tmp_path):
     assert ledger.list() == []
     assert not (tmp_path / "state").exists()
