@@ -45,7 +45,7 @@ from multitalk_cli.cli.help import (
 from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
-from multitalk_cli.errors import CODES, ExitCode, MultitalkError, UsageError
+from multitalk_cli.errors import CODES, ExitCode, FileError, MultitalkError, UsageError
 from multitalk_cli.reporting.formatting import shell_word
 from multitalk_cli.settings import secret_values
 
@@ -199,11 +199,27 @@ def _hide_all(console: Console) -> None:
 
 def _invoke(arguments: list[str], console: Console) -> int:
     _refuse_dashed_files(arguments)
-    code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=console)
+    try:
+        code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=console)
+    except FileNotFoundError:
+        _require_folder()
+        raise
     if code == ExitCode.INTERRUPTED:
         # Typer turns KeyboardInterrupt into this exit code before it reaches us.
         raise KeyboardInterrupt
     return code if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _require_folder() -> None:
+    """Raises FileError where the current folder was deleted: no relative path works there."""
+    try:
+        os.getcwd()  # noqa: PTH109
+    except FileNotFoundError:
+        raise FileError(
+            "the current folder was deleted",
+            code="E_FILE_MISSING",
+            hint="cd to a folder that exists",
+        ) from None
 
 
 def _refuse_dashed_files(arguments: Sequence[str]) -> None:

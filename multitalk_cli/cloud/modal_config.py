@@ -74,7 +74,9 @@ def has_token() -> bool:
 
 def _require_clean(name: str, value: object) -> None:
     """Raises SetupError E_TOKEN for part of a token that Modal would refuse by printing it."""
-    flaw = find_flaw(value) if isinstance(value, str) else ""
+    if value is not None and not isinstance(value, str):
+        raise SetupError(f"{name} in {config_file()} must be text in quotes", code="E_TOKEN")
+    flaw = find_flaw(value) if value else ""
     if not flaw:
         return
     variable = _variable(name)

@@ -550,3 +550,10 @@ def test_an_option_is_never_the_value_of_another(cli, words, option):
 
     assert (ran.code, ran.error["code"]) == (2, "E_USAGE")
     assert ran.error["message"].startswith(f"{option} ")
+
+
+def test_a_deleted_folder_is_an_error_of_the_user(shell):
+    ran = shell("mkdir gone && cd gone && rmdir ../gone && multitalk config path --json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_FILE_MISSING")
+    assert ran.error["message"] == "the current folder was deleted"

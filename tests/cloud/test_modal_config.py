@@ -169,3 +169,13 @@ def test_the_app_is_defined_without_a_token_and_without_torch():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
     assert done.stdout == "43200 ['current']\n", done.stderr
+
+
+def test_a_token_that_is_no_text_is_refused_without_being_printed(stored):
+    stored('[default]\ntoken_id = 51342\ntoken_secret = "as-1"\n')
+
+    with pytest.raises(SetupError, match=r"token_id in .* must be text in quotes") as caught:
+        modal_config.has_token()
+
+    assert caught.value.code == "E_TOKEN"
+    assert "51342" not in caught.value.message
