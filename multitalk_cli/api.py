@@ -98,10 +98,6 @@ class Client:
         followed, and its file written, from the first call of `events` or `result`. Other jobs run
         in a thread that the program waits for. Raises what is wrong before anything is paid.
         """
-        from multitalk_cli.generation import run as generation
-        from multitalk_cli.generation.job import open_job
-
-        reporter = _JobReporter()
         args = _args(
             image,
             voices,
@@ -113,6 +109,13 @@ class Client:
             upload_to=upload_to,
             force=force,
         )
+        return self._start(args)
+
+    def _start(self, args: GenerateArgs) -> JobHandle:
+        from multitalk_cli.generation import run as generation
+        from multitalk_cli.generation.job import open_job
+
+        reporter = _JobReporter()
         with open_job(args, self._settings, reporter) as job:
             existing = generation.find_existing(job, reporter)
             if existing is not None:

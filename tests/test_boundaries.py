@@ -316,6 +316,18 @@ def test_only_the_console_prints():
     assert not users(without(CLIENT, "multitalk_cli/cli/console.py"), *printers)
 
 
+def test_no_function_is_longer_than_sixty_lines():
+    long = [
+        f"{module.name}:{node.lineno} {node.name}"
+        for module in CLIENT + REMOTE
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.end_lineno - node.lineno >= 60
+    ]
+
+    assert not long
+
+
 def test_below_the_command_line_nothing_asks_exits_or_signals():
     below = without(CLIENT, "multitalk_cli/cli/", "multitalk_cli/__main__.py")
 
