@@ -70,10 +70,6 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
     if found is None:
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
-    names = [
-        name.removesuffix("_sha256").replace("_", " ")
-        for name in recipe
-        if mine.get(name) != theirs.get(name)
-    ]
+    names = [name.removesuffix("_sha256") for name in recipe if mine.get(name) != theirs.get(name)]
     # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"

@@ -328,7 +328,7 @@ def test_another_text_is_named_in_words(folder):
     with pytest.raises(FileError) as caught:
         is_already_made(folder / "talk.mp4", wanted, found, force=False)
 
-    assert caught.value.message.endswith("was made with another prompt, negative prompt")
+    assert caught.value.message.endswith("was made with another prompt, negative_prompt")
 
 
 @pytest.mark.parametrize(
