@@ -28,7 +28,7 @@ MADE = contract.Result(
     ),
 )
 VIDEO = Video(
-    path=Path("/work/talk.mp4"),
+    path=Path("/home/me/talk.mp4"),
     stored=None,
     backend="modal",
     model_output=True,
@@ -42,7 +42,7 @@ VIDEO = Video(
     made=MADE,
 )
 COMMON = {
-    "output": "/work/talk.mp4",
+    "output": "/home/me/talk.mp4",
     "stored": None,
     "backend": "modal",
     "model_output": True,
@@ -97,7 +97,7 @@ def test_a_person_sees_length_size_and_price():
 @pytest.mark.parametrize(
     ("path", "stored", "output", "labels"),
     [
-        (Path("/work/talk.mp4"), "s3://b/talk.mp4", "/work/talk.mp4", ["talk.mp4", "stored"]),
+        (Path("/home/me/talk.mp4"), "s3://b/talk.mp4", "/home/me/talk.mp4", ["talk.mp4", "stored"]),
         (None, "s3://b/far.mp4", "s3://b/far.mp4", ["far.mp4"]),
     ],
 )
