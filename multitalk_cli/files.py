@@ -82,6 +82,14 @@ def is_same_file(one: Path, other: Path) -> bool:
     return False
 
 
+def is_content_of(path: Path, content: bytes) -> bool:
+    """Whether a regular file holds exactly this; False where it cannot be read."""
+    with suppress(OSError):
+        is_as_long = path.is_file() and path.stat().st_size == len(content)
+        return is_as_long and path.read_bytes() == content
+    return False
+
+
 def read_head(file: BinaryIO) -> bytes:
     """The first 4 kB; the file is rewound."""
     head = file.read(_HEAD_BYTES)

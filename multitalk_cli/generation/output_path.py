@@ -13,6 +13,7 @@ from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import (
     check_creatable,
+    is_content_of,
     is_safe_name,
     is_same_file,
     write_atomically,
@@ -214,8 +215,11 @@ def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
     return sidecar
 
 
-def choose_plan_picture(output: str | None, image: Path) -> Path:
-    """The path of the plan's picture: next to the output, or in this folder."""
+PLAN_SUFFIX = ".plan.png"
+
+
+def plan_folder(output: str | None) -> Path:
+    """The folder of a plan's picture: that of the output, or this one. Raises FileError."""
     folder = Path()
     if output is not None:
         folder = (
@@ -223,4 +227,17 @@ def choose_plan_picture(output: str | None, image: Path) -> Path:
         )
     if not folder.is_dir():
         raise _no_folder(folder)
-    return folder / f"{image.stem}.plan.png"
+    return folder
+
+
+def choose_plan_picture(folder: Path, image: Path, content: bytes, *, force: bool) -> Path:
+    """The path of a plan's picture: IMAGE.plan.png, or with a number where that is another file.
+
+    content: the picture; a file that holds just this is its place already.
+    """
+    picture = folder / f"{image.stem}{PLAN_SUFFIX}"
+    number = 1
+    while not force and os.path.lexists(picture) and not is_content_of(picture, content):
+        number += 1
+        picture = folder / f"{image.stem}.{number}{PLAN_SUFFIX}"
+    return picture

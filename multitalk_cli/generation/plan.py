@@ -6,6 +6,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multitalk_cli.errors import FileError
+from multitalk_cli.files import is_content_of, write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import choose_backend
 from multitalk_cli.generation.job import chosen_gpu
@@ -18,7 +20,7 @@ from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, require_store
-from multitalk_cli.planning import cost, rates
+from multitalk_cli.planning import cost, gpus, rates
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -31,13 +33,15 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
     """Plans a video.
 
     Inputs that are files need no backend and no network. Raises what is wrong with the inputs, and
-    RefusedError E_COST for a price above `max_cost`.
+    RefusedError for a GPU that cannot run it, or E_COST for a price above `max_cost`.
     """
     spec = build_spec(args, settings)
     with closing(_prepare(args, settings, spec, reporter)) as inputs:
         table, summary = rates.load(), inputs.summary
-        estimates = cost.estimate_all(summary.plan, table, first=chosen_gpu(settings))
         report_inputs(spec, spec.options.seed, summary, reporter)
+        gpu, stack = chosen_gpu(settings), settings["stack"]
+        gpus.check_gpu(gpus.find_gpu(gpu), stack, summary.plan)
+        estimates = cost.estimate_all(summary.plan, table, first=gpu, stack=stack)
         if settings["max_cost"] is not None:
             cost.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
         return VideoPlan(
@@ -60,9 +64,21 @@ def _prepare(
     return prepare_in_cloud(spec, store, None, reporter, for_plan=True)
 
 
-def save_picture(plan: VideoPlan, output: str | None) -> Path:
-    """Writes the plan's picture next to the output, or in this folder; returns its path."""
-    folder = None if output is None or is_stored(output) else output
-    return plan.save_picture(
-        output_path.choose_plan_picture(folder, Path(plan.summary.picture.text))
-    )
+def save_picture(plan: VideoPlan, args: GenerateArgs, reporter: Reporter) -> Path | None:
+    """Writes the plan's picture next to the output, or in this folder; returns its path.
+
+    None, after a warning, where it cannot be written: the plan is worth as much without it. A file
+    with the same picture is left as it is, any other one only with `force` overwritten.
+    """
+    is_file = args.output is not None and not is_stored(args.output)
+    content = plan.inputs.draw_plan()
+    image = Path(plan.summary.picture.text)
+    try:
+        folder = output_path.plan_folder(args.output if is_file else None)
+        picture = output_path.choose_plan_picture(folder, image, content, force=args.force)
+        if args.force or not is_content_of(picture, content):
+            write_atomically(picture, content, overwrite=args.force)
+    except FileError as error:
+        reporter.warn(f"the plan's picture was not written: {error.message}")
+        return None
+    return picture

@@ -63,7 +63,7 @@ class VideoPlan:
     """A video as it would be made.
 
     summary: the inputs as read, the people, the crop and the windows. estimates: time and price on
-    each GPU, the chosen one first.
+    each GPU that can make it, the chosen one first.
     """
 
     summary: Summary

@@ -18,7 +18,7 @@ from multitalk_cli.generation.quality_gate import check_quality, recorded_correl
 from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import DetachedJob, Video
 from multitalk_cli.jobs.follow import DetachedError
-from multitalk_cli.planning import cost, describe, rates
+from multitalk_cli.planning import cost, describe, gpus, rates
 from multitalk_cli.storage import recent_keys
 
 if TYPE_CHECKING:
@@ -117,11 +117,15 @@ def _store_file(job: GenerateJob, target: Path) -> str | None:
 def check_price(job: GenerateJob, reporter: Reporter) -> None:
     """Reports the price, and asks or refuses where it is high. Raises RefusedError E_COST."""
     table, plan = rates.load(), job.inputs.summary.plan
-    estimate = cost.estimate_cost(plan, table, chosen_gpu(job.settings))
+    gpu = chosen_gpu(job.settings)
+    estimate = cost.estimate_cost(plan, table, gpu)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
-        reporter.fact("price", free if job.backend.model_output else f"{free}; the video: {price}")
+        if not job.backend.model_output:
+            is_able = gpus.can_run(gpus.find_gpu(gpu), job.settings["stack"], plan)
+            free += f"; the video: {price if is_able else f'{gpu} cannot run it'}"
+        reporter.fact("price", free)
         return
     reporter.fact("price", price)
     decision = cost.check_cost(

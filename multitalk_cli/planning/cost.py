@@ -102,9 +102,12 @@ def _seconds_around(plan: Plan, window: Window, fixed: FixedWork) -> float:
     return fixed.vae_s * share + fixed.image_s
 
 
-def estimate_all(plan: Plan, rates: Rates, first: str | None = None) -> tuple[Estimate, ...]:
-    """One estimate for each GPU, the fastest first; but `first`, if given, leads."""
-    estimates = [estimate_cost(plan, rates, gpu.name) for gpu in rates.gpus]
+def estimate_all(
+    plan: Plan, rates: Rates, first: str | None = None, *, stack: str = gpus.DEFAULT_STACK
+) -> tuple[Estimate, ...]:
+    """An estimate for each GPU that can run it, the fastest first; but `first`, if given, leads."""
+    able = (gpu for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), stack, plan))
+    estimates = [estimate_cost(plan, rates, gpu.name) for gpu in able]
     estimates.sort(key=lambda estimate: (estimate.gpu != first, estimate.seconds))
     return tuple(estimates)
 

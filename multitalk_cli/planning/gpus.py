@@ -103,6 +103,11 @@ def needed_gib(plan: Plan) -> float:
     return (_BLOCKS_BYTES + _OTHER_NETWORKS_BYTES + work) / 2**30
 
 
+def can_run(gpu: Gpu, stack: str, plan: Plan) -> bool:
+    """Whether the stack supports the GPU, and the plan fits into its memory."""
+    return stack in gpu.stacks and needed_gib(plan) <= gpu.usable_gib
+
+
 def check_gpu(gpu: Gpu, stack: str, plan: Plan) -> None:
     """Raises RefusedError for a GPU that the stack does not support or the plan does not fit.
 
@@ -114,16 +119,15 @@ def check_gpu(gpu: Gpu, stack: str, plan: Plan) -> None:
             code="E_GPU_STACK",
             facts={"stack": gpu.stacks[0]},
         )
-    needed = needed_gib(plan)
-    if needed <= gpu.usable_gib:
+    if can_run(gpu, stack, plan):
         return
     # The largest size of the contract fits on some GPU of every stack.
     fitting = min(
-        (other for other in GPUS if stack in other.stacks and needed <= other.usable_gib),
+        (other for other in GPUS if can_run(other, stack, plan)),
         key=lambda other: other.usable_gib,
     )
     raise RefusedError(
-        f"{plan.width_px}x{plan.height_px} needs {needed:.0f} GB, "
+        f"{plan.width_px}x{plan.height_px} needs {needed_gib(plan):.0f} GB, "
         f"{gpu.name} has {gpu.usable_gib:.0f} GB",
         code="E_GPU_TOO_SMALL",
         facts={"gpu": fitting.name},

@@ -8,7 +8,12 @@ from multitalk_cli.planning.describe import describe_plan
 from multitalk_cli.reporting.formatting import human_length
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from multitalk_cli.media.audio.voice import Voice
     from multitalk_cli.media.drawing.plan_sheet import SheetPerson, SheetTrack
+    from multitalk_cli.media.faces.speakers import PlacedSpeaker
+    from multitalk_cli.media.image.frame import FramedPicture
     from multitalk_cli.planning.prepare import Preparation
 
 
@@ -26,7 +31,7 @@ def draw(prepared: Preparation) -> bytes:
     return encode_plan(
         PlanSheet(
             frame=framed.pixels,
-            persons=_persons(prepared),
+            persons=sheet_persons(framed, prepared.people, prepared.voices),
             tracks=_tracks(prepared),
             windows=plan.windows,
             frames=plan.frames,
@@ -38,25 +43,30 @@ def draw(prepared: Preparation) -> bytes:
     )
 
 
-def _persons(prepared: Preparation) -> list[SheetPerson]:
-    """The people of the request, and the other faces of the frame."""
+def sheet_persons(
+    framed: FramedPicture, people: Sequence[PlacedSpeaker], voices: Sequence[Voice]
+) -> list[SheetPerson]:
+    """The people of the request, and the other faces of the frame.
+
+    A typed box is drawn where a face was found in it, too, under the number of that face.
+    """
     from multitalk_cli.media.drawing.plan_sheet import SheetPerson
 
-    framed = prepared.framed
-    paths = [voice.path for voice in prepared.voices]
-    persons = []
-    for number, face in enumerate(framed.faces, 1):
-        voice = next((one.voice for one in prepared.people if one.face is face), None)
-        index = paths.index(voice) if voice is not None else None
-        persons.append(SheetPerson(number=number, box=face.box, voice=index))
-    for one in prepared.people:
-        if one.face is None and one.box is not None:
-            box = one.box
+    paths = [voice.path for voice in voices]
+    of_faces = [next((one for one in people if one.face is face), None) for face in framed.faces]
+    without_face = [one for one in people if one.face is None and one.box is not None]
+    shown = [*zip(framed.faces, of_faces, strict=True), *((None, one) for one in without_face)]
+    drawn = []
+    for number, (face, one) in enumerate(shown, 1):
+        voice = None if one is None or one.voice is None else paths.index(one.voice)
+        if one is not None and one.box is not None and (one.is_box or face is None):
             width, height = framed.width_px, framed.height_px
+            box = one.box
             edges = (box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height)
-            index = paths.index(one.voice) if one.voice is not None else None
-            persons.append(SheetPerson(number=len(persons) + 1, box=edges, voice=index))
-    return persons
+            drawn.append(SheetPerson(number=number, box=edges, voice=voice))
+        elif face is not None:
+            drawn.append(SheetPerson(number=number, box=face.box, voice=voice))
+    return drawn
 
 
 def _tracks(prepared: Preparation) -> list[SheetTrack]:

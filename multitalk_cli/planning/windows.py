@@ -102,6 +102,11 @@ class Plan:
         return sum(window.frames for window in self.windows)
 
     @property
+    def repeated_frames(self) -> int:
+        """Frames made again at the start of a window, as the last ones of the window before it."""
+        return self.generated_frames - self.windows[-1].end
+
+    @property
     def dropped_frames(self) -> int:
         """Frames made beyond the end of the speech."""
         return self.windows[-1].end - self.frames

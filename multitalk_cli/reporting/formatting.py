@@ -40,7 +40,7 @@ _BYTE_UNITS = ("bytes", "kB", "MB", "GB", "TB", "PB")
 
 
 def human_duration(seconds: float) -> str:
-    """A time to wait or to pay for: `42 s`, `2 min 40 s`, `9 min`, `1 h 14`.
+    """A time to wait or to pay for: `42 s`, `2 min 40 s`, `9 min`, `1 h 14 min`.
 
     Under a second in tenths; from one to five minutes in steps of ten seconds; then in minutes.
     """
@@ -57,7 +57,7 @@ def human_duration(seconds: float) -> str:
     if minutes < _MINUTE_S:
         return f"{minutes} min"
     hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest:02d}" if rest else f"{hours} h"
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
 def human_length(seconds: float) -> str:

@@ -240,7 +240,7 @@ def press(folder, command, surroundings, known):
         "printf 'GOT'; printf '<%s>' \"$@\"; echo .\n"
     )
     program.chmod(0o755)
-    for name in ("host.png", "host.PNG.txt", "voice one.wav", "notes.txt"):
+    for name in ("host.png", "host.plan.png", "host.PNG.txt", "voice one.wav", "notes.txt"):
         (folder / name).touch()
     (folder / "videos").mkdir()
     (folder / "videos" / "inner.jpg").touch()

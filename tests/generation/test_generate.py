@@ -264,7 +264,7 @@ def test_two_voices_together_last_as_long_as_the_longer(cli, speech, order):
 
 
 @pytest.mark.usefixtures("duo")
-@pytest.mark.parametrize("place", ["right", "face:2", "box:55%,5%,95%,95%"])
+@pytest.mark.parametrize("place", ["right", "face:2", "box:55%,10%,95%,90%"])
 def test_one_of_two_people_may_be_the_only_one_who_talks(cli, place):
     ran = cli("generate", "duo.png", "--speaker", f"{place}=voice.wav", *PREVIEW)
 
@@ -305,6 +305,66 @@ def test_a_plan_needs_no_backend_and_can_be_json(cli, flag):
     assert ran.code == 0
     assert Path(data["picture"]).is_file()
     assert data["plan"]["windows"] == [{"start": 0, "frames": 77}]
+
+
+def test_a_plan_again_is_the_same_picture_and_another_plan_another_one(cli, folder):
+    for steps in (20, 20, 30):
+        assert cli("generate", "host.png", "voice.wav", "--plan", "--steps", str(steps)).code == 0
+
+    assert sorted(folder.glob("*.plan.png")) == [
+        folder / "host.2.plan.png",
+        folder / "host.plan.png",
+    ]
+
+
+def test_a_plan_overwrites_another_file_only_when_forced(cli, folder):
+    (folder / "host.plan.png").write_bytes(b"of mine")
+    arguments = ("generate", "host.png", "voice.wav", "--plan")
+
+    assert "host.2.plan.png" in cli(*arguments).stdout
+    assert (folder / "host.plan.png").read_bytes() == b"of mine"
+    assert "host.plan.png" in cli(*arguments, "--force").stdout
+    assert (folder / "host.plan.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("place", ["/proc/", "gone/talk.mp4", "host.png/talk.mp4"])
+def test_a_plan_without_a_place_for_its_picture_is_a_table_all_the_same(cli, place):
+    ran = cli("generate", "host.png", "voice.wav", "--plan", "-o", place)
+
+    assert ran.code == 0
+    assert "$" in ran.stdout
+    assert "the plan's picture was not written" in ran.stderr
+    assert "plan.png" not in ran.stdout
+    assert (
+        cli("generate", "host.png", "voice.wav", "--plan", "-o", place, "--json").json["data"][
+            "picture"
+        ]
+        is None
+    )
+
+
+def test_a_plan_offers_no_price_on_a_gpu_that_cannot_run_it(cli):
+    ran = cli("generate", "host.png", "voice.wav", "--plan", "--gpu", "t4", "--size", "2048x2048")
+
+    assert ran.code == 8
+    assert "E_GPU_TOO_SMALL" in ran.stderr
+    assert "$" not in ran.stdout
+    assert "--gpu h100" in ran.stderr
+
+
+def test_a_preview_names_no_price_on_a_gpu_that_cannot_run_the_video(cli):
+    ran = cli("generate", "host.png", "voice.wav", "--gpu", "t4", "--size", "1280x720", *PREVIEW)
+
+    assert ran.code == 0
+    assert "the video: t4 cannot run it" in ran.stderr
+
+
+@pytest.mark.usefixtures("duo")
+def test_a_typed_box_counts_as_one_person_and_is_cut_with_a_word(cli):
+    ran = cli("generate", "duo.png", "--speaker", "box:55%,0%,95%,100%=voice.wav", "--plan")
+
+    assert "cut to the frame" in ran.stderr
+    assert "of 3 faces" not in ran.stderr
 
 
 def test_a_plan_beyond_the_money_is_refused_and_shows_no_other_result(cli, folder):

@@ -14,6 +14,7 @@ from multitalk_cli.generation.output_path import (
     OutputNames,
     choose_output,
     choose_plan_picture,
+    plan_folder,
     write_sidecar,
 )
 from multitalk_cli.generation.reuse import is_already_made, is_already_stored
@@ -392,19 +393,40 @@ def test_a_sidecar_that_cannot_be_written_is_refused(folder):
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
-        (None, "host.plan.png"),
-        ("talk.mp4", "host.plan.png"),
-        ("made", "made/host.plan.png"),
-        ("made/", "made/host.plan.png"),
-        ("made/{n}.mp4", "made/host.plan.png"),
+        (None, "."),
+        ("talk.mp4", "."),
+        ("-", "."),
+        ("made", "made"),
+        ("made/", "made"),
+        ("made/{n}.mp4", "made"),
     ],
 )
 def test_a_plan_lies_beside_the_output(folder, asked, expected):
     (folder / "made").mkdir()
 
-    assert choose_plan_picture(asked, Path("in/host.jpg")) == Path(expected)
+    assert plan_folder(asked) == Path(expected)
 
 
 def test_a_plan_needs_its_folder():
     with pytest.raises(FileError, match="does not exist"):
-        choose_plan_picture("gone/talk.mp4", Path("host.jpg"))
+        plan_folder("gone/talk.mp4")
+
+
+def plan_picture(content, *, force=False):
+    return str(choose_plan_picture(Path(), Path("in/host.jpg"), content, force=force))
+
+
+def test_a_plan_s_picture_takes_no_other_file_s_place(folder):
+    assert plan_picture(b"one") == "host.plan.png"
+    (folder / "host.plan.png").write_bytes(b"one")
+    (folder / "host.2.plan.png").symlink_to("nowhere")
+
+    assert plan_picture(b"one") == "host.plan.png"
+    assert plan_picture(b"two") == "host.3.plan.png"
+    assert plan_picture(b"two", force=True) == "host.plan.png"
+
+
+def test_a_folder_in_the_place_of_a_plan_s_picture_is_passed_over(folder):
+    (folder / "host.plan.png").mkdir()
+
+    assert plan_picture(b"one") == "host.2.plan.png"

@@ -147,7 +147,7 @@ def test_a_plan_counts_its_work():
     assert plan.frames == 298
     assert plan.duration_s == pytest.approx(298 / 24)
     assert [window.frames for window in plan.windows] == [81, 81, 81, 81, 77]
-    assert (plan.generated_frames, plan.dropped_frames) == (401, 3)
+    assert (plan.generated_frames, plan.repeated_frames, plan.dropped_frames) == (401, 100, 3)
     assert plan.forwards == 20 * 3 * 5
     assert plan.tokens(plan.windows[0]) == 32_928
 
@@ -155,6 +155,17 @@ def test_a_plan_counts_its_work():
 @pytest.mark.parametrize(("scale", "branches"), [(5.0, 3), (1.0, 2), (1.0 + 1e-12, 2), (0.0, 3)])
 def test_a_text_guidance_of_1_spares_a_branch(scale, branches):
     assert guidance_branches(scale) == branches
+
+
+@given(SPEECH_S, FPS)
+def test_a_plan_accounts_for_every_frame_that_is_made(seconds, fps):
+    plan = plan_of(seconds, fps)
+
+    made = [number for w in plan.windows for number in range(w.start, w.end)]
+    assert plan.generated_frames == sum(window.frames for window in plan.windows) == len(made)
+    assert plan.repeated_frames == len(made) - len(set(made))
+    assert plan.dropped_frames == sum(number >= plan.frames for number in set(made))
+    assert plan.frames + plan.repeated_frames + plan.dropped_frames == plan.generated_frames
 
 
 @given(SPEECH_S)

@@ -115,7 +115,7 @@ def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console)
     from multitalk_cli.generation import plan
 
     video = plan.make_plan(args, chosen, console)
-    picture = plan.save_picture(video, args.output)
+    picture = plan.save_picture(video, args, console)
     console.succeed("generate", view.data(video, picture), view.blocks(video, picture))
 
 

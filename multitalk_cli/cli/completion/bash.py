@@ -72,7 +72,7 @@ def _pattern(endings: tuple[str, ...]) -> str:
 _REST = (
     r"""__multitalk_fits() {
     case $1 in
-        :pictures) case $2 in PICTURES) return 0 ;; esac ;;
+        :pictures) case $2 in *PLAN) ;; PICTURES) return 0 ;; esac ;;
         :sounds) case $2 in SOUNDS) return 0 ;; esac ;;
         :files) return 0 ;;
     esac
@@ -218,6 +218,7 @@ _multitalk() {
 
 complete -F _multitalk multitalk
 """.replace("PICTURES", _pattern(tree.PICTURES))
+    .replace("PLAN", tree.PLAN_PICTURE)
     .replace("SOUNDS", _pattern(tree.SOUNDS))
     .replace("PLACES", " ".join(tree.PLACES))
 )

@@ -98,7 +98,7 @@ function __multitalk_offer
     set -l start $argv[3]
     switch $argv[1]
         case :pictures :sounds
-            set -l endings '\.(PICTURES)$'
+            set -l endings '(?<!\PLAN)\.(PICTURES)$'
             test $argv[1] = :sounds; and set endings '\.(SOUNDS)$'
             if string match -qi -- 's3:*' $start
                 __multitalk_ask keys "$before" "$start"
@@ -179,6 +179,7 @@ end
 
 complete -c multitalk -f -a '(__multitalk_complete)'
 """.replace("PICTURES", _pattern(tree.PICTURES))
+    .replace("PLAN", tree.PLAN_PICTURE.removesuffix(".png"))
     .replace("SOUNDS", _pattern(tree.SOUNDS))
     .replace("PLACES", ",".join(tree.PLACES))
 )

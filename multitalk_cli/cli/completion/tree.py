@@ -12,6 +12,7 @@ from multitalk_cli.errors import CODES
 from multitalk_cli.settings import SETTINGS
 
 PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff")
+PLAN_PICTURE = ".plan.png"  # what --plan writes: nobody makes a video of it
 SOUNDS = ("wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "webm", "mp4", "mov")
 SHELLS = ("bash", "zsh", "fish")
 PLACES = ("left=", "right=", "face:1=", "face:2=", "box:")

@@ -133,7 +133,7 @@ _multitalk_files() {
 }
 
 _multitalk_pictures() {
-    _multitalk_files '(#i)*.(PICTURES)(-.)'
+    _multitalk_files '(#i)*.(PICTURES)~*PLAN(-.)'
 }
 
 _multitalk_sounds() {
@@ -149,6 +149,7 @@ _multitalk_speaker() {
     fi
 }
 """.replace("PICTURES", "|".join(tree.PICTURES))
+    .replace("PLAN", tree.PLAN_PICTURE)
     .replace("SOUNDS", "|".join(tree.SOUNDS))
     .replace("PLACES", " ".join(tree.PLACES))
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.planning.gpus import AUTO, find_gpu
 from multitalk_cli.reporting.formatting import (
     human_duration,
     human_length,
@@ -13,6 +14,7 @@ from multitalk_cli.reporting.formatting import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from multitalk_cli.generation.result import VideoPlan
@@ -23,27 +25,44 @@ if TYPE_CHECKING:
 _WINDOWS_LISTED = 12
 
 
-def blocks(video: VideoPlan, picture: Path) -> list[Block]:
-    """The table for a person. picture: where the plan's picture is."""
+def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
+    """The table for a person. picture: where the plan's picture is, None where there is none."""
     summary, rates = video.summary, video.rates
-    plan = summary.plan
     shown: list[Block] = [
-        Row("windows", "   ".join(_windows(plan))),
-        Row(
-            "frames",
-            f"{plan.frames} kept, {plan.generated_frames} generated, {plan.dropped_frames} dropped",
-        ),
+        Row("windows", "   ".join(_windows(summary.plan))),
+        Row("frames", describe_frames(summary.plan)),
     ]
     if len(summary.voices) > 1:
         shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
     table = Table(
-        rows=[_estimate(each) for each in video.estimates],
-        titles=("", "time", "price", "(exact, a single cold run)"),
+        rows=_estimates(video.estimates),
+        titles=("GPU", "time", "price", "one video in a new container"),
         gives_way=(3,),
     )
-    rated = f"{rates.prices.date.isoformat()}, {rates.prices.source}"
-    below = [Row("rates of", rated), Row("picture", str(picture))]
+    below: list[Block] = []
+    listed = {estimate.gpu for estimate in video.estimates}
+    unable = [gpu.name for gpu in rates.gpus if gpu.name not in listed]
+    if unable:
+        below.append(Row("not listed", f"{', '.join(unable)}: cannot run this plan"))
+    below += [
+        Row("estimate", "scaled from the speed of an H100, not measured on this GPU"),
+        Row("rates of", f"{rates.prices.date.isoformat()}, {rates.prices.source}"),
+    ]
+    below += [] if picture is None else [Row("picture", str(picture))]
     return [*shown, Line(""), table, Line(""), *below]
+
+
+def describe_frames(plan: Plan) -> str:
+    """A sum: `118 of the video + 3 cut at the end = 121 generated`."""
+    parts = (
+        (plan.frames, "of the video"),
+        (plan.repeated_frames, "repeated where windows overlap"),
+        (plan.dropped_frames, "cut at the end"),
+    )
+    terms = [f"{count:,} {what}" for count, what in parts if count]
+    if len(terms) == 1:
+        return f"{plan.frames:,} generated, all of the video"
+    return f"{' + '.join(terms)} = {plan.generated_frames:,} generated"
 
 
 def _windows(plan: Plan) -> list[str]:
@@ -56,9 +75,22 @@ def _windows(plan: Plan) -> list[str]:
     return [*entries[: _WINDOWS_LISTED - 2], "...", entries[-1]]
 
 
-def _estimate(estimate: Estimate) -> tuple[str, str, str, str]:
-    time, price = human_duration(estimate.seconds), human_money(estimate.price_usd)
-    return estimate.gpu, time, price, estimate.note
+def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]:
+    """A row for each, the first marked as the chosen one."""
+    default = find_gpu(AUTO).name
+    cheapest = min(estimates, key=lambda estimate: estimate.price_usd)
+    rows = []
+    for number, estimate in enumerate(estimates):
+        marks = {
+            "chosen": number == 0 and estimate.gpu != default,
+            "default": estimate.gpu == default,
+            "cheapest": estimate is cheapest,
+            "estimate": not estimate.measured,
+        }
+        time, price = human_duration(estimate.seconds), human_money(estimate.price_usd)
+        shown = ", ".join(mark for mark, is_set in marks.items() if is_set)
+        rows.append((estimate.gpu, time, price, shown))
+    return rows
 
 
 def _describe_order(summary: Summary, order: str) -> str:
@@ -73,7 +105,7 @@ def _describe_order(summary: Summary, order: str) -> str:
     return f"{order}: {spans}    ({other})"
 
 
-def data(video: VideoPlan, picture: Path) -> dict[str, Any]:
+def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:
     """The plan for a program."""
     summary, options = video.summary, video.options
     plan = summary.plan
@@ -82,6 +114,7 @@ def data(video: VideoPlan, picture: Path) -> dict[str, Any]:
             "seconds": round(plan.duration_s, 3),
             "frames": plan.frames,
             "generated_frames": plan.generated_frames,
+            "repeated_frames": plan.repeated_frames,
             "dropped_frames": plan.dropped_frames,
             "fps": plan.fps,
             "width": plan.width_px,
@@ -125,5 +158,5 @@ def data(video: VideoPlan, picture: Path) -> dict[str, Any]:
             for estimate in video.estimates
         ],
         "adjusted": list(summary.adjusted),
-        "picture": str(picture.absolute()),
+        "picture": None if picture is None else str(picture.absolute()),
     }

@@ -57,12 +57,14 @@ class PlacedSpeaker:
 
     voice: None for a silent person. box: in fractions of the frame; None for the published
     default. face: in pixels of the frame, if one was found there. place: for the report.
+    is_box: whether the user typed the box, and not a face that it was made around.
     """
 
     voice: Path | None
     box: Box | None
     face: Face | None
     place: str
+    is_box: bool = False
     adjusted: tuple[str, ...] = ()
 
 
@@ -188,6 +190,7 @@ def place_speakers(
             box=_to_fractions(region, framed),
             face=target.face,
             place=target.place,
+            is_box=target.is_box,
             adjusted=target.adjusted,
         )
         for target, region in zip(targets, regions, strict=True)

@@ -98,18 +98,18 @@ def _cover(
     scale = max(width / picture.width_px, height / picture.height_px)
     cut_width = min(width / scale, picture.width_px)
     cut_height = min(height / scale, picture.height_px)
-    heads = [_Head(face=face.whole, roomy=_with_hair(face.whole)) for face in faces]
-    heads += [_Head(face=box, roomy=box) for box in keep]
-    heads = [head.inside(_whole(picture)) for head in heads]
+    whole = _whole(picture)
+    found = [_Head(face=face.whole, roomy=_with_hair(face.whole)).inside(whole) for face in faces]
+    heads = [*found, *(_Head(face=box, roomy=box).inside(whole) for box in keep)]
     left = _place_cut(heads, 0, cut_width, picture.width_px, 0.5)
     top = _place_cut(heads, 1, cut_height, picture.height_px, 0.35)
     right = min(left + cut_width, picture.width_px)
     bottom = min(top + cut_height, picture.height_px)
     box = (left, top, right, bottom)
-    cut = sum(not _contains(box, head.face) for head in heads)
+    cut = sum(not _contains(box, head.face) for head in found)
     warnings: tuple[str, ...] = ()
     if cut:
-        subject = "the face" if len(heads) == 1 else f"{cut} of {len(heads)} faces"
+        subject = "the face" if len(found) == 1 else f"{cut} of {len(found)} faces"
         warnings = (
             f"{subject} cannot be whole in {width}x{height}: try --size auto or --fit contain",
         )

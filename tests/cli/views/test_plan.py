@@ -1,14 +1,18 @@
 """The table of `--plan`."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from multitalk_cli import contract
 from multitalk_cli.cli.layout import plain
 from multitalk_cli.cli.views import plan as view
 from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.planning import rates
-from multitalk_cli.planning.cost import NOT_MEASURED, estimate_all
+from multitalk_cli.planning.cost import estimate_all
 from multitalk_cli.planning.inputs import GenerateOptions
 from multitalk_cli.planning.summary import PictureFacts, Summary
 from tests.planning.plans import plan_of
@@ -21,13 +25,13 @@ OPTIONS = GenerateOptions(
 )  # fmt: skip
 
 
-def rows_of(seconds):
-    plan = plan_of(seconds)
+def rows_of(seconds, gpu="h100", size=(896, 448)):
+    plan = plan_of(seconds, size=size)
     summary = Summary(
         picture=PictureFacts(text="a.png", name="a.png", sha256="0", width_px=896, height_px=448),
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
     )  # fmt: skip
-    estimates = estimate_all(plan, RATES, first="h100")
+    estimates = estimate_all(plan, RATES, first=gpu)
     video = VideoPlan(
         summary=summary,
         options=OPTIONS,
@@ -56,4 +60,60 @@ def test_each_gpu_has_a_row_that_tells_whether_it_was_measured(gpu):
     (row,) = (row for row in rows_of(10) if row.strip().startswith(f"{gpu.name} "))
 
     assert "$" in row
-    assert row.endswith(NOT_MEASURED) is not gpu.measured
+    assert row.endswith("estimate") is not gpu.measured
+
+
+def marks_of(rows):
+    """The marks of each GPU, in the order of the table."""
+    cells = [re.split(" {2,}", row) for row in rows if "$" in row]
+    return {name: set(marks.split(", ")) for name, _, _, marks in cells}
+
+
+@pytest.mark.parametrize("gpu", RATES.gpus, ids=lambda gpu: gpu.name)
+def test_the_chosen_the_default_and_the_cheapest_gpu_are_marked(gpu):
+    marks = marks_of(rows_of(10, gpu.name))
+
+    assert next(iter(marks)) == gpu.name
+    assert [name for name in marks if "default" in marks[name]] == ["h100"]
+    assert [name for name in marks if "chosen" in marks[name]] == (
+        [] if gpu.name == "h100" else [gpu.name]
+    )
+    (cheapest,) = (name for name in marks if "cheapest" in marks[name])
+    estimates = estimate_all(plan_of(10), RATES)
+    assert cheapest == min(estimates, key=lambda estimate: estimate.price_usd).gpu
+
+
+def test_a_gpu_that_cannot_run_the_plan_has_no_price():
+    rows = rows_of(10, size=(2048, 2048))
+
+    (left_out,) = (row for row in rows if row.startswith("not listed"))
+    assert {"t4", "l4", "a10g"} <= set(re.findall(r"[a-z0-9-]+", left_out))
+    assert marks_of(rows).keys().isdisjoint({"t4", "l4", "a10g"})
+
+
+def test_the_date_of_the_rates_is_named_once():
+    assert "\n".join(rows_of(10)).count(RATES.prices.date.isoformat()) == 1
+
+
+@given(st.floats(contract.MIN_SPEECH_S, contract.MAX_SPEECH_S))
+def test_the_frames_add_up(seconds):
+    *parts, made = re.findall(r"\d[\d,]*(?= )", view.describe_frames(plan_of(seconds)))
+
+    parts = parts if parts else [made]
+    assert sum(int(part.replace(",", "")) for part in parts) == int(made.replace(",", ""))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [
+        (3.375, "81 generated, all of the video"),
+        (3.1, "75 of the video + 2 cut at the end = 77 generated"),
+        (
+            400,
+            "9,600 of the video + 4,250 repeated where windows overlap + 1 cut at the end "
+            "= 13,851 generated",
+        ),
+    ],
+)
+def test_a_sum_of_frames_names_only_what_there_is(seconds, shown):
+    assert view.describe_frames(plan_of(seconds)) == shown

@@ -86,6 +86,13 @@ def test_cover_keeps_a_box_that_the_user_gave():
     assert framed.crop[3] == pytest.approx(1000)
 
 
+def test_a_box_around_a_face_is_no_other_face():
+    faces = [_face((100, 300, 200, 400)), _face((700, 300, 800, 400))]
+    picture = to_picture(Image.new("RGB", (1000, 1000)))
+    framed = frame_picture(picture, 896, 448, "cover", faces, keep=[(50, 100, 300, 900)])
+    assert framed.warnings == ()
+
+
 def test_faces_that_cannot_all_stay_are_named():
     faces = [_face((10, 10, 60, 60)), _face((100, 20, 150, 70)), _face((900, 20, 990, 110))]
     picture = to_picture(Image.new("RGB", (1000, 300)))
