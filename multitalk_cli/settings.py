@@ -9,7 +9,8 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,10 @@ from typing import Any
 from multitalk_cli import contract
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import write_atomically, write_error
 from multitalk_cli.planning import gpus
+from multitalk_cli.storage.address import check_bucket, find_nearest_bucket
 
 DEFAULT_PROMPT = "A person talks to the camera"
 NEGATIVE_PROMPT = (
@@ -31,6 +34,7 @@ NEGATIVE_PROMPT = (
 """The negative prompt that the model was published with."""
 
 PROJECT_FILE = "multitalk.toml"
+_MODAL_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +42,8 @@ class Setting:
     """One setting: its type, range and default.
 
     help: its meaning. values: what may be given, as a help page lists it; None to derive it.
-    metavar: the value's name there. aliases: further names of the option.
+    metavar: the value's name there. aliases: further names of the option. check: raises ValueError
+    for a text of another form than the option takes. find_nearest: a valid text like a bad one.
     """
 
     name: str
@@ -51,6 +56,8 @@ class Setting:
     choices: tuple[str, ...] = ()
     low: float = -math.inf
     high: float = math.inf
+    check: Callable[[str], object] | None = None
+    find_nearest: Callable[[str], str | None] | None = None
 
     @property
     def option(self) -> str:
@@ -86,6 +93,8 @@ class Setting:
             raise ValueError(f"must be finite, not {raw}")
         if self.kind is str and value.startswith("-"):
             raise ValueError(f"must not begin with a dash: {raw!r}")
+        if self.check is not None and value != self.default:
+            self.check(value)
         return value
 
     def nearest(self, raw: object) -> str | None:
@@ -93,6 +102,9 @@ class Setting:
         if self.choices:
             close = difflib.get_close_matches(str(raw).lower(), self.choices, n=1)
             return close[0] if close else str(self.default)
+        if self.check is not None:
+            found = None if self.find_nearest is None else self.find_nearest(str(raw))
+            return found if found or not self.default else str(self.default)
         if self.kind not in (int, float):
             return None
         try:
@@ -138,6 +150,37 @@ def _to_bool(raw: object) -> bool:
     raise ValueError(f"must be true or false, not {raw!r}")
 
 
+def _check_name(name: str) -> None:
+    """Raises ValueError for what Modal takes as no name of an app or environment."""
+    if not _MODAL_NAME.fullmatch(name):
+        form = "letters, digits, dashes, dots and underscores, at most 64"
+        raise ValueError(f"must be {form}, not {name!r}")
+
+
+def _check_size(text: str) -> None:
+    from multitalk_cli.media.image.sizes import check_size
+
+    check_size(text)
+
+
+def _find_nearest_size(text: str) -> str | None:
+    from multitalk_cli.media.image.sizes import find_nearest_size
+
+    return find_nearest_size(text)
+
+
+def _check_color(name: str) -> None:
+    from multitalk_cli.media.image.colors import parse_color
+
+    parse_color(name)
+
+
+def _find_nearest_color(name: str) -> str | None:
+    from multitalk_cli.media.image.colors import find_nearest_color
+
+    return find_nearest_color(name)
+
+
 _ALL = (
     Setting(
         name="backend",
@@ -171,6 +214,7 @@ _ALL = (
         default=contract.APP_NAME,
         help="name of the Modal app",
         metavar="NAME",
+        check=_check_name,
     ),
     Setting(
         name="environment",
@@ -178,6 +222,7 @@ _ALL = (
         default="",
         help="Modal environment, the account's default if absent",
         metavar="NAME",
+        check=_check_name,
     ),
     Setting(
         name="persistent_params",
@@ -203,6 +248,8 @@ _ALL = (
         help="WIDTHxHEIGHT, auto or 720p",
         values="896x448 (default), auto, 720p or WIDTHxHEIGHT.",
         metavar="SIZE",
+        check=_check_size,
+        find_nearest=_find_nearest_size,
     ),
     Setting(
         name="fit",
@@ -218,6 +265,8 @@ _ALL = (
         default="white",
         help="colour behind transparency",
         metavar="COLOUR",
+        check=_check_color,
+        find_nearest=_find_nearest_color,
     ),
     Setting(
         name="fps",
@@ -324,7 +373,14 @@ _ALL = (
         high=1,
         metavar="X",
     ),
-    Setting(name="bucket", kind=str, default="", help="default bucket of multitalk s3"),
+    Setting(
+        name="bucket",
+        kind=str,
+        default="",
+        help="default bucket of multitalk s3",
+        check=check_bucket,
+        find_nearest=find_nearest_bucket,
+    ),
     Setting(
         name="sidecar", kind=bool, default=False, help="write the full recipe next to the video"
     ),
@@ -400,14 +456,16 @@ def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") 
     try:
         return setting.parse(raw)
     except ValueError as error:
-        facts = {}
+        # A variable: the option or the file that it hides may be right.
+        facts: dict[str, Fact] = {"unset": (origin,)} if code == "E_SETTING" else {}
         if code == "E_RANGE" and not setting.choices and str(raw).startswith("-"):
             code = "E_USAGE" if setting.kind is str else code
         if code == "E_USAGE":
             facts = {"option": origin}
         elif code == "E_RANGE":
             nearest = setting.nearest(raw)
-            facts = {"option": origin} | ({} if nearest is None else {"example": nearest})
+            facts = {"option": origin}
+            facts |= {} if nearest is None else {"example": nearest}
         raise UsageError(f"{origin} {error}", code=code, facts=facts) from None
 
 
@@ -428,22 +486,40 @@ def _from_file(path: Path) -> dict[str, SettingValue]:
     except FileNotFoundError:
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
+        raise _broken_file(path, error) from None
     except OSError as error:
-        raise FileError(f"{path} cannot be read: {error.strerror}", code="E_CONFIG") from None
+        message = f"{path} cannot be read: {error.strerror}"
+        is_denied = isinstance(error, PermissionError)
+        facts: dict[str, Fact] = {"unreadable_file" if is_denied else "broken_file": str(path)}
+        raise FileError(message, code="E_CONFIG", facts=facts) from None
     return {name: _from_entry(path, name, raw) for name, raw in document.items()}
+
+
+def _broken_file(path: Path, error: Exception) -> FileError:
+    message = f"{path} is not valid TOML: {error}"
+    return FileError(message, code="E_CONFIG", facts={"broken_file": str(path)})
 
 
 def _from_entry(path: Path, name: str, raw: object) -> SettingValue:
     setting = SETTINGS.get(name)
+    facts: dict[str, Fact] = {"name": name, "is_project": path == Path(PROJECT_FILE)}
+    where = f"{path}{_line_of(path, name)}"
     if setting is None:
-        raise FileError(
-            f"{path} has an unknown setting {name!r}{_did_you_mean(name)}", code="E_CONFIG"
-        )
+        message = f"{where}: unknown setting {name!r}{_did_you_mean(name)}"
+        raise FileError(message, code="E_CONFIG", facts=facts)
     try:
         return SettingValue(setting.parse(raw), str(path))
     except ValueError as error:
-        raise FileError(f"{path}: {name} {error}", code="E_CONFIG") from None
+        nearest = setting.nearest(raw)
+        facts |= {} if nearest is None else {"example": nearest}
+        raise FileError(f"{where}: {name} {error}", code="E_CONFIG", facts=facts) from None
+
+
+def _line_of(path: Path, name: str) -> str:
+    """The line of a key in a settings file, which the parser does not tell: `, line 3`."""
+    key = re.compile(rf"""\s*\[?\s*["']?{re.escape(name)}["']?\s*[=.\]]""")
+    lines = path.read_text(encoding="utf-8-sig").splitlines()
+    return next((f", line {at}" for at, line in enumerate(lines, 1) if key.match(line)), "")
 
 
 def _did_you_mean(name: str) -> str:
@@ -456,7 +532,9 @@ def find_setting(name: str) -> Setting:
     setting = SETTINGS.get(name.replace("-", "_"))
     if setting is None:
         message = f"unknown setting {name!r}{_did_you_mean(name)}"
-        raise UsageError(message, code="E_SETTING")
+        close = difflib.get_close_matches(name, SETTINGS, n=1)
+        facts: dict[str, Fact] = {"typed": name, "name": close[0]} if close else {}
+        raise UsageError(message, code="E_SETTING", facts=facts)
     return setting
 
 
@@ -466,23 +544,46 @@ def save_setting(path: Path, setting: Setting, raw: str) -> Any:
     Raises UsageError for a bad value, FileError if the file is broken or
     cannot be written.
     """
+    try:
+        value = setting.parse(raw)
+    except ValueError as error:
+        nearest = setting.nearest(raw)
+        facts: dict[str, Fact] = {} if nearest is None else {"typed": raw, "example": nearest}
+        raise UsageError(f"{setting.name} {error}", code="E_SETTING", facts=facts) from None
+    with _edited(path) as document:
+        document[setting.name] = value
+    return value
+
+
+def remove_setting(path: Path, name: str) -> bool:
+    """Removes one setting from a settings file and keeps the rest; tells whether it was there.
+
+    name: also one that is no setting. Raises FileError as `save_setting`.
+    """
+    if not path.exists():
+        return False
+    with _edited(path) as document:
+        return document.pop(name, None) is not None
+
+
+@contextmanager
+def _edited(path: Path) -> Iterator[MutableMapping[str, Any]]:
+    """A settings file to change; written when the block ends."""
     import tomlkit
     from tomlkit.exceptions import TOMLKitError
 
-    value = _parse(setting, raw, setting.name)
     try:
         text = path.read_bytes().decode("utf-8-sig") if path.exists() else ""
         document = tomlkit.parse(text)
-        document[setting.name] = value
+        yield document
         path.parent.mkdir(parents=True, exist_ok=True)
         # A link stays one: what it points to is replaced.
         write_atomically(path.resolve(), tomlkit.dumps(document).encode(), durable=True)
     except (TOMLKitError, UnicodeDecodeError) as error:
-        raise FileError(f"{path} is not valid TOML: {error}", code="E_CONFIG") from None
+        raise _broken_file(path, error) from None
     except (FileError, OSError) as error:
         known = error if isinstance(error, FileError) else write_error(path, error)
         raise FileError(known.message, code="E_CONFIG") from error
-    return value
 
 
 def hub_endpoint() -> str:

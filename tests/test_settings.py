@@ -215,6 +215,52 @@ def test_a_broken_file_is_named_with_what_is_wrong(project_file, text, expected)
     assert "multitalk.toml" in caught.value.message
 
 
+BAD = {
+    "size": ("1000x1000", "992x992"),
+    "background": ("whit", "white"),
+    "bucket": ("s3://my-bucket/x", "my-bucket"),
+    "app": ("my app", "multitalk"),
+    "environment": ("my/env", None),
+    "fps": ("900", "60"),
+    "backend": ("modla", "modal"),
+}
+"""Setting -> a bad value, and the valid one that is proposed."""
+
+
+def test_every_text_with_a_form_has_a_bad_value_here():
+    assert BAD.keys() >= {name for name, setting in SETTINGS.items() if setting.check}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_value_is_refused_wherever_it_comes_from(project_file, monkeypatch, name):
+    raw, nearest = BAD[name]
+    refusals = []
+
+    def refused(load):
+        with pytest.raises((UsageError, FileError), match=f"{name}|{name.upper()}") as caught:
+            load()
+        refusals.append(caught.value.message.partition(" must ")[2])
+        return caught.value
+
+    saving = refused(lambda: save_setting(project_file, SETTINGS[name], raw))
+    assert not project_file.exists()
+    option = refused(lambda: load_settings({name: raw}))
+    monkeypatch.setenv(SETTINGS[name].variable, raw)
+    variable = refused(load_settings)
+    monkeypatch.delenv(SETTINGS[name].variable)
+    project_file.write_text(f'# mine\nfit = "cover"\n{name} = "{raw}"\n')
+    file = refused(load_settings)
+
+    assert len(set(refusals)) == 1
+    assert refusals[0]
+    assert file.message.startswith(f"multitalk.toml, line 3: {name} must ")
+    assert (file.code, file.facts["name"], file.facts["is_project"]) == ("E_CONFIG", name, True)
+    assert variable.facts["unset"] == (SETTINGS[name].variable,)
+    proposed = {error.facts.get("example") for error in (saving, option, file)}
+    assert proposed == {nearest}
+    assert nearest is None or SETTINGS[name].parse(nearest) is not None
+
+
 def test_a_file_that_is_no_text_is_refused(project_file):
     project_file.write_bytes(b"fps = \xff\xfe")
 
@@ -274,6 +320,20 @@ def test_a_wrong_value_changes_nothing(project_file):
         save_setting(project_file, SETTINGS["fps"], "99")
 
     assert project_file.read_text() == "fps = 24\n"
+
+
+def test_removing_a_setting_keeps_the_rest(project_file):
+    project_file.write_bytes(b"# ours\r\nfps = 24\r\n\r\nfpss = 3\r\nfit = 'contain'\r\n")
+
+    removed = [settings.remove_setting(project_file, name) for name in ("fpss", "fps", "fps")]
+
+    assert removed == [True, True, False]
+    assert project_file.read_bytes() == b"# ours\r\n\r\nfit = 'contain'\r\n"
+
+
+def test_nothing_is_removed_from_a_file_that_there_is_not(project_file):
+    assert settings.remove_setting(project_file, "fps") is False
+    assert not project_file.exists()
 
 
 @pytest.mark.parametrize("content", [b"fps = ", b"\xff"])

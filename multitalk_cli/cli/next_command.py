@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from multitalk_cli import contract
+from multitalk_cli import contract, settings
 from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
 from multitalk_cli.errors import FileError
 from multitalk_cli.planning.gpus import DEFAULT_STACK
@@ -171,9 +172,33 @@ def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "\n".join([*first, deploy_command(facts)])
 
 
-def _correct_setting(facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _correct_setting(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """A variable removed, or the words typed with a name or a value that is right."""
     unset = _texts(facts.get("unset", ()))
-    return f"unset {' '.join(unset)}" if unset else "multitalk config show"
+    if unset:
+        return f"unset {' '.join(unset)}"
+    typed, right = facts.get("typed"), facts.get("name", facts.get("example"))
+    if typed in words and right is not None:
+        at = len(words) - 1 - words[::-1].index(str(typed))
+        return shell_line(["multitalk", *words[:at], str(right), *words[at + 1 :]])
+    return "multitalk config show"
+
+
+def _correct_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """The line of a settings file replaced or removed, or a file that cannot be read put aside."""
+    if "name" in facts:
+        name = shell_word(str(facts["name"]))
+        end = " --project" if facts["is_project"] else ""
+        if "example" in facts:
+            example = shell_word(str(facts["example"]))
+            return f"multitalk config set {name} {example}{end}"
+        return f"multitalk config unset {name}{end}"
+    if "broken_file" in facts:
+        file = str(facts["broken_file"])
+        return shell_line(["mv", file, f"{file}.old"])
+    if "unreadable_file" in facts:
+        return shell_line(["chmod", "u+r", str(facts["unreadable_file"])])
+    return ""
 
 
 def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -184,6 +209,42 @@ def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if clean:
         return f'export {clean}="$(printf %s "${clean}" | LC_ALL=C tr -cd \'!-~\')"'
     return "multitalk login"
+
+
+def _correct_modal_config(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """Modal's file put aside, or a variable that goes before it."""
+    if "broken_file" in facts:
+        file = str(facts["broken_file"])
+        return f"{shell_line(['mv', file, f'{file}.old'])}\nmultitalk login"
+    if "variable" in facts:
+        return f"export {facts['variable']}={shell_word(str(facts['value']))}"
+    if _texts(facts.get("unset", ())):
+        return f"unset {' '.join(_texts(facts['unset']))}"
+    return "multitalk login" if "needs_login" in facts else ""
+
+
+def _choose_environment(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The nearest environment that exists, or none, wherever the wrong one was given."""
+    if "environment" not in facts:
+        return ""
+    if "is_modals" in facts:
+        return "unset MODAL_ENVIRONMENT"
+    is_typed = any(word.partition("=")[0] == "--environment" for word in words)
+    if not is_typed:
+        return reset_command("environment")
+    known = _texts(facts.get("known", ()))
+    close = difflib.get_close_matches(str(facts["environment"]), known, n=1)
+    return typed_again(words, "--environment", [*close, *known][0]) if known else ""
+
+
+def reset_command(name: str) -> str:
+    """The command that removes a setting from where it was set."""
+    setting = settings.SETTINGS[name]
+    origin = settings.load_settings().origin(name)
+    if origin == setting.variable:
+        return f"unset {origin}"
+    is_project = origin == settings.PROJECT_FILE
+    return f"multitalk config unset {name}{' --project' if is_project else ''}"
 
 
 _CONFLICTS: dict[tuple[str, ...], str] = {
@@ -261,6 +322,16 @@ def _download(facts: Mapping[str, Fact], _words: list[str]) -> str:
     options = ["--repair", "--yes"] if "damaged" in facts else []
     options += [str(facts["option"])] if "option" in facts else []
     return download_command(facts, *options)
+
+
+def _choose_weights(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The pack below the folder that was named, or a download of one."""
+    if "pack" not in facts:
+        return "multitalk download --to weights"
+    pack = str(facts["pack"])
+    if words[:1] == ["generate"]:
+        return typed_again(words, "--weights", pack)
+    return shell_line(["multitalk", "config", "set", "weights", pack])
 
 
 def _pack_again(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -356,6 +427,7 @@ COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 RULES: dict[str, Rule] = {
     "E_CANCELLED": _download,
     "E_CONTRACT": _deploy,
+    "E_CONFIG": _correct_file,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
     "E_DOWNLOAD_RUNS": _download,
@@ -364,6 +436,8 @@ RULES: dict[str, Rule] = {
     "E_GPU_STACK": _choose_stack,
     "E_GPU_TOO_SMALL": _option("gpu"),
     "E_HUB_TOKEN": _open_hub,
+    "E_ENVIRONMENT": _choose_environment,
+    "E_MODAL_CONFIG": _correct_modal_config,
     "E_NETWORK": _either(_return_to_job, _download),
     "E_NOT_DEPLOYED": _either(_download, _deploy),
     "E_NO_BACKEND": _choose_backend,
@@ -387,7 +461,7 @@ RULES: dict[str, Rule] = {
     "E_TOO_MANY_VOICES": _loop_over_voices,
     "E_UNFINISHED": _return_to_job,
     "E_USAGE": _either(_download, _complete_words),
-    "E_WEIGHTS": _download,
+    "E_WEIGHTS": _either(_download, _choose_weights),
     "E_WEIGHTS_MISSING": _download,
 }
 """Error code -> its rule."""

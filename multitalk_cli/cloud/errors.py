@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.errors import RemoteError, SetupError, TemporaryError
+from multitalk_cli.cloud import modal_config
+from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.planning import gpus
 
@@ -48,7 +49,7 @@ def modal_errors(place: AppRef) -> Iterator[None]:
     except theirs.PermissionDeniedError as error:
         raise SetupError(first_line(error), code="E_TOKEN") from error
     except theirs.NotFoundError as error:
-        raise not_deployed(place, first_line(error)) from error
+        raise _explain_missing(place, error) from error
     except theirs.ResourceExhaustedError as error:
         raise TemporaryError(first_line(error), code="E_CAPACITY") from error
     except _lost_connection() as error:
@@ -69,6 +70,44 @@ def _lost_connection() -> tuple[type[Exception], ...]:
 def first_line(error: BaseException) -> str:
     text = str(error).strip()
     return text.partition("\n")[0] if text else type(error).__name__
+
+
+def _explain_missing(place: AppRef, error: Exception) -> MultitalkError:
+    """The error for something that is not there: the environment, or else the app in it."""
+    if not has_environment(place):
+        return no_environment(place)
+    if not place.app:
+        return RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE")
+    return not_deployed(place, first_line(error))
+
+
+def has_environment(place: AppRef) -> bool:
+    """Whether the account has the environment; True where none is named."""
+    import modal
+    import modal.exception as theirs
+
+    name = place.environment or modal_config.environment()
+    if not name:
+        return True
+    try:
+        modal.Environment.from_name(name).hydrate()
+    except theirs.NotFoundError:
+        return False
+    return True
+
+
+def no_environment(place: AppRef) -> SetupError:
+    """The error for an environment that the account does not have, with those that it has."""
+    import modal
+
+    name = place.environment or modal_config.environment()
+    known = tuple(sorted(str(each.name) for each in modal.Environment.objects.list()))
+    has = ", ".join(f'"{each}"' for each in known)
+    facts: dict[str, Fact] = {"environment": name, "known": known}
+    if not place.environment:
+        facts["is_modals"] = True
+    message = f'no environment "{name}" in the Modal account, which has {has}'
+    return SetupError(message, code="E_ENVIRONMENT", facts=facts)
 
 
 def not_deployed(place: AppRef, detail: str = "") -> SetupError:

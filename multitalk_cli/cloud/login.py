@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.errors import AppRef, modal_errors
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError
 
+_NOWHERE = AppRef(app="", environment="")
 
-def login_in_browser() -> Path:
-    """Opens Modal's page, waits for the user, and stores the token; returns its file."""
-    return _login(["token", "new"])
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginPage:
+    """The page on which the user confirms the login. is_open: whether a browser was started."""
+
+    address: str
+    code: str
+    is_open: bool
+
+
+def login_in_browser(show: Callable[[LoginPage], None]) -> Path:
+    """Opens Modal's page, waits for the user, and stores the token; returns its file.
+
+    show: receives the page before the waiting begins; it may be opened on another machine.
+    """
+    modal_config.require_network()
+    import modal
+    from modal.config import config
+    from modal.token_flow import TokenFlow
+
+    with modal_errors(_NOWHERE), modal.Client.anonymous(config["server_url"]) as client:
+        flow = TokenFlow(client)
+        with flow.start() as (_, address, code):
+            show(LoginPage(address=address, code=code, is_open=_open(address)))
+            found = None
+            while found is None:
+                found = flow.finish()
+    return _store(found.token_id, found.token_secret)
+
+
+def _open(address: str) -> bool:
+    """Opens a page in a browser with a window; tells whether one was started."""
+    try:
+        browser = webbrowser.get()
+        # Browsers that run inside the terminal would hide the address and the code.
+        is_text = isinstance(browser, webbrowser.GenericBrowser) and browser.name != "open"
+        return not is_text and browser.open_new_tab(address)
+    except webbrowser.Error:
+        return False
 
 
 def login_with_pair(token_id: str, token_secret: str) -> Path:
@@ -21,14 +62,21 @@ def login_with_pair(token_id: str, token_secret: str) -> Path:
         flaw = find_flaw(value)
         if flaw:
             raise SetupError(f"the token's {name} has {flaw}", code="E_TOKEN")
-    return _login(["token", "set", "--token-id", token_id, "--token-secret", token_secret])
-
-
-def _login(words: list[str]) -> Path:
-    """Runs one of Modal's commands in this process: a command line would show the secret."""
     modal_config.require_network()
-    from modal.cli.entry_point import entrypoint_cli
+    return _store(token_id, token_secret)
 
-    with modal_errors(AppRef(app="", environment="")):
-        entrypoint_cli(words, standalone_mode=False)
+
+def _store(token_id: str, token_secret: str) -> Path:
+    """Runs Modal's command in this process: a command line would show the secret."""
+    from modal.cli.token import set as command
+
+    store: Any = command.callback
+    with modal_errors(_NOWHERE):
+        store(
+            token_id=token_id,
+            token_secret=token_secret,
+            activate=True,
+            verify=True,
+            delete_existing=False,
+        )
     return modal_config.config_file()

@@ -1,14 +1,15 @@
 """Modal's own settings, read without importing modal: the token and the server's address.
 
-Modal reads variables first, then a section of a TOML file: the one that MODAL_PROFILE names, or the
-one that is marked active.
+Modal reads variables first, then a profile, which is a section of a TOML file: the one that
+MODAL_PROFILE names, or the one that is marked active.
 """
 
+import difflib
 import os
 import socket
 import threading
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from urllib.parse import urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, TemporaryError
+from multitalk_cli.errors.exceptions import Fact
 
 DEFAULT_SERVER_URL = "https://api.modal.com"
 PROBE_S = 3.0
+_CODE = "E_MODAL_CONFIG"
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _PAIRS = (
     ("token_id", "token_secret"),
@@ -32,27 +35,97 @@ def config_file() -> Path:
     return Path(path) if path else Path.home() / ".modal.toml"
 
 
-def profile(path: Path) -> Mapping[str, Any]:
-    """The section of the file that Modal would use; empty without one."""
+def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
+    """The profiles of the file, which are its sections; none without a file.
+
+    Raises SetupError E_MODAL_CONFIG for a file that Modal could not read.
+    """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise SetupError(f"{path} cannot be used: {error}", code="E_TOKEN") from None
-    sections = {name: item for name, item in document.items() if isinstance(item, dict)}
-    name = os.environ.get("MODAL_PROFILE")
-    active = [item for item in sections.values() if item.get("active") is True]
-    return sections.get(name, {}) if name else next(iter(active), sections.get("default", {}))
+    except OSError as error:
+        raise SetupError(f"{path} cannot be read: {error.strerror}", code=_CODE) from None
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
+        raise SetupError(
+            f"{path} is not valid TOML: {error}", code=_CODE, facts={"broken_file": str(path)}
+        ) from None
+    loose = [name for name, item in document.items() if not isinstance(item, dict)]
+    if loose:
+        raise SetupError(
+            f"{path}: {', '.join(loose)} must be in a section, such as [default]",
+            code=_CODE,
+            facts={"broken_file": str(path)},
+        )
+    return document
+
+
+def profile(path: Path) -> Mapping[str, Any]:
+    """The profile that Modal would use; empty without one."""
+    sections = profiles(path)
+    return sections.get(_profile_name(sections), {})
+
+
+def _profile_name(sections: Mapping[str, Mapping[str, Any]]) -> str:
+    return os.environ.get("MODAL_PROFILE") or next(iter(_active(sections)), "default")
+
+
+def _active(sections: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return [name for name, item in sections.items() if item.get("active") is True]
+
+
+def _require_one_active(sections: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raises SetupError E_MODAL_CONFIG for profiles of which Modal would use none."""
+    active = _active(sections)
+    if len(active) > 1:
+        message = f"{config_file()} has several active profiles: {_quoted(active)}"
+        raise SetupError(message, code=_CODE, facts={"needs_login": True})
+    if len(sections) > 1 and not active and _profile_name(sections) == "default":
+        first = next(iter(sections))
+        raise SetupError(
+            f"{config_file()} has no active profile, only {_quoted(sections)}",
+            code=_CODE,
+            facts={"variable": "MODAL_PROFILE", "value": first},
+        )
+
+
+def _no_profile(sections: Mapping[str, Mapping[str, Any]]) -> SetupError:
+    """The error for a name that is none of the profiles."""
+    name, has = _profile_name(sections), f"{config_file()} has {_quoted(sections)}"
+    if not os.environ.get("MODAL_PROFILE"):
+        facts: dict[str, Fact] = {"variable": "MODAL_PROFILE", "value": next(iter(sections))}
+        return SetupError(f"no profile is active: {has}", code=_CODE, facts=facts)
+    close = difflib.get_close_matches(name, sections, n=1)
+    if not close and (_active(sections) or "default" in sections):
+        facts = {"unset": ("MODAL_PROFILE",)}
+    else:
+        facts = {"variable": "MODAL_PROFILE", "value": [*close, *sections][0]}
+    return SetupError(f"MODAL_PROFILE is {name!r}, but {has}", code=_CODE, facts=facts)
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f'"{name}"' for name in names)
 
 
 def has_token() -> bool:
     """Whether there is a complete token.
 
     Raises SetupError E_TOKEN for half of one or one with spaces or line ends in it, E_NO_TOKEN for
-    an empty variable that hides one.
+    an empty variable that hides one, E_MODAL_CONFIG for a file or a profile that cannot be used.
     """
-    section = profile(config_file())
+    sections = profiles(config_file())
+    _require_one_active(sections)
+    name = _profile_name(sections)
+    section = sections.get(name, {})
+    if _has_pair(section):
+        return True
+    if sections and name not in sections:
+        raise _no_profile(sections)
+    return False
+
+
+def _has_pair(section: Mapping[str, Any]) -> bool:
+    """Whether the variables and this profile are a complete token. Raises as `has_token`."""
     for names in _PAIRS:
         hidden = [_variable(name) for name in names if _is_empty(name) and section.get(name)]
         if hidden:
@@ -90,10 +163,16 @@ def stored_tokens() -> list[str]:
     """Tokens in Modal's file, to be hidden; none from an unreadable one."""
     # RuntimeError: a user without a home folder.
     with suppress(SetupError, RuntimeError):
-        section = profile(config_file())
-        values = (section.get(name) for names in _PAIRS for name in names)
+        sections = profiles(config_file()).values()
+        values = (each.get(name) for each in sections for names in _PAIRS for name in names)
         return [value for value in values if isinstance(value, str)]
     return []
+
+
+def hiding_variables() -> tuple[str, ...]:
+    """Variables with a token, which Modal prefers to the file."""
+    names = (_variable(name) for pair in _PAIRS for name in pair)
+    return tuple(name for name in names if os.environ.get(name))
 
 
 def _variable(name: str) -> str:
@@ -122,16 +201,66 @@ def set_variable(name: str, value: str) -> None:
     os.environ[name] = value
 
 
+def environment() -> str:
+    """The environment that Modal's own variable or file names; empty for the account's default."""
+    found = os.environ.get("MODAL_ENVIRONMENT") or profile(config_file()).get("environment")
+    return found if isinstance(found, str) else ""
+
+
 def server_url() -> str:
-    """The address of Modal's server."""
-    found = os.environ.get("MODAL_SERVER_URL") or profile(config_file()).get("server_url")
-    return found if isinstance(found, str) else DEFAULT_SERVER_URL
+    """The address of Modal's server, the first where several are given.
+
+    Raises SetupError E_MODAL_CONFIG for one that is no address.
+    """
+    variable = os.environ.get("MODAL_SERVER_URL")
+    found = variable or profile(config_file()).get("server_url") or DEFAULT_SERVER_URL
+    given = found.split(",") if isinstance(found, str) else [str(found)]
+    for address in given:
+        flaw = _find_address_flaw(address)
+        if flaw:
+            origin = "MODAL_SERVER_URL" if variable else f"server_url in {config_file()}"
+            raise SetupError(
+                f"{origin} is {_without_password(address)!r}: {flaw}",
+                code=_CODE,
+                facts=_correct_address(address, in_variable=bool(variable)),
+            )
+    return given[0].strip()
+
+
+def _find_address_flaw(address: str) -> str:
+    """The reason why it is no address of a server; empty for one that is."""
+    try:
+        url = urlsplit(address.strip())
+        has_port = url.port is None or url.port > 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        return "a port is a number from 1 to 65535"
+    if url.scheme == "unix":
+        return ""
+    is_whole = url.scheme in ("http", "https") and bool(url.hostname)
+    return "" if is_whole else f"an address has the form {DEFAULT_SERVER_URL}"
+
+
+def _correct_address(address: str, *, in_variable: bool) -> dict[str, Fact]:
+    """The facts of a command that mends the address of the server."""
+    completed = f"https://{address.strip().rpartition('://')[2]}"
+    if "@" not in address and not _find_address_flaw(completed):
+        return {"variable": "MODAL_SERVER_URL", "value": completed}
+    if in_variable:
+        return {"unset": ("MODAL_SERVER_URL",)}
+    return {"variable": "MODAL_SERVER_URL", "value": DEFAULT_SERVER_URL}
+
+
+def _without_password(address: str) -> str:
+    before, at, host = address.rpartition("@")
+    return f"{before.partition('://')[0]}://***@{host}" if at else address
 
 
 def require_network() -> None:
     """Raises TemporaryError E_NETWORK unless Modal answers within three seconds.
 
-    Modal's client would try for a minute.
+    Modal's client would try for a minute. Raises SetupError as `server_url`.
     """
     url = urlsplit(server_url())
     if url.scheme == "unix" or any(os.environ.get(name) for name in _PROXIES):

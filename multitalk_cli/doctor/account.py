@@ -186,7 +186,7 @@ class Account:
         if origin == SETTINGS[name].variable:
             return f"unset {origin}"
         project = " --project" if origin == PROJECT_FILE else ""
-        return f"multitalk config set {name} {SETTINGS[name].default}{project}"
+        return f"multitalk config unset {name}{project}"
 
     def check_pack(self) -> Outcome:
         """Whether the account has all packed weights. Raises SetupError E_WEIGHTS_MISSING."""
@@ -229,7 +229,11 @@ class Account:
 
 def check_clock() -> Outcome:
     """This machine's clock against the time of Modal's server."""
-    theirs = _server_time(urlsplit(modal_config.server_url()))
+    try:
+        theirs = _server_time(urlsplit(modal_config.server_url()))
+    except SetupError:
+        # The check of the network names what is wrong with the address.
+        theirs = None
     if theirs is None:
         return Outcome(text="clock not compared: the server sent no time", state="skip")
     skew_s = (datetime.now(UTC) - theirs).total_seconds()

@@ -226,7 +226,7 @@ def check_weights() -> Outcome:
         return Outcome(
             text="no weights on this machine (only needed for --backend local)", state="skip"
         )
-    folder = local.check_setup(chosen["weights"])
+    folder = local.check_setup(chosen["weights"], chosen.origin("weights"))
     return Outcome(text=f"weights in {folder}")
 
 

@@ -250,6 +250,12 @@ CODES: dict[str, Explanation] = {
         "It was revoked, belongs to another workspace, is incomplete, or has a space or line end in it.",
         "multitalk login stores a new one.",
     ),
+    "E_MODAL_CONFIG": Explanation(
+        _S,
+        "settings of Modal's client cannot be used",
+        "The file ~/.modal.toml is damaged or has no active profile, or MODAL_PROFILE or MODAL_SERVER_URL is misspelled.",
+        "Correct the file or the variable that the message names; multitalk login writes a new profile.",
+    ),
     "E_NOT_DEPLOYED": Explanation(
         _S,
         "the app is not deployed",
@@ -265,7 +271,7 @@ CODES: dict[str, Explanation] = {
     "E_ENVIRONMENT": Explanation(
         _S,
         "unknown Modal environment",
-        "--environment or the setting of that name is misspelled, or the token belongs to another workspace.",
+        "--environment, the setting of that name or MODAL_ENVIRONMENT is misspelled, or the token belongs to another workspace.",
         "multitalk config show shows the setting; omit --environment for the default one.",
     ),
     "E_SECRET_EXISTS": Explanation(

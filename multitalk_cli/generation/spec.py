@@ -10,7 +10,6 @@ from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.inputs import ORDERS, GenerateOptions, GenerateSpec, InputRef
-from multitalk_cli.planning.prepare import parse_color
 from multitalk_cli.storage.address import is_stored, parse_uri
 
 if TYPE_CHECKING:
@@ -112,8 +111,6 @@ def _seed(args: GenerateArgs) -> int:
 
 
 def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptions:
-    # Checked here, wherever the picture is prepared: only the settings know the colour's origin.
-    parse_color(settings["background"], settings.origin("background"))
     return GenerateOptions(
         size=settings["size"],
         fit=settings["fit"],

@@ -210,8 +210,9 @@ def _frame(
 ) -> _Scene:
     from multitalk_cli.media.faces import detect, speakers
     from multitalk_cli.media.image import frame, load, sizes
+    from multitalk_cli.media.image.colors import parse_color
 
-    background = parse_color(options.background, "--background")
+    background = parse_color(options.background)
     picture = load.load_picture(image.path, background=background)
     width, height, size_warnings = sizes.resolve_size(options.size, picture)
     framed = frame.frame_picture(
@@ -232,21 +233,6 @@ def _frame(
         adjusted=(*picture.adjusted, *framed.adjusted, *placing_notes),
         warnings=(*size_warnings, *framed.warnings, *face_warnings),
     )
-
-
-def parse_color(name: str, origin: str) -> tuple[int, int, int]:
-    """Red, green and blue of a colour's name. Raises UsageError, naming its origin."""
-    from PIL import ImageColor
-
-    try:
-        red, green, blue = ImageColor.getrgb(name)[:3]
-    except ValueError:
-        raise UsageError(
-            f"{origin}: {name!r} is not a colour",
-            code="E_RANGE",
-            hint="use a name such as white, or #rrggbb",
-        ) from None
-    return red, green, blue
 
 
 def _shift(options: GenerateOptions, framed: FramedPicture) -> float:

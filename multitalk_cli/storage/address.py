@@ -37,6 +37,18 @@ def parse_uri(text: str) -> S3Uri:
     return S3Uri(bucket=bucket, key=key)
 
 
+def check_bucket(name: str) -> None:
+    """Raises ValueError with the expected form unless it is the name of a bucket."""
+    if not _BUCKET.fullmatch(name):
+        raise ValueError(f"must be the name of a bucket such as my-bucket, not {name!r}")
+
+
+def find_nearest_bucket(text: str) -> str | None:
+    """The bucket of an address; None for anything else."""
+    name = text.partition("://")[2].partition("/")[0]
+    return name if _BUCKET.fullmatch(name) else None
+
+
 def shown_key(key: str) -> str:
     """A key for one line of text: escaped if it has control characters."""
     return key if key.isprintable() else ascii(key)

@@ -85,6 +85,7 @@ RUNS = {
     "config-show": ["config", "show"],
     "config-path": ["config", "path"],
     "config-set": ["config", "set", "fps", "25"],
+    "config-unset": ["config", "unset", "fps"],
     "completion-show": ["completion", "show", "bash"],
     "completion-install": ["completion", "install", "bash"],
     "generate-preview": ["generate", "host.png", "voice.wav", "--backend", "preview"],

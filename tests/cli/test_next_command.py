@@ -13,15 +13,23 @@ GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "-
 
 EXAMPLES = {
     "E_CANCELLED": [({"weights_folder": "my weights"}, ["download", "--to", "my weights"])],
+    "E_CONFIG": [({"name": "fps", "is_project": True, "example": "60"}, ["config", "show"])],
     "E_CONFLICT": [({"addresses": ("s3://b/k",)}, ["s3", "get"])],
     "E_CONTRACT": [({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"])],
     "E_COST": [({"enough_usd": 1.5, "cheaper": ()}, GENERATE)],
     "E_DOWNLOAD_RUNS": [({"volume": "w", "app": "studio"}, ["download", "--app", "studio"])],
+    "E_ENVIRONMENT": [
+        (
+            {"environment": "stagin", "known": ("main", "staging")},
+            ["status", "--environment=stagin"],
+        )
+    ],
     "E_EXPIRED": [({"volume": "w", "environment": "e"}, ["download", "--environment", "e"])],
     "E_FILE_UNREADABLE": [({"pack_folder": "w", "damaged": True}, ["upload-weights", "w"])],
     "E_GPU_STACK": [({"stack": "current"}, [*GENERATE, "--stack=cuda12.1"])],
     "E_GPU_TOO_SMALL": [({"gpu": "l40s"}, GENERATE), ({"gpu": "l4"}, ["doctor", "--gpu", "t4"])],
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
+    "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
     "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],
     "E_NO_JOB": [({"job_prefix": "7f"}, ["jobs", "show", "7f"])],

@@ -66,9 +66,7 @@ def test_an_empty_variable_hides_a_stored_token_as_it_does_for_modal(stored, mon
     ("text", "profile", "expected"),
     [
         (f"[work]\nactive = true\n{WHOLE}", "", True),
-        (f"[work]\n{WHOLE}", "", False),
         (f"[work]\n{WHOLE}", "work", True),
-        (f"[work]\nactive = true\n{WHOLE}", "other", False),
         (f"[default]\n{WHOLE}", "", True),
         ("", "", False),
     ],
@@ -94,8 +92,87 @@ def test_a_stored_token_with_a_line_end_is_refused_and_not_shown(stored):
 def test_a_broken_file_is_named(stored):
     stored("no toml [")
 
-    with pytest.raises(SetupError, match=r"modal\.toml cannot be used"):
+    with pytest.raises(SetupError, match=r"modal\.toml is not valid TOML.* line 1") as caught:
         modal_config.has_token()
+    assert caught.value.code == "E_MODAL_CONFIG"
+
+
+TWO = f"[work]\n{WHOLE}[home]\n{WHOLE}"
+NOT_ACTIVE = {"variable": "MODAL_PROFILE", "value": "work"}
+
+
+@pytest.mark.parametrize(
+    ("text", "profile", "message", "facts"),
+    [
+        (f"[work]\n{WHOLE}", "", 'no profile is active: .* has "work"', NOT_ACTIVE),
+        (TWO, "", 'has no active profile, only "work", "home"', NOT_ACTIVE),
+        (TWO, "wrok", 'MODAL_PROFILE is .wrok., but .* has "work", "home"', NOT_ACTIVE),
+        (f"{TWO}active = true", "xyz", "MODAL_PROFILE is .xyz.", {"unset": ("MODAL_PROFILE",)}),
+        (f"[a]\nactive = true\n{TWO}active = true", "", 'several active profiles: "a", "home"',
+         {"needs_login": True}),
+        (WHOLE, "", "token_id, token_secret must be in a section", None),
+    ],
+)  # fmt: skip
+def test_profiles_that_modal_would_not_use_are_named(
+    stored, monkeypatch, text, profile, message, facts
+):
+    stored(text)
+    monkeypatch.setenv("MODAL_PROFILE", profile)
+
+    with pytest.raises(SetupError, match=message) as caught:
+        modal_config.has_token()
+    assert (caught.value.code, int(caught.value.exit_code)) == ("E_MODAL_CONFIG", 4)
+    assert facts is None or caught.value.facts == facts
+    assert modal_config.stored_tokens() == (
+        [] if facts is None else ["ak-1", "as-1"] * text.count("ak")
+    )
+
+
+@pytest.mark.parametrize(
+    ("address", "flaw", "corrected"),
+    [
+        ("api.modal.com", "an address has the form", "https://api.modal.com"),
+        ("localhost:99", "an address has the form", "https://localhost:99"),
+        ("ftp://host", "an address has the form", "https://host"),
+        ("http://", "an address has the form", None),
+        ("https://host:99999", "a port is a number", None),
+        ("https://host:abc", "a port is a number", None),
+        ("https://host:0", "a port is a number", None),
+        ("https://[::1", "a port is a number", None),
+        ("https://one,two", "an address has the form", "https://two"),
+    ],
+)
+def test_an_address_that_is_none_is_named_with_one_that_is(
+    stored, monkeypatch, address, flaw, corrected
+):
+    monkeypatch.setenv("MODAL_SERVER_URL", address)
+    with pytest.raises(SetupError, match=f"^MODAL_SERVER_URL is .*{flaw}") as in_variable:
+        modal_config.require_network()
+    monkeypatch.delenv("MODAL_SERVER_URL")
+    stored(f'[default]\nserver_url = "{address}"\n{WHOLE}')
+    with pytest.raises(SetupError, match=rf"^server_url in .*modal\.toml is .*{flaw}") as in_file:
+        modal_config.require_network()
+
+    assert {in_variable.value.code, in_file.value.code} == {"E_MODAL_CONFIG"}
+    expected = corrected if corrected else modal_config.DEFAULT_SERVER_URL
+    assert in_file.value.facts == {"variable": "MODAL_SERVER_URL", "value": expected}
+    assert in_variable.value.facts == (
+        in_file.value.facts if corrected else {"unset": ("MODAL_SERVER_URL",)}
+    )
+
+
+def test_a_password_in_an_address_is_not_shown(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://me:pass@host:abc")
+
+    with pytest.raises(SetupError) as caught:
+        modal_config.server_url()
+    assert "pass" not in caught.value.message
+
+
+def test_the_first_of_several_addresses_is_asked(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://api.modal.com,https://api.modal2.com")
+
+    assert modal_config.server_url() == "https://api.modal.com"
 
 
 def test_the_address_comes_from_the_variable_then_the_file(stored, monkeypatch):

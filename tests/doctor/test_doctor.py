@@ -130,7 +130,7 @@ def test_a_variable_that_cannot_be_read(doctor, monkeypatch):
 
     assert (checks["settings"]["code"], checks["settings"]["remedy"]) == (
         "E_SETTING",
-        "multitalk config show",
+        "unset MULTITALK_FPS",
     )
 
 

@@ -2,14 +2,15 @@
 
 import json
 import shutil
+import signal
 import subprocess
-import sys
 
 import modal
 import pytest
 
 from multitalk_cli import contract
 from remote.deployment import pins
+from tests.cli.programs import Program
 from tests.end_to_end.product import CLASS
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
 
@@ -191,17 +192,76 @@ def test_login_refuses_a_wrong_pair(user, without_token):
     assert not (user.home / ".modal.toml").exists()
 
 
-def test_login_in_the_browser_stores_a_token(cloud, user, without_token):
-    command = [sys.executable, "-m", "multitalk_cli", "login"]
+@pytest.mark.parametrize("quiet", [(), ("--quiet",)])
+def test_login_in_the_browser_shows_where_to_confirm_and_stores_a_token(
+    cloud, user, without_token, quiet
+):
+    cloud.state.token_flows.clear()
+    command = user.command("login", *quiet)
     with subprocess.Popen(
         command, env=without_token, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
+        cloud.wait_until(lambda: cloud.state.token_flows, "a client asks for a token")
+        page, code = process.stderr.readline(), process.stderr.readline()
         cloud.confirm_login()
         out, err = process.communicate(timeout=30)
 
+    (flow,) = cloud.state.token_flows
+    assert f"/token-flow/{flow}  (open it in any browser)" in page
+    assert code == "code        LOCAL\n"
     assert (process.returncode, out) == (0, ""), err
-    assert "next:  multitalk deploy" in err
+    assert ("next:  multitalk deploy" in err) is not bool(quiet)
     (user.home / ".modal.toml").unlink()
+
+
+def test_login_says_that_variables_hide_the_token(user, without_token):
+    env = {**without_token, "MODAL_OAUTH_CLIENT_ID": "oc-1"}
+    done = subprocess.run(
+        user.command("login", "--stdin"), env=env, input=f"{TOKEN_ID}\n{TOKEN_SECRET}\n",
+        text=True, capture_output=True, timeout=60, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "MODAL_OAUTH_CLIENT_ID hide the stored token: unset MODAL_OAUTH_CLIENT_ID" in done.stderr
+    (user.home / ".modal.toml").unlink()
+
+
+def test_ctrl_c_while_the_page_is_open_is_an_interrupt(cloud, user, without_token):
+    cloud.state.token_flows.clear()
+    program = Program(user.command("login")[1:], without_token)
+    program.until("Ctrl-C stops")
+    program.child.sendintr()
+    screen = program.end()
+
+    assert any(line.startswith("page ") and "/token-flow/" in line for line in screen), screen
+    assert screen[-1].endswith("interrupted; no token was stored")
+    assert program.child.signalstatus == signal.SIGINT
+    assert not (user.home / ".modal.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (("status",), "multitalk status --environment staging"),
+        (("download", "--yes"), "multitalk download --yes --environment staging"),
+        (("deploy",), "multitalk deploy --environment staging"),
+        (("jobs", "ls", "--remote"), "multitalk jobs ls --remote --environment staging"),
+    ],
+)
+def test_an_environment_that_does_not_exist_is_named(cloud, user, words, command):
+    cloud.add_environment("staging")
+
+    ran = user.run(*words, "--environment", "stagging", "--json")
+
+    assert (ran.code, ran.error["code"], ran.error["hint"]) == (4, "E_ENVIRONMENT", command)
+    assert ran.error["message"].startswith('no environment "stagging" in the Modal account')
+
+
+def test_an_unknown_environment_of_modal_s_own_variable_is_named(user):
+    ran = user.run("status", "--json", MODAL_ENVIRONMENT="stagging")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_ENVIRONMENT")
+    assert ran.error["hint"] == "unset MODAL_ENVIRONMENT"
 
 
 @pytest.mark.parametrize(

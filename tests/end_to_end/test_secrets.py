@@ -58,7 +58,9 @@ def test_an_environment_has_secrets_of_its_own(cloud):
     assert account.find_keys(HERE, "some", KEYS) is None
     assert cloud.secret("some", "staging") == {"A": "1"}
     account.require_environment(staging)
-    with pytest.raises(SetupError, match="no Modal environment 'nowhere'"):
+    with pytest.raises(
+        SetupError, match='no environment "nowhere" in the Modal account, which has'
+    ):
         account.require_environment(AppRef(app="multitalk", environment="nowhere"))
 
 

@@ -59,10 +59,41 @@ def set_(
     """Change a setting permanently."""
     console: Console = ctx.obj
     setting = settings.find_setting(name)
-    file = Path(settings.PROJECT_FILE) if project else settings.user_file()
+    if setting.name == "weights":
+        from multitalk_cli.generation.backends.local import find_weights
+
+        folder = find_weights(value)
+        # The user's file holds for every folder.
+        value = value if project else str(folder.absolute())
+    file = _file(project)
     saved = settings.save_setting(file, setting, value)
     data = {"name": setting.name, "value": saved, "file": str(file)}
     console.succeed("config", data, [f"{setting.name} = {_shorten(saved)}  ({file})"])
+
+
+@app.command("unset", cls=PagedCommand, epilog=epilog("multitalk config unset fps"))
+def unset(
+    ctx: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="A name in the file, also an unknown one.")
+    ],
+    project: Annotated[
+        bool,
+        typer.Option("--project", help="Change ./multitalk.toml instead of the user's file."),
+    ] = False,
+) -> None:
+    """Remove a setting from a settings file."""
+    console: Console = ctx.obj
+    file = _file(project)
+    known = name.replace("-", "_")
+    name = known if known in settings.SETTINGS else name
+    is_removed = settings.remove_setting(file, name)
+    text = f"{name} removed from {file}" if is_removed else f"{name} is not in {file}"
+    console.succeed("config", {"name": name, "file": str(file), "removed": is_removed}, [text])
+
+
+def _file(project: bool) -> Path:
+    return Path(settings.PROJECT_FILE) if project else settings.user_file()
 
 
 def _shorten(value: Any, width: int = 28) -> str:

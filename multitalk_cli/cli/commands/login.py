@@ -7,6 +7,7 @@ import typer
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.stdin import read_pipe
 from multitalk_cli.cloud import login as cloud_login
+from multitalk_cli.cloud.modal_config import hiding_variables
 from multitalk_cli.errors import UsageError
 
 _MAX_BYTES = 4096
@@ -22,13 +23,29 @@ def login(
 ) -> None:
     """Store a token of your Modal account, through a page that opens in your browser."""
     console: Console = ctx.obj
+    console.leaving = "interrupted; no token was stored"
     pair = _read_pair() if stdin else ()
     console.hide(pair)
-    with console.redirect_stdout():
-        file = cloud_login.login_with_pair(*pair) if pair else cloud_login.login_in_browser()
+    if pair:
+        file = cloud_login.login_with_pair(*pair)
+    else:
+        file = cloud_login.login_in_browser(lambda page: _show(page, console))
     console.fact("token", f"stored in {file}")
+    hidden = hiding_variables()
+    if hidden:
+        console.warn(f"{' and '.join(hidden)} hide the stored token: unset {' '.join(hidden)}")
     console.note("next:  multitalk deploy")
     console.succeed("login", {"file": str(file)}, [])
+
+
+def _show(page: cloud_login.LoginPage, console: Console) -> None:
+    """The page to open, also with --quiet: without it there is no login."""
+    say = console.tell if console.is_quiet else console.note
+    opened = "a browser was opened" if page.is_open else "open it in any browser"
+    say(f"page        {page.address}  ({opened})")
+    if page.code:
+        say(f"code        {page.code}")
+    console.note("waiting     until you confirm on that page; Ctrl-C stops")
 
 
 def _read_pair() -> tuple[str, str]:

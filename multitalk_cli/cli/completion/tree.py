@@ -85,6 +85,7 @@ _CHOICES: _Choices = {
     ("", "progress"): PROGRESS_KINDS,
     ("bench", "persons"): tuple(PERSONS),
     ("config set", "name"): tuple(SETTINGS),
+    ("config unset", "name"): tuple(SETTINGS),
     ("download", "lora"): LORAS,
     ("download", "precision"): PRECISIONS,
     ("completion install", "shell"): SHELLS,

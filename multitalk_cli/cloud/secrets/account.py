@@ -9,24 +9,17 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from multitalk_cli.cloud.errors import AppRef, modal_errors
-from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.cloud.errors import AppRef, has_environment, modal_errors, no_environment
+from multitalk_cli.errors import FileError
 
 _CONCURRENT_LOOKUPS = 8
 
 
 def require_environment(place: AppRef) -> None:
     """Raises SetupError E_ENVIRONMENT for an environment that does not exist."""
-    import modal
-    import modal.exception as theirs
-
-    if not place.environment:
-        return
     with modal_errors(place):
-        try:
-            modal.Environment.from_name(place.environment).hydrate()
-        except theirs.NotFoundError:
-            raise _no_environment(place) from None
+        if not has_environment(place):
+            raise no_environment(place)
 
 
 def find_keys(place: AppRef, name: str, keys: Sequence[str]) -> frozenset[str] | None:
@@ -49,8 +42,6 @@ def create(place: AppRef, name: str, values: Mapping[str, str]) -> None:
         except theirs.AlreadyExistsError:
             message = f"the Modal secret {name} already exists"
             raise FileError(message, code="E_SECRET_EXISTS") from None
-        except theirs.NotFoundError:
-            raise _no_environment(place) from None
 
 
 def merge(place: AppRef, name: str, values: Mapping[str, str]) -> None:
@@ -92,8 +83,3 @@ def _secret(place: AppRef, name: str, keys: Sequence[str]) -> Any:
     return modal.Secret.from_name(
         name, environment_name=place.environment_name, required_keys=list(keys)
     )
-
-
-def _no_environment(place: AppRef) -> SetupError:
-    message = f"no Modal environment {place.environment!r}"
-    return SetupError(message, code="E_ENVIRONMENT")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
+from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import partial_file
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ _SEED, _LOCK = "seed.json", "lock"
 _FORGET_AFTER_S = 30 * 24 * 3600
 
 
-def check_setup(weights: str | None) -> Path:
-    """The folder of weights. Raises SetupError for what is missing; no weights are read."""
+def check_setup(weights: str | None, origin: str) -> Path:
+    """The folder of weights. Raises SetupError for what is missing; no weights are read.
+
+    origin: of the setting, for the error.
+    """
     absent = [name for name in _NEEDED if find_spec(name) is None]
     if absent:
         raise SetupError(
@@ -47,11 +51,20 @@ def check_setup(weights: str | None) -> Path:
             "--backend local needs --weights DIR, the folder that holds the model",
             code="E_WEIGHTS",
         )
+    return find_weights(weights, origin)
+
+
+def find_weights(weights: str, origin: str = "") -> Path:
+    """The folder of weights. Raises SetupError E_WEIGHTS for a folder without a pack."""
     folder = Path(weights).expanduser()
-    if not (folder / _MANIFEST).is_file():
-        why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
-        raise SetupError(f"the folder of weights {weights!r} {why}", code="E_WEIGHTS")
-    return folder
+    if (folder / _MANIFEST).is_file():
+        return folder
+    why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
+    named = f" of {origin}" if origin else ""
+    packed = folder / "pack" / _MANIFEST
+    facts: dict[str, Fact] = {"pack": str(packed.parent)} if packed.is_file() else {}
+    message = f"the folder of weights {weights!r}{named} {why}"
+    raise SetupError(message, code="E_WEIGHTS", facts=facts)
 
 
 def identify(recipe: Mapping[str, Any]) -> tuple[str, int]:

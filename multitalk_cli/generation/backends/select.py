@@ -81,7 +81,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
 def _local(settings: "Settings") -> Backend:
     from multitalk_cli.generation.backends import local
 
-    weights = local.check_setup(settings["weights"])
+    weights = local.check_setup(settings["weights"], settings.origin("weights"))
 
     parameters = settings["persistent_params"]  # users write 8e9
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import MAX_SIDE_PX, MIN_SIDE_PX, SIDE_MULTIPLE_PX
-from multitalk_cli.errors import UsageError
-from multitalk_cli.media.image.load import Picture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from multitalk_cli.media.image.load import Picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,15 @@ def nearest_bucket(width: float, height: float, buckets: Sequence[AspectBucket])
     return min(buckets, key=lambda bucket: abs(bucket.ratio - height / width))
 
 
+_TABLES = {"auto": BUCKETS_480P, "720p": BUCKETS_720P}
+
+
 def resolve_size(option: str, picture: Picture) -> tuple[int, int, tuple[str, ...]]:
     """Width, height and warnings for `--size`: `896x448`, `auto`, `720p` or any WxH.
 
-    Raises UsageError for a size that the model cannot make.
+    Raises ValueError for a size that the model cannot make.
     """
-    tables = {"auto": BUCKETS_480P, "720p": BUCKETS_720P}
-    table = tables.get(option.strip().lower())
+    table = _TABLES.get(option.strip().lower())
     if table is not None:
         bucket = nearest_bucket(picture.source_width_px, picture.source_height_px, table)
         return bucket.width_px, bucket.height_px, ()
@@ -95,24 +97,35 @@ def resolve_size(option: str, picture: Picture) -> tuple[int, int, tuple[str, ..
     )
 
 
+def check_size(option: str) -> None:
+    """Raises ValueError with the expected values unless it is what `resolve_size` takes."""
+    if option.strip().lower() not in _TABLES:
+        parse_size(option)
+
+
 def parse_size(option: str) -> tuple[int, int]:
-    """Width and height of `WxH`; raises UsageError unless the model can make that size."""
+    """Width and height of `WxH`; raises ValueError unless the model can make that size."""
+    given = _read_size(option)
+    if given is None:
+        raise ValueError(f"must be auto, 720p or WIDTHxHEIGHT such as 896x448, not {option!r}")
+    nearest = find_nearest_size(option)
+    if nearest != f"{given[0]}x{given[1]}":
+        raise ValueError(
+            f"must have sides that are multiples of {SIDE_MULTIPLE_PX} from {MIN_SIDE_PX} to "
+            f"{MAX_SIDE_PX}, not {option!r}; the nearest is {nearest}"
+        )
+    return given
+
+
+def find_nearest_size(option: str) -> str | None:
+    """The size nearest to `WxH` that the model can make; None for anything else."""
+    given = _read_size(option)
+    return None if given is None else f"{_nearest_side(given[0])}x{_nearest_side(given[1])}"
+
+
+def _read_size(option: str) -> tuple[int, int] | None:
     match = re.fullmatch(r"(\d{1,6})[xX×](\d{1,6})", option.strip())  # noqa: RUF001
-    if match is None:
-        raise UsageError(
-            f"--size is auto, 720p or WIDTHxHEIGHT such as 896x448, not {option!r}",
-            code="E_RANGE",
-        )
-    width, height = int(match[1]), int(match[2])
-    nearest = f"{_nearest_side(width)}x{_nearest_side(height)}"
-    if nearest != f"{width}x{height}":
-        raise UsageError(
-            f"--size {option}: each side must be a multiple of {SIDE_MULTIPLE_PX} "
-            f"from {MIN_SIDE_PX} to {MAX_SIDE_PX}; the nearest is {nearest}",
-            code="E_RANGE",
-            facts={"option": "--size", "example": nearest},
-        )
-    return width, height
+    return None if match is None else (int(match[1]), int(match[2]))
 
 
 def _nearest_side(side: int) -> int:
