@@ -31,7 +31,7 @@ __multitalk_place() {
             ;;
         'upload-weights')
             options="--app --environment --help -h $shared"
-            arguments=(':nothing')
+            arguments=(':folders')
             repeated=0
             ;;
         'doctor')

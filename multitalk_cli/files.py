@@ -180,6 +180,9 @@ def check_creatable(target: Path) -> None:
     """
     probe = _part_path(target)
     try:
+        with suppress(FileNotFoundError):
+            # The probe's own name is short.
+            target.lstat()
         probe.touch()
         probe.unlink()
     except OSError as error:

@@ -303,7 +303,7 @@ def test_only_settings_and_the_console_read_the_environment():
     # from the environment where the user asks for that. __main__.py sets numpy's threads.
     readers = (
         "__main__.py", "settings.py", "cli/console.py", "cloud/modal_config.py",
-        "cloud/secrets/sources.py", "storage/hub.py",
+        "cloud/secrets/sources.py", "media/video/ffmpeg.py", "storage/hub.py",
     )  # fmt: skip
     rest = without(CLIENT, *(f"multitalk_cli/{name}" for name in readers))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,6 +19,8 @@ from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
 from multitalk_cli.reporting.formatting import printable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from multitalk_cli.cli.interrupts import PendingSignals
     from multitalk_cli.cli.terminal import Terminal
     from multitalk_cli.reporting.reporter import Progress
@@ -267,6 +270,19 @@ class Console:
             for block in blocks:
                 self._show(sys.stdout, block)
 
+    @property
+    def shows_results(self) -> bool:
+        """Whether a person sees what is written to stdout."""
+        return sys.stdout is not None and sys.stdout.isatty()
+
+    def stream(self, file: Path) -> None:
+        """The result as the bytes of a file, on stdout."""
+        if sys.stdout is None:
+            return
+        with file.open("rb") as content, _lost_reader(sys.stdout):
+            shutil.copyfileobj(content, sys.stdout.buffer, 1 << 20)
+            sys.stdout.flush()
+
     def show_page(self, command: str, blocks: Sequence[layout.Block]) -> None:
         """A page of help: wrapped at words also on a pipe."""
         if self.options.json:
@@ -438,18 +454,25 @@ class Console:
         """Writes text to a stream; a reader that has left is no error."""
         if stream is None:
             return
-        try:
+        with _lost_reader(stream):
             stream.buffer.write(_encode(self._mask(text)))
             stream.flush()
-        except OSError as error:
-            _turn_off(stream)
-            # A reader that is gone has what it wanted; a result that was lost is a failure.
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
-                raise FileError(
-                    f"the result cannot be written to stdout: {error.strerror}",
-                    code="E_OUTPUT_PATH",
-                    hint="send stdout somewhere that can be written to",
-                ) from None
+
+
+@contextmanager
+def _lost_reader(stream: TextIO) -> Iterator[None]:
+    """Turns the stream off where writing fails. Raises FileError for a result that was lost."""
+    try:
+        yield
+    except OSError as error:
+        _turn_off(stream)
+        # A reader that is gone has what it wanted.
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise FileError(
+                f"the result cannot be written to stdout: {error.strerror}",
+                code="E_OUTPUT_PATH",
+                hint="send stdout somewhere that can be written to",
+            ) from None
 
 
 class _Stream(io.TextIOBase):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -30,9 +32,17 @@ class PagedCommand(TyperCommand):
     """A command whose help is one of Console's results."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parses the words; raises UsageError where an option follows one that needs a value."""
-        _refuse_options_as_values(self.get_params(ctx), args)
-        return list(super().parse_args(ctx, args))
+        """Parses the words; raises UsageError where an option follows one that needs a value.
+
+        Paths are given to the command as a shell would: a shell leaves --output=~/x as it is.
+        """
+        parameters = self.get_params(ctx)
+        _refuse_options_as_values(parameters, args)
+        rest = list(super().parse_args(ctx, args))
+        for parameter in parameters:
+            if (label := label_of(parameter)) in PATH_LABELS:
+                ctx.params[parameter.name] = _expand_home(ctx.params.get(parameter.name), label)
+        return rest
 
     def get_help(self, ctx: Any) -> str:
         """Prints the help and ends the command."""
@@ -42,6 +52,29 @@ class PagedCommand(TyperCommand):
         """The usage as manuals write it: IMAGE must be there, [VOICE] may."""
         pieces = super().collect_usage_pieces(ctx)
         return [piece.strip("{}").removesuffix("...") for piece in pieces]
+
+
+PLACED = "PLACE=VOICE"
+PATH_LABELS = frozenset({"DIR", "FILE", "IMAGE", "PACK", "PATH", PLACED, "VOICE"})
+"""The words for paths in usage lines, by which options and arguments of this kind are known."""
+
+
+def label_of(parameter: Any) -> str:
+    """The first word for a parameter's value in its usage line, without brackets and dots."""
+    shown = parameter.metavar or parameter.name.upper()
+    return str(shown.strip("[]").split()[0].rstrip("."))
+
+
+def _expand_home(value: Any, label: str) -> Any:
+    """A path, or several, with a leading ~ as the home folder; anything else unchanged."""
+    if isinstance(value, list | tuple):
+        return type(value)(_expand_home(each, label) for each in value)
+    if isinstance(value, Path):
+        return value.expanduser()
+    if not isinstance(value, str):
+        return value
+    place, equals, path = value.partition("=") if label == PLACED else ("", "", value)
+    return place + equals + os.path.expanduser(path)  # noqa: PTH111 - an empty path stays empty
 
 
 def _refuse_options_as_values(parameters: Sequence[Any], words: Sequence[str]) -> None:

@@ -69,6 +69,8 @@ _OUTPUT_PROBLEMS = {
     "same file": "fetch them one by one, each with -o FILE",
     "empty": "pass -o FILE or -o FOLDER/",
     "unsafe key": "add -o FILE",
+    "stdout": "pass -o FILE or -o FOLDER/",
+    "terminal": "add: > FILE",
 }
 
 
@@ -172,11 +174,15 @@ def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "\n".join([*first, deploy_command(facts)])
 
 
+def _unset(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    names = _texts(facts.get("unset", ()))
+    return f"unset {' '.join(names)}" if names else ""
+
+
 def _correct_setting(facts: Mapping[str, Fact], words: list[str]) -> str:
     """A variable removed, or the words typed with a name or a value that is right."""
-    unset = _texts(facts.get("unset", ()))
-    if unset:
-        return f"unset {' '.join(unset)}"
+    if "unset" in facts:
+        return _unset(facts, words)
     typed, right = facts.get("typed"), facts.get("name", facts.get("example"))
     if typed in words and right is not None:
         at = len(words) - 1 - words[::-1].index(str(typed))
@@ -250,6 +256,9 @@ def reset_command(name: str) -> str:
 _CONFLICTS: dict[tuple[str, ...], str] = {
     ("VOICE", "--speaker"): "give every voice as --speaker PLACE=VOICE, or none",
     ("-o s3://", "--upload"): "drop --upload, or give -o a file",
+    ("-o -", "--json"): "drop --json, or give -o a file",
+    ("-o -", "--sidecar"): "drop --sidecar, or give -o a file",
+    ("-o -", "--detach"): "drop --detach, or give -o a file",
     ("-o s3://", "--sidecar"): "drop --sidecar, or replace -o by --upload-to",
     ("--upload", "--backend"): "make a file, then: multitalk s3 put FILE s3://BUCKET/KEY",
     ("--detach", "--backend"): "drop --detach",
@@ -441,6 +450,7 @@ RULES: dict[str, Rule] = {
     "E_NETWORK": _either(_return_to_job, _download),
     "E_NOT_DEPLOYED": _either(_download, _deploy),
     "E_NO_BACKEND": _choose_backend,
+    "E_NO_FFMPEG": _unset,
     "E_NO_JOB": _find_jobs,
     "E_NO_SECRET": _set_up_store,
     "E_NO_TOKEN": _log_in,

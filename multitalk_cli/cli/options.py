@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from multitalk_cli.errors import UsageError
 from multitalk_cli.settings import SETTINGS
 
 
@@ -73,8 +74,25 @@ AppName = Annotated[str | None, setting_option("app")]
 Environment = Annotated[str | None, setting_option("environment")]
 Gpu = Annotated[str | None, setting_option("gpu")]
 Stack = Annotated[str | None, setting_option("stack")]
+STDOUT = "-"
+"""The output of `generate` that is no file."""
+
+
+def _refuse_stdout(path: str | None) -> str | None:
+    if path == STDOUT:
+        raise UsageError(
+            "-o - (stdout) is for multitalk generate only",
+            code="E_OUTPUT_NAME",
+            facts={"problem": "stdout"},
+        )
+    return path
+
+
 OutputPath = Annotated[
-    str | None, typer.Option("--output", "-o", metavar="PATH", help="FILE or FOLDER/.")
+    str | None,
+    typer.Option(
+        "--output", "-o", metavar="PATH", help="FILE or FOLDER/.", callback=_refuse_stdout
+    ),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")]

@@ -23,6 +23,8 @@ from multitalk_cli.storage.address import parse_uri
 from multitalk_cli.storage.upload import UploadTarget
 
 SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
+SIDECAR_SUFFIX = ".json"
+LONGEST_NAME_BYTES = 255
 _VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
@@ -50,8 +52,13 @@ class OutputNames:
 
     @property
     def default(self) -> str:
-        """The default name."""
-        return self.stem + self.suffix
+        """The default name, cut to what a file may be called."""
+        stem = self.stem
+        if len(os.fsencode(stem + self.suffix)) > LONGEST_NAME_BYTES:
+            longest = LONGEST_NAME_BYTES - len(self.suffix) - len(SIDECAR_SUFFIX)
+            while len(os.fsencode(stem)) > longest:
+                stem = stem[:-1]
+        return stem + self.suffix
 
     @property
     def values(self) -> dict[str, str | int]:
@@ -74,7 +81,7 @@ def choose_output(output: str | None, names: OutputNames) -> Path:
             code="E_OUTPUT_NAME",
             facts={"proposed": "FILE"},
         )
-    _check_suffix(target, names)
+    _check_suffix(target, names, output)
     try:
         _check_place(target, names)
     except OSError as error:
@@ -165,21 +172,37 @@ def _fill_address(template: str, names: OutputNames) -> str:
         raise _bad_template(template, str(error)) from None
 
 
-def _check_suffix(target: Path, names: OutputNames) -> None:
+def _check_suffix(target: Path, names: OutputNames, typed: str | None) -> None:
+    """Raises UsageError for a name that is no video's. typed: it, or a template of it."""
     if target.name.endswith(names.suffix) and target.name != names.suffix:
         if names.preview or not target.name.endswith(PREVIEW_SUFFIX):
             return
-        proposed = target.with_name(target.name.removesuffix(PREVIEW_SUFFIX) + SUFFIX)
         what = "a video that is not a preview must not be named as one"
     else:
-        is_video = target.suffix.lower() in _VIDEO_SUFFIXES
-        proposed = target.with_name((target.stem if is_video else target.name) + names.suffix)
         what = f"a {'preview' if names.preview else 'video'}'s name ends in {names.suffix}"
+    proposed = _with_suffix(Path(target if typed is None else typed), names)
     raise UsageError(
         f"{what}, not {target.name!r}",
         code="E_OUTPUT_NAME",
         facts={"proposed": str(proposed)},
     )
+
+
+def _with_suffix(path: Path, names: OutputNames) -> Path:
+    """The path with the ending of a valid name in place of one that is another type's."""
+    if not names.preview and path.name.endswith(PREVIEW_SUFFIX):
+        return path.with_name(path.name.removesuffix(PREVIEW_SUFFIX) + SUFFIX)
+    # Of `take.v2` and `talk.` nothing is lost but the dots at the end.
+    name = path.name.rstrip(".")
+    stem, dot, suffix = name.rpartition(".")
+    is_type = bool(stem) and dot + suffix.lower() in _known_suffixes()
+    return path.with_name((stem if is_type else name if name else names.stem) + names.suffix)
+
+
+def _known_suffixes() -> set[str]:
+    import mimetypes
+
+    return {*_VIDEO_SUFFIXES, *mimetypes.MimeTypes().types_map[True]}
 
 
 def _check_place(target: Path, names: OutputNames) -> None:
@@ -207,11 +230,24 @@ def _no_folder(folder: Path) -> FileError:
     )
 
 
-def write_sidecar(target: Path, recipe: Mapping[str, Any]) -> Path:
+def sidecar_of(target: Path) -> Path:
+    """The file of a video's full recipe."""
+    return target.with_name(target.name + SIDECAR_SUFFIX)
+
+
+def check_sidecar(target: Path, *, force: bool) -> None:
+    """Raises FileError where a video's full recipe could not be written, or would overwrite."""
+    sidecar = sidecar_of(target)
+    check_creatable(sidecar)
+    if not force and os.path.lexists(sidecar):
+        raise FileError(f"{str(sidecar)!r} exists", code="E_OUTPUT_EXISTS")
+
+
+def write_sidecar(target: Path, recipe: Mapping[str, Any], *, overwrite: bool) -> Path:
     """Writes the full recipe as JSON next to the video; returns its path."""
-    sidecar = target.with_name(target.name + ".json")
     content = json.dumps(recipe, indent=2, ensure_ascii=False) + "\n"
-    write_atomically(sidecar, content.encode())
+    sidecar = sidecar_of(target)
+    write_atomically(sidecar, content.encode(), overwrite=overwrite)
     return sidecar
 
 

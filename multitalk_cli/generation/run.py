@@ -68,6 +68,8 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | None:
             reporter.fact(target.name, "is already made from these inputs and options")
             check_quality(job, recorded_correlations(recipe or {}))
             return _existing(job, recipe or {}, target, _store_file(job, target))
+        if job.settings["sidecar"]:
+            output_path.check_sidecar(target, force=force)
     report_inputs(job.spec, job.recipe["seed"], job.inputs.summary, reporter)
     job.inputs.start_encoding()
     job.backend.check(job.inputs.summary.plan)
@@ -154,6 +156,7 @@ def start(job: GenerateJob, reporter: Reporter) -> StartedRun:
             target=job.target,
             upload=job.upload,
             overwrite=job.args.force,
+            is_temporary=job.args.is_temporary,
             keep=job.inputs.keep,
         )
     )
@@ -183,7 +186,8 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
     if result.stored is not None:
         recent_keys.remember([result.stored])
     if job.settings["sidecar"] and job.target is not None:
-        output_path.write_sidecar(job.target, _full_recipe(job, result))
+        recipe = _full_recipe(job, result)
+        output_path.write_sidecar(job.target, recipe, overwrite=job.args.force)
     if result.quality is not None:
         check_quality(job, result.quality.mouth_correlation)
     return Video(

@@ -22,8 +22,8 @@ class GenerateArgs:
 
     image, voices: paths or s3:// addresses. speakers: PLACE=VOICE, where the voices have no place
     of their own. seed: random if None. output: a file, FOLDER/, a template or an s3:// address.
-    force: overwrite it. upload: store the video too. upload_to: where, None for the bucket's
-    own folder.
+    force: overwrite it. is_temporary: the output is removed once it was read, so that no record
+    names it. upload: store the video too. upload_to: where, None for the bucket's own folder.
     """
 
     image: str
@@ -34,6 +34,7 @@ class GenerateArgs:
     output: str | None = None
     force: bool = False
     detach: bool = False
+    is_temporary: bool = False
     upload: bool = False
     upload_to: str | None = None
 

@@ -105,7 +105,8 @@ def attach(
     target = _target(job, output, force)
     reporter.fact("job", f"{job.id}  {job.label}, {job.gpu}")
     if job.state == jobs_ledger.DONE:
-        return _write(_find_finished(cloud, ledger, job), target, force, reporter)
+        finished = _find_finished(cloud, ledger, job)
+        return _write(finished, _place(finished, target, force), force, reporter)
 
     def spawn(job: Job) -> str:
         return cloud.spawn(job.stack, job.gpu, call_wire(job, None, keep_inputs=False))
@@ -117,6 +118,7 @@ def attach(
             if isinstance(event, contract.Failed):
                 raise to_error(event)
     finished = follower.finished()
+    target = _place(finished, target, force)
     video = _write(finished, target, force, reporter)
     jobs_fetch.check_stored(finished, target)
     return video
@@ -173,6 +175,13 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
             hint="add --force to overwrite it, or -o with another name",
         )
     return target
+
+
+def _place(finished: jobs_fetch.FinishedJob, target: Path | None, force: bool) -> Path | None:
+    """The path of a finished job's video: a default name where it was for stdout alone."""
+    if target is not None or finished.is_for_store:
+        return target
+    return _target(finished.job, _default_name(finished.job), force)
 
 
 def _find_finished(cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job) -> jobs_fetch.FinishedJob:

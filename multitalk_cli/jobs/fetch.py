@@ -69,20 +69,36 @@ class FinishedJob:
     answer: Mapping[str, Any]
     is_fresh: bool = False
 
+    @property
+    def done(self) -> contract.Done:
+        """The event that it ended with."""
+        event = contract.event_from_wire(self.answer["event"])
+        if not isinstance(event, contract.Done):
+            raise ValueError(f"job {self.job.id} ended with {event.kind}, not with a video")
+        return event
+
+    @property
+    def is_for_store(self) -> bool:
+        """Whether its call stored the video, or was to store it."""
+        return self.done.result.stored is not None or self.answer.get("unstored") is not None
+
 
 def fetch(
-    finished: FinishedJob, target: Path | None, *, overwrite: bool, clock: Clock = SYSTEM_CLOCK
+    finished: FinishedJob,
+    target: Path | None,
+    *,
+    overwrite: bool,
+    is_recorded: bool = True,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[contract.Event]:
     """Writes the video of a finished job at `target`; `Done` comes last, with the price.
 
     target: None for a video that is only stored. A file there that is this video already is no
-    error. Raises FileError with the fact `job`, by which the video can be fetched elsewhere.
+    error. is_recorded: whether the ledger names the file. Raises FileError with the fact `job`, by
+    which the video can be fetched elsewhere.
     """
     answer = finished.answer
-    event = contract.event_from_wire(answer["event"])
-    if not isinstance(event, contract.Done):
-        raise ValueError(f"job {finished.job.id} ended with {event.kind}, not with a video")
-    result = _priced(event.result, finished.job)
+    result = _priced(finished.done.result, finished.job)
     if target is not None:
         may_replace = overwrite or is_video_of(target, finished.job)
         try:
@@ -97,7 +113,7 @@ def fetch(
             if error.code != "E_OUTPUT_EXISTS" or not is_video_of(target, finished.job):
                 error.facts["job"] = finished.job.id
                 raise
-    note_stored(finished, target, result)
+    note_stored(finished, target if is_recorded else None, result)
     yield contract.Done(result=result)
 
 

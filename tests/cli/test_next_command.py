@@ -57,7 +57,7 @@ EXAMPLES = {
 }
 """Code -> (facts, words typed) of errors whose rule prints a command."""
 
-ADVICE = {"E_NO_BACKEND", "E_OUTPUT_PATH", "E_SECRET_FILE"}
+ADVICE = {"E_NO_BACKEND", "E_NO_FFMPEG", "E_OUTPUT_PATH", "E_SECRET_FILE"}
 """Codes whose rule advises words, or a command that is not multitalk's."""
 
 

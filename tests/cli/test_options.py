@@ -5,7 +5,9 @@ import typer.main
 
 from multitalk_cli.cli import options
 from multitalk_cli.cli.app import app
+from multitalk_cli.cli.completion import tree
 from multitalk_cli.cli.completion.tree import read_tree
+from multitalk_cli.cli.help import PATH_LABELS
 from multitalk_cli.cli.options import Renaming, replace_renamed
 
 
@@ -54,6 +56,48 @@ def test_a_shared_option_means_the_same_in_every_command(name):
     }
 
     assert len(helps) == 1, helps
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("generate", "~/host.png", "voice.wav"),
+        ("generate", "host.png", "~/voice.wav"),
+        ("generate", "host.png", "--speaker", "left=~/voice.wav"),
+        ("generate", "host.png", "voice.wav", "--backend", "preview", "--output=~/gone/"),
+        ("generate", "host.png", "voice.wav", "--backend", "local", "--weights=~/pack"),
+        ("s3", "put", "~/voice.wav", "s3://bucket/"),
+        ("upload-weights", "~/pack"),
+        ("setup-secrets", "--from-file=~/keys"),
+    ],
+)
+@pytest.mark.usefixtures("portrait", "voice")
+def test_a_home_folder_that_the_shell_left_is_expanded(cli, folder, monkeypatch, words):
+    monkeypatch.setenv("HOME", str(folder / "home"))
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-id")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-secret")
+    typed = next(word for word in words if "~" in word)
+
+    ran = cli(*words, "--json")
+
+    assert ran.code
+    assert typed.rpartition("~")[2].rstrip("/") in ran.error["message"]
+    assert str(folder / "home") in ran.error["message"]
+
+
+def test_every_path_is_known_as_one():
+    """What completion offers files or folders for is expanded as a path, and nothing else is."""
+    kinds = {
+        value.label: value.kind
+        for command in commands().values()
+        for value in [
+            *(argument.value for argument in command.arguments),
+            *(option.value for option in command.options if option.value is not None),
+        ]
+    }
+
+    of_files = {tree.FILES, tree.FOLDERS, tree.PICTURE, tree.SOUND, tree.SPEAKER}
+    assert {label for label, kind in kinds.items() if kind in of_files} == PATH_LABELS
 
 
 @pytest.mark.usefixtures("renamed")

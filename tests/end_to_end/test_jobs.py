@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 
 import pytest
 
@@ -50,6 +51,24 @@ def statuses(cloud, job):
     """How the job's first call ended."""
     call = json.loads(cloud.entries(contract.STATES_DICT)[f"{job}/call/0"])
     return cloud.call(call).statuses
+
+
+def test_a_video_for_stdout_leaves_no_file_and_can_be_fetched_as_one(deployed, rpcs):
+    words = deployed.generate(deployed.speech("piped.wav", 0.5), "-o", "-")
+
+    done = subprocess.run(
+        deployed.command(*words), env=deployed.env, cwd=deployed.folder, capture_output=True
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[4:8] == b"ftyp"
+    assert not list(deployed.folder.glob("*.mp4"))
+    (job,) = deployed.run("jobs", "ls", "--json").data["jobs"]
+    assert job["target"] == ""
+    attached = deployed.run("jobs", "attach", job["id"])
+    assert attached.stdout == f"{deployed.folder / 'piped.mp4'}\n", attached.stderr
+    assert (deployed.folder / "piped.mp4").read_bytes() == done.stdout
+    assert rpcs.count("FunctionMap") == 1
 
 
 def test_detach_prints_the_id_and_attach_brings_the_video(deployed, rpcs):

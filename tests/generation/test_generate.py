@@ -2,12 +2,14 @@
 
 import json
 import re
+import shlex
 import shutil
 import struct
 import subprocess
 import wave
 from pathlib import Path
 
+import pexpect
 import pytest
 
 from multitalk_cli.media.video.recipe import read_recipe
@@ -233,6 +235,62 @@ def test_a_sidecar_holds_everything(cli):
 
     recipe = json.loads(Path("voice.preview.mp4.json").read_text())
     assert (recipe["prompt"], recipe["voices"]) == ("A café", ["voice.wav"])
+
+
+def test_a_sidecar_in_another_file_s_place_is_refused_before_anything_is_made(cli, folder):
+    (folder / "voice.preview.mp4.json").write_text("of mine")
+
+    ran = cli("generate", "host.png", "voice.wav", "--sidecar", *SMALL, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_OUTPUT_EXISTS")
+    assert not (folder / "voice.preview.mp4").exists()
+    assert (folder / "voice.preview.mp4.json").read_text() == "of mine"
+    assert cli("generate", "host.png", "voice.wav", "--sidecar", "--force", *SMALL).code == 0
+    assert "voice.wav" in (folder / "voice.preview.mp4.json").read_text()
+
+
+# To stdout
+
+
+def test_a_video_can_be_written_to_stdout_alone(cli, folder):
+    before = set(folder.iterdir())
+
+    ran = cli("generate", "host.png", "voice.wav", "-o", "-", *SMALL)
+
+    assert ran.code == 0
+    assert set(folder.iterdir()) == before
+    assert "price" in ran.stderr
+    (folder / "piped.preview.mp4").write_bytes(ran.stdout.encode("utf-8", "surrogateescape"))
+    assert read_recipe(folder / "piped.preview.mp4")["backend"] == "preview"
+
+
+@pytest.mark.parametrize("option", ["--json", "--sidecar", "--detach"])
+def test_what_needs_a_file_excludes_stdout(cli, option):
+    ran = cli("generate", "host.png", "voice.wav", "-o", "-", option, *SMALL)
+
+    assert ran.code == 2
+    assert option in ran.stderr + ran.stdout
+    assert "E_CONFLICT" in ran.stderr + ran.stdout
+
+
+def test_no_video_is_written_to_a_terminal(command, surroundings):
+    words = ["generate", "host.png", "voice.wav", "-o", "-", *SMALL]
+
+    shown, code = pexpect.run(
+        shlex.join([str(command / "multitalk"), *words]), env=surroundings, withexitstatus=True
+    )
+
+    assert code == 2
+    assert b"which is a terminal" in shown
+
+
+@pytest.mark.parametrize(
+    "words", [("jobs", "fetch", "7f3a"), ("jobs", "attach", "7f3a"), ("s3", "get", "k")]
+)
+def test_other_commands_have_no_stdout_as_output(cli, words):
+    ran = cli(*words, "-o", "-", "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_OUTPUT_NAME")
 
 
 # Two voices

@@ -12,6 +12,7 @@ from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.generation.output_path import (
     OutputNames,
+    check_sidecar,
     choose_output,
     choose_plan_picture,
     plan_folder,
@@ -53,6 +54,10 @@ def is_root():
         (("a\nb.wav",), False, "a\nb.mp4"),
         (("{n}.wav",), False, "{n}.mp4"),
         (("caf\udce9.wav",), False, "caf\udce9.mp4"),
+        (("v..wav",), False, "v..mp4"),
+        (("x" * 251 + ".wav",), False, "x" * 251 + ".mp4"),
+        (("x" * 251 + ".wav",), True, "x" * 238 + ".preview.mp4"),
+        (("é" * 125 + "a.wav",), True, "é" * 119 + ".preview.mp4"),
     ],
 )
 def test_a_name_is_made_of_the_inputs_and_lies_in_this_folder(voices, preview, expected):
@@ -161,6 +166,14 @@ def test_every_template_gives_a_path_or_is_refused(asked):
         ("talk.MOV", True, "-o talk.preview.mp4"),
         ("my talk.mp4", True, "-o 'my talk.preview.mp4'"),
         (".preview.mp4", True, "-o .preview.preview.mp4"),
+        ("notes.txt", True, "-o notes.preview.mp4"),
+        ("picture.PNG", False, "-o picture.mp4"),
+        ("talk.", False, "-o talk.mp4"),
+        ("...", True, "-o voice.preview.mp4"),
+        ("-talk.mov", False, "-o -talk.mp4"),
+        ("{image}.mov", True, "-o '{image}.preview.mp4'"),
+        ("{image}-{seed:05}", False, "-o '{image}-{seed:05}.mp4'"),
+        ("{image}.preview.mp4", False, "-o '{image}.mp4'"),
         ("talk", False, "-o talk.mp4"),
         ("talk.v2", False, "-o talk.v2.mp4"),
         ("talk.MP4", False, "-o talk.mp4"),
@@ -177,7 +190,25 @@ def test_a_name_that_does_not_fit_is_refused_with_one_that_does(asked, preview, 
     command = next_command(caught.value, ["generate"])
     assert (caught.value.code, command) == ("E_OUTPUT_NAME", f"multitalk generate {hint}")
     proposed = hint.removeprefix("-o ").strip("'")
-    assert choose_output(proposed, names(preview=preview)) == Path(proposed)
+    if "{" not in proposed:
+        assert choose_output(proposed, names(preview=preview)) == Path(proposed)
+
+
+name_parts = st.sampled_from(
+    [".", "..", "-", "~", "a", "é", " ", ".txt", ".mov", ".mp4", "\x1b[2J"]
+)
+
+
+@given(st.lists(name_parts, min_size=1, max_size=6).map("".join), st.booleans())
+def test_what_is_proposed_for_any_name_is_taken(asked, preview):
+    chosen = names(preview=preview)
+    try:
+        target = choose_output(asked, chosen)
+    except UsageError as error:
+        target = choose_output(error.facts["proposed"], chosen)
+
+    assert target.name.endswith(chosen.suffix)
+    assert preview or not target.name.endswith(".preview.mp4")
 
 
 # Places
@@ -378,7 +409,7 @@ def test_force_makes_it_again(folder):
 
 
 def test_a_sidecar_is_the_recipe_beside_the_video(folder):
-    path = write_sidecar(folder / "talk.mp4", {"prompt": "A café"})
+    path = write_sidecar(folder / "talk.mp4", {"prompt": "A café"}, overwrite=False)
 
     assert path.name == "talk.mp4.json"
     assert json.loads(path.read_text()) == {"prompt": "A café"}
@@ -387,7 +418,25 @@ def test_a_sidecar_is_the_recipe_beside_the_video(folder):
 
 def test_a_sidecar_that_cannot_be_written_is_refused(folder):
     with pytest.raises(FileError, match="cannot be written"):
-        write_sidecar(folder / "gone" / "talk.mp4", {})
+        write_sidecar(folder / "gone" / "talk.mp4", {}, overwrite=True)
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_sidecar_overwrites_nothing_unless_forced(folder, make):
+    make(folder / "talk.mp4.json")
+
+    with pytest.raises(FileError) as caught:
+        check_sidecar(Path("talk.mp4"), force=False)
+
+    assert caught.value.code == "E_OUTPUT_EXISTS"
+    check_sidecar(Path("talk.mp4"), force=True)
+    with pytest.raises(FileError, match="exists"):
+        write_sidecar(Path("talk.mp4"), {}, overwrite=False)
+
+
+def test_a_sidecar_whose_name_would_be_too_long_is_refused_early():
+    with pytest.raises(FileError, match="too long"):
+        check_sidecar(Path("x" * 248 + ".mp4"), force=False)
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def _parse(
 def _open_folder(to: str) -> WeightsTarget:
     from multitalk_cli.weights.local import LocalWeights
 
-    return LocalWeights.usable(Path(to).expanduser())
+    return LocalWeights.usable(Path(to))
 
 
 def _run_in_cloud(

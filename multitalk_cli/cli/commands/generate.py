@@ -7,9 +7,11 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import Force, setting_options
+from multitalk_cli.cli.options import STDOUT, Force, setting_options
+from multitalk_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from multitalk_cli.generation.result import DetachedJob, Video
     from multitalk_cli.generation.spec import GenerateArgs
 
 EXAMPLES = (
@@ -21,7 +23,7 @@ EXAMPLES = (
 
 
 PROMPT_HELP = f"What the video shows. (default: {settings.DEFAULT_PROMPT})"
-OUTPUT_HELP = "FILE, FOLDER/, s3://... or with {image}, {voice}, {seed}, {n}."
+OUTPUT_HELP = "FILE, FOLDER/, s3://..., - (stdout) or with {image}, {voice}, {seed}, {n}."
 SPEAKER_HELP = "left, right, face:N or box:x0%,y0%,x1%,y1%."
 
 
@@ -106,7 +108,8 @@ def generate(
         upload=upload,
         upload_to=upload_to,
     )
-    (show_plan if plan else make_video)(args, settings.load_settings(given), ctx.obj)
+    make = stream_video if output_path == STDOUT else make_video
+    (show_plan if plan else make)(args, settings.load_settings(given), ctx.obj)
 
 
 def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
@@ -123,12 +126,56 @@ def make_video(args: "GenerateArgs", chosen: settings.Settings, console: Console
     """Makes a video and prints its path, or the id of the job that continues."""
     from multitalk_cli.cli.views import generate as view
     from multitalk_cli.generation import run
-    from multitalk_cli.generation.result import DetachedJob
 
     outcome = run.generate(args, chosen, console)
+    _show_facts(outcome, console)
+    console.succeed("generate", view.data(outcome), view.lines(outcome))
+
+
+def _show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
+    from multitalk_cli.cli.views import generate as view
+    from multitalk_cli.generation.result import DetachedJob
+
     for label, text in view.facts(outcome):
         console.fact(label, text)
     if isinstance(outcome, DetachedJob):
         job = outcome.job_id
         console.note(f"job {job} is still running; get it with:  multitalk jobs attach {job}")
-    console.succeed("generate", view.data(outcome), view.lines(outcome))
+
+
+def stream_video(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
+    """Makes a video and writes its bytes to stdout; everything else is on stderr."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
+
+    from multitalk_cli.generation import run
+    from multitalk_cli.generation.result import DetachedJob
+
+    _check_stream(args, chosen, console)
+    with TemporaryDirectory(prefix="multitalk-") as folder:
+        args = replace(args, output=f"{folder}/", is_temporary=True)
+        outcome = run.generate(args, chosen, console)
+        _show_facts(outcome, console)
+        if not isinstance(outcome, DetachedJob) and outcome.path is not None:
+            console.stream(outcome.path)
+
+
+def _check_stream(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
+    """Raises UsageError for a terminal as stdout, and for what needs a file or writes text."""
+    others = {
+        "--json": console.options.json,
+        "--sidecar": chosen["sidecar"],
+        "--detach": args.detach,
+    }
+    for option in (option for option, is_given in others.items() if is_given):
+        raise UsageError(
+            f"-o - writes the video to stdout, and {option} needs a file",
+            code="E_CONFLICT",
+            facts={"options": ("-o -", option)},
+        )
+    if console.shows_results:
+        raise UsageError(
+            "-o - writes the video to stdout, which is a terminal: redirect it, or name a file",
+            code="E_OUTPUT_NAME",
+            facts={"problem": "terminal"},
+        )

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from multitalk_cli.cli.console import PROGRESS_KINDS
+from multitalk_cli.cli.help import PLACED, label_of
 from multitalk_cli.contract.bench_task import PERSONS
 from multitalk_cli.contract.secrets import SECRET_SPECS
 from multitalk_cli.contract.weights_task import LORAS, PRECISIONS
@@ -76,8 +77,9 @@ _BY_LABEL = {
     "ID": JOBS,
     "IMAGE": PICTURE,
     "KEY": KEYS,
+    "PACK": FOLDERS,
     "PATH": FILES,
-    "PLACE=VOICE": SPEAKER,
+    PLACED: SPEAKER,
     "VOICE": SOUND,
 }
 _Choices = Mapping[tuple[str, str], tuple[str, ...]]
@@ -131,8 +133,7 @@ def _read_option(option: Any, path: tuple[str, ...], choices: _Choices) -> Optio
 
 
 def _value(parameter: Any, path: tuple[str, ...], choices: _Choices) -> ValueKind:
-    shown = parameter.metavar or parameter.name.upper()
-    label = shown.strip("[]").split()[0].rstrip(".")
+    label = label_of(parameter)
     words = choices.get((" ".join(path), parameter.name), ())
     if parameter.param_type_name == "option" and parameter.name in SETTINGS:
         words = SETTINGS[parameter.name].choices

@@ -44,7 +44,8 @@ class GenerateTask:
     recipe: a JSON object. fingerprints: names of the inputs as prepared and the options as given;
     a job is recorded under the first and found by any.
     request: None where the cloud keeps it under the job's id. name: of the video's file. target:
-    None for a video that is only stored. keep(): is called before a call is made that needs what
+    None for a video that is only stored. is_temporary: the target is removed once it was read, and
+    is not recorded. keep(): is called before a call is made that needs what
     the cloud holds.
     """
 
@@ -57,6 +58,7 @@ class GenerateTask:
     target: Path | None
     upload: "UploadTarget | None"
     overwrite: bool
+    is_temporary: bool = False
     keep: Callable[[], None] = _nothing_kept
 
 

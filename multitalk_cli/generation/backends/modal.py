@@ -118,7 +118,7 @@ class ModalBackend:
             cloud, ledger, self._reporter, job, self._spawner(cloud, request, task.upload)
         )
         if is_new:
-            follower.start("" if task.target is None else task.name)
+            follower.start("" if task.target is None or task.is_temporary else task.name)
         return StartedRun(
             job_id=job.id,
             events=self._follow(follower, task),
@@ -153,7 +153,9 @@ class ModalBackend:
 
     def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Events:
         """Writes a finished video to its file and to the store."""
-        for event in fetch.fetch(kept, task.target, overwrite=task.overwrite):
+        is_recorded = not task.is_temporary
+        events = fetch.fetch(kept, task.target, overwrite=task.overwrite, is_recorded=is_recorded)
+        for event in events:
             if isinstance(event, contract.Done) and task.upload is not None:
                 yield contract.Done(result=self._stored(kept, task, task.upload, event.result))
             else:
@@ -174,7 +176,8 @@ class ModalBackend:
             address = self.store.put(upload, kept.job.id)
         except MultitalkError as error:
             raise fetch.unstored(kept.job, task.target, error) from error
-        return fetch.note_stored(kept, task.target, replace(result, stored=address))
+        recorded = None if task.is_temporary else task.target
+        return fetch.note_stored(kept, recorded, replace(result, stored=address))
 
     def _resume(self, ledger: jobs_ledger.Ledger, job: Job) -> tuple[Job, bool]:
         """An unfinished job as it continues, and whether it needs another call."""
@@ -193,6 +196,7 @@ class ModalBackend:
 
     def _job(self, task: GenerateTask) -> Job:
         options = self._options
+        recorded = None if task.is_temporary else task.target
         return jobs_ledger.Job(
             id=task.job_id,
             fingerprint=task.fingerprints[0],
@@ -201,7 +205,7 @@ class ModalBackend:
             stack=options.stack,
             gpu=options.gpu,
             seed=task.seed,
-            target="" if task.target is None else str(task.target.absolute()),
+            target="" if recorded is None else str(recorded.absolute()),
             label=Path(task.name).stem,
             recipe=task.recipe,
         )

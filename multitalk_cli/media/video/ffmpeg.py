@@ -1,20 +1,27 @@
 """The only place that starts ffmpeg: the files it may open, how it ends, and its errors."""
 
+import errno
 import os
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from multitalk_cli.errors import FileError, SetupError
+
+if TYPE_CHECKING:
+    from multitalk_cli.errors.exceptions import Fact
 
 # The limit of one allocation: a header's claim must not fill the memory.
 _MAX_ALLOCATION_BYTES = 256 * 1024 * 1024
 _LOG_BYTES = 8192
 _FULL = ("No space left on device", "File too large", "Disk quota exceeded")
 _SIGXFSZ = 25
+_NO_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC}
+VARIABLE = "IMAGEIO_FFMPEG_EXE"
+"""The variable by which imageio-ffmpeg is told to use another ffmpeg."""
 
 
 class FfmpegError(FileError):
@@ -36,7 +43,7 @@ def last_line(log: str) -> str:
 
 
 def executable() -> str:
-    """The path of the ffmpeg that is included in imageio-ffmpeg.
+    """The path of the ffmpeg that is included in imageio-ffmpeg, or that its variable names.
 
     Raises SetupError if there is none for this machine.
     """
@@ -46,6 +53,16 @@ def executable() -> str:
         return str(imageio_ffmpeg.get_ffmpeg_exe())
     except RuntimeError as error:
         raise SetupError("no ffmpeg for this machine", code="E_NO_FFMPEG") from error
+
+
+def _no_ffmpeg(program: str, problem: str) -> SetupError:
+    """The error for a program that is no ffmpeg for this machine."""
+    facts: dict[str, Fact] = {}
+    named = f"ffmpeg {program!r}"
+    if os.environ.get(VARIABLE):
+        named = f"{VARIABLE} names {program!r}, which"
+        facts = {"unset": (VARIABLE,)}
+    return SetupError(f"{named} {problem}", code="E_NO_FFMPEG", facts=facts)
 
 
 def read_from(path: Path, demuxer: str, *, options: Sequence[str] = ()) -> list[str]:
@@ -59,17 +76,24 @@ class Running:
     """A running ffmpeg: bytes in, bytes out, and the end of its log."""
 
     def __init__(self, arguments: Sequence[str], *, feeds: bool, reads: bool) -> None:
-        command = [executable(), "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
+        self._program = program = executable()
+        command = [program, "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
         command += ["-max_alloc", str(_MAX_ALLOCATION_BYTES), *arguments]
         self._log = bytearray()
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
-            stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            # Ctrl-C in the terminal is for this process alone, which then stops ffmpeg.
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
+                stdout=subprocess.PIPE if reads else subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                # Ctrl-C in the terminal is for this process alone, which then stops ffmpeg.
+                start_new_session=True,
+            )
+        except OSError as error:
+            if error.errno not in _NO_PROGRAM:
+                raise
+            reason = error.strerror if error.strerror else str(error)
+            raise _no_ffmpeg(program, f"cannot be started: {reason}") from error
         self._listener = threading.Thread(target=self._listen, daemon=True)
         try:
             self._listener.start()
@@ -127,6 +151,8 @@ class Running:
         too_large = self._process.returncode == -_SIGXFSZ
         if too_large or any(reason in log for reason in _FULL):
             raise FfmpegError("no space left on the disk", code="E_DISK_FULL", log=log)
+        if not log and self._process.returncode == 0:
+            raise _no_ffmpeg(self._program, "is not ffmpeg")
         log = log if log else f"exit code {self._process.returncode}"
         raise FfmpegError(f"ffmpeg failed: {last_line(log)}", code="E_FFMPEG", log=log)
 

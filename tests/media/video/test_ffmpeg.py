@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.errors import SetupError
 from multitalk_cli.media.video import ffmpeg
 from tests.media.audio.sounds import speech_like, write_wav
@@ -110,6 +111,26 @@ def test_a_machine_without_ffmpeg_is_a_set_up_error(monkeypatch):
     with pytest.raises(SetupError) as caught:
         ffmpeg.executable()
     assert caught.value.code == "E_NO_FFMPEG"
+
+
+@pytest.mark.parametrize(
+    ("program", "problem"),
+    [
+        ("/no such/ffmpeg", "cannot be started: No such file or directory"),
+        ("/tmp", "cannot be started: Permission denied"),
+        (__file__, "cannot be started: Permission denied"),
+        ("/bin/true", "is not ffmpeg"),
+    ],
+)
+def test_a_variable_that_names_no_ffmpeg_is_named(monkeypatch, program, problem):
+    monkeypatch.setenv(ffmpeg.VARIABLE, program)
+
+    with pytest.raises(SetupError) as caught:
+        ffmpeg.run(["-i", "pipe:0"], fed=bytes(1 << 20))
+
+    assert caught.value.code == "E_NO_FFMPEG"
+    assert caught.value.message == f"IMAGEIO_FFMPEG_EXE names {program!r}, which {problem}"
+    assert next_command(caught.value, ["generate"]) == "unset IMAGEIO_FFMPEG_EXE"
 
 
 def test_a_full_disk_has_its_own_code():
