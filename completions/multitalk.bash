@@ -53,7 +53,7 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED')
             repeated=0
             ;;
         'help')
@@ -93,22 +93,22 @@ __multitalk_place() {
             commands='ls get put url'
             ;;
         's3 ls')
-            options="--recursive -r --limit --profile --endpoint-url --help -h $shared"
+            options="--recursive -r --limit --profile --endpoint-url --requester-pays --help -h $shared"
             arguments=(':keys')
             repeated=0
             ;;
         's3 get')
-            options="--latest --output -o --force -f --profile --endpoint-url --help -h $shared"
+            options="--latest --output -o --force -f --profile --endpoint-url --requester-pays --help -h $shared"
             arguments=(':keys')
             repeated=1
             ;;
         's3 put')
-            options="--force -f --profile --endpoint-url --help -h $shared"
-            arguments=(':files' ':keys')
-            repeated=0
+            options="--force -f --profile --endpoint-url --requester-pays --help -h $shared"
+            arguments=(':files')
+            repeated=1
             ;;
         's3 url')
-            options="--expires --profile --endpoint-url --help -h $shared"
+            options="--expires --profile --endpoint-url --requester-pays --help -h $shared"
             arguments=(':keys')
             repeated=0
             ;;

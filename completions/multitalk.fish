@@ -39,7 +39,7 @@ function __multitalk_place --no-scope-shadowing
             set options '--gpu	h100 (default), h200, b200, a100-80gb ...' '--stack	In the cloud: current (default) or cuda12.1.' '--size	Size of the video.' '--persons	Talking persons.' '--steps	Timed steps of each window, 1 to 10.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'explain'
             set options  $shared
-            set arguments 'E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED'
+            set arguments 'E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_OUTPUT_EXISTS E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_GPU_TOO_SMALL E_GPU_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_REMOTE E_INTERRUPTED'
         case 'help'
             set options  $shared
             set arguments 'generate demo login setup-secrets deploy download upload-weights doctor status warm cool bench explain help jobs s3 config completion'
@@ -63,19 +63,20 @@ function __multitalk_place --no-scope-shadowing
             set arguments ':jobs'
         case 's3'
             set options  $shared
-            set commands 'ls	List the objects of your bucket, the newest last.' 'get	Fetch objects; an interrupted download is resumed.' 'put	Store a file in your bucket.' 'url	Create a URL with which anyone can read an object for a limited time.'
+            set commands 'ls	List the objects of your bucket, the newest last.' 'get	Fetch objects; an interrupted download is resumed.' 'put	Store files in your bucket.' 'url	Create a URL with which anyone can read an object for a limited time.'
         case 's3 ls'
-            set options '--recursive	Include objects in folders.' '-r	Include objects in folders.' '--limit	Show the N newest objects.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
+            set options '--recursive	Include objects in folders.' '-r	Include objects in folders.' '--limit	Show the N newest objects.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' '--requester-pays	Pay for requests to another account\'s bucket.' $shared
             set arguments ':keys'
         case 's3 get'
-            set options '--latest	Fetch the newest object below KEY, or outputs/.' '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
+            set options '--latest	Fetch the newest object below KEY, or outputs/.' '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' '--requester-pays	Pay for requests to another account\'s bucket.' $shared
             set arguments ':keys'
             set repeated 1
         case 's3 put'
-            set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
-            set arguments ':files' ':keys'
+            set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' '--requester-pays	Pay for requests to another account\'s bucket.' $shared
+            set arguments ':files'
+            set repeated 1
         case 's3 url'
-            set options '--expires	Lifetime: 45m, 1h, at most 7d.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' $shared
+            set options '--expires	Lifetime: 45m, 1h, at most 7d.' '--profile	Profile of your AWS configuration.' '--endpoint-url	Endpoint of an S3 store other than Amazon\'s.' '--requester-pays	Pay for requests to another account\'s bucket.' $shared
             set arguments ':keys'
         case 'config'
             set options  $shared

@@ -25,6 +25,7 @@ def is_safe_name(name: str) -> bool:
 _ADDRESS = re.compile(r"(https?|ftps?|s3|gs|file|data):/{0,2}[^/]", re.IGNORECASE)
 _HEAD_BYTES = 4096
 _CHUNK_BYTES = 1 << 20
+_SYSTEM_FOLDERS = ("/dev/", "/proc/")
 _KINDS = (
     (stat.S_ISDIR, "a directory"),
     (stat.S_ISFIFO, "a pipe"),
@@ -40,12 +41,17 @@ def shown_path(path: Path) -> str:
     return text if text.isprintable() else ascii(text)
 
 
+def is_web_address(text: str) -> bool:
+    """Whether it begins as an address, `https://...`, and not as a path."""
+    return _ADDRESS.match(text) is not None
+
+
 def open_input(path: Path) -> BinaryIO:
     """Opens a regular, non-empty file for reading; never waits on a pipe or a device.
 
     Raises UsageError for a web address, FileError for anything else that cannot be read.
     """
-    if _ADDRESS.match(str(path)) and not path.exists():
+    if is_web_address(str(path)) and not path.exists():
         raise UsageError(f"{shown_path(path)} is a web address, not a file", code="E_URL")
     # A pipe without a writer would block a plain open; a regular file ignores the flag.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
@@ -128,6 +134,7 @@ def partial_file(
     Raises FileError for a place that cannot be written (E_OUTPUT_PATH, E_DISK_FULL), or where
     `target` exists and `overwrite` is false (E_OUTPUT_EXISTS).
     """
+    require_replaceable(target)
     part = _part_path(target)
     try:
         part.unlink(missing_ok=True)
@@ -172,12 +179,29 @@ def move_into_place(part: Path, target: Path, *, overwrite: bool, durable: bool 
             _sync(target.parent)
 
 
+def require_replaceable(target: Path) -> None:
+    """Raises FileError E_OUTPUT_PATH for a pipe, a device, a socket or a folder.
+
+    A rename would put a file into its place, also of /dev/stdout.
+    """
+    with suppress(OSError, ValueError):
+        mode = target.stat().st_mode
+        kind = next((kind for test, kind in _KINDS if test(mode)), None)
+        if kind is None and target.is_symlink() and str(target).startswith(_SYSTEM_FOLDERS):
+            kind = "a device"
+        if kind is not None:
+            raise FileError(
+                f"{shown_path(target)} is {kind}, which a file cannot replace", code="E_OUTPUT_PATH"
+            )
+
+
 def check_creatable(target: Path) -> None:
     """Creates and removes a file next to `target`; leaves `target` itself alone.
 
     Finds what access bits do not show: read-only file systems, names that are too long.
     Raises FileError as `partial_file`.
     """
+    require_replaceable(target)
     probe = _part_path(target)
     try:
         with suppress(FileNotFoundError):
@@ -203,6 +227,7 @@ def _sync(path: Path) -> None:
 
 
 def _rename(part: Path, target: Path, overwrite: bool) -> None:
+    require_replaceable(target)
     if overwrite:
         part.replace(target)
         return

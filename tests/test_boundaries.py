@@ -299,11 +299,13 @@ def test_the_engine_reads_no_environment_and_prints_nothing():
 
 
 def test_only_settings_and_the_console_read_the_environment():
-    # Modal has settings of its own, which modal_config.py reads as Modal does. Secrets are taken
-    # from the environment where the user asks for that. __main__.py sets numpy's threads.
+    # Modal, AWS and proxies have settings of their own, which are read as their libraries do.
+    # Secrets are taken from the environment where the user asks for that. __main__.py sets numpy's
+    # threads.
     readers = (
         "__main__.py", "settings.py", "cli/console.py", "cloud/modal_config.py",
-        "cloud/secrets/sources.py", "media/video/ffmpeg.py", "storage/hub.py",
+        "cloud/secrets/sources.py", "media/video/ffmpeg.py", "storage/access.py",
+        "storage/endpoint.py", "storage/hub.py",
     )  # fmt: skip
     rest = without(CLIENT, *(f"multitalk_cli/{name}" for name in readers))
 

@@ -54,9 +54,32 @@ def _list_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"multitalk s3 ls {shell_word(str(folder))} --recursive" if folder else ""
 
 
-def _name_endpoint(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    is_endpoint = facts.get("option") == "--endpoint-url"
-    return "multitalk s3 ls --endpoint-url https://HOST" if is_endpoint else ""
+def _name_endpoint(facts: Mapping[str, Fact], words: list[str]) -> str:
+    if "folder" in facts:
+        return f"multitalk s3 get {shell_word(str(facts['folder']) + '*')}"
+    if facts.get("option") != "--endpoint-url":
+        return ""
+    if "example" in facts:
+        return typed_again(words, "--endpoint-url", str(facts["example"]))
+    return "multitalk s3 ls --endpoint-url https://HOST"
+
+
+def _correct_endpoint(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The command with the endpoint that the answer names, or the variable with a complete one."""
+    if "endpoint" in facts and words[:1] == ["s3"]:
+        return typed_again(words, "--endpoint-url", str(facts["endpoint"]))
+    if "needs_certificate" in facts:
+        return "export AWS_CA_BUNDLE=FILE, with the certificates of the store's authority"
+    if "variable" not in facts:
+        return ""
+    proposed = shell_word(str(facts.get("proposed", "https://HOST")))
+    return f"export {facts['variable']}={proposed}"
+
+
+def _wait_for_archive(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return (
+        "run the same command again when it has been restored" if "is_on_its_way" in facts else ""
+    )
 
 
 def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -266,9 +289,23 @@ _CONFLICTS: dict[tuple[str, ...], str] = {
 """Options that contradict each other -> a way out."""
 
 
+def _store_files(words: tuple[str, ...], *, is_file: bool) -> str:
+    """The uploads that the words of `s3 put` may mean."""
+    *files, last = words
+    if not files:
+        return "store them one by one, each with a KEY"
+    if not is_file:
+        return shell_line(["multitalk", "s3", "put", *files, f"{last}/"])
+    every = shell_line(["multitalk", "s3", "put", *words, "outputs/"])
+    one = f"\nor {shell_line(['multitalk', 's3', 'put', *files])} s3://BUCKET/{shell_word(last)}"
+    return every + (one if len(files) == 1 else "")
+
+
 def _end_conflict(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "addresses" in facts:
         return f"multitalk s3 get {shell_line(_texts(facts['addresses']))}"
+    if "sources" in facts:
+        return _store_files(_texts(facts["sources"]), is_file=bool(facts.get("is_file")))
     return _CONFLICTS.get(_texts(facts.get("options", ())), "")
 
 
@@ -460,6 +497,9 @@ RULES: dict[str, Rule] = {
     "E_RANGE": _example,
     "E_REMOTE": _download,
     "E_S3_ADDRESS": _name_endpoint,
+    "E_S3_ARCHIVED": _wait_for_archive,
+    "E_S3_CREDENTIALS": _correct_endpoint,
+    "E_S3_ENDPOINT": _correct_endpoint,
     "E_S3_EXISTS": _get_object,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,

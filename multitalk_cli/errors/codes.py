@@ -364,6 +364,12 @@ CODES: dict[str, Explanation] = {
         "Temporary credentials and single sign-on are valid for some hours.",
         "Renew them at their origin (aws sso login), then run the same command again.",
     ),
+    "E_PROXY": Explanation(
+        _S,
+        "unusable proxy",
+        "HTTP_PROXY or HTTPS_PROXY is not an address of an HTTP proxy, or the proxy rejects the user and password in it.",
+        "Correct the variable in the message, or exclude the host: export NO_PROXY=HOST",
+    ),
     "E_S3_CLOCK": Explanation(
         _S,
         "this machine's clock is wrong",
@@ -386,7 +392,19 @@ CODES: dict[str, Explanation] = {
         _O,
         "access denied by the store",
         "The credentials are valid, but their policy or the bucket's does not allow this.",
-        "Add the permission in the message, or pass --profile NAME.",
+        "Add the permission in the message, or pass --profile NAME; --requester-pays for a bucket whose readers pay.",
+    ),
+    "E_S3_ARCHIVED": Explanation(
+        _O,
+        "the object is archived",
+        "Objects in Glacier, Deep Archive or an archive of Intelligent-Tiering can be read some hours after they were restored.",
+        "Restore the object in the store's console, then run the same command again.",
+    ),
+    "E_S3_ENDPOINT": Explanation(
+        _O,
+        "no S3 store at this address",
+        "A web page, a console, another service or a redirect answered, or the address is not encrypted as expected.",
+        "Pass the address of the store's S3 API as --endpoint-url (AWS_ENDPOINT_URL); consoles have another port.",
     ),
     "E_S3_REGION": Explanation(
         _O,

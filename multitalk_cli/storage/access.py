@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, UsageError
+from multitalk_cli.storage.answers import watch
+from multitalk_cli.storage.endpoint import EndpointError, find_proxy, parse_endpoint
 from multitalk_cli.storage.errors import converted
 
 MAX_CONNECTIONS = 10
 _CONNECT_S, _READ_S = 10, 30
-_ENDPOINT = re.compile(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?/?")
+_PAYER = "x-amz-request-payer"
 _STS_REGION = "us-east-1"
-_ENDPOINT_FLAW = (
-    "the store's endpoint (AWS_ENDPOINT_URL or your AWS configuration) must be http://HOST or "
-    "https://HOST, without a user or password"
-)
+_ENDPOINT_VARIABLES = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,13 +34,15 @@ class Access:
     """Access to a store; None leaves the choice to boto3's own chain.
 
     With `credentials` that chain is disabled: no variable, profile or endpoint of this machine is
-    used, as in a container.
+    used, as in a container. pays: whether the requester pays for the transfer, which some buckets
+    ask for.
     """
 
     profile: str | None = None
     endpoint_url: str | None = None
     region: str | None = None
     credentials: Credentials | None = None
+    pays: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,11 +54,6 @@ class Profile:
     endpoint_url: str | None
 
 
-def is_endpoint(url: str) -> bool:
-    """Whether it is the address of a host alone: the rest could hold a password."""
-    return _ENDPOINT.fullmatch(url) is not None
-
-
 def is_amazon(endpoint_url: str | None) -> bool:
     """Whether the store is Amazon's, which has services besides S3."""
     host = "" if endpoint_url is None else urlsplit(endpoint_url).hostname or ""
@@ -68,39 +63,97 @@ def is_amazon(endpoint_url: str | None) -> bool:
 def connect(access: Access) -> tuple[Any, Any]:
     """A session of boto3 and its client of the store.
 
-    Raises UsageError E_S3_ADDRESS and SetupError E_S3_CREDENTIALS, which show no key and no
-    password.
+    Raises UsageError E_S3_ADDRESS, SetupError E_S3_CREDENTIALS and E_PROXY, which show no key and
+    no password.
     """
-    if access.endpoint_url is not None and not is_endpoint(access.endpoint_url):
-        shown = "" if "@" in access.endpoint_url else f", not {access.endpoint_url!r}"
-        raise UsageError(
-            f"--endpoint-url must be http://HOST or https://HOST{shown}",
-            code="E_S3_ADDRESS",
-            facts={"option": "--endpoint-url"},
-        )
-    session = _session(access)
+    if access.endpoint_url is None:
+        session = _session(access)
+        endpoint = None if access.credentials else _configured_endpoint(session)
+    else:
+        endpoint = _given_endpoint(access.endpoint_url)
+        session = _session(access)
     _require_clean_keys(session)
-    client = _open_client(session, access)
-    if "@" in client.meta.endpoint_url:
-        raise SetupError(_ENDPOINT_FLAW, code="E_S3_CREDENTIALS")
+    _require_certificates(session)
+    client = _open_client(session, access, endpoint)
+    find_proxy(client.meta.endpoint_url)
     return session, client
 
 
-def _open_client(session: Any, access: Access) -> Any:
-    from botocore.exceptions import BotoCoreError
-
+def _given_endpoint(text: str) -> str:
     try:
-        return session.client(
-            "s3",
-            region_name=access.region,
-            endpoint_url=access.endpoint_url,
-            config=_config(access.credentials is not None),
+        return parse_endpoint(text)
+    except EndpointError as error:
+        proposed = {"example": error.proposed} if error.proposed else {}
+        raise UsageError(
+            f"--endpoint-url {error}",
+            code="E_S3_ADDRESS",
+            facts={"option": "--endpoint-url", **proposed},
+        ) from None
+
+
+def _configured_endpoint(session: Any) -> str | None:
+    """The endpoint in variables or in the profile, where boto3 looks for it; None for Amazon's."""
+    core = session._session
+    if core.get_config_variable("ignore_configured_endpoint_urls"):
+        return None
+    profile = core.get_scoped_config()
+    services = core.full_config.get("services", {}).get(profile.get("services"), {})
+    found = {name: os.environ.get(name) for name in _ENDPOINT_VARIABLES}
+    found["endpoint_url of s3 in your AWS configuration"] = services.get("s3", {}).get(
+        "endpoint_url"
+    )
+    found["endpoint_url in your AWS configuration"] = profile.get("endpoint_url")
+    for origin, text in found.items():
+        if text:
+            try:
+                return parse_endpoint(text)
+            except EndpointError as error:
+                proposed = {"proposed": error.proposed} if error.proposed else {}
+                facts = {"variable": origin, **proposed} if origin in _ENDPOINT_VARIABLES else {}
+                message = f"{origin} {error}"
+                raise SetupError(message, code="E_S3_CREDENTIALS", facts=facts) from None
+    return None
+
+
+def _open_client(session: Any, access: Access, endpoint: str | None) -> Any:
+    client = session.client(
+        "s3",
+        region_name=_region(session, access),
+        endpoint_url=endpoint,
+        config=_config(access.credentials is not None),
+    )
+    watch(client)
+    if access.pays:
+        client.meta.events.register("before-parameter-build.s3", _agree_to_pay)
+        client.meta.events.register("before-sign.s3", _sign_agreement)
+    return client
+
+
+def _region(session: Any, access: Access) -> str | None:
+    """The region; AWS_REGION, which boto3 does not read, if nothing else names one."""
+    if access.region is not None:
+        return access.region
+    own = session.region_name
+    found = own if own or access.credentials else os.environ.get("AWS_REGION")
+    if found and find_flaw(found):
+        message = (
+            f"the region (AWS_DEFAULT_REGION or your AWS configuration) has {find_flaw(found)}"
         )
-    except BotoCoreError:
-        raise
-    except ValueError:
-        # Shows the address as it is; a password may be in it.
-        raise SetupError(_ENDPOINT_FLAW, code="E_S3_CREDENTIALS") from None
+        raise SetupError(message, code="E_S3_CREDENTIALS")
+    return found or None
+
+
+def _agree_to_pay(params: dict[str, Any], model: Any, **_others: Any) -> None:
+    if "RequestPayer" in model.input_shape.members:
+        params["RequestPayer"] = "requester"
+
+
+def _sign_agreement(request: Any, signature_version: object, **_others: Any) -> None:
+    """Puts the agreement into a signed URL: whoever opens it sends no header."""
+    if str(signature_version).endswith("-query") and _PAYER in request.headers:
+        del request.headers[_PAYER]
+        mark = "&" if "?" in request.url else "?"
+        request.url += f"{mark}{_PAYER}=requester"
 
 
 def _require_clean_keys(session: Any) -> None:
@@ -122,6 +175,23 @@ def _require_clean_keys(session: Any) -> None:
         if flaw:
             message = f"{name} has {flaw} (source: {found.method})"
             raise SetupError(message, code="E_S3_CREDENTIALS", facts={"key": name})
+
+
+def _require_certificates(session: Any) -> None:
+    """Raises SetupError E_S3_CREDENTIALS for a file of certificates that cannot be used."""
+    import ssl
+
+    path = session._session.get_config_variable("ca_bundle")
+    if not path:
+        return
+    try:
+        folder = {"capath": path} if os.path.isdir(path) else {"cafile": path}  # noqa: PTH112
+        ssl.create_default_context(**folder)
+    except OSError as error:
+        reason = error.strerror if error.strerror else str(error)
+        message = f"the certificates of AWS_CA_BUNDLE in {path} cannot be read: {reason}"
+        facts = {"needs_certificate": True}
+        raise SetupError(message, code="E_S3_CREDENTIALS", facts=facts) from None
 
 
 def account_of(credentials: Credentials, region: str | None, sts_url: str | None = None) -> str:
@@ -150,11 +220,11 @@ def read_profile(name: str) -> Profile:
             message = f"the profile {name!r} has no credentials"
             raise SetupError(message, code="E_S3_CREDENTIALS")
         keys = found.get_frozen_credentials()
-        url = str(_open_client(session, Access()).meta.endpoint_url)
+        endpoint = _configured_endpoint(session)
     return Profile(
         credentials=Credentials(key_id=keys.access_key, secret=keys.secret_key, token=keys.token),
         region=session.region_name,
-        endpoint_url=None if is_amazon(url) else url,
+        endpoint_url=None if is_amazon(endpoint) else endpoint,
     )
 
 
@@ -186,4 +256,7 @@ def _config(is_own: bool) -> Any:
         retries={"mode": "standard", "max_attempts": 4},
         max_pool_connections=MAX_CONNECTIONS,
         ignore_configured_endpoint_urls=is_own,
+        # Uploads carry a digest of ours. Several stores reject the headers of Amazon's own.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
     )

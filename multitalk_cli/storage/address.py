@@ -9,6 +9,7 @@ from multitalk_cli.errors import UsageError
 
 _STORE = re.compile(r"s3:/", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
+_SHORTEST, _LONGEST = 3, 255
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +32,11 @@ def parse_uri(text: str) -> S3Uri:
     """The URI in `s3://bucket/key`. Raises UsageError E_S3_ADDRESS."""
     scheme, _, rest = text.partition("://")
     bucket, _, key = rest.partition("/")
-    if scheme.lower() != "s3" or not _BUCKET.fullmatch(bucket):
-        problem = "names no bucket" if not bucket else "is not s3://BUCKET/KEY"
-        raise UsageError(f"{text!r} {problem}", code="E_S3_ADDRESS")
+    if scheme.lower() != "s3":
+        raise UsageError(f"{text!r} is not s3://BUCKET/KEY", code="E_S3_ADDRESS")
+    flaw = _bucket_flaw(bucket)
+    if flaw:
+        raise UsageError(f"{text!r} {flaw}", code="E_S3_ADDRESS")
     return S3Uri(bucket=bucket, key=key)
 
 
@@ -47,6 +50,22 @@ def find_nearest_bucket(text: str) -> str | None:
     """The bucket of an address; None for anything else."""
     name = text.partition("://")[2].partition("/")[0]
     return name if _BUCKET.fullmatch(name) else None
+
+
+def _bucket_flaw(name: str) -> str:
+    """What keeps a name from being a bucket's, as the end of a sentence; or empty."""
+    if not name:
+        return "names no bucket"
+    if not _SHORTEST <= len(name) <= _LONGEST:
+        return f"names the bucket {name!r}: names have {_SHORTEST} to {_LONGEST} characters"
+    if not _BUCKET.fullmatch(name):
+        return f"names the bucket {name!r}: names have letters, digits, dots and dashes only"
+    return ""
+
+
+def is_folder(key: str) -> bool:
+    """Whether a key is of a folder: consoles make empty objects with a slash at their end."""
+    return key.endswith("/")
 
 
 def shown_key(key: str) -> str:

@@ -17,13 +17,16 @@ SHA256_FIELD = "multitalk-sha256"
 """The metadata field for the digest of our own uploads."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 _CHUNK_BYTES = 1 << 20
+_ARCHIVES = ("GLACIER", "DEEP_ARCHIVE")
+"""Storage classes without immediate access; Glacier Instant Retrieval, GLACIER_IR, has it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ObjectMetadata:
     """An object's size, time and digests; those that the store does not have are empty.
 
-    part_bytes: size of the parts of its upload, 0 if unknown.
+    part_bytes: size of the parts of its upload, 0 if unknown. archive: the archive that it must be
+    restored from before it can be read, empty for none. is_being_restored: whether that has begun.
     """
 
     size_bytes: int
@@ -33,6 +36,22 @@ class ObjectMetadata:
     md5: str
     crc32: str
     part_bytes: int
+    archive: str = ""
+    is_being_restored: bool = False
+
+
+def modified_s(row: Mapping[str, Any]) -> float:
+    """The time of an object in seconds since 1970; 0 from a store that does not tell it."""
+    modified = row.get("LastModified")
+    return 0.0 if modified is None else float(modified.timestamp())
+
+
+def _archive_of(head: Mapping[str, Any]) -> str:
+    """The archive that an object lies in; empty for one that can be read."""
+    if 'ongoing-request="false"' in head.get("Restore", ""):
+        return ""
+    kind = str(head.get("StorageClass", ""))
+    return str(head.get("ArchiveStatus") or (kind if kind in _ARCHIVES else ""))
 
 
 def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int) -> ObjectMetadata:
@@ -44,12 +63,14 @@ def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int
     is_md5 = bool(_MD5.fullmatch(etag.partition("-")[0])) and not is_encrypted
     return ObjectMetadata(
         size_bytes=size,
-        modified_s=head["LastModified"].timestamp(),
+        modified_s=modified_s(head),
         etag=etag,
         sha256=head.get("Metadata", {}).get(SHA256_FIELD, ""),
         md5=etag if is_md5 and (not parts or has_equal_parts) else "",
         crc32=head.get("ChecksumCRC32", "") if is_whole else "",
         part_bytes=part_bytes,
+        archive=_archive_of(head),
+        is_being_restored='ongoing-request="true"' in head.get("Restore", ""),
     )
 
 

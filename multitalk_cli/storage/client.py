@@ -19,12 +19,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from multitalk_cli.errors import FileError, StorageError, TemporaryError
-from multitalk_cli.files import move_into_place, open_input, sha256_of, shown_path, write_error
+from multitalk_cli.errors import FileError, StorageError, TemporaryError, UsageError
+from multitalk_cli.files import (
+    move_into_place,
+    open_input,
+    require_replaceable,
+    sha256_of,
+    shown_path,
+    write_error,
+)
 from multitalk_cli.storage.access import MAX_CONNECTIONS, Access, connect
-from multitalk_cli.storage.address import S3Uri
-from multitalk_cli.storage.checksums import SHA256_FIELD, ObjectMetadata, digests, read_metadata
-from multitalk_cli.storage.errors import converted, library_errors
+from multitalk_cli.storage.address import S3Uri, is_folder
+from multitalk_cli.storage.checksums import (
+    SHA256_FIELD,
+    ObjectMetadata,
+    digests,
+    modified_s,
+    read_metadata,
+)
+from multitalk_cli.storage.endpoint import without_bucket
+from multitalk_cli.storage.errors import archived, converted, lacks_conditions, library_errors
 from multitalk_cli.storage.retry import Clock, RetryPolicy
 
 if TYPE_CHECKING:
@@ -99,16 +113,18 @@ class Storage:
     def iter_objects(self, uri: S3Uri, *, recursive: bool = True) -> Iterator[StoredObject | str]:
         """Objects below a URI in the order of their keys, a page at a time.
 
-        Without `recursive`, everything below a further slash is one folder, as text.
+        Without `recursive`, everything below a further slash is one folder, as text. The empty
+        objects by which consoles mark folders are left out.
         """
-        arguments = {"Bucket": uri.bucket, "Prefix": uri.key}
+        arguments = {"Bucket": self._bucket(uri), "Prefix": uri.key}
         if not recursive:
             arguments["Delimiter"] = "/"
         with converted("s3:ListBucket", uri):
             pages = self._client.get_paginator("list_objects_v2").paginate(**arguments)
             for page in pages:
                 yield from (folder["Prefix"] for folder in page.get("CommonPrefixes", ()))
-                yield from (_to_object(row) for row in page.get("Contents", ()))
+                rows = (_to_object(row) for row in page.get("Contents", ()))
+                yield from (row for row in rows if row.size_bytes or not is_folder(row.key))
 
     def newest(self, uri: S3Uri, limit: int, *, recursive: bool = True) -> Listing:
         """The newest `limit` objects, in memory for that many."""
@@ -138,13 +154,17 @@ class Storage:
             etag=details.etag,
         )
 
+    def require_readable(self, uri: S3Uri) -> None:
+        """Raises StorageError E_S3_KEY for no object, E_S3_ARCHIVED for an archived one."""
+        _require_restored(uri, self._details(uri))
+
     def url(self, uri: S3Uri, expires_s: int) -> str:
         """A web address that reads the object without credentials, for at most 7 days."""
         with converted("s3:GetObject", uri):
             return str(
                 self._client.generate_presigned_url(
                     "get_object",
-                    Params={"Bucket": uri.bucket, "Key": uri.key},
+                    Params=self._place(uri),
                     ExpiresIn=expires_s,
                 )
             )
@@ -159,12 +179,14 @@ class Storage:
         `write_error` for one that cannot be written.
         """
         notify = _ignore if report is None else report
+        require_replaceable(target)
         details = self._details(uri)
         if not overwrite and os.path.lexists(target):
             compared = _compare_existing(target, uri, details)
             notify(details.size_bytes)
             size = details.size_bytes
             return Transferred(uri=uri, size_bytes=size, checked=compared, resumed_bytes=size)
+        _require_restored(uri, details)
         part = _part_path(target, uri, details, self._client.meta.endpoint_url)
         with _locked_part(part, target) as file:
             resumed = self._fill(file, uri, details, notify)
@@ -198,7 +220,9 @@ class Storage:
         """The region of a bucket; None from stores that do not tell it."""
         with converted("s3:ListBucket", S3Uri(bucket=bucket, key="")):
             # Not a HEAD alone: its refusal has no body with the reason.
-            answer = self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+            answer = self._client.list_objects_v2(
+                Bucket=self._bucket(S3Uri(bucket=bucket, key="")), MaxKeys=1
+            )
             region = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
             if region is None:
                 with suppress(self._client.exceptions.ClientError):
@@ -208,27 +232,27 @@ class Storage:
     def write(self, uri: S3Uri, body: bytes) -> None:
         """Stores a few bytes under a key; replaces an object that has it."""
         with converted("s3:PutObject", uri):
-            self._client.put_object(Bucket=uri.bucket, Key=uri.key, Body=body)
+            self._client.put_object(**self._place(uri), Body=body)
 
     def read(self, uri: S3Uri) -> bytes:
         """The bytes of a small object."""
         with converted("s3:GetObject", uri):
-            answer = self._client.get_object(Bucket=uri.bucket, Key=uri.key)
+            answer = self._client.get_object(**self._place(uri))
             return bytes(answer["Body"].read())
 
     def delete(self, uri: S3Uri) -> None:
         """Removes an object, if there is one."""
         with converted("s3:DeleteObject", uri):
-            self._client.delete_object(Bucket=uri.bucket, Key=uri.key)
+            self._client.delete_object(**self._place(uri))
 
     # Fetching
 
     def _details(self, uri: S3Uri) -> ObjectMetadata:
         """The object's metadata. A HEAD that fails is followed by a GET for the reason."""
-        place = {"Bucket": uri.bucket, "Key": uri.key}
+        place = self._place(uri)
         with converted("s3:GetObject", uri):
             try:
-                head = self._client.head_object(**place, ChecksumMode="ENABLED")
+                head = self._head(place)
             except self._client.exceptions.ClientError:
                 self._client.get_object(**place, Range="bytes=0-0")["Body"].close()
                 raise
@@ -242,6 +266,16 @@ class Storage:
                     first = self._client.head_object(**place, PartNumber=1)
                     part_bytes = first["ContentLength"]
         return read_metadata(head, etag, size, part_bytes)
+
+    def _head(self, place: Mapping[str, str]) -> Mapping[str, Any]:
+        """The answer to a HEAD, with the object's checksums from stores that know them."""
+        client_error = self._client.exceptions.ClientError
+        try:
+            return dict(self._client.head_object(**place, ChecksumMode="ENABLED"))
+        except client_error as error:
+            if error.response["ResponseMetadata"]["HTTPStatusCode"] not in (400, 501):
+                raise
+            return dict(self._client.head_object(**place))
 
     def _fill(self, file: BinaryIO, uri: S3Uri, details: ObjectMetadata, report: Report) -> int:
         """Appends the missing bytes in order; returns how many were there before."""
@@ -300,8 +334,7 @@ class Storage:
         view = memoryview(arrived)
         with converted("s3:GetObject", uri):
             answer = self._client.get_object(
-                Bucket=uri.bucket,
-                Key=uri.key,
+                **self._place(uri),
                 Range=f"bytes={first}-{last}",
                 IfMatch=f'"{etag}"',
             )
@@ -339,31 +372,79 @@ class Storage:
         overwrite: bool,
         report: Report | None,
     ) -> None:
-        place = {"Bucket": uri.bucket, "Key": uri.key}
+        place = self._place(uri)
         kind = mimetypes.guess_type(uri.key)[0]
         about = {
             "Metadata": {SHA256_FIELD: digest},
             "ContentType": "application/octet-stream" if kind is None else kind,
         }
-        condition = {} if overwrite else {"IfNoneMatch": "*"}
         notify = _ignore if report is None else report
         with converted("s3:PutObject", uri):
             if size <= PART_BYTES:
-                self._client.put_object(**place, **about, **condition, Body=file)
+
+                def put(**condition: str) -> None:
+                    file.seek(0)
+                    self._client.put_object(**place, **about, **condition, Body=file)
+
+                self._send_unless_taken(put, uri, overwrite)
                 notify(size)
                 return
             begun = self._client.create_multipart_upload(**place, **about)
             upload = {**place, "UploadId": begun["UploadId"]}
             try:
                 parts = self._send_parts(file, size, upload, notify)
-                self._client.complete_multipart_upload(
-                    **upload, **condition, MultipartUpload={"Parts": parts}
-                )
+
+                def complete(**condition: str) -> None:
+                    self._client.complete_multipart_upload(
+                        **upload, **condition, MultipartUpload={"Parts": parts}
+                    )
+
+                self._send_unless_taken(complete, uri, overwrite)
             except BaseException:
                 # Parts of an incomplete upload cost money until it is aborted.
                 with suppress(*library_errors()):
                     self._client.abort_multipart_upload(**upload)
                 raise
+
+    def _send_unless_taken(self, send: Callable[..., None], uri: S3Uri, overwrite: bool) -> None:
+        """Sends on the condition that the key is free; a store without conditions is asked first.
+
+        Raises FileError E_S3_EXISTS, and StorageError E_S3_DENIED where that store does not tell.
+        """
+        if overwrite:
+            send()
+            return
+        try:
+            send(IfNoneMatch="*")
+        except self._client.exceptions.ClientError as error:
+            if not lacks_conditions(error.response):
+                raise
+            self._require_free(uri)
+            send()
+
+    def _require_free(self, uri: S3Uri) -> None:
+        try:
+            self._details(uri)
+        except StorageError as error:
+            if error.code != "E_S3_KEY":
+                raise
+        else:
+            raise FileError(f"{uri} exists", code="E_S3_EXISTS")
+
+    def _bucket(self, uri: S3Uri) -> str:
+        """The bucket. Raises UsageError E_S3_ADDRESS for an endpoint that has its name already."""
+        shorter = without_bucket(self._client.meta.endpoint_url, uri.bucket)
+        if shorter is not None:
+            raise UsageError(
+                f"the endpoint {self._client.meta.endpoint_url} has the bucket's name "
+                f"{uri.bucket!r} in it: it must be {shorter}",
+                code="E_S3_ADDRESS",
+                facts={"option": "--endpoint-url", "example": shorter},
+            )
+        return uri.bucket
+
+    def _place(self, uri: S3Uri) -> dict[str, str]:
+        return {"Bucket": self._bucket(uri), "Key": uri.key}
 
     def _send_parts(
         self, file: BinaryIO, size: int, upload: Mapping[str, str], report: Report
@@ -397,9 +478,15 @@ def _to_object(row: Mapping[str, Any]) -> StoredObject:
     return StoredObject(
         key=row["Key"],
         size_bytes=row["Size"],
-        modified_s=row["LastModified"].timestamp(),
-        etag=row["ETag"].strip('"'),
+        modified_s=modified_s(row),
+        etag=row.get("ETag", "").strip('"'),
     )
+
+
+def _require_restored(uri: S3Uri, details: ObjectMetadata) -> None:
+    """Raises StorageError E_S3_ARCHIVED for an object that cannot be read now."""
+    if details.archive:
+        raise archived(uri, details.archive, is_on_its_way=details.is_being_restored)
 
 
 def _part_path(target: Path, uri: S3Uri, details: ObjectMetadata, endpoint: str) -> Path:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from multitalk_cli.errors import (
     FileError,
@@ -37,8 +38,10 @@ _BUSY_CODES = {
 def library_errors() -> tuple[type[Exception], ...]:
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+    from urllib3.exceptions import HTTPError
 
-    return (ClientError, BotoCoreError, Boto3Error)
+    return (ClientError, BotoCoreError, Boto3Error, ResponseParserError, HTTPError)
 
 
 @contextmanager
@@ -60,6 +63,7 @@ def converted(permission: str, uri: S3Uri | None) -> Iterator[None]:
 def _convert_local(error: Exception) -> MultitalkError:
     """An error from before the store answered."""
     from botocore import exceptions as known
+    from urllib3.exceptions import HTTPError
 
     text = " ".join(str(error).split())
     expired = (known.UnauthorizedSSOTokenError, known.SSOTokenLoadError, known.TokenRetrievalError)
@@ -69,16 +73,64 @@ def _convert_local(error: Exception) -> MultitalkError:
         known.CredentialRetrievalError,
         known.ProfileNotFound,
         known.ConfigParseError,
+        known.ConfigNotFound,
+        known.InvalidConfigError,
+        known.InfiniteLoopConfigError,
+        known.UnknownCredentialError,
+        known.MetadataRetrievalError,
     )
+    network = (known.HTTPClientError, known.ConnectionError, known.IncompleteReadError, HTTPError)
     if isinstance(error, expired):
         return SetupError(f"the session has ended: {text}", code="E_S3_EXPIRED")
     if isinstance(error, credentials):
         return SetupError(f"no S3 credentials: {text}", code="E_S3_CREDENTIALS")
-    if isinstance(error, known.HTTPClientError | known.ConnectionError | known.IncompleteReadError):
-        return TemporaryError(f"the store cannot be reached: {text}", code="E_S3_NETWORK")
+    if isinstance(error, network):
+        return _convert_network(error)
     if isinstance(error, known.ParamValidationError | known.InvalidRegionError):
         return UsageError(text, code="E_S3_ADDRESS")
     return StorageError(f"storage failed: {text}", code="E_STORAGE")
+
+
+def _convert_network(error: Exception) -> MultitalkError:
+    """An error of a connection. Only the host is shown: the rest of an address may be signed."""
+    from botocore import exceptions as known
+
+    details = getattr(error, "kwargs", {})
+    url, cause = str(details.get("endpoint_url", "")), details.get("error", error)
+    reason = _reason(cause)
+    if isinstance(error, known.ProxyConnectionError):
+        shown = str(details.get("proxy_url", "")).replace("***:***@", "")
+        if "407" in reason:
+            message = f"the proxy {shown} rejects the user and password: {reason}"
+            return SetupError(message, code="E_PROXY")
+        return TemporaryError(f"the proxy {shown} cannot be reached: {reason}", code="E_S3_NETWORK")
+    parts = urlsplit(url)
+    place = f" at {parts.scheme}://{parts.netloc.rpartition('@')[2]}" if parts.netloc else ""
+    if isinstance(error, known.SSLError):
+        if "CERTIFICATE_VERIFY_FAILED" in reason:
+            message = f"the certificate of the store{place} is not trusted: {reason}"
+            return StorageError(message, code="E_S3_ENDPOINT", facts={"needs_certificate": True})
+        if "WRONG_VERSION_NUMBER" in reason or "RECORD_LAYER" in reason:
+            message = f"the server{place} does not answer with TLS: is it http://?"
+            facts = {"endpoint": f"http://{parts.netloc}"} if parts.netloc else {}
+            return StorageError(message, code="E_S3_ENDPOINT", facts=facts)
+    return TemporaryError(f"the store{place} cannot be reached: {reason}", code="E_S3_NETWORK")
+
+
+def _reason(cause: object) -> str:
+    """The innermost reason of a failed connection, in one line."""
+    while True:
+        args = cause.args if isinstance(cause, Exception) else ()
+        inner = getattr(cause, "original_error", None) or getattr(cause, "reason", None)
+        inner = inner or next((each for each in args if isinstance(each, Exception)), None)
+        if not isinstance(inner, Exception) or inner is cause:
+            break
+        cause = inner
+    if isinstance(cause, OSError) and cause.strerror:
+        return cause.strerror
+    text = " ".join(str(cause).split())
+    of_system = re.search(r"\[Errno -?[0-9]+\] ([^)\]]+)", text)
+    return of_system[1] if of_system else text
 
 
 def _convert_answer(
@@ -86,7 +138,9 @@ def _convert_answer(
 ) -> MultitalkError:
     """An error that the store answered with."""
     detail = response.get("Error", {})
-    code, message = str(detail.get("Code", "")), " ".join(str(detail.get("Message", "")).split())
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode", "")
+    code = str(detail.get("Code") or status)
+    message = " ".join(str(detail.get("Message", "")).split())
     bucket = "" if uri is None else uri.bucket
     region = _region_of(response)
     if code in _REGION_CODES or (code == "AuthorizationHeaderMalformed" and region):
@@ -100,7 +154,8 @@ def _convert_answer(
         text = f"this machine's clock is wrong: the store has {detail.get('ServerTime', 'another')}"
         return SetupError(text, code="E_S3_CLOCK")
     if code in _BUSY_CODES:
-        return TemporaryError(f"throttled by the store: {message} ({code})", code="E_S3_NETWORK")
+        said = f"{message} ({code})" if message else f"status {code}"
+        return TemporaryError(f"the store is busy or has failed: {said}", code="E_S3_NETWORK")
     return _convert_refusal(code, message, permission, uri)
 
 
@@ -112,6 +167,8 @@ def _convert_refusal(code: str, message: str, permission: str, uri: S3Uri | None
     if code in ("NoSuchKey", "NotFound", "404") and uri is not None:
         place = f"s3://{uri.bucket}/{folder}{'/' if folder else ''}"
         return StorageError(f"no object {uri}", code="E_S3_KEY", facts={"folder": place})
+    if code == "InvalidObjectState" and uri is not None:
+        return archived(uri, message, is_on_its_way=False)
     if code in ("AccessDenied", "AllAccessDisabled", "AccountProblem", "403", "Forbidden"):
         what = f"{permission} on {uri}" if uri is not None else permission
         return StorageError(f"the store does not allow {what}", code="E_S3_DENIED")
@@ -120,6 +177,20 @@ def _convert_refusal(code: str, message: str, permission: str, uri: S3Uri | None
             return FileError(f"{uri} exists", code="E_S3_EXISTS")
         return StorageError(f"{uri} was replaced while it was fetched", code="E_S3_CHANGED")
     return StorageError(f"unexpected response of the store: {message} ({code})", code="E_STORAGE")
+
+
+def archived(uri: S3Uri, archive: str, *, is_on_its_way: bool) -> StorageError:
+    """The error for an object in an archive."""
+    state = "is still being restored" if is_on_its_way else "is archived: restore it first"
+    facts = {"is_on_its_way": True} if is_on_its_way else {}
+    return StorageError(f"{uri} {state} ({archive})", code="E_S3_ARCHIVED", facts=facts)
+
+
+def lacks_conditions(response: Mapping[str, Any]) -> bool:
+    """Whether the store refused an upload because it knows no conditions."""
+    detail = response.get("Error", {})
+    code, message = str(detail.get("Code", "")), str(detail.get("Message", "")).lower()
+    return code in ("NotImplemented", "501") or "if-none-match" in message
 
 
 def _region_of(response: Mapping[str, Any]) -> str:

@@ -15,11 +15,11 @@ from multitalk_cli import contract
 from multitalk_cli.contract.events import DOWNLOADING, UPLOADING
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
-from multitalk_cli.files import is_safe_name
+from multitalk_cli.files import is_safe_name, is_same_file, is_web_address, open_input
 from multitalk_cli.reporting.formatting import human_bytes
 from multitalk_cli.reporting.reporter import Reporter
 from multitalk_cli.storage import recent_keys
-from multitalk_cli.storage.address import S3Uri, parse_uri, shown_key
+from multitalk_cli.storage.address import S3Uri, is_folder, is_stored, parse_uri, shown_key
 from multitalk_cli.storage.client import Listing, StoredObject
 
 if TYPE_CHECKING:
@@ -83,6 +83,9 @@ def to_uri(text: str, bucket: str) -> S3Uri:
         raise UsageError(f"{text!r} must be text in UTF-8", code="E_S3_ADDRESS")
     if re.match(r"s3:", text, re.IGNORECASE):
         return parse_uri(text)
+    if is_web_address(text):
+        message = f"{text!r} is a web address, not s3://BUCKET/KEY"
+        raise UsageError(message, code="E_S3_ADDRESS")
     if not bucket:
         raise SetupError(f"{text!r} names no bucket, and none is set", code="E_S3_UNSET")
     return parse_uri(f"s3://{bucket}/{text}")
@@ -93,6 +96,12 @@ def to_object_uri(text: str, bucket: str) -> S3Uri:
     uri = to_uri(text, bucket)
     if not uri.key:
         raise UsageError(f"{text!r} names no object", code="E_S3_ADDRESS")
+    if is_folder(uri.key):
+        raise UsageError(
+            f"{text!r} is a folder: its objects are {text + '*'!r}",
+            code="E_S3_ADDRESS",
+            facts={"folder": str(uri)},
+        )
     return uri
 
 
@@ -179,7 +188,7 @@ def _fits(key: str, pattern: str) -> bool:
     A key fits itself, whatever is in it. Consoles show folders as empty objects with a slash at
     their end: these never fit.
     """
-    if key == pattern or key.endswith("/"):
+    if key == pattern or is_folder(key):
         return key == pattern
     if "**" not in pattern and key.count("/") != pattern.count("/"):
         return False
@@ -295,33 +304,79 @@ def _kept_on_interrupt(reporter: Reporter) -> Iterator[None]:
 # put
 
 
+def split_sources(words: Sequence[str]) -> tuple[list[str], str | None]:
+    """The files of a `put`, and the KEY behind them if there is one.
+
+    A pattern of a shell may have given any number of files: a word that is a file is never the KEY,
+    so that no file is stored under another one's name. Raises UsageError E_CONFLICT where a word
+    could be both.
+    """
+    files, last = list(words[:-1]), words[-1]
+    if not files and not is_stored(last):
+        return [last], None
+    is_bucket = is_stored(last) and last.count("/") == 2
+    if last.endswith("/") or is_bucket or (is_stored(last) and len(files) < 2):
+        return files, last
+    is_other_file = os.path.lexists(last) and not is_same_file(Path(files[0]), Path(last))
+    if len(files) > 1 or is_other_file:
+        problem = f"{len(files)} files do not fit under one KEY {last!r}"
+        raise UsageError(
+            f"{last!r} is a file, and could be a KEY" if is_other_file else problem,
+            code="E_CONFLICT",
+            facts={"sources": tuple(words), "is_file": is_other_file},
+        )
+    return files, last
+
+
 def store(
-    storage: Storage, source: Path, uri: S3Uri, *, overwrite: bool, reporter: Reporter
-) -> Transferred:
-    """Stores a file. A key that is empty or ends with a slash gets the file's name."""
-    if not uri.key or uri.key.endswith("/"):
-        uri = S3Uri(bucket=uri.bucket, key=uri.key + source.name)
+    storage: Storage, sources: Sequence[Path], uri: S3Uri, *, overwrite: bool, reporter: Reporter
+) -> list[Transferred]:
+    """Stores files. A key that is empty or ends with a slash is a folder, for any number of them.
+
+    Raises UsageError and FileError before anything is stored, then as `Storage.put`.
+    """
+    uploads = _choose_keys(sources, uri)
+    sizes = []
+    for source in sources:
+        with open_input(source) as file:
+            sizes.append(os.fstat(file.fileno()).st_size)
+    stored = []
     with reporter.progress() as view:
-        total = source.stat().st_size if source.is_file() else 0
-        done = 0
+        total, done = sum(sizes), 0
 
         def report(count: int) -> None:
             nonlocal done
             done = min(done + count, total)
             view.show(contract.Stage(name=UPLOADING, done=done, total=total))
 
-        stored = storage.put(source, uri, overwrite=overwrite, report=report)
-    recent_keys.remember([str(uri)])
-    reporter.fact("stored", f"{source.name}, {human_bytes(stored.size_bytes)}")
+        for target, source in uploads.items():
+            moved = storage.put(source, target, overwrite=overwrite, report=report)
+            reporter.fact("stored", f"{source.name}, {human_bytes(moved.size_bytes)}")
+            stored.append(moved)
+    recent_keys.remember(str(target) for target in uploads)
     return stored
+
+
+def _choose_keys(sources: Sequence[Path], uri: S3Uri) -> dict[S3Uri, Path]:
+    """The file of each object. Raises UsageError E_CONFLICT for two files of one name."""
+    if uri.key and not is_folder(uri.key):
+        return {uri: sources[0]}
+    uploads: dict[S3Uri, Path] = {}
+    for source in sources:
+        target = S3Uri(bucket=uri.bucket, key=uri.key + source.name)
+        if target in uploads:
+            message = f"{uploads[target]} and {source} would be the same object {target}"
+            raise UsageError(message, code="E_CONFLICT", facts={"sources": (str(source),)})
+        uploads[target] = source
+    return uploads
 
 
 # url
 
 
 def sign_url(storage: Storage, uri: S3Uri, expires_s: int) -> SignedUrl:
-    """A URL of an object that exists. Raises StorageError E_S3_KEY for one that does not."""
-    storage.find(uri)
+    """A URL of an object that can be read; the errors of `Storage.require_readable`."""
+    storage.require_readable(uri)
     return SignedUrl(
         uri=uri,
         url=storage.url(uri, expires_s),

@@ -28,6 +28,7 @@ _RENEW = "multitalk setup-secrets --only aws --update"
 _HINTS = {
     "E_S3_BUCKET": f"correct the bucket's name, or if it is that of the secret: {_RENEW}",
     "E_S3_CREDENTIALS": _RENEW,
+    "E_S3_ENDPOINT": _RENEW,
     "E_S3_DENIED": f"allow it in the policy of the secret's keys, or use other keys: {_RENEW}",
     "E_S3_EXPIRED": _RENEW,
     "E_S3_REGION": _RENEW,
@@ -107,9 +108,9 @@ def find_object(bucket: OpenBucket, upload: UploadTarget, job_id: str) -> Object
             recipe = read_recipe(path) if found.size_bytes else None
     except StorageError as error:
         # Keys that may only write find nothing; the condition of the upload still holds.
-        if error.code not in ("E_S3_KEY", "E_S3_DENIED"):
+        if error.code not in ("E_S3_KEY", "E_S3_DENIED", "E_S3_ARCHIVED"):
             raise
-        return ObjectStatus(address=str(address), is_taken=False)
+        return ObjectStatus(address=str(address), is_taken=error.code == "E_S3_ARCHIVED")
     text = None if recipe is None else json.dumps(recipe)
     return ObjectStatus(address=str(address), is_taken=True, recipe=text)
 

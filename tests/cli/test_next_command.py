@@ -14,7 +14,10 @@ GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "-
 EXAMPLES = {
     "E_CANCELLED": [({"weights_folder": "my weights"}, ["download", "--to", "my weights"])],
     "E_CONFIG": [({"name": "fps", "is_project": True, "example": "60"}, ["config", "show"])],
-    "E_CONFLICT": [({"addresses": ("s3://b/k",)}, ["s3", "get"])],
+    "E_CONFLICT": [
+        ({"addresses": ("s3://b/k",)}, ["s3", "get"]),
+        ({"sources": ("a b.wav", "c.wav"), "is_file": True}, ["s3", "put", "a b.wav", "c.wav"]),
+    ],
     "E_CONTRACT": [({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"])],
     "E_COST": [({"enough_usd": 1.5, "cheaper": ()}, GENERATE)],
     "E_DOWNLOAD_RUNS": [({"volume": "w", "app": "studio"}, ["download", "--app", "studio"])],
@@ -39,7 +42,12 @@ EXAMPLES = {
     "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],
     "E_RANGE": [({"option": "--sample-steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
     "E_REMOTE": [({"volume": "w"}, ["download"])],
-    "E_S3_ADDRESS": [({"option": "--endpoint-url"}, ["s3", "ls"])],
+    "E_S3_ADDRESS": [
+        ({"option": "--endpoint-url"}, ["s3", "ls"]),
+        ({"option": "--endpoint-url", "example": "https://host"}, ["s3", "ls", "--endpoint-url=h"]),
+        ({"folder": "s3://b/my f/"}, ["s3", "get", "my f/"]),
+    ],
+    "E_S3_ENDPOINT": [({"endpoint": "https://host"}, ["s3", "ls", "--endpoint-url", "http://h"])],
     "E_S3_EXISTS": [({"address": "s3://b/my k", "target": "k"}, ["s3", "put", "k"])],
     "E_S3_KEY": [({"folder": "s3://b/my f/"}, ["s3", "get", "k"])],
     "E_S3_REGION": [({"region": "eu-west-1", "bucket": "b"}, ["s3", "ls"])],
@@ -57,7 +65,10 @@ EXAMPLES = {
 }
 """Code -> (facts, words typed) of errors whose rule prints a command."""
 
-ADVICE = {"E_NO_BACKEND", "E_NO_FFMPEG", "E_OUTPUT_PATH", "E_SECRET_FILE"}
+ADVICE = {
+    "E_NO_BACKEND", "E_NO_FFMPEG", "E_OUTPUT_PATH", "E_S3_ARCHIVED", "E_S3_CREDENTIALS",
+    "E_SECRET_FILE",
+}  # fmt: skip
 """Codes whose rule advises words, or a command that is not multitalk's."""
 
 

@@ -107,6 +107,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         if store.tells_region:
             self.send_header("x-amz-bucket-region", store.region)
+        if status == 200:
+            self.send_header("ETag", '"0123456789abcdef0123456789abcdef"')
         if status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()

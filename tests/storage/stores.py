@@ -154,7 +154,9 @@ class ScriptedStore:
 
     answer: (status, headers, body) in place of all else. delay_s: before each range is sent.
     listed: how many keys a listing has. keys: those that it has in place of made-up ones.
-    cut: how many answers break off in the middle.
+    cut: how many answers break off in the middle. rejects: header -> the answer to requests that
+    have it. is_empty: whether no object is there before it is stored. stored, heads: what was sent,
+    and the headers of every request.
     """
 
     body: bytes = b""
@@ -165,7 +167,11 @@ class ScriptedStore:
     listed: int = 0
     keys: tuple = ()
     cut: int = 0
+    rejects: dict = field(default_factory=dict)
+    is_empty: bool = False
     url: str = ""
+    stored: dict = field(default_factory=dict)
+    heads: list = field(default_factory=list)
     ranges: list = field(default_factory=list)
 
     @property
@@ -189,25 +195,59 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(body)
 
-    def do_HEAD(self):
+    def _is_answered(self):
+        """Whether the request got its answer here: a rejected one, or the same for all."""
         store = self.server.store
-        if store.answer is not None:
-            self._send(store.answer[0], store.answer[1], b"")
-            return
-        self._send(200, self._object_headers(), b"", promised=len(store.body))
+        store.heads.append({"method": self.command, "path": self.path, **self.headers})
+        rejected = next(
+            (each for name, each in store.rejects.items() if name in self.headers), None
+        )
+        answer = store.answer if rejected is None else rejected
+        is_read = self.command in ("GET", "HEAD")
+        if (
+            answer is None
+            and is_read
+            and store.is_empty
+            and urlsplit(self.path).path not in store.stored
+        ):
+            answer = None if "list-type=2" in self.path else (404, {}, error_body("NoSuchKey"))
+        if answer is not None:
+            self._send(*answer)
+        return answer is not None
+
+    def do_HEAD(self):
+        if not self._is_answered():
+            store = self.server.store
+            self._send(200, self._object_headers(), b"", promised=len(store.body))
 
     def do_GET(self):
-        store = self.server.store
-        if store.answer is not None:
-            self._send(*store.answer)
-        elif "list-type=2" in self.path:
+        if self._is_answered():
+            return
+        if "list-type=2" in self.path:
             self._send(200, {"Content-Type": "application/xml"}, self._page())
         else:
             self._send_range()
 
     def do_PUT(self):
+        store, url = self.server.store, urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        if not self._is_answered():
+            number = parse_qs(url.query).get("partNumber")
+            store.stored[f"{url.path} {number[0]}" if number else url.path] = body
+            self._send(200, {"ETag": store.etag}, b"")
+
+    def do_POST(self):
+        """The begin of an upload in parts, or its end."""
+        store, url = self.server.store, urlsplit(self.path)
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.do_GET()
+        if self._is_answered():
+            return
+        if "uploadId" not in parse_qs(url.query):
+            self._send(200, {}, _xml("InitiateMultipartUploadResult", UploadId="1"))
+            return
+        parts = sorted(key for key in store.stored if key.startswith(f"{url.path} "))
+        store.stored[url.path] = b"".join(store.stored.pop(key) for key in parts)
+        self._send(200, {}, _xml("CompleteMultipartUploadResult", ETag=store.etag))
 
     def _object_headers(self):
         store = self.server.store
@@ -254,11 +294,14 @@ class _Handler(BaseHTTPRequestHandler):
         ).encode()
 
 
+def _xml(root, **fields):
+    rows = "".join(f"<{name}>{value}</{name}>" for name, value in fields.items())
+    return f'<?xml version="1.0"?><{root}>{rows}</{root}>'.encode()
+
+
 def error_body(code, message="said the store", **more):
     """An error as S3 writes it."""
-    rest = "".join(f"<{name}>{value}</{name}>" for name, value in more.items())
-    text = f"<Error><Code>{code}</Code><Message>{message}</Message>{rest}</Error>"
-    return f'<?xml version="1.0"?>{text}'.encode()
+    return _xml("Error", Code=code, Message=message, **more)
 
 
 @pytest.fixture

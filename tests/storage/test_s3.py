@@ -4,9 +4,11 @@ import hashlib
 import json
 import os
 import signal
+import socket
 import stat
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -401,6 +403,167 @@ def test_put_refuses_what_is_no_file(cli, folder):
                        (".", "E_FILE_UNREADABLE")]:  # fmt: skip
         ran = cli("s3", "put", name, "--json")
         assert (ran.code, ran.error["code"]) == (3, code)
+
+
+@pytest.fixture
+def recordings(folder):
+    """Three sounds with contents of their own."""
+    (folder / "inputs").mkdir()
+    for name in ("a.wav", "b.wav", "inputs/c.wav"):
+        (folder / name).write_bytes(name.encode())
+    return folder
+
+
+@pytest.mark.usefixtures("recordings")
+@pytest.mark.parametrize(
+    ("words", "keys"),
+    [
+        (["a.wav", "b.wav", "in/"], ["in/a.wav", "in/b.wav"]),
+        (["a.wav", "b.wav", "inputs/c.wav", "s3://{}/in/"], ["in/a.wav", "in/b.wav", "in/c.wav"]),
+        (["a.wav", "b.wav", "s3://{}"], ["a.wav", "b.wav"]),
+        (["a.wav", "inputs/"], ["inputs/a.wav"]),
+        (["a.wav", "a.wav"], ["a.wav"]),
+        (["a.wav", "other.wav"], ["other.wav"]),
+        (["a.wav", "s3://{}/inputs/c.wav"], ["inputs/c.wav"]),
+    ],
+)
+def test_put_stores_every_file_under_its_own_name(cli, filled, s3_client, folder, words, keys):
+    ran = cli("s3", "put", *(word.format(filled) for word in words), "--json")
+
+    assert ran.code == 0, ran.stdout
+    data = ran.json["data"]
+    assert [file["address"] for file in data["files"]] == [f"s3://{filled}/{key}" for key in keys]
+    assert ("address" in data) == (len(keys) == 1)
+    for key, source in zip(keys, words, strict=False):
+        stored = s3_client.get_object(Bucket=filled, Key=key)["Body"].read()
+        assert stored == (folder / source).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "hint"),
+    [
+        (["a.wav", "b.wav"], "E_CONFLICT",
+         "multitalk s3 put a.wav b.wav outputs/\nor multitalk s3 put a.wav s3://BUCKET/b.wav"),
+        (["a.wav", "b.wav", "inputs/c.wav"], "E_CONFLICT",
+         "multitalk s3 put a.wav b.wav inputs/c.wav outputs/"),
+        (["a.wav", "inputs"], "E_CONFLICT", "multitalk s3 put a.wav inputs outputs/"),
+        (["a.wav", "b.wav", "in"], "E_CONFLICT", "multitalk s3 put a.wav b.wav in/"),
+        (["a.wav", "a.wav", "in/"], "E_CONFLICT", "store them one by one, each with a KEY"),
+        (["a.wav", "b.wav", "s3://bucket/k"], "E_CONFLICT",
+         "multitalk s3 put a.wav b.wav s3://bucket/k/"),
+        (["a.wav", "gone.wav", "in/"], "E_FILE_MISSING", ""),
+        (["a.wav", "inputs", "in/"], "E_FILE_UNREADABLE", ""),
+    ],
+)  # fmt: skip
+@pytest.mark.usefixtures("recordings")
+def test_put_stores_nothing_under_a_wrong_name(cli, filled, s3_client, words, code, hint):
+    before = s3_client.list_objects_v2(Bucket=filled)["KeyCount"]
+
+    ran = cli("s3", "put", *words, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3 if "FILE" in code else 2, code)
+    assert ran.error["hint"].startswith(hint)
+    assert s3_client.list_objects_v2(Bucket=filled)["KeyCount"] == before
+
+
+@pytest.mark.usefixtures("filled", "recordings")
+def test_a_pattern_of_a_shell_is_safe(cli, folder):
+    """Two files of a pattern are refused, three as well: none becomes a KEY."""
+    for words in (sorted(folder.glob("*.wav")), sorted(folder.glob("**/*.wav"))):
+        assert cli("s3", "put", *words, "--json").error["code"] == "E_CONFLICT"
+        ran = cli("s3", "put", *words, "outputs/")
+        assert (ran.code, len(ran.stdout.splitlines())) == (0, len(words))
+
+
+# Folders as consoles mark them
+
+
+@pytest.fixture
+def marked(s3_client, filled):
+    """The bucket with the empty objects of a console; the newest is one of them."""
+    for key in ("outputs/", "outputs/earlier/", "empty/", "outputs/zz/"):
+        s3_client.put_object(Bucket=filled, Key=key, Body=b"")
+    return filled
+
+
+@pytest.mark.usefixtures("marked")
+def test_marks_of_folders_are_no_objects(cli, folder):
+    data = cli("s3", "ls", "--recursive", "--json").json["data"]
+    assert (data["count"], data["size_bytes"]) == (5, 5 * len(VIDEO))
+    assert not [found["key"] for found in data["objects"] if found["key"].endswith("/")]
+    assert "is empty" in cli("s3", "ls", "empty/").stderr
+
+    assert cli("s3", "get", "--latest").code == 0
+    assert (folder / "second.mp4").read_bytes() == VIDEO
+    assert cli("s3", "get", "--latest", "empty/", "--json").error["code"] == "E_S3_KEY"
+
+
+@pytest.mark.parametrize("command", ["get", "url"])
+@pytest.mark.parametrize("key", ["outputs/", "outputs/earlier/", "nowhere/"])
+def test_a_folder_is_not_fetched(cli, marked, folder, command, key):
+    ran = cli("s3", command, key, "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_S3_ADDRESS")
+    assert ran.error["message"] == f"{key!r} is a folder: its objects are {key + '*'!r}"
+    assert ran.error["hint"] == f"multitalk s3 get 's3://{marked}/{key}*'"
+    assert not list(folder.iterdir())
+
+
+# Outputs that are no files
+
+
+@pytest.fixture(params=["pipe", "socket", "device", "link to a device"])
+def special(request, folder):
+    """A path that a file must not replace."""
+    path = folder / "special"
+    if request.param == "pipe":
+        os.mkfifo(path)
+    elif request.param == "socket":
+        with socket.socket(socket.AF_UNIX) as opened:
+            opened.bind("special")
+    else:
+        path.symlink_to("/dev/null")
+    return Path("/dev/null") if request.param == "device" else path
+
+
+@pytest.mark.parametrize("force", [[], ["--force"]], ids=["plain", "force"])
+@pytest.mark.usefixtures("filled")
+def test_only_files_are_replaced(cli, special, force):
+    before = special.lstat()
+
+    ran = cli("s3", "get", "outputs/first.mp4", "-o", special, *force, "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_OUTPUT_PATH")
+    assert "which a file cannot replace" in ran.error["message"]
+    assert (special.lstat().st_mode, special.lstat().st_ino) == (before.st_mode, before.st_ino)
+
+
+@pytest.mark.parametrize(
+    "text", ["https://bucket.s3.amazonaws.com/k.mp4", "http://127.0.0.1:9000/bucket/k"]
+)
+@pytest.mark.usefixtures("filled")
+def test_a_web_address_is_no_key(cli, text):
+    ran = cli("s3", "get", text, "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_S3_ADDRESS")
+    assert "is a web address" in ran.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "why"),
+    [
+        ("s3://b/k", "names have 3 to 255 characters"),
+        ("s3://ab/", "names have 3 to 255 characters"),
+        ("s3://my bucket/k", "letters, digits, dots and dashes only"),
+        ("s3://-bucket/k", "letters, digits, dots and dashes only"),
+        ("s3:///k", "names no bucket"),
+    ],
+)
+def test_a_bucket_that_cannot_be_is_explained(cli, uri, why):
+    for words in (["s3", "ls", uri], ["s3", "put", "x", uri]):
+        ran = cli(*words, "--json")
+        assert (ran.code, ran.error["code"]) == (2, "E_S3_ADDRESS")
+        assert why in ran.error["message"]
 
 
 # url

@@ -19,7 +19,10 @@ GET_EXAMPLES = (
     "multitalk s3 get 'outputs/*.mp4' -o videos/",
     "multitalk s3 get s3://my-bucket/outputs/talk.mp4 -o talk.mp4",
 )
-PUT_EXAMPLES = ("multitalk s3 put voice.wav s3://my-bucket/inputs/",)
+PUT_EXAMPLES = (
+    "multitalk s3 put voice.wav s3://my-bucket/inputs/",
+    "multitalk s3 put *.wav inputs/",
+)
 URL_EXAMPLES = ("multitalk s3 url outputs/talk.mp4 --expires 1h",)
 
 MAX_LISTED = 100_000
@@ -38,6 +41,9 @@ _Profile = Annotated[
 _Endpoint = Annotated[
     str | None, typer.Option(metavar="URL", help="Endpoint of an S3 store other than Amazon's.")
 ]
+_Pays = Annotated[
+    bool, typer.Option("--requester-pays", help="Pay for requests to another account's bucket.")
+]
 
 
 @app.command("ls", cls=PagedCommand, epilog=epilog(*LS_EXAMPLES))
@@ -55,6 +61,7 @@ def ls(
     ] = "100",
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
+    requester_pays: _Pays = False,
 ) -> None:
     """List the objects of your bucket, the newest last."""
     from multitalk_cli.cli.views import s3 as view
@@ -64,7 +71,9 @@ def ls(
     console: Console = ctx.obj
     count = _parse_limit(limit)
     uri = transfer.to_uri(transfer.OUTPUTS if prefix is None else prefix, _own_bucket())
-    storage = client.Storage(Access(profile=profile, endpoint_url=endpoint_url))
+    storage = client.Storage(
+        Access(profile=profile, endpoint_url=endpoint_url, pays=requester_pays)
+    )
     found = transfer.list_newest(storage, uri, count, recursive=recursive)
     for note in view.listing_notes(found, MAX_LISTED):
         console.note(note)
@@ -85,6 +94,7 @@ def get(
     force: Force = False,
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
+    requester_pays: _Pays = False,
 ) -> None:
     """Fetch objects; an interrupted download is resumed."""
     from multitalk_cli.cli.views import s3 as view
@@ -98,7 +108,9 @@ def get(
         words = [transfer.OUTPUTS]
     to_uri = transfer.to_uri if latest else transfer.to_object_uri
     uris = [to_uri(word, _own_bucket()) for word in words]
-    storage = client.Storage(Access(profile=profile, endpoint_url=endpoint_url))
+    storage = client.Storage(
+        Access(profile=profile, endpoint_url=endpoint_url, pays=requester_pays)
+    )
     if latest:
         uris = [transfer.latest(storage, uris[0])]
     files = transfer.fetch(storage, uris, output_path, overwrite=force, reporter=console)
@@ -108,24 +120,31 @@ def get(
 @app.command("put", cls=PagedCommand, epilog=epilog(*PUT_EXAMPLES))
 def put(
     ctx: typer.Context,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="File to store.")],
-    key: Annotated[
-        str | None,
-        typer.Argument(metavar="KEY", help="s3://BUCKET/KEY or KEY; outputs/ by default."),
-    ] = None,
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="FILE... [KEY]",
+            help="Files to store; s3://BUCKET/KEY or KEY, outputs/ by default. KEY/ is a folder.",
+        ),
+    ],
     force: Force = False,
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
+    requester_pays: _Pays = False,
 ) -> None:
-    """Store a file in your bucket."""
+    """Store files in your bucket."""
     from multitalk_cli.cli.views import s3 as view
     from multitalk_cli.storage import client, transfer
     from multitalk_cli.storage.access import Access
 
     console: Console = ctx.obj
+    files, key = transfer.split_sources(words)
     uri = transfer.to_uri(transfer.OUTPUTS if key is None else key, _own_bucket())
-    storage = client.Storage(Access(profile=profile, endpoint_url=endpoint_url))
-    stored = transfer.store(storage, Path(file), uri, overwrite=force, reporter=console)
+    storage = client.Storage(
+        Access(profile=profile, endpoint_url=endpoint_url, pays=requester_pays)
+    )
+    sources = [Path(file) for file in files]
+    stored = transfer.store(storage, sources, uri, overwrite=force, reporter=console)
     console.succeed("s3", view.stored_data(stored), view.stored_lines(stored))
 
 
@@ -138,6 +157,7 @@ def url(
     ] = "1h",
     profile: _Profile = None,
     endpoint_url: _Endpoint = None,
+    requester_pays: _Pays = False,
 ) -> None:
     """Create a URL with which anyone can read an object for a limited time."""
     from multitalk_cli.cli.views import s3 as view
@@ -147,7 +167,9 @@ def url(
     console: Console = ctx.obj
     expires_s = _parse_expiry(expires, client.MAX_URL_S)
     uri = transfer.to_object_uri(key, _own_bucket())
-    storage = client.Storage(Access(profile=profile, endpoint_url=endpoint_url))
+    storage = client.Storage(
+        Access(profile=profile, endpoint_url=endpoint_url, pays=requester_pays)
+    )
     signed = transfer.sign_url(storage, uri, expires_s)
     if signed.ends_with_session:
         console.warn("the URL expires with the session of your credentials, if that is sooner")

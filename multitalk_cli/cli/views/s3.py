@@ -94,14 +94,15 @@ def fetched_lines(files: Sequence[FetchedFile]) -> list[str]:
 # put
 
 
-def stored_data(result: Transferred) -> dict[str, Any]:
-    """The JSON of `s3 put`."""
-    return {"address": str(result.uri), "size_bytes": result.size_bytes}
+def stored_data(results: Sequence[Transferred]) -> dict[str, Any]:
+    """The JSON of `s3 put`: `files`, and of a single one its address and size too."""
+    rows = [{"address": str(each.uri), "size_bytes": each.size_bytes} for each in results]
+    return {**(rows[0] if len(rows) == 1 else {}), "files": rows}
 
 
-def stored_lines(result: Transferred) -> list[str]:
-    """The address of the object."""
-    return [str(result.uri)]
+def stored_lines(results: Sequence[Transferred]) -> list[str]:
+    """The addresses of the objects."""
+    return [str(each.uri) for each in results]
 
 
 # url

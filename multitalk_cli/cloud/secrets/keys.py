@@ -17,12 +17,12 @@ from multitalk_cli.contract.secrets import (
     SecretSpec,
 )
 from multitalk_cli.errors import SetupError
-from multitalk_cli.storage.access import is_endpoint
+from multitalk_cli.storage.address import check_bucket
+from multitalk_cli.storage.endpoint import EndpointError, parse_endpoint
 
 _PASTE_MARKS = re.compile("\x1b\\[20[01]~|[\u200b\u200c\u200d\u2060\ufeff]")
 _QUOTES = ("''", '""', "``", "\u201c\u201d", "\u2018\u2019")
 _AMAZON_KEY_ID = re.compile(r"A[A-Z]IA[A-Z0-9]{12,124}")
-_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
 _REGION = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
@@ -90,12 +90,17 @@ def _shape(key: str, text: str, removed: list[str]) -> str:
     if key == BUCKET:
         bare = re.sub(r"^(s3://|arn:aws[a-z-]*:s3:::)", "", text).rstrip("/")
         text = _take(bare, text, "all but the bucket's name", removed)
-        if not _BUCKET.fullmatch(text):
-            raise _refused(key, f"must be the name of a bucket, not {text!r}")
+        try:
+            check_bucket(text)
+        except ValueError as error:
+            raise _refused(key, str(error)) from None
     if key == REGION and not _REGION.fullmatch(text):
         raise _refused(key, "must be a region such as eu-west-3")
-    if key == ENDPOINT and not is_endpoint(text):
-        raise _refused(key, "must be http://HOST or https://HOST")
+    if key == ENDPOINT:
+        try:
+            return parse_endpoint(text)
+        except EndpointError as error:
+            raise _refused(key, str(error)) from None
     return text
 
 
