@@ -1,5 +1,6 @@
 """The product as a user has it: installed from its wheel, run as a process, with tiny weights."""
 
+import atexit
 import json
 import os
 import signal
@@ -15,10 +16,13 @@ import modal
 from multitalk_cli import contract
 from tests.media.audio.sounds import speech_like, write_wav
 from tests.modal_plane.cloud import Cloud
+from tests.modal_plane.forking import CommandServer, ForkedCommand
 from tests.modal_plane.rpcs import RpcLog
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASS = "Current.*"
+_COMMANDS = CommandServer()
+atexit.register(_COMMANDS.stop)
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
 
 
@@ -80,34 +84,15 @@ class User:
         """The command line of a process."""
         return [sys.executable, "-m", "multitalk_cli", *map(str, words)]
 
-    def run(self, *words, timeout_s=60, stdin=None, **env) -> Ran:
+    def run(self, *words, timeout_s=60, stdin="", **env) -> Ran:
         """Runs a command to its end."""
-        done = subprocess.run(
-            self.command(*words),
-            env={**self.env, **env},
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            input=stdin,
-            check=False,
-        )
-        return Ran(done.returncode, done.stdout, done.stderr)
+        return self.start(*words, stdin=stdin, **env).finish(timeout_s)
 
-    def start(self, *words, **env) -> "Running":
+    def start(self, *words, stdin="", **env) -> "Running":
         """Starts a command."""
-        return Running(
-            subprocess.Popen(
-                self.command(*words),
-                env={**self.env, **env},
-                cwd=self.folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                start_new_session=True,
-            )
-        )
+        _, _, *command = self.command(*words)
+        process = _COMMANDS.fork(command, {**self.env, **env}, self.folder, stdin)
+        return Running(process)
 
     def speech(self, name: str, duration_s: float) -> str:
         """A voice in the working folder, another for each name."""
@@ -122,12 +107,12 @@ class User:
 class Running:
     """A command that runs."""
 
-    def __init__(self, process: subprocess.Popen) -> None:
+    def __init__(self, process: ForkedCommand) -> None:
         self.process = process
 
     def finish(self, timeout_s=60) -> Ran:
         """Waits for its end."""
-        out, err = self.process.communicate(timeout=timeout_s)
+        out, err = self.process.communicate(timeout_s)
         return Ran(self.process.returncode, out, err)
 
     def signal(self, number: int) -> None:
@@ -137,7 +122,7 @@ class Running:
     def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""
         self.signal(signal.SIGKILL)
-        self.process.communicate(timeout=10)
+        self.process.communicate(10)
 
 
 def state_of(cloud: Cloud, job_id: str) -> dict:

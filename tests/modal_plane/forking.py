@@ -1,16 +1,18 @@
-"""A fork server: containers begin as copies of a process that has imported the large libraries.
+"""Fork servers: containers, and commands, begin as copies of a process that has imported libraries.
 
-`python -u forking.py FD` reads requests from a Unix socket: the path of a `namespaces.Spec`, the
-container's environment, and the descriptor that its output goes to. It answers with the process id
-and, when that process has ended, with its status. A container's own interpreter would spend most
-of its time importing the same libraries; after the fork it enters its file system and runs the
-module as `python -m` does, from an environment of its own.
+`python -u forking.py FD container|command` reads requests from a Unix socket: JSON, and
+descriptors. It answers with the process id and, when that process has ended, with its status. An
+interpreter of its own would spend most of its time importing the same libraries.
+
+A container's request names a `namespaces.Spec`, its environment, and where its output goes; after
+the fork it enters its file system and runs the module as `python -m` does. A command's request has
+its words, environment, folder and three streams; none of our own modules is imported before the
+fork, and Modal's settings are read again after it.
 
 Standard library only until the libraries are imported, because it starts outside of any package.
-`ForkServer` is the control plane's end.
+`ForkServer` is the control plane's end, `CommandServer` that of the tests.
 """
 
-import array
 import asyncio
 import importlib
 import json
@@ -18,13 +20,24 @@ import os
 import selectors
 import signal
 import socket
+import subprocess
 import sys
+import threading
 import time
 from collections import deque
+from contextlib import suppress
 from pathlib import Path
 
 MODULE = "modal._container_entrypoint"
-LIBRARIES = (MODULE, "numpy", "torch", "soundfile", "soxr", "PIL.Image", "ftfy", "tokenizers")
+LIBRARIES = {
+    "container": (
+        *(MODULE, "numpy", "torch", "soundfile", "soxr", "PIL.Image", "ftfy", "tokenizers"),
+    ),
+    "command": (
+        *("modal", "modal.runner", "typer.main", "rich.progress", "rich.table"),
+        *("numpy", "soundfile", "soxr", "PIL.PngImagePlugin", "logging.handlers"),
+    ),
+}
 MAX_BYTES = 1 << 16
 
 
@@ -49,7 +62,7 @@ class ForkedProcess:
 
 
 class ForkServer:
-    """Starts on first use; its containers end with it, and it ends with this process."""
+    """Forks containers, which end with it; starts on first use and ends with this process."""
 
     def __init__(self) -> None:
         self._control: socket.socket | None = None
@@ -72,8 +85,7 @@ class ForkServer:
         )
         self._asked.append((process, stdout))
         asked = {"spec": str(spec_file), "environment": environment, "delay_s": delay_s}
-        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [write_end]))
-        self._control.sendmsg([json.dumps(asked).encode()], [rights])
+        socket.send_fds(self._control, [json.dumps(asked).encode()], [write_end] * 2)
         os.close(write_end)
         return await process
 
@@ -89,9 +101,8 @@ class ForkServer:
         environment = {name: os.environ[name] for name in names if name in os.environ}
         environment |= {"HOME": "/root", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         environment |= {"MODAL_IS_REMOTE": "1", "MODAL_LOGLEVEL": "WARNING"}
-        command = [sys.executable, "-u", str(Path(__file__).resolve()), str(theirs.fileno())]
         self._server = await asyncio.create_subprocess_exec(
-            *command,
+            *_command(theirs, "container"),
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=asyncio.subprocess.DEVNULL,
@@ -124,13 +135,116 @@ class ForkServer:
             process.end(-signal.SIGKILL)
 
 
-def _receive(control: socket.socket) -> tuple[dict, int]:
-    data, ancillary, _, _ = control.recvmsg(MAX_BYTES, socket.CMSG_SPACE(4))
+class ForkedCommand:
+    """A command that was forked; its output is read when it has ended."""
+
+    def __init__(self, server: "CommandServer", pid: int, outputs: tuple[int, int]) -> None:
+        self.pid, self.returncode = pid, None
+        self._server, self._outputs = server, outputs
+
+    def poll(self) -> int | None:
+        """Its status, or None while it runs."""
+        self.returncode = self._server.status(self.pid, 0)
+        return self.returncode
+
+    def communicate(self, timeout: float) -> tuple[str, str]:
+        """Waits for its end; what it printed. Raises TimeoutError."""
+        self.returncode = self._server.status(self.pid, timeout)
+        if self.returncode is None:
+            raise TimeoutError(f"process {self.pid} runs after {timeout} s")
+        out, err = (_read_from_start(output) for output in self._outputs)
+        return out, err
+
+
+class CommandServer:
+    """Forks commands of one Python; starts on first use."""
+
+    def __init__(self) -> None:
+        self._control: socket.socket | None = None
+        self._pids: deque[int] = deque()
+        self._statuses: dict[int, int] = {}
+        self._lock = threading.Lock()
+
+    def fork(
+        self, words: list[str], env: dict[str, str], folder: Path, stdin: str
+    ) -> ForkedCommand:
+        """Starts `python -m WORDS` in a session of its own."""
+        read_end, write_end = os.pipe()
+        outputs = os.memfd_create("stdout"), os.memfd_create("stderr")
+        request = {"words": words, "environment": env, "folder": str(folder)}
+        streams = [read_end, *outputs]
+        with self._lock:
+            if self._control is None:
+                self._control = self._start()
+            self._control.settimeout(None)
+            socket.send_fds(self._control, [json.dumps(request).encode()], streams)
+            while not self._pids:
+                self._read_answer()
+            pid = self._pids.popleft()
+        os.close(read_end)
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(stdin.encode())
+        return ForkedCommand(self, pid, outputs)
+
+    def status(self, pid: int, timeout_s: float) -> int | None:
+        """The status of a process of its own, or None if it runs on after that time."""
+        end = time.monotonic() + timeout_s
+        while pid not in self._statuses:
+            with self._lock:
+                # Another thread's turn must not wait for this one's process.
+                self._control.settimeout(0.05 if timeout_s else 0.001)
+                with suppress(TimeoutError):
+                    self._read_answer()
+            if time.monotonic() >= end:
+                break
+        return self._statuses.get(pid)
+
+    def stop(self) -> None:
+        """Ends it."""
+        if self._control is not None:
+            self._control.close()
+            self._server.wait()
+
+    def _read_answer(self) -> None:
+        data = self._control.recv(MAX_BYTES)
+        if not data:
+            raise ConnectionError("the fork server ended")
+        pid, status = json.loads(data)
+        if status is None:
+            self._pids.append(pid)
+        else:
+            self._statuses[pid] = status
+
+    def _start(self) -> socket.socket:
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        environment = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
+        environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._server = subprocess.Popen(
+            _command(theirs, "command"),
+            env=environment,
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        theirs.close()
+        return ours
+
+
+def _read_from_start(descriptor: int) -> str:
+    with open(descriptor, encoding="utf-8", newline=None) as file:
+        file.seek(0)
+        return file.read()
+
+
+def _command(control: socket.socket, kind: str) -> list[str]:
+    return [sys.executable, "-u", str(Path(__file__).resolve()), str(control.fileno()), kind]
+
+
+def _receive(control: socket.socket) -> tuple[dict, list[int]]:
+    data, descriptors, _, _ = socket.recv_fds(control, MAX_BYTES, 3)
     if not data:
-        sys.exit()  # The control plane is gone.
-    ((_, _, packed),) = ancillary
-    (output,) = array.array("i", packed[:4])
-    return json.loads(data), output
+        sys.exit()  # The other end is gone.
+    return json.loads(data), descriptors
 
 
 def _reap(control: socket.socket) -> None:
@@ -161,24 +275,43 @@ def serve(control: socket.socket) -> dict:
                 _reap(control)
             if control not in ready:
                 continue
-            request, output = _receive(control)
+            request, streams = _receive(control)
             pid = os.fork()
             if pid == 0:
                 break
-            os.close(output)
+            for stream in streams:
+                os.close(stream)
             control.send(json.dumps([pid, None]).encode())
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     for end in (control, read_end, write_end):
         end.close()
     os.setsid()
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    os.close(output)
+    for number, stream in enumerate(streams, 3 - len(streams)):
+        os.dup2(stream, number)
+        os.close(stream)
     return request
 
 
-def become(request: dict) -> None:
+def become_command(request: dict) -> None:
+    """Enters the command's folder and environment, and runs its module; ends the process."""
+    import runpy
+
+    import modal.config
+
+    os.chdir(request["folder"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    added = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+    sys.path[:0] = [request["folder"], *filter(None, added)]
+    sys.path_importer_cache.clear()
+    importlib.invalidate_caches()
+    importlib.reload(modal.config)
+    module, *sys.argv[1:] = request["words"]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+def become_container(request: dict) -> None:
     """Enters the container's file system and environment, and runs its module; ends the process."""
     import runpy
 
@@ -198,17 +331,18 @@ def become(request: dict) -> None:
 
 
 def main() -> None:
-    """Imports, serves, and in each copy runs the container."""
-    control = socket.socket(fileno=int(sys.argv[1]))
+    """Imports, serves, and in each copy runs the container or the command."""
+    control, kind = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     here = sys.path.pop(0)
-    for name in LIBRARIES:
+    for name in LIBRARIES[kind]:
         importlib.import_module(name)
-    del sys.modules[MODULE]
+    sys.modules.pop(MODULE, None)
     sys.path.insert(0, here)
     import namespaces
 
     namespaces.die_with_parent()
     sys.path.pop(0)
+    become = become_container if kind == "container" else become_command
     become(serve(control))
 
 

