@@ -34,8 +34,10 @@ LIBRARIES = {
         *(MODULE, "numpy", "torch", "soundfile", "soxr", "PIL.Image", "ftfy", "tokenizers"),
     ),
     "command": (
-        *("modal", "modal.runner", "typer.main", "rich.progress", "rich.table"),
-        *("numpy", "soundfile", "soxr", "PIL.PngImagePlugin", "logging.handlers"),
+        *("modal", "modal.runner", "modal._utils.proxy_support", "aiohttp", "idna"),
+        *("typer.main", "rich.progress", "rich.table", "pydantic.type_adapter", "platformdirs"),
+        *("numpy", "soundfile", "soxr", "PIL.ImageCms", "PIL.PngImagePlugin"),
+        *("PIL.JpegImagePlugin", "PIL.GifImagePlugin", "boto3.session", "s3transfer.manager"),
     ),
 }
 MAX_BYTES = 1 << 16

@@ -41,7 +41,7 @@ Result = pb.GenericResult
 MAX_BOOT_FAILURES = 3
 MAX_LOSSES = 2
 CANCELLED = "Input was cancelled by user"
-PASSED_VARIABLES = ("PATH", "LANG", "LD_LIBRARY_PATH")
+PASSED_VARIABLES = ("PATH", "LANG", "LD_LIBRARY_PATH", "NUMBA_OPT")
 # Where a container finds its arguments and the control plane.
 PRIVATE_FOLDER = "/__modal"
 
