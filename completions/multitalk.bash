@@ -287,7 +287,7 @@ __multitalk_value() {
 
 __multitalk_fits() {
     case $1 in
-        :pictures) case $2 in *.plan.png) ;; *.png | *.PNG | *.jpg | *.JPG | *.jpeg | *.JPEG | *.webp | *.WEBP | *.gif | *.GIF | *.tif | *.TIF | *.tiff | *.TIFF) return 0 ;; esac ;;
+        :pictures) case $2 in *.plan.png) ;; *.png | *.PNG | *.jpg | *.JPG | *.jpeg | *.JPEG | *.webp | *.WEBP | *.gif | *.GIF | *.tif | *.TIF | *.tiff | *.TIFF | *.bmp | *.BMP | *.avif | *.AVIF | *.heic | *.HEIC | *.heif | *.HEIF) return 0 ;; esac ;;
         :sounds) case $2 in *.wav | *.WAV | *.flac | *.FLAC | *.mp3 | *.MP3 | *.ogg | *.OGG | *.oga | *.OGA | *.opus | *.OPUS | *.m4a | *.M4A | *.webm | *.WEBM | *.mp4 | *.MP4 | *.mov | *.MOV) return 0 ;; esac ;;
         :files) return 0 ;;
     esac

@@ -165,7 +165,7 @@ function __multitalk_offer
     set -l start $argv[3]
     switch $argv[1]
         case :pictures :sounds
-            set -l endings '(?<!\.plan)\.(png|jpg|jpeg|webp|gif|tif|tiff)$'
+            set -l endings '(?<!\.plan)\.(png|jpg|jpeg|webp|gif|tif|tiff|bmp|avif|heic|heif)$'
             test $argv[1] = :sounds; and set endings '\.(wav|flac|mp3|ogg|oga|opus|m4a|webm|mp4|mov)$'
             if string match -qi -- 's3:*' $start
                 __multitalk_ask keys "$before" "$start"

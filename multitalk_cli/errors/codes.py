@@ -127,19 +127,19 @@ CODES: dict[str, Explanation] = {
     "E_IMAGE_FORMAT": Explanation(
         _F,
         "unsupported picture format",
-        "Supported: PNG, JPEG, WebP, and the first frame of GIF and TIFF; not vector formats such as SVG and PDF.",
+        "Supported: PNG, JPEG, WebP, AVIF, BMP, the first frame of GIF and TIFF, and HEIC with the extra heic; not camera raws, nor vector formats such as SVG and PDF.",
         "Export the picture as PNG and pass that.",
     ),
     "E_IMAGE_BROKEN": Explanation(
         _F,
         "the picture is corrupt",
-        "The file is truncated or its content contradicts its header.",
+        "The file is truncated or its content contradicts its header. A picture whose last rows alone are missing is read.",
         "Copy or export the picture again.",
     ),
     "E_IMAGE_SIZE": Explanation(
         _F,
         "the picture is too small, too large or too narrow",
-        "A small face has too little detail; a picture over 100 megapixels is a possible decompression bomb.",
+        "A small face has too little detail; a picture over 100 megapixels (a JPEG over 250) is a possible decompression bomb.",
         "Pass a picture of at least 64 pixels per side, at most 100 megapixels, and an aspect ratio of at most 8.",
     ),
     "E_AUDIO_FORMAT": Explanation(

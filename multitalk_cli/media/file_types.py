@@ -2,25 +2,43 @@
 
 import re
 
-READABLE_PICTURES = ("PNG", "JPEG", "WebP", "GIF", "TIFF")
-OTHER_PICTURES = ("SVG", "HEIC", "AVIF", "BMP", "PSD", "JPEG 2000", "JPEG XL", "ICO", "PNM")
+READABLE_PICTURES = ("PNG", "JPEG", "WebP", "GIF", "TIFF", "BMP", "AVIF", "HEIC")
+OTHER_PICTURES = (
+    *("SVG", "PSD", "JPEG 2000", "JPEG XL", "ICO", "PNM", "OpenEXR", "Radiance HDR", "DDS", "QOI"),
+    *("a camera raw file", "a camera raw file (CR2)", "a camera raw file (CR3)"),
+    *("a camera raw file (ORF)", "a camera raw file (RW2)", "a camera raw file (RAF)"),
+)
 SOUNDS = ("WAV", "FLAC", "Ogg", "MP3", "MP4", "WebM")
 _MAGIC = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
     (re.compile(rb"\xff\xd8\xff"), "JPEG"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP"),
     (re.compile(rb"GIF8[79]a"), "GIF"),
+    (re.compile(rb"II\*\0....CR", re.DOTALL), "a camera raw file (CR2)"),
+    (re.compile(rb"....ftypcrx ", re.DOTALL), "a camera raw file (CR3)"),
+    (re.compile(rb"IIR[OS]|MMOR"), "a camera raw file (ORF)"),
+    (re.compile(rb"IIU\0"), "a camera raw file (RW2)"),
+    (re.compile(rb"FUJIFILMCCD-RAW"), "a camera raw file (RAF)"),
+    (re.compile(rb"\0MRM|FOVb|II\x1a\0\0\0HEAPCCDR"), "a camera raw file"),
     (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF"),
-    (re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif1|msf1)", re.DOTALL), "HEIC"),
-    (re.compile(rb"....ftypavi[fs]", re.DOTALL), "AVIF"),
+    (re.compile(rb"....ftyp(avi[fs]|mi[fs]1.{4}([^\0]{4})*?avi[fs])", re.DOTALL), "AVIF"),
+    (re.compile(rb"....ftyp(he[iv][cxms]|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
     (re.compile(rb"8BPS"), "PSD"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "JPEG XL"),
     (re.compile(rb"\0\0\x01\0.\0", re.DOTALL), "ICO"),
     (re.compile(rb"P[1-7]\s"), "PNM"),
+    (re.compile(rb"\x76\x2f\x31\x01"), "OpenEXR"),
+    (re.compile(rb"#\?(RADIANCE|RGBE)\n"), "Radiance HDR"),
+    (re.compile(rb"DDS "), "DDS"),
+    (re.compile(rb"qoif"), "QOI"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|!--|!DOCTYPE svg|svg).*", re.DOTALL), "SVG"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<(!DOCTYPE html|html)", re.IGNORECASE), "a web page"),
     (re.compile(rb"%PDF-"), "PDF"),
+    (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\0\x05\x16\x07"), "macOS metadata without the file itself"),
+    (re.compile(rb"version https://git-lfs"), "a Git LFS pointer without the file itself"),
     (re.compile(rb"RIFF....WAVE|RF64....WAVE", re.DOTALL), "WAV"),
     (re.compile(rb"fLaC"), "FLAC"),
     (re.compile(rb"OggS"), "Ogg"),

@@ -134,6 +134,7 @@ def _imports(folder):
 
 IMPORT_NAMES = {
     "huggingface-hub": "huggingface_hub",
+    "pi-heif": "pi_heif",
     "pillow": "PIL",
     "imageio-ffmpeg": "imageio_ffmpeg",
 }

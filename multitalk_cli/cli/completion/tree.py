@@ -12,7 +12,7 @@ from multitalk_cli.contract.weights_task import LORAS, PRECISIONS
 from multitalk_cli.errors import CODES
 from multitalk_cli.settings import SETTINGS
 
-PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff")
+PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic", "heif")
 PLAN_PICTURE = ".plan.png"  # what --plan writes: nobody makes a video of it
 SOUNDS = ("wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "webm", "mp4", "mov")
 SHELLS = ("bash", "zsh", "fish")

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import struct
 import warnings
 import zlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError
+from multitalk_cli.media.image.opened import Opened, ask_for_smaller, open_picture
+from multitalk_cli.media.image.pixels import Look, plain_mode, to_srgb_pixels
+from multitalk_cli.media.image.srgb import conversion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,15 +22,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-MAX_PIXELS = 100_000_000
 MIN_SIDE_PX = 64
 MAX_ASPECT = 8
-# A picture with more pixels is reduced to a half, a quarter, ...: still enough for any video size.
-KEPT_PIXELS = 24_000_000
 
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "TIFF")
-_ORIENTATION_TAG, _BITS_TAG = 0x0112, 258
-_EIGHT_BIT_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
+# Of a picture whose end is missing: at most this share of its rows is made up.
+_MADE_UP_SHARE = 0.02
+_ORIENTATION_TAG = 0x0112
 # Raised by Pillow's readers on files that break their format's rules.
 _READER_ERRORS = (
     OSError,
@@ -57,14 +56,15 @@ class Decoded:
     adjusted: tuple[str, ...]
 
 
-def decode(file: BinaryIO, shown: str, background: tuple[int, int, int]) -> Decoded:
-    """Decodes a picture of a known format.
+def decode(file: BinaryIO, kind: str, shown: str, background: tuple[int, int, int]) -> Decoded:
+    """Decodes a picture.
 
-    shown: the file's name for messages. Raises FileError: E_IMAGE_SIZE before anything is decoded,
+    kind: one of READABLE_PICTURES. shown: the file's name for messages. Raises FileError:
+    E_IMAGE_SIZE before anything is decoded, E_IMAGE_FORMAT for a layout that is not supported,
     E_IMAGE_BROKEN for a damaged file.
     """
     with _reader_errors_explained(shown), _reader_warnings_muted():
-        return _decode(file, shown, background)
+        return _decode(open_picture(file, kind, shown), shown, background)
 
 
 @contextlib.contextmanager
@@ -99,40 +99,49 @@ def _reason(error: BaseException) -> str:
     return text[:120]
 
 
-def _decode(file: BinaryIO, shown: str, background: tuple[int, int, int]) -> Decoded:
-    import numpy as np
-    from PIL import Image
-
-    image: Image.Image = Image.open(file, formats=_FORMATS)
-    kind = "JPEG" if image.format == "MPO" else str(image.format)
-    adjusted = _storage_notes(image, kind, file)
-    _check_size(image.size, shown)
-    size = image.size
-    _ask_for_smaller(image)
-    image.load()
+def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Decoded:
+    adjusted = list(opened.notes)
+    if opened.bits > 8:
+        adjusted.append("16 bits per channel reduced to 8")
+    size = opened.image.size
+    _check_size(size, opened.max_pixels, shown)
+    ask_for_smaller(opened.image)
+    image = _loaded(opened, adjusted)
     if image.size[0] > size[0] or image.size[1] > size[1]:
-        _check_size(image.size, shown)
+        _check_size(image.size, opened.max_pixels, shown)
         size = image.size
-    image, turned = _upright(image)
-    if turned is not None:
+    orientation = _orientation(image) if opened.turned is None else 1
+    turned = orientation if opened.turned is None else opened.turned
+    if 2 <= turned <= 8:
         adjusted.append(f"turned upright (EXIF orientation {turned})")
-        size = size[::-1] if turned >= 5 else size
-    image = _reduced(image) if image.mode in _EIGHT_BIT_MODES else image
-    rgb = _reduced(_flat_srgb(image, background, adjusted))
+    colors = conversion(plain_mode(image.mode), opened.profile, opened.stated)
+    adjusted += colors.notes
+    look = Look(
+        orientation=orientation,
+        conversion=colors,
+        background=background,
+        is_negative=opened.is_negative,
+    )
+    pixels, is_transparent = to_srgb_pixels(image, look)
+    if is_transparent:
+        names = {(255, 255, 255): "white", (0, 0, 0): "black"}
+        name = names.get(background, "#{:02x}{:02x}{:02x}".format(*background))
+        adjusted.append(f"transparency laid on {name}")
+    width, height = size[::-1] if orientation >= 5 else size
     return Decoded(
-        pixels=np.array(rgb, dtype=np.uint8),
-        width_px=size[0],
-        height_px=size[1],
-        format=kind,
+        pixels=pixels,
+        width_px=width,
+        height_px=height,
+        format=opened.format,
         adjusted=tuple(adjusted),
     )
 
 
-def _check_size(size: tuple[int, int], shown: str) -> None:
+def _check_size(size: tuple[int, int], max_pixels: int, shown: str) -> None:
     width, height = size
     problem = None
-    if width * height > MAX_PIXELS:
-        problem = f"more than {MAX_PIXELS // 10**6} megapixels"
+    if width * height > max_pixels:
+        problem = f"more than {max_pixels // 10**6} megapixels"
     elif min(size) < MIN_SIDE_PX:
         problem = f"less than {MIN_SIDE_PX} pixels on a side"
     elif max(size) > MAX_ASPECT * min(size):
@@ -141,192 +150,43 @@ def _check_size(size: tuple[int, int], shown: str) -> None:
         raise FileError(f"{shown} is {width}x{height} pixels: {problem}", code="E_IMAGE_SIZE")
 
 
-def _storage_notes(image: Image.Image, kind: str, file: BinaryIO) -> list[str]:
-    """Notes on content beyond the 8-bit pixels of one picture."""
-    notes = []
-    if image.format != "MPO" and getattr(image, "is_animated", False):
-        notes.append("the first of several frames used")
-    if _bits_per_channel(image, kind, file) > 8:
-        notes.append("16 bits per channel reduced to 8")
-    return notes
-
-
-def _bits_per_channel(image: Image.Image, kind: str, file: BinaryIO) -> int:
-    if kind == "PNG":
-        place = file.tell()
-        file.seek(24)  # the bit depth of the header chunk
-        depth = file.read(1)
-        file.seek(place)
-        return depth[0] if depth else 0
-    if kind == "TIFF":
-        bits = image.tag_v2.get(_BITS_TAG, (8,))  # type: ignore[attr-defined]
-        return max(int(n) for n in (bits if isinstance(bits, tuple) else (bits,)))
-    return 8
-
-
-def _shrink(size: tuple[int, int]) -> int:
-    """The power of two by which a picture of this size is reduced."""
-    factor = 1
-    while size[0] * size[1] > KEPT_PIXELS * factor**2:
-        factor *= 2
-    return factor
-
-
-def _ask_for_smaller(image: Image.Image) -> None:
-    """Lets the JPEG decoder skip detail that would be discarded; other readers ignore it."""
-    factor = _shrink(image.size)
-    if factor > 1:
-        image.draft(image.mode, (image.width // factor, image.height // factor))
-
-
-def _reduced(image: Image.Image) -> Image.Image:
-    factor = _shrink(image.size)
-    return image.reduce(factor) if factor > 1 else image
-
-
-def _upright(image: Image.Image) -> tuple[Image.Image, int | None]:
-    from PIL import Image
-
-    turn = Image.Transpose
-    turns = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
-    orientation = _orientation(image)
-    if orientation not in turns:
-        return image, None
-    turned = image.transpose(turns[orientation])
-    turned.info = image.info
-    return turned, orientation
+def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
+    """The decoded picture; one of which only the last rows are missing is completed."""
+    failure: BaseException | None = None
+    try:
+        if not opened.is_cut_off:
+            opened.image.load()
+            if not opened.looks_cut_off():
+                return opened.image
+    except _READER_ERRORS as error:
+        failure = error
+    salvaged = opened.salvage()
+    if salvaged is None:
+        if opened.is_cut_off:
+            raise OSError("much of it is missing")
+        if failure is not None:
+            raise failure
+        return opened.image
+    image, rows = salvaged
+    missing = image.height - rows
+    if failure is None and not opened.is_cut_off and missing == 0:
+        return image
+    if missing > _MADE_UP_SHARE * image.height:
+        share = round(100 * missing / image.height)
+        raise OSError(f"the lower {share} % of the picture cannot be read") from failure
+    note = "the end of the file is missing"
+    if missing > 0:
+        last = image.crop((0, rows - 1, image.width, rows))
+        image.paste(last.resize((image.width, missing)), (0, rows))
+        note += f": the lowest {missing} rows repeat the one above"
+    adjusted.append(note)
+    return image
 
 
 def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 where there is none."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except _READER_ERRORS:
         return 1  # broken metadata of a picture that is otherwise whole
-    return value if isinstance(value, int) else 1
-
-
-def _flat_srgb(
-    image: Image.Image, background: tuple[int, int, int], adjusted: list[str]
-) -> Image.Image:
-    """RGB in sRGB, transparency laid on the background."""
-    from PIL import Image
-
-    alpha = _alpha(image)
-    rgb = _to_srgb(_eight_bit(image), image.info.get("icc_profile"), adjusted)
-    if alpha is None:
-        return rgb
-    names = {(255, 255, 255): "white", (0, 0, 0): "black"}
-    name = names.get(background, "#{:02x}{:02x}{:02x}".format(*background))
-    adjusted.append(f"transparency laid on {name}")
-    flat = Image.new("RGB", rgb.size, background)
-    flat.paste(rgb, mask=alpha)
-    return flat
-
-
-def _alpha(image: Image.Image) -> Image.Image | None:
-    """The opacity of each pixel; None for a picture without transparent pixels."""
-    if image.mode.startswith("I;16") and isinstance(image.info.get("transparency"), int):
-        return _key_alpha(image, image.info["transparency"])
-    if not image.has_transparency_data:
-        return None
-    whole = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
-    alpha = whole.getchannel("A")
-    lowest = alpha.getextrema()[0]
-    return None if lowest == 255 else alpha
-
-
-def _key_alpha(image: Image.Image, transparent: int) -> Image.Image:
-    import numpy as np
-    from PIL import Image
-
-    return Image.fromarray((np.asarray(image) != transparent).astype(np.uint8) * 255)
-
-
-def _eight_bit(image: Image.Image) -> Image.Image:
-    """The picture as L, RGB, CMYK or LAB, 8 bits a channel, without transparency."""
-    if image.mode in ("L", "RGB", "CMYK", "LAB"):
-        return image
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return _eight_bit_grey(image)
-    if image.mode in ("1", "LA", "La"):
-        return image.convert("LA").getchannel("L") if image.mode == "La" else image.convert("L")
-    if image.mode in ("P", "PA"):
-        return image.convert("RGBA").convert("RGB")
-    return image.convert("RGB")
-
-
-def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """16-bit, 32-bit and floating-point greys, on the scale that fits their values."""
-    import numpy as np
-    from PIL import Image
-
-    values = np.asarray(image, dtype=np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError("it holds NaN or infinite values")
-    highest = float(values.max())
-    if image.mode.startswith("I;16"):
-        white = 65535.0
-    else:
-        white = next((w for w in (1.0, 255.0, 65535.0) if highest <= w), highest)
-    return Image.fromarray(np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8))
-
-
-def _to_srgb(image: Image.Image, profile: bytes | None, adjusted: list[str]) -> Image.Image:
-    """RGB; through the file's colour profile if it has one that fits."""
-    if image.mode in ("CMYK", "LAB"):
-        adjusted.append(f"{image.mode} converted to sRGB")
-    converted = _through_profile(image, profile, adjusted)
-    return converted if converted is not None else image.convert("RGB")
-
-
-def _through_profile(
-    image: Image.Image, profile: bytes | None, adjusted: list[str]
-) -> Image.Image | None:
-    from PIL import ImageCms
-
-    try:
-        source = _source_profile(image, profile)
-        if source is None:
-            return None
-        space = source.profile.xcolor_space.strip()
-        name = _profile_name(source)
-        if space != {"L": "GRAY", "LAB": "Lab"}.get(image.mode, image.mode):
-            raise ValueError(f"a profile for {space} on a picture in {image.mode}")
-        if "sRGB" in name and image.mode == "RGB":
-            return None
-        converted: Image.Image | None = ImageCms.profileToProfile(
-            image,
-            source,
-            ImageCms.createProfile("sRGB"),
-            renderingIntent=ImageCms.Intent.RELATIVE_COLORIMETRIC,
-            outputMode="RGB",
-        )
-    except (ImageCms.PyCMSError, *_READER_ERRORS):
-        adjusted.append("a colour profile that does not fit the picture ignored")
-        return None
-    if image.mode not in ("CMYK", "LAB"):
-        adjusted.append(f"colours converted from {name} to sRGB")
-    return converted
-
-
-def _source_profile(image: Image.Image, profile: bytes | None) -> Any:
-    from PIL import ImageCms
-
-    if image.mode == "LAB":
-        return ImageCms.ImageCmsProfile(ImageCms.createProfile("LAB"))
-    return ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else None
-
-
-def _profile_name(source: Any) -> str:
-    """The profile's own description, printable and short."""
-    text = source.profile.profile_description or ""
-    name = "".join(c for c in text if c.isprintable()).strip()[:40]
-    return name if name else "the picture's profile"
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1

@@ -51,20 +51,20 @@ class Picture:
 
 
 def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Picture:
-    """Reads a PNG, JPEG or WebP, or the first frame of a GIF or TIFF.
+    """Reads one of READABLE_PICTURES; of several frames the first.
 
     Raises UsageError for a web address, FileError for anything but a usable picture.
     """
     shown = shown_path(path)
     with open_input(path) as file:
-        _check_kind(read_head(file), shown)
+        kind = _kind(read_head(file), shown)
         if file.seek(0, 2) > _MAX_FILE_BYTES:
             raise FileError(
                 f"{shown} is larger than {_MAX_FILE_BYTES // 10**6} MB", code="E_IMAGE_SIZE"
             )
         file.seek(0)
         sha256 = sha256_of(file)
-        decoded = decode(file, shown, background)
+        decoded = decode(file, kind, shown, background)
     return Picture(
         pixels=decoded.pixels,
         source_width_px=decoded.width_px,
@@ -86,10 +86,11 @@ def looks_like_picture(path: Path) -> bool:
     return kind in READABLE_PICTURES or kind in OTHER_PICTURES
 
 
-def _check_kind(head: bytes, shown: str) -> None:
+def _kind(head: bytes, shown: str) -> str:
+    """The format of a picture that can be read; raises FileError for any other file."""
     kind = kind_of(head)
     if kind in READABLE_PICTURES:
-        return
+        return kind
     if kind in SOUNDS:
         message = f"{shown} is a sound or a video ({kind}), not a picture"
     elif kind is not None:

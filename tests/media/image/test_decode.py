@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageCms
 
 from multitalk_cli.errors import FileError
-from multitalk_cli.media.image.decode import KEPT_PIXELS
 from multitalk_cli.media.image.frame import frame_picture
 from multitalk_cli.media.image.load import load_picture
+from multitalk_cli.media.image.pixels import KEPT_PIXELS
 from tests.conftest import ROOT
 from tests.media.image.pictures import (
     BLUE,
@@ -257,11 +257,16 @@ def test_decompression_bomb_is_refused_from_its_header(tmp_path, side):
     assert peak < 20_000_000
 
 
-def test_text_chunk_bomb_is_refused(tmp_path):
+def test_text_chunk_bomb_is_not_inflated(tmp_path):
     text = b"Comment\0\0" + zlib.compress(b"\0" * 200_000_000, 9)
     path = tmp_path / "text.png"
     path.write_bytes(png_bytes(80, 80, 8, 0, (b"\0" * 81) * 80, png_chunk(b"zTXt", text)))
-    refused(path, "E_IMAGE_BROKEN")
+    tracemalloc.start()
+    picture = load_picture(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert not picture.pixels.any()
+    assert peak < 20_000_000
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])

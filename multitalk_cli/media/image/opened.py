@@ -1,0 +1,184 @@
+"""Opens a picture file with the reader of its format and learns what the reader does not say."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from multitalk_cli.media.image import heif, jpeg, png, tiff
+from multitalk_cli.media.image.pixels import kept_scale
+from multitalk_cli.media.image.srgb import exif_color_space
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from PIL import Image
+
+    from multitalk_cli.media.image.profiles import ColorSpace
+
+MAX_PIXELS = 100_000_000
+# The JPEG decoder skips detail that would be discarded, unless the file is progressive.
+MAX_JPEG_PIXELS = 250_000_000
+
+_SEVERAL = "the first of several frames used"
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Opened:
+    """A picture that is opened and not yet decoded.
+
+    format: its name in results. bits: of a sample. profile, stated: the colours, as `conversion`
+    receives them. turned: the EXIF orientation where the reader turns the picture itself.
+    is_negative: whether grey of more than 8 bits counts from white. notes: of how it is stored.
+    is_cut_off: whether the end is known to be missing; looks_cut_off: whether it may be, once the
+    picture is decoded, since the reader does not say. salvage: gives the picture and how many of
+    its rows are whole, None where that cannot be known; for one that is cut off or not decoded.
+    """
+
+    image: Image.Image
+    format: str
+    bits: int = 8
+    profile: bytes | None = None
+    stated: ColorSpace | None = None
+    turned: int | None = None
+    is_negative: bool = False
+    max_pixels: int = MAX_PIXELS
+    notes: list[str] = field(default_factory=list)
+    is_cut_off: bool = False
+    looks_cut_off: Callable[[], bool] = lambda: False
+    salvage: Callable[[], tuple[Image.Image, int] | None] = lambda: None
+
+
+def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
+    """Opens a file of one of READABLE_PICTURES; raises whatever its reader does."""
+    from PIL import Image
+
+    if kind == "PNG":
+        return _open_png(file)
+    if kind == "JPEG":
+        return _open_jpeg(file)
+    if kind == "TIFF":
+        return _open_tiff(file, shown)
+    if kind in ("AVIF", "HEIC"):
+        image = heif.open_heif(file, kind, shown)
+        # The pictures of a HEIC file are no frames; the reader takes the primary one.
+        notes = _frame_notes(image) if kind == "AVIF" else []
+        stated = heif.stated_colors(file)
+        profile = _profile(image)
+        return Opened(image=image, format=kind, profile=profile, stated=stated, notes=notes)
+    try:
+        image = Image.open(file, formats=[kind.upper()])
+    except OSError as error:
+        missing = _missing_riff_bytes(file) if kind == "WebP" else 0
+        if missing == 0:
+            raise
+        raise OSError(f"its last {missing:,} bytes are missing") from error
+    notes = _frame_notes(image)
+    return Opened(image=image, format=kind.upper(), profile=_profile(image), notes=notes)
+
+
+def _missing_riff_bytes(file: BinaryIO) -> int:
+    """How much longer a WebP's header says that it is."""
+    file.seek(4)
+    claimed = 8 + int.from_bytes(file.read(4), "little")
+    return max(0, claimed - file.seek(0, 2))
+
+
+def ask_for_smaller(image: Image.Image) -> None:
+    """Lets the JPEG decoder skip detail that would be discarded; other readers ignore it."""
+    factor = kept_scale(image.size)
+    if factor > 1:
+        image.draft(image.mode, (image.width // factor, image.height // factor))
+
+
+def _profile(image: Image.Image) -> bytes | None:
+    profile = image.info.get("icc_profile")
+    return profile if isinstance(profile, bytes) and profile else None
+
+
+def _frame_notes(image: Image.Image) -> list[str]:
+    return [_SEVERAL] if getattr(image, "is_animated", False) else []
+
+
+def _open_png(file: BinaryIO) -> Opened:
+    from PIL import Image
+
+    facts = png.examine(file)
+    seen: BinaryIO = file
+    if facts.left_out:
+        seen = io.BufferedReader(png.WithoutChunks(file, facts.left_out))
+    image = Image.open(seen, formats=["PNG"])
+    profile = _profile(image) if facts.profile is None else facts.profile
+
+    def salvage() -> tuple[Image.Image, int] | None:
+        rows = png.whole_rows(file, image.size)
+        # What was decoded is in the picture; another attempt would fail again.
+        image.tile = []
+        return None if rows is None else (image, rows)
+
+    return Opened(
+        image=image,
+        format="PNG",
+        bits=facts.depth,
+        profile=None if facts.h273 is not None else profile,
+        stated=png.stated_colors(facts, image.info),
+        notes=[*_frame_notes(image), *facts.notes],
+        # Rows that are not in the file stay zero.
+        looks_cut_off=lambda: _last_row(image).getbbox(alpha_only=False) is None,
+        salvage=salvage,
+    )
+
+
+def _last_row(image: Image.Image) -> Image.Image:
+    return image.crop((0, image.height - 1, image.width, image.height))
+
+
+def _open_jpeg(file: BinaryIO) -> Opened:
+    from PIL import JpegImagePlugin
+
+    def load(whole: BinaryIO) -> Image.Image:
+        again = JpegImagePlugin.JpegImageFile(whole)
+        ask_for_smaller(again)
+        again.load()
+        return again
+
+    def salvage() -> tuple[Image.Image, int] | None:
+        file.seek(0)
+        return jpeg.load_cut_off(file, load)
+
+    # Not Image.open, which refuses 200 megapixels and looks for further pictures in the file.
+    is_cut_off = jpeg.ends_in_zeros(file)
+    image = JpegImagePlugin.JpegImageFile(file)
+    is_progressive = "progressive" in image.info
+    return Opened(
+        image=image,
+        format="JPEG",
+        profile=_profile(image),
+        stated=exif_color_space(image),
+        max_pixels=MAX_PIXELS if is_progressive else MAX_JPEG_PIXELS,
+        is_cut_off=is_cut_off,
+        salvage=salvage,
+    )
+
+
+def _open_tiff(file: BinaryIO, shown: str) -> Opened:
+    from PIL import Image, TiffImagePlugin
+
+    facts = tiff.examine(file, shown)
+    image = Image.open(file, formats=["TIFF"])
+    assert isinstance(image, TiffImagePlugin.TiffImageFile)
+    notes = _frame_notes(image)
+    if facts.frame > 0:
+        image.seek(facts.frame)
+        notes = ["the full picture used, not the smaller copy before it"]
+    tiff.read_planes_with_libtiff(image, shown)
+    return Opened(
+        image=image,
+        format="TIFF",
+        bits=facts.bits,
+        profile=_profile(image),
+        turned=facts.orientation,
+        is_negative=facts.is_negative,
+        notes=notes,
+    )

@@ -1,0 +1,169 @@
+"""From a decoded picture of any mode to upright sRGB pixels, strip by strip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+    from numpy.typing import NDArray
+    from PIL import Image
+
+    from multitalk_cli.media.image.srgb import Conversion
+
+# A picture with more pixels is reduced to a half, a quarter, ...: still enough for any video size.
+KEPT_PIXELS = 24_000_000
+# Between its mode and sRGB a strip takes up to 20 bytes for each pixel.
+_STRIP_PIXELS = 2_000_000
+_EIGHT_BIT_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
+_GREY_MODES = ("1", "L", "LA", "La", "I", "F")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Look:
+    """How stored pixels are to be seen.
+
+    orientation: of EXIF, 1 to 8. is_negative: whether grey of more than 8 bits counts from white.
+    """
+
+    orientation: int
+    conversion: Conversion
+    background: tuple[int, int, int]
+    is_negative: bool = False
+
+
+def kept_scale(size: tuple[int, int]) -> int:
+    """The power of two by which a picture of this size is reduced."""
+    factor = 1
+    while size[0] * size[1] > KEPT_PIXELS * factor**2:
+        factor *= 2
+    return factor
+
+
+def plain_mode(mode: str) -> str:
+    """L, RGB, CMYK or LAB: the mode of a picture with 8 bits a channel and without opacity."""
+    if mode in ("RGB", "CMYK", "LAB"):
+        return mode
+    return "L" if mode in _GREY_MODES or mode.startswith("I;16") else "RGB"
+
+
+def to_srgb_pixels(image: Image.Image, look: Look) -> tuple[NDArray[np.uint8], bool]:
+    """[H, W, 3] uint8 sRGB, upright and of at most KEPT_PIXELS; whether anything is transparent."""
+    import numpy as np
+
+    factor = kept_scale(image.size)
+    width, height = image.size[::-1] if look.orientation >= 5 else image.size
+    pixels = np.empty((-(-height // factor), -(-width // factor), 3), dtype=np.uint8)
+    white = _white(image)
+    rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
+    is_transparent = False
+    for top in range(0, height, rows):
+        strip = _upright_strip(image, top, min(top + rows, height), look.orientation)
+        if image.mode in _EIGHT_BIT_MODES and factor > 1:
+            strip = strip.reduce(factor)
+        alpha = _alpha(strip)
+        rgb = look.conversion.apply(_eight_bit(strip, white, look.is_negative))
+        if alpha is not None:
+            is_transparent = True
+            rgb = _laid_on(look.background, rgb, alpha)
+        if image.mode not in _EIGHT_BIT_MODES and factor > 1:
+            rgb = rgb.reduce(factor)
+        pixels[top // factor :][: rgb.height] = np.asarray(rgb)
+    return pixels, is_transparent
+
+
+def _upright_strip(image: Image.Image, top: int, bottom: int, orientation: int) -> Image.Image:
+    """Rows of the upright picture, from columns of the stored one if that lies on its side."""
+    from PIL import Image
+
+    turn = Image.Transpose
+    turns = {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }
+    along = image.width if orientation >= 5 else image.height
+    if orientation in (3, 4, 7, 8):
+        top, bottom = along - bottom, along - top
+    box = (top, 0, bottom, image.height) if orientation >= 5 else (0, top, image.width, bottom)
+    strip = image.crop(box)
+    return strip.transpose(turns[orientation]) if orientation in turns else strip
+
+
+def _laid_on(background: tuple[int, int, int], rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    from PIL import Image
+
+    flat = Image.new("RGB", rgb.size, background)
+    flat.paste(rgb, mask=alpha)
+    return flat
+
+
+def _alpha(image: Image.Image) -> Image.Image | None:
+    """The opacity of each pixel; None for a picture without transparent pixels."""
+    if image.mode.startswith("I;16") and isinstance(image.info.get("transparency"), int):
+        return _key_alpha(image, image.info["transparency"])
+    if not image.has_transparency_data:
+        return None
+    whole = image if image.mode in ("LA", "RGBA") else image.convert("RGBA")
+    alpha = whole.getchannel("A")
+    lowest = alpha.getextrema()[0]
+    return None if lowest == 255 else alpha
+
+
+def _key_alpha(image: Image.Image, transparent: int) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    return Image.fromarray((np.asarray(image) != transparent).astype(np.uint8) * 255)
+
+
+def _eight_bit(image: Image.Image, white: float, is_negative: bool) -> Image.Image:
+    """The picture in its plain mode, without transparency. white: as of `_white`."""
+    if image.mode in ("L", "RGB", "CMYK", "LAB"):
+        return image
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return _eight_bit_grey(image, white, is_negative)
+    if image.mode in ("1", "LA", "La"):
+        return image.convert("LA").getchannel("L") if image.mode == "La" else image.convert("L")
+    if image.mode in ("P", "PA"):
+        return image.convert("RGBA").convert("RGB")
+    return image.convert("RGB")
+
+
+def _eight_bit_grey(image: Image.Image, white: float, is_negative: bool) -> Image.Image:
+    import numpy as np
+    from PIL import Image
+
+    values = np.asarray(image, dtype=np.float32)
+    grey = np.clip(values * (255 / white) + 0.5, 0, 255).astype(np.uint8)
+    return Image.fromarray(255 - grey if is_negative else grey)
+
+
+def _white(image: Image.Image) -> float:
+    """The value of white in greys of more than 8 bits: of the scale that fits the highest one."""
+    import numpy as np
+
+    if image.mode not in ("I", "F"):
+        return 65535.0
+    highest = 0.0
+    for values in _numbers(image):
+        if not np.isfinite(values).all():
+            raise ValueError("it holds NaN or infinite values")
+        highest = max(highest, float(values.max()))
+    return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
+
+
+def _numbers(image: Image.Image) -> Iterator[NDArray[np.float32]]:
+    import numpy as np
+
+    rows = max(1, _STRIP_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        yield np.asarray(strip, dtype=np.float32)

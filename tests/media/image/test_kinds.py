@@ -1,0 +1,490 @@
+"""Pictures as cameras, phones and programs write them look like the picture that they hold."""
+
+import io
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from PIL import Image, features
+
+from multitalk_cli.errors import FileError
+from multitalk_cli.media.image.load import load_picture
+from multitalk_cli.media.image.profiles import ColorSpace, grey_profile, rgb_profile
+from tests.conftest import ROOT
+from tests.media.image.files import (
+    ADOBE,
+    P3,
+    REC2020,
+    SRGB,
+    as_image,
+    camera_raw,
+    encoded,
+    gamma_chunk,
+    hlg_levels,
+    light,
+    portrait,
+    pq_levels,
+    primaries_chunk,
+    psnr,
+    recolored,
+    spoiled,
+    srgb_levels,
+    text_chunk,
+    tiff,
+    with_chunks,
+)
+from tests.media.image.pictures import png_bytes, png_chunk, refused, saved
+
+RECORDED = ROOT / "tests/recordings/pictures"
+SIXTEEN = "16 bits per channel reduced to 8"
+FEW = settings(
+    max_examples=15,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=list(HealthCheck),
+)
+sizes = st.tuples(st.integers(64, 300), st.integers(64, 200))
+
+
+def loaded(folder, data):
+    """The loaded picture of these bytes."""
+    path = folder / "picture"
+    path.write_bytes(data)
+    return load_picture(path)
+
+
+# TIFF
+
+
+def samples(image, bits):
+    return np.asarray(image).astype(np.uint16) * 257 if bits == 16 else np.asarray(image)
+
+
+@FEW
+@given(
+    size=sizes,
+    bits=st.sampled_from([8, 16]),
+    planes=st.sampled_from(["contig", "separate"]),
+    compression=st.sampled_from([None, "deflate"]),
+    order=st.sampled_from("<>"),
+    tile=st.sampled_from([None, (64, 64)]),
+    is_big=st.booleans(),
+)
+def test_tiff_of_any_layout_gives_its_pixels(
+    tmp_path, size, bits, planes, compression, order, tile, is_big
+):
+    assume(not (is_big and order == ">"))
+    image = portrait(*size)
+    options = {"planarconfig": planes, "compression": compression, "byteorder": order}
+    data = tiff(samples(image, bits), **options, tile=tile, bigtiff=is_big)
+    picture = loaded(tmp_path, data)
+    assert psnr(picture.pixels, image) > 50
+    assert picture.adjusted == ((SIXTEEN,) if bits == 16 else ())
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_separate_planes_with_opacity(tmp_path, bits):
+    image = portrait().convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    options = {"planarconfig": "separate", "extrasamples": ["unassalpha"]}
+    picture = loaded(tmp_path, tiff(samples(image, bits), **options))
+    flat = Image.new("RGB", image.size, "white")
+    flat.paste(image, mask=image.getchannel("A"))
+    assert psnr(picture.pixels, flat) > 45
+
+
+def test_sixteen_bit_planes_that_are_too_many_are_refused(tmp_path):
+    path = tmp_path / "planes.tif"
+    image = np.dstack([samples(portrait(), 16)] * 2)
+    path.write_bytes(tiff(image[..., :4], planarconfig="separate", extrasamples=[0]))
+    refused(path, "E_IMAGE_FORMAT", "extra 16-bit planes")
+    path.write_bytes(tiff(image[..., :5], planarconfig="separate", extrasamples=[2, 0]))
+    refused(path, "E_IMAGE_FORMAT", "5 channels of 16 bits")
+
+
+def test_big_endian_big_tiff_is_refused_by_name(tmp_path):
+    path = tmp_path / "big.tif"
+    path.write_bytes(tiff(np.asarray(portrait()), bigtiff=True, byteorder=">"))
+    refused(path, "E_IMAGE_FORMAT", "a big-endian BigTIFF")
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16])
+@pytest.mark.parametrize("compression", [None, "deflate"])
+def test_grey_that_counts_from_white_is_no_negative(tmp_path, kind, compression):
+    grey = np.asarray(portrait().convert("L"))
+    most = np.iinfo(kind).max
+    stored = most - grey.astype(kind) * (most // 255)
+    data = tiff(stored.astype(kind), photometric="miniswhite", compression=compression)
+    assert psnr(loaded(tmp_path, data).pixels[..., 0], grey) > 50
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_tiff_turned_by_its_tag_says_so(tmp_path, orientation):
+    turn = Image.Transpose
+    undo = {2: 0, 3: 3, 4: 1, 5: turn.TRANSPOSE, 6: turn.ROTATE_90, 7: 6, 8: turn.ROTATE_270}
+    stored = portrait().transpose(undo[orientation]) if orientation > 1 else portrait()
+    tag = (274, "H", 1, orientation, True)
+    picture = loaded(tmp_path, tiff(np.asarray(stored), extratags=[tag]))
+    assert psnr(picture.pixels, portrait()) > 50
+    assert (picture.source_width_px, picture.source_height_px) == portrait().size
+    note = f"turned upright (EXIF orientation {orientation})"
+    assert picture.adjusted == (() if orientation == 1 else (note,))
+
+
+@pytest.mark.parametrize(
+    ("stored", "words"),
+    [
+        (np.float32(light(portrait())), "3 channels of 32-bit floating-point"),
+        (np.float16(light(portrait())), "3 channels of 16-bit floating-point"),
+        (np.float64(light(portrait()))[..., 0], "grey of 64-bit floating-point"),
+        (samples(portrait(), 16).astype(np.uint32), "3 channels of 32 bits"),
+    ],
+)
+def test_tiff_of_samples_that_cannot_be_read_names_them(tmp_path, stored, words):
+    path = tmp_path / "render.tif"
+    path.write_bytes(tiff(stored))
+    refused(path, "E_IMAGE_FORMAT", words)
+
+
+def test_full_picture_behind_its_smaller_copy_is_read(tmp_path):
+    import tifffile
+
+    stored = io.BytesIO()
+    with tifffile.TiffWriter(stored) as writer:
+        writer.write(np.asarray(portrait(80, 66)), photometric="rgb", subfiletype=1)
+        writer.write(np.asarray(portrait()), photometric="rgb")
+    picture = loaded(tmp_path, stored.getvalue())
+    assert psnr(picture.pixels, portrait()) > 50
+    assert picture.adjusted == ("the full picture used, not the smaller copy before it",)
+
+
+# Camera raws
+
+
+@pytest.mark.parametrize("name", ["photo.raw", "photo.tif"])
+@pytest.mark.parametrize("kind", ["DNG", "NEF", "ARW", "PEF"])
+def test_camera_raw_is_refused_by_what_it_is(tmp_path, kind, name):
+    path = tmp_path / name
+    path.write_bytes(camera_raw(kind, portrait()))
+    refused(path, "E_IMAGE_FORMAT", f"a camera raw file ({kind})")
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"II*\0\x10\0\0\0CR\x02\0", "CR2"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\1crx isom", "CR3"),
+        (b"IIRO\x08\0\0\0", "ORF"),
+        (b"IIU\0\x18\0\0\0", "RW2"),
+        (b"FUJIFILMCCD-RAW 0201", "RAF"),
+    ],
+)
+def test_camera_raw_with_a_mark_of_its_own(tmp_path, head, kind):
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(head + bytes(1000))
+    refused(path, "E_IMAGE_FORMAT", f"a camera raw file ({kind})")
+
+
+# Colours
+
+SPACES = {
+    "linear": (SRGB, lambda linear: linear, 1.0, 30),
+    "Mac gamma": (SRGB, lambda linear: linear ** (1 / 1.8), 1.8, 40),
+    "Adobe RGB": (ADOBE, lambda linear: linear ** (256 / 563), 563 / 256, 40),
+    "Display P3": (P3, srgb_levels, "srgb", 40),
+    "BT.2020": (REC2020, srgb_levels, "srgb", 38),
+}
+
+
+@pytest.mark.parametrize("name", SPACES)
+@pytest.mark.parametrize("called", ["{}", "{} (sRGB)"])
+def test_profile_decides_and_not_its_name(tmp_path, name, called):
+    primaries, levels, curve, likeness = SPACES[name]
+    space = ColorSpace(name=called.format(name), primaries=primaries, curve=curve)
+    stored = as_image(recolored(portrait(), primaries, levels))
+    picture = loaded(tmp_path, encoded(stored, "PNG", icc_profile=rgb_profile(space)))
+    assert (
+        psnr(picture.pixels, portrait()) > likeness > psnr(stored, portrait()) or name != "linear"
+    )
+    assert psnr(picture.pixels, portrait()) > likeness
+    assert picture.adjusted == (f"colours converted from {space.name} to sRGB",)
+
+
+@FEW
+@given(
+    gamma=st.floats(1.0, 3.0),
+    moves=st.lists(st.floats(-0.03, 0.03), min_size=6, max_size=6),
+    name=st.sampled_from(["sRGB", "monitor"]),
+    chunks=st.booleans(),
+)
+def test_any_gamma_and_primaries_are_undone(tmp_path, gamma, moves, name, chunks):
+    shifted = [part + move for part, move in zip(REC2020[2:], moves, strict=True)]
+    primaries = (*REC2020[:2], *shifted)
+    stored = as_image(recolored(portrait(), primaries, lambda linear: linear ** (1 / gamma)))
+    if chunks:
+        whole = (gamma_chunk(1 / gamma), primaries_chunk(primaries))
+        data = with_chunks(encoded(stored, "PNG"), *whole)
+    else:
+        space = ColorSpace(name=name, primaries=primaries, curve=gamma)
+        data = encoded(stored, "JPEG", quality=97, subsampling=0, icc_profile=rgb_profile(space))
+    picture = loaded(tmp_path, data)
+    assert psnr(picture.pixels, portrait()) > 28
+    mean = np.abs(picture.pixels.mean(axis=(0, 1)) - np.asarray(portrait()).mean(axis=(0, 1)))
+    assert mean.max() < 1.5
+    assert picture.adjusted[0].startswith("colours converted from ")
+
+
+@pytest.mark.parametrize("gamma", [0.45455, 0.44, 0.47])
+@pytest.mark.parametrize("points", [None, SRGB])
+def test_srgb_said_in_chunks_changes_nothing(tmp_path, gamma, points):
+    chunks = [gamma_chunk(gamma), *([primaries_chunk(points)] if points else [])]
+    picture = loaded(tmp_path, with_chunks(encoded(portrait(), "PNG"), *chunks))
+    assert np.array_equal(picture.pixels, np.asarray(portrait()))
+    assert picture.adjusted == ()
+
+
+def test_srgb_chunk_wins_over_gamma_and_primaries(tmp_path):
+    chunks = (png_chunk(b"sRGB", b"\0"), gamma_chunk(1.0), primaries_chunk(ADOBE))
+    picture = loaded(tmp_path, with_chunks(encoded(portrait(), "PNG"), *chunks))
+    assert np.array_equal(picture.pixels, np.asarray(portrait()))
+
+
+@pytest.mark.parametrize("gamma", [1.0, 0.5556, 0.3])
+def test_gamma_of_a_grey_png(tmp_path, gamma):
+    grey = portrait().convert("L")
+    stored = as_image(light(grey) ** gamma)
+    picture = loaded(tmp_path, with_chunks(encoded(stored, "PNG"), gamma_chunk(gamma)))
+    assert psnr(picture.pixels[..., 0], grey) > 30
+
+
+@pytest.mark.parametrize("broken", [(0.3, 0.3) * 4, (0.3127, 0.0) * 4, (0.0,) * 8])
+def test_senseless_primaries_are_ignored_with_a_note(tmp_path, broken):
+    data = with_chunks(encoded(portrait(), "PNG"), primaries_chunk(broken))
+    picture = loaded(tmp_path, data)
+    assert picture.adjusted == ("a colour profile that does not fit the picture ignored",)
+    assert np.array_equal(picture.pixels, np.asarray(portrait()))
+
+
+CODES = {
+    (1, 13): (SRGB, srgb_levels, 60),
+    (12, 13): (P3, srgb_levels, 40),
+    (9, 16): (REC2020, pq_levels, 33),
+    (9, 18): (REC2020, hlg_levels, 33),
+    (1, 8): (SRGB, lambda linear: linear, 30),
+}
+
+
+@pytest.mark.parametrize("code", CODES)
+@pytest.mark.parametrize("profiled", [False, True])
+def test_colour_codes_of_a_png_win_over_its_profile(tmp_path, code, profiled):
+    primaries, levels, likeness = CODES[code]
+    stored = as_image(recolored(portrait(), primaries, levels))
+    other = rgb_profile(ColorSpace(name="other", primaries=ADOBE, curve=1.0))
+    data = encoded(stored, "PNG", **({"icc_profile": other} if profiled else {}))
+    picture = loaded(tmp_path, with_chunks(data, png_chunk(b"cICP", bytes([*code, 0, 1]))))
+    assert psnr(picture.pixels, portrait()) > likeness
+
+
+@pytest.mark.parametrize("tags", [{0xA001: 2}, {0xA001: 0xFFFF, "interop": "R03"}])
+def test_adobe_rgb_of_a_camera_without_a_profile(tmp_path, tags):
+    exif = Image.Exif()
+    details = exif.get_ifd(0x8769)
+    details[0xA001] = tags[0xA001]
+    if "interop" in tags:
+        details[0xA005] = {1: tags["interop"]}
+    stored = as_image(recolored(portrait(), ADOBE, SPACES["Adobe RGB"][1]))
+    data = encoded(stored, "JPEG", quality=97, subsampling=0, exif=exif)
+    picture = loaded(tmp_path, data)
+    assert picture.adjusted == ("colours converted from Adobe RGB to sRGB",)
+    assert psnr(picture.pixels, portrait()) > 38
+
+
+@pytest.mark.parametrize("value", [1, 0xFFFF, 7])
+def test_other_colour_spaces_of_exif_change_nothing(tmp_path, value):
+    exif = Image.Exif()
+    exif.get_ifd(0x8769)[0xA001] = value
+    assert loaded(tmp_path, encoded(portrait(), "JPEG", exif=exif)).adjusted == ()
+
+
+def test_grey_profile_is_applied(tmp_path):
+    grey = portrait().convert("L")
+    profile = grey_profile(ColorSpace(name="Linear grey", primaries=SRGB, curve=1.0))
+    picture = loaded(tmp_path, encoded(as_image(light(grey)), "PNG", icc_profile=profile))
+    assert psnr(picture.pixels[..., 0], grey) > 30
+    assert picture.adjusted == ("colours converted from Linear grey to sRGB",)
+
+
+def test_profile_of_more_than_a_megabyte_is_read(tmp_path):
+    primaries, levels, curve, likeness = SPACES["Adobe RGB"]
+    profile = rgb_profile(ColorSpace(name="large", primaries=primaries, curve=curve))
+    profile = struct.pack(">I", len(profile) + 3_000_000) + profile[4:] + bytes(3_000_000)
+    stored = as_image(recolored(portrait(), primaries, levels))
+    picture = loaded(tmp_path, encoded(stored, "PNG", icc_profile=profile))
+    assert psnr(picture.pixels, portrait()) > likeness
+
+
+# PNG chunks
+
+
+@FEW
+@given(
+    name=st.sampled_from([b"tEXt", b"tIME", b"pHYs", b"gAMA", b"zzZz", b"eXIf", b"iCCP", b"bKGD"]),
+    body=st.binary(max_size=60),
+    size=sizes,
+)
+def test_wrong_checksum_of_a_chunk_that_is_not_needed(tmp_path, name, body, size):
+    image = portrait(*size)
+    data = with_chunks(encoded(image, "PNG"), spoiled(png_chunk(name, body)))
+    picture = loaded(tmp_path, data)
+    assert np.array_equal(picture.pixels, np.asarray(image))
+    assert picture.adjusted == (f"a damaged chunk of the PNG ignored: {name.decode()}",)
+
+
+def test_wrong_checksum_of_the_header_is_damage(tmp_path):
+    data = bytearray(encoded(portrait(), "PNG"))
+    data[29] ^= 1
+    path = tmp_path / "header.png"
+    path.write_bytes(data)
+    refused(path, "E_IMAGE_BROKEN", "is damaged")
+
+
+@pytest.mark.parametrize("kind", [b"tEXt", b"zTXt", b"iTXt"])
+@pytest.mark.parametrize("length", [1_100_000, 5_000_000])
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("count", [1, 3])
+def test_long_texts_of_a_png(tmp_path, kind, length, behind, count):
+    chunk = text_chunk(kind, length)
+    data = with_chunks(encoded(portrait(), "PNG"), *[chunk] * count, behind=behind)
+    picture = loaded(tmp_path, data)
+    assert np.array_equal(picture.pixels, np.asarray(portrait()))
+    assert picture.adjusted == ()
+
+
+def test_interlaced_png(tmp_path):
+    from tests.media.image.files import interlaced_png
+
+    picture = loaded(tmp_path, interlaced_png(portrait(131, 97)))
+    assert np.array_equal(picture.pixels, np.asarray(portrait(131, 97)))
+
+
+# Files without their end
+
+
+@FEW
+@given(
+    size=st.tuples(st.integers(64, 700), st.integers(64, 500)),
+    cut=st.integers(1, 40),
+    quality=st.integers(60, 95),
+    progressive=st.booleans(),
+    subsampling=st.sampled_from([0, 1, 2]),
+    zeros=st.sampled_from([0, 0, 3000]),
+)
+def test_jpeg_without_its_last_bytes(tmp_path, size, cut, quality, progressive, subsampling, zeros):
+    options = {"quality": quality, "progressive": progressive, "subsampling": subsampling}
+    whole = encoded(portrait(*size), "JPEG", **options)
+    try:
+        picture = loaded(tmp_path, whole[:-cut] + bytes(zeros))
+    except FileError as error:
+        assert "of the picture cannot be read" in error.message
+        assert cut > 3
+        assert size[1] < 50 * 32
+        return
+    with Image.open(io.BytesIO(whole)) as right:
+        assert psnr(picture.pixels, right.convert("RGB")) > 30
+    assert picture.adjusted[0].startswith("the end of the file is missing")
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_without_its_end_marker_is_whole(tmp_path, progressive):
+    data = encoded(portrait(), "JPEG", progressive=progressive)
+    with Image.open(io.BytesIO(data)) as right:
+        assert np.array_equal(loaded(tmp_path, data[:-2]).pixels, np.asarray(right))
+
+
+@FEW
+@given(share=st.floats(0.05, 0.93), kind=st.sampled_from(["JPEG", "PNG"]), size=sizes)
+def test_file_without_much_of_its_picture_says_how_much(tmp_path, share, kind, size):
+    image = portrait(*size)
+    data = encoded(image, kind)
+    path = tmp_path / "cut"
+    head = 700 if kind == "JPEG" else 100
+    path.write_bytes(data[: head + int(share * (len(data) - head))])
+    refused(path, "E_IMAGE_BROKEN", "% of the picture cannot be read")
+
+
+@FEW
+@given(missing=st.integers(0, 12), ended=st.booleans(), black=st.booleans())
+def test_png_without_its_last_rows(tmp_path, missing, ended, black):
+    image = np.asarray(portrait(640, 330))
+    whole = len(image) - missing
+    image = image * np.uint8(0) if black else image
+    rows = b"".join(b"\0" + row.tobytes() for row in image[:whole])
+    data = png_bytes(640, 330, 8, 2, rows)
+    path = tmp_path / "cut.png"
+    path.write_bytes(data if ended else data[:-16])
+    if missing > 6:
+        refused(path, "E_IMAGE_BROKEN", f"the lower {round(100 * missing / 330)} % of the picture")
+        return
+    picture = load_picture(path)
+    assert np.array_equal(picture.pixels[:whole], image[:whole])
+    assert (picture.pixels[whole:] == image[whole - 1]).all()
+    note = f"the end of the file is missing: the lowest {missing} rows repeat the one above"
+    assert picture.adjusted == ((note,) if missing else ())
+
+
+@pytest.mark.parametrize("kind", ["WEBP", "GIF", "TIFF", "AVIF", "BMP"])
+def test_other_formats_without_their_end_are_damaged(tmp_path, kind):
+    path = saved(tmp_path, portrait(), kind)
+    path.write_bytes(path.read_bytes()[:-100])
+    refused(path, "E_IMAGE_BROKEN", "last 100 bytes are missing" if kind == "WEBP" else "")
+
+
+# AVIF, HEIC, BMP
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="needs a Pillow with AVIF")
+@pytest.mark.parametrize("options", [{}, {"subsampling": "4:4:4"}, {"range": "limited"}])
+def test_avif(tmp_path, options):
+    picture = loaded(tmp_path, encoded(portrait(), "AVIF", quality=90, **options))
+    assert psnr(picture.pixels, portrait()) > 34
+    assert (picture.format, picture.adjusted) == ("AVIF", ())
+
+
+@pytest.mark.skipif(not features.check("avif"), reason="needs a Pillow with AVIF")
+@pytest.mark.parametrize("code", CODES)
+def test_colour_codes_of_an_avif(tmp_path, code):
+    primaries, levels, likeness = CODES[code]
+    stored = as_image(recolored(portrait(), primaries, levels))
+    data = encoded(stored, "AVIF", quality=100, subsampling="4:4:4")
+    at = data.index(b"colrnclx") + 8
+    data = data[:at] + struct.pack(">HH", *code) + data[at + 4 :]
+    assert psnr(loaded(tmp_path, data).pixels, portrait()) > min(likeness, 36) - 2
+
+
+@pytest.mark.parametrize("name", ["portrait.heic", "phone.heic", "turned.heic"])
+def test_heic(tmp_path, name):
+    pytest.importorskip("pi_heif")
+    path = tmp_path / "IMG_0042.jpg"  # as phones share them
+    path.write_bytes((RECORDED / name).read_bytes())
+    picture = load_picture(path)
+    assert psnr(picture.pixels, portrait(512, 264)) > 34
+    assert picture.format == "HEIC"
+    converted = ("colours converted from Display P3 to sRGB",)
+    assert picture.adjusted == (converted if name == "phone.heic" else ())
+
+
+def test_heic_without_its_reader_names_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "pi_heif.as_plugin", None)
+    path = tmp_path / "IMG_0042.HEIC"
+    path.write_bytes((RECORDED / "portrait.heic").read_bytes())
+    refused(path, "E_IMAGE_FORMAT", "is HEIC, which needs the package pi-heif")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA"])
+def test_bmp(tmp_path, mode):
+    image = portrait().convert(mode)
+    picture = loaded(tmp_path, encoded(image, "BMP"))
+    assert psnr(picture.pixels, image.convert("RGB")) > 50
