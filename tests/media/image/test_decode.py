@@ -5,7 +5,6 @@ import io
 import struct
 import subprocess
 import sys
-import time
 import tracemalloc
 import zlib
 
@@ -248,12 +247,10 @@ def test_sizes_that_cannot_work(tmp_path, size, words):
 def test_decompression_bomb_is_refused_from_its_header(tmp_path, side):
     path = tmp_path / "bomb.png"
     path.write_bytes(png_bytes(side, side, 8, 2, b"\0" * 1000))
-    start = time.monotonic()
     tracemalloc.start()
     refused(path, "E_IMAGE_SIZE")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert time.monotonic() - start < 1
     assert peak < 20_000_000
 
 

@@ -6,7 +6,6 @@ import random
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 
 import pytest
@@ -189,12 +188,10 @@ def test_a_server_without_ranges_is_borne(hub, folder):
 def test_a_stalled_connection_gives_way_to_a_new_one(hub, folder):
     plan = make_plan(hub, folder)
     hub.faults.stalls = 1
-    start = time.monotonic()
 
     fetch(hub, folder, plan)
 
     assert is_whole(hub, folder, plan)
-    assert 0.4 < time.monotonic() - start < 10
     assert any(span == "bytes=1000-" for _, span, _ in hub.requests)
 
 
