@@ -6,7 +6,9 @@ import signal
 
 import pytest
 
-SHELLS = [name for name in ("sh", "bash", "zsh", "dash") if shutil.which(name)]
+# One name for each program: sh is often a link to dash.
+_FOUND = {shutil.which(name): name for name in ("dash", "zsh", "bash", "sh")}
+SHELLS = sorted({os.path.realpath(path): name for path, name in _FOUND.items() if path}.values())
 EVERY_SHELL = pytest.mark.parametrize("name", SHELLS)
 GENERATE = "multitalk generate host.png"
 

@@ -317,7 +317,7 @@ def test_a_picture_of_another_size_is_a_bug(plain, tmp_path):
 
 
 def test_long_clips_take_little_memory(tmp_path):
-    """One minute: frames that were kept would be over a gigabyte."""
+    """Half a minute: frames that were kept would be over 300 MB."""
     script = """
 import sys
 from pathlib import Path
@@ -325,7 +325,7 @@ import numpy as np
 from multitalk_cli.generation.backends import preview
 from tests.generation.backends.previews import framed, make_request, speech
 pixels = np.full((448, 896, 3), 90, np.uint8)
-request = make_request(pixels, [np.tile(speech(), 20)], fps=12)
+request = make_request(pixels, [np.tile(speech(), 8)], fps=12)
 list(preview.run(request, Path(sys.argv[1])))
 """
     assert peak_memory_mb(script, str(tmp_path / "long.preview.mp4")) < 250

@@ -30,6 +30,7 @@ def test_readers_and_pieces_are_compared_with_a_plain_read(pack):
         assert row["ratio"] == row["ours"] / row["plain"] > 0
 
 
+@pytest.mark.long
 def test_the_command_times_three_processes_from_their_start(pack, tmp_path, capsys):
     path = tmp_path / "report.json"
     words = ["--weights", str(pack), "--size", "32x32", "--frames", "9", "--json", str(path)]

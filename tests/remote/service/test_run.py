@@ -330,6 +330,7 @@ def _held_bytes():
     return sum(t.numel() * t.element_size() for t in tensors) + tracemalloc.get_traced_memory()[0]
 
 
+@pytest.mark.long
 def test_memory_does_not_grow_with_the_windows(model, store):
     request, held = tiny_request(11, sample_steps=1), []
     tracemalloc.start()
