@@ -175,8 +175,11 @@ def run(argv: Sequence[str]) -> int:
                 console.note(renaming.notice)
             return _invoke(arguments, console)
         except MultitalkError as error:
-            _hide_all(console)
-            console.fail(_command_name(arguments), error, next_command(error, arguments))
+            if error.code == "E_DECLINED":
+                console.tell(error.message)
+            else:
+                _hide_all(console)
+                console.fail(_command_name(arguments), error, next_command(error, arguments))
             return int(error.exit_code)
         except typer.TyperException as error:
             console.fail(_command_name(arguments), _usage_error(error, arguments))
@@ -249,7 +252,7 @@ def _signals(received: list[int], console: Console) -> Iterator[None]:
         raise KeyboardInterrupt
 
     def end(number: int, _frame: FrameType | None) -> None:
-        end_at_once(number, console.show_cursor)
+        end_at_once(number, console.restore_terminal)
 
     # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; that choice is kept.
     handled = [

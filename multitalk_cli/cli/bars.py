@@ -1,25 +1,35 @@
-"""Progress bars on a terminal, drawn by Rich: one for each piece of work, finished ones stay."""
+"""Progress bars on a terminal, drawn by Rich: one for each kind of work, finished ones stay."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 from multitalk_cli import contract
-from multitalk_cli.cli.layout import shorten
-from multitalk_cli.cli.work_state import Clock, WorkState
-from multitalk_cli.reporting.formatting import human_bytes_of
+from multitalk_cli.cli.interrupts import is_in_foreground
+from multitalk_cli.cli.layout import label_width, shorten
+from multitalk_cli.cli.work_state import (
+    RECONNECTING,
+    WAITING,
+    Clock,
+    WorkState,
+    count_bytes,
+    describe_wait,
+)
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from rich.console import Console as RichConsole
     from rich.console import ConsoleOptions, RenderResult
+    from rich.live import Live
 
     from multitalk_cli.cli.terminal import Terminal
+    from multitalk_cli.cli.work_state import Work
 
-_LABEL_WIDTH = 13
 _WIDEST_BAR, _NARROWEST_BAR = 36, 12
 _LEAST_NAME = 8
 _REFRESH_S = 0.1
@@ -29,44 +39,62 @@ _MARGIN = 3
 
 @dataclass(slots=True)
 class Bar:
-    """A piece of work as it is drawn. total: 0 while it cannot be counted.
+    """A piece of work as it is drawn.
 
-    detail_name: a name behind the detail, shortened where there is little room.
+    name: of a file, behind the detail. took_s: the time that it took, once it has ended.
     """
 
-    label: str
-    done: int = 0
-    total: int = 0
-    detail: str = ""
-    detail_name: str = ""
-    left: str = ""
-    spent: str = ""
+    work: Work
+    name: str = ""
+    took_s: float | None = None
     is_finished: bool = False
 
+    @property
+    def fraction(self) -> tuple[int, int | None]:
+        """The part that is filled, and the whole; None while the work cannot be counted."""
+        if self.is_finished:
+            return 1, 1
+        return self.work.done, self.work.total if self.work.total else None
+
+    def describe(self, now_s: float) -> str:
+        """The detail; of work that cannot be counted with the time that it takes or took."""
+        work = self.work
+        if work.total:
+            return work.whole if self.is_finished else work.short_detail
+        elapsed_s = now_s - work.began_s if self.took_s is None else self.took_s
+        return describe_wait(work.detail, elapsed_s)
+
     def describe_rest(self, width: int) -> str:
-        """The name, the time left and the money spent, as far as there is room for them."""
-        if self.detail_name:
-            return f"  {shorten(self.detail_name, width - 2)}" if width > _LEAST_NAME else ""
-        money = [f"{self.spent} so far", self.spent] if self.spent else []
-        forms = [", ".join(part for part in (self.left, each) if part) for each in money]
-        fitting = (f"  {form}" for form in [*forms, self.left] if len(form) + 2 <= width)
-        return next(fitting, "").rstrip()
+        """The name, or speed, time left and money spent, as far as there is room for them."""
+        if self.name:
+            return f"  {shorten(self.name, width - 2)}" if width > _LEAST_NAME else ""
+        if self.took_s is not None:
+            return ""
+        work = self.work
+        left = work.left if work.left else work.usual
+        money = f"{work.spent} so far" if work.spent else ""
+        forms = ((work.speed, left, money), (left, money), (left, work.spent), (left,))
+        texts = (", ".join(filter(None, form)) for form in forms)
+        return next((f"  {text}" for text in texts if text and len(text) + 2 <= width), "")
 
 
 class BarsView:
     """Bars that move with the events of a job on a terminal."""
 
-    def __init__(self, terminal: Terminal, clock: Clock) -> None:
-        from rich.live import Live
-
-        self._work = WorkState(clock)
-        self._bars: list[Bar] = []
+    def __init__(self, terminal: Terminal, clock: Clock = time.monotonic) -> None:
+        self._work, self._clock = WorkState(clock), clock
+        self._bars: dict[str, Bar] = {}
+        self._current: str | None = None
         self._file: Bar | None = None
-        self._group = ""
         self._terminal = terminal
-        self._live = Live(self, console=terminal, auto_refresh=False)
+        self._live = self._new_live()
         self._has_ended = threading.Event()
         self._mover = threading.Thread(target=self._keep_moving, daemon=True)
+
+    def _new_live(self) -> Live:
+        from rich.live import Live
+
+        return Live(self, console=self._terminal, auto_refresh=False)
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -80,50 +108,68 @@ class BarsView:
         trace: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
-                self._finish()
+            self._end(is_finished=error is None)
             self._has_ended.set()
             self._mover.join()
+            self._draw()
         finally:
             with self._terminal.drawing:
                 self._live.stop()
 
     def _keep_moving(self) -> None:
-        """Draws the bars again and again: printing anything does, even nothing."""
+        while not self._has_ended.wait(_REFRESH_S):
+            self._draw()
+
+    def _draw(self) -> None:
+        """Draws the bars again: printing anything does, even nothing."""
         from rich.control import Control
 
-        while not self._has_ended.wait(_REFRESH_S):
-            self._terminal.print(Control())
+        with self._terminal.drawing:
+            if not self._live.is_started and is_in_foreground():
+                # After a pause: below whatever the shell has printed.
+                self._live = self._new_live()
+                self._live.start()
+            if self._live.is_started:
+                self._terminal.print(Control())
+
+    def pause(self, stop: Callable[[], None]) -> None:
+        """Takes the bars down and calls `stop`; they are drawn again once we are in front."""
+
+        def take_down() -> None:
+            self._live.transient = True
+            self._live.stop()
+            stop()
+
+        self._terminal.when_whole(take_down)
 
     def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Moves the bar that the event belongs to."""
-        if isinstance(event, contract.Done | contract.Failed | contract.WindowDone):
-            return
         work = self._work.read(event, spent_usd)
+        if work is None:
+            return
         with self._terminal.drawing:
-            group = "steps" if isinstance(event, contract.Step) else work.label
-            if group != self._group or not self._bars:
-                self._finish()
-                self._group = group
-                self._bars.append(Bar(work.label))
-            bar = self._bars[-1]
-            bar.label, bar.done, bar.total = work.label, work.done, work.total
-            bar.detail, bar.left, bar.spent = work.short_detail, work.left, work.spent
+            if work.group != self._current:
+                # Work that waits again, for a GPU or a connection, has not ended.
+                self._end(is_finished=work.group not in (WAITING, RECONNECTING))
+                self._current = work.group
+            bar = self._bars.setdefault(work.group, Bar(work))
+            bar.work, bar.took_s, bar.is_finished = work, None, False
             if isinstance(event, contract.Fetching):
-                self._file = Bar(
-                    f"file {event.number}/{event.count}",
-                    done=event.file_bytes,
-                    total=event.file_total_bytes,
-                    detail=human_bytes_of(event.file_bytes, event.file_total_bytes),
-                    detail_name=event.name,
-                )
+                label = f"file {event.number}/{event.count}"
+                file = count_bytes(label, event.file_bytes, event.file_total_bytes)
+                self._file = Bar(file, name=event.name)
 
-    def _finish(self) -> None:
-        """Fills the bar of the work that has ended, and lets the one of its file go."""
+    def _end(self, *, is_finished: bool) -> None:
+        """Ends the current work, with a full bar if it has finished; its file's bar goes."""
         self._file = None
-        if self._bars:
-            bar = self._bars[-1]
-            bar.is_finished, bar.left, bar.spent = True, "", ""
+        if self._current is None:
+            return
+        if self._current == RECONNECTING and is_finished:
+            del self._bars[RECONNECTING]
+            return
+        bar = self._bars[self._current]
+        bar.is_finished = is_finished
+        bar.took_s = self._clock() - bar.work.began_s
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         """The bars at the terminal's width of now."""
@@ -131,23 +177,21 @@ class BarsView:
         from rich.table import Table as Grid
         from rich.text import Text
 
-        bars = [*self._bars, *([] if self._file is None else [self._file])]
-        width = max(1, options.max_width - _MARGIN)
+        bars = [*self._bars.values(), *([] if self._file is None else [self._file])]
+        now_s, width = self._clock(), max(1, options.max_width - _MARGIN)
+        labels = label_width(options.max_width)
         bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, width // 2 - 18))
-        text_width = max(1, width - _LABEL_WIDTH - bar_width - 1)
-        detail_width = max((len(bar.detail) for bar in bars), default=0)
+        text_width = max(1, width - labels - bar_width - 1)
         grid = Grid.grid()
-        grid.add_column(width=_LABEL_WIDTH, no_wrap=True, overflow="ellipsis")
+        grid.add_column(width=labels)
         grid.add_column(width=bar_width + 1)
         grid.add_column(width=text_width, no_wrap=True, overflow="ellipsis")
         for bar in bars:
-            total = bar.total if bar.total else (1 if bar.is_finished else None)
-            done = bar.done if not bar.is_finished or total is None else total
-            detail = bar.detail if bar.detail_name else f"{bar.detail:<{detail_width}}"
-            rest = bar.describe_rest(text_width - len(detail))
+            done, total = bar.fraction
+            detail = bar.describe(now_s)
             grid.add_row(
-                Text(bar.label),
+                Text(shorten(bar.work.label, labels - 1)),
                 ProgressBar(total=total, completed=done, width=bar_width),
-                Text(detail).append(rest, style="dim"),
+                Text(detail).append(bar.describe_rest(text_width - len(detail)), style="dim"),
             )
         yield grid

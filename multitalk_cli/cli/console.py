@@ -14,14 +14,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 from urllib.parse import quote
 
-from multitalk_cli.cli import layout
+from multitalk_cli.cli import interrupts, layout
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
 from multitalk_cli.reporting.formatting import printable
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from multitalk_cli.cli.interrupts import PendingSignals
     from multitalk_cli.cli.terminal import Terminal
     from multitalk_cli.reporting.reporter import Progress
 
@@ -31,7 +30,8 @@ PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 BUG = "internal error of multitalk"
 _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _USUAL_WIDTH = 80
-_SHOW_CURSOR = b"\x1b[?25h"
+_BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
+"""Ends colours, and shows the cursor on a line of its own."""
 SHORTEST_HIDDEN = 6
 """Shorter values are not masked: they are parts of words, and no real secrets."""
 
@@ -130,6 +130,7 @@ class Console:
         self._hidden: list[str] = []
         self._terminals: dict[str, Terminal] = {}
         self._has_bars = False
+        self._modes = interrupts.terminal_modes()
         self.leaving = "interrupted; partial files removed"
         self.is_interactive = is_foreground_terminal(sys.stderr)
         in_ci = bool(os.environ.get("CI"))
@@ -184,7 +185,14 @@ class Console:
     def ask(self, question: str, end: str = ": ") -> str:
         """A line of text that the user types on the terminal."""
         self._show(sys.stderr, layout.Line(question), end=end)
-        return sys.stdin.readline()
+        answer = ""
+        try:
+            answer = sys.stdin.readline()
+        finally:
+            if not answer.endswith("\n"):
+                # Ctrl-C or Ctrl-D: what follows begins its own line.
+                self._write(sys.stderr, "\n")
+        return answer
 
     def ask_hidden(self, question: str) -> str:
         """A line that is not shown while it is typed; empty at the end of input."""
@@ -212,24 +220,26 @@ class Console:
             has_room = terminal_width() > layout.LEAST_WIDTH
             kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
-        self._has_bars = kind == "bars"
+        if kind != "bars":
+            yield progress.lines_view(kind, lambda line: self._write(sys.stderr, f"{line}\n"))
+            return
+        from multitalk_cli.cli.bars import BarsView
+
+        self._has_bars = True
         try:
-            with progress.open_view(
-                kind,
-                write=lambda line: self._write(sys.stderr, f"{line}\n"),
-                terminal=lambda: self._terminal(sys.stderr),
-            ) as view:
-                yield view
+            with (
+                BarsView(self._terminal(sys.stderr)) as bars,
+                interrupts.job_control(bars.pause, self._modes, self.restore_terminal),
+            ):
+                yield bars
         finally:
             self._has_bars = False
 
     @contextmanager
-    def stop_requests(self) -> Iterator[PendingSignals]:
+    def stop_requests(self) -> Iterator[interrupts.PendingSignals]:
         """Signals held back inside the block; a person is asked what Ctrl-C means."""
-        from multitalk_cli.cli.interrupts import pending_signals
-
         say = self.tell if self.can_ask else None
-        with pending_signals(say, before_end=self.show_cursor) as held:
+        with interrupts.pending_signals(say, before_end=self.restore_terminal) as held:
             yield held
 
     @property
@@ -237,12 +247,13 @@ class Console:
         """Whether bars are drawn now, which hide the cursor of a terminal."""
         return self._has_bars
 
-    def show_cursor(self) -> None:
-        """Shows the cursor that bars hide; for a signal that ends the process at once."""
+    def restore_terminal(self) -> None:
+        """Leaves the terminal as it was found; for a signal that ends the process at once."""
         # Neither Rich nor a stream: the signal may have come while they were locked.
         with suppress(OSError):
             if self._has_bars and os.isatty(2):
-                os.write(2, _SHOW_CURSOR)
+                os.write(2, _BELOW_BARS)
+        interrupts.restore_modes(self._modes)
 
     @contextmanager
     def redirect_stdout(self) -> Iterator[None]:
@@ -302,8 +313,13 @@ class Console:
         self._show_error(
             layout.Row("error:", head, label_style="red", width=_ERROR_WIDTH),
             *(layout.Line(line, indent=2) for line in details),
-            layout.Row("  next:", first, "bold", width=_NEXT_WIDTH, wraps=False),
-            *(layout.Row("", line, "bold", width=_NEXT_WIDTH, wraps=False) for line in more),
+            layout.Row(
+                "  next:", first, "bold", width=_NEXT_WIDTH, wraps=not layout.is_command(first)
+            ),
+            *(
+                layout.Row("", line, "bold", width=_NEXT_WIDTH, wraps=not layout.is_command(line))
+                for line in more
+            ),
             layout.Line(where, "dim", indent=2),
         )
         self._fail_json(command, error.code, error.message, hint, error.exit_code)

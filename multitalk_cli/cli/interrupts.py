@@ -1,13 +1,13 @@
-"""Ctrl-C, SIGTERM and a closed terminal while work runs, and the question that Ctrl-C asks."""
+"""Signals while work runs, the question that Ctrl-C asks, and the terminal's modes around them."""
 
 import os
 import select
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
+from typing import Any
 
 from multitalk_cli.reporting.reporter import Choice, StoppedError
 
@@ -20,6 +20,10 @@ _REPLIES: dict[Choice, str] = {
     "detach": "detaching",
 }
 _MOST_HELD = 2
+_STDIN = 0
+
+Modes = list[Any]
+"""The modes of a terminal's input: line by line or key by key, with echo or without."""
 
 
 class PendingSignals:
@@ -45,28 +49,39 @@ class PendingSignals:
         is_ctrl_c = self.numbers[:1] == [signal.SIGINT]
         if question is None or self._say is None or not is_ctrl_c:
             return "cancel"
-        self._say(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
-        choice = self._answer()
+        with _single_keys() as descriptor:
+            self._say(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
+            choice = self._answer(descriptor)
+        if self.is_urgent and self.numbers[1] != signal.SIGINT:
+            # SIGTERM or a closed terminal is no second Ctrl-C: there is time to clean up.
+            del self.numbers[0]
         self._say(_REPLIES[choice])
         if choice == "watch":
             self.numbers.clear()
         return choice
 
-    def _answer(self) -> Choice:
-        """The choice of one key; a timeout or another Ctrl-C cancels."""
-        with _single_keys() as descriptor:
-            for _ in range(int(ANSWER_S * 10)):
-                if self.is_urgent:
-                    return "cancel"
-                ready, _, _ = select.select([descriptor], [], [], 0.1)
-                if not ready:
-                    continue
-                key = os.read(descriptor, 1).decode("ascii", "replace").lower()
-                if key in _KEYS:
-                    return _KEYS[key]
-                if not key:
-                    return "cancel"
+    def _answer(self, descriptor: int) -> Choice:
+        """The choice of one key; a timeout or another signal cancels."""
+        for _ in range(int(ANSWER_S * 10)):
+            if self.is_urgent:
+                return "cancel"
+            ready, _, _ = select.select([descriptor], [], [], 0.1)
+            if not ready:
+                continue
+            key = _read_key(descriptor)
+            if key in _KEYS:
+                return _KEYS[key]
+            if not key:
+                return "cancel"
         return "cancel"
+
+
+def _read_key(descriptor: int) -> str:
+    """One key in lower case; empty at the end of input and for a terminal that was closed."""
+    try:
+        return os.read(descriptor, 1).decode("ascii", "replace").lower()
+    except OSError:
+        return ""
 
 
 def end_at_once(number: int, before_end: Callable[[], None]) -> None:
@@ -120,10 +135,80 @@ def _single_keys() -> Iterator[int]:
     import termios
     import tty
 
-    descriptor = sys.stdin.fileno()
-    before = termios.tcgetattr(descriptor)
+    before = terminal_modes()
     try:
-        tty.setcbreak(descriptor, termios.TCSADRAIN)
-        yield descriptor
+        # A terminal that was closed has no modes any more, and reading from it ends at once.
+        with suppress(termios.error):
+            tty.setcbreak(_STDIN, termios.TCSADRAIN)
+        yield _STDIN
     finally:
-        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+        restore_modes(before)
+
+
+# The terminal
+
+
+def is_in_foreground(descriptor: int = 2) -> bool:
+    """Whether we may use the terminal of that descriptor; True if it is none."""
+    try:
+        return os.tcgetpgrp(descriptor) == os.getpgrp()
+    except OSError:
+        return True
+
+
+def terminal_modes() -> Modes | None:
+    """The modes of the terminal that we read from; None if stdin is none."""
+    import termios
+
+    try:
+        return termios.tcgetattr(_STDIN)
+    except termios.error:
+        return None
+
+
+def restore_modes(modes: Modes | None) -> None:
+    """Gives the terminal modes that it had before, while it is ours."""
+    import termios
+
+    # Whoever is in the background would be stopped by this.
+    if modes is not None and is_in_foreground(_STDIN):
+        with suppress(termios.error):
+            termios.tcsetattr(_STDIN, termios.TCSANOW, modes)
+
+
+@contextmanager
+def job_control(
+    pause: Callable[[Callable[[], None]], None], modes: Modes | None, before_end: Callable[[], None]
+) -> Iterator[None]:
+    """Leaves the terminal in order when Ctrl-Z suspends the process or Ctrl-\\ ends it.
+
+    pause: takes down what is drawn, and calls the function that it is given, which returns once
+    the process continues. modes: of the terminal as it was found.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop() -> None:
+        changed = terminal_modes()
+        restore_modes(modes)
+        handler = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        # To this thread: the next line is reached when the process continues.
+        signal.raise_signal(signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, handler)
+        restore_modes(changed)
+
+    handlers = {
+        signal.SIGTSTP: lambda _number, _frame: pause(stop),
+        signal.SIGQUIT: lambda number, _frame: end_at_once(number, before_end),
+    }
+    before = {
+        number: signal.signal(number, handler)
+        for number, handler in handlers.items()
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

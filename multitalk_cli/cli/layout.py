@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 Style = Literal["", "dim", "yellow", "red", "bold"]
 
-LABEL_WIDTH = 12
+LABEL_WIDTH, _WIDE_LABEL, _WIDE_FROM = 12, 16, 80
 LEAST_WIDTH = 50
 """Pages and rows are laid out for this width at least; a narrower terminal wraps them itself."""
 WIDEST = 1000
 """The limit of a width that a variable or a terminal gives, in characters."""
 NARROWEST_COLUMN = 12
+_PROGRAMS = ("chmod", "export", "mkdir", "multitalk", "pip", "pipx", "printf", "unset")
 _GAP = 2
 _RICH_STYLES: Mapping[Style, str] = {"red": "bold red"}
 
@@ -36,17 +37,19 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A labelled fact. width: of the label's column.
+    """A labelled fact. width: of the label's column, by default that of facts.
 
-    wraps: False for a command, which must stay in one piece to be copied.
+    wraps: False for a command, which must stay in one piece to be copied. separator: between parts
+    of the text that stay whole; words by default.
     """
 
     label: str
     text: str
     style: Style = ""
     label_style: Style = ""
-    width: int = LABEL_WIDTH
+    width: int | None = None
     wraps: bool = True
+    separator: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +94,16 @@ Clean = Callable[[str], str]
 """Makes a text safe to print: no control characters, no secret."""
 
 
+def label_width(columns: int) -> int:
+    """The width of the column of labels on a terminal: facts and bars are aligned."""
+    return _WIDE_LABEL if columns >= _WIDE_FROM else LABEL_WIDTH
+
+
+def is_command(text: str) -> bool:
+    """Whether a text is a command line to copy, in contrast to advice."""
+    return text.partition(" ")[0] in _PROGRAMS
+
+
 def shorten(text: str, width: int) -> str:
     """A text of at most this many characters; its middle is left out, as names differ at the end.
 
@@ -111,9 +124,9 @@ def plain(block: Line | Row | Table, clean: Clean) -> Iterator[str]:
         case Line():
             yield f"{'':{block.indent}}{clean(block.text)}"
         case Row():
-            label = clean(block.label)
-            space = "" if len(label) < block.width else " "
-            yield f"{label:<{block.width}}{space}{clean(block.text)}"
+            label, width = clean(block.label), LABEL_WIDTH if block.width is None else block.width
+            space = "" if len(label) < width else " "
+            yield f"{label:<{width}}{space}{clean(block.text)}"
         case Table():
             rows = [[clean(cell) for cell in row] for row in block.all_rows]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -138,7 +151,8 @@ def drawn(block: Line | Row | Table, clean: Clean, width: int) -> RenderableType
             text = Text(clean(block.text), style=_rich(block.style), overflow="fold")
             return Padding(text, (0, 0, 0, block.indent)) if block.indent else text
         case Row(wraps=False):
-            label = Text(f"{clean(block.label):<{block.width}}", style=_rich(block.label_style))
+            label_columns = LABEL_WIDTH if block.width is None else block.width
+            label = Text(f"{clean(block.label):<{label_columns}}", style=_rich(block.label_style))
             return label.append(clean(block.text), style=_rich(block.style))
         case Row():
             return _draw_row(block, clean, width)
@@ -154,17 +168,33 @@ def _draw_row(row: Row, clean: Clean, width: int) -> RenderableType:
     from rich.table import Table as Grid
     from rich.text import Text
 
-    label = clean(row.label)
-    label_width = min(max(row.width, len(label) + 1), width // 2)
+    labels = label_width(width) if row.width is None else row.width
     grid = Grid.grid()
-    grid.add_column(width=label_width, no_wrap=True)
+    grid.add_column(width=labels, no_wrap=True)
     grid.add_column(overflow="fold")
     style = row.label_style if row.label_style else row.style
+    text = clean(row.text)
+    if row.separator:
+        text = _pack(text.split(row.separator), row.separator, width - labels)
     grid.add_row(
-        Text(shorten(label, label_width - 1), style=_rich(style)),
-        Text(clean(row.text), style=_rich(row.style)),
+        Text(shorten(clean(row.label), labels - 1), style=_rich(style)),
+        Text(text, style=_rich(row.style)),
     )
     return grid
+
+
+def _pack(parts: Sequence[str], separator: str, width: int) -> str:
+    """Lines of as many parts as fit into the width."""
+    from rich.cells import cell_len
+
+    lines = [parts[0]]
+    for part in parts[1:]:
+        longer = lines[-1] + separator + part
+        if cell_len(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
 
 
 def _draw_table(table: Table, clean: Clean, width: int) -> RenderableType:

@@ -1,21 +1,17 @@
-"""How contract events are shown: bars, plain lines, JSON lines, or nothing."""
+"""How contract events are shown without bars: plain lines, JSON lines, or nothing."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
 
 from multitalk_cli import contract
 from multitalk_cli.cli.layout import LABEL_WIDTH
-from multitalk_cli.cli.work_state import Clock, WorkState
+from multitalk_cli.cli.work_state import Clock, WorkState, describe_wait
 from multitalk_cli.reporting.reporter import Progress
-
-if TYPE_CHECKING:
-    from multitalk_cli.cli.terminal import Terminal
-
 
 PLAIN_INTERVAL_S = 10.0
 JSON_INTERVAL_S = 0.1
@@ -30,14 +26,14 @@ class PlainView:
 
     def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Prints the event if the last line is old enough."""
-        work = self._work.read(event, spent_usd)
-        now_s = self._clock()
-        is_early = now_s - self._last_s < PLAIN_INTERVAL_S
-        if is_early or isinstance(event, contract.Done | contract.Failed | contract.WindowDone):
+        work, now_s = self._work.read(event, spent_usd), self._clock()
+        if work is None or now_s - self._last_s < PLAIN_INTERVAL_S:
             return
         self._last_s = now_s
         money = f"{work.spent} so far" if work.spent else ""
-        text = ", ".join(part for part in (work.detail, work.left, money) if part)
+        detail = work.detail if work.total else describe_wait(work.detail, now_s - work.began_s)
+        parts = (detail, work.usual, work.speed, work.left, money)
+        text = ", ".join(part for part in parts if part)
         self._write(f"{work.label:<{LABEL_WIDTH}}{text}".rstrip())
 
 
@@ -47,6 +43,7 @@ class JsonView:
     def __init__(self, write: Callable[[str], None], clock: Clock) -> None:
         self._write, self._clock = write, clock
         self._last_s, self._last_name = -JSON_INTERVAL_S, ""
+        self._last_line = ""
 
     def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Prints the event."""
@@ -57,7 +54,10 @@ class JsonView:
             return
         self._last_s, self._last_name = now_s, name
         spent = {} if spent_usd is None else {"spent_usd": round(spent_usd, 4)}
-        self._write(json.dumps({**_to_json(event), **spent}))
+        line = json.dumps({**_to_json(event), **spent})
+        if line != self._last_line:
+            self._last_line = line
+            self._write(line)
 
 
 def _to_json(event: contract.Event) -> dict[str, Any]:
@@ -77,24 +77,8 @@ class SilentView:
         """Shows nothing."""
 
 
-@contextmanager
-def open_view(
-    kind: str,
-    *,
-    write: Callable[[str], None],
-    terminal: Callable[[], Terminal],
-    clock: Clock = time.monotonic,
-) -> Iterator[Progress]:
-    """The view of that kind (bars, plain, json, none), open until the block ends.
-
-    write: prints one line. terminal: where bars are drawn.
-    """
-    if kind == "bars":
-        from multitalk_cli.cli.bars import BarsView
-
-        with BarsView(terminal(), clock) as bars:
-            yield bars
-    elif kind == "none":
-        yield SilentView()
-    else:
-        yield (JsonView if kind == "json" else PlainView)(write, clock)
+def lines_view(kind: str, write: Callable[[str], None], clock: Clock = time.monotonic) -> Progress:
+    """The view of that kind: plain, json or none. write: prints one line."""
+    if kind == "none":
+        return SilentView()
+    return (JsonView if kind == "json" else PlainView)(write, clock)

@@ -6,6 +6,7 @@ Imported when something is drawn: the only module that imports Rich with itself.
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console as RichConsole
@@ -21,8 +22,25 @@ class Terminal(RichConsole):
     def __init__(self, **options: Any) -> None:
         super().__init__(highlight=False, emoji=False, markup=False, **options)
         self.drawing = threading.RLock()
+        self._depth = 0
+        self._put_off: Callable[[], None] | None = None
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints as Rich does, whole."""
         with self.drawing:
-            super().print(*objects, **options)
+            self._depth += 1
+            try:
+                super().print(*objects, **options)
+            finally:
+                self._depth -= 1
+            if self._put_off is not None and not self._depth:
+                action, self._put_off = self._put_off, None
+                action()
+
+    def when_whole(self, action: Callable[[], None]) -> None:
+        """Calls `action` while nothing is drawn; a handler's after what it interrupted is whole."""
+        with self.drawing:
+            if self._depth:
+                self._put_off = action
+            else:
+                action()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from multitalk_cli import contract
 from multitalk_cli.contract.events import BYTE_STAGES
@@ -16,117 +16,129 @@ from multitalk_cli.reporting.formatting import (
 
 Clock = Callable[[], float]
 
+WAITING, RECONNECTING = "waiting", "reconnecting"
 SHORTEST_S = 0.5
 """Less time than this is too short to measure speed."""
+SHORTEST_WAIT_S = 2.0
+"""Less time than this is no wait that a person asks about."""
+USUAL_WAIT = "usually 1-2 min"
+"""For a GPU."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Work:
     """A piece of work, as an event describes it.
 
-    total: 0 where it cannot be counted. short_detail: the detail for a line with a bar. left: the
-    time left; empty while unknown. spent: what the run has cost so far, if known.
+    group: what this event and others are about; steps of all windows are one, since they take
+    equally long. total: 0 where it cannot be counted. short_detail, whole: the detail for a line
+    with a bar, and that of the finished work. usual: the usual time of a wait.
+
+    Known to `WorkState`: began_s, when the group began, by the clock; speed and left, the time
+    left, both empty while unknown; spent, the cost of the run so far, if known.
     """
 
+    group: str
     label: str
-    done: int
-    total: int
+    done: int = 0
+    total: int = 0
     detail: str = ""
     short_detail: str = ""
+    whole: str = ""
+    usual: str = ""
+    began_s: float = 0.0
+    speed: str = ""
     left: str = ""
     spent: str = ""
 
 
 class WorkState:
-    """The state of the work, read off the events.
-
-    Steps of all windows are one piece of work, since they take equally long.
-    """
+    """The state of the work, read off the events."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._name = ""
+        self._group = ""
         self._began_s = clock()
         self._first_done = 0
 
-    def read(self, event: contract.Event, spent_usd: float | None = None) -> Work:
-        """The piece of work that the event belongs to."""
-        spent = "" if spent_usd is None else human_money(spent_usd)
-        match event:
-            case contract.Queued():
-                return self._work("waiting", 0, 0, "for a GPU", spent=spent)
-            case contract.Loading():
-                return self._bytes("loading", event.done_bytes, event.total_bytes, spent)
-            case contract.Fetching():
-                return self._bytes(
-                    "fetching", event.done_bytes, event.total_bytes, spent, with_speed=True
-                )
-            case contract.Stage() if event.name in BYTE_STAGES and event.total:
-                return self._bytes(event.name, event.done, event.total, spent)
-            case contract.Stage():
-                detail = f"{event.done}/{event.total}" if event.total else ""
-                return self._work(event.name, event.done, event.total, detail, spent=spent)
-            case contract.Step():
-                done = (event.window - 1) * event.steps + event.step
-                return self._work(
-                    "steps",
-                    done,
-                    event.windows * event.steps,
-                    f"step {event.step}/{event.steps}",
-                    label=f"window {event.window}/{event.windows}",
-                    spent=spent,
-                )
-            case contract.WindowDone():
-                # Kept windows are no steps: the time left cannot be estimated from them.
-                return Work(label="kept", done=event.window, total=event.windows)
-            case contract.Done() | contract.Failed():
-                return self._work(event.kind, 1, 1, "", spent=spent)
-
-    def _bytes(
-        self, name: str, done: int, total: int, spent: str, *, with_speed: bool = False
-    ) -> Work:
-        """Work that is counted in bytes."""
-        self._begin(name, done)
-        elapsed_s, gained = self._clock() - self._began_s, done - self._first_done
-        has_speed = with_speed and gained > 0 and elapsed_s >= SHORTEST_S
-        speed = f", {human_bytes(gained / elapsed_s)}/s" if has_speed else ""
-        return self._work(
-            name,
-            done,
-            total,
-            f"{human_bytes(done)} of {human_bytes(total)}{speed}",
-            short_detail=f"{human_bytes_of(done, total)}{speed}",
-            spent=spent,
+    def read(self, event: contract.Event, spent_usd: float | None = None) -> Work | None:
+        """The piece of work that the event belongs to; None for the end of a window or a run."""
+        work = _describe(event)
+        if work is None:
+            return None
+        now_s = self._clock()
+        if work.group != self._group:
+            self._group, self._began_s, self._first_done = work.group, now_s, work.done
+        elapsed_s, gained = now_s - self._began_s, work.done - self._first_done
+        work = replace(
+            work,
+            began_s=self._began_s,
+            spent="" if spent_usd is None else human_money(spent_usd),
+        )
+        if gained <= 0 or elapsed_s < SHORTEST_S:
+            return work
+        is_fetching = isinstance(event, contract.Fetching)
+        left_s = elapsed_s / gained * (work.total - work.done)
+        return replace(
+            work,
+            speed=f"{human_bytes(gained / elapsed_s)}/s" if is_fetching else "",
+            left=f"{human_duration(left_s)} left" if work.total > work.done else "",
         )
 
-    def _work(
-        self,
-        name: str,
-        done: int,
-        total: int,
-        detail: str,
-        *,
-        spent: str,
-        label: str = "",
-        short_detail: str = "",
-    ) -> Work:
-        self._begin(name, done)
-        return Work(
-            label=label if label else name,
-            done=done,
-            total=total,
-            detail=detail,
-            short_detail=short_detail if short_detail else detail,
-            left=self._left(done, total),
-            spent=spent,
-        )
 
-    def _begin(self, name: str, done: int) -> None:
-        if name != self._name:
-            self._name, self._began_s, self._first_done = name, self._clock(), done
+def _describe(event: contract.Event) -> Work | None:
+    """The event without what came before it."""
+    match event:
+        case contract.Queued():
+            return Work(group=WAITING, label=WAITING, detail="for a GPU", usual=USUAL_WAIT)
+        case contract.Loading():
+            return count_bytes("loading", event.done_bytes, event.total_bytes)
+        case contract.Fetching():
+            return count_bytes("fetching", event.done_bytes, event.total_bytes)
+        case contract.Stage(total=0):
+            return Work(group=event.name, label=event.name)
+        case contract.Stage() if event.name in BYTE_STAGES:
+            return count_bytes(event.name, event.done, event.total)
+        case contract.Stage():
+            detail = f"{event.done}/{event.total}"
+            return Work(
+                group=event.name,
+                label=event.name,
+                done=event.done,
+                total=event.total,
+                detail=detail,
+                short_detail=detail,
+                whole=f"{event.total}/{event.total}",
+            )
+        case contract.Step():
+            detail = f"step {event.step}/{event.steps}"
+            return Work(
+                group="steps",
+                label=f"window {event.window}/{event.windows}",
+                done=(event.window - 1) * event.steps + event.step,
+                total=event.windows * event.steps,
+                detail=detail,
+                short_detail=detail,
+                whole=f"step {event.steps}/{event.steps}",
+            )
+        case contract.WindowDone() | contract.Done() | contract.Failed():
+            # Kept windows are no steps: the time left cannot be estimated from them.
+            return None
 
-    def _left(self, done: int, total: int) -> str:
-        elapsed_s, gained = self._clock() - self._began_s, done - self._first_done
-        if gained <= 0 or total <= done or elapsed_s < SHORTEST_S:
-            return ""
-        return f"{human_duration(elapsed_s / gained * (total - done))} left"
+
+def count_bytes(label: str, done: int, total: int) -> Work:
+    """Work that is counted in bytes."""
+    return Work(
+        group=label,
+        label=label,
+        done=done,
+        total=total,
+        detail=f"{human_bytes(done)} of {human_bytes(total)}",
+        short_detail=human_bytes_of(done, total),
+        whole=human_bytes_of(total, total),
+    )
+
+
+def describe_wait(detail: str, elapsed_s: float) -> str:
+    """The detail of work that cannot be counted, and its time so far: `for a GPU, 42 s`."""
+    elapsed = human_duration(elapsed_s) if elapsed_s >= SHORTEST_WAIT_S else ""
+    return ", ".join(part for part in (detail, elapsed) if part)

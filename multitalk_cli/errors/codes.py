@@ -593,6 +593,12 @@ CODES: dict[str, Explanation] = {
         "The container reported an error that has no code here.",
         "Run the same command again; if it fails again, run it with --debug and report it.",
     ),
+    "E_DECLINED": Explanation(
+        _X,
+        "declined at a question",
+        "The question before work that costs money or writes files was not answered with y.",
+        "Run the same command again and answer y.",
+    ),
     "E_INTERRUPTED": Explanation(
         ExitCode.INTERRUPTED,
         "interrupted",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
-from multitalk_cli.errors import InterruptedRunError
+from multitalk_cli.errors import RefusedError
 from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
 from multitalk_cli.generation.job import GenerateJob, chosen_gpu, open_job
@@ -134,7 +134,7 @@ def check_price(job: GenerateJob, reporter: Reporter) -> None:
         plan, estimate, job.settings["max_cost"], interactive=reporter.can_ask
     )
     if decision.action == "ask" and not reporter.confirm(decision.question):
-        raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
+        raise RefusedError("nothing was started or paid", code="E_DECLINED")
 
 
 # The work itself

@@ -150,8 +150,11 @@ class Follower:
         except TemporaryError:
             # A connection that is lost shows in the next poll.
             return
+        if state is None:
+            # Repeated while it lasts: a view without bars tells the time of a wait only then.
+            yield from () if event is None else (event,)
         # The end comes with the call's answer; an earlier call's end is none.
-        if not isinstance(event, contract.Done | contract.Failed):
+        elif not isinstance(event, contract.Done | contract.Failed):
             yield from self._changed(event)
 
     def _queue_event(self) -> contract.Event | None:

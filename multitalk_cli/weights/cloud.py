@@ -218,7 +218,7 @@ class _TaskFollower:
     def _show(self, view: Progress) -> None:
         state = self._cloud.state(_state_key(self._calls.call_id))
         if state is None:
-            view.show(contract.Queued())
+            view.show(contract.Stage(name="starting"))
             return
         event = contract.event_from_wire(state["event"])
         if not isinstance(event, contract.Done | contract.Failed):

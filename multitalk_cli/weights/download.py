@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli.contract.weights_task import DOWNLOAD, Precision, WeightsAction, WeightsTask
-from multitalk_cli.errors import InterruptedRunError, SetupError, UsageError
+from multitalk_cli.errors import RefusedError, SetupError, UsageError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _announce(
 ) -> None:
     """Reports what will be fetched, and asks once.
 
-    Raises UsageError where no question can be asked, InterruptedRunError where the answer is no.
+    Raises UsageError where no question can be asked, RefusedError where the answer is no.
     """
     for each in survey["repositories"]:
         amount = f"{human_count(each['files'], 'file')}, {human_bytes(each['size_bytes'])}"
@@ -218,7 +218,7 @@ def _ask(
         facts = {**target.facts, "option": "--yes"}
         raise UsageError("not a terminal: pass --yes", code="E_USAGE", facts=facts)
     if not reporter.confirm(question):
-        raise InterruptedRunError("nothing was changed", code="E_INTERRUPTED")
+        raise RefusedError("nothing was changed", code="E_DECLINED")
 
 
 def _commits(answer: Mapping[str, Any]) -> dict[str, str]:

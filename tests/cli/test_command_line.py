@@ -3,7 +3,6 @@
 import inspect
 import json
 import os
-import pty
 import re
 import signal
 import subprocess
@@ -18,6 +17,7 @@ from multitalk_cli.cli.commands.generate import generate
 from multitalk_cli.errors import CODES, UsageError
 from multitalk_cli.settings import SETTINGS
 from tests.command_line import ROOT
+from tests.terminal.program import Program
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
@@ -372,21 +372,9 @@ def test_colours_need_a_terminal(shell):
 
 def on_terminal(surroundings, script):
     """Everything that a shell script prints on a terminal of its own."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("sh", ["sh", "-c", script], surroundings)
-    seen = b""
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        if not part:
-            break
-        seen += part
-    os.close(terminal)
-    os.waitpid(child, 0)
-    return seen.decode()
+    program = Program(["sh", "-c", script], surroundings)
+    program.end()
+    return program.raw.decode()
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitalk_cli.cli.console import Console, OutputOptions
-from multitalk_cli.cli.layout import Line, Row, Table, drawn, plain, shorten
+from multitalk_cli.cli.layout import Line, Row, Table, drawn, is_command, plain, shorten
 from multitalk_cli.cli.terminal import Terminal
 from tests.command_line import ROOT
 
@@ -79,18 +79,42 @@ def test_a_word_that_is_wider_than_its_column_is_folded():
     assert "".join(line[12:] for line in lines) == path
 
 
-def test_a_long_label_is_shortened_in_its_middle():
-    (first, *_) = drawn_lines(Row("a" * 30 + "-portrait.png", "896x448"), 60)
+@pytest.mark.parametrize(("width", "column"), [(60, 12), (80, 16), (140, 16)])
+def test_a_long_label_is_shortened_in_its_middle_and_the_texts_stay_in_their_column(width, column):
+    labels = ("plan", "portrait.png", "interview-with-the-mayor-part-3.wav", "\u30d5" * 9)
+    lines = [drawn_lines(Row(label, "896x448"), width) for label in labels]
 
-    assert first.startswith("aaaa")
-    assert "…" in first
-    assert "-portrait.png 896x448" in first
+    assert all(len(shown) == 1 for shown in lines)
+    assert all(line[:column].endswith(" ") for (line,) in lines[:3])
+    assert [line.index("896x448") for (line,) in lines[:3]] == [column] * 3
+    assert "…" in lines[2][0]
+    assert lines[2][0].startswith("int")
+
+
+@given(
+    st.lists(st.text("abc 1:", min_size=1, max_size=30).map(str.strip).filter(bool), min_size=1),
+    st.sampled_from([60, 80, 140]),
+)
+def test_parts_that_stay_whole_are_never_broken(parts, width):
+    row = Row("windows", " | ".join(parts), separator=" | ")
+    lines = [line[16 if width >= 80 else 12 :] for line in drawn_lines(row, width)]
+
+    assert plain_lines(row) == [f"windows     {' | '.join(parts)}"]
+    assert [part for line in lines for part in line.split(" | ")] == parts
 
 
 def test_a_command_is_never_broken_so_that_it_can_be_copied():
     command = "multitalk generate host.png voice.wav --prompt 'a woman speaks' --gpu l40s"
 
     assert drawn_lines(Row("  next:", command, width=9, wraps=False), 50) == [f"  next:  {command}"]
+
+
+def test_advice_wraps_at_words_where_a_command_stays_whole():
+    advice = "pass --revision with a commit that this version runs, or upgrade multitalk-cli"
+
+    assert [is_command(text) for text in (advice, "multitalk login", "pipx install .")] == [
+        False, True, True,
+    ]  # fmt: skip
 
 
 def test_columns_give_way_in_their_order():

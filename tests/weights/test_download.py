@@ -1,8 +1,6 @@
 """`multitalk download`, against a hub over HTTP that holds the tiny checkpoint."""
 
 import json
-import os
-import pty
 import re
 import shutil
 import signal
@@ -26,6 +24,7 @@ from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 from tests.remote.weights.test_loras import lora_file
 from tests.storage.fakehub import published_repos, serving
+from tests.terminal.program import Program, assert_orderly, colourful
 
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 
@@ -139,44 +138,35 @@ def test_without_a_terminal_yes_must_be_given(folder, cli):
     assert not (folder / "my weights").exists()
 
 
-def on_terminal(surroundings, script, answer):
-    """The output of a shell script on a terminal, with an answer to its question."""
-    child, terminal = pty.fork()
-    if child == 0:
-        os.execvpe("sh", ["sh", "-c", script], surroundings)
-    seen, is_answered = b"", False
-    while True:
-        try:
-            part = os.read(terminal, 65536)
-        except OSError:
-            break
-        seen += part
-        if b"[y/N]" in seen and not is_answered:
-            is_answered = True
-            os.write(terminal, answer)
-        if not part:
-            break
-    os.close(terminal)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), seen.decode()
+def downloading(folder, surroundings, columns=80):
+    """A download into a folder, on a terminal that asks."""
+    words = ("multitalk", "download", "--to", "weights")
+    return Program(["env", *words], colourful(surroundings), columns=columns, cwd=folder)
 
 
 @pytest.mark.usefixtures("hub")
-def test_a_person_who_says_no_has_changed_nothing(folder, surroundings):
-    code, seen = on_terminal(surroundings, "multitalk download --to weights", b"n\n")
+@pytest.mark.parametrize("answer", ["n\r", "\r", "\x04"])
+def test_a_person_who_does_not_say_yes_has_changed_nothing(folder, surroundings, answer):
+    program = downloading(folder, surroundings)
+    program.answer("[y/N] ", answer)
 
-    assert "Fetch" in seen
-    assert code in (130, -signal.SIGINT)
+    assert program.end()[-1] == "nothing was changed"
+    assert program.code == 8
+    assert_orderly(program)
     assert not (folder / "weights").exists()
 
 
-def test_a_person_who_says_yes_sees_bars(hub, folder, surroundings):
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_person_who_says_yes_sees_bars(hub, folder, surroundings, columns):
     hub.faults.bytes_per_s = 2_000_000
-    surroundings = {**surroundings, "TERM": "xterm-256color", "COLUMNS": "100"}
-    _, seen = on_terminal(surroundings, "multitalk download --to weights", b"y\n")
+    program = downloading(folder, surroundings, columns)
+    program.answer("[y/N] ", "y\r")
+    lines = program.end()
 
-    assert "fetching" in seen
-    assert re.search(r"file \d+/\d+", seen)
+    assert any(line.startswith("fetching ") for line in lines)
+    assert any(re.match(r"file \d+/\d+ ", piece) for piece in program.drawn)
     assert load_sources(folder / "weights") is not None
+    assert_orderly(program)
 
 
 # Failures

@@ -7,7 +7,7 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes
-from multitalk_cli.errors import InterruptedRunError, UsageError
+from multitalk_cli.errors import RefusedError, UsageError
 
 EXAMPLES = ("multitalk bench", "multitalk bench --gpu l40s --persons 1 --steps 1 --yes")
 
@@ -52,6 +52,6 @@ def bench(
     if yes:
         console.note(view.cost_line(cost))
     elif not console.confirm("Continue?", about=view.cost_line(cost)):
-        raise InterruptedRunError("nothing was started or paid", code="E_INTERRUPTED")
+        raise RefusedError("nothing was started or paid", code="E_DECLINED")
     result = cloud_bench.run(cloud, chosen["stack"], chosen["gpu"], task, cost, console)
     console.succeed("bench", view.data(result), view.blocks(result))

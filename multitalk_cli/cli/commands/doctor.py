@@ -11,7 +11,7 @@ from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand
 from multitalk_cli.cli.layout import WIDEST
 from multitalk_cli.cli.options import AppName, Environment, Yes
-from multitalk_cli.errors import ExitCode, InterruptedRunError, MultitalkError, UsageError
+from multitalk_cli.errors import ExitCode, MultitalkError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -109,5 +109,5 @@ def _examine(
         message = "a container with a GPU costs money, and this is not a terminal: pass --yes"
         raise UsageError(message, code="E_USAGE", hint=_CONFIRMED)
     if not console.confirm("Continue?", about=question):
-        raise InterruptedRunError("nothing was started or charged", code="E_INTERRUPTED")
+        raise RefusedError("nothing was started or paid", code="E_DECLINED")
     return gpu.examine(cloud, chosen, console)

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.windows import Plan
 
 _WINDOWS_LISTED = 12
+_GAP = "   "
 
 
 def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     """The table for a person. picture: where the plan's picture is, None where there is none."""
     summary, rates = video.summary, video.rates
     shown: list[Block] = [
-        Row("windows", "   ".join(_windows(summary.plan))),
+        Row("windows", _GAP.join(_windows(summary.plan)), separator=_GAP),
         Row("frames", describe_frames(summary.plan)),
     ]
     if len(summary.voices) > 1:

@@ -1,0 +1,1 @@
+"""What a terminal shows: every view, every command, every question."""
