@@ -10,7 +10,7 @@ __multitalk_place() {
             commands='generate demo login setup-secrets deploy download upload-weights doctor status warm cool bench explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --trim-silence --no-trim-silence --audio-track --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
@@ -124,12 +124,12 @@ __multitalk_place() {
             ;;
         'config set')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
+            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
             repeated=0
             ;;
         'config unset')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness max_cost weights device fail_under bucket sidecar embed_prompt')
+            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt')
             repeated=0
             ;;
         'completion')
@@ -170,6 +170,7 @@ __multitalk_value() {
             'generate '--audio-guidance | \
             'generate '--shift | \
             'generate '--background | \
+            'generate '--audio-track | \
             'generate '--app | \
             'generate '--environment | \
             'generate '--persistent-params | \
@@ -288,7 +289,7 @@ __multitalk_value() {
 __multitalk_fits() {
     case $1 in
         :pictures) case $2 in *.plan.png) ;; *.png | *.PNG | *.jpg | *.JPG | *.jpeg | *.JPEG | *.webp | *.WEBP | *.gif | *.GIF | *.tif | *.TIF | *.tiff | *.TIFF | *.bmp | *.BMP | *.avif | *.AVIF | *.heic | *.HEIC | *.heif | *.HEIF) return 0 ;; esac ;;
-        :sounds) case $2 in *.wav | *.WAV | *.flac | *.FLAC | *.mp3 | *.MP3 | *.ogg | *.OGG | *.oga | *.OGA | *.opus | *.OPUS | *.m4a | *.M4A | *.webm | *.WEBM | *.mp4 | *.MP4 | *.mov | *.MOV) return 0 ;; esac ;;
+        :sounds) case $2 in *.wav | *.WAV | *.flac | *.FLAC | *.mp3 | *.MP3 | *.ogg | *.OGG | *.oga | *.OGA | *.opus | *.OPUS | *.m4a | *.M4A | *.webm | *.WEBM | *.mp4 | *.MP4 | *.mov | *.MOV | *.aac | *.AAC | *.aif | *.AIF | *.aiff | *.AIFF | *.amr | *.AMR | *.3gp | *.3GP | *.avi | *.AVI | *.caf | *.CAF | *.flv | *.FLV | *.mka | *.MKA | *.mkv | *.MKV | *.mpg | *.MPG | *.ts | *.TS | *.w64 | *.W64 | *.wma | *.WMA | *.wv | *.WV) return 0 ;; esac ;;
         :files) return 0 ;;
     esac
     return 1

@@ -339,6 +339,22 @@ _ALL = (
         help="speech track at -23 LUFS; the model ignores the level",
     ),
     Setting(
+        name="trim_silence",
+        kind=bool,
+        default=False,
+        help="leave out the silence before and after the speech",
+    ),
+    Setting(
+        name="audio_track",
+        kind=int,
+        default=None,
+        help="sound track of a video with several, the first with a voice if absent",
+        values="Sound track of a video with several, from 1.",
+        low=1,
+        high=64,
+        metavar="N",
+    ),
+    Setting(
         name="max_cost",
         kind=float,
         default=None,

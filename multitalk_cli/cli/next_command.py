@@ -159,6 +159,15 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
     return shell_line(["multitalk", *rest[:at], picture, *rest[at:]])
 
 
+def _convert_sound(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """Text becomes bytes; samples get a header, of the rate that speech services send them at."""
+    path = str(facts.get("base64_file", facts.get("raw_file", "")))
+    source, target = shell_word(path), shell_word(f"{path}.wav")
+    if "base64_file" in facts:
+        return f"base64 -d {source} > {target}"
+    return f"ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
+
+
 def _option(name: str) -> Rule:
     """The command with the value that the facts have for an option."""
 
@@ -471,6 +480,7 @@ COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 
 
 RULES: dict[str, Rule] = {
+    "E_AUDIO_FORMAT": _convert_sound,
     "E_CANCELLED": _download,
     "E_CONTRACT": _deploy,
     "E_CONFIG": _correct_file,

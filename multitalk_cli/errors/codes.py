@@ -145,13 +145,15 @@ CODES: dict[str, Explanation] = {
     "E_AUDIO_FORMAT": Explanation(
         _F,
         "unsupported voice format",
-        "Supported: WAV, FLAC, MP3, OGG, Opus, M4A, WebM, and the sound of MP4 and MOV.",
+        "Supported: WAV, FLAC, MP3, OGG, Opus, M4A, AAC, WMA, AMR, AIFF, CAF, AC-3, and the sound of "
+        "videos such as MP4, MOV, WebM, MKV, AVI, TS and FLV. Protected files, samples without a "
+        "header and text are not.",
         "Convert the recording to WAV and pass that.",
     ),
     "E_AUDIO_BROKEN": Explanation(
         _F,
         "the voice is corrupt",
-        "The file is truncated, has NaN samples, or cannot be decoded to the end.",
+        "The file is truncated, has NaN samples, or no reader can decode it to the end.",
         "Copy or export the recording again.",
     ),
     "E_AUDIO_NONE": Explanation(

@@ -128,4 +128,6 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         embed_prompt=settings["embed_prompt"],
         seed=seed,
         seed_drawn=args.seed is None,
+        audio_track=settings["audio_track"],
+        trim_silence=settings["trim_silence"],
     )

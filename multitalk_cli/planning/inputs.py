@@ -66,7 +66,8 @@ class GenerateSpec:
 class GenerateOptions:
     """Everything but the inputs that decides a request.
 
-    seed_drawn: whether the seed is random, and not the user's.
+    seed_drawn: whether the seed is random, and not the user's. audio_track: of files with several,
+    from 1; None for the first with a voice.
     """
 
     size: str
@@ -84,3 +85,5 @@ class GenerateOptions:
     embed_prompt: bool
     seed: int
     seed_drawn: bool
+    audio_track: int | None = None
+    trim_silence: bool = False

@@ -53,13 +53,14 @@ def prepare(
     """Reads and checks the inputs and plans the video. Raises the errors of unusable inputs."""
     from multitalk_cli.media.audio.loudness import TARGET_LUFS
     from multitalk_cli.media.audio.tracks import arrange
+    from multitalk_cli.media.audio.trim import silence_warnings
 
     check_inputs(image, voice_refs)
     given_speakers = _given_speakers(voice_refs)
     with ThreadPoolExecutor() as pool:
         # The picture and its faces take as long as the voices; both leave Python's lock often.
         framing = pool.submit(_frame, image, given_speakers, options)
-        voices = _load_voices(voice_refs)
+        voices = _load_voices(voice_refs, options)
         scene = framing.result()
     target_lufs = TARGET_LUFS if options.loudness else None
     tracks = arrange(voices, options.order, target_lufs=target_lufs)
@@ -83,7 +84,11 @@ def prepare(
         plan=plan,
         shift=_shift(options, scene.framed),
         adjusted=(*scene.adjusted, *_voice_notes(voices, tracks)),
-        warnings=(*scene.warnings, *(warning for voice in voices for warning in voice.warnings)),
+        warnings=(
+            *scene.warnings,
+            *(warning for voice in voices for warning in voice.warnings),
+            *silence_warnings(voices, options.order),
+        ),
     )
 
 
@@ -182,16 +187,20 @@ def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:
         )
 
 
-def _load_voices(refs: Sequence[InputRef]) -> tuple[Voice, ...]:
+def _load_voices(refs: Sequence[InputRef], options: GenerateOptions) -> tuple[Voice, ...]:
+    from multitalk_cli.media.audio.trim import trim_silence
     from multitalk_cli.media.audio.voice import load_voice
 
-    voices = tuple(load_voice(one.path) for one in refs)
+    voices = tuple(
+        load_voice(one.path, audio_track=options.audio_track, frame_s=1 / options.fps)
+        for one in refs
+    )
     if len(voices) == 2 and voices[0].sha256 == voices[1].sha256:
         raise UsageError(
             f"{voices[0].path.name!r} and {voices[1].path.name!r} are the same recording",
             code="E_SAME_VOICE",
         )
-    return voices
+    return trim_silence(voices, options.order) if options.trim_silence else voices
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

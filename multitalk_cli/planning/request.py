@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.summary import Summary
 
 RECIPE_FORMAT = 1
-_OPTIONS = ("fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance")
+_OPTIONS = (
+    "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
+    "audio_track", "trim_silence",
+)  # fmt: skip
 
 
 def make_recipe(

@@ -6,13 +6,17 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
+from multitalk_cli.contract import MAX_SPEECH_S
 from multitalk_cli.errors import FileError, MultitalkError
-from multitalk_cli.files import open_input, read_head, shown_path
-from multitalk_cli.media.audio import truncation
+from multitalk_cli.files import open_input, shown_path
+from multitalk_cli.media.audio import kinds, streams
+from multitalk_cli.media.audio.layout import Layout, broken, read_layout
+from multitalk_cli.media.audio.plain import PlainDecoder, PlainSamples
+from multitalk_cli.media.audio.window import Window
 from multitalk_cli.media.video import ffmpeg
 
 if TYPE_CHECKING:
@@ -21,34 +25,51 @@ if TYPE_CHECKING:
 
 MAX_CHANNELS = 8
 MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 768_000
+FRAME_S = 1 / 25
+"""A difference of lengths below one frame of a video is not worth a word."""
+
 _BLOCK_VALUES = 1 << 18
-# A container may lose its last few bytes without losing sound worth a word.
-_TOLERATED_BYTES = 64
-_DEMUXERS = {
-    "wav": "wav",
-    "w64": "w64",
-    "aiff": "aiff",
-    "au": "au",
-    "caf": "caf",
-    "flac": "flac",
-    "ogg": "ogg",
-    "mp3": "mp3",
-    "aac": "aac",
-    "mp4": "mov",
-    "webm": "matroska",
-}
-# It reads mp3 as well, but with a library that prints on standard error.
+# ffmpeg's reader of MP3 is used: libsndfile's prints on standard error.
 _BY_LIBSNDFILE = {"wav", "w64", "aiff", "au", "caf", "flac", "ogg"}
 _WIDTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ULAW": 16, "ALAW": 16}
 
 
 class _Decoder(Protocol):
-    """A source of blocks. complaint: after the last, the decoder's remark on damaged parts."""
+    """A source of blocks. complaints: after the last, how often the decoder found damaged parts."""
 
-    complaint: str
+    complaints: int
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """A sound file, and how it is read: always the same way.
+
+    tracks: the sound tracks of a container; empty for other files. track: the index of the one that
+    is read. fills: whether silence is filled in where no sound is, also before its first.
+    expected_s: the length that its packets claim, if known. by_libsndfile: the reader; ffmpeg if
+    False. adjusted, warnings: sentences for the report.
+    """
+
+    path: Path
+    layout: Layout
+    tracks: tuple[streams.Track, ...] = ()
+    track: int = 0
+    fills: bool = False
+    expected_s: float | None = None
+    by_libsndfile: bool = False
+    adjusted: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def other_readers(self) -> list[Source]:
+        """This sound by the readers that were not tried."""
+        if not self.by_libsndfile:
+            return []
+        # Frames of FLAC are numbered, so that a damaged one leaves a gap and no more.
+        return [replace(self, by_libsndfile=False, fills=self.layout.kind == "flac")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +89,9 @@ class Sound:
     _decoder: _Decoder
 
     @property
-    def complaint(self) -> str:
-        """After the last block: the decoder's remark on parts that it could not decode."""
-        return self._decoder.complaint
+    def complaints(self) -> int:
+        """After the last block: how many parts the decoder could not decode."""
+        return self._decoder.complaints
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels], full scale 1, each of about a megabyte.
@@ -94,46 +115,98 @@ class Sound:
             )
 
 
-def broken(path: Path, reason: str) -> FileError:
-    """The error for damaged sound."""
-    return FileError(f"{shown_path(path)} {reason}", code="E_AUDIO_BROKEN")
-
-
 def looks_like_sound(path: Path) -> bool:
     """Whether the first bytes are those of a sound, or of a film that may have one."""
     try:
         with open_input(path) as file:
-            return truncation.sound_kind(read_head(file)) in _DEMUXERS
+            return kinds.find_sound(Window(file))[0] in kinds.DEMUXERS
     except MultitalkError:
         return False
 
 
-@contextmanager
-def open_sound(path: Path) -> Iterator[Sound]:
-    """The sound of a file, for the length of the block.
+def find_source(path: Path, *, frame_s: float = FRAME_S) -> Source:
+    """How a file is read: its first track, by its first reader.
 
-    Raises UsageError (E_URL) for a web address, FileError for a file that is no readable sound.
+    frame_s: a shorter gap between packets is none.
+    Raises UsageError (E_URL) for a web address, FileError for a file that is no sound.
     """
     with open_input(path) as file:
-        kind = _sound_kind(path, file)
-        missing = truncation.missing_bytes(file, kind)
-        if missing > _TOLERATED_BYTES:
-            raise broken(path, f"is cut off: {missing} bytes are missing at its end")
-        if kind in _BY_LIBSNDFILE:
-            with _opened_by_libsndfile(path, file) as sound:
-                if sound is not None:
-                    yield sound
-                    return
-        with _opened_by_ffmpeg(path, kind) as sound:
-            yield sound
+        layout = read_layout(path, file)
+    source = Source(
+        path=path,
+        layout=layout,
+        by_libsndfile=layout.kind in _BY_LIBSNDFILE and layout.is_plain,
+        adjusted=layout.adjusted,
+        warnings=layout.warnings,
+    )
+    if layout.gaps_s:
+        gaps = _filled_gaps(layout.gaps_s, path)
+        return replace(source, fills=True, adjusted=(*source.adjusted, gaps))
+    if layout.kind not in streams.WITH_TRACKS or len(layout.spans) > 1:
+        return source
+    tracks = streams.read_tracks(_inputs(source), has_clock=layout.has_clock, tolerance_s=frame_s)
+    return choose_track(replace(source, tracks=tuple(tracks)), 0, frame_s=frame_s)
 
 
-def _sound_kind(path: Path, file: BinaryIO) -> str:
-    kind = truncation.sound_kind(read_head(file))
-    if kind in _DEMUXERS:
-        return kind
-    what = {"picture": "is a picture", "playlist": "is a playlist"}.get(kind, "is not a sound")
-    raise FileError(f"{shown_path(path)} {what}, not a recording", code="E_AUDIO_FORMAT")
+def choose_track(source: Source, number: int, *, frame_s: float = FRAME_S) -> Source:
+    """The source with another of its tracks, from 0, and what is odd about its times."""
+    if not source.tracks:
+        return source
+    track, name = source.tracks[number], shown_path(source.path)
+    starts_late = track.start_s > frame_s
+    silence_s = (track.start_s if starts_late else 0) + track.gaps_s
+    adjusted: list[str] = []
+    warnings: list[str] = []
+    is_odd = track.back_s > 0 or track.end_s + silence_s > MAX_SPEECH_S
+    if silence_s and is_odd:
+        warnings.append(
+            f"the times in {name} jump by {human(silence_s)}: its sound is joined without gaps"
+        )
+    elif silence_s:
+        if starts_late:
+            adjusted.append(
+                f"the sound of {name} starts at {human(track.start_s)}: silence is put before it"
+            )
+        if track.gaps_s:
+            adjusted.append(_filled_gaps(track.gaps_s, source.path))
+    fills = silence_s > 0 and not is_odd
+    start_s = 0.0 if fills else max(0.0, track.start_s)
+    return replace(
+        source,
+        track=number,
+        fills=fills,
+        expected_s=None if is_odd else track.end_s - start_s - (0 if fills else track.gaps_s),
+        adjusted=(*source.layout.adjusted, *adjusted),
+        warnings=(*source.layout.warnings, *warnings),
+    )
+
+
+def _filled_gaps(gaps_s: float, path: Path) -> str:
+    return f"{human(gaps_s)} of {shown_path(path)} have no sound: filled with silence"
+
+
+def human(seconds: float) -> str:
+    """`2.0 s`."""
+    return f"{seconds:.1f} s"
+
+
+@contextmanager
+def open_sound(source: Source) -> Iterator[Sound]:
+    """The sound of a file, for the length of the block.
+
+    Raises FileError for a file that is no readable sound.
+    """
+    if source.layout.plain is not None:
+        with open_input(source.path) as file:
+            yield _plain_sound(source, source.layout.plain, file)
+        return
+    if source.by_libsndfile:
+        with open_input(source.path) as file, _opened_by_libsndfile(source, file) as sound:
+            if sound is not None:
+                yield sound
+                return
+    with _opened_by_ffmpeg(source) as sound:
+        yield sound
 
 
 def _check_shape(path: Path, rate_hz: int, channels: int) -> None:
@@ -148,33 +221,46 @@ def _check_shape(path: Path, rate_hz: int, channels: int) -> None:
 
 
 @contextmanager
-def _opened_by_libsndfile(path: Path, file: BinaryIO) -> Iterator[Sound | None]:
+def _opened_by_libsndfile(source: Source, file: BinaryIO) -> Iterator[Sound | None]:
     """Yields None for a file that libsndfile does not read, so that ffmpeg can try."""
     import soundfile
 
     os.lseek(file.fileno(), 0, os.SEEK_SET)
     try:
         # By descriptor: neither the name's ending nor a change of the file behind it matters.
-        source = soundfile.SoundFile(file.fileno(), closefd=False)
+        opened = soundfile.SoundFile(file.fileno(), closefd=False)
     except soundfile.LibsndfileError:
         yield None
         return
-    with source:
-        if source.subtype.startswith("MPEG"):
+    with opened:
+        if opened.subtype.startswith("MPEG"):
             yield None
             return
-        _check_shape(path, source.samplerate, source.channels)
+        _check_shape(source.path, opened.samplerate, opened.channels)
         # Ogg counts in the pages of its streams, which a whole file may leave incomplete.
-        is_unknown = source.frames <= 0 or source.frames > 1 << 40 or source.format == "OGG"
+        is_unknown = opened.frames <= 0 or opened.frames > 1 << 40 or opened.format == "OGG"
         yield Sound(
-            path=path,
-            format=f"{source.format} {source.subtype}".lower(),
-            rate_hz=source.samplerate,
-            channels=source.channels,
-            bits=16 if _WIDTHS.get(source.subtype, 24) <= 16 else 24,
-            samples=None if is_unknown else source.frames,
-            _decoder=_SndfileDecoder(path, source),
+            path=source.path,
+            format=f"{opened.format} {opened.subtype}".lower(),
+            rate_hz=opened.samplerate,
+            channels=opened.channels,
+            bits=16 if _WIDTHS.get(opened.subtype, 24) <= 16 else 24,
+            samples=None if is_unknown else opened.frames,
+            _decoder=_SndfileDecoder(source.path, opened),
         )
+
+
+def _plain_sound(source: Source, plain: PlainSamples, file: BinaryIO) -> Sound:
+    _check_shape(source.path, plain.rate_hz, plain.channels)
+    return Sound(
+        path=source.path,
+        format="wav",
+        rate_hz=plain.rate_hz,
+        channels=plain.channels,
+        bits=16 if plain.bits <= 16 else 24,
+        samples=plain.samples,
+        _decoder=PlainDecoder(file, plain, _BLOCK_VALUES // plain.channels),
+    )
 
 
 class _SndfileDecoder:
@@ -182,7 +268,7 @@ class _SndfileDecoder:
 
     def __init__(self, path: Path, source: Any) -> None:
         self._path, self._source = path, source
-        self.complaint = ""
+        self.complaints = 0
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -192,27 +278,50 @@ class _SndfileDecoder:
         try:
             block: NDArray[np.float32] = self._source.read(count, dtype="float32", always_2d=True)
         except soundfile.LibsndfileError as error:
-            raise broken(self._path, f"cannot be decoded: {error.error_string}") from error
+            raise broken(self._path, "cannot be decoded") from error
         return block
 
 
+def _inputs(source: Source) -> list[str]:
+    """The arguments that open each recording of a file."""
+    demuxer = kinds.DEMUXERS[source.layout.kind]
+    whole = (0, source.layout.size)
+    arguments = []
+    for each in source.layout.spans:
+        span = None if each == whole else each
+        arguments += ffmpeg.read_from(source.path, demuxer, span=span)
+    return arguments
+
+
 @contextmanager
-def _opened_by_ffmpeg(path: Path, kind: str) -> Iterator[Sound]:
+def _opened_by_ffmpeg(source: Source) -> Iterator[Sound]:
     # A WAV on a pipe: its header has the exact rate and channels, without parsing a log.
-    arguments = [*ffmpeg.read_from(path, _DEMUXERS[kind]), "-map", "0:a:0", "-vn", "-sn", "-dn"]
+    clock = ["-copyts"] if source.fills and source.layout.has_clock else []
+    arguments = [*clock, *_inputs(source), *_filters(source), "-vn", "-sn", "-dn"]
     arguments += ["-map_metadata", "-1", "-c:a", "pcm_f32le", "-bitexact", "-f", "wav", "pipe:1"]
     with ffmpeg.running(arguments, reads=True) as process:
-        rate_hz, channels = _read_wav_header(path, process)
-        _check_shape(path, rate_hz, channels)
+        rate_hz, channels = _read_wav_header(source.path, process)
+        _check_shape(source.path, rate_hz, channels)
         yield Sound(
-            path=path,
-            format=kind,
+            path=source.path,
+            format=source.layout.kind,
             rate_hz=rate_hz,
             channels=channels,
             bits=24,
-            samples=None,
-            _decoder=_FfmpegDecoder(path, process, channels),
+            samples=source.layout.samples,
+            _decoder=_FfmpegDecoder(source.path, process, channels),
         )
+
+
+def _filters(source: Source) -> list[str]:
+    """The arguments that make one sound of the inputs."""
+    count = len(source.layout.spans)
+    if count > 1:
+        pads = "".join(f"[{number}:a:0]" for number in range(count))
+        return ["-filter_complex", f"{pads}concat=n={count}:v=0:a=1[joined]", "-map", "[joined]"]
+    first = ":first_pts=0" if source.tracks else ""
+    filled = ["-af", f"aresample=async=1{first}:min_hard_comp={FRAME_S}"]
+    return ["-map", f"0:a:{source.track}", *(filled if source.fills else [])]
 
 
 class _FfmpegDecoder:
@@ -220,7 +329,7 @@ class _FfmpegDecoder:
 
     def __init__(self, path: Path, process: ffmpeg.Running, channels: int) -> None:
         self._path, self._process, self._channels = path, process, channels
-        self.complaint = ""
+        self.complaints = 0
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -229,19 +338,22 @@ class _FfmpegDecoder:
         frame_bytes = 4 * self._channels
         data = self._process.read(_BLOCK_VALUES // self._channels * frame_bytes)
         if not data:
-            self.complaint = _finish(self._path, self._process)
+            self.complaints = len(_finish(self._path, self._process).splitlines())
         whole = len(data) - len(data) % frame_bytes
         return np.frombuffer(data[:whole], dtype="<f4").reshape(-1, self._channels)
 
 
 def _finish(path: Path, process: ffmpeg.Running) -> str:
-    """Waits for the end and returns the last line of the log; raises FileError for a failure."""
+    """Waits for the end and returns the log; raises FileError for a failure."""
     try:
-        return ffmpeg.last_line(process.finish())
+        return process.finish()
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in error.log:
             raise FileError(f"{shown_path(path)} has no sound", code="E_AUDIO_NONE") from error
-        raise broken(path, f"cannot be decoded: {error.last_line}") from error
+        if "no decoder found" in error.log.lower():
+            reason = "is protected, or of a kind that cannot be decoded"
+            raise FileError(f"{shown_path(path)} {reason}", code="E_AUDIO_FORMAT") from error
+        raise broken(path, "cannot be decoded") from error
 
 
 def _read_wav_header(path: Path, process: ffmpeg.Running) -> tuple[int, int]:

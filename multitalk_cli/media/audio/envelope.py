@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     Curve = NDArray[np.float32]  # [frames]
 
 SILENCE_DB = -100.0
-_WINDOW = 1024  # samples that one frame's level is measured over: 64 ms
+WINDOW = 1024
+"""Samples that one level is measured over: 64 ms."""
 _BAND_HZ = (150.0, 4000.0)  # where vowels are; leaves out hum, breath and hiss
 _CHUNK_FRAMES = 512
 _QUIET_DB = -55.0  # below this a frame is a pause, however loud the rest of the voice is
@@ -42,10 +43,12 @@ def voice_levels(voice: bytes, frames: int, fps: int) -> Curve:
             raise ValueError(f"expected 16 kHz mono, not {file.samplerate} Hz x {file.channels}")
         for first in range(0, frames, _CHUNK_FRAMES):
             numbers = np.arange(first, min(first + _CHUNK_FRAMES, frames))
-            starts = (2 * numbers + 1) * MODEL_RATE_HZ // (2 * fps) - _WINDOW // 2
+            starts = (2 * numbers + 1) * MODEL_RATE_HZ // (2 * fps) - WINDOW // 2
             if starts[0] >= file.frames:
                 break
-            levels[numbers] = _band_levels(_read(file, int(starts[0]), int(starts[-1])), starts)
+            levels[numbers] = band_levels(
+                _read(file, int(starts[0]), int(starts[-1])), starts - starts[0]
+            )
     return levels
 
 
@@ -55,23 +58,23 @@ def _read(file: object, first: int, last: int) -> NDArray[np.float32]:
     import soundfile
 
     assert isinstance(file, soundfile.SoundFile)
-    samples = np.zeros(last - first + _WINDOW, np.float32)
-    start, end = max(first, 0), min(last + _WINDOW, file.frames)
+    samples = np.zeros(last - first + WINDOW, np.float32)
+    start, end = max(first, 0), min(last + WINDOW, file.frames)
     file.seek(start)
     samples[start - first : end - first] = file.read(end - start, dtype="float32")
     return samples
 
 
-def _band_levels(samples: NDArray[np.float32], starts: NDArray[np.int64]) -> Curve:
-    """Levels of the windows at `starts`; samples begin at the first of them."""
+def band_levels(samples: NDArray[np.float32], starts: NDArray[np.int64]) -> Curve:
+    """Levels in the band of speech of the windows of 64 ms at `starts`, at least SILENCE_DB."""
     import numpy as np
 
-    taper = np.hanning(_WINDOW).astype(np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(samples, _WINDOW)[starts - starts[0]]
+    taper = np.hanning(WINDOW).astype(np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[starts]
     power = np.abs(np.fft.rfft(windows * taper, axis=1)) ** 2
-    tones = np.fft.rfftfreq(_WINDOW, 1 / MODEL_RATE_HZ)
+    tones = np.fft.rfftfreq(WINDOW, 1 / MODEL_RATE_HZ)
     inside = (tones >= _BAND_HZ[0]) & (tones <= _BAND_HZ[1])
-    full_scale = _WINDOW * float(np.sum(taper**2)) / 4  # the band's power of a full-scale sine
+    full_scale = WINDOW * float(np.sum(taper**2)) / 4  # the band's power of a full-scale sine
     shares = power[:, inside].sum(1) / full_scale
     levels: Curve = (10 * np.log10(np.maximum(shares, 10 ** (SILENCE_DB / 10)))).astype(np.float32)
     return levels

@@ -190,20 +190,32 @@ def _resampled(voice: Voice, rate_hz: int) -> Iterator[NDArray[np.float32]]:
     import numpy as np
     import soxr
 
-    with open_sound(voice.path) as sound:
+    with open_sound(voice.source) as sound:
         if (sound.rate_hz, sound.channels) != (voice.rate_hz, voice.channels):
             raise FileError(
                 f"{voice.path.name} has changed since it was read", code="E_AUDIO_BROKEN"
             )
+        blocks = _part(sound.blocks(), voice.first, voice.samples)
         if sound.rate_hz == rate_hz:
-            yield from sound.blocks()
+            yield from blocks
             return
         stream = soxr.ResampleStream(
             sound.rate_hz, rate_hz, sound.channels, dtype="float32", quality="VHQ"
         )
-        for block in sound.blocks():
+        for block in blocks:
             yield stream.resample_chunk(block)
         yield stream.resample_chunk(np.zeros((0, sound.channels), np.float32), last=True)
+
+
+def _part(
+    blocks: Iterator[NDArray[np.float32]], first: int, samples: int
+) -> Iterator[NDArray[np.float32]]:
+    """The samples from `first` on; all that follow are read, so that damage is found."""
+    for block in blocks:
+        part = block[first : first + samples]
+        first, samples = max(0, first - len(block)), samples - len(part)
+        if len(part):
+            yield part
 
 
 def _rechunked(blocks: Iterator[NDArray[np.float32]]) -> Iterator[NDArray[np.float32]]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import subprocess
 import threading
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ _SIGXFSZ = 25
 _NO_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC}
 VARIABLE = "IMAGEIO_FFMPEG_EXE"
 """The variable by which imageio-ffmpeg is told to use another ffmpeg."""
+# "[mp3 @ 0x55d0c8ad6040] ": a part of ffmpeg, and where it lies in memory.
+_SPEAKER = re.compile(r"\[[^\]]*@ 0x[0-9a-f]+\] ?")
 
 
 class FfmpegError(FileError):
@@ -65,11 +68,23 @@ def _no_ffmpeg(program: str, problem: str) -> SetupError:
     return SetupError(f"{named} {problem}", code="E_NO_FFMPEG", facts=facts)
 
 
-def read_from(path: Path, demuxer: str, *, options: Sequence[str] = ()) -> list[str]:
-    """Arguments that open `path` as exactly this format, and let it open nothing else."""
+def read_from(
+    path: Path,
+    demuxer: str,
+    *,
+    options: Sequence[str] = (),
+    span: tuple[int, int] | None = None,
+) -> list[str]:
+    """Arguments that open `path` as exactly this format, and let it open nothing else.
+
+    span: start and end of the bytes that are read; None for the whole file.
+    """
     # The prefix keeps a name such as "-x" or "concat:a" from being read as an option or protocol.
-    source = f"file:{path}"
-    return ["-protocol_whitelist", "file,pipe", "-f", demuxer, *options, "-i", source]
+    source, protocols = f"file:{path}", "file,pipe"
+    if span is not None:
+        source = f"subfile,,start,{span[0]},end,{span[1]},,:{source}"
+        protocols = f"{protocols},subfile"
+    return ["-protocol_whitelist", protocols, "-f", demuxer, *options, "-i", source]
 
 
 class Running:
@@ -116,7 +131,7 @@ class Running:
     @property
     def log(self) -> str:
         """The end of its output on standard error so far, one line per message, printable."""
-        text = bytes(self._log).decode("utf-8", "replace")
+        text = _SPEAKER.sub("", bytes(self._log).decode("utf-8", "replace"))
         lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
         return "\n".join(line.strip() for line in lines if line.strip())
 

@@ -1,0 +1,141 @@
+"""Makers of sound files as people have them, all from the example's recorded voice.
+
+Written by programs on a pipe, joined, cut, tagged, with lost packets or several tracks.
+"""
+
+import functools
+import struct
+import subprocess
+import zlib
+
+import imageio_ffmpeg
+import numpy as np
+import soundfile
+
+from tests.media.audio.sounds import EXAMPLE_VOICE
+
+RATE_HZ = 16_000
+
+
+@functools.cache
+def voice():
+    """The recorded voice, [n] int16, 16 kHz, 3.1 s."""
+    samples, rate_hz = soundfile.read(EXAMPLE_VOICE, dtype="int16")
+    assert rate_hz == RATE_HZ
+    return samples
+
+
+def chunk(name: bytes, body: bytes, claimed: int | None = None) -> bytes:
+    """A chunk of a RIFF file, filled up to an even length."""
+    length = len(body) if claimed is None else claimed
+    return name + struct.pack("<I", length) + body + bytes(len(body) % 2)
+
+
+def as_width(samples, bits: int, *, is_float: bool = False) -> bytes:
+    """int16 samples as the bytes of a WAV file of another width."""
+    if is_float:
+        return (samples / 32_768).astype("<f4" if bits == 32 else "<f8").tobytes()
+    if bits == 8:
+        return ((samples.astype(np.int32) >> 8) + 128).astype(np.uint8).tobytes()
+    wide = samples.astype("<i4") << 16
+    return wide.reshape(-1, 1).view(np.uint8)[:, 4 - bits // 8 :].tobytes()
+
+
+def wav(
+    samples,
+    *,
+    rate_hz: int = RATE_HZ,
+    bits: int = 16,
+    is_float: bool = False,
+    claimed: int | None = None,
+    riff: int | None = None,
+    before: bytes = b"",
+    after: bytes = b"",
+) -> bytes:
+    """A WAV file of int16 samples, [n] or [n, channels], whose header claims what is asked for."""
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    block = channels * bits // 8
+    tag = 3 if is_float else 1
+    fields = struct.pack("<HHIIHH", tag, channels, rate_hz, rate_hz * block, block, bits)
+    data = as_width(samples, bits, is_float=is_float)
+    body = b"WAVE" + chunk(b"fmt ", fields) + before + chunk(b"data", data, claimed) + after
+    return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
+
+
+def id3(length: int, *, has_footer: bool = False) -> bytes:
+    """An ID3v2 tag with `length` bytes of content."""
+    size = bytes((length >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    flags = 0x10 if has_footer else 0
+    footer = b"3DI\x04\0" + bytes([flags]) + size if has_footer else b""
+    return b"ID3\x04\0" + bytes([flags]) + size + bytes(length) + footer
+
+
+@functools.cache
+def encoded(ending: str, *options: str, first: int = 0, last: int | None = None) -> bytes:
+    """A piece of the voice in another format, by the bundled ffmpeg."""
+    return encode(wav(voice()[first:last]), ending, *options)
+
+
+def encode(source: bytes, ending: str, *options: str) -> bytes:
+    """A sound in another format, written as to a pipe where the format allows it."""
+    import tempfile
+    from pathlib import Path
+
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / f"a.{ending}"
+        given = Path(folder) / "given"
+        given.write_bytes(source)
+        run("-i", str(given), *options, str(target))
+        return target.read_bytes()
+
+
+def run(*arguments: str) -> None:
+    """Runs the bundled ffmpeg."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-y", *arguments]
+    subprocess.run(command, check=True, stdin=subprocess.DEVNULL)
+
+
+# Ogg
+
+
+def ogg_pages(data: bytes) -> list[bytes]:
+    """The pages of an Ogg file."""
+    pages, at = [], 0
+    while at < len(data):
+        table = data[at + 27 : at + 27 + data[at + 26]]
+        end = at + 27 + len(table) + sum(table)
+        pages.append(data[at:end])
+        at = end
+    return pages
+
+
+def ogg_page(page: bytes, *, flags: int | None = None, time: int | None = None) -> bytes:
+    """A page with other flags or another time, and the checksum that belongs to them."""
+    changed = bytearray(page)
+    if flags is not None:
+        changed[5] = flags
+    if time is not None:
+        changed[6:14] = struct.pack("<q", time)
+    changed[22:26] = bytes(4)
+    changed[22:26] = struct.pack("<I", _ogg_sum(bytes(changed)))
+    return bytes(changed)
+
+
+def _ogg_sum(data: bytes) -> int:
+    """Ogg's checksum: zlib's polynomial, with the bits the other way round and no inversion."""
+    flipped = bytes(int(f"{byte:08b}"[::-1], 2) for byte in data)
+    # zlib starts at all ones and inverts the result; both are undone here.
+    value = zlib.crc32(flipped, 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return int(f"{value:032b}"[::-1], 2)
+
+
+# MPEG frames
+
+
+def frames_of(data: bytes, parse) -> list[bytes]:
+    """The frames of a stream that starts with one."""
+    frames, at = [], 0
+    while at < len(data) and (frame := parse(data[at : at + 16])) is not None:
+        frames.append(data[at : at + frame.length])
+        at += frame.length
+    return frames
