@@ -10,9 +10,9 @@ import pytest
 
 from multitalk_cli import contract
 from remote.deployment import pins
-from tests.cli.programs import Program
 from tests.end_to_end.product import CLASS
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
+from tests.terminal.program import Program
 
 
 def test_a_dry_run_shows_the_recipe_without_a_network(cloud, user):
@@ -228,7 +228,7 @@ def test_login_says_that_variables_hide_the_token(user, without_token):
 
 def test_ctrl_c_while_the_page_is_open_is_an_interrupt(cloud, user, without_token):
     cloud.state.token_flows.clear()
-    program = Program(user.command("login")[1:], without_token)
+    program = Program(user.command("login"), without_token)
     program.until("Ctrl-C stops")
     program.child.sendintr()
     screen = program.end()
