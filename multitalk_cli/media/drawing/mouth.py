@@ -8,7 +8,7 @@ maps cover one region of the picture and have its shape [h, w].
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.media.faces import detect
 
@@ -31,9 +31,18 @@ _UPPER_SHARE = 0.2  # of a gap, how much the upper lip rises; the lower falls by
 _JAW_SHARE = 0.55  # of a gap, how far the chin falls
 _SHUT_MARGIN = 0.2  # a shut mouth also hides this share of the gap beyond the lips of the mesh
 _RIM = 0.25  # of the gap in the picture: its lower part moves with the lower lip
+_LINE = 0.025  # of the face's height: a narrower gap of the picture is the line between shut lips
 _SEAM = 0.45  # how dark the line between shut lips is
 _CORNER_POWER = 0.7  # below 1: an opening with rounder corners than a lens
-_THROAT, _TONGUE = (0.2, 0.09, 0.085), (0.46, 0.2, 0.2)  # of the lips' brightness
+_SOFT = 0.007  # of the face's height: half of how blurred the lips' edges are, beyond a pixel
+
+# Colours in neutral light of brightness 1.
+_TEETH_TINT = (1.0, 0.96, 0.9)
+_TONGUE_TINT = (0.95, 0.42, 0.43)
+_THROAT_TINT = (0.25, 0.095, 0.09)
+_GREY = 10  # mean difference of a face's channels below which the picture has no colours
+_TEETH_HEIGHT = 0.036  # of the face's height: the visible part of the upper teeth
+_TEETH_SHARE = 0.42  # of the gap, at most
 _FACE_OUTLINE = (
     *(10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377),
     *(152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109),
@@ -64,6 +73,11 @@ class _LipShape:
     spread: Map
     lens: Map
 
+    @property
+    def is_shut(self) -> bool:
+        """Whether the picture shows nothing of the inside, but the line between the lips."""
+        return self.gap_px <= max(2.0, _LINE * self.height_px)
+
 
 class Mouth:
     """One face's mouth; `patch` draws its region at any opening."""
@@ -75,7 +89,7 @@ class Mouth:
         self._picture = picture
         self._axes = axes
         self._lips = _lips(axes, face, self.region)
-        self._colors = _interior_colors(picture, self._lips, self.region)
+        self._tissues = _tissues(picture, axes, self._lips, self.region)
         self._patches: dict[int, NDArray[np.uint8]] = {}
 
     def patch(self, opening: float) -> NDArray[np.uint8]:
@@ -98,7 +112,7 @@ class Mouth:
         shifts = _source_v(lips, edges) - lips.v
         colors = _sampled(self._picture, self.region, shifts, self._axes.down)
         inside = _interior(lips, edges)[..., None]
-        colors += inside * (_shaded(self._colors, lips, edges) - colors)
+        colors += inside * (_shaded(self._tissues, lips, edges) - colors)
         return np.clip(np.rint(colors), 0, 255).astype(np.uint8)
 
 
@@ -240,7 +254,9 @@ def _source_v(lips: _LipShape, edges: _Edges) -> Map:
     nose, neck = np.full_like(v, lips.nose), np.full_like(v, lips.neck)
     top, bottom = lips.top - hidden, lips.bottom + hidden
     lip = np.maximum(lips.bottom + lips.lip, bottom + 1)
-    source = np.where((v >= edges.top) & (v < edges.bottom), lips.top + (v - edges.top), v)
+    # Below those pixels the lower lip begins, which shines through the edge of what is drawn.
+    between = np.where(v - edges.top < edges.shown, lips.top + (v - edges.top), bottom)
+    source = np.where((v >= edges.top) & (v < edges.bottom), between, v)
     spans = (
         (nose, edges.top, nose, top),
         (edges.bottom, edges.lip, bottom, lip),
@@ -277,29 +293,72 @@ def _sampled(
     return colors
 
 
-def _interior_colors(
-    picture: NDArray[np.uint8], lips: _LipShape, region: tuple[slice, slice]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Colours of throat and tongue, in the light on this face."""
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Tissues:
+    """Colours inside the mouth, [3] each, in the light on this face. rim: the lips' inner side."""
+
+    teeth: NDArray[np.float32]
+    tongue: NDArray[np.float32]
+    throat: NDArray[np.float32]
+    rim: NDArray[np.float32]
+
+
+def _tissues(
+    picture: NDArray[np.uint8], axes: _Axes, lips: _LipShape, region: tuple[slice, slice]
+) -> _Tissues:
     import numpy as np
 
+    skin = _skin(picture, axes)
+    brightness = skin.mean(-1)
+    usual = float(np.median(brightness))
     below = (lips.v > lips.bottom) & (lips.v < lips.bottom + lips.lip)
-    lower_lip = below & (np.abs(lips.u) < lips.half_width)
-    shown = picture[region][lower_lip]
-    light = float(shown.mean()) if shown.size else 128.0
-    return np.array(_THROAT, np.float32) * light, np.array(_TONGUE, np.float32) * light
+    shown = picture[region][below & (np.abs(lips.u) < lips.half_width)]
+    lip = shown.mean(0) if shown.size else np.full(3, usual)
+    # The lips of a drawing may be a black line.
+    light = max(float(lip.mean()), 0.8 * usual)
+    white = min(max(float(np.percentile(brightness, 97)), 1.12 * usual), 2.2 * usual, 240.0)
+    cast = skin.mean(0) / max(float(skin.mean()), 1.0)
+    colors = {
+        "teeth": white * np.array(_TEETH_TINT) * (0.8 + 0.2 * cast),
+        "tongue": 0.4 * lip + 0.6 * light * np.array(_TONGUE_TINT),
+        "throat": light * np.array(_THROAT_TINT),
+        "rim": 0.25 * lip + 0.35 * light * np.array(_TONGUE_TINT),
+    }
+    if float(np.ptp(skin, axis=-1).mean()) < _GREY:
+        colors = {name: np.full(3, color.mean()) for name, color in colors.items()}
+    return _Tissues(**{name: color.astype(np.float32) for name, color in colors.items()})
+
+
+def _skin(picture: NDArray[np.uint8], axes: _Axes) -> NDArray[np.float32]:
+    """Colours [n, 3] from all over the face, a few hundred whatever its size."""
+    import numpy as np
+
+    across, down = np.meshgrid(np.linspace(-0.9, 0.9, 25), np.linspace(-0.9, 0.9, 35))
+    inside = across**2 + down**2 < 0.8
+    top, bottom = axes.points[detect.FOREHEAD, 1], axes.points[detect.CHIN, 1]
+    middle = axes.points[[detect.FOREHEAD, detect.CHIN], 0].mean()
+    half_width = np.ptp(axes.points[:, 0]) / 2
+    u = middle + across[inside] * half_width
+    v = (top + bottom) / 2 + down[inside] * (bottom - top) / 2
+    x, y = (axes.origin[:, None] + axes.across[:, None] * u + axes.down[:, None] * v).astype(int)
+    height, width = picture.shape[:2]
+    seen = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    colors: NDArray[np.float32] = picture[y[seen], x[seen]].astype(np.float32)
+    return colors if len(colors) else np.full((1, 3), 128, np.float32)
 
 
 def _interior(lips: _LipShape, edges: _Edges) -> Map:
     """The share of each pixel that is inside the mouth and not in the picture, 0 to 1."""
     import numpy as np
 
-    between = np.clip(lips.v - edges.top + 0.5, 0, 1) * np.clip(edges.bottom - lips.v + 0.5, 0, 1)
-    inside = between * np.clip(edges.gap / 1.5, 0, 1) * (np.abs(lips.u) < lips.half_width)
-    # A gap of a pixel or two is only the line between shut lips.
+    soft = _SOFT * lips.height_px + 1
+    between = _smooth((lips.v - edges.top) / soft + 0.5) * _smooth(
+        (edges.bottom - lips.v) / soft + 0.5
+    )
+    inside = between * np.clip(edges.gap / (1.5 * soft), 0, 1) * (np.abs(lips.u) < lips.half_width)
     uncovered = np.clip(edges.gap - edges.shown, 0, _RIM * edges.shown)
-    kept = np.where(edges.shown > 2, edges.shown - uncovered, 0)
-    fade = 0.01 * lips.height_px + 1
+    kept = np.zeros_like(edges.shown) if lips.is_shut else edges.shown - uncovered
+    fade = 0.02 * lips.height_px + 1.5
     beyond = np.clip((lips.v - edges.top - kept) / fade + 0.5, 0, 1)
     share: Map = np.maximum(np.where(kept > 0, beyond, 1) * inside, _seam(lips, edges))
     return share
@@ -309,6 +368,8 @@ def _seam(lips: _LipShape, edges: _Edges) -> Map:
     """The dark line between lips that are apart in the picture and now shut, 0 to 1."""
     import numpy as np
 
+    if lips.is_shut:
+        return np.zeros_like(edges.gap)
     shut = np.clip(1 - edges.gap / np.maximum(edges.shown, 1e-3), 0, 1) * (edges.shown > 0)
     width = 0.006 * lips.height_px + 0.6
     line = np.exp(-(((lips.v - (edges.top + edges.bottom) / 2) / width) ** 2))
@@ -316,15 +377,49 @@ def _seam(lips: _LipShape, edges: _Edges) -> Map:
     return seam
 
 
-def _shaded(
-    colors: tuple[NDArray[np.float32], NDArray[np.float32]], lips: _LipShape, edges: _Edges
-) -> NDArray[np.float32]:
-    """Colours of the inside [h, w, 3]: dark, with a hint of the tongue low in the middle."""
+def _smooth(share: Map) -> Map:
+    """A share from 0 to 1, limited and without kinks."""
     import numpy as np
 
-    throat, tongue = colors
-    depth = (lips.v - edges.top) / np.maximum(edges.gap, 1)
-    low = np.clip((depth - 0.55) / 0.45, 0, 1) * np.clip(edges.gap / (0.06 * lips.height_px), 0, 1)
-    share = (low * np.exp(-((lips.u / (0.55 * lips.half_width)) ** 2)))[..., None]
-    shaded: NDArray[np.float32] = throat + share * (tongue - throat)
-    return shaded
+    limited = np.clip(share, 0, 1)
+    smooth: Map = limited * limited * (3 - 2 * limited)
+    return smooth
+
+
+def _shaded(tissues: _Tissues, lips: _LipShape, edges: _Edges) -> NDArray[np.float32]:
+    """Colours of the inside [h, w, 3]: teeth above, the tongue below, a dark throat between."""
+    import numpy as np
+
+    height = lips.height_px
+    across = np.clip(np.abs(lips.u) / lips.half_width, 0, 1)
+    from_top, from_bottom = lips.v - edges.top, edges.bottom - lips.v
+    # The tongue and the teeth appear as the mouth opens: [h, w], the same everywhere.
+    openness = np.full_like(lips.v, edges.gap.max() / height)
+    is_wide, is_parted = _smooth((openness - 0.02) / 0.05), _smooth((openness - 0.012) / 0.025)
+
+    colors = np.broadcast_to(tissues.throat, (*lips.v.shape, 3))
+    back = edges.gap * (0.95 - 0.5 * is_wide * (1 - across**2))
+    tongue = _smooth((from_top - back) / (0.25 * edges.gap + 1)) * (1 - across**4) * is_wide
+    groove = 1 - 0.14 * np.exp(-((lips.u / (0.09 * lips.half_width)) ** 2))
+    lit = (0.8 + 0.2 * np.clip(from_bottom / (0.03 * height), 0, 1)) * groove
+    colors = _blended(colors, tissues.tongue * lit[..., None], tongue)
+
+    soft = _SOFT * height + 0.7
+    if lips.is_shut:
+        visible = _TEETH_HEIGHT * height * (1 - 0.3 * across**2)
+        teeth_px = np.minimum(visible, _TEETH_SHARE * edges.gap)
+        teeth = _smooth((teeth_px - from_top) / (2 * soft) + 0.5) * is_parted * (1 - across**6)
+        shade = 0.7 + 0.3 * np.clip(from_top / (0.7 * teeth_px + 0.5), 0, 1)
+        lit = shade * (1 - 0.55 * across**2)
+        colors = _blended(colors, tissues.teeth * lit[..., None], teeth)
+
+    near = np.maximum(np.minimum(from_top + 0.5 * soft, from_bottom), 0)
+    return _blended(colors, tissues.rim, 0.65 * np.exp(-near / (0.01 * height + 0.6)))
+
+
+def _blended(
+    under: NDArray[np.float32], over: NDArray[np.float32], share: NDArray[np.floating[Any]]
+) -> NDArray[np.float32]:
+    """Colours [h, w, 3] over others. share: [h, w], 0 to 1."""
+    blended: NDArray[np.float32] = under + share[..., None] * (over - under)
+    return blended

@@ -44,12 +44,12 @@ def _drawn(scene, opening):
 
 
 def _dark(frame, face):
-    """Pixels around the lips that are much darker than skin."""
+    """Pixels around the lips that are darker than skin."""
     x, y = face.mesh[[13, 14]].mean(0)
     reach = 0.16 * face.height_px
     window = frame[int(y - reach) : int(y + 2 * reach), int(x - 2 * reach) : int(x + 2 * reach)]
     brightness = window.mean(-1)
-    return int((brightness < 0.5 * np.median(brightness)).sum())
+    return int((brightness < 0.6 * np.median(brightness)).sum())
 
 
 def test_a_wider_opening_shows_more_darkness(scene):
@@ -59,6 +59,89 @@ def test_a_wider_opening_shows_more_darkness(scene):
     )
     assert max(half, wide) < widest
     assert widest > shut + 0.003 * scene[1].height_px ** 2
+
+
+SHUT_MOUTHS = {
+    "light": lambda: Image.open(PORTRAIT).convert("RGB"),
+    "dark": lambda: Image.open(PORTRAIT).convert("RGB").point(lambda value: value * 0.4),
+    "grey": lambda: Image.open(PORTRAIT).convert("L").convert("RGB"),
+    "drawing": lambda: drawing((896, 448), [(448, 200, 90)]),
+}
+
+
+@pytest.fixture(scope="module", params=SHUT_MOUTHS)
+def shut_scene(request):
+    pixels = framed(SHUT_MOUTHS[request.param]())
+    face = find_faces(pixels)[0]
+    return pixels, face, Mouth(pixels, face)
+
+
+def _inside(scene):
+    """Colours along the middle of the wide open mouth, from the upper lip to the lower, [n, 3]."""
+    frame, face = _drawn(scene, 1), scene[1]
+    x, y = face.mesh[[13, 14]].mean(0).astype(int)
+    height = face.height_px
+    return frame[y - int(0.03 * height) : y + int(0.09 * height), x - 2 : x + 3].mean(1)
+
+
+def test_an_open_mouth_has_teeth_a_throat_and_a_tongue(shut_scene):
+    inside = _inside(shut_scene)
+    brightness = inside.mean(-1)
+    teeth, throat = int(brightness[: len(inside) // 2].argmax()), int(brightness.argmin())
+    tongue = throat + int(brightness[throat : throat + len(inside) // 3].argmax())
+
+    assert teeth < throat < tongue
+    assert brightness[teeth] > 2 * brightness[throat]
+    assert brightness[tongue] > 1.3 * brightness[throat]
+    assert brightness[throat] > 0.05 * np.median(shut_scene[0])
+
+
+def test_teeth_are_as_bright_as_the_light_on_the_face(shut_scene):
+    pixels, face, _ = shut_scene
+    x0, y0, x1, y1 = (int(edge) for edge in face.box)
+    skin = pixels[y0:y1, x0:x1].mean(-1)
+
+    teeth = _inside(shut_scene)[: int(0.06 * face.height_px)].mean(-1).max()
+
+    assert 0.8 * np.median(skin) < teeth < 1.6 * np.median(skin)
+
+
+def test_a_grey_picture_stays_grey():
+    pixels = framed(SHUT_MOUTHS["grey"]())
+    frame = pixels.copy()
+    Mouth(pixels, find_faces(pixels)[0]).draw_on(frame, 1)
+
+    assert np.ptp(frame.astype(int), axis=-1).max() <= 2
+
+
+def test_the_edges_of_the_lips_are_soft(shut_scene):
+    """From lip to mouth in steps, as in a photograph: no step takes most of the way."""
+    brightness = _inside(shut_scene).mean(-1)
+    steps = np.abs(np.diff(brightness))
+
+    assert steps.max() < 0.55 * np.ptp(brightness)
+
+
+def test_shut_lips_stay_as_they_are(shut_scene):
+    pixels, _, mouth = shut_scene
+    change = np.abs(_drawn(shut_scene, 0) - pixels).max(-1)
+
+    assert change[mouth.region].mean() < 4
+
+
+@pytest.mark.parametrize("scale", [1 / 7, 0.25, 0.5, 2])
+def test_a_face_of_any_size_looks_alike(scale):
+    pixels, size = _portrait(), (round(896 * scale), round(448 * scale))
+    face = find_faces(pixels)[0].moved(lambda points: points * scale)
+    scaled = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BOX))
+
+    frame = scaled.copy()
+    Mouth(scaled, face).draw_on(frame, 1)
+    whole = pixels.copy()
+    Mouth(pixels, find_faces(pixels)[0]).draw_on(whole, 1)
+
+    expected = np.asarray(Image.fromarray(whole).resize(size, Image.Resampling.BOX))
+    assert np.abs(frame.astype(int) - expected).mean() < 1
 
 
 def test_a_wider_opening_differs_more_from_a_shut_mouth(scene):
