@@ -605,32 +605,3 @@ def _edited(path: Path) -> Iterator[MutableMapping[str, Any]]:
 def hub_endpoint() -> str:
     """The address of the Hugging Face Hub in HF_ENDPOINT; empty for the default one."""
     return os.environ.get("HF_ENDPOINT", "").strip()
-
-
-SECRET_VARIABLES = (
-    "MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET", "MODAL_OAUTH_REFRESH_TOKEN", "AWS_SECRET_ACCESS_KEY",
-    "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN",
-)  # fmt: skip
-SIGNING_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN")
-"""Part of the URLs that `s3 url` signs."""
-ADDRESS_VARIABLES = (
-    "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "HF_ENDPOINT",
-    "MODAL_SERVER_URL", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy",
-    "all_proxy",
-)  # fmt: skip
-_PASSWORD = re.compile(r"//[^/@:]*:([^@]+)@")
-SHORTEST_SECRET = 12
-"""Shorter values are passwords of test stores, which paths may contain as words."""
-
-
-def secret_values(*, for_signing: bool = False) -> list[str]:
-    """Keys, tokens and passwords in the environment, never to be printed.
-
-    for_signing: without those that are part of a signed URL.
-    """
-    names = SECRET_VARIABLES if for_signing else (*SECRET_VARIABLES, *SIGNING_VARIABLES)
-    raw = [os.environ.get(name, "") for name in names]
-    values = [part for value in raw for part in (value, *value.split())]
-    addresses = [os.environ.get(name, "") for name in ADDRESS_VARIABLES]
-    passwords = [match[1] for text in addresses if (match := _PASSWORD.search(text))]
-    return [value for value in values if len(value) >= SHORTEST_SECRET] + passwords

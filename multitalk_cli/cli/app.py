@@ -45,9 +45,16 @@ from multitalk_cli.cli.help import (
 from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
-from multitalk_cli.errors import CODES, ExitCode, FileError, MultitalkError, UsageError
+from multitalk_cli.cloud.modal_config import stored_tokens
+from multitalk_cli.errors import (
+    CODES,
+    ExitCode,
+    FileError,
+    MultitalkError,
+    UsageError,
+    masking,
+)
 from multitalk_cli.reporting.formatting import shell_word
-from multitalk_cli.settings import secret_values
 
 EXAMPLES = (
     "multitalk demo",
@@ -167,7 +174,8 @@ def run(argv: Sequence[str]) -> int:
     rest, options = split_output_options(argv)
     arguments, renamings = replace_renamed(rest)
     console = Console(options)
-    console.hide(secret_values(for_signing=arguments[:2] == ["s3", "url"]))
+    masking.forget()
+    console.hide(stored_tokens())
     with _signals(received, console):
         try:
             check_output_options(options)
@@ -178,7 +186,6 @@ def run(argv: Sequence[str]) -> int:
             if error.code == "E_DECLINED":
                 console.tell(error.message)
             else:
-                _hide_all(console)
                 console.fail(_command_name(arguments), error, next_command(error, arguments))
             return int(error.exit_code)
         except typer.TyperException as error:
@@ -188,16 +195,8 @@ def run(argv: Sequence[str]) -> int:
             console.interrupted(_command_name(arguments))
             return 128 + (received[0] if received else signal.SIGINT)
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
-            _hide_all(console)
             console.bug(_command_name(arguments), error, traceback.format_exc())
             return int(ExitCode.BUG)
-
-
-def _hide_all(console: Console) -> None:
-    """Hides every key and token that a library may have put into its error."""
-    from multitalk_cli.cloud.modal_config import stored_tokens
-
-    console.hide([*secret_values(), *stored_tokens()])
 
 
 def _invoke(arguments: list[str], console: Console) -> int:

@@ -12,10 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
-from urllib.parse import quote
 
 from multitalk_cli.cli import interrupts, layout
-from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError
+from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError, masking
 from multitalk_cli.reporting.formatting import printable
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _USUAL_WIDTH = 80
 _BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
 """Ends colours, and shows the cursor on a line of its own."""
-SHORTEST_HIDDEN = 6
-"""Shorter values are not masked: they are parts of words, and no real secrets."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +124,6 @@ class Console:
     def __init__(self, options: OutputOptions) -> None:
         self.options = options
         self._warnings: list[str] = []
-        self._hidden: list[str] = []
         self._terminals: dict[str, Terminal] = {}
         self._has_bars = False
         self._modes = interrupts.terminal_modes()
@@ -205,10 +201,11 @@ class Console:
 
     def hide(self, values: Iterable[str]) -> None:
         """Masks these values in everything that is printed from now on."""
-        for value in values:
-            if len(value) >= SHORTEST_HIDDEN:
-                forms = {value, repr(value)[1:-1], quote(value, safe="")}
-                self._hidden = sorted({*self._hidden, *forms}, key=len, reverse=True)
+        masking.hide(values)
+
+    def reveal(self, text: str) -> None:
+        """Prints exactly this text as it is, although keys are part of it."""
+        masking.reveal(text)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -349,7 +346,9 @@ class Console:
     ) -> None:
         error = {"code": code, "message": message, "hint": hint, "exit_code": int(exit_code)}
         if self._says_json:
-            self._write(sys.stderr, f"{json.dumps(self._mask_all({'event': 'error', **error}))}\n")
+            self._write(
+                sys.stderr, f"{json.dumps(masking.mask_all({'event': 'error', **error}))}\n"
+            )
         if self.options.json:
             # The error itself counts, and its exit code: not that stdout is full too.
             with suppress(FileError):
@@ -367,20 +366,7 @@ class Console:
         }
         if self._warnings:
             envelope["data"] = {**data, "warnings": self._warnings}
-        self._write(sys.stdout, f"{json.dumps(self._mask_all(envelope))}\n")
-
-    def _mask(self, text: str) -> str:
-        for value in self._hidden:
-            text = text.replace(value, "***")
-        return text
-
-    def _mask_all(self, data: Any) -> Any:
-        """The same data; its texts are masked before JSON escapes them once more."""
-        if isinstance(data, str):
-            return self._mask(data)
-        if isinstance(data, Mapping):
-            return {key: self._mask_all(each) for key, each in data.items()}
-        return [self._mask_all(each) for each in data] if isinstance(data, list | tuple) else data
+        self._write(sys.stdout, f"{json.dumps(masking.mask_all(envelope))}\n")
 
     # Printing
 
@@ -398,7 +384,7 @@ class Console:
             label = (
                 {"label": block.label} if event == "fact" and isinstance(block, layout.Row) else {}
             )
-            line = self._mask_all({"event": event, **label, "text": block.text})
+            line = masking.mask_all({"event": event, **label, "text": block.text})
             self._write(sys.stderr, f"{json.dumps(line)}\n")
 
     def _show_error(self, *blocks: layout.Block) -> None:
@@ -408,7 +394,7 @@ class Console:
 
     def _clean(self, text: str) -> str:
         """A text without secrets and without characters that move the cursor."""
-        return printable(self._mask(text))
+        return printable(masking.mask(text))
 
     def _is_drawn(self, stream: TextIO | None) -> bool:
         return is_foreground_terminal(stream) and not _is_dumb()
@@ -471,7 +457,7 @@ class Console:
         if stream is None:
             return
         with _lost_reader(stream):
-            stream.buffer.write(_encode(self._mask(text)))
+            stream.buffer.write(_encode(masking.mask(text)))
             stream.flush()
 
 
@@ -489,6 +475,31 @@ def _lost_reader(stream: TextIO) -> Iterator[None]:
                 code="E_OUTPUT_PATH",
                 hint="send stdout somewhere that can be written to",
             ) from None
+
+
+class _MaskedStream(io.TextIOWrapper):
+    """A standard stream whose text is masked, whoever writes it."""
+
+    def write(self, text: str) -> int:
+        """Writes the text without secrets."""
+        super().write(masking.mask(text))
+        return len(text)
+
+
+def mask_streams() -> None:
+    """Masks what libraries, warnings and threads that fail print past the Console too."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            masked = _MaskedStream(
+                stream.detach(),
+                encoding=stream.encoding,
+                errors=stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, masked)
+            setattr(sys, f"__{name}__", masked)
 
 
 class _Stream(io.TextIOBase):

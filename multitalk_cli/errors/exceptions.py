@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from multitalk_cli.errors.codes import CODES, ExitCode
+from multitalk_cli.errors.masking import mask
 
 Fact = str | int | float | bool | tuple[str, ...]
 
@@ -21,6 +22,8 @@ class MultitalkError(Exception):
     def __init__(
         self, message: str, *, code: str, hint: str = "", facts: Mapping[str, Fact] | None = None
     ) -> None:
+        # What a library said is part of many messages.
+        message = mask(message)
         super().__init__(message)
         if CODES[code].exit_code is not self.exit_code:
             raise ValueError(f"{code} does not exit with {self.exit_code!r}")

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, UsageError
+from multitalk_cli.errors.masking import hide
 from multitalk_cli.storage.answers import watch
 from multitalk_cli.storage.endpoint import EndpointError, find_proxy, parse_endpoint
 from multitalk_cli.storage.errors import converted
@@ -170,6 +171,7 @@ def _require_clean_keys(session: Any) -> None:
         "AWS_SECRET_ACCESS_KEY": keys.secret_key,
         "AWS_SESSION_TOKEN": keys.token,
     }
+    hide(value for value in (keys.access_key, keys.secret_key, keys.token) if value)
     for name, value in values.items():
         flaw = find_flaw(value) if value else ""
         if flaw:

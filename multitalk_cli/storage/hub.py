@@ -19,6 +19,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     UsageError,
 )
+from multitalk_cli.errors.masking import hide
 from multitalk_cli.storage.retry import Retry, RetryPolicy
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -103,6 +104,7 @@ class Hub:
                 code="E_SETTING",
                 facts={"unset": ("HF_ENDPOINT",)},
             )
+        hide([] if token is None else [token])
         flaw = "" if token is None else find_flaw(token)
         if flaw:
             message = f"the Hugging Face token (HF_TOKEN) has {flaw}"

@@ -5,6 +5,7 @@ import shlex
 
 from multitalk_cli import contract
 from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors.masking import mask
 from remote.engine.errors import EngineError
 
 
@@ -13,9 +14,9 @@ def to_failed(error: Exception) -> contract.Failed | None:
     if isinstance(error, MultitalkError):
         return contract.Failed(code=error.code, message=error.message, hint=_hint(error))
     if isinstance(error, EngineError):
-        return contract.Failed(code=error.code, message=str(error))
+        return contract.Failed(code=error.code, message=mask(str(error)))
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        message = f"no space left on the disk: {error}"
+        message = mask(f"no space left on the disk: {error}")
         return contract.Failed(code="E_DISK_FULL", message=message)
     if is_out_of_memory(error):
         message = describe_out_of_memory(error, "this work")

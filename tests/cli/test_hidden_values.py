@@ -2,11 +2,13 @@
 
 import os
 import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-from multitalk_cli import settings
 from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.errors import masking
 from multitalk_cli.storage.access import Access, connect
 
 VALUE = "qLmNoPqRsTuVwXyZaBcDeFgHiJk"
@@ -157,24 +159,6 @@ def test_a_broken_token_of_the_hub_is_refused(cli, monkeypatch, folder, mark):
     assert_hidden(ran)
 
 
-@pytest.mark.parametrize(
-    "variable", [*settings.SECRET_VARIABLES, *settings.SIGNING_VARIABLES], ids=str
-)
-def test_every_secret_of_the_environment_is_masked(monkeypatch, variable):
-    monkeypatch.setenv(variable, f"{VALUE}\n")
-
-    values = settings.secret_values()
-
-    assert {VALUE, f"{VALUE}\n"} <= set(values)
-
-
-@pytest.mark.parametrize("variable", settings.ADDRESS_VARIABLES)
-def test_every_password_in_an_address_is_masked(monkeypatch, variable):
-    monkeypatch.setenv(variable, "http://me:pass/w#rd@127.0.0.1:9")
-
-    assert "pass/w#rd" in settings.secret_values()
-
-
 def test_a_library_s_error_never_shows_a_token(cli, monkeypatch):
     """The last resort: something unexpected that quotes the environment."""
     from multitalk_cli.cloud import modal_config
@@ -190,6 +174,90 @@ def test_a_library_s_error_never_shows_a_token(cli, monkeypatch):
         assert ran.code == 1
         assert "***" in ran.stdout + ran.stderr
         assert_hidden(ran)
+
+
+PLANTED = {
+    name: f"{name.replace('_', '').title()}{VALUE}"
+    for name in (*masking.SECRET_VARIABLES, *masking.ADDRESS_VARIABLES)
+}
+COMMANDS = (
+    ("status", "--debug"),
+    ("status", "--json"),
+    ("doctor",),
+    ("doctor", "--json"),
+    ("config", "show"),
+    ("jobs", "ls", "--remote"),
+    ("s3", "ls", "s3://bucket/"),
+    ("s3", "put", "voice.wav", "s3://bucket/", "--json"),
+    ("download", "--to", "weights", "--yes", "--progress", "json"),
+    ("setup-secrets", "--from-env", "--json"),
+    ("generate", "host.png", "voice.wav", "--backend", "preview", "--sidecar", "--json"),
+    ("generate", "host.png", "voice.wav", "--backend", "modal", "-o", "m.mp4", "--debug"),
+    ("deploy",),
+)
+
+
+def plant(monkeypatch, tmp_path, mark):
+    """Secrets in every variable and file that is read, each of its own."""
+    for name, value in PLANTED.items():
+        is_address = name in masking.ADDRESS_VARIABLES
+        monkeypatch.setenv(
+            name, f"http://me:{value}{mark}@127.0.0.1:9" if is_address else value + mark
+        )
+    keys = f"aws_access_key_id = FILE{VALUE}A\naws_secret_access_key = FILE{VALUE}B\n"
+    (tmp_path / "aws").write_text(f"[default]\n{keys}")
+    (tmp_path / "modal.toml").write_text(
+        f"[default]\ntoken_id = 'FILE{VALUE}C'\ntoken_secret = 'FILE{VALUE}D'\n"
+    )
+    (tmp_path / "token").write_text(f"FILE{VALUE}E{mark}")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "aws"))
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "modal.toml"))
+    monkeypatch.setenv("HF_TOKEN_PATH", str(tmp_path / "token"))
+
+
+@pytest.mark.parametrize("mark", ["", "\r\n", "\u00a0", "'\"%41"], ids=ascii)
+@pytest.mark.usefixtures("portrait", "voice")
+def test_no_command_shows_or_keeps_a_secret(cli, monkeypatch, folder, tmp_path, mark):
+    plant(monkeypatch, tmp_path, mark)
+
+    for words in COMMANDS:
+        ran = cli(*words)
+        assert ran.code != 1, (words, ran.stderr)
+        assert VALUE not in ran.stdout + ran.stderr, words
+
+    kept = [path for root in (folder, Path(os.environ["HOME"])) for path in root.rglob("*")]
+    made = [path for path in kept if path.is_file()]
+    assert (folder / "voice.preview.mp4") in made
+    assert not [path for path in made if VALUE.encode() in path.read_bytes()]
+
+
+def test_what_libraries_print_is_masked_too():
+    """Warnings, logs, threads that fail and errors with causes, on the real streams."""
+    program = """
+import logging, os, sys, threading, warnings
+from multitalk_cli.cli.console import mask_streams
+mask_streams()
+secret = os.environ["HF_TOKEN"]
+warnings.warn(f"careful: {secret}")
+logging.warning("request %s", {"authorization": secret})
+print(f"out {secret}"), print(secret, file=sys.__stderr__)
+thread = threading.Thread(target=lambda: int(secret)); thread.start(); thread.join()
+try:
+    int(secret)
+except ValueError as error:
+    raise RuntimeError(f"wrapped {secret!r}") from error
+"""
+    ran = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "HF_TOKEN": f"{VALUE}\n"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ran.returncode == 1
+    assert ran.stderr.count("***") >= 6
+    assert_hidden(ran)
 
 
 def test_keys_of_a_session_are_part_of_a_signed_url(cli, monkeypatch, moto_url):
@@ -210,7 +278,6 @@ def test_keys_of_a_session_are_part_of_a_signed_url(cli, monkeypatch, moto_url):
 def test_short_values_are_no_secrets(monkeypatch, capfd):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "video")
     console = Console(OutputOptions())
-    console.hide(settings.secret_values())
 
     console.succeed("x", {}, ["/home/me/video.mp4"])
 

@@ -173,6 +173,7 @@ def url(
     signed = transfer.sign_url(storage, uri, expires_s)
     if signed.ends_with_session:
         console.warn("the URL expires with the session of your credentials, if that is sooner")
+    console.reveal(signed.url)
     console.note(view.url_note(signed))
     console.succeed("s3", view.url_data(signed), view.url_lines(signed))
 
