@@ -8,6 +8,10 @@ OTHER_PICTURES = (
     *("a camera raw file", "a camera raw file (CR2)", "a camera raw file (CR3)"),
     *("a camera raw file (ORF)", "a camera raw file (RW2)", "a camera raw file (RAF)"),
 )
+OTHER_FILES = (
+    *("a web page", "a ZIP archive", "metadata of macOS without the file itself"),
+    "a Git LFS pointer without the file itself",
+)
 SOUNDS = ("WAV", "FLAC", "Ogg", "MP3", "MP4", "WebM")
 _MAGIC = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
@@ -37,7 +41,7 @@ _MAGIC = (
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!DOCTYPE html|html)", re.IGNORECASE), "a web page"),
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
-    (re.compile(rb"\0\x05\x16\x07"), "macOS metadata without the file itself"),
+    (re.compile(rb"\0\x05\x16\x07"), "metadata of macOS without the file itself"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer without the file itself"),
     (re.compile(rb"RIFF....WAVE|RF64....WAVE", re.DOTALL), "WAV"),
     (re.compile(rb"fLaC"), "FLAC"),

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MAX_BYTES = 64 << 20
 _END = b"\xff\xd9"
 _ZEROS = 64
+_MIDDLE_GREY = ((128, 128),) * 3
 # Instead of the missing bytes, two different ones: what they change is not there.
 _FILLINGS = (_END, b"\0" + b"\x55" * 256 + _END)
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
@@ -58,15 +59,18 @@ class _Scans:
 def load_cut_off(
     file: BinaryIO, load: Callable[[BinaryIO], Image.Image]
 ) -> tuple[Image.Image, int] | None:
-    """The picture of a file without its end, and how many of its rows are whole.
+    """The picture of a file whose end is missing, and how many of its rows are whole.
 
-    load: opens and decodes a file. Rows that are not whole hold anything. In a progressive picture
-    the last of several refinements may be missing in parts of whole rows. None where too much is
-    missing, or it cannot be known how much.
+    An end mark too early is as good as none. load: opens and decodes a file. Rows that are not
+    whole hold anything. In a progressive picture the last of several refinements may be missing in
+    parts of whole rows. None where too much is missing, or it cannot be known how much.
     """
     import numpy as np
 
-    data = file.read(_MAX_BYTES + 1).rstrip(b"\0")
+    file.seek(0)
+    data = file.read(_MAX_BYTES + 1)
+    end = next((at for marker, at, _ in _segments(data) if marker == _END[1]), len(data))
+    data = data[:end].rstrip(b"\0")
     scans = _scans(data)
     if len(data) > _MAX_BYTES or not scans.are_all_there:
         return None
@@ -76,6 +80,12 @@ def load_cut_off(
     pixels: NDArray[np.bool_] = np.asarray(image) != np.asarray(other)
     changed = pixels.reshape(image.height, -1).any(axis=1)
     return image, int(changed.argmax()) if changed.any() else image.height
+
+
+def looks_cut_off(image: Image.Image) -> bool:
+    """Whether the last pixels are middle grey, as the reader draws what is not in the file."""
+    last = image.crop((image.width - 2, image.height - 1, image.width, image.height))
+    return image.mode in ("L", "RGB") and last.convert("RGB").getextrema() == _MIDDLE_GREY
 
 
 def ends_in_zeros(file: BinaryIO) -> bool:
@@ -88,13 +98,13 @@ def ends_in_zeros(file: BinaryIO) -> bool:
         return False
     data = file.read()
     file.seek(0)
-    return not any(marker == _END[1] for marker, _ in _segments(data))
+    return not any(marker == _END[1] for marker, _, _ in _segments(data))
 
 
 def _scans(data: bytes) -> _Scans:
     scans = _Scans()
     try:
-        for marker, body in _segments(data):
+        for marker, _, body in _segments(data):
             if marker in _FRAMES:
                 scans.add_frame(marker, body)
             elif marker == _START_OF_SCAN:
@@ -104,15 +114,15 @@ def _scans(data: bytes) -> _Scans:
     return scans
 
 
-def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Marker and content of each segment; the coded pixels are skipped."""
+def _segments(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Marker, place and content of each segment, to the end mark; coded pixels are skipped."""
     at = 2
     while (found := _NEXT_MARKER.search(data, at)) is not None:
         marker, start = found[0][1], found.end()
         length = int.from_bytes(data[start : start + 2], "big")
         if marker == _END[1]:
-            yield marker, b""
+            yield marker, found.start(), b""
         if marker == _END[1] or length < 2 or start + length > len(data):
             return
-        yield marker, data[start + 2 : start + length]
+        yield marker, found.start(), data[start + 2 : start + length]
         at = start + length

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli.errors import FileError, MultitalkError
 from multitalk_cli.files import open_input, read_head, sha256_of, shown_path
-from multitalk_cli.media.file_types import OTHER_PICTURES, READABLE_PICTURES, SOUNDS, kind_of
+from multitalk_cli.media.file_types import (
+    OTHER_FILES,
+    OTHER_PICTURES,
+    READABLE_PICTURES,
+    SOUNDS,
+    kind_of,
+)
 from multitalk_cli.media.image.decode import decode
 
 if TYPE_CHECKING:
@@ -93,6 +99,8 @@ def _kind(head: bytes, shown: str) -> str:
         return kind
     if kind in SOUNDS:
         message = f"{shown} is a sound or a video ({kind}), not a picture"
+    elif kind in OTHER_FILES:
+        message = f"{shown} is {kind}, not a picture"
     elif kind is not None:
         message = f"{shown} is {kind}, which is not a supported picture format"
     else:

@@ -143,10 +143,6 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         again.load()
         return again
 
-    def salvage() -> tuple[Image.Image, int] | None:
-        file.seek(0)
-        return jpeg.load_cut_off(file, load)
-
     # Not Image.open, which refuses 200 megapixels and looks for further pictures in the file.
     is_cut_off = jpeg.ends_in_zeros(file)
     image = JpegImagePlugin.JpegImageFile(file)
@@ -158,7 +154,8 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         stated=exif_color_space(image),
         max_pixels=MAX_PIXELS if is_progressive else MAX_JPEG_PIXELS,
         is_cut_off=is_cut_off,
-        salvage=salvage,
+        looks_cut_off=lambda: jpeg.looks_cut_off(image),
+        salvage=lambda: jpeg.load_cut_off(file, load),
     )
 
 

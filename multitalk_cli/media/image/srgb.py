@@ -26,8 +26,12 @@ _ADOBE, _UNCALIBRATED = 2, 0xFFFF
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Conversion:
-    """How a picture becomes sRGB: through a transform of profiles, or without one; notes of it."""
+    """How a picture becomes sRGB, and notes of it.
 
+    transform: of profiles, from pixels in `mode`; None to convert as if they were sRGB.
+    """
+
+    mode: str
     transform: Any
     notes: tuple[str, ...] = ()
 
@@ -35,7 +39,7 @@ class Conversion:
         """RGB in sRGB, of an L, RGB, CMYK or LAB picture."""
         if self.transform is None:
             return image.convert("RGB")
-        converted: Image.Image = self.transform.apply(image)
+        converted: Image.Image = self.transform.apply(image.convert(self.mode))
         return converted
 
 
@@ -52,19 +56,21 @@ def conversion(mode: str, profile: bytes | None, stated: ColorSpace | None) -> C
     try:
         source = _source_profile(mode, profile)
         if source is None:
-            return Conversion(transform=None, notes=tuple(notes))
+            return Conversion(mode=mode, transform=None, notes=tuple(notes))
         space = source.profile.xcolor_space.strip()
         name = _profile_name(source)
+        if mode == "L" and space == "RGB":
+            mode = "RGB"  # a photograph made grey that kept its profile
         if space != {"L": "GRAY", "LAB": "Lab"}.get(mode, mode):
             raise ValueError(f"a profile for {space} on a picture in {mode}")
         transform = _to_srgb(source, mode)
         if mode == "RGB" and "sRGB" in name and _is_nearly_srgb(transform):
-            return Conversion(transform=None)
+            return Conversion(mode=mode, transform=None)
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
-        return Conversion(transform=None, notes=(*notes, _NO_FIT))
+        return Conversion(mode=mode, transform=None, notes=(*notes, _NO_FIT))
     if not notes:
         notes.append(f"colours converted from {name} to sRGB")
-    return Conversion(transform=transform, notes=tuple(notes))
+    return Conversion(mode=mode, transform=transform, notes=tuple(notes))
 
 
 def _to_srgb(source: Any, mode: str) -> Any:

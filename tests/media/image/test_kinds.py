@@ -317,6 +317,16 @@ def test_grey_profile_is_applied(tmp_path):
     assert picture.adjusted == ("colours converted from Linear grey to sRGB",)
 
 
+def test_profile_for_colours_on_a_grey_picture_is_applied(tmp_path):
+    grey = portrait().convert("L")
+    space = ColorSpace(name="Adobe RGB", primaries=ADOBE, curve=563 / 256)
+    stored = as_image(light(grey) ** (256 / 563))
+    data = encoded(stored, "JPEG", quality=97, icc_profile=rgb_profile(space))
+    picture = loaded(tmp_path, data)
+    assert psnr(picture.pixels[..., 0], grey) > 38
+    assert picture.adjusted == ("colours converted from Adobe RGB to sRGB",)
+
+
 def test_profile_of_more_than_a_megabyte_is_read(tmp_path):
     primaries, levels, curve, likeness = SPACES["Adobe RGB"]
     profile = rgb_profile(ColorSpace(name="large", primaries=primaries, curve=curve))
@@ -402,6 +412,33 @@ def test_jpeg_without_its_end_marker_is_whole(tmp_path, progressive):
     data = encoded(portrait(), "JPEG", progressive=progressive)
     with Image.open(io.BytesIO(data)) as right:
         assert np.array_equal(loaded(tmp_path, data[:-2]).pixels, np.asarray(right))
+
+
+@FEW
+@given(share=st.floats(0.1, 0.9), mode=st.sampled_from(["RGB", "L"]), size=sizes)
+def test_end_mark_of_a_jpeg_too_early_is_not_the_end(tmp_path, share, mode, size):
+    data = encoded(portrait(*size).convert(mode), "JPEG")
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data[: 700 + int(share * (len(data) - 700))] + b"\xff\xd9")
+    refused(path, "E_IMAGE_BROKEN", "% of the picture cannot be read")
+
+
+def test_grey_picture_is_not_taken_for_an_unfinished_one(tmp_path):
+    grey = Image.new("RGB", (200, 150), (128, 128, 128))
+    picture = loaded(tmp_path, encoded(grey, "JPEG"))
+    assert (picture.pixels == 128).all()
+    assert picture.adjusted == ()
+
+
+@pytest.mark.parametrize("cut", [0, 0.4])
+def test_zeros_behind_a_jpeg(tmp_path, cut):
+    data = encoded(portrait(), "JPEG")
+    path = tmp_path / "stopped.jpg"
+    path.write_bytes(data[: int((1 - cut) * len(data))].ljust(len(data) + 500, b"\0"))
+    if cut:
+        refused(path, "E_IMAGE_BROKEN", "% of the picture cannot be read")
+    else:
+        assert load_picture(path).adjusted == ()
 
 
 @FEW
