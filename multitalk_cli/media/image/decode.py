@@ -94,7 +94,7 @@ def _reader_warnings_muted() -> Iterator[None]:
 
 def _reason(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    if not text.isprintable() or not text or "<" in text:
+    if not text.isprintable() or not text or "<" in text or "this driver" in text:
         return "it cannot be decoded"
     return text[:120]
 

@@ -6,6 +6,7 @@ import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
+from multitalk_cli.errors import FileError
 from multitalk_cli.media.image import heif, jpeg, png, tiff
 from multitalk_cli.media.image.pixels import kept_scale
 from multitalk_cli.media.image.srgb import exif_color_space
@@ -160,10 +161,17 @@ def _open_jpeg(file: BinaryIO) -> Opened:
 
 
 def _open_tiff(file: BinaryIO, shown: str) -> Opened:
-    from PIL import Image, TiffImagePlugin
+    from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
     facts = tiff.examine(file, shown)
-    image = Image.open(file, formats=["TIFF"])
+    try:
+        image = Image.open(file, formats=["TIFF"])
+    except UnidentifiedImageError:
+        if not facts.layout:
+            raise
+        raise FileError(
+            f"{shown} is a TIFF with {facts.layout}, which is not supported", code="E_IMAGE_FORMAT"
+        ) from None
     assert isinstance(image, TiffImagePlugin.TiffImageFile)
     notes = _frame_notes(image)
     if facts.frame > 0:

@@ -156,6 +156,8 @@ def _white(image: Image.Image) -> float:
     for values in _numbers(image):
         if not np.isfinite(values).all():
             raise ValueError("it holds NaN or infinite values")
+        if image.mode == "I" and values.min() < 0:
+            raise ValueError("it holds numbers of 32 bits that are too large")
         highest = max(highest, float(values.max()))
     return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
 

@@ -23,6 +23,9 @@ _WHITE_IS_ZERO, _RAW_PHOTOMETRICS = 0, (32803, 34892)  # a mosaic of the sensor;
 # Of Sony, Samsung, Kodak, Nikon and Pentax.
 _RAW_COMPRESSIONS = (32767, 32769, 32770, 65000, 34713, 65535)
 _RAW_NAMES = {"CANON": "CR2", "NIKON": "NEF", "SONY": "ARW", "PENTAX": "PEF", "SAMSUNG": "SRW"}
+_LAB_PHOTOMETRICS = (8, 9, 10)
+# None, fax, LZW, JPEG, deflate, PackBits.
+_USUAL_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 _FLOAT, _SEPARATE_PLANES, _REDUCED, _PREMULTIPLIED = 3, 2, 1, 1
 _MAX_IFDS = 64
 _BIG_ENDIAN_BIG_TIFF = b"MM\0+"  # Pillow takes it for a small one
@@ -34,19 +37,20 @@ class TiffFacts:
 
     frame: its number; a smaller copy may come first. orientation: 1 to 8; the reader turns the
     picture itself. is_negative: whether 16-bit or larger samples count from white, which the
-    reader ignores. bits: of a sample.
+    reader ignores. bits: of a sample. layout: the samples in words, where they are plausible.
     """
 
     frame: int = 0
     orientation: int = 1
     is_negative: bool = False
     bits: int = 8
+    layout: str = ""
 
 
 def examine(file: BinaryIO, shown: str) -> TiffFacts:
     """Reads the tags. The file is rewound; a damaged one is left to the reader.
 
-    Raises FileError (E_IMAGE_FORMAT) for a camera raw, and for samples that nothing here can read.
+    Raises FileError (E_IMAGE_FORMAT) for a camera raw.
     """
     if file.read(4) == _BIG_ENDIAN_BIG_TIFF:
         raise FileError(
@@ -65,17 +69,13 @@ def examine(file: BinaryIO, shown: str) -> TiffFacts:
     whole = [n for n, tags in enumerate(chain) if not _number(tags, _SUBFILE, 0) & _REDUCED]
     frame = whole[0] if whole else 0
     tags = chain[frame]
-    layout = _unknown_layout(tags)
-    if layout:
-        raise FileError(
-            f"{shown} is a TIFF with {layout}, which is not supported", code="E_IMAGE_FORMAT"
-        )
     bits = max(_numbers(tags, _BITS), default=1)
     return TiffFacts(
         frame=frame,
         orientation=_number(tags, _ORIENTATION, 1),
         is_negative=bits >= 16 and _number(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         bits=bits,
+        layout=_layout(tags),
     )
 
 
@@ -152,41 +152,43 @@ def _raw_name(directories: list[_Tags]) -> str | None:
     return next((f" ({name})" for start, name in _RAW_NAMES.items() if make.startswith(start)), "")
 
 
-def _unknown_layout(tags: _Tags) -> str:
-    """Samples that Pillow cannot read, in words; empty for others."""
+def _layout(tags: _Tags) -> str:
     bits = max(_numbers(tags, _BITS), default=1)
     samples = _number(tags, _SAMPLES, 1)
-    is_float = _FLOAT in _numbers(tags, _SAMPLE_FORMAT)
-    if not 1 <= samples <= 5:
+    if _WIDTH not in tags or not 1 <= samples <= 5 or not 1 <= bits <= 64:
         return ""
     channels = "grey" if samples == 1 else f"{samples} channels"
-    if is_float and (samples > 1 or bits != 32) and bits in (16, 24, 32, 64):
-        return f"{channels} of {bits}-bit floating-point numbers"
-    most = {2: 1, 4: 1, 8: 5, 12: 1, 16: 4, 24: 0, 32: 1, 64: 0}.get(bits, samples)
-    if samples > most:
-        return f"{channels} of {bits} bits"
-    return ""
+    is_float = _FLOAT in _numbers(tags, _SAMPLE_FORMAT)
+    numbers = f"{bits}-bit floating-point numbers" if is_float else f"{bits} bits"
+    lab = " in Lab" if _number(tags, _PHOTOMETRIC, 1) in _LAB_PHOTOMETRICS else ""
+    method = _number(tags, _COMPRESSION, 1)
+    packed = f", compressed with method {method}" if method not in _USUAL_COMPRESSIONS else ""
+    return f"{channels} of {numbers}{lab}{packed}"
 
 
 def read_planes_with_libtiff(image: TiffImagePlugin.TiffImageFile, shown: str) -> None:
-    """Gives an opened picture of separate 16-bit planes to the reader that knows them.
+    """Gives an opened picture of separate planes to the reader that knows all kinds.
 
-    Pillow's own, for uncompressed files, takes the samples of a plane for 8-bit ones.
+    Pillow's own, for uncompressed files, takes 16-bit samples of a plane for 8-bit ones, and knows
+    no premultiplied opacity.
     Raises FileError (E_IMAGE_FORMAT) for more planes than the picture has channels.
     """
     tags = image.tag_v2
     bits = max(_numbers(dict(tags), _BITS), default=1)
-    if image.use_load_libtiff or tags.get(_PLANES, 1) != _SEPARATE_PLANES or bits <= 8:
-        return
     extra = _numbers(dict(tags), _EXTRA_SAMPLES)
+    if image.use_load_libtiff or tags.get(_PLANES, 1) != _SEPARATE_PLANES:
+        return
+    if bits <= 8 and extra != [_PREMULTIPLIED]:
+        return
     if tags.get(_SAMPLES, 1) != len(image.mode) or len(extra) > 1:
         raise FileError(
-            f"{shown} is a TIFF with extra 16-bit planes, which is not supported",
+            f"{shown} is a TIFF with extra planes of {bits} bits, which is not supported",
             code="E_IMAGE_FORMAT",
         )
     raw_mode = "RGBa" if extra == [_PREMULTIPLIED] else image.mode
     box = (0, 0, tags[_WIDTH], tags[_HEIGHT])
     from PIL import ImageFile
 
-    image.tile = [ImageFile._Tile("libtiff", box, 0, (f"{raw_mode};16N", False, tags.offset))]
+    raw_mode += ";16N" if bits > 8 else ""
+    image.tile = [ImageFile._Tile("libtiff", box, 0, (raw_mode, False, tags.offset))]
     image.use_load_libtiff = True

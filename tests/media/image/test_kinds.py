@@ -86,11 +86,16 @@ def test_tiff_of_any_layout_gives_its_pixels(
 
 
 @pytest.mark.parametrize("bits", [8, 16])
-def test_separate_planes_with_opacity(tmp_path, bits):
+@pytest.mark.parametrize("opacity", ["unassalpha", "assocalpha"])
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+def test_tiff_with_opacity(tmp_path, bits, opacity, planes):
     image = portrait().convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
-    options = {"planarconfig": "separate", "extrasamples": ["unassalpha"]}
-    picture = loaded(tmp_path, tiff(samples(image, bits), **options))
+    stored = samples(image, bits).copy()
+    if opacity == "assocalpha":
+        share = np.asarray(image.getchannel("A"))[..., None] / 255
+        stored[..., :3] = np.round(stored[..., :3] * share)
+    picture = loaded(tmp_path, tiff(stored, planarconfig=planes, extrasamples=[opacity]))
     flat = Image.new("RGB", image.size, "white")
     flat.paste(image, mask=image.getchannel("A"))
     assert psnr(picture.pixels, flat) > 45
@@ -100,7 +105,7 @@ def test_sixteen_bit_planes_that_are_too_many_are_refused(tmp_path):
     path = tmp_path / "planes.tif"
     image = np.dstack([samples(portrait(), 16)] * 2)
     path.write_bytes(tiff(image[..., :4], planarconfig="separate", extrasamples=[0]))
-    refused(path, "E_IMAGE_FORMAT", "extra 16-bit planes")
+    refused(path, "E_IMAGE_FORMAT", "extra planes of 16 bits")
     path.write_bytes(tiff(image[..., :5], planarconfig="separate", extrasamples=[2, 0]))
     refused(path, "E_IMAGE_FORMAT", "5 channels of 16 bits")
 
@@ -141,12 +146,23 @@ def test_tiff_turned_by_its_tag_says_so(tmp_path, orientation):
         (np.float16(light(portrait())), "3 channels of 16-bit floating-point"),
         (np.float64(light(portrait()))[..., 0], "grey of 64-bit floating-point"),
         (samples(portrait(), 16).astype(np.uint32), "3 channels of 32 bits"),
+        (samples(portrait().convert("LA"), 16), "2 channels of 16 bits"),
+        (samples(portrait(), 16), "3 channels of 16 bits in Lab"),
     ],
 )
 def test_tiff_of_samples_that_cannot_be_read_names_them(tmp_path, stored, words):
     path = tmp_path / "render.tif"
-    path.write_bytes(tiff(stored))
+    options = {"photometric": "cielab"} if "Lab" in words else {}
+    if stored.shape[-1] == 2:
+        options = {"photometric": "minisblack", "extrasamples": ["unassalpha"]}
+    path.write_bytes(tiff(stored, **options))
     refused(path, "E_IMAGE_FORMAT", words)
+
+
+def test_numbers_too_large_for_the_reader_are_refused(tmp_path):
+    path = tmp_path / "count.tif"
+    path.write_bytes(tiff(np.asarray(portrait().convert("L")).astype(np.uint32) << 24))
+    refused(path, "E_IMAGE_BROKEN", "32 bits that are too large")
 
 
 def test_full_picture_behind_its_smaller_copy_is_read(tmp_path):
