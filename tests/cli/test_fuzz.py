@@ -91,7 +91,10 @@ def with_right_sums(content):
 
 
 def _pictures():
+    import numpy as np
     from PIL import Image
+
+    from tests.media.image import files
 
     colours = Image.linear_gradient("L").resize((96, 80))
     rgb = Image.merge("RGB", (colours, colours.rotate(180), colours.transpose(0)))
@@ -109,11 +112,19 @@ def _pictures():
         (rgb.quantize(16), "GIF", {"save_all": True, "append_images": [colours]}),
         (rgb, "TIFF", {"compression": "tiff_lzw"}),
         (rgb, "TIFF", {}),
+        (rgb, "BMP", {}),
+        (rgb.quantize(16), "BMP", {}),
+        (rgb, "AVIF", {}),
     ]
     for picture, form, options in forms:
         buffer = io.BytesIO()
         picture.save(buffer, form, **options)
         yield buffer.getvalue()
+    yield files.encoded(rgb, "JPEG")[:-3]
+    yield files.interlaced_png(rgb)
+    colored = (files.gamma_chunk(0.6), files.primaries_chunk(files.ADOBE))
+    yield files.with_chunks(files.encoded(rgb, "PNG"), *colored, files.text_chunk(b"iTXt", 900))
+    yield files.tiff(np.asarray(rgb).astype(np.uint16) * 257, planarconfig="separate")
 
 
 def _samples():
