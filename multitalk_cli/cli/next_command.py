@@ -199,6 +199,10 @@ def _deploy(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return deploy_command(facts) if "app" in facts else ""
 
 
+def _show_build(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return f"{deploy_command(facts)} --debug" if "app" in facts else ""
+
+
 def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "app" not in facts:
         return ""
@@ -486,6 +490,7 @@ RULES: dict[str, Rule] = {
     "E_CONFIG": _correct_file,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
+    "E_DEPLOY": _show_build,
     "E_DOWNLOAD_RUNS": _download,
     "E_EXPIRED": _download,
     "E_FILE_UNREADABLE": _pack_again,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,14 @@ import multitalk_cli
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.client import Cloud
-from multitalk_cli.cloud.errors import AppRef, modal_errors
+from multitalk_cli.cloud.deploy_output import deploy_output
+from multitalk_cli.cloud.errors import AppRef, deploy_facts, modal_errors
 from multitalk_cli.errors import RefusedError, RemoteError, SetupError
 from multitalk_cli.planning import gpus
+from multitalk_cli.reporting.formatting import human_duration
 
 if TYPE_CHECKING:
+    from multitalk_cli.reporting.reporter import Reporter
     from remote.deployment.options import Deployment
 
 
@@ -94,12 +97,13 @@ def check_remote_package() -> None:
         )
 
 
-def deploy_app(cloud: Cloud, plan: DeployPlan, *, show_build: bool) -> None:
+def deploy_app(
+    cloud: Cloud, plan: DeployPlan, reporter: Reporter, *, shows_log: bool = False
+) -> None:
     """Deploys, and records the deploy where clients look first.
 
-    show_build: whether Modal prints its build log, on stdout.
+    shows_log: whether the build log is reported as it comes, and not only where a build fails.
     """
-    import modal
     import modal.exception as theirs
 
     from remote.deployment.options import VARIABLE
@@ -108,14 +112,21 @@ def deploy_app(cloud: Cloud, plan: DeployPlan, *, show_build: bool) -> None:
     modal_config.set_variable(VARIABLE, plan.deployment.to_json())
 
     place = plan.place
-    stream = modal.enable_output() if show_build else nullcontext()
-    with modal_errors(place), stream:
+    began_s = time.monotonic()
+    with modal_errors(place), deploy_output(reporter, shows_log=shows_log) as output:
         from remote.app import app
 
+        reporter.fact("build", "what has changed; the first time takes several minutes")
         try:
             app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
         except theirs.ImageBuildError as error:
-            raise RemoteError(f"an image cannot be built: {error}", code="E_DEPLOY") from error
+            output.show_log()
+            raise RemoteError(
+                f"an image cannot be built: {error}", code="E_DEPLOY", facts=deploy_facts(place)
+            ) from error
+    built = "" if output.is_built else ", every image was up to date"
+    seconds = human_duration(time.monotonic() - began_s)
+    reporter.fact("deployed", f"{place.app} in {seconds}{built}")
     cloud.note_deployment(
         {
             "client": __version__,

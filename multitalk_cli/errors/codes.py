@@ -322,7 +322,7 @@ CODES: dict[str, Explanation] = {
         _R,
         "the deployment failed",
         "Modal could not build the container image; its log shows the line.",
-        "Run multitalk deploy again; finished layers are cached.",
+        "multitalk deploy --debug builds again with its log; finished layers are cached.",
     ),
     "E_NO_JOB": Explanation(
         _U,

@@ -85,7 +85,7 @@ class CloudWeights:
             reporter.fact("price", _describe_price(ESTIMATED_BYTES + ESTIMATED_PACK_BYTES))
         ask(f"Deploy {place.app}, and fetch the weights?" if is_all else f"Deploy {place.app}?")
         with reporter.redirect_stdout():
-            deploy_app(self._cloud, planned, show_build=not reporter.is_quiet)
+            deploy_app(self._cloud, planned, reporter)
         return True
 
     def find_pack(self, precision: Precision) -> DeployedPack | None:

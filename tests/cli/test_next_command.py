@@ -20,6 +20,7 @@ EXAMPLES = {
     ],
     "E_CONTRACT": [({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"])],
     "E_COST": [({"enough_usd": 1.5, "cheaper": ()}, GENERATE)],
+    "E_DEPLOY": [({"app": "studio", "environment": "staging"}, ["deploy", "--app", "studio"])],
     "E_DOWNLOAD_RUNS": [({"volume": "w", "app": "studio"}, ["download", "--app", "studio"])],
     "E_ENVIRONMENT": [
         (

@@ -9,7 +9,7 @@ import modal
 import pytest
 
 from multitalk_cli import contract
-from remote.deployment import pins
+from remote.deployment import image, pins
 from tests.end_to_end.product import CLASS
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
 from tests.terminal.program import Program
@@ -37,12 +37,19 @@ def test_nothing_is_deployed_yet(user):
     assert ran.error["hint"] == "multitalk deploy"
 
 
-def test_deploy_streams_the_build_and_names_the_next_command(cloud, user):
+def test_deploy_prints_a_line_a_stage_and_names_the_next_command(cloud, user):
     ran = user.run("deploy")
 
     assert (ran.code, ran.stdout) == (0, "multitalk\n"), ran.stderr
-    assert "pip install" in ran.stderr
-    assert "next:  multitalk download\n" in ran.stderr
+    layers = len(image.STACKS["current"].layers)
+    lines = ran.stderr.splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "app", "gpus", "volumes", "secrets", *["build"] * (1 + layers), "deployed", "next:",
+    ], ran.stderr  # fmt: skip
+    steps = [line for line in lines if line.startswith("build       pip install ")]
+    assert len(steps) == layers
+    assert max(map(len, lines)) <= 100
+    assert lines[-1] == "next:  multitalk download"
     recipe = "\n".join(cloud.recipe(contract.APP_NAME, CLASS))
     for pin in (pins.CURRENT_TORCH + pins.CURRENT_REST).split():
         assert pin in recipe
@@ -57,10 +64,12 @@ def test_deploy_streams_the_build_and_names_the_next_command(cloud, user):
 def test_deploy_again_replaces_what_is_there(cloud, user):
     version = cloud.state.app("", contract.APP_NAME).version
 
+    unchanged = user.run("deploy")
     again = user.run("deploy", "--quiet")
 
     assert (again.code, again.stderr) == (0, "")
-    assert cloud.state.app("", contract.APP_NAME).version == version + 1
+    assert unchanged.stderr.splitlines()[-2].endswith(", every image was up to date")
+    assert cloud.state.app("", contract.APP_NAME).version == version + 2
 
 
 def test_a_pack_is_uploaded_whole(cloud, user, tiny_pack):
@@ -141,8 +150,13 @@ def test_a_build_that_fails_is_said(cloud, user):
     cloud.faults.image_build_failure = "no such package"
 
     ran = user.run("deploy", "--app", "broken", "--gpu", "h200", "--json")
+    shown = user.run("deploy", "--app", "broken", "--gpu", "b200", "--debug", "--json")
 
     assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
+    assert "=> FROM base\n" in ran.stderr
+    assert ran.error["hint"] == "multitalk deploy --app broken --debug"
+    assert (shown.code, shown.stderr.count("=> FROM base\n")) == (5, 1)
+    assert "build       pip" not in shown.stderr
 
 
 def test_no_token_is_said_before_anything_is_asked(user, rpcs):

@@ -356,7 +356,7 @@ def _continue(
             )
             return replace(result, obstacle=outdated, is_known=True)
         with reporter.redirect_stdout():
-            deploy_app(cloud, plan_again(options.place, record), show_build=not reporter.is_quiet)
+            deploy_app(cloud, plan_again(options.place, record), reporter)
     try:
         return replace(result, obstacle=find_obstacle(cloud), is_known=True)
     except MultitalkError:
