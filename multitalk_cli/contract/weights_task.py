@@ -31,6 +31,29 @@ ASSUMED_BYTES_PER_S = 100e6
 """For estimates: fetching and packing together. Assumed, not measured."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublishedPart:
+    """A part of the published weights, which the hub holds in one or several files."""
+
+    name: str
+    repository: str
+    size_bytes: int
+
+
+PUBLISHED = (
+    PublishedPart("transformer, 7 files", contract.WAN_REPOSITORY, 65_579_648_512),
+    PublishedPart("text encoder umT5-XXL", contract.WAN_REPOSITORY, 11_361_920_418),
+    PublishedPart("image encoder CLIP ViT-H/14", contract.WAN_REPOSITORY, 4_772_359_047),
+    PublishedPart("VAE", contract.WAN_REPOSITORY, 507_609_880),
+    PublishedPart("multitalk.safetensors", contract.MULTITALK_REPOSITORY, 9_947_889_040),
+    PublishedPart("speech encoder wav2vec2", contract.WAV2VEC_REPOSITORY, 380_000_000),
+)
+"""Sizes for estimates and texts; a download asks the hub. That of wav2vec2 is rounded."""
+PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
+PACK_BYTES = 51_200_000_000
+"""Of the bf16 pack, for estimates."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsTask:
     """One task on a folder of weights.

@@ -93,7 +93,7 @@ def human_money(usd: float) -> str:
 
 
 def human_bytes(count: float) -> str:
-    """A size in powers of 1000: `6.1 MB`, `412 MB`, `82 GB`."""
+    """A size in powers of 1000: `6.1 MB`, `412 MB`, `92.5 GB`."""
     _require_amount(count)
     if round(count) == 1:
         return "1 byte"

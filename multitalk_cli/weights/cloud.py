@@ -14,7 +14,13 @@ from multitalk_cli.cloud.errors import AppRef, not_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
 from multitalk_cli.cloud.pack import DeployedPack, find_pack
 from multitalk_cli.contract import weights_task
-from multitalk_cli.contract.weights_task import DOWNLOAD, Precision, WeightsTask
+from multitalk_cli.contract.weights_task import (
+    DOWNLOAD,
+    PACK_BYTES,
+    PUBLISHED_BYTES,
+    Precision,
+    WeightsTask,
+)
 from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
 from multitalk_cli.planning import rates
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
@@ -25,9 +31,6 @@ if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Progress, Reporter
 
 POLL_S = 0.5
-ESTIMATED_BYTES = 82e9
-"""Size of the published files, before the hub was asked."""
-ESTIMATED_PACK_BYTES = 49e9
 QUESTION = (
     "d = detach (the download keeps running), c = cancel (keeps what was fetched), "
     "Enter = keep watching"
@@ -80,9 +83,9 @@ class CloudWeights:
         planned = add_secrets(plan_deploy(place, (), chosen["gpu"]))
         reporter.fact("app", f"{place.app} is not deployed yet: that comes first")
         if is_all:
-            amount = f"about {human_bytes(ESTIMATED_BYTES)} into {self.title}, packed there"
+            amount = f"about {human_bytes(PUBLISHED_BYTES)} into {self.title}, packed there"
             reporter.fact("fetch", amount)
-            reporter.fact("price", _describe_price(ESTIMATED_BYTES + ESTIMATED_PACK_BYTES))
+            reporter.fact("price", _describe_price(PUBLISHED_BYTES + PACK_BYTES))
         ask(f"Deploy {place.app}, and fetch the weights?" if is_all else f"Deploy {place.app}?")
         with reporter.redirect_stdout():
             deploy_app(self._cloud, planned, reporter)

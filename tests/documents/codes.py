@@ -3,12 +3,13 @@
 import re
 from pathlib import Path
 
+from multitalk_cli.contract.weights_task import PUBLISHED, PUBLISHED_BYTES
 from multitalk_cli.errors import CODES
 from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import estimate_cost
 from multitalk_cli.planning.windows import make_plan
-from multitalk_cli.reporting.formatting import human_duration, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 from multitalk_cli.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -145,6 +146,14 @@ def default_in_words(value):
     return f"`{text[:24]}...`" if len(text) > 30 else f"`{text}`"
 
 
+def weights_table():
+    """The published weights, part by part."""
+    rows = [(part.name, f"`{part.repository}`", human_bytes(part.size_bytes)) for part in PUBLISHED]
+    return markdown(
+        ("part", "repository", "size"), [*rows, ("all", "", human_bytes(PUBLISHED_BYTES))]
+    )
+
+
 TABLES = {
     "codes": codes_table,
     "troubles": troubles_table,
@@ -152,6 +161,7 @@ TABLES = {
     "gpus": gpus_table,
     "settings": settings_table,
     "sizes": sizes_table,
+    "weights": weights_table,
 }
 _TABLE = re.compile(r"(<!-- (\w+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)
 

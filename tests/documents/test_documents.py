@@ -10,10 +10,11 @@ import tomllib
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.contract.weights_task import PACK_BYTES, PUBLISHED_BYTES
 from multitalk_cli.errors import ExitCode
 from multitalk_cli.media.audio.voice import SILENT_DBFS
 from multitalk_cli.planning import rates
-from multitalk_cli.reporting.formatting import human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_money
 from tests.documents.codes import README, ROOT, TABLES, renewed, tables_in
 from tests.documents.pages import (
     PAGES,
@@ -298,3 +299,24 @@ def test_screen_of_the_video_estimates_as_the_preview_does():
     ]
     assert len(prices) == 2
     assert prices[0] == prices[1]
+
+
+def _size_texts():
+    """Every page, help page and message of the client."""
+    for path in [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("multitalk_cli/**/*.py")]:
+        yield path.relative_to(ROOT).as_posix(), path.read_text(encoding="utf-8")
+
+
+def test_the_size_of_the_published_weights_is_the_same_everywhere():
+    whole, pack = human_bytes(PUBLISHED_BYTES), human_bytes(PACK_BYTES)
+    named = [
+        (name, size)
+        for name, text in _size_texts()
+        # Neither a GPU's memory, nor free space, nor a speed.
+        for size in re.findall(r"\b(?:[89]\d|5[01])(?:\.\d)? GB(?!/s)", text)
+        if name != "DEVELOPMENT.md"
+    ]
+
+    assert {size for _, size in named} == {whole, pack}
+    assert {"README.md", "docs/local.md", "docs/modal.md"} <= {name for name, _ in named}
+    assert "multitalk_cli/cli/commands/download.py" in {name for name, _ in named}

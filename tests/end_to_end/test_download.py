@@ -31,7 +31,7 @@ from tests.storage.fakehub import published_repos, serving
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 PADDED = f"{published.TOKENIZER_FOLDER}/tokenizer.json"
 PADDING_BYTES = 16_000_000
-"""So that what is on its way when a container is killed weighs little, as it does in 82 GB."""
+"""So that what is on its way when a container is killed weighs little, as it does in 92.5 GB."""
 SLOW_BYTES_PER_S = 5_000_000
 
 

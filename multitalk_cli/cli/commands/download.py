@@ -64,7 +64,7 @@ def download(
     app: AppName = None,
     environment: Environment = None,
 ) -> None:
-    """Fetch the model's weights (about 82 GB) and pack them, in your Modal account or in DIR.
+    """Fetch the model's weights (about 92.5 GB) and pack them, in your Modal account or in DIR.
 
     In the cloud a container without a GPU does it. An interrupted download resumes at the byte
     where it stopped; while one is running, the command follows it.
