@@ -52,7 +52,11 @@ def open_input(path: Path) -> BinaryIO:
     Raises UsageError for a web address, FileError for anything else that cannot be read.
     """
     if is_web_address(str(path)) and not path.exists():
-        raise UsageError(f"{shown_path(path)} is a web address, not a file", code="E_URL")
+        # A path has lost the second slash.
+        address = re.sub(r"^(\w+):/{0,2}", r"\1://", shown_path(path))
+        raise UsageError(
+            f"{address} is a web address, not a file", code="E_URL", facts={"address": address}
+        )
     # A pipe without a writer would block a plain open; a regular file ignores the flag.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:

@@ -1,5 +1,6 @@
 """The command line as a whole: its commands, its global options, and the only catch of errors."""
 
+import difflib
 import os
 import signal
 import traceback
@@ -54,6 +55,7 @@ from multitalk_cli.errors import (
     UsageError,
     masking,
 )
+from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.reporting.formatting import shell_word
 
 EXAMPLES = (
@@ -189,7 +191,8 @@ def run(argv: Sequence[str]) -> int:
                 console.fail(_command_name(arguments), error, next_command(error, arguments))
             return int(error.exit_code)
         except typer.TyperException as error:
-            console.fail(_command_name(arguments), _usage_error(error, arguments))
+            usage = _usage_error(error, arguments)
+            console.fail(_command_name(arguments), usage, next_command(usage, arguments))
             return int(ExitCode.USAGE)
         except (KeyboardInterrupt, typer.Abort):
             console.interrupted(_command_name(arguments))
@@ -275,8 +278,16 @@ def _command_name(arguments: Sequence[str]) -> str:
 
 
 def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> UsageError:
-    """The error of Typer's parser in our form."""
+    """The error of Typer's parser in our form, with the page of the command that was parsed."""
+    context = getattr(error, "ctx", None)
     name = _command_name(arguments)
-    hint = "multitalk --help" if name == "multitalk" else f"multitalk {name} --help"
-    message = error.format_message().rstrip(".")
-    return UsageError(message or CODES["E_USAGE"].summary, code="E_USAGE", hint=hint)
+    path = "multitalk" if name == "multitalk" else f"multitalk {name}"
+    path = path if context is None else context.command_path
+    message = error.format_message().rstrip(".") or CODES["E_USAGE"].summary
+    facts: dict[str, Fact] = {}
+    commands = {} if context is None else getattr(context.command, "commands", {})
+    typed = next((word for word in arguments if f"command {word!r}" in message), None)
+    if typed is not None:
+        close = difflib.get_close_matches(typed, commands, n=1)
+        facts = {"typed": typed, "nearest": close[0]} if close else {}
+    return UsageError(message, code="E_USAGE", hint=f"{path} --help", facts=facts)

@@ -31,6 +31,8 @@ _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _USUAL_WIDTH = 80
 _BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
 """Ends colours, and shows the cursor on a line of its own."""
+VALUED = "op"
+"""Letters of options with a value, which may follow without a space: -oFILE, -pTEXT."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +58,9 @@ def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]
             return [*rest, word, *words], OutputOptions(**chosen)
         if word in flags:
             chosen[flags[word]] = True
+        elif _has_quiet(word):
+            chosen["quiet"] = True
+            rest.append(word.replace("q", "", 1))
         elif word == "--no-color":
             chosen["color"] = False
         elif word == "--progress":
@@ -66,6 +71,13 @@ def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]
         else:
             rest.append(word)
     return rest, OutputOptions(**chosen)
+
+
+def _has_quiet(word: str) -> bool:
+    """Whether flags of one letter that were typed together hold -q: -fq, but not -pq."""
+    letters = word[1:] if word[:1] == "-" and word[1:2] != "-" else ""
+    flags = letters[: next((at for at, one in enumerate(letters) if one in VALUED), None)]
+    return len(letters) > 1 and letters.isalpha() and "q" in flags
 
 
 def check_output_options(options: OutputOptions) -> None:
@@ -324,7 +336,7 @@ class Console:
     def bug(self, command: str, error: Exception, trace: str) -> None:
         """An error of ours."""
         seen = f"{type(error).__name__}: {error}"
-        advice = "run the command again with --debug and report the output"
+        advice = "run the command again with --debug: its traceback shows where"
         self._show_error(
             layout.Row("error:", BUG, label_style="red", width=_ERROR_WIDTH),
             layout.Line(seen, indent=2),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
@@ -12,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import UsageError
 
 GLOBAL_OPTIONS = "--json, --quiet (-q), --debug, --no-color, --progress KIND"
@@ -103,11 +105,17 @@ class PagedGroup(TyperGroup):
 def show_help_of(ctx: typer.Context, words: Sequence[str]) -> None:
     """Prints the help of the command with these words. Raises UsageError for an unknown one."""
     context: Any = ctx.find_root()
+    words, _ = replace_renamed(words)
     for word in words:
         command = getattr(context.command, "commands", {}).get(word)
         if command is None:
+            commands = getattr(context.command, "commands", {})
+            close = difflib.get_close_matches(word, commands, n=1)
             raise UsageError(
-                f"no command {' '.join(words)!r}", code="E_USAGE", hint="multitalk --help"
+                f"no command {' '.join(words)!r}",
+                code="E_USAGE",
+                hint="multitalk --help",
+                facts={"typed": word, "nearest": close[0]} if close else {},
             )
         context = command.make_context(word, [], parent=context, resilient_parsing=True)
     context.command.get_help(context)

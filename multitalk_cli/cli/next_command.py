@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract, settings
+from multitalk_cli.cli.next_input import FILES, other_input, show_faces
+from multitalk_cli.cli.typed_words import option_values, typed_again, typed_line, typed_without
 from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
-from multitalk_cli.errors import FileError
+from multitalk_cli.errors import CODES, FileError
 from multitalk_cli.planning.gpus import DEFAULT_STACK
 from multitalk_cli.reporting.formatting import shell_line, shell_word
 
@@ -18,35 +21,6 @@ if TYPE_CHECKING:
 
 Rule = Callable[[Mapping[str, "Fact"], list[str]], str]
 """(facts of the error, words typed after `multitalk`) -> a command, or "" where none fits."""
-
-_SAME = (
-    {"--force", "-f"},
-    {"--output", "-o"},
-    {"--prompt", "-p"},
-    {"--yes", "-y"},
-    {"--sample-steps", "--steps"},
-    {"--persistent-params", "--vram-params"},
-)
-"""Options with several names."""
-
-
-def typed_again(words: Sequence[str], option: str, value: str | None = None) -> str:
-    """The command that was typed with one option set to another value, quoted for a shell.
-
-    value: None for a flag.
-    """
-    names = next((names for names in _SAME if option in names), {option})
-    end = list(words).index("--") if "--" in words else len(words)
-    kept: list[str] = []
-    typed = iter(words[:end])
-    for word in typed:
-        if word in names:
-            if value is not None:
-                next(typed, None)
-        elif not word.startswith(tuple(f"{name}=" for name in names if name.startswith("--"))):
-            kept.append(word)
-    added = [option] if value is None else [option, value]
-    return shell_line(["multitalk", *kept, *added, *words[end:]])
 
 
 def _list_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -58,7 +32,7 @@ def _name_endpoint(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "folder" in facts:
         return f"multitalk s3 get {shell_word(str(facts['folder']) + '*')}"
     if facts.get("option") != "--endpoint-url":
-        return ""
+        return "multitalk s3 ls s3://BUCKET/"
     if "example" in facts:
         return typed_again(words, "--endpoint-url", str(facts["example"]))
     return "multitalk s3 ls --endpoint-url https://HOST"
@@ -82,34 +56,45 @@ def _wait_for_archive(facts: Mapping[str, Fact], _words: list[str]) -> str:
     )
 
 
+def _set_bucket(_facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return "multitalk config set bucket NAME"
+
+
 def _use_region(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "region" not in facts:
         return ""
     return f"AWS_DEFAULT_REGION={facts['region']} multitalk s3 ls s3://{facts['bucket']}/"
 
 
-_OUTPUT_PROBLEMS = {
-    "same file": "fetch them one by one, each with -o FILE",
-    "empty": "pass -o FILE or -o FOLDER/",
-    "unsafe key": "add -o FILE",
-    "stdout": "pass -o FILE or -o FOLDER/",
-    "terminal": "add: > FILE",
-}
+_OUTPUT_PROBLEMS = {"empty": "FOLDER/", "unsafe key": "FILE", "stdout": "FILE.mp4"}
+"""What is wrong with an output's name -> a name that would do."""
+_FIELD = re.compile(r"\{(\w*)[^{}]*\}?")
 
 
 def _name_output(facts: Mapping[str, Fact], words: list[str]) -> str:
     path = facts.get("folder", facts.get("proposed"))
+    if path is None and "problem" in facts:
+        path = _OUTPUT_PROBLEMS.get(str(facts["problem"]))
+    addresses = _texts(facts.get("addresses", ()))
+    if path is None and addresses:
+        path = addresses[0]
     if path is not None:
         return typed_again(words, "-o", str(path))
+    if facts.get("problem") == "terminal":
+        return f"{typed_line(words)} > FILE.mp4"
     if "problem" in facts:
-        return _OUTPUT_PROBLEMS[str(facts["problem"])]
-    if "addresses" in facts:
-        return f"use {', or '.join(shell_word(each) for each in _texts(facts['addresses']))}"
-    if "fields" in facts:
-        fields = ", ".join(f"{{{field}}}" for field in _texts(facts["fields"]))
-        folder = ", or a folder: its videos are named after their jobs"
-        return f"use {fields}{folder if facts.get('or_folder') else ''}"
-    return ""
+        return "fetch them one by one, each with -o FILE"
+    return _correct_template(_texts(facts.get("fields", ())), words)
+
+
+def _correct_template(fields: tuple[str, ...], words: list[str]) -> str:
+    """The words typed with a field that exists for each that does not."""
+    typed = [*option_values(words, "-o"), *option_values(words, "--output")]
+    if not fields or not typed:
+        return f"use {', '.join(f'{{{field}}}' for field in fields)}" if fields else ""
+    known = "voice" if "voice" in fields else fields[0]
+    right = _FIELD.sub(lambda match: f"{{{match[1] if match[1] in fields else known}}}", typed[0])
+    return typed_again(words, "-o", right.replace("}}", "}"))
 
 
 _OVERWRITING = (
@@ -289,17 +274,17 @@ def reset_command(name: str) -> str:
     return f"multitalk config unset {name}{' --project' if is_project else ''}"
 
 
-_CONFLICTS: dict[tuple[str, ...], str] = {
-    ("VOICE", "--speaker"): "give every voice as --speaker PLACE=VOICE, or none",
-    ("-o s3://", "--upload"): "drop --upload, or give -o a file",
-    ("-o -", "--json"): "drop --json, or give -o a file",
-    ("-o -", "--sidecar"): "drop --sidecar, or give -o a file",
-    ("-o -", "--detach"): "drop --detach, or give -o a file",
-    ("-o s3://", "--sidecar"): "drop --sidecar, or replace -o by --upload-to",
-    ("--upload", "--backend"): "make a file, then: multitalk s3 put FILE s3://BUCKET/KEY",
-    ("--detach", "--backend"): "drop --detach",
+_CONFLICTS: dict[tuple[str, ...], tuple[str, bool]] = {
+    ("VOICE", "--speaker"): ("--speaker", True),
+    ("-o s3://", "--upload"): ("--upload", False),
+    ("-o -", "--json"): ("--json", False),
+    ("-o -", "--sidecar"): ("--sidecar", False),
+    ("-o -", "--detach"): ("--detach", False),
+    ("-o s3://", "--sidecar"): ("--sidecar", False),
+    ("--upload", "--backend"): ("--upload", False),
+    ("--detach", "--backend"): ("--detach", False),
 }
-"""Options that contradict each other -> a way out."""
+"""Options that contradict each other -> the one to leave out, and whether it has a value."""
 
 
 def _store_files(words: tuple[str, ...], *, is_file: bool) -> str:
@@ -314,17 +299,31 @@ def _store_files(words: tuple[str, ...], *, is_file: bool) -> str:
     return every + (one if len(files) == 1 else "")
 
 
-def _end_conflict(facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _end_conflict(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "addresses" in facts:
         return f"multitalk s3 get {shell_line(_texts(facts['addresses']))}"
     if "sources" in facts:
         return _store_files(_texts(facts["sources"]), is_file=bool(facts.get("is_file")))
-    return _CONFLICTS.get(_texts(facts.get("options", ())), "")
+    option, has_value = _CONFLICTS.get(_texts(facts.get("options", ())), ("", False))
+    rest = typed_without(words, option, has_value=has_value)
+    if option == "--upload":
+        rest = typed_without(rest, "--upload-to")
+    # Options that work anywhere are not among the words.
+    return typed_line(rest) if option and (rest != words or option == "--json") else ""
+
+
+def _nearest_word(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The words typed with a word that exists in place of one that does not."""
+    if "nearest" not in facts or facts.get("typed") not in words:
+        return ""
+    return typed_line([str(facts["nearest"]) if w == facts["typed"] else w for w in words])
 
 
 def _complete_words(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "image" in facts:
         return f"multitalk generate {shell_word(str(facts['image']))} VOICE.wav"
+    if facts.get("option") == "--yes":
+        return typed_again(words, "--yes")
     return f"multitalk {words[0]} --help" if "option" in facts and words else ""
 
 
@@ -335,8 +334,35 @@ def _loop_over_voices(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f'for f in *.wav; do multitalk generate {image} "$f"; done'
 
 
-def _choose_backend(_facts: Mapping[str, Fact], _words: list[str]) -> str:
-    return "multitalk login, or add --backend preview"
+def _choose_backend(_facts: Mapping[str, Fact], words: list[str]) -> str:
+    return f"multitalk login\n{typed_again(words, '--backend', 'preview')}"
+
+
+def _fetch_address(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The address fetched by curl, then the words typed with its file."""
+    address = facts.get("address")
+    if address not in words:
+        return ""
+    name = str(address).partition("?")[0].rstrip("/").rpartition("/")[2] or "FILE"
+    rest = [name if word == address else word for word in words]
+    return f"{shell_line(['curl', '-fLo', name, str(address)])}\n{typed_line(rest)}"
+
+
+def _drop_voice(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The words typed with the voice once."""
+    voice = facts.get("voice")
+    if voice not in words:
+        return ""
+    last = len(words) - 1 - words[::-1].index(str(voice))
+    return typed_line([*words[:last], *words[last + 1 :]])
+
+
+def _show_faces(_facts: Mapping[str, Fact], words: list[str]) -> str:
+    return show_faces(words)
+
+
+def _find_code(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return f"multitalk explain {facts['nearest']}" if "nearest" in facts else "multitalk explain"
 
 
 def _get_object(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -352,7 +378,9 @@ def _texts(fact: Fact) -> tuple[str, ...]:
 
 
 def _find_jobs(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    return "multitalk jobs ls --remote" if "job_prefix" in facts else ""
+    if "job_prefix" not in facts:
+        return ""
+    return "multitalk jobs ls" if "is_local" in facts else "multitalk jobs ls --remote"
 
 
 def _return_to_job(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -468,6 +496,8 @@ def _set_up_secrets(facts: Mapping[str, Fact], words: list[str]) -> str:
         lines = [_secrets_again(words, only=option) for option in absent]
         update_only = existing[0] if len(existing) == 1 else ""
         return "\n".join([*lines, _secrets_again(words, "--update", only=update_only)])
+    if "empty_sources" in facts:
+        return _secrets_again(words, "--from-file", "FILE", without=_OF_SOURCES)
     if not isinstance(only, str):
         return ""
     if facts.get("lacks") == (BUCKET,):
@@ -509,8 +539,10 @@ RULES: dict[str, Rule] = {
     "E_OUTPUT_EXISTS": _overwrite,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
-    "E_RANGE": _example,
+    "E_RANGE": _either(_nearest_word, _example),
     "E_REMOTE": _download,
+    "E_SAME_VOICE": _drop_voice,
+    "E_SPEAKER": _show_faces,
     "E_S3_ADDRESS": _name_endpoint,
     "E_S3_ARCHIVED": _wait_for_archive,
     "E_S3_CREDENTIALS": _correct_endpoint,
@@ -518,6 +550,7 @@ RULES: dict[str, Rule] = {
     "E_S3_EXISTS": _get_object,
     "E_S3_KEY": _list_folder,
     "E_S3_REGION": _use_region,
+    "E_S3_UNSET": _set_bucket,
     "E_SECRET_FILE": _protect_file,
     "E_SETTING": _correct_setting,
     "E_SWAPPED": _picture_first,
@@ -525,7 +558,9 @@ RULES: dict[str, Rule] = {
     "E_TOKEN": _log_in,
     "E_TOO_MANY_VOICES": _loop_over_voices,
     "E_UNFINISHED": _return_to_job,
-    "E_USAGE": _either(_download, _complete_words),
+    "E_UNKNOWN_CODE": _find_code,
+    "E_URL": _fetch_address,
+    "E_USAGE": _either(_download, _nearest_word, _complete_words),
     "E_WEIGHTS": _either(_download, _choose_weights),
     "E_WEIGHTS_MISSING": _download,
 }
@@ -540,5 +575,7 @@ def next_command(error: MultitalkError, words: list[str]) -> str:
         # The video is paid for: the command that was typed could make another.
         return f"multitalk jobs fetch {error.facts['job']} -o OTHER.mp4"
     rules = (COMMAND_RULES.get(words[0]) if words else None, RULES.get(error.code))
-    found = (rule(error.facts, words) for rule in rules if rule is not None)
+    found = [rule(error.facts, words) for rule in rules if rule is not None]
+    if error.code in FILES and error.hint == CODES[error.code].remedy:
+        found.append(other_input(error, words))
     return next((command for command in found if command), error.hint)

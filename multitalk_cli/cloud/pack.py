@@ -85,8 +85,10 @@ def list_pack_files(folder: Path) -> list[Path]:
     try:
         pack = read_manifest((folder / _MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
+        missing = f"{_MANIFEST} is missing" if folder.is_dir() else "there is no such folder"
+        problem = missing if isinstance(error, FileNotFoundError) else str(error)
         raise FileError(
-            f"{str(folder)!r} holds no usable pack: {error}",
+            f"{str(folder)!r} holds no usable pack: {problem}",
             code="E_FILE_UNREADABLE",
             facts={"pack_folder": str(folder)},
         ) from None

@@ -26,13 +26,20 @@ PACKAGES = (
 SHOWN = ("modal",)
 MODAL_MAJOR = 1
 ENCODERS = {"libx264": "h264", "aac": "aac"}
-REINSTALL = 'pip install --force-reinstall "multitalk-cli"'
-# The included ffmpeg was replaced by another one.
-OWN_FFMPEG = "unset IMAGEIO_FFMPEG_EXE; pip install --force-reinstall imageio-ffmpeg"
 _MOVIE_PX, _MOVIE_FRAMES, _MOVIE_FPS = 64, 12, 24
 _FULL_BYTES, _TIGHT_BYTES = 200 * 1000**2, 2 * 1000**3
 _PROBED_BYTES = 1 << 20
 _NARROW_COLUMNS = 60
+
+
+def _install(*packages: str) -> str:
+    """The command that installs packages for the Python that runs."""
+    return shell_line([sys.executable, "-m", "pip", "install", *packages])
+
+
+def _own_ffmpeg() -> str:
+    """The command that restores the included ffmpeg, which was replaced by another one."""
+    return f"unset IMAGEIO_FFMPEG_EXE; {_install('--force-reinstall', 'imageio-ffmpeg')}"
 
 
 def checks(columns: int) -> list[Check]:
@@ -71,10 +78,10 @@ def check_python(
             absent.append(name)
     if absent:
         text = f"{shown_version}, {', '.join(absent)} not installed"
-        return Outcome(text=text, state="fail", remedy=REINSTALL)
+        return Outcome(text=text, state="fail", remedy=_install(*absent))
     if not found.get("modal", f"{MODAL_MAJOR}.").startswith(f"{MODAL_MAJOR}."):
         text = f"{shown_version}, modal {found['modal']} is not version {MODAL_MAJOR}"
-        return Outcome(text=text, state="fail", remedy=f'pip install "modal<{MODAL_MAJOR + 1}"')
+        return Outcome(text=text, state="fail", remedy=_install(f"modal<{MODAL_MAJOR + 1}"))
     shown = [f"{name} {found[name]}" for name in SHOWN if name in found]
     return Outcome(text=", ".join([shown_version, *shown]))
 
@@ -99,11 +106,11 @@ def check_ffmpeg() -> Outcome:
         listed = set(_printed("-encoders").split())
     except (OSError, ffmpeg.FfmpegError) as error:
         text = f"ffmpeg at {path} does not run: {error}"
-        return Outcome(text=text, state="fail", remedy=OWN_FFMPEG, code="E_NO_FFMPEG")
+        return Outcome(text=text, state="fail", remedy=_own_ffmpeg(), code="E_NO_FFMPEG")
     absent = [name for name in ENCODERS if name not in listed]
     if absent:
         text = f"ffmpeg at {path} lacks {', '.join(absent)}"
-        return Outcome(text=text, state="fail", remedy=OWN_FFMPEG, code="E_NO_FFMPEG")
+        return Outcome(text=text, state="fail", remedy=_own_ffmpeg(), code="E_NO_FFMPEG")
     version = words[2].partition("-")[0] if len(words) > 2 else "of unknown version"
     return Outcome(text=f"ffmpeg {version} ({', '.join(ENCODERS.values())})")
 

@@ -37,7 +37,7 @@ CODES: dict[str, Explanation] = {
         ExitCode.BUG,
         "unexpected error",
         "An internal error of multitalk, not a mistake of yours.",
-        "Run the command again with --debug and report the output.",
+        "Run the command again with --debug: its traceback shows where.",
     ),
     "E_USAGE": Explanation(
         _U,
@@ -202,7 +202,7 @@ CODES: dict[str, Explanation] = {
         _F,
         "ffmpeg failed to write the video",
         "The included ffmpeg failed; the message has its last line.",
-        "Run the command again with --debug; if it fails again, report it.",
+        "Run the command again with --debug, which shows ffmpeg's output.",
     ),
     "E_NO_BACKEND": Explanation(
         _S,
@@ -436,7 +436,7 @@ CODES: dict[str, Explanation] = {
         _O,
         "storage error",
         "The store returned an error that has no code here.",
-        "Run the same command again; if it fails again, run it with --debug and report it.",
+        "Run the same command again; if it fails again, run it with --debug.",
     ),
     "E_HUB_NETWORK": Explanation(
         ExitCode.TEMPORARY,
@@ -575,25 +575,25 @@ CODES: dict[str, Explanation] = {
         _R,
         "the model computed NaN values",
         "The picture, voice or options led to an overflow; the run was stopped to save its remaining cost.",
-        "Try another --seed; if it fails again, report it with the recipe.",
+        "Try another --seed, picture or size.",
     ),
     "E_BLACK": Explanation(
         _R,
         "the model generated black frames",
         "The run was stopped to save its remaining cost.",
-        "Try another --seed; if it fails again, report it with the recipe.",
+        "Try another --seed, picture or size.",
     ),
     "E_FROZEN": Explanation(
         _R,
         "the model generated frozen frames",
         "The run was stopped to save its remaining cost.",
-        "Try another --seed; if it fails again, report it with the recipe.",
+        "Try another --seed, picture or size.",
     ),
     "E_REMOTE": Explanation(
         _R,
         "the run failed",
         "The container reported an error that has no code here.",
-        "Run the same command again; if it fails again, run it with --debug and report it.",
+        "Run the same command again; if it fails again, run it with --debug.",
     ),
     "E_DECLINED": Explanation(
         _X,

@@ -130,8 +130,11 @@ def _fill_template(template: str, names: OutputNames, number: int) -> Path:
 
 
 def _bad_template(template: str, problem: str) -> UsageError:
+    fields = ", ".join(f"{{{field}}}" for field in TEMPLATE_FIELDS)
     return UsageError(
-        f"{template!r} has {problem}", code="E_OUTPUT_NAME", facts={"fields": TEMPLATE_FIELDS}
+        f"{template!r} has {problem}; the fields are {fields}",
+        code="E_OUTPUT_NAME",
+        facts={"fields": TEMPLATE_FIELDS},
     )
 
 

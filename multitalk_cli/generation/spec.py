@@ -88,7 +88,11 @@ def _check_voices(image: str, voices: tuple[InputRef, ...]) -> None:
         )
     contents = {voice.text if voice.address is None else voice.address for voice in voices}
     if len(contents) < len(voices):
-        raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
+        raise UsageError(
+            f"{voices[0].text!r} was given as both voices",
+            code="E_SAME_VOICE",
+            facts={"voice": voices[1].text},
+        )
 
 
 def _input_ref(text: str, place: str = "") -> InputRef:
@@ -107,7 +111,12 @@ def _seed(args: GenerateArgs) -> int:
     if args.seed is None:
         return secrets.randbelow(2**32)
     if not 0 <= args.seed <= MAX_SEED:
-        raise UsageError(f"--seed must be from 0 to {MAX_SEED}, not {args.seed}", code="E_RANGE")
+        nearest = min(max(args.seed, 0), MAX_SEED)
+        raise UsageError(
+            f"--seed must be from 0 to {MAX_SEED}, not {args.seed}",
+            code="E_RANGE",
+            facts={"option": "--seed", "example": str(nearest)},
+        )
     return args.seed
 
 

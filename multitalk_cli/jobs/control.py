@@ -12,7 +12,7 @@ from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef
-from multitalk_cli.errors import FileError, RemoteError, UsageError
+from multitalk_cli.errors import FileError, RemoteError, SetupError, UsageError
 from multitalk_cli.files import is_safe_name
 from multitalk_cli.jobs import cancel as jobs_cancel
 from multitalk_cli.jobs import fetch as jobs_fetch
@@ -42,6 +42,24 @@ class CancelledJob:
     job_id: str
     state: str
     is_confirmed: bool | None
+
+
+def open_job(place: AppRef, ledger: jobs_ledger.Ledger, prefix: str) -> tuple[Cloud, Job]:
+    """The account and the job whose id has this prefix.
+
+    Raises as `find_job`, SetupError without a token, TemporaryError offline.
+    """
+    try:
+        cloud = Cloud.reachable(place)
+    except SetupError as error:
+        if error.code == "E_NO_TOKEN" and ledger.find(prefix) is None:
+            raise UsageError(
+                f"no job {prefix!r} on this machine, and no Modal token to look in the account",
+                code="E_NO_JOB",
+                facts={"job_prefix": prefix, "is_local": True},
+            ) from None
+        raise
+    return cloud, find_job(cloud, ledger, prefix)
 
 
 def find_job(cloud: Cloud, ledger: jobs_ledger.Ledger, prefix: str) -> Job:
@@ -100,8 +118,9 @@ def attach(
 
     output: file or folder in place of the job's own. Raises DetachedError where the user leaves.
     """
-    cloud, ledger = Cloud.reachable(place), jobs_ledger.Ledger()
-    job = latest_attempt(cloud, find_job(cloud, ledger, prefix))
+    ledger = jobs_ledger.Ledger()
+    cloud, found = open_job(place, ledger, prefix)
+    job = latest_attempt(cloud, found)
     target = _target(job, output, force)
     reporter.fact("job", f"{job.id}  {job.label}, {job.gpu}")
     if job.state == jobs_ledger.DONE:
@@ -128,8 +147,8 @@ def fetch(
     place: AppRef, prefix: str, output: str | None, force: bool, reporter: Reporter
 ) -> FetchedVideo:
     """Writes the video of a finished job. output: file or folder in place of the job's own."""
-    cloud, ledger = Cloud.reachable(place), jobs_ledger.Ledger()
-    job = find_job(cloud, ledger, prefix)
+    ledger = jobs_ledger.Ledger()
+    cloud, job = open_job(place, ledger, prefix)
     target = _target(job, output, force)
     if target is None:
         target = _target(job, _default_name(job), force)
@@ -138,8 +157,9 @@ def fetch(
 
 def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
     """Cancels a job and waits until its GPU is free."""
-    cloud, ledger = Cloud.reachable(place), jobs_ledger.Ledger()
-    job = latest_attempt(cloud, find_job(cloud, ledger, prefix))
+    ledger = jobs_ledger.Ledger()
+    cloud, found = open_job(place, ledger, prefix)
+    job = latest_attempt(cloud, found)
     if job.state in (jobs_ledger.DONE, jobs_ledger.FAILED, jobs_ledger.CANCELLED):
         reporter.note(f"job {job.id} has already ended: {job.state}")
         return CancelledJob(job_id=job.id, state=job.state, is_confirmed=None)

@@ -167,7 +167,11 @@ class Ledger:
         exact = [job for job in found if job.id == prefix]
         if len(found) > 1 and not exact:
             ids = ", ".join(job.id for job in found[:3])
-            raise UsageError(f"{prefix!r} matches several jobs: {ids}", code="E_NO_JOB")
+            raise UsageError(
+                f"{prefix!r} matches several jobs: {ids}",
+                code="E_NO_JOB",
+                facts={"job_prefix": prefix, "is_local": True},
+            )
         return next(iter(exact or found), None)
 
     @contextmanager

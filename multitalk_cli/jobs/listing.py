@@ -55,11 +55,9 @@ def list_remote(place: AppRef, limit: int) -> list[ListedJob]:
 
 def find(place: AppRef, prefix: str) -> ListedJob:
     """One job with its newest state. Raises UsageError E_NO_JOB."""
-    from multitalk_cli.cloud.client import Cloud
-    from multitalk_cli.jobs.control import find_job
+    from multitalk_cli.jobs.control import open_job
 
-    cloud = Cloud.reachable(place)
-    return _look_up(cloud, find_job(cloud, Ledger(), prefix))
+    return _look_up(*open_job(place, Ledger(), prefix))
 
 
 def _look_up(cloud: Cloud, job: Job) -> ListedJob:

@@ -168,7 +168,11 @@ def check_inputs(image: InputRef, voices: Sequence[InputRef]) -> None:
         open_input(one.path).close()
     _check_swapped(image, voices)
     if len(voices) == 2 and is_same_file(voices[0].path, voices[1].path):
-        raise UsageError(f"{voices[0].text!r} was given as both voices", code="E_SAME_VOICE")
+        raise UsageError(
+            f"{voices[0].text!r} was given as both voices",
+            code="E_SAME_VOICE",
+            facts={"voice": voices[1].text},
+        )
 
 
 def _check_swapped(image: InputRef, voices: Sequence[InputRef]) -> None:

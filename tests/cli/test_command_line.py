@@ -152,14 +152,14 @@ def test_the_version_of_a_process(shell):
 @pytest.mark.parametrize(
     ("words", "message", "hint"),
     [
-        (["generat"], "No such command 'generat'", "multitalk --help"),
+        (["generat"], "No such command 'generat'", "multitalk generate"),
         (["generate", "a.png", "--fsp", "3"], "No such option: --fsp", "multitalk generate --help"),
         (["generate"], "Missing argument 'IMAGE'", "multitalk generate --help"),
         (["generate", "a.png", "--fps", "x"], "not 'x'", "multitalk generate a.png --fps 24"),
         (["generate", "a.png", "--fps"], "--fps", "multitalk generate --help"),
         (["explain", "E_BUG", "E_COST"], "unexpected extra argument", "multitalk explain --help"),
-        (["config", "set", "fps"], "Missing argument 'VALUE'", "multitalk config --help"),
-        (["config", "get"], "No such command 'get'", "multitalk config --help"),
+        (["config", "set", "fps"], "Missing argument 'VALUE'", "multitalk config set --help"),
+        (["config", "get"], "No such command 'get'", "multitalk config set"),
         (["--progress", "fancy", "demo"], "not 'fancy'", "multitalk --help"),
         (["demo", "--progress"], "not ''", "multitalk --help"),
         (["demo", "--force=yes"], "--force", "multitalk demo --help"),

@@ -6,10 +6,14 @@ import os
 import sys
 
 import pytest
+import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 
+from multitalk_cli.cli.app import app
+from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.cli.console import (
+    VALUED,
     Console,
     OutputOptions,
     check_output_options,
@@ -77,10 +81,28 @@ ERROR = FileError("voice.wav is silent", code="E_AUDIO_SILENT", hint="multitalk 
         (["demo", "--", "--json"], ["demo", "--", "--json"], {}),
         (["--quiet", "--", "-q", "--"], ["--", "-q", "--"], {"quiet": True}),
         (["--prompt=--json"], ["--prompt=--json"], {}),
+        (["demo", "-fq"], ["demo", "-f"], {"quiet": True}),
+        (["demo", "-qfy"], ["demo", "-fy"], {"quiet": True}),
+        (["demo", "-fpq"], ["demo", "-fpq"], {}),
+        (["demo", "-oquick.mp4", "-pq"], ["demo", "-oquick.mp4", "-pq"], {}),
+        (["demo", "-f", "q"], ["demo", "-f", "q"], {}),
     ],
 )
 def test_global_options_are_taken_from_anywhere_before_the_dashes(argv, rest, options):
     assert split_output_options(argv) == (rest, OutputOptions(**options))
+
+
+def test_letters_with_a_value_are_those_of_the_commands():
+    root = read_tree(typer.main.get_command(app))
+    options = [option for command in root.all() for option in command.options]
+    valued = {
+        name[1:]
+        for option in options
+        for name in option.names
+        if option.value is not None and len(name) == 2
+    }
+
+    assert valued == set(VALUED)
 
 
 @given(st.lists(st.sampled_from(["--json", "-q", "--progress", "--", "x", "", "--progress="])))

@@ -6,7 +6,9 @@ import pytest
 import typer.main
 
 from multitalk_cli.cli.app import app
-from multitalk_cli.cli.next_command import RULES, next_command, typed_again
+from multitalk_cli.cli.console import split_output_options
+from multitalk_cli.cli.next_command import RULES, next_command
+from multitalk_cli.cli.typed_words import typed_again
 from multitalk_cli.errors import CODES, FileError, RefusedError, UsageError, error_from_code
 
 GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]
@@ -36,6 +38,7 @@ EXAMPLES = {
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
     "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],
+    "E_NO_BACKEND": [({}, GENERATE)],
     "E_NO_JOB": [({"job_prefix": "7f"}, ["jobs", "show", "7f"])],
     "E_NO_SECRET": [({"app": "studio", "is_set_up": False}, GENERATE)],
     "E_NO_TOKEN": [({}, GENERATE)],
@@ -52,7 +55,10 @@ EXAMPLES = {
     "E_S3_EXISTS": [({"address": "s3://b/my k", "target": "k"}, ["s3", "put", "k"])],
     "E_S3_KEY": [({"folder": "s3://b/my f/"}, ["s3", "get", "k"])],
     "E_S3_REGION": [({"region": "eu-west-1", "bucket": "b"}, ["s3", "ls"])],
+    "E_S3_UNSET": [({}, ["s3", "get", "k"])],
+    "E_SAME_VOICE": [({"voice": "b.wav"}, ["generate", "my face.png", "b.wav", "b.wav"])],
     "E_SETTING": [({}, ["config", "set", "fsp", "25"])],
+    "E_SPEAKER": [({}, ["generate", "my face.png", "--speaker", "top=b.wav"])],
     "E_SWAPPED": [
         ({"picture": "my face.png", "sound": "b.wav"}, ["generate", "b.wav", "my face.png"])
     ],
@@ -60,6 +66,8 @@ EXAMPLES = {
     "E_TOKEN": [({}, ["status"])],
     "E_TOO_MANY_VOICES": [({"image": "my face.png"}, ["generate", "my face.png", "a", "b", "c"])],
     "E_UNFINISHED": [({"job": "7f3a", "step": "cancel"}, ["jobs", "attach", "7f3a"])],
+    "E_UNKNOWN_CODE": [({"nearest": "E_NO_JOB"}, ["explain", "E_NO_JOBS"])],
+    "E_URL": [({"address": "http://a/b.png"}, ["generate", "http://a/b.png", "b.wav"])],
     "E_USAGE": [({"image": "my face.png"}, ["generate", "my face.png"])],
     "E_WEIGHTS": [({"volume": "w", "damaged": True}, ["download"])],
     "E_WEIGHTS_MISSING": [({"volume": "w", "app": "studio"}, GENERATE)],
@@ -67,7 +75,7 @@ EXAMPLES = {
 """Code -> (facts, words typed) of errors whose rule prints a command."""
 
 ADVICE = {
-    "E_NO_BACKEND", "E_NO_FFMPEG", "E_OUTPUT_PATH", "E_S3_ARCHIVED", "E_S3_CREDENTIALS",
+    "E_AUDIO_FORMAT", "E_NO_FFMPEG", "E_OUTPUT_PATH", "E_S3_ARCHIVED", "E_S3_CREDENTIALS",
     "E_SECRET_FILE",
 }  # fmt: skip
 """Codes whose rule advises words, or a command that is not multitalk's."""
@@ -75,6 +83,13 @@ ADVICE = {
 
 def parse(words):
     """Parses a command line as the application does, without running it. Raises its refusal."""
+    words, _ = split_output_options(words)
+    if words[-1] == "--help":
+        # Help would be printed: the words before it must be those of a command.
+        groups = typer.main.get_command(app)
+        for word in words[1:-1]:
+            groups = groups.commands[word]
+        return
     command, context = typer.main.get_command(app), None
     while True:
         context = command.make_context(words[0], words[1:], parent=context)

@@ -3,6 +3,7 @@
 import os
 import shlex
 import subprocess
+import sys
 import threading
 import tomllib
 from datetime import UTC, datetime, timedelta
@@ -90,7 +91,7 @@ def test_an_old_python_is_refused():
 def test_a_missing_package_is_named_with_the_command_that_installs():
     seen = local.check_python(packages=("numpy", "no-such-thing"))
 
-    assert (seen.state, seen.remedy) == ("fail", local.REINSTALL)
+    assert (seen.state, seen.remedy) == ("fail", f"{sys.executable} -m pip install no-such-thing")
     assert "no-such-thing" in seen.text
 
 
@@ -99,7 +100,7 @@ def test_another_modal_is_refused(monkeypatch):
 
     seen = local.check_python(packages=("modal",))
 
-    assert (seen.state, seen.remedy) == ("fail", 'pip install "modal<2"')
+    assert (seen.state, seen.remedy) == ("fail", f"{sys.executable} -m pip install 'modal<2'")
 
 
 def test_the_packages_are_those_that_the_project_needs():
@@ -176,7 +177,8 @@ def test_an_ffmpeg_that_cannot_make_videos(doctor, fake_ffmpeg, script, said):
     assert said in checks["ffmpeg"]["seen"]
     assert (checks["ffmpeg"]["code"], checks["ffmpeg"]["remedy"]) == (
         "E_NO_FFMPEG",
-        local.OWN_FFMPEG,
+        f"unset IMAGEIO_FFMPEG_EXE; {sys.executable} -m pip install --force-reinstall "
+        "imageio-ffmpeg",
     )
     assert (checks["media"]["is_blocked"], ran.json["data"]["preview_ready"]) == (True, False)
 

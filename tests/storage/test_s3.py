@@ -266,7 +266,7 @@ def test_a_hostile_key_is_not_a_name(cli, scripted_s3, folder, key):
     ran = cli("s3", "get", f"s3://bucket/{key}")
 
     assert (ran.code, ran.stdout) == (2, "")
-    assert "add -o FILE" in ran.stderr
+    assert " -o FILE\n" in ran.stderr
     assert "\x1b" not in ran.stderr
     assert sorted(folder.parent.rglob("*")) == before
 

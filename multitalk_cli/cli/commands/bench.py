@@ -45,7 +45,7 @@ def bench(
         raise UsageError(
             f"costs money: {view.cost_line(cost)}",
             code="E_USAGE",
-            hint="multitalk bench --yes",
+            facts={"option": "--yes"},
         )
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     check_ready(cloud, chosen["stack"])

@@ -1,5 +1,6 @@
 """`multitalk completion`: scripts for Tab in bash, zsh and fish."""
 
+import difflib
 from typing import Annotated, Any
 
 import typer
@@ -54,10 +55,11 @@ def _known(shell: str) -> str:
 
     if shell not in SHELLS:
         names = ", ".join(SHELLS)
+        nearest = [*difflib.get_close_matches(shell, SHELLS, n=1), *SHELLS][0]
         raise UsageError(
             f"SHELL must be one of {names}, not {shell!r}",
             code="E_RANGE",
-            hint="multitalk completion --help",
+            facts={"typed": shell, "nearest": nearest},
         )
     return shell
 

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from multitalk_cli.doctor.check import CheckResult
 
 EXAMPLES = ("multitalk doctor", "multitalk doctor --gpu --yes", "multitalk doctor --gpu l4")
-_CONFIRMED = "multitalk doctor --gpu --yes"
 
 
 class DoctorCommand(PagedCommand):
@@ -107,7 +106,7 @@ def _examine(
         return gpu.examine(cloud, chosen, console)
     if not console.can_ask:
         message = "a container with a GPU costs money, and this is not a terminal: pass --yes"
-        raise UsageError(message, code="E_USAGE", hint=_CONFIRMED)
+        raise UsageError(message, code="E_USAGE", facts={"option": "--yes"})
     if not console.confirm("Continue?", about=question):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
     return gpu.examine(cloud, chosen, console)

@@ -111,11 +111,16 @@ def _parse(
         raise UsageError(
             f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}",
             code="E_RANGE",
+            facts={"option": "--precision", "example": PRECISIONS[0]},
         )
     matches = {text: _REVISION.fullmatch(text) for text in revisions}
     for text, match in matches.items():
         if match is None:
-            raise UsageError(f"--revision must be REPO=COMMIT, not {text!r}", code="E_RANGE")
+            raise UsageError(
+                f"--revision must be REPO=COMMIT, not {text!r}",
+                code="E_RANGE",
+                facts={"option": "--revision"},
+            )
     wanted = {match[1]: match[2] for match in matches.values() if match is not None}
     return DownloadOptions(precision=kind, assume_yes=yes, revisions=wanted, is_repair=is_repair)
 

@@ -29,12 +29,12 @@ def explain(
 
 def _explain_one(console: Console, name: str) -> None:
     if name not in CODES:
-        close = difflib.get_close_matches(name, CODES, n=1)
+        close = difflib.get_close_matches(name, CODES, n=1, cutoff=0.75)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise UsageError(
             f"unknown error code {name!r}{meant}",
             code="E_UNKNOWN_CODE",
-            hint=f"multitalk explain {close[0] if close else ''}".rstrip(),
+            facts={"nearest": close[0]} if close else {},
         )
     row = CODES[name]
     data = {

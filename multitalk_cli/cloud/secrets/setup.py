@@ -175,7 +175,7 @@ def _choose_specs(
     if not specs:
         names = ", ".join(key for spec in SECRET_SPECS.values() for key in spec.required)
         message = f"none of {names} is in {' or '.join(sources)}"
-        raise UsageError(message, code="E_SECRET_SOURCE")
+        raise UsageError(message, code="E_SECRET_SOURCE", facts={"empty_sources": True})
     return specs
 
 

@@ -1,0 +1,200 @@
+"""Every error that needs no account is provoked; its next command must be one that can be typed.
+
+It parses, or is a plain command of the shell, and is not the command that failed.
+"""
+
+import os
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from multitalk_cli.errors import CODES
+from tests.cli.test_next_command import parse
+
+PREVIEW = ("--backend", "preview")
+MADE = ("generate", "host.png", "voice.wav", *PREVIEW)
+SHELL = {"mkdir", "mv", "chmod", "ls", "curl", "unset", "export", "for", "cd"}
+"""Commands of a shell that mend something."""
+
+
+def _broken_settings(text):
+    return lambda: Path("multitalk.toml").write_text(text)
+
+
+def _modal(text):
+    def write():
+        file = Path(os.environ["HOME"]) / ".modal.toml"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+
+    return write
+
+
+def _cut_picture():
+    Path("cut.png").write_bytes(Path("host.png").read_bytes()[:20_000])
+
+
+def _cut_voice():
+    Path("cut.wav").write_bytes(Path("voice.wav").read_bytes()[:4_000])
+
+
+def _silence():
+    header = Path("voice.wav").read_bytes()[:44]
+    Path("silent.wav").write_bytes(header + bytes(Path("voice.wav").stat().st_size - 44))
+
+
+def _tiny():
+    from PIL import Image
+
+    Image.new("RGB", (9, 9)).save("tiny.png")
+
+
+def _pack():
+    Path("weights").mkdir()
+
+
+def _files(**content):
+    def write():
+        for name, text in content.items():
+            Path(name.replace("_", ".")).write_text(text)
+
+    return write
+
+
+def _open_secrets():
+    Path("keys").write_text("HF_TOKEN=hf_abcdefghijkl\n")
+    Path("keys").chmod(0o644)
+
+
+CASES = [
+    ("E_USAGE", ["genrate", "host.png", "voice.wav"], None),
+    ("E_USAGE", ["config", "set"], None),
+    ("E_USAGE", ["jobs", "attach"], None),
+    ("E_USAGE", ["jobs", "atach", "7f"], None),
+    ("E_USAGE", ["completion", "install", "-o"], None),
+    ("E_USAGE", ["help", "genrate"], None),
+    ("E_USAGE", ["generate", "host.png"], None),
+    ("E_USAGE", ["generate"], None),
+    ("E_USAGE", [*MADE, "--stpes", "20"], None),
+    ("E_USAGE", ["bench", "--gpu", "l4"], None),
+    ("E_RANGE", [*MADE, "--steps", "5"], None),
+    ("E_RANGE", [*MADE, "--gpu", "v100"], None),
+    ("E_RANGE", [*MADE, "--size", "1000x1000"], None),
+    ("E_RANGE", [*MADE, "--size", "big"], None),
+    ("E_RANGE", [*MADE, "--background", "whit"], None),
+    ("E_RANGE", [*MADE, "--seed", "-1"], None),
+    ("E_RANGE", ["download", "--precision", "int4"], None),
+    ("E_RANGE", ["download", "--lora", "xx"], None),
+    ("E_RANGE", ["completion", "install", "bsh"], None),
+    ("E_RANGE", ["warm", "99h"], None),
+    ("E_RANGE", ["setup-secrets", "--only", "xyz"], None),
+    ("E_CONFLICT", [*MADE, "--speaker", "left=voice.wav"], None),
+    ("E_CONFLICT", [*MADE, "--detach"], None),
+    ("E_CONFLICT", [*MADE, "--upload"], None),
+    ("E_UNKNOWN_CODE", ["explain", "E_FOO"], None),
+    ("E_UNKNOWN_CODE", ["explain", "E_NO_JOBS"], None),
+    ("E_SETTING", ["config", "set", "fsp", "25"], None),
+    ("E_SETTING", ["config", "set", "size", "25"], None),
+    ("E_SETTING", ["config", "set", "bucket", "s3://my-bucket/"], None),
+    ("E_SETTING", ["config", "set", "fps", "900"], None),
+    ("E_CONFIG", ["config", "show"], _broken_settings("fps = 900")),
+    ("E_CONFIG", ["config", "show"], _broken_settings("fpps = 25")),
+    ("E_CONFIG", ["config", "show"], _broken_settings("fps =")),
+    ("E_CONFIG", ["config", "show"], lambda: Path("multitalk.toml").mkdir()),
+    ("E_URL", ["generate", "https://example.com/a/face.png?x=1", "voice.wav", *PREVIEW], None),
+    ("E_SWAPPED", ["generate", "voice.wav", "host.png", *PREVIEW], None),
+    ("E_TOO_MANY_VOICES", [*MADE, "voice.wav", "voice.wav"], None),
+    ("E_SAME_VOICE", [*MADE, "voice.wav"], None),
+    ("E_SPEAKER", ["generate", "host.png", "--speaker", "face:3=voice.wav", *PREVIEW], None),
+    ("E_SPEAKER", ["generate", "host.png", "--speaker=box:1,2,3=voice.wav", *PREVIEW], None),
+    ("E_OUTPUT_NAME", [*MADE, "-o", "talk.avi"], None),
+    ("E_OUTPUT_NAME", [*MADE, "-o", "{nope}.preview.mp4"], None),
+    ("E_OUTPUT_EXISTS", MADE, lambda: Path("voice.preview.mp4").write_text("mine")),
+    ("E_OUTPUT_PATH", [*MADE, "-o", "gone/"], None),
+    ("E_FILE_MISSING", ["generate", "hots.png", "voice.wav", *PREVIEW], None),
+    ("E_FILE_MISSING", ["generate", "gone/x.png", "voice.wav", *PREVIEW], None),
+    ("E_FILE_UNREADABLE", ["generate", "host.png", "empty.wav", *PREVIEW], _files(empty_wav="")),
+    ("E_FILE_UNREADABLE", ["generate", "weights", "voice.wav", *PREVIEW], _pack),
+    ("E_FILE_UNREADABLE", ["upload-weights", "weights"], _pack),
+    ("E_FILE_UNREADABLE", ["upload-weights", "nothing"], None),
+    ("E_IMAGE_FORMAT", ["generate", "a.png", "voice.wav", *PREVIEW], _files(a_png="text")),
+    ("E_IMAGE_BROKEN", ["generate", "cut.png", "voice.wav", *PREVIEW], _cut_picture),
+    ("E_IMAGE_SIZE", ["generate", "tiny.png", "voice.wav", *PREVIEW], _tiny),
+    ("E_AUDIO_FORMAT", ["generate", "host.png", "a.wav", *PREVIEW], _files(a_wav="text")),
+    ("E_AUDIO_BROKEN", ["generate", "host.png", "cut.wav", *PREVIEW], _cut_voice),
+    ("E_AUDIO_SILENT", ["generate", "host.png", "silent.wav", *PREVIEW], _silence),
+    ("E_NO_BACKEND", ["generate", "host.png", "voice.wav"], None),
+    ("E_NO_TOKEN", ["status"], None),
+    ("E_NO_TOKEN", [*MADE[:3], "--backend", "modal"], None),
+    ("E_TOKEN", ["status"], _modal('[default]\ntoken_id = "ak-1"\n')),
+    ("E_MODAL_CONFIG", ["status"], _modal("[default")),
+    ("E_MODAL_CONFIG", ["status"], _modal('[work]\ntoken_id = "a"\ntoken_secret = "b"\n')),
+    ("E_NO_JOB", ["jobs", "show", "7f"], None),
+    ("E_NO_JOB", ["jobs", "fetch", "7f"], None),
+    ("E_WEIGHTS", [*MADE[:3], "--backend", "local", "--weights", "weights"], _pack),
+    ("E_WEIGHTS", ["config", "set", "weights", "gone"], None),
+    ("E_GPU_TOO_SMALL", [*MADE[:3], "--plan", "--gpu", "t4", "--size", "2048x2048"], None),
+    ("E_SECRET_SOURCE", ["setup-secrets", "--from-env"], None),
+    ("E_SECRET_SOURCE", ["setup-secrets"], None),
+    ("E_SECRET_FILE", ["setup-secrets", "--from-file", "keys"], _open_secrets),
+    ("E_S3_ADDRESS", ["s3", "get", "s3://b/x"], None),
+    ("E_S3_UNSET", ["s3", "get", "key"], None),
+]  # fmt: skip
+"""(code, words, what makes them fail) of errors that a machine without an account can meet."""
+
+ELSEWHERE = {
+    "E_BUG", "E_AUDIO_LENGTH", "E_AUDIO_NONE", "E_VIDEO_BROKEN", "E_DISK_FULL", "E_FFMPEG",
+    "E_NO_FFMPEG",
+    "E_LOCAL_EXTRA", "E_CONTRACT", "E_COST", "E_NOT_DEPLOYED", "E_WEIGHTS_MISSING",
+    "E_ENVIRONMENT", "E_SECRET_EXISTS", "E_NO_SECRET", "E_SECRET_INCOMPLETE", "E_SECRET_VALUE",
+    "E_REMOTE_PACKAGE", "E_DEPLOY", "E_LEDGER", "E_EXPIRED", "E_INTERRUPTED", "E_NETWORK",
+    "E_PROXY",
+    "E_DISK_SPACE", "E_LORA",
+}  # fmt: skip
+"""Codes that need an account, an hour, a full disk or a broken installation."""
+
+
+@pytest.fixture(autouse=True)
+def _no_keys(monkeypatch):
+    for name in [name for name in os.environ if name.startswith(("AWS_", "HF_", "MODAL_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "spoil"), CASES, ids=[" ".join(words)[:60] for _, words, _ in CASES]
+)
+def test_the_next_command_of_an_error_can_be_typed_and_is_another(
+    cli, portrait, voice, code, words, spoil
+):
+    if spoil is not None:
+        spoil()
+
+    ran = cli(*words, "--json")
+
+    assert (ran.error["code"], ran.code) == (code, int(CODES[code].exit_code)), ran.stderr
+    lines = ran.error["hint"].splitlines()
+    assert lines
+    assert lines[0] != shlex.join(["multitalk", *map(str, words)])
+    first = shlex.split(lines[0])[0]
+    assert first in {"multitalk", *SHELL}, lines[0]
+    for line in lines:
+        if line.startswith("multitalk "):
+            parse(shlex.split(line))
+
+
+def test_every_code_of_a_machine_without_an_account_is_provoked():
+    of_stores_and_containers = {
+        name for name in CODES if name.startswith(("E_S3_", "E_HUB", "E_STORAGE"))
+    }
+    remote = {name for name, row in CODES.items() if int(row.exit_code) in (5, 7, 8)}
+    provoked = {code for code, _, _ in CASES}
+
+    assert provoked | ELSEWHERE | of_stores_and_containers | remote == CODES.keys()
+
+
+def test_a_hint_that_is_no_command_fails_these_tests():
+    with pytest.raises((KeyError, typer.TyperException)):
+        parse(shlex.split("multitalk download writes such a folder"))
