@@ -32,8 +32,8 @@ def open_heif(file: BinaryIO, kind: str, shown: str) -> Image.Image:
         raise FileError(
             f"{shown} is HEIC, which needs the package pi-heif",
             code="E_IMAGE_FORMAT",
-            hint="Install the extra: pipx install --force '.[heic]' in a checkout; "
-            "or export the picture as JPEG or PNG.",
+            hint="Export the picture as JPEG; or install the extra, for files on this machine: "
+            "pipx install --force '.[heic]' in a checkout.",
         ) from None
     opened: Image.Image = HeifImageFile(file)
     return opened

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_SIGNATURE_BYTES, _MAX_CHUNKS = 8, 1_000_000
+_SIGNATURE_BYTES, _MAX_CHUNKS = 8, 300_000
 # Pillow refuses more: of an inflated text or profile, and of all texts together.
 _INFLATED_BYTES, _ALL_TEXT_BYTES = 1 << 20, 64 << 20
 _PROFILE_BYTES = 16 << 20
@@ -40,7 +40,10 @@ class _Chunk:
 
 
 def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
-    """The chunks up to IEND, to the end of the file, or to something that is no chunk."""
+    """The chunks up to IEND, to the end of the file, or to something that is no chunk.
+
+    Raises ValueError for absurdly many: the reader would take minutes.
+    """
     size, start = file.seek(0, 2), _SIGNATURE_BYTES
     for _ in range(_MAX_CHUNKS):
         file.seek(start)
@@ -52,6 +55,7 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
         if chunk.name == b"IEND":
             return
         start = chunk.end
+    raise ValueError(f"it has more than {_MAX_CHUNKS:,} chunks")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class PngFacts:
 
 
 def examine(file: BinaryIO) -> PngFacts:
-    """Looks at every chunk; raises nothing for a damaged file. The file is rewound."""
+    """Looks at every chunk. The file is rewound. Raises ValueError for absurdly many."""
     facts = PngFacts()
     damaged: list[str] = []
     pixels_seen = False

@@ -51,6 +51,8 @@ def conversion(mode: str, profile: bytes | None, stated: ColorSpace | None) -> C
     from PIL import ImageCms
 
     notes = [f"{mode} converted to sRGB"] if mode in ("CMYK", "LAB") else []
+    if mode == "CMYK" and profile is None:
+        notes = ["CMYK without a profile converted to sRGB: its colours are approximate"]
     if profile is None and stated is not None and mode in ("L", "RGB"):
         profile = _stated_profile(mode, stated)
     try:

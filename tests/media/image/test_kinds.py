@@ -2,6 +2,8 @@
 
 import io
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -389,6 +391,12 @@ def test_long_texts_of_a_png(tmp_path, kind, length, behind, count):
     assert picture.adjusted == ()
 
 
+def test_png_of_absurdly_many_chunks_is_refused(tmp_path):
+    path = tmp_path / "many.png"
+    path.write_bytes(with_chunks(encoded(portrait(), "PNG"), png_chunk(b"zzZz", b"") * 300_001))
+    refused(path, "E_IMAGE_BROKEN", "more than 300,000 chunks")
+
+
 def test_interlaced_png(tmp_path):
     from tests.media.image.files import interlaced_png
 
@@ -524,16 +532,29 @@ def test_heic(tmp_path, name):
     path.write_bytes((RECORDED / name).read_bytes())
     picture = load_picture(path)
     assert psnr(picture.pixels, portrait(512, 264)) > 34
+    assert (picture.source_width_px, picture.source_height_px) == (512, 264)
     assert picture.format == "HEIC"
     converted = ("colours converted from Display P3 to sRGB",)
     assert picture.adjusted == (converted if name == "phone.heic" else ())
 
 
-def test_heic_without_its_reader_names_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pi_heif.as_plugin", None)
+def test_heic_without_its_reader_names_it(tmp_path):
     path = tmp_path / "IMG_0042.HEIC"
     path.write_bytes((RECORDED / "portrait.heic").read_bytes())
-    refused(path, "E_IMAGE_FORMAT", "is HEIC, which needs the package pi-heif")
+    # A process in which the package cannot be imported, as where it is not installed.
+    script = (
+        "import pathlib, sys\n"
+        "sys.modules['pi_heif'] = None\n"
+        "from multitalk_cli.errors import FileError\n"
+        "from multitalk_cli.media.image.load import load_picture\n"
+        "try:\n    load_picture(pathlib.Path(sys.argv[1]))\n"
+        "except FileError as error:\n    print(error.code, error.message, error.hint)\n"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("E_IMAGE_FORMAT ")
+    assert "is HEIC, which needs the package pi-heif" in done.stdout
+    assert "[heic]" in done.stdout
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "RGBA"])
