@@ -31,13 +31,13 @@ _UPPER_SHARE = 0.2  # of a gap, how much the upper lip rises; the lower falls by
 _JAW_SHARE = 0.55  # of a gap, how far the chin falls
 _SHUT_MARGIN = 0.2  # a shut mouth also hides this share of the gap beyond the lips of the mesh
 _RIM = 0.25  # of the gap in the picture: its lower part moves with the lower lip
-_LINE = 0.025  # of the face's height: a narrower gap of the picture is the line between shut lips
+_LINE = 0.035  # of the face's height: a narrower gap of the picture is the line between shut lips
 _SEAM = 0.45  # how dark the line between shut lips is
 _CORNER_POWER = 0.7  # below 1: an opening with rounder corners than a lens
 _SOFT = 0.007  # of the face's height: half of how blurred the lips' edges are, beyond a pixel
 
 # Colours in neutral light of brightness 1.
-_TEETH_TINT = (1.0, 0.96, 0.9)
+_TEETH_TINT = (1.0, 0.97, 0.91)
 _TONGUE_TINT = (0.95, 0.42, 0.43)
 _THROAT_TINT = (0.25, 0.095, 0.09)
 _GREY = 10  # mean difference of a face's channels below which the picture has no colours
@@ -319,7 +319,7 @@ def _tissues(
     white = min(max(float(np.percentile(brightness, 97)), 1.12 * usual), 2.2 * usual, 240.0)
     cast = skin.mean(0) / max(float(skin.mean()), 1.0)
     colors = {
-        "teeth": white * np.array(_TEETH_TINT) * (0.8 + 0.2 * cast),
+        "teeth": white * np.array(_TEETH_TINT) * (0.6 + 0.4 * cast),
         "tongue": 0.4 * lip + 0.6 * light * np.array(_TONGUE_TINT),
         "throat": light * np.array(_THROAT_TINT),
         "rim": 0.25 * lip + 0.35 * light * np.array(_TONGUE_TINT),

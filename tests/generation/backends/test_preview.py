@@ -294,6 +294,17 @@ def test_an_existing_file_is_only_replaced_on_demand(plain, tmp_path):
     assert probe_video(video).frames == request.frames
 
 
+def test_the_same_request_is_the_same_video(tmp_path):
+    request = make_request(framed(Image.open(PORTRAIT), 192, 96), [speech(seconds=0.5)])
+    first, again = tmp_path / "first", tmp_path / "again"
+    for folder in (first, again):
+        folder.mkdir()
+
+    videos = [_made(request, folder)[0].read_bytes() for folder in (first, again)]
+
+    assert videos[0] == videos[1]
+
+
 @pytest.mark.parametrize(("width", "height"), [(32, 32), (64, 320), (1280, 720), (2048, 64)])
 def test_any_size_can_be_previewed(width, height, tmp_path):
     pixels = np.full((height, width, 3), 90, np.uint8)
