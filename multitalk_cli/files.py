@@ -11,9 +11,46 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from tempfile import TemporaryDirectory
+from typing import BinaryIO, Literal
 
 from multitalk_cli.errors import FileError, UsageError
+
+_kept_here: list[TemporaryDirectory[str]] = []
+
+
+def user_folder(kind: Literal["state", "cache"]) -> Path:
+    """The user's folder of a kind, which may not exist yet.
+
+    A temporary one, until the process ends, for a user without a home folder or with one that
+    cannot be written to, as in containers: `is_unkept` tells.
+    """
+    import platformdirs
+
+    paths = {"state": platformdirs.user_state_path, "cache": platformdirs.user_cache_path}
+    # RuntimeError: a user without a home folder.
+    with suppress(RuntimeError):
+        folder = paths[kind]("multitalk")
+        if folder.exists() or _can_grow(folder):
+            return folder
+    if not _kept_here:
+        try:
+            _kept_here.append(TemporaryDirectory(prefix="multitalk-"))
+        except OSError as error:
+            message = f"no folder for jobs and caches: {error.strerror}"
+            raise FileError(message, code="E_LEDGER") from error
+    return Path(_kept_here[0].name) / kind
+
+
+def is_unkept() -> bool:
+    """Whether the jobs that this process keeps are lost when it ends."""
+    return any(Path(folder.name, "state").exists() for folder in _kept_here)
+
+
+def _can_grow(folder: Path) -> bool:
+    """Whether folders can be made down to this one."""
+    nearest = next((each for each in folder.parents if each.exists()), folder)
+    return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
 def is_safe_name(name: str) -> bool:
@@ -33,6 +70,11 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
     (stat.S_ISSOCK, "a socket"),
 )
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading ~ as the home folder; unchanged for a user without one."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib's raises
 
 
 def shown_path(path: Path) -> str:

@@ -434,15 +434,25 @@ class Settings:
 
 
 def user_file() -> Path:
-    """The path of the user's config file."""
+    """The path of the user's config file. Raises FileError E_CONFIG without a home folder."""
     import platformdirs
 
-    return platformdirs.user_config_path("multitalk") / "config.toml"
+    try:
+        return platformdirs.user_config_path("multitalk") / "config.toml"
+    except RuntimeError:
+        raise FileError(
+            "no home folder: settings cannot be kept for this user (HOME is not set)",
+            code="E_CONFIG",
+            hint=f"set HOME, or keep them in ./{PROJECT_FILE}: multitalk config set --project",
+        ) from None
 
 
-def files() -> tuple[Path, Path]:
-    """The settings files, strongest first."""
-    return Path(PROJECT_FILE), user_file()
+def files() -> tuple[Path, ...]:
+    """The settings files, strongest first; without a home folder only the project's."""
+    try:
+        return Path(PROJECT_FILE), user_file()
+    except FileError:
+        return (Path(PROJECT_FILE),)
 
 
 def load_settings(
@@ -499,7 +509,7 @@ def parse_option(name: str, raw: str) -> Any:
 def _from_file(path: Path) -> dict[str, SettingValue]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _broken_file(path, error) from None

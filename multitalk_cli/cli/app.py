@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from multitalk_cli import __version__
+from multitalk_cli import __version__, files
 from multitalk_cli.cli.commands.bench import EXAMPLES as BENCH_EXAMPLES
 from multitalk_cli.cli.commands.bench import bench
 from multitalk_cli.cli.commands.completion import app as completion_app
@@ -200,6 +200,11 @@ def run(argv: Sequence[str]) -> int:
         except Exception as error:  # noqa: BLE001 - the one place where a bug becomes a message
             console.bug(_command_name(arguments), error, traceback.format_exc())
             return int(ExitCode.BUG)
+        finally:
+            if files.is_unkept():
+                console.note(
+                    "no home folder that can be written to: jobs and settings are not kept"
+                )
 
 
 def _invoke(arguments: list[str], console: Console) -> int:

@@ -15,6 +15,7 @@ from typer.core import TyperCommand, TyperGroup
 from multitalk_cli.cli.layout import Block, Line, Row, Table
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.errors import UsageError
+from multitalk_cli.files import expand_home
 
 GLOBAL_OPTIONS = "--json, --quiet (-q), --debug, --no-color, --progress KIND"
 MAKE, SET_UP, RUN, OTHER = "Make", "Set up", "Run", "Other"
@@ -72,7 +73,7 @@ def _expand_home(value: Any, label: str) -> Any:
     if isinstance(value, list | tuple):
         return type(value)(_expand_home(each, label) for each in value)
     if isinstance(value, Path):
-        return value.expanduser()
+        return expand_home(value)
     if not isinstance(value, str):
         return value
     place, equals, path = value.partition("=") if label == PLACED else ("", "", value)

@@ -11,7 +11,8 @@ from typing import Any
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.errors import AppRef, modal_errors
 from multitalk_cli.contract.limits import find_flaw
-from multitalk_cli.errors import SetupError
+from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.files import check_creatable
 
 _NOWHERE = AppRef(app="", environment="")
 
@@ -30,6 +31,7 @@ def login_in_browser(show: Callable[[LoginPage], None]) -> Path:
 
     show: receives the page before the waiting begins; it may be opened on another machine.
     """
+    _require_place()
     modal_config.require_network()
     import modal
     from modal.config import config
@@ -62,8 +64,22 @@ def login_with_pair(token_id: str, token_secret: str) -> Path:
         flaw = find_flaw(value)
         if flaw:
             raise SetupError(f"the token's {name} has {flaw}", code="E_TOKEN")
+    _require_place()
     modal_config.require_network()
     return _store(token_id, token_secret)
+
+
+def _require_place() -> None:
+    """Raises FileError E_CONFIG where no token can be stored, before one is made."""
+    file = modal_config.config_file()
+    advice = "set MODAL_CONFIG_PATH=FILE, or MODAL_TOKEN_ID and MODAL_TOKEN_SECRET"
+    if str(file).startswith("~"):
+        message = "no home folder: a token cannot be stored for this user (HOME is not set)"
+        raise FileError(message, code="E_CONFIG", hint=advice)
+    try:
+        check_creatable(file)
+    except FileError as error:
+        raise FileError(error.message, code="E_CONFIG", hint=advice) from error
 
 
 def _store(token_id: str, token_secret: str) -> Path:

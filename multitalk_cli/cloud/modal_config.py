@@ -32,7 +32,8 @@ _PAIRS = (
 def config_file() -> Path:
     """The path of Modal's settings file."""
     path = os.environ.get("MODAL_CONFIG_PATH")
-    return Path(path) if path else Path.home() / ".modal.toml"
+    # Modal's client reads ./~/.modal.toml for a user without a home folder.
+    return Path(path if path else os.path.expanduser("~/.modal.toml"))  # noqa: PTH111
 
 
 def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
@@ -42,7 +43,7 @@ def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise SetupError(f"{path} cannot be read: {error.strerror}", code=_CODE) from None

@@ -153,15 +153,14 @@ def check_media() -> Outcome:
 
 def _places() -> tuple[Path, ...]:
     """The folders that multitalk writes to: videos, settings, jobs, caches, partial files."""
-    import platformdirs
-
+    from multitalk_cli.files import user_folder
     from multitalk_cli.jobs import ledger
 
     return (
         Path.cwd(),
-        settings.user_file().parent,
+        settings.files()[-1].absolute().parent,
         ledger.ledger_path().parent,
-        platformdirs.user_cache_path("multitalk"),
+        user_folder("cache"),
         Path(tempfile.gettempdir()),
     )
 

@@ -20,7 +20,7 @@ from multitalk_cli.errors import (
     TemporaryError,
     error_from_code,
 )
-from multitalk_cli.files import partial_file
+from multitalk_cli.files import partial_file, user_folder
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning.cost import price_of
 from multitalk_cli.planning.gpus import gpu_from_device
@@ -174,9 +174,7 @@ def _download(
     finished: FinishedJob, parts: Sequence[Part], path: Path, clock: Clock
 ) -> Iterator[contract.Event]:
     """Fetches the parts that are missing on this machine, and joins all of them."""
-    import platformdirs
-
-    folder = platformdirs.user_cache_path("multitalk") / "parts" / finished.job.id
+    folder = user_folder("cache") / "parts" / finished.job.id
     folder.mkdir(parents=True, exist_ok=True)
     total, done = sum(part.size for part in parts), 0
     for part in parts:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.errors import FileError, UsageError
+from multitalk_cli.files import user_folder
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
@@ -92,9 +93,7 @@ def _marks(values: Collection[str]) -> str:
 
 def ledger_path() -> Path:
     """The path of the ledger, whether or not it exists."""
-    import platformdirs
-
-    return platformdirs.user_state_path("multitalk") / "jobs.sqlite3"
+    return user_folder("state") / "jobs.sqlite3"
 
 
 class Ledger:

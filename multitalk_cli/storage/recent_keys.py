@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import write_atomically
+from multitalk_cli.files import user_folder, write_atomically
 
 MOST_KEPT = 1000
 _MOST_BYTES = 4_000_000
@@ -13,9 +13,7 @@ _MOST_BYTES = 4_000_000
 
 def keys_path() -> Path:
     """The file of addresses, one a line, the latest first."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("multitalk") / "s3-keys"
+    return user_folder("cache") / "s3-keys"
 
 
 def remember(addresses: Iterable[str]) -> None:

@@ -645,8 +645,8 @@ def test_only_so_many_keys_are_kept():
 
 
 def test_a_place_that_cannot_be_written_disturbs_nobody(tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    recent_keys.keys_path().mkdir(parents=True)
 
     recent_keys.remember(["s3://b/k"])
 

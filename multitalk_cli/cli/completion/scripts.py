@@ -23,7 +23,21 @@ def script(shell: str, root: Command) -> str:
 
 
 def place(shell: str) -> Path:
-    """The file in which the shell finds the script, on macOS too."""
+    """The file in which the shell finds the script, on macOS too.
+
+    Raises FileError E_OUTPUT_PATH without a home folder.
+    """
+    try:
+        return _place(shell)
+    except RuntimeError:
+        raise FileError(
+            "no home folder: no shell looks for completion scripts (HOME is not set)",
+            code="E_OUTPUT_PATH",
+            hint=f"multitalk completion show {shell} > FILE",
+        ) from None
+
+
+def _place(shell: str) -> Path:
     from platformdirs.unix import Unix
 
     if shell == "fish":

@@ -322,8 +322,13 @@ def _keep_bucket(secrets: Sequence[PendingSecret], reporter: Reporter) -> None:
     for bucket in (secret.values[BUCKET] for secret in secrets if BUCKET in secret.values):
         if settings.load_settings()["bucket"] == bucket:
             continue
-        file = settings.user_file()
-        settings.save_setting(file, settings.SETTINGS["bucket"], bucket)
+        try:
+            file = settings.user_file()
+            settings.save_setting(file, settings.SETTINGS["bucket"], bucket)
+        except FileError as error:
+            # The secret is saved: that a setting is not is no failure.
+            reporter.warn(f"{bucket} is not the bucket of multitalk s3: {error.message}")
+            return
         reporter.fact("bucket", f"{bucket} is now the bucket of multitalk s3 ({file})")
         chosen = settings.load_settings()
         if chosen["bucket"] != bucket:

@@ -23,7 +23,7 @@ from multitalk_cli.contract.secrets import (
     REGION,
 )
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import shown_path
+from multitalk_cli.files import expand_home, shown_path
 
 MAX_BYTES = 64 * 1024
 OTHER_NAMES = {"AWS_DEFAULT_REGION": REGION, "AWS_ENDPOINT_URL_S3": ENDPOINT}
@@ -84,7 +84,7 @@ def _readers(sources: Sources) -> Iterator[tuple[str, Callable[[], Mapping[str, 
     if sources.from_hub:
         yield "the hub's own login", _from_hub
     if (path := sources.from_file) is not None:
-        yield shown_path(Path(path)), lambda: _from_file(Path(path).expanduser())
+        yield shown_path(Path(path)), lambda: _from_file(expand_home(path))
     if (content := sources.stdin) is not None:
         yield "stdin", lambda: _pairs(_decode(content, "stdin"), "stdin")
 
@@ -122,7 +122,7 @@ def hub_token_file() -> Path:
     path, home = os.environ.get("HF_TOKEN_PATH"), os.environ.get("HF_HOME")
     cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     folder = Path(home) if home else Path(cache) / "huggingface"
-    return (Path(path) if path else folder / "token").expanduser()
+    return expand_home(path if path else f"{folder}/token")
 
 
 def _from_hub() -> Mapping[str, str]:

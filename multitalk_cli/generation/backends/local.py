@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
-from multitalk_cli.files import partial_file
+from multitalk_cli.files import expand_home, partial_file, user_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -56,7 +56,7 @@ def check_setup(weights: str | None, origin: str) -> Path:
 
 def find_weights(weights: str, origin: str = "") -> Path:
     """The folder of weights. Raises SetupError E_WEIGHTS for a folder without a pack."""
-    folder = Path(weights).expanduser()
+    folder = expand_home(weights)
     if (folder / _MANIFEST).is_file():
         return folder
     why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
@@ -88,9 +88,7 @@ def _kept_seed(path: Path) -> int | None:
 
 
 def _jobs_folder() -> Path:
-    import platformdirs
-
-    return platformdirs.user_state_path("multitalk") / "local-jobs"
+    return user_folder("state") / "local-jobs"
 
 
 def run(
@@ -107,14 +105,12 @@ def run(
     Raises SetupError where the weights are not a complete pack, RefusedError where the device
     cannot run them, FileError where the video cannot be written.
     """
-    import platformdirs
-
     from remote.service import run as service_run
     from remote.service.store import DirectoryStore
     from remote.weights import feature_cache
     from remote.weights import model as weights_model
 
-    features = feature_cache.FeatureFolder(platformdirs.user_cache_path("multitalk") / "features")
+    features = feature_cache.FeatureFolder(user_folder("cache") / "features")
     model = weights_model.PackedModel(weights, device, features)
     store = DirectoryStore(_jobs_folder())
     store.delete_older(_FORGET_AFTER_S)
