@@ -110,6 +110,7 @@ def _open_png(file: BinaryIO) -> Opened:
     if facts.left_out:
         seen = io.BufferedReader(png.WithoutChunks(file, facts.left_out))
     image = Image.open(seen, formats=["PNG"])
+    _scale_transparent_value(image, facts.depth)
     profile = _profile(image) if facts.profile is None else facts.profile
 
     def salvage() -> tuple[Image.Image, int] | None:
@@ -129,6 +130,15 @@ def _open_png(file: BinaryIO) -> Opened:
         looks_cut_off=lambda: _last_row(image).getbbox(alpha_only=False) is None,
         salvage=salvage,
     )
+
+
+def _scale_transparent_value(image: Image.Image, depth: int) -> None:
+    """Gives the value that stands for transparency the 8 bits of the pixels; Pillow does not."""
+    value = image.info.get("transparency")
+    if image.mode == "L" and depth in (2, 4) and isinstance(value, int) and value < 2**depth:
+        image.info["transparency"] = value * 255 // (2**depth - 1)
+    elif image.mode == "RGB" and depth == 16 and isinstance(value, tuple):
+        image.info["transparency"] = tuple(part >> 8 for part in value)
 
 
 def _last_row(image: Image.Image) -> Image.Image:

@@ -391,6 +391,30 @@ def test_long_texts_of_a_png(tmp_path, kind, length, behind, count):
     assert picture.adjusted == ()
 
 
+@pytest.mark.parametrize(
+    ("depth", "color", "left", "right", "value"),
+    [
+        (1, 0, b"\x00", b"\xff", (0,)),
+        (2, 0, b"\x55", b"\xff", (1,)),
+        (4, 0, b"\x99", b"\xff", (9,)),
+        (8, 0, b"\x99", b"\xff", (0x99,)),
+        (16, 0, b"\x99\x01", b"\xff\xff", (0x9901,)),
+        (8, 2, b"\x01\x02\x03", b"\xff\xff\xff", (1, 2, 3)),
+        (16, 2, b"\x03\xe8\x4e\x20\x9c\x40", b"\xff" * 6, (1000, 20000, 40000)),
+    ],
+)
+def test_value_of_a_png_that_stands_for_transparency(tmp_path, depth, color, left, right, value):
+    samples_of_8 = max(1, 8 // depth) if color == 0 else 1
+    row = b"\0" + left * (80 // samples_of_8) + right * (80 // samples_of_8)
+    key = png_chunk(b"tRNS", struct.pack(f">{len(value)}H", *value))
+    path = tmp_path / "key.png"
+    path.write_bytes(png_bytes(160, 80, depth, color, row * 80, key))
+    picture = load_picture(path, background=(10, 200, 30))
+    assert tuple(picture.pixels[40, 20]) == (10, 200, 30)
+    assert tuple(picture.pixels[40, 140]) == (255, 255, 255)
+    assert picture.adjusted[-1] == "transparency laid on #0ac81e"
+
+
 def test_png_of_absurdly_many_chunks_is_refused(tmp_path):
     path = tmp_path / "many.png"
     path.write_bytes(with_chunks(encoded(portrait(), "PNG"), png_chunk(b"zzZz", b"") * 300_001))
