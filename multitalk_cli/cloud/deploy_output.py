@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _STEP = re.compile(r"=> (?:Step \d+: )?RUN (?:python -m )?(\S.*)")
 _MOST_LOG_LINES = 2000
-_MOST_CHARACTERS = 80
+_MOST_CHARACTERS = 62
 
 
 class DeployOutput:

@@ -103,9 +103,7 @@ class Account:
             if self._chosen is not None and uses_this_machine(self._chosen):
                 text = f"{error.message}; videos are made on this machine"
                 return Outcome(text=text, state="skip")
-            return Outcome(
-                text=error.message, state="fail", remedy="multitalk doctor", code=error.code
-            )
+            return Outcome.from_error(error)
         return Outcome(text=f"Modal {(time.monotonic() - began_s) * 1000:.0f} ms away")
 
     def check_token(self) -> Outcome:

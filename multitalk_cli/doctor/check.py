@@ -130,7 +130,7 @@ def _run_limited(check: Check, debug: bool) -> Outcome:
     thread.join(check.limit_s)
     if thread.is_alive():
         text = f"no answer within {check.limit_s:g} s"
-        return Outcome(text=text, state=check.state_if_late, remedy="multitalk doctor")
+        return Outcome(text=text, state=check.state_if_late)
     error = answer.exception()
     if isinstance(error, MultitalkError):
         return Outcome.from_error(error)

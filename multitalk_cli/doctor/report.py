@@ -37,7 +37,12 @@ class DoctorReport:
     @property
     def steps_done(self) -> int:
         """The number of groups without anything left to do."""
-        return sum(self._is_done(group) for group in STEPS)
+        return len(STEPS) - len(self.missing)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """The groups with something left to do."""
+        return tuple(group for group in STEPS if not self._is_done(group))
 
     @property
     def video_ready(self) -> bool:

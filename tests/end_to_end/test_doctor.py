@@ -263,10 +263,10 @@ def make_secret(moto_url, **changes):
 
 
 def patient_doctor(user):
-    """Asks again, as it says, where the container took too long to start."""
+    """Asks again where the container took too long to start."""
     for _ in range(5):
         ran, checks = doctor(user)
-        if checks["bucket"]["remedy"] != "multitalk doctor":
+        if not checks["bucket"]["seen"].startswith("no answer within"):
             break
     return ran, checks
 

@@ -40,12 +40,14 @@ def login(
 
 def _show(page: cloud_login.LoginPage, console: Console) -> None:
     """The page to open, also with --quiet: without it there is no login."""
-    say = console.tell if console.is_quiet else console.note
-    opened = "a browser was opened" if page.is_open else "open it in any browser"
-    say(f"page        {page.address}  ({opened})")
+    if console.is_quiet:
+        console.tell(f"open {page.address}" + (f" and enter {page.code}" if page.code else ""))
+        return
+    console.fact("page", page.address)
     if page.code:
-        say(f"code        {page.code}")
-    console.note("waiting     until you confirm on that page; Ctrl-C stops")
+        console.fact("code", page.code)
+    where = "the browser that was opened" if page.is_open else "any browser"
+    console.fact("waiting", f"until you confirm that page in {where}; Ctrl-C stops")
 
 
 def _read_pair() -> tuple[str, str]:

@@ -8,11 +8,13 @@ from typing import Any, NamedTuple
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.views.next_step import GENERATE
-from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult, State
+from multitalk_cli.doctor.check import STEPS, CheckResult, State
 from multitalk_cli.doctor.report import DoctorReport
-from multitalk_cli.errors import ExitCode
+from multitalk_cli.errors import ExitCode, TemporaryError
 
 _STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
+_SUBJECTS = ("local", "account", "deployment", "weights", "secrets", "storage", "gpu")
+"""The lines of the screen, in the order of a first set-up."""
 # Shown if nothing is wrong; the rest is in --all and --json.
 _SHOWN = (
     "python", "ffmpeg", "disk", "workspace", "network", "app", "version", "pack", "huggingface",
@@ -33,13 +35,20 @@ def remedy(check: CheckResult) -> str:
     """The command that helps with a check's finding; empty if there is none."""
     if check.outcome.remedy or check.outcome.error is None:
         return check.outcome.remedy
+    if isinstance(check.outcome.error, TemporaryError):
+        return ""
     return next_command(check.outcome.error, ["doctor"]).partition("\n")[0]
 
 
 def next_step(report: DoctorReport) -> str:
-    """The command for the first failure; without one, the command that generates."""
-    remedies = [text for check in report.failed if (text := remedy(check))]
-    return remedies[0] if remedies else GENERATE
+    """The command for the first failure; without one, the command that generates what can be."""
+    # Without a network, which no command brings back, only this machine can be set up.
+    is_offline = any(isinstance(check.outcome.error, TemporaryError) for check in report.failed)
+    checks = [check for check in report.failed if check.group == "local" or not is_offline]
+    remedies = [text for check in checks if (text := remedy(check))]
+    if remedies or not report.failed:
+        return remedies[0] if remedies else GENERATE
+    return f"{GENERATE} --backend preview" if report.preview_ready else "multitalk doctor --all"
 
 
 def data(report: DoctorReport) -> dict[str, Any]:
@@ -81,10 +90,10 @@ def errors(report: DoctorReport) -> list[dict[str, Any]]:
 
 
 def blocks(report: DoctorReport, *, every: bool, columns: int) -> list[Block]:
-    """The screen. every: a line for each check, not each group."""
-    rows = _rows_of_checks(report.checks) if every else _rows_of_groups(report)
+    """The screen. every: a line for each check, not each subject."""
+    rows = _rows_of_checks(report.checks) if every else _rows_of_subjects(report)
     preview = "ready" if report.preview_ready else "not ready"
-    steps = f"{report.steps_done} of {len(STEPS)} steps done"
+    steps = f"{report.steps_done} of {len(STEPS)} steps done, missing: {', '.join(report.missing)}"
     video = "ready" if report.video_ready else steps
     return [
         *_laid_out(rows, columns),
@@ -115,19 +124,37 @@ def _rows_of_checks(checks: Sequence[CheckResult]) -> list[_Row]:
     ]
 
 
-def _rows_of_groups(report: DoctorReport) -> list[_Row]:
-    """One line for all that is well in a group, and one for each other check."""
+def _rows_of_subjects(report: DoctorReport) -> list[_Row]:
+    """One line a subject; findings about a GPU are long, and get a line each."""
     rows = []
-    for group in GROUPS:
-        checks = report.of(group)
-        well = [check.text for check in checks if check.state == "ok" and check.name in _SHOWN]
-        # Findings about a GPU are long: a line each.
-        texts = well if group == "gpu" else [", ".join(well)] if well else []
-        rows += [_Row(group, "ok", text, "") for text in texts]
-        blocked = [check for check in checks if check.is_blocked]
-        other = [check for check in checks if check.state in ("warn", "fail")]
-        other += [c for c in checks if c.state == "skip" and not c.is_blocked and remedy(c)]
-        rows += [_Row(group, check.state, check.text, remedy(check)) for check in other]
-        if blocked and not any(check.state == "fail" for check in other):
-            rows.append(_Row(group, "skip", blocked[0].text, ""))
+    for subject in _SUBJECTS:
+        checks = [check for check in report.checks if _subject(check) == subject]
+        if subject == "gpu":
+            rows += [_row(subject, [check]) for check in checks if _is_shown(check)]
+        elif checks:
+            rows.append(_row(subject, checks))
     return rows
+
+
+def _subject(check: CheckResult) -> str:
+    return "secrets" if check.name == "huggingface" else check.group
+
+
+def _row(subject: str, checks: Sequence[CheckResult]) -> _Row:
+    """The worst that was found, with the first command that helps; else all that is well."""
+    for state in ("fail", "warn", "ok", "skip"):
+        found = [check for check in checks if check.state == state and _is_shown(check)]
+        if found:
+            # One cause may be found by several checks.
+            texts = dict.fromkeys(check.text for check in found)
+            remedies = [text for check in found if (text := remedy(check))]
+            between = ", " if state == "ok" else "; "
+            shown = list(texts)[:1] if state == "skip" else texts
+            return _Row(subject, state, between.join(shown), next(iter(remedies), ""))
+    return _Row(subject, "ok", "", "")
+
+
+def _is_shown(check: CheckResult) -> bool:
+    if check.state == "skip":
+        return check.is_blocked or bool(remedy(check))
+    return check.state != "ok" or check.name in _SHOWN
