@@ -13,10 +13,12 @@ checked before anything is paid.
 from __future__ import annotations
 
 import atexit
+import copy
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -151,12 +153,21 @@ class Client:
         """A job of this client, or one on Modal that any program started, by its id or a prefix.
 
         It is followed from the first call of `events` or `result`, which also write its video.
-        output: file or folder in place of the job's own. Raises UsageError E_NO_JOB.
+        output, force: file or folder in place of the job's own, and whether to overwrite it; of a
+        job on Modal, which is followed once more for it. Raises UsageError E_NO_JOB, and E_CONFLICT
+        for a job on this machine.
         """
         from multitalk_cli.jobs.ledger import Ledger
 
         with self._lock:
             own = {each: handle for each, handle in self._jobs.items() if each.startswith(job_id)}
+        own = {job_id: own[job_id]} if job_id in own else own
+        if len(own) == 1 and (output is not None or force):
+            ((job_id, handle),) = own.items()
+            if not handle.outlives_program:
+                message = f"job {job_id} is made on this machine, for the output it was given"
+                raise UsageError(message, code="E_CONFLICT")
+            own = {}
         if job_id in own:
             return own[job_id]
         place = self._app()
@@ -244,15 +255,28 @@ class JobHandle:
         self._thread = threading.Thread(
             target=self._run, name=f"multitalk-{job_id}", daemon=outlives_program
         )
+        self._process = os.getpid()
         reporter.on_event = self._add
 
     def follow(self) -> None:
-        """Starts to follow the job in a thread; `events`, `result` and `cancel` do so too."""
+        """Starts to follow the job in a thread; `events`, `result` and `cancel` do so too.
+
+        Raises UsageError E_CONFLICT in a forked process, which has none of this one's threads.
+        """
+        if os.getpid() != self._process:
+            raise UsageError(
+                f"job {self.id} is followed by another process, which this one was forked from",
+                code="E_CONFLICT",
+                hint="start new processes instead (spawn), and use Client().job(ID) there",
+            )
         with self._changed:
             if self._thread.ident is None:
                 self._thread.start()
                 if self.outlives_program:
-                    atexit.register(self._detach)
+                    _followed.add(self)
+                    # The last one to be registered runs first, before those of libraries.
+                    atexit.unregister(_leave_jobs)
+                    atexit.register(_leave_jobs)
 
     def events(self) -> Iterator[Event]:
         """The job's events from its beginning; `Done` or `Failed` last.
@@ -282,7 +306,7 @@ class JobHandle:
             if not self._changed.wait_for(lambda: self._is_over, timeout):
                 raise TimeoutError(f"job {self.id} has not finished within {timeout:g} s")
             if self._error is not None:
-                raise self._error
+                raise _copied(self._error)
             assert self._video is not None
             return self._video
 
@@ -328,15 +352,43 @@ class JobHandle:
             error = RemoteError(f"job {self.id} was cancelled", code="E_CANCELLED")
         except Exception as failure:  # noqa: BLE001 - raised again by `result`
             error = failure
-        atexit.unregister(self._detach)
+        _followed.discard(self)
         with self._changed:
             self._video, self._error = video, error
             self._changed.notify_all()
 
-    def _detach(self) -> None:
-        """Stops to follow the job, before the libraries that its thread uses are shut down."""
+    def stop_following(self) -> None:
+        """Asks the thread to leave the job to itself; does not wait for that."""
         self._reporter.should_detach.set()
-        self._thread.join(_DETACH_S)
+
+    def wait_until_left(self, timeout_s: float) -> None:
+        """Waits for the thread's end."""
+        self._thread.join(timeout_s)
+
+
+_followed: set[JobHandle] = set()
+"""Handles whose threads follow jobs that outlive the program."""
+
+
+def _leave_jobs() -> None:
+    """Stops to follow all jobs at once, before the libraries that the threads use are shut down."""
+    handles = [*_followed]
+    for handle in handles:
+        handle.stop_following()
+    end_s = time.monotonic() + _DETACH_S
+    for handle in handles:
+        handle.wait_until_left(max(0.0, end_s - time.monotonic()))
+
+
+def _copied(error: Exception) -> Exception:
+    """The same error as an object of its own: each raise adds to an object's traceback."""
+    # Not every library's exception can be copied.
+    with suppress(Exception):
+        new = copy.copy(error)
+        new.__cause__, new.__context__ = error.__cause__, error.__context__
+        new.__suppress_context__ = error.__suppress_context__
+        return new.with_traceback(error.__traceback__)
+    return error
 
 
 class _JobReporter(QuietReporter):

@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 import threading
+import traceback
 
 import pytest
 
 import multitalk_cli
-from multitalk_cli import Client, Done, FileError, RefusedError, RemoteError, Stage, UsageError
+from multitalk_cli import Client, Done, FileError, RefusedError, RemoteError, Stage, UsageError, api
 from multitalk_cli.jobs import ledger
 from tests.command_line import EXAMPLES, ROOT
 
@@ -346,3 +347,75 @@ def test_examples_of_the_page_run(block):
 
 def test_the_readme_names_the_page():
     assert "(docs/library.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_each_result_raises_an_error_of_its_own(inputs):
+    """Asked again and again, by several threads, without a traceback that grows."""
+    (inputs / "gone").mkdir()
+    job = submit(output="gone/x.preview.mp4")
+    shutil.rmtree(inputs / "gone")
+    seen = []
+    for _ in range(3):
+        with pytest.raises(FileError) as caught:
+            job.result()
+        seen.append(caught.value)
+
+    assert len({id(error) for error in seen}) == 3
+    assert len({(error.code, error.message, error.hint) for error in seen}) == 1
+    assert len({len(traceback.extract_tb(error.__traceback__)) for error in seen}) == 1
+
+
+def test_a_forked_process_is_told_instead_of_waiting_for_ever():
+    job = submit()
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        codes = []
+        for call in (job.result, job.cancel, lambda: next(job.events())):
+            try:
+                call()
+            except UsageError as error:
+                codes.append(error.code)
+        os.write(writing, " ".join(codes).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+
+    assert os.read(reading, 100) == b"E_CONFLICT E_CONFLICT E_CONFLICT"
+    assert job.result().path.is_file()
+    os.close(reading)
+    os.close(writing)
+
+
+def test_an_own_job_on_this_machine_keeps_its_output(inputs):
+    client = Client(**SMALL)
+    job = client.submit("portrait.png", "voice.wav")
+
+    assert client.job(job.id) is job
+    for more in ({"output": "other.preview.mp4"}, {"force": True}):
+        with pytest.raises(UsageError) as caught:
+            client.job(job.id, **more)
+        assert caught.value.code == "E_CONFLICT"
+    assert job.result().path == inputs / "voice.preview.mp4"
+
+
+def test_at_the_end_all_jobs_are_left_at_once(monkeypatch):
+    """No thread ends before every handle was asked: one after the other would wait for each."""
+    monkeypatch.setattr(api, "_DETACH_S", 60.0)
+    reporters = [api._JobReporter() for _ in range(4)]
+
+    def follow():
+        for reporter in reporters:
+            assert reporter.should_detach.wait(60)
+        raise api.StoppedError
+
+    jobs = [
+        api.JobHandle(f"job-{number}", "x", follow, reporter, outlives_program=True)
+        for number, reporter in enumerate(reporters)
+    ]
+    for job in jobs:
+        job.follow()
+
+    api._leave_jobs()
+
+    assert [job.state for job in jobs] == ["cancelled"] * 4
+    assert not api._followed & {*jobs}

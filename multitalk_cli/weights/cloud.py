@@ -125,11 +125,9 @@ class CloudWeights:
         return self._follow(WeightsTask(kind=DOWNLOAD, precision=precision), call_id, reporter)
 
     def stop(self, reporter: Reporter) -> bool:
-        """Cancels the download that runs and waits for its end; tells whether there was one."""
+        """Cancels the download that runs and waits for its end; tells whether that stopped one."""
         call_id = self.running()
-        if call_id:
-            self.cancel(call_id, reporter, lambda: False)
-        return bool(call_id)
+        return bool(call_id) and self.cancel(call_id, reporter, lambda: False)
 
     # Work
 
@@ -159,13 +157,18 @@ class CloudWeights:
             self._cloud.note_call(weights_task.CALLS, 0, call_id)
         return call_id
 
-    def cancel(self, call_id: str, reporter: Reporter, should_abort: ShouldAbort) -> None:
-        """Cancels a call and waits for its end."""
+    def cancel(self, call_id: str, reporter: Reporter, should_abort: ShouldAbort) -> bool:
+        """Cancels a call and waits for its end; False for one that finished first."""
         self._cloud.cancel(_state_key(call_id), call_id)
-        if wait_for_end(self._cloud, call_id, should_abort) is None:
+        ended = wait_for_end(self._cloud, call_id, should_abort)
+        if ended is None:
             reporter.note("cancellation requested; Modal has not confirmed it yet")
-        else:
-            reporter.note("cancelled; what was fetched is kept")
+            return True
+        if ended.answer is not None and "answer" in ended.answer:
+            reporter.note("the download had already finished")
+            return False
+        reporter.note("cancelled; what was fetched is kept")
+        return True
 
     def _follow(self, task: WeightsTask, call_id: str, reporter: Reporter) -> Mapping[str, Any]:
         follower = _TaskFollower(self, self._cloud, task, call_id, reporter)
@@ -241,9 +244,10 @@ class _TaskFollower:
         self._calls.call_id = self._target.spawn(self._task)
 
     def _cancel(self, should_abort: ShouldAbort) -> bool:
-        self._target.cancel(self._calls.call_id, self._reporter, should_abort)
-        self._reporter.leaving = "interrupted; what was fetched is kept, run it again to resume"
-        return True
+        is_cancelled = self._target.cancel(self._calls.call_id, self._reporter, should_abort)
+        if is_cancelled:
+            self._reporter.leaving = "interrupted; what was fetched is kept, run it again to resume"
+        return is_cancelled
 
 
 def _state_key(call_id: str) -> str:

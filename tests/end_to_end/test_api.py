@@ -132,6 +132,18 @@ def test_another_client_attaches_by_id(client, inputs, long_voice):
     assert video.path.read_bytes() == job.result(timeout=60).path.read_bytes()
 
 
+def test_an_own_job_is_written_to_another_place_too(client, inputs, long_voice):
+    job = long_job(client, long_voice)
+    (inputs / "other.mp4").write_bytes(b"mine")
+
+    again = client.job(job.id, output="other.mp4", force=True)
+
+    assert (again.id, again is job) == (job.id, False)
+    assert again.result(timeout=60).path == inputs / "other.mp4"
+    assert job.result(timeout=60).path == inputs / "long.mp4"
+    assert (inputs / "other.mp4").read_bytes() == (inputs / "long.mp4").read_bytes()
+
+
 def test_another_client_cancels_by_id(client, long_voice, cloud):
     job = long_job(client, long_voice)
     until_first_step(job)

@@ -17,9 +17,13 @@ import pexpect
 import pytest
 
 from multitalk_cli import contract
-from multitalk_cli.contract import WAN_REPOSITORY
+from multitalk_cli.cloud.client import Cloud
+from multitalk_cli.cloud.errors import AppRef
+from multitalk_cli.contract import WAN_REPOSITORY, weights_task
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.media.video.probe import probe_video
+from multitalk_cli.reporting.reporter import QuietReporter
+from multitalk_cli.weights.cloud import CloudWeights
 from remote.engine.checkpoint import published
 from remote.weights import download, loras, manifest
 from tests.end_to_end.product import User
@@ -285,6 +289,16 @@ def test_a_cancelled_download_keeps_what_came(cloud, hub, empty, how):
     assert ran.code == 0, ran.stderr
     assert 0 < ran.data["fetched_bytes"] < size_of(cloud) - 500_000
     assert hub.sent_bytes <= 1.05 * size_of(cloud)
+
+
+def test_a_download_that_ends_while_it_is_cancelled_is_not_called_cancelled(hub, empty):
+    assert hub is not None
+    ran = empty.run("download", "--yes")
+    assert ran.code == 0, ran.stderr
+    account = Cloud(AppRef(app=contract.APP_NAME, environment=""))
+    call_id = account.owner(weights_task.CALLS, 0)
+
+    assert CloudWeights(account).cancel(call_id, QuietReporter(), lambda: False) is False
 
 
 def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
