@@ -1,13 +1,16 @@
 """Bad input, case by case: the right words and exit code, and nothing left behind."""
 
+import base64
 import os
 import shlex
 import shutil
 import struct
+import subprocess
 import wave
 import zlib
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
 
 PREVIEW = ("--backend", "preview", "--size", "192x96")
@@ -63,6 +66,36 @@ def refused(cli, folder, tmp_path, monkeypatch):
 def inputs(portrait, voice):
     """A portrait and a voice that are as they should be."""
     return portrait.name, voice.name
+
+
+# Sounds that need another command first
+
+
+def test_text_and_samples_alone_print_the_command_that_makes_a_sound_of_them(refused, voice):
+    data = voice.read_bytes()
+    Path("my voice.txt").write_bytes(base64.b64encode(data))
+    Path("a.pcm").write_bytes(data[44:])
+
+    said = refused("host.png", "my voice.txt", *PREVIEW, code="E_AUDIO_FORMAT")
+    assert "base64 -d 'my voice.txt' > 'my voice.txt.wav'" in said
+    said = refused("host.png", "a.pcm", *PREVIEW, code="E_AUDIO_FORMAT")
+    assert "ffmpeg -f s16le -ar 24000 -ac 1 -i a.pcm a.pcm.wav" in said
+
+
+def test_a_track_that_is_not_there_prints_the_command_with_the_last_one(refused, voice):
+    join_tracks(voice, "two.mkv")
+
+    words = ("host.png", "two.mkv", *PREVIEW, "--audio-track", "3")
+    said = refused(*words, code="E_RANGE", exit_code=2)
+
+    assert "--audio-track 3: two.mkv has 2 sound tracks" in said
+    (line,) = (line for line in said.splitlines() if "next:" in line)
+    assert line.endswith("--size 192x96 --audio-track 2")
+
+
+def join_tracks(voice, target):
+    words = ["-i", str(voice), "-i", str(voice), "-map", "0", "-map", "1", target]
+    subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", *words], check=True)
 
 
 # Arguments in the wrong place
@@ -323,7 +356,8 @@ def test_a_voice_too_short_or_too_long_is_refused(refused, seconds):
 
 def test_a_header_that_claims_more_than_there_is_is_not_believed(refused, voice):
     whole = bytearray(voice.read_bytes())
-    whole[4:8] = whole[40:44] = struct.pack("<I", 10**9)
+    # A minute: too short for a length that stands for an unknown one.
+    whole[4:8] = whole[40:44] = struct.pack("<I", 32_000 * 60)
     voice.write_bytes(whole)
 
     refused("host.png", "voice.wav", *PREVIEW, code="E_AUDIO_BROKEN")

@@ -94,6 +94,40 @@ def test_json_reports_the_result_and_that_no_model_made_it(cli, folder):
     assert any("loudness" in note for note in data["adjusted"])
 
 
+def test_silence_around_the_speech_is_reported_and_left_out_on_demand(cli, folder, voice):
+    samples = voice.read_bytes()[44:]
+    Path("long.wav").write_bytes(wav_of(bytes(32_000 * 60) + samples + bytes(32_000 * 5)))
+
+    plan = cli("generate", "host.png", "long.wav", "--plan", "--json").json["data"]
+    assert plan["plan"]["seconds"] > 68
+    assert any("--trim-silence leaves them out" in each for each in plan["warnings"])
+    assert any("of silence before and" in each for each in plan["warnings"])
+
+    made = cli("generate", "host.png", "long.wav", "--trim-silence", *SMALL, "--json").json["data"]
+    assert made["seconds"] < 4
+    assert any("cut from long.wav" in each for each in made["adjusted"])
+    assert read_recipe(Path(made["output"]))["trim_silence"] is True
+    frames, length_s = seconds_of(made["output"])
+    assert (frames, round(length_s, 2)) == (made["frames"], round(made["seconds"], 2))
+
+
+def wav_of(samples):
+    return (
+        b"RIFF\0\0\0\0WAVEfmt "
+        + struct.pack("<IHHIIHH4sI", 16, 1, 1, 16_000, 32_000, 2, 16, b"data", len(samples))
+        + samples
+    )
+
+
+def test_recordings_in_one_file_are_reported_in_the_result(cli, voice):
+    Path("two.wav").write_bytes(2 * voice.read_bytes())
+
+    data = cli("generate", "host.png", "two.wav", *SMALL, "--json").json["data"]
+
+    assert data["seconds"] == pytest.approx(6.2, abs=1 / 24)
+    assert "two.wav holds 2 recordings one after the other: all are used" in data["adjusted"]
+
+
 def test_quiet_prints_the_path_alone(cli, folder):
     ran = cli("generate", "host.png", "voice.wav", *PREVIEW, "--quiet")
 

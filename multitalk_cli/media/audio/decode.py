@@ -64,12 +64,12 @@ class Source:
     warnings: tuple[str, ...] = ()
 
     @property
-    def other_readers(self) -> list[Source]:
-        """This sound by the readers that were not tried."""
+    def other_reader(self) -> Source | None:
+        """This sound by ffmpeg, if libsndfile is to read it."""
         if not self.by_libsndfile:
-            return []
+            return None
         # Frames of FLAC are numbered, so that a damaged one leaves a gap and no more.
-        return [replace(self, by_libsndfile=False, fills=self.layout.kind == "flac")]
+        return replace(self, by_libsndfile=False, fills=self.layout.kind == "flac")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,7 +245,7 @@ def _opened_by_libsndfile(source: Source, file: BinaryIO) -> Iterator[Sound | No
             rate_hz=opened.samplerate,
             channels=opened.channels,
             bits=16 if _WIDTHS.get(opened.subtype, 24) <= 16 else 24,
-            samples=None if is_unknown else opened.frames,
+            samples=source.layout.samples if is_unknown else opened.frames,
             _decoder=_SndfileDecoder(source.path, opened),
         )
 
@@ -254,7 +254,7 @@ def _plain_sound(source: Source, plain: PlainSamples, file: BinaryIO) -> Sound:
     _check_shape(source.path, plain.rate_hz, plain.channels)
     return Sound(
         path=source.path,
-        format="wav",
+        format=source.layout.kind,
         rate_hz=plain.rate_hz,
         channels=plain.channels,
         bits=16 if plain.bits <= 16 else 24,

@@ -90,6 +90,7 @@ _OTHERS = (
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|!--)", re.IGNORECASE), "a web page"),
     (re.compile(rb"HTTP/[12]"), "an answer of a web server"),
 )
+_PACKETS = re.compile(rb"G.{187}G.{187}G.{187}G.{187}G", _ANY)
 _MAX_TAGS = 16
 # As far as the first frame may be: what is before it is an old tag or the end of a frame.
 _SEARCHED_BYTES = 1 << 16
@@ -130,7 +131,7 @@ def _mpeg_kind(head: bytes) -> str:
 def find_sound(window: Window) -> tuple[str, int]:
     """The kind of a file, and where its sound starts: behind tags that do not belong to it.
 
-    An MPEG stream may begin anywhere in a frame. Returns ("", 0) for no sound.
+    An MPEG stream may begin anywhere in a frame or packet. Returns ("", 0) for no sound.
     """
     start = 0
     for _ in range(_MAX_TAGS):
@@ -153,6 +154,9 @@ def _find_frames(window: Window, start: int, kind: str) -> tuple[str, int]:
         name: mpeg.first_frame(window, start, end, parse) for name, parse in mpeg.PARSERS.items()
     }
     found = {name: place for name, place in places.items() if place >= 0}
+    packets = _PACKETS.search(window.at(start, 4096))
+    if packets is not None:
+        found["mpegts"] = start + packets.start()
     if not found:
         return (kind, 0) if start else ("", 0)
     first = min(found, key=lambda name: found[name])

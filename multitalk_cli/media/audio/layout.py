@@ -65,12 +65,8 @@ def read_layout(path: Path, file: BinaryIO) -> Layout:
     kind, start = kinds.find_sound(window)
     if not kind:
         raise _no_sound(path, window.at(0, 4096))
-    readers = {
-        "wav": _wav, "aiff": _aiff, "mp4": _mp4, "webm": _webm, "ogg": _ogg, "flac": _flac,
-        "mp3": _frames, "aac": _frames,
-    }  # fmt: skip
-    if kind in readers:
-        return readers[kind](_Place(path, window, kind, start))
+    if kind in _READERS:
+        return _READERS[kind](_Place(path, window, kind, start))
     return Layout(kind=kind, size=window.size, spans=((start, window.size),), is_plain=start == 0)
 
 
@@ -134,14 +130,15 @@ def _joined(place: _Place, shapes: list[object], spans: list[tuple[int, int]]) -
     )
 
 
-# WAV and AIFF
+# Plain samples
 
 
-def _wav(place: _Place) -> Layout:
-    parts: list[riff.WavPart] = []
+def _samples(place: _Place) -> Layout:
+    read = {"wav": riff.read_wav, "aiff": riff.read_aiff, "au": riff.read_au}[place.kind]
+    parts: list[riff.Part] = []
     start: int | None = place.start
     while start is not None and len(parts) < _MAX_RECORDINGS + 1:
-        part = riff.read_wav(place.window, start)
+        part = read(place.window, start)
         if part is None:
             break
         parts.append(part)
@@ -154,12 +151,12 @@ def _wav(place: _Place) -> Layout:
         place, [part.shape for part in parts], [(part.start, part.end) for part in parts]
     )
     used = [part for part in parts if (part.start, part.end) in joined.spans]
-    first = used[0]
-    # A length of 0 is what a reader takes for an empty file.
-    is_wrong = any(part.is_stale or (part.is_unknown and part.claimed == 0) for part in used)
-    is_plain = joined.is_plain and not is_wrong
+    first, block = used[0], used[0].block_bytes
+    is_stale = any(part.is_stale for part in used)
+    # Readers take a length of 0, or one with its highest bit set, for an empty file.
+    is_empty = any(part.is_unknown and (part.claimed == 0 or place.kind != "wav") for part in used)
+    is_plain = joined.is_plain and not is_stale and not (is_empty and block)
     pieces = tuple(part.piece for part in used)
-    block = first.block_bytes
     tag, channels, rate_hz, _, _, bits = first.shape
     return replace(
         joined,
@@ -180,7 +177,7 @@ def _wav(place: _Place) -> Layout:
     )
 
 
-def _claims(place: _Place, parts: list[riff.WavPart]) -> Iterator[str]:
+def _claims(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
     for part in parts:
         if part.is_stale and part.bytes_per_s:
             claimed_s = part.claimed / part.bytes_per_s
@@ -191,33 +188,17 @@ def _claims(place: _Place, parts: list[riff.WavPart]) -> Iterator[str]:
             )
 
 
-def _rests(place: _Place, parts: list[riff.WavPart]) -> Iterator[str]:
+def _rests(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
     rest = sum(part.rest for part in parts)
     if rest > 4096:
         yield f"{rest} bytes at the end of {place.name} are no sound that can be read: left out"
 
 
-def _aiff(place: _Place) -> Layout:
-    window, start = place.window, place.start
-    samples = riff.find_chunk(window, start, b"SSND", ">")
-    common = riff.find_chunk(window, start, b"COMM", ">")
-    if samples is not None and common is not None:
-        body, claimed = samples
-        fields = window.at(common[0], 18)
-        channels, bits = struct.unpack(">H4xH", fields[:8]) if len(fields) == 18 else (0, 0)
-        rate_hz = _extended(fields[8:18]) if len(fields) == 18 else 0.0
-        bytes_per_s = channels * ((bits + 7) // 8) * rate_hz
-        available = window.size - body
-        if not riff.claims_unknown(claimed, available, bytes_per_s):
-            place.check(claimed - available)
-    return Layout(kind="aiff", size=window.size, spans=((start, window.size),), is_plain=start == 0)
-
-
-def _extended(field: bytes) -> float:
-    """A rate in hertz, as AIFF writes it: a number of 80 bits."""
-    exponent = (int.from_bytes(field[:2], "big") & 0x7FFF) - 16_383 - 63
-    mantissa = int.from_bytes(field[2:], "big")
-    return mantissa * 2.0**exponent if -100 < exponent < 0 else 0.0
+def _checked(place: _Place) -> Layout:
+    window = place.window
+    place.check({"w64": riff.missing_w64, "caf": riff.missing_caf}[place.kind](window))
+    whole = ((place.start, window.size),)
+    return Layout(kind=place.kind, size=window.size, spans=whole, is_plain=place.start == 0)
 
 
 # Streams of frames
@@ -409,3 +390,9 @@ def _mp4(place: _Place) -> Layout:
         adjusted=joined.adjusted,
         warnings=joined.warnings,
     )
+
+
+_READERS = {
+    "wav": _samples, "aiff": _samples, "au": _samples, "w64": _checked, "caf": _checked,
+    "mp3": _frames, "aac": _frames, "ogg": _ogg, "flac": _flac, "webm": _webm, "mp4": _mp4,
+}  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from multitalk_cli.contract import MAX_SPEECH_S
 from multitalk_cli.media.audio.window import Window
 
 _L2 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
@@ -20,6 +21,8 @@ _ADTS_RATES_HZ = (
 )  # fmt: skip
 # As many frames as chance does not put one behind the other in other data.
 _SURE_FRAMES, _SURE_AT_END = 8, 4
+_MAX_TRIES = 100_000
+_MAX_SKIPPED_BYTES = 1 << 24
 _HEAD_BYTES = 192
 _MAX_TAGS = 1_000
 
@@ -101,7 +104,7 @@ PARSERS: dict[str, Parser] = {"mp3": mp3_frame, "aac": adts_frame}
 
 def first_frame(window: Window, start: int, end: int, parse: Parser) -> int:
     """Where several frames of one shape follow each other for the first time, or -1."""
-    while start < end:
+    for _ in range(_MAX_TRIES):
         start = window.find(b"\xff", start, end)
         if start < 0:
             return -1
@@ -144,42 +147,45 @@ def tag_length(window: Window, at: int) -> int:
 
 
 def walk(window: Window, start: int, parse: Parser) -> MpegStream:
-    """Counts the frames from `start` to the end of the file."""
+    """Counts the frames from `start` to the end of the file, or of what a video can be long."""
     stream = MpegStream()
     now: Recording | None = None
-    at, tags, lost = start, 0, 0
-    while at < window.size:
+    at: int | None = start
+    tags, is_lost = 0, False
+    while at is not None and at < window.size:
         head = window.at(at, _HEAD_BYTES)
         frame = parse(head)
         # Behind a gap one frame alone may be chance.
-        if frame is not None and lost and not _is_sure(window, at, parse):
-            frame = None
-        if frame is None:
+        if frame is None or (is_lost and not _is_sure(window, at, parse)):
             length = tag_length(window, at) if tags < _MAX_TAGS else 0
-            if length:
-                tags, at = tags + 1, at + length
-                if head[:3] == b"ID3":
-                    now = None
-                continue
-            found = first_frame(window, at + 1, window.size, parse)
-            stream.skipped += 0 if found < 0 else found - at
-            if found < 0:
-                break
-            at, lost = found, lost + 1
+            tags, is_lost = tags + 1, not length
+            now = None if head[:3] == b"ID3" else now
+            at = at + length if length else _after_gap(window, at, parse, stream)
             continue
-        lost = 0
+        is_lost = False
         claimed = _claimed_frames(head, frame)
         if now is None or claimed is not None or frame.shape != now.shape:
             now = Recording(at, at, frame.shape, frame.rate_hz, claimed_frames=claimed)
             stream.recordings.append(now)
-        if at + frame.length > window.size:
-            stream.missing = at + frame.length - window.size
-            break
         at += frame.length
+        if at > window.size:
+            stream.missing = at - window.size
+            break
         now.end = at
         if claimed is None:
             now.frames, now.samples = now.frames + 1, now.samples + frame.samples
+        if now.samples > 2 * MAX_SPEECH_S * now.rate_hz:
+            break
     return stream
+
+
+def _after_gap(window: Window, at: int, parse: Parser, stream: MpegStream) -> int | None:
+    """Where frames follow bytes that belong to none; None where none do."""
+    found = first_frame(window, at + 1, window.size, parse)
+    if found < 0 or stream.skipped > _MAX_SKIPPED_BYTES:
+        return None
+    stream.skipped += found - at
+    return found
 
 
 def _claimed_frames(head: bytes, frame: Frame) -> int | None:

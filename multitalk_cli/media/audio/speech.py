@@ -43,8 +43,15 @@ def is_steady(levels: NDArray[np.float32]) -> bool:
 
     if len(levels) < _LEAST_S * LEVELS_PER_S:
         return False
-    low, high = np.percentile(levels, [10, 95])
-    return bool(high - low < _LEAST_CHANGE_DB) or bool(high <= SILENCE_DB)
+    low, high = float(np.percentile(levels, 10)), _loudest(levels)
+    return high - low < _LEAST_CHANGE_DB or high <= SILENCE_DB
+
+
+def _loudest(levels: NDArray[np.float32]) -> float:
+    """The median of the loudest second, wherever its parts are."""
+    import numpy as np
+
+    return float(np.sort(levels)[-(_LOUDEST // 2)])
 
 
 def speech_span_s(levels: NDArray[np.float32]) -> tuple[float, float] | None:
@@ -53,7 +60,7 @@ def speech_span_s(levels: NDArray[np.float32]) -> tuple[float, float] | None:
 
     if len(levels) < _LEAST_S * LEVELS_PER_S:
         return None
-    loud = float(np.sort(levels)[-_LOUDEST // 2])
+    loud = _loudest(levels)
     noise = min(float(np.percentile(levels, 5)), loud - 20)
     active = levels > max(loud - _BELOW_SPEECH_DB, noise + _ABOVE_NOISE_DB)
     runs = np.convolve(active, np.ones(_RUN), "valid") == _RUN

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
+from multitalk_cli.contract import MAX_SPEECH_S
 from multitalk_cli.media.video import ffmpeg
 
 WITH_TRACKS = {"mp4", "webm", "avi", "asf", "mpegts", "mpeg", "flv", "rm"}
@@ -111,6 +112,8 @@ def read_tracks(source: Sequence[str], *, has_clock: bool, tolerance_s: float) -
             pending = pending[:_MAX_LINE_BYTES]
             for line in lines:
                 reader.line(line.decode("ascii", "replace").strip())
+            if any(track.end_s > 2 * MAX_SPEECH_S for track in reader.tracks.values()):
+                break
     tracks = [reader.tracks[number] for number in sorted(reader.tracks)]
     for track in tracks:
         track.gaps_s += _hidden_gaps_s(track, tolerance_s)

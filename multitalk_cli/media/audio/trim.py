@@ -43,12 +43,13 @@ def trim_silence(voices: Sequence[Voice], order: Order) -> tuple[Voice, ...]:
 
 
 def _described(before_s: float, after_s: float) -> str:
-    parts = [
-        f"{human_length(seconds)} of silence {where} the speech"
-        for seconds, where in ((before_s, "before"), (after_s, "after"))
-        if seconds >= 0.05
-    ]
-    return " and ".join(parts)
+    if after_s < 0.05:
+        return f"{human_length(before_s)} of silence before the speech"
+    if before_s < 0.05:
+        return f"{human_length(after_s)} of silence after the speech"
+    return (
+        f"{human_length(before_s)} of silence before and {human_length(after_s)} after the speech"
+    )
 
 
 def _spans_s(voices: Sequence[Voice], order: Order) -> list[tuple[float, float]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -212,12 +211,9 @@ def _scan_source(source: Source) -> tuple[Source, _Scan]:
                 _check_length(source.path, sound.samples / sound.rate_hz)
             return source, _scanned(sound)
     except FileError as error:
-        if error.code != "E_AUDIO_BROKEN":
+        if error.code != "E_AUDIO_BROKEN" or source.other_reader is None:
             raise
-        for other in source.other_readers:
-            with suppress(FileError):
-                return _scan_source(other)
-        raise
+    return _scan_source(source.other_reader)
 
 
 def _cancels_out(scan: _Scan) -> bool:

@@ -16,6 +16,8 @@ class Window:
 
     def at(self, start: int, count: int) -> bytes:
         """The bytes from `start` on, fewer than `count` only at the end."""
+        if start >= self.size:
+            return b""
         offset = start - self._start
         if not 0 <= offset <= len(self._block) - count:
             self._file.seek(start)

@@ -157,6 +157,52 @@ def test_a_wav_that_lost_its_end_is_still_damaged(load, share):
     assert "cut off" in refusal(load, whole[: int(share * len(whole))]).message
 
 
+# Other files of plain samples
+
+
+def claiming(ending: str, samples: int, rest: int) -> bytes:
+    """The voice as AIFF or AU whose header claims so many samples, without its last bytes."""
+    content = bytearray(encoded(ending))
+    at, before = (content.index(b"SSND") + 4, 8) if ending == "aiff" else (8, 0)
+    content[at : at + 4] = struct.pack(">I", min(2 * samples + before, 0xFFFF_FFFF))
+    return bytes(content[: len(content) - rest])
+
+
+@pytest.mark.parametrize("ending", ["aiff", "au"])
+@pytest.mark.parametrize("claimed", [0x3FFF_F7FC, 0x7FFF_FFFF, 16_000 * 1801])
+def test_an_aiff_or_au_of_unknown_length_is_read_to_its_end(load, ending, claimed):
+    assert is_same(load(claiming(ending, claimed, 0)), odd.voice())
+
+
+@pytest.mark.parametrize("ending", ["aiff", "au"])
+@pytest.mark.parametrize("claimed", [9_000, 30_000])
+def test_an_aiff_or_au_with_a_stale_length_is_read_to_its_end(load, ending, claimed):
+    loaded = load(claiming(ending, claimed, 0))
+    assert is_same(loaded, odd.voice())
+    assert f"claims {claimed / RATE_HZ:.1f} s" in said(loaded)
+
+
+@pytest.mark.parametrize("ending", ["aiff", "au", "w64", "caf"])
+@pytest.mark.parametrize("rest", [3_000, 60_000])
+def test_plain_samples_that_lost_their_end_are_damaged(load, ending, rest):
+    assert "cut off" in refusal(load, encoded(ending)[:-rest]).message
+
+
+def test_aiff_files_in_one_are_all_read(load):
+    loaded = load(encoded("aiff", last=20_000) + encoded("aiff"))
+    assert is_same(loaded, np.concatenate([odd.voice()[:20_000], odd.voice()]))
+
+
+@pytest.mark.parametrize("codec", ["pcm_alaw", "pcm_mulaw", "pcm_f64le", "pcm_s32le", "pcm_u8"])
+def test_every_width_is_read_as_its_usual_reader_does(load, codec):
+    whole = encoded("wav", "-c:a", codec)
+    at = whole.index(b"data") + 4
+    streamed = load(whole[:at] + bytes(4) + whole[at + 4 :])
+    assert streamed.source.layout.plain is not None
+    count = len(odd.voice())
+    np.testing.assert_array_equal(streamed.speech[:count], load(whole).speech)
+
+
 # Tags before the sound
 
 BEHIND_TAGS = ("wav", "flac", "aac", "mp3", "m4a", "ogg", "opus", "aiff", "webm")
@@ -282,7 +328,27 @@ def test_an_mp3_whose_header_claims_less_than_there_is_is_read_to_its_end(load):
     assert "claims 1.1 s" in said(loaded)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_transport_stream_that_begins_inside_a_packet_is_read(load, seed):
+    loaded = load(encoded("ts")[random.Random(seed).randint(1, 700) :])
+    assert loaded.duration_s == pytest.approx(3.0, abs=0.2)
+
+
+def test_segments_of_a_broadcast_with_tags_between_are_all_read(load):
+    segment = encoded("aac")
+    loaded = load(b"".join(id3(60) + segment for _ in range(3)))
+    assert loaded.duration_s == pytest.approx(3 * load(segment).duration_s, abs=0.1)
+
+
 # MP4
+
+
+def test_a_browsers_recording_whose_clock_starts_late_starts_at_once(load):
+    fragments = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
+    late = encoded("mp4", "-c:a", "aac", *fragments, "-output_ts_offset", "7.5")
+    loaded = load(late)
+    assert loaded.duration_s == pytest.approx(3.1, abs=0.15)
+    assert said(loaded) == ""
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -459,7 +525,10 @@ def test_what_is_no_sound_is_named(load, name):
 
 # Damage
 
-CONTAINERS = ("wav", "flac", "mp3", "aac", "ogg", "opus", "m4a", "webm", "aiff", "avi", "wma", "ts")
+CONTAINERS = (
+    "wav", "flac", "mp3", "aac", "ogg", "opus", "m4a", "webm", "aiff", "au", "w64", "caf", "avi",
+    "wma", "ts",
+)  # fmt: skip
 
 
 @settings(REPEATABLE, max_examples=60)
