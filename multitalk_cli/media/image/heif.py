@@ -21,7 +21,7 @@ def open_heif(file: BinaryIO, kind: str, shown: str) -> Image.Image:
     from PIL import Image, features
 
     if kind == "AVIF":
-        if not features.check("avif"):
+        if "avif" not in features.modules or not features.check("avif"):
             raise FileError(
                 f"{shown} is AVIF, which the installed Pillow does not read", code="E_IMAGE_FORMAT"
             )

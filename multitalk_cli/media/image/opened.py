@@ -171,23 +171,22 @@ def _open_jpeg(file: BinaryIO) -> Opened:
 
 
 def _open_tiff(file: BinaryIO, shown: str) -> Opened:
-    from PIL import Image, TiffImagePlugin, UnidentifiedImageError
+    from PIL import Image, UnidentifiedImageError
 
     facts = tiff.examine(file, shown)
     try:
-        image = Image.open(file, formats=["TIFF"])
+        with tiff.suitable_reader(facts):
+            image = Image.open(file, formats=["TIFF"])
+            notes = _frame_notes(image)
+            if facts.frame > 0:
+                image.seek(facts.frame)
+                notes = ["the full picture used, not the smaller copy before it"]
     except UnidentifiedImageError:
         if not facts.layout:
             raise
         raise FileError(
             f"{shown} is a TIFF with {facts.layout}, which is not supported", code="E_IMAGE_FORMAT"
         ) from None
-    assert isinstance(image, TiffImagePlugin.TiffImageFile)
-    notes = _frame_notes(image)
-    if facts.frame > 0:
-        image.seek(facts.frame)
-        notes = ["the full picture used, not the smaller copy before it"]
-    tiff.read_planes_with_libtiff(image, shown)
     return Opened(
         image=image,
         format="TIFF",

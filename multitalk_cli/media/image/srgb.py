@@ -125,10 +125,10 @@ def exif_color_space(image: Image.Image) -> ColorSpace | None:
     try:
         exif = image.getexif()
         space = exif.get_ifd(_EXIF_IFD).get(_COLOR_SPACE_TAG)
-        interop = exif.get_ifd(_INTEROP_IFD).get(_INTEROP_TAG)
+        if space == _UNCALIBRATED and str(exif.get_ifd(_INTEROP_IFD)[_INTEROP_TAG])[:3] == "R03":
+            space = _ADOBE
     except Exception:  # noqa: BLE001 - metadata of any kind of damage; the picture is whole
         return None
-    named = str(interop).startswith("R03")
-    if space == _ADOBE or (space == _UNCALIBRATED and named):
-        return ColorSpace(name="Adobe RGB", primaries=ADOBE_RGB, curve=ADOBE_GAMMA)
-    return None
+    if space != _ADOBE:
+        return None
+    return ColorSpace(name="Adobe RGB", primaries=ADOBE_RGB, curve=ADOBE_GAMMA)

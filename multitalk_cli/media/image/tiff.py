@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from multitalk_cli.errors import FileError
 
 if TYPE_CHECKING:
-    from PIL import TiffImagePlugin
+    from collections.abc import Iterator
 
-_SUBFILE, _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+_SUBFILE, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC = 254, 256, 258, 259, 262
 _MAKE, _ORIENTATION, _SAMPLES, _PLANES, _SUB_IFDS = 271, 274, 277, 284, 330
 _EXTRA_SAMPLES, _SAMPLE_FORMAT, _CFA_SIZE, _CFA_PATTERN, _DNG_VERSION = (
     338,
@@ -28,6 +30,7 @@ _LAB_PHOTOMETRICS = (8, 9, 10)
 _USUAL_COMPRESSIONS = (1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946)
 _FLOAT, _SEPARATE_PLANES, _REDUCED, _PREMULTIPLIED = 3, 2, 1, 1
 _MAX_IFDS = 64
+_CHOOSING = threading.Lock()
 _BIG_ENDIAN_BIG_TIFF = b"MM\0+"  # Pillow takes it for a small one
 
 
@@ -38,6 +41,7 @@ class TiffFacts:
     frame: its number; a smaller copy may come first. orientation: 1 to 8; the reader turns the
     picture itself. is_negative: whether 16-bit or larger samples count from white, which the
     reader ignores. bits: of a sample. layout: the samples in words, where they are plausible.
+    has_odd_planes: whether planes are separate that only libtiff can read.
     """
 
     frame: int = 0
@@ -45,12 +49,13 @@ class TiffFacts:
     is_negative: bool = False
     bits: int = 8
     layout: str = ""
+    has_odd_planes: bool = False
 
 
 def examine(file: BinaryIO, shown: str) -> TiffFacts:
     """Reads the tags. The file is rewound; a damaged one is left to the reader.
 
-    Raises FileError (E_IMAGE_FORMAT) for a camera raw.
+    Raises FileError (E_IMAGE_FORMAT) for a camera raw, and for planes that nothing here can read.
     """
     if file.read(4) == _BIG_ENDIAN_BIG_TIFF:
         raise FileError(
@@ -70,12 +75,21 @@ def examine(file: BinaryIO, shown: str) -> TiffFacts:
     frame = whole[0] if whole else 0
     tags = chain[frame]
     bits = max(_numbers(tags, _BITS), default=1)
+    extra = _numbers(tags, _EXTRA_SAMPLES)
+    is_odd = bits > 8 or extra == [_PREMULTIPLIED]
+    has_odd_planes = is_odd and _number(tags, _PLANES, 1) == _SEPARATE_PLANES
+    if has_odd_planes and (0 in extra or len(extra) > 1):
+        raise FileError(
+            f"{shown} is a TIFF with extra planes of {bits} bits, which is not supported",
+            code="E_IMAGE_FORMAT",
+        )
     return TiffFacts(
         frame=frame,
         orientation=_number(tags, _ORIENTATION, 1),
         is_negative=bits >= 16 and _number(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         bits=bits,
         layout=_layout(tags),
+        has_odd_planes=has_odd_planes,
     )
 
 
@@ -110,7 +124,7 @@ def _directories(file: BinaryIO) -> tuple[list[_Tags], list[_Tags]]:
 
 _NEEDED = (
     *(_SUBFILE, _WIDTH, _BITS, _COMPRESSION, _PHOTOMETRIC, _MAKE, _ORIENTATION, _SAMPLES, _PLANES),
-    *(_SUB_IFDS, _SAMPLE_FORMAT, _CFA_SIZE, _CFA_PATTERN, _DNG_VERSION),
+    *(_SUB_IFDS, _EXTRA_SAMPLES, _SAMPLE_FORMAT, _CFA_SIZE, _CFA_PATTERN, _DNG_VERSION),
 )
 
 
@@ -166,29 +180,21 @@ def _layout(tags: _Tags) -> str:
     return f"{channels} of {numbers}{lab}{packed}"
 
 
-def read_planes_with_libtiff(image: TiffImagePlugin.TiffImageFile, shown: str) -> None:
-    """Gives an opened picture of separate planes to the reader that knows all kinds.
+@contextlib.contextmanager
+def suitable_reader(facts: TiffFacts) -> Iterator[None]:
+    """What is opened in this block is read by libtiff if Pillow's own reader would mistake it.
 
-    Pillow's own, for uncompressed files, takes 16-bit samples of a plane for 8-bit ones, and knows
-    no premultiplied opacity.
-    Raises FileError (E_IMAGE_FORMAT) for more planes than the picture has channels.
+    In uncompressed files that one takes the 16-bit samples of separate planes for 8-bit ones, and
+    knows no premultiplied opacity.
     """
-    tags = image.tag_v2
-    bits = max(_numbers(dict(tags), _BITS), default=1)
-    extra = _numbers(dict(tags), _EXTRA_SAMPLES)
-    if image.use_load_libtiff or tags.get(_PLANES, 1) != _SEPARATE_PLANES:
-        return
-    if bits <= 8 and extra != [_PREMULTIPLIED]:
-        return
-    if tags.get(_SAMPLES, 1) != len(image.mode) or len(extra) > 1:
-        raise FileError(
-            f"{shown} is a TIFF with extra planes of {bits} bits, which is not supported",
-            code="E_IMAGE_FORMAT",
-        )
-    raw_mode = "RGBa" if extra == [_PREMULTIPLIED] else image.mode
-    box = (0, 0, tags[_WIDTH], tags[_HEIGHT])
-    from PIL import ImageFile
+    from PIL import TiffImagePlugin
 
-    raw_mode += ";16N" if bits > 8 else ""
-    image.tile = [ImageFile._Tile("libtiff", box, 0, (raw_mode, False, tags.offset))]
-    image.use_load_libtiff = True
+    if not facts.has_odd_planes:
+        yield
+        return
+    with _CHOOSING:
+        TiffImagePlugin.READ_LIBTIFF = True
+        try:
+            yield
+        finally:
+            TiffImagePlugin.READ_LIBTIFF = False

@@ -162,6 +162,17 @@ def camera_raw(kind, thumbnail):
 # JPEG
 
 
+def exif_of_a_camera(space, interoperability=""):
+    """EXIF data that names a colour space as cameras do."""
+    count = 2 if interoperability else 1
+    first = struct.pack(">HHHIII", 1, 0x8769, 4, 1, 26, 0)
+    details = struct.pack(">HHHIHH", count, 0xA001, 3, 1, space, 0)
+    if interoperability:
+        details += struct.pack(">HHII", 0xA005, 4, 1, 26 + 2 + 12 * count + 4)
+    name = struct.pack(">HHHI4sI", 1, 1, 2, 4, interoperability.encode(), 0)
+    return b"Exif\0\0MM\0*\0\0\0\x08" + first + details + bytes(4) + name
+
+
 def tall_jpeg(width, height, **options):
     """A JPEG of any height that repeats 128 rows of the portrait; made without its pixels."""
     strip = portrait(width // 8, 16).resize((width, 128))

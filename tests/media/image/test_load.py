@@ -43,7 +43,6 @@ def test_names_of_any_kind(tmp_path, name):
         (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "E_IMAGE_FORMAT", "is metadata of macOS"),
         (b"version https://git-lfs.github.com/spec/v1\n", "E_IMAGE_FORMAT", "Git LFS pointer"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
-        (b"\0\0\0\x18ftypavif\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
         (b"BM\x36\0\0\0\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
         (b"RIFF\0\0\0\0WAVEfmt ", "E_IMAGE_FORMAT", "a sound or a video (WAV)"),
         (b"ID3\x04\0\0", "E_IMAGE_FORMAT", "a sound or a video (MP3)"),
