@@ -12,6 +12,7 @@ from multitalk_cli import contract
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
     from multitalk_cli.generation.backends.base import Backend
+    from multitalk_cli.media.faces.detect import Face
     from multitalk_cli.planning.inputs import GenerateSpec
     from multitalk_cli.planning.request import EncodedMedia
     from multitalk_cli.planning.summary import Summary
@@ -23,12 +24,14 @@ if TYPE_CHECKING:
 class BuiltRequest:
     """A request, and what was adjusted in the sound track.
 
-    request: None where the cloud keeps it. fingerprints: its names, the newest first.
+    request: None where the cloud keeps it. fingerprints: its names, the newest first. faces: of
+    each speaker, if the inputs were prepared on this machine.
     """
 
     request: contract.GenerateRequest | None
     fingerprints: tuple[str, ...]
     notes: tuple[str, ...]
+    faces: tuple[Face | None, ...] = ()
 
 
 class PreparedInputs(Protocol):
@@ -102,7 +105,12 @@ class LocalInputs:
         from multitalk_cli.planning.request import make_request
 
         request, notes = make_request(self._prepared, job_id, recipe, self._encoded)
-        return BuiltRequest(request=request, fingerprints=fingerprints(request), notes=notes)
+        return BuiltRequest(
+            request=request,
+            fingerprints=fingerprints(request),
+            notes=notes,
+            faces=tuple(person.face for person in self._prepared.people),
+        )
 
     def draw_plan(self) -> bytes:
         from multitalk_cli.planning.plan_image import draw

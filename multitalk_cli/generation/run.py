@@ -152,6 +152,7 @@ def start(job: GenerateJob, reporter: Reporter) -> StartedRun:
             recipe=json.dumps(job.recipe, separators=(",", ":")),
             fingerprints=built.fingerprints,
             request=built.request,
+            faces=built.faces,
             name=job.name,
             target=job.target,
             upload=job.upload,

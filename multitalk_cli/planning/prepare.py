@@ -221,7 +221,7 @@ class _Scene:
 def _frame(
     image: InputRef, given_speakers: list[SpeakerSpec | Path], options: GenerateOptions
 ) -> _Scene:
-    from multitalk_cli.media.faces import detect, speakers
+    from multitalk_cli.media.faces import advice, detect, speakers
     from multitalk_cli.media.image import frame, load, sizes
     from multitalk_cli.media.image.colors import parse_color
 
@@ -237,8 +237,11 @@ def _frame(
         keep=speakers.boxes_to_keep(given_speakers, picture),
     )
     people = speakers.place_speakers(given_speakers, picture, framed)
-    face_warnings = detect.face_warnings(framed.faces, len(given_speakers), width, height)
-    placing_notes = (note for person in people for note in person.adjusted)
+    face_warnings = advice.face_warnings(
+        framed.faces, len(given_speakers), width, height, is_cropped_above=framed.crop[1] > 0
+    )
+    placing_notes = [note for person in people for note in person.adjusted]
+    placing_notes += speakers.choice_notes(given_speakers, framed)
     return _Scene(
         picture=picture,
         framed=framed,

@@ -10,6 +10,7 @@ from multitalk_cli.contract import Event, GenerateRequest
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
+    from multitalk_cli.media.faces.detect import Face
     from multitalk_cli.planning.windows import Plan
     from multitalk_cli.storage.upload import UploadTarget
 
@@ -43,10 +44,11 @@ class GenerateTask:
 
     recipe: a JSON object. fingerprints: names of the inputs as prepared and the options as given;
     a job is recorded under the first and found by any.
-    request: None where the cloud keeps it under the job's id. name: of the video's file. target:
-    None for a video that is only stored. is_temporary: the target is removed once it was read, and
-    is not recorded. keep(): is called before a call is made that needs what
-    the cloud holds.
+    request: None where the cloud keeps it under the job's id. faces: of each speaker, in pixels of
+    the request's picture; empty where the cloud prepared the inputs. name: of the video's file.
+    target: None for a video that is only stored. is_temporary: the target is removed once it was
+    read, and is not recorded. keep(): is called before a call is made that needs what the cloud
+    holds.
     """
 
     job_id: str
@@ -54,6 +56,7 @@ class GenerateTask:
     recipe: str
     fingerprints: tuple[str, ...]
     request: GenerateRequest | None
+    faces: "tuple[Face | None, ...]"
     name: str
     target: Path | None
     upload: "UploadTarget | None"

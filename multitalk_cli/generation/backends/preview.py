@@ -17,7 +17,8 @@ from multitalk_cli import contract
 from multitalk_cli.media.audio.envelope import mouth_openings, voice_levels
 from multitalk_cli.media.drawing.mouth import Mouth
 from multitalk_cli.media.drawing.strip import VOICE_COLORS, Meter, Strip, StripVoice
-from multitalk_cli.media.faces.detect import RELIABLE_MESH, BoxPx, Face, find_faces
+from multitalk_cli.media.faces.candidates import BoxPx
+from multitalk_cli.media.faces.detect import RELIABLE_MESH, Face
 from multitalk_cli.media.video.video import VideoWriter, join_segments
 
 if TYPE_CHECKING:
@@ -41,15 +42,20 @@ class _DrawnPerson:
     strip: StripVoice
 
 
-def run(request: contract.GenerateRequest, target: Path, *, overwrite: bool = False) -> Events:
+def run(
+    request: contract.GenerateRequest,
+    faces: Sequence[Face | None],
+    target: Path,
+    *,
+    overwrite: bool = False,
+) -> Events:
     """Writes the preview at `target`, and yields events; `Done` comes last.
 
+    faces: of each speaker of the request, as it was planned, in pixels of the request's picture.
     Raises FileError where the video cannot be written. Closing the iterator removes partial files.
     """
-    yield contract.Stage(name="faces")
     picture = _picture(request)
-    places = match_faces(request.speakers, find_faces(picture), *picture.shape[1::-1])
-    people = _people(request, picture, places)
+    people = _people(request, picture, faces)
     strip = Strip(
         [person.strip for person in people],
         width=request.width_px,
@@ -74,7 +80,7 @@ def run(request: contract.GenerateRequest, target: Path, *, overwrite: bool = Fa
             size_bytes=target.stat().st_size,
             seed=request.seed,
             recipe=request.recipe,
-            warnings=_warnings(request.speakers, places),
+            warnings=_warnings(request.speakers, faces),
         )
     )
 
@@ -89,38 +95,6 @@ def _picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:
     if pixels.shape != expected:
         raise ValueError(f"the request's picture is {pixels.shape}, not {expected}")
     return pixels
-
-
-def match_faces(
-    speakers: Sequence[contract.Speaker], faces: Sequence[Face], width: int, height: int
-) -> tuple[Face | None, ...]:
-    """The face of each speaker; None if there is none at that speaker's position.
-
-    faces: from left to right, in pixels of the width x height picture. A speaker with a box gets
-    the largest face whose middle is inside; the others get what is left, from left to right, or a
-    lone face of two people without boxes goes to the one whose half it is in.
-    """
-    free = list(faces)
-    matched: list[Face | None] = [None] * len(speakers)
-    unplaced = [n for n, speaker in enumerate(speakers) if speaker.box is None]
-    for n, speaker in enumerate(speakers):
-        if speaker.box is not None:
-            box = _place(speaker, n, len(speakers), width, height)
-            inside = [face for face in free if _holds(box, face)]
-            if inside:
-                matched[n] = max(inside, key=lambda face: face.height_px)
-                free = [face for face in free if face is not matched[n]]
-    if len(unplaced) == 2 and len(free) == 1:
-        matched[0 if free[0].center[0] < width / 2 else 1] = free[0]
-        return tuple(matched)
-    for n, face in zip(unplaced, free, strict=False):
-        matched[n] = face
-    return tuple(matched)
-
-
-def _holds(box: BoxPx, face: Face) -> bool:
-    x, y = face.center
-    return box[0] <= x <= box[2] and box[1] <= y <= box[3]
 
 
 def _place(speaker: contract.Speaker, number: int, count: int, width: int, height: int) -> BoxPx:

@@ -107,7 +107,7 @@ def _preview() -> Backend:
         from multitalk_cli.generation.backends import preview
 
         request, target = _files(task)
-        events = preview.run(request, target, overwrite=task.overwrite)
+        events = preview.run(request, task.faces, target, overwrite=task.overwrite)
         return StartedRun(job_id=task.job_id, events=events)
 
     return Backend(name="preview", model_output=False, is_paid=False, start=start)

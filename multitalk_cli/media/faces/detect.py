@@ -1,17 +1,21 @@
-"""Finds faces in a picture, offline and deterministic, and warns of what could spoil their video.
+"""Finds faces in a picture, offline and deterministic.
 
-Two small published networks (see models/NOTICE): one finds boxes, the other fits a mesh of 468
-points to each. Coordinates are pixels, x to the right, y downwards, pixel centres at halves.
+Three small published networks (see models/NOTICE): YuNet decides where faces are, BlazeFace places
+the boxes of those that it sees too, and a third one fits a mesh of 468 points to each. Coordinates
+are pixels, x to the right, y downwards, pixel centres at halves.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from multitalk_cli.media.faces import yunet
+from multitalk_cli.media.faces.candidates import BoxPx, Candidate, grouped, is_same_face, overlap
 from multitalk_cli.media.faces.network import Network, load_network
 
 if TYPE_CHECKING:
@@ -21,9 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-    Points = NDArray[np.float64]  # [..., 2] as x, y
-
-BoxPx = tuple[float, float, float, float]
+    from multitalk_cli.media.faces.candidates import Points
 
 # Points of the mesh along the lips, each from the corner at the picture's left of an upright,
 # unmirrored face to the other corner.
@@ -34,20 +36,21 @@ LOWER_LIP_OUTER = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 FOREHEAD, NOSE_BASE, CHIN = 10, 2, 152
 
 RELIABLE_MESH = 0.5
-SMALL_FACE_PX = 64
 MIN_FACE_HEIGHT = 0.04  # of the picture's height; smaller ones count only without larger ones
-EDGE_MARGIN = 0.02  # of the picture's side
 
 _MODELS = Path(__file__).parent / "models" / "face_models.npz"
 _DETECTOR_PX, _MESH_PX, _GRID = 192, 192, 48
-# A box counts by itself from the first score on; from the second one if the mesh finds a face there
-# too, and the box is large enough for the mesh to be reliable. Measured: real and drawn faces score
-# 0.74 to 0.96, squeezed or turned ones 0.57 and more with a sure mesh; objects reach 0.67, with a
-# sure mesh only on specks of less than a tenth of the picture.
-_SURE_SCORE, _MIN_SCORE = 0.72, 0.55
+# YuNet's scores from which on a face counts by itself, and with a sure mesh. Measured with
+# tests/bench/test_faces.py: faces 0.84 to 0.96, few with a mesh below 0.97; things and animals up to
+# 0.80, with a mesh of at most 0.7.
+_SURE_SCORE, _LIKELY_SCORE, _SURE_MESH = 0.83, 0.5, 0.9
+# BlazeFace's, from the second one on only with a reliable mesh on a box that is large enough.
+_BLAZE_SURE_SCORE, _BLAZE_MIN_SCORE = 0.72, 0.55
 _MESH_HEIGHT = 0.12  # of the picture's height
+# Upright faces score higher than this, and by so much more than the same faces turned.
+_UPRIGHT_SCORE, _UPRIGHT_LEAD = 0.92, 0.03
 _SEARCH_PIXELS = 1_500_000  # a larger picture is searched in a smaller copy
-_SAME_FACE_IOU, _SAME_FACE_COVER = 0.3, 0.6
+_HAIRLINE = 0.12  # from the top of a face to the hairline, in heights of the face
 _MESH_CROP = 1.5  # side of the mesh's crop, in sides of the face's box
 
 
@@ -55,8 +58,8 @@ _MESH_CROP = 1.5  # side of the mesh's crop, in sides of the face's box
 class Face:
     """One face.
 
-    box: x0, y0, x1, y1, about from the brows to the chin. keypoints: [6, 2], the eye at the left,
-    the eye at the right, nose, mouth, ear, ear. score: 0 to 1, of the box. mesh: [468, 2].
+    box: x0, y0, x1, y1, about from the brows to the chin. keypoints: [4, 2], the eye at the left of
+    an upright face, the eye at the right, nose, mouth. score: 0 to 1, of the box. mesh: [468, 2].
     mesh_score: 0 to 1; below RELIABLE_MESH the points are a guess, as on drawings.
     """
 
@@ -83,6 +86,12 @@ class Face:
         return self.box[2] - self.box[0]
 
     @property
+    def tilt(self) -> float:
+        """By how many degrees the line of the eyes is turned, clockwise as seen, -180 to 180."""
+        across, down = (float(value) for value in self.keypoints[1] - self.keypoints[0])
+        return math.degrees(math.atan2(down, across))
+
+    @property
     def whole(self) -> BoxPx:
         """The box, widened to the mesh where that is reliable."""
         if self.mesh_score < RELIABLE_MESH:
@@ -96,25 +105,24 @@ class Face:
             max(y1, float(high[1])),
         )
 
+    @property
+    def hairline_y(self) -> float:
+        """The hairline of an upright face, which the box and the mesh do not reach."""
+        _, top, _, bottom = self.whole
+        return top - _HAIRLINE * (bottom - top)
+
     def moved(self, to: Callable[[Points], Points]) -> Face:
         """The same face after `to` mapped all its points, such as into a prepared frame."""
         import numpy as np
 
         corners = to(np.array(self.box).reshape(2, 2))
-        x0, y0, x1, y1 = (float(value) for value in corners.ravel())
-        return dataclasses.replace(
-            self, box=(x0, y0, x1, y1), keypoints=to(self.keypoints), mesh=to(self.mesh)
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Candidate:
-    score: float
-    points: Points  # [8, 2]: the box's two corners, then the six keypoints
+        (x0, y0), (x1, y1) = corners.min(0), corners.max(0)
+        box = float(x0), float(y0), float(x1), float(y1)
+        return dataclasses.replace(self, box=box, keypoints=to(self.keypoints), mesh=to(self.mesh))
 
 
 def find_faces(pixels: NDArray[np.uint8]) -> tuple[Face, ...]:
-    """All faces of a picture, from left to right.
+    """All faces of a picture, from left to right; those of a picture that lies on its side too.
 
     pixels: [H, W, 3] sRGB. Faces lower than 4 % of the picture are left out, unless all are.
     """
@@ -122,13 +130,10 @@ def find_faces(pixels: NDArray[np.uint8]) -> tuple[Face, ...]:
 
     picture = Image.fromarray(pixels)
     small, scale = _search_copy(picture)
-    found = _merge(
-        [candidate for tile in _tiles(*small.size) for candidate in _detect(small, tile)]
-    )
-    faces = [_with_mesh(small, candidate) for candidate in found]
-    likely = [face for face in faces if _is_likely(face, small.height)]
-    tall = [face for face in likely if face.height_px >= MIN_FACE_HEIGHT * small.height]
-    faces = tall if tall else likely[:1]
+    seen = yunet.search(small)
+    faces = _turned_faces(small, seen) or _upright_faces(small, seen)
+    tall = [face for face in faces if face.height_px >= MIN_FACE_HEIGHT * small.height]
+    faces = tall if tall else faces[:1]
     full_size = [face.moved(lambda points: points * scale) for face in faces]
     return tuple(sorted(full_size, key=lambda face: face.center[0]))
 
@@ -142,14 +147,8 @@ def follow_face(pixels: NDArray[np.uint8], face: Face) -> Face:
     from PIL import Image
 
     corners = np.array(face.box).reshape(2, 2)
-    candidate = _Candidate(score=face.score, points=np.concatenate([corners, face.keypoints]))
+    candidate = Candidate(score=face.score, points=np.concatenate([corners, face.keypoints]))
     return _with_mesh(Image.fromarray(pixels), candidate)
-
-
-def _is_likely(face: Face, picture_height: int) -> bool:
-    if face.score >= _SURE_SCORE:
-        return True
-    return face.mesh_score >= RELIABLE_MESH and face.height_px >= _MESH_HEIGHT * picture_height
 
 
 def _search_copy(picture: Image.Image) -> tuple[Image.Image, float]:
@@ -162,6 +161,91 @@ def _search_copy(picture: Image.Image) -> tuple[Image.Image, float]:
     size = (max(1, round(picture.width / scale)), max(1, round(picture.height / scale)))
     small = picture.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     return small, scale
+
+
+# Where faces are
+
+
+def _upright_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face]:
+    """The faces among `seen`, the best first, with BlazeFace's boxes where it sees them too.
+
+    BlazeFace came first, and its boxes decide crops and requests: a video that was made with them
+    is found again only with the same ones.
+    """
+    faces = [
+        face
+        for face in _blaze_faces(picture, seen)
+        if any(is_same_face(face.box, candidate.box) for candidate in seen)
+    ]
+    for candidate in seen:
+        if candidate.score < _LIKELY_SCORE:
+            break
+        if any(is_same_face(candidate.box, face.box) for face in faces):
+            continue
+        face = _with_mesh(picture, candidate)
+        if face.score >= _SURE_SCORE or face.mesh_score >= _SURE_MESH:
+            faces.append(face)
+    return faces
+
+
+def _turned_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face]:
+    """The faces of a picture that lies on its side or upside down; none of one that does not."""
+    upright = max((candidate.score for candidate in seen), default=0.0)
+    if upright >= _UPRIGHT_SCORE:
+        return []
+    turns = [(quarters, yunet.search(_turned(picture, quarters))) for quarters in (1, 2, 3)]
+    quarters, found = max(turns, key=lambda turn: max((one.score for one in turn[1]), default=0.0))
+    found = [candidate for candidate in found if candidate.score >= _SURE_SCORE]
+    if not found or found[0].score < upright + _UPRIGHT_LEAD:
+        return []
+    faces = [_with_mesh(_turned(picture, quarters), candidate) for candidate in found]
+    if faces[0].mesh_score < _SURE_MESH:
+        return []
+    return [face.moved(lambda points: _turned_back(points, quarters, picture)) for face in faces]
+
+
+def _turned(picture: Image.Image, quarters: int) -> Image.Image:
+    """The picture turned anticlockwise by quarters of a turn."""
+    from PIL import Image
+
+    methods = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_180, Image.Transpose.ROTATE_270)
+    return picture.transpose(methods[quarters - 1])
+
+
+def _turned_back(points: Points, quarters: int, picture: Image.Image) -> Points:
+    """Points of the turned picture as points of the picture."""
+    import numpy as np
+
+    x, y = points[..., 0], points[..., 1]
+    width, height = picture.size
+    pairs = ((width - y, x), (width - x, height - y), (y, height - x))
+    return np.stack(pairs[quarters - 1], -1)
+
+
+# BlazeFace
+
+
+@cache
+def _networks() -> tuple[Network, Network]:
+    import numpy as np
+
+    with np.load(_MODELS) as arrays:
+        return load_network(arrays, "det"), load_network(arrays, "mesh")
+
+
+def _blaze_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face]:
+    """What BlazeFace takes for faces, the best first, in the tiles in which something was seen."""
+    whole, *squares = _tiles(*picture.size)
+    tiles = [tile for tile in squares if any(overlap(tile, one.box) > 0 for one in seen)]
+    found = _merge([candidate for tile in (whole, *tiles) for candidate in _detect(picture, tile)])
+    faces = [_with_mesh(picture, candidate) for candidate in found]
+    return [face for face in faces if _is_likely(face, picture.height)]
+
+
+def _is_likely(face: Face, picture_height: int) -> bool:
+    if face.score >= _BLAZE_SURE_SCORE:
+        return True
+    return face.mesh_score >= RELIABLE_MESH and face.height_px >= _MESH_HEIGHT * picture_height
 
 
 def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
@@ -177,22 +261,7 @@ def _tiles(width: int, height: int) -> Iterator[tuple[int, int, int, int]]:
             yield 0, start, side, start + side
 
 
-@cache
-def _networks() -> tuple[Network, Network]:
-    import numpy as np
-
-    with np.load(_MODELS) as arrays:
-        return load_network(arrays, "det"), load_network(arrays, "mesh")
-
-
-def _sigmoid(values: NDArray[np.float32]) -> NDArray[np.float64]:
-    import numpy as np
-
-    squashed: NDArray[np.float64] = 1 / (1 + np.exp(-np.clip(values.astype(np.float64), -80, 80)))
-    return squashed
-
-
-def _detect(picture: Image.Image, tile: tuple[int, int, int, int]) -> list[_Candidate]:
+def _detect(picture: Image.Image, tile: tuple[int, int, int, int]) -> list[Candidate]:
     """Faces in one tile, which is scaled into the detector's square and centred there."""
     import numpy as np
     from PIL import Image
@@ -208,14 +277,14 @@ def _detect(picture: Image.Image, tile: tuple[int, int, int, int]) -> list[_Cand
         np.asarray(seen, np.float32) / 127.5 - 1
     )
     boxes, logits = _networks()[0](square)
-    scores = _sigmoid(logits.ravel())
-    kept = np.flatnonzero(scores > _MIN_SCORE)
+    scores = yunet.sigmoid(logits.ravel())
+    kept = np.flatnonzero(scores > _BLAZE_MIN_SCORE)
     points = (_decode(boxes.reshape(-1, 8, 2)[kept], kept) - shift) / scale + (left, top)
-    return [_Candidate(score=float(scores[n]), points=p) for n, p in zip(kept, points, strict=True)]
+    return [Candidate(score=float(scores[n]), points=p) for n, p in zip(kept, points, strict=True)]
 
 
 def _decode(raw: NDArray[np.float32], cells: NDArray[np.intp]) -> Points:
-    """Corners and keypoints in the detector's pixels.
+    """Corners and keypoints without the ears, in the detector's pixels.
 
     raw: [n, 8, 2], the box's centre and size, then six points, relative to the middle of their
     cell of a 48 x 48 grid.
@@ -226,51 +295,24 @@ def _decode(raw: NDArray[np.float32], cells: NDArray[np.intp]) -> Points:
     values = raw.astype(np.float64)
     center, half = values[:, 0] + middles, values[:, 1] / 2
     corners = np.stack([center - half, center + half], 1)
-    return np.concatenate([corners, values[:, 2:] + middles[:, None]], 1)
+    return np.concatenate([corners, values[:, 2:6] + middles[:, None]], 1)
 
 
-def overlap(first: BoxPx, second: BoxPx) -> float:
-    """The area that two boxes share."""
-    width = min(first[2], second[2]) - max(first[0], second[0])
-    height = min(first[3], second[3]) - max(first[1], second[1])
-    return max(width, 0.0) * max(height, 0.0)
-
-
-def _area(box: BoxPx) -> float:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _is_same(first: _Candidate, second: _Candidate) -> bool:
-    a, b = _corners(first), _corners(second)
-    shared = overlap(a, b)
-    union = _area(a) + _area(b) - shared
-    return shared > _SAME_FACE_IOU * union or shared > _SAME_FACE_COVER * min(_area(a), _area(b))
-
-
-def _corners(candidate: _Candidate) -> BoxPx:
-    x0, y0, x1, y1 = (float(value) for value in candidate.points[:2].ravel())
-    return x0, y0, x1, y1
-
-
-def _merge(candidates: Sequence[_Candidate]) -> list[_Candidate]:
+def _merge(candidates: Sequence[Candidate]) -> list[Candidate]:
     """One candidate a face, the best first: the mean of those that overlap, by their scores."""
     import numpy as np
 
-    groups: list[list[_Candidate]] = []
-    for candidate in sorted(candidates, key=lambda c: -c.score):
-        group = next((g for g in groups if _is_same(candidate, g[0])), None)
-        if group is None:
-            groups.append([candidate])
-        else:
-            group.append(candidate)
     means = []
-    for group in groups:
+    for group in grouped(candidates):
         points = np.average([c.points for c in group], axis=0, weights=[c.score for c in group])
-        means.append(_Candidate(score=group[0].score, points=points))
+        means.append(Candidate(score=group[0].score, points=points))
     return means
 
 
-def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:
+# The mesh
+
+
+def _with_mesh(picture: Image.Image, candidate: Candidate) -> Face:
     """Fits the mesh in a square around the face, rotated so that its eyes are level."""
     import numpy as np
     from PIL import Image
@@ -288,37 +330,9 @@ def _with_mesh(picture: Image.Image, candidate: _Candidate) -> Face:
     points, logit = _networks()[1](np.asarray(crop, np.float32) / np.float32(255))
     mesh = points.reshape(-1, 3)[:, :2].astype(np.float64) @ turn.T + origin
     return Face(
-        box=_corners(candidate),
+        box=candidate.box,
         keypoints=keypoints,
         score=candidate.score,
         mesh=mesh,
-        mesh_score=float(_sigmoid(logit.ravel())[0]),
+        mesh_score=float(yunet.sigmoid(logit.ravel())[0]),
     )
-
-
-def face_warnings(faces: Sequence[Face], voices: int, width: int, height: int) -> tuple[str, ...]:
-    """Warnings of what could spoil the video. faces: in pixels of a width x height frame."""
-    if not faces:
-        return ("no face found in the picture: the model may animate nothing, or something else",)
-    warnings = []
-    if len(faces) < voices:
-        warnings.append(
-            f"{len(faces)} face found for {voices} voices: "
-            "add the other person's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
-        )
-    for number, face in enumerate(faces, 1):
-        name = "the face" if len(faces) == 1 else f"face {number}"
-        if face.height_px < SMALL_FACE_PX:
-            warnings.append(
-                f"{name} is only {face.height_px:.0f} px high in the {width}x{height} frame: "
-                "its lips will hardly be visible; crop the picture closer"
-            )
-        if _is_near_edge(face, width, height):
-            warnings.append(f"{name} is near or over the edge of the frame")
-    return tuple(warnings)
-
-
-def _is_near_edge(face: Face, width: int, height: int) -> bool:
-    x0, y0, x1, y1 = face.box
-    across, down = EDGE_MARGIN * width, EDGE_MARGIN * height
-    return x0 < across or y0 < down or x1 > width - across or y1 > height - down

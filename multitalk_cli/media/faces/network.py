@@ -91,19 +91,29 @@ def _run(operation: _Operation, arrays: list[Array]) -> Array:
             result = first + arrays[1]
         case "PRELU":
             result = np.maximum(first, 0) + arrays[1].reshape(1, 1, -1) * np.minimum(first, 0)
+        case _:
+            result = _reshape(operation, arrays)
+    return np.maximum(result, 0, out=result) if options.get("act") == "relu" else result
+
+
+def _reshape(operation: _Operation, arrays: list[Array]) -> Array:
+    """The operations without arithmetic of learned numbers."""
+    options, first = operation.options, arrays[0]
+    match operation.name:
         case "MAX_POOL_2D":
-            result = _pool_maximum(first, options["k"], options["s"])
+            return _pool_maximum(first, options["k"], options["s"])
         case "PAD":
-            result = _pad(first, [(int(before), int(after)) for before, after in arrays[1][-3:]])
+            return _pad(first, [(int(before), int(after)) for before, after in arrays[1][-3:]])
         case "RESIZE_BILINEAR":
-            result = _resize(first, (int(arrays[1][0]), int(arrays[1][1])))
+            return _resize(first, (int(arrays[1][0]), int(arrays[1][1])))
+        case "REPEAT_2D":
+            return first.repeat(options["n"], 0).repeat(options["n"], 1)
         case "DEPTH_TO_SPACE":
-            result = _depth_to_space(first, options["b"])
+            return _depth_to_space(first, options["b"])
         case "RESHAPE":
-            result = first.reshape(options["shape"][1:])
+            return first.reshape(options["shape"][1:])
         case name:
             raise ValueError(f"the network uses {name}, which is not implemented")
-    return np.maximum(result, 0, out=result) if options.get("act") == "relu" else result
 
 
 def _pad(picture: Array, margins: list[tuple[int, int]]) -> Array:

@@ -11,16 +11,18 @@ from typing import TYPE_CHECKING, Literal
 
 from multitalk_cli.contract import MAX_SPEAKERS, SIDE_MULTIPLE_PX, Box
 from multitalk_cli.errors import UsageError
-from multitalk_cli.media.faces.detect import overlap
+from multitalk_cli.media.faces.candidates import overlap
 from multitalk_cli.media.image.frame import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from multitalk_cli.media.faces.detect import BoxPx, Face
+    from multitalk_cli.media.faces.candidates import BoxPx
+    from multitalk_cli.media.faces.detect import Face
     from multitalk_cli.media.image.frame import FramedPicture
     from multitalk_cli.media.image.load import Picture
 
+_PERSON_HEIGHT = 0.5  # of the largest face; smaller ones are in the background
 MIN_BOX_PX = 32  # two patches of the model: a smaller box may contain no whole patch
 _FORM = "left, right, face:N or box:x0%,y0%,x1%,y1%"
 # The published default for two people: each in a half, a twentieth away from its borders.
@@ -165,8 +167,9 @@ def place_speakers(
 ) -> tuple[PlacedSpeaker, ...]:
     """All speakers in the order of the voices, then a silent second person if there is one.
 
-    Voices without a place go to the faces from left to right. Raises UsageError for places that
-    do not exist, are the same, overlap or are not visible.
+    Voices without a place go to the people from left to right: to faces at least half as high as
+    the largest. Raises UsageError for places that do not exist, are the same, overlap or are not
+    visible.
     """
     if not 1 <= len(wanted) <= MAX_SPEAKERS:
         raise UsageError(
@@ -175,9 +178,8 @@ def place_speakers(
         )
     if _by_default(wanted, framed):
         return _default_places(wanted, framed)
-    targets = [
-        _target(speaker, number, picture, framed) for number, speaker in enumerate(wanted, 1)
-    ]
+    people = _people(framed, len(wanted))
+    targets = [_target(speaker, n, people, picture, framed) for n, speaker in enumerate(wanted)]
     _check_apart(targets, framed)
     if len(targets) == 1:
         targets += _silent(targets[0], framed)
@@ -194,6 +196,33 @@ def place_speakers(
             adjusted=target.adjusted,
         )
         for target, region in zip(targets, regions, strict=True)
+    )
+
+
+def _people(framed: FramedPicture, voices: int) -> list[int]:
+    """The numbers of the faces that are people of the video, from left to right.
+
+    Faces in the background are not, unless there are more voices than people.
+    """
+    heights = {number: face.height_px for number, face in enumerate(framed.faces, 1)}
+    by_height = sorted(heights, key=lambda number: -heights[number])
+    least = _PERSON_HEIGHT * max(heights.values(), default=0.0)
+    return sorted(
+        number for rank, number in enumerate(by_height) if rank < voices or heights[number] >= least
+    )
+
+
+def choice_notes(wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture) -> tuple[str, ...]:
+    """A sentence about who got voices without a place, if there was a choice."""
+    voices = sum(isinstance(speaker, Path) for speaker in wanted)
+    if voices == 0 or len(framed.faces) < 3:
+        return ()
+    numbers = _people(framed, voices)[:voices]
+    chosen = " and ".join(f"face {number}" for number in numbers)
+    speak = "speaks" if voices == 1 else "speak"
+    return (
+        f"{chosen} of {len(framed.faces)} {speak}; choose others with --speaker face:N=VOICE, "
+        "numbered from the left",
     )
 
 
@@ -214,19 +243,23 @@ def _by_default(wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture) -> 
         sides = {_side(speaker, number) for number, speaker in enumerate(wanted, 1)}
         return faces < 2 and sides == {"left", "right"}
     (speaker,) = wanted
+    people = _people(framed, 1)
     if isinstance(speaker, Path):
-        return faces < 2
+        return len(people) < 2
     place = speaker.place
-    return faces == 1 and (place.kind in ("left", "right") or place.number == 1)
+    return len(people) == 1 and (place.kind in ("left", "right") or place.number == people[0])
 
 
 def _default_places(
     wanted: Sequence[SpeakerSpec | Path], framed: FramedPicture
 ) -> tuple[PlacedSpeaker, ...]:
-    face = framed.faces[0] if framed.faces else None
     if len(wanted) == 1:
-        place = "the picture" if face is None else "face 1"
-        return (PlacedSpeaker(voice=_voice(wanted[0]), box=None, face=face, place=place),)
+        people = _people(framed, 1)
+        place, lone = "the picture", None
+        if people:
+            place, lone = f"face {people[0]}", framed.faces[people[0] - 1]
+        return (PlacedSpeaker(voice=_voice(wanted[0]), box=None, face=lone, place=place),)
+    face = framed.faces[0] if framed.faces else None
     sides = [_side(speaker, number) for number, speaker in enumerate(wanted, 1)]
     halves = {"left": _LEFT_HALF, "right": _RIGHT_HALF}
     there = None if face is None else _half_of(face, framed)
@@ -247,11 +280,16 @@ def _half_of(face: Face, framed: FramedPicture) -> str:
 
 
 def _target(
-    speaker: SpeakerSpec | Path, number: int, picture: Picture, framed: FramedPicture
+    speaker: SpeakerSpec | Path,
+    voice: int,
+    people: Sequence[int],
+    picture: Picture,
+    framed: FramedPicture,
 ) -> _Target:
+    """voice: its number among the voices, from 0. people: the numbers of their faces."""
     faces = len(framed.faces)
     if isinstance(speaker, Path):
-        return _face_target(speaker, number, framed)
+        return _face_target(speaker, people[voice], framed)
     place = speaker.place
     if place.kind == "box":
         return _box_target(speaker, picture, framed)
@@ -264,7 +302,7 @@ def _target(
         core = _to_pixels(half, framed)
         where = f"the {place.kind} half"
         return _Target(voice=speaker.voice, place=where, core=core, face=None, is_box=True)
-    return _face_target(speaker.voice, 1 if place.kind == "left" else faces, framed)
+    return _face_target(speaker.voice, people[0 if place.kind == "left" else -1], framed)
 
 
 def _face_target(voice: Path | None, number: int, framed: FramedPicture) -> _Target:
@@ -370,10 +408,11 @@ def _least(framed: FramedPicture) -> int:
 
 
 def _silent(speaking: _Target, framed: FramedPicture) -> list[_Target]:
-    """The largest of the other faces, for a second person who does not speak."""
+    """The largest of the other people, for a second person who does not speak."""
+    people = [(number, framed.faces[number - 1]) for number in _people(framed, 1)]
     others = [
         (number, face)
-        for number, face in enumerate(framed.faces, 1)
+        for number, face in people
         if face is not speaking.face and not _holds(speaking.core, face)
     ]
     if not others:

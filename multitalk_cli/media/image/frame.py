@@ -15,10 +15,14 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from multitalk_cli.media.faces.detect import BoxPx, Face, Points
+    from multitalk_cli.media.faces.candidates import BoxPx, Points
+    from multitalk_cli.media.faces.detect import Face
 
 
 Fit = Literal["cover", "contain", "stretch"]
+
+# The share of the rows that are cropped which is cropped at the top.
+_ABOVE, _ABOVE_UNSEEN_HEAD = 0.35, 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -99,10 +103,14 @@ def _cover(
     cut_width = min(width / scale, picture.width_px)
     cut_height = min(height / scale, picture.height_px)
     whole = _whole(picture)
-    found = [_Head(face=face.whole, roomy=_with_hair(face.whole)).inside(whole) for face in faces]
-    heads = [*found, *(_Head(face=box, roomy=box).inside(whole) for box in keep)]
+    found = [_head_of(face).inside(whole) for face in faces]
+    boxes = [_Head(face=box, hairline_y=box[1], roomy=box).inside(whole) for box in keep]
+    heads = [*found, *boxes]
     left = _place_cut(heads, 0, cut_width, picture.width_px, 0.5)
-    top = _place_cut(heads, 1, cut_height, picture.height_px, 0.35)
+    # Without a face, a tall picture is likelier a person than a view.
+    is_tall = picture.height_px > picture.width_px
+    above = _ABOVE_UNSEEN_HEAD if is_tall and not heads else _ABOVE
+    top = _place_cut(heads, 1, cut_height, picture.height_px, above)
     right = min(left + cut_width, picture.width_px)
     bottom = min(top + cut_height, picture.height_px)
     box = (left, top, right, bottom)
@@ -135,14 +143,22 @@ def _whole(picture: Picture) -> BoxPx:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Head:
-    """A box that a crop must keep, and a larger one that it keeps as well if there is room."""
+    """A box that a crop must keep, and a larger one that it keeps as well if there is room.
+
+    hairline_y: where a crop begins at the latest if the larger box does not fit.
+    """
 
     face: BoxPx
+    hairline_y: float
     roomy: BoxPx
 
     def inside(self, whole: BoxPx) -> _Head:
         """The same, limited to the picture."""
-        return _Head(face=clipped(self.face, whole), roomy=clipped(self.roomy, whole))
+        return _Head(
+            face=clipped(self.face, whole),
+            hairline_y=max(self.hairline_y, whole[1]),
+            roomy=clipped(self.roomy, whole),
+        )
 
 
 def clipped(box: BoxPx, limit: BoxPx) -> BoxPx:
@@ -152,10 +168,11 @@ def clipped(box: BoxPx, limit: BoxPx) -> BoxPx:
     return x0, y0, x1, y1
 
 
-def _with_hair(face: BoxPx) -> BoxPx:
-    x0, y0, x1, y1 = face
+def _head_of(face: Face) -> _Head:
+    x0, y0, x1, y1 = face.whole
     width, height = x1 - x0, y1 - y0
-    return x0 - 0.3 * width, y0 - 0.6 * height, x1 + 0.3 * width, y1 + 0.4 * height
+    roomy = x0 - 0.3 * width, y0 - 0.6 * height, x1 + 0.3 * width, y1 + 0.4 * height
+    return _Head(face=face.whole, hairline_y=face.hairline_y, roomy=roomy)
 
 
 def _contains(outer: BoxPx, inner: BoxPx) -> bool:
@@ -172,7 +189,7 @@ def _place_cut(
 
     Without faces: `preferred`, a share of the pixels that are cropped. With faces: as near as
     possible to their middle, with room for hair and chin if there is any; if they do not all fit,
-    on as many whole faces as possible.
+    on whole faces, the largest in sum.
     """
     rest = whole - length
     if rest <= 0:
@@ -189,18 +206,19 @@ def _place_cut(
         low, high = roomy_low, roomy_high
     wanted = (low + high) / 2 - length / 2 if axis == 0 else low - preferred * (length - high + low)
     start = min(max(wanted, high - length), low) if high - low <= length else wanted
+    hairline_y = min(heads[n].hairline_y for n in group)
+    if axis == 1 and high - hairline_y <= length:
+        start = min(start, hairline_y)
     return min(max(start, 0.0), rest)
 
 
 def _largest_group(spans: Sequence[tuple[float, float]], length: float) -> list[int]:
-    """The most spans that fit in `length` together, the longest of equals; else the longest one."""
+    """The spans that fit in `length` together and are the longest in sum; else the longest one."""
     groups = [
         [n for n, (low, high) in enumerate(spans) if low >= start and high <= start + length]
         for start, _ in spans
     ]
-    best = max(
-        groups, key=lambda group: (len(group), sum(spans[n][1] - spans[n][0] for n in group))
-    )
+    best = max(groups, key=lambda group: sum(spans[n][1] - spans[n][0] for n in group))
     return best if best else [max(range(len(spans)), key=lambda n: spans[n][1] - spans[n][0])]
 
 

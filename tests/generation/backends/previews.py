@@ -9,6 +9,7 @@ import soundfile
 from PIL import Image
 
 from multitalk_cli import contract
+from multitalk_cli.generation.backends import preview
 from multitalk_cli.media.audio.voice import load_voice
 from multitalk_cli.media.faces.detect import LOWER_LIP_OUTER, UPPER_LIP_OUTER, find_faces
 from multitalk_cli.media.image.frame import frame_picture, to_png
@@ -82,6 +83,24 @@ def make_request(pixels, tracks, *, boxes=None, fps: int = 24, silent: int = 0):
         motion_frames=25,
         recipe='{"seed": 0}',
     )
+
+
+def planned_faces(request):
+    """The face of each speaker, for requests whose people stand from left to right."""
+    with Image.open(io.BytesIO(request.image)) as image:
+        faces = find_faces(np.asarray(image.convert("RGB")))
+    boxes = [speaker.box for speaker in request.speakers]
+    if any(boxes):
+        inside = [
+            [f for f in faces if box.x0 < f.center[0] / request.width_px < box.x1] for box in boxes
+        ]
+        return [found[0] if found else None for found in inside]
+    return [*faces[: len(boxes)], *[None] * (len(boxes) - len(faces))]
+
+
+def draw(request, target: Path, **options):
+    """The events of a preview of these people."""
+    return preview.run(request, planned_faces(request), target, **options)
 
 
 def _windows(frames: int):

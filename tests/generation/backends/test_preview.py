@@ -11,19 +11,21 @@ from PIL import Image, ImageOps
 from multitalk_cli import contract
 from multitalk_cli.errors import FileError
 from multitalk_cli.generation.backends import preview
-from multitalk_cli.media.faces.detect import Face, find_faces
+from multitalk_cli.media.faces.detect import find_faces
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe, read_tags
 from multitalk_cli.media.video.video import read_frames
 from tests.generation.backends.previews import (
     PORTRAIT,
     correlation,
+    draw,
     flac,
     framed,
     in_turn,
     make_request,
     mouth_motion,
     other_speech,
+    planned_faces,
     sound_levels,
     speech,
     top_of,
@@ -40,7 +42,7 @@ RIGHT = contract.Box(x0=0.52, y0=0.1, x1=0.98, y1=0.9)
 
 def _made(request, folder, **options):
     target = folder / "made.preview.mp4"
-    events = list(preview.run(request, target, **options))
+    events = list(draw(request, target, **options))
     return target, events
 
 
@@ -192,7 +194,7 @@ def test_events_tell_what_happens_at_a_bounded_rate(plain, tmp_path):
     request = make_request(plain, [speech()], fps=60)
     _, events = _made(request, tmp_path)
     names = [event.name for event in events if isinstance(event, contract.Stage)]
-    assert list(dict.fromkeys(names)) == ["faces", "drawing", "joining"]
+    assert list(dict.fromkeys(names)) == ["drawing", "joining"]
     assert len(events) <= 105
     drawing = [event for event in events if getattr(event, "name", "") == "drawing"]
     assert [event.done for event in drawing] == sorted(event.done for event in drawing)
@@ -235,41 +237,25 @@ def test_a_silent_person_is_not_moved(two_people, tmp_path):
     assert events[-1].result.warnings == ()
 
 
-def test_a_guessed_mouth_is_marked(portrait, tmp_path, monkeypatch):
-    guessed = [dataclasses.replace(face, mesh_score=0.2) for face in find_faces(portrait)]
-    monkeypatch.setattr(preview, "find_faces", lambda _: tuple(guessed))
-    _, events = _made(make_request(portrait, [speech(seconds=0.3)]), tmp_path)
-    assert "marked with a ?" in events[-1].result.warnings[0]
+def test_a_guessed_mouth_is_marked(portrait, tmp_path):
+    request = make_request(portrait, [speech(seconds=0.3)])
+    (face,) = planned_faces(request)
+    guess = dataclasses.replace(face, mesh_score=0.2)
+    *_, done = preview.run(request, [guess], tmp_path / "made.preview.mp4")
+    assert "marked with a ?" in done.result.warnings[0]
 
 
-def _face(x, height=50.0):
-    box = (x - height / 2, 50.0, x + height / 2, 50.0 + height)
-    points = np.zeros((6, 2))
-    return Face(box=box, keypoints=points, score=1, mesh=np.zeros((468, 2)), mesh_score=1)
-
-
-NOBODY = contract.Speaker(audio=b"x")
-AT_LEFT, AT_RIGHT = (contract.Speaker(audio=b"x", box=box) for box in (LEFT, RIGHT))
-
-
-@pytest.mark.parametrize(
-    ("speakers", "faces", "expected"),
-    [
-        ([NOBODY], [100, 300], [100]),
-        ([NOBODY, NOBODY], [100, 300], [100, 300]),
-        ([NOBODY, NOBODY], [100, 200, 300], [100, 200]),
-        ([NOBODY, NOBODY], [300], [None, 300]),
-        ([NOBODY, NOBODY], [100], [100, None]),
-        ([NOBODY, NOBODY], [], [None, None]),
-        ([AT_RIGHT, AT_LEFT], [100, 300], [300, 100]),
-        ([AT_RIGHT], [100], [None]),
-        ([AT_LEFT, NOBODY], [100, 300], [100, 300]),
-        ([NOBODY, AT_LEFT], [100, 300], [300, 100]),
-    ],
-)
-def test_faces_go_to_the_speakers_in_whose_place_they_are(speakers, faces, expected):
-    matched = preview.match_faces(speakers, [_face(x) for x in faces], 400, 200)
-    assert [None if face is None else face.center[0] for face in matched] == expected
+def test_the_planned_face_moves_although_no_search_would_find_it(portrait, tmp_path):
+    (face,) = find_faces(portrait)
+    aside = face.moved(lambda points: points + np.array([250.0, 0.0]))
+    target = tmp_path / "made.preview.mp4"
+    *_, done = preview.run(make_request(portrait, [speech(seconds=1.0)]), [aside], target)
+    frames = [frame.astype(int) for frame in read_frames(target)]
+    change = np.max([np.abs(frame - frames[0]).max(-1) for frame in frames], axis=0)
+    change = change[top_of(portrait, frames[0]) :]
+    there, here = (one.mesh[14].astype(int) for one in (aside, face))
+    assert change[there[1], there[0]] > 40 > change[here[1], here[0]]
+    assert done.result.warnings == ()
 
 
 def test_a_stopped_preview_leaves_nothing(portrait, tmp_path, monkeypatch):
@@ -277,7 +263,7 @@ def test_a_stopped_preview_leaves_nothing(portrait, tmp_path, monkeypatch):
     scratch.mkdir()
     monkeypatch.setenv("TMPDIR", str(scratch))
     monkeypatch.setattr("tempfile.tempdir", None)
-    events = preview.run(make_request(portrait, [speech()]), tmp_path / "x.preview.mp4")
+    events = draw(make_request(portrait, [speech()]), tmp_path / "x.preview.mp4")
     assert any(getattr(event, "done", 0) > 10 for event in events)
     events.close()
     assert list(tmp_path.iterdir()) == [scratch]
@@ -337,7 +323,7 @@ from multitalk_cli.generation.backends import preview
 from tests.generation.backends.previews import framed, make_request, speech
 pixels = np.full((448, 896, 3), 90, np.uint8)
 request = make_request(pixels, [np.tile(speech(), 8)], fps=12)
-list(preview.run(request, Path(sys.argv[1])))
+list(preview.run(request, [None], Path(sys.argv[1])))
 """
     assert peak_memory_mb(script, str(tmp_path / "long.preview.mp4")) < 250
 

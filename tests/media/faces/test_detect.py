@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from multitalk_cli.media.faces import detect as finder
-from multitalk_cli.media.faces.detect import CHIN, FOREHEAD, Face, face_warnings, find_faces
+from multitalk_cli.media.faces.detect import CHIN, FOREHEAD, Face, find_faces
 from multitalk_cli.media.image.frame import frame_picture
 from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
 from tests.generation.backends.previews import PORTRAIT
@@ -44,6 +44,11 @@ PHOTOGRAPHS = {
         3,
     ),
 }
+# Their faces end at the picture's edges or beyond.
+TIGHT = {
+    "variant: filled by the face": (lambda: _astronaut().crop((172, 65, 272, 185)), 1),
+    "variant: without forehead": (lambda: _astronaut().crop((172, 95, 272, 185)), 1),
+}
 DRAWINGS = {
     "one": (lambda: drawing((896, 448), [(448, 200, 90)]), 1),
     "two": (lambda: drawing((896, 448), [(250, 200, 80), (650, 210, 85)]), 2),
@@ -64,9 +69,9 @@ THINGS = (
 WITH_FACES = {**PHOTOGRAPHS, **DRAWINGS}
 
 
-@pytest.mark.parametrize("name", WITH_FACES)
+@pytest.mark.parametrize("name", [*WITH_FACES, *TIGHT])
 def test_every_face_is_found_from_left_to_right(name):
-    make, count = WITH_FACES[name]
+    make, count = (WITH_FACES | TIGHT)[name]
     faces = find_faces(np.asarray(make()))
     assert len(faces) == count
     assert [f.center[0] for f in faces] == sorted(f.center[0] for f in faces)
@@ -135,6 +140,30 @@ def test_one_face_is_never_cut_by_any_published_size():
         assert _is_inside(framed.faces[0].whole, bucket.width_px, bucket.height_px), bucket
 
 
+QUARTERS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+
+
+@pytest.mark.parametrize("degrees", QUARTERS)
+@pytest.mark.parametrize("name", ["astronaut", "montage: one person twice"])
+def test_faces_of_a_picture_that_lies_are_found_where_they_are(name, degrees):
+    make, count = PHOTOGRAPHS[name]
+    upright = find_faces(np.asarray(make()))
+    lying = make().transpose(QUARTERS[degrees])
+    faces = find_faces(np.asarray(lying))
+    assert len(faces) == count
+    for face in faces:
+        assert (face.tilt + degrees - upright[0].tilt + 180) % 360 - 180 == pytest.approx(0, abs=12)
+        lips = face.mesh[[*finder.UPPER_LIP_OUTER, *finder.LOWER_LIP_OUTER]].mean(0)
+        assert np.linalg.norm(lips - face.keypoints[3]) < 0.15 * face.height_px
+        tile = lying.crop([round(edge) for edge in face.box]).rotate(-degrees, expand=True)
+        # Turned back, the mouth lies in the lower half of the face.
+        assert find_faces(np.asarray(tile.resize((300, 300))))[0].tilt == pytest.approx(0, abs=15)
+
+
 def test_mesh_stands_on_the_face():
     (face,) = find_faces(np.asarray(_astronaut()))
     x0, y0, x1, y1 = face.box
@@ -179,37 +208,13 @@ def test_same_picture_gives_the_same_numbers():
     assert all(np.array_equal(a.mesh, b.mesh) for a, b in zip(first, second, strict=True))
 
 
-def _face(box, mesh_score=0.0):
-    return Face(
-        box=box,
-        keypoints=np.zeros((6, 2)),
-        score=1.0,
-        mesh=np.zeros((468, 2)),
-        mesh_score=mesh_score,
-    )
-
-
-@pytest.mark.parametrize(
-    ("boxes", "voices", "words"),
-    [
-        ([], 1, ["no face found"]),
-        ([(400, 100, 500, 200)], 1, []),
-        ([(400, 100, 500, 200)], 2, ["1 face found for 2 voices"]),
-        ([(400, 100, 440, 140)], 1, ["40 px high"]),
-        ([(2, 100, 102, 200)], 1, ["near or over the edge"]),
-        ([(100, 100, 200, 200), (700, 400, 760, 446)], 2, ["face 2 is only", "face 2 is near"]),
-    ],
-)
-def test_faces_that_could_spoil_the_video_are_warned_of(boxes, voices, words):
-    warnings = face_warnings([_face(box) for box in boxes], voices, 896, 448)
-    assert len(warnings) == len(words)
-    assert all(word in warning for word, warning in zip(words, warnings, strict=True))
-
-
 def test_reliable_mesh_widens_the_face():
     low, high = np.array([90.0, 80.0]), np.array([260.0, 230.0])
     mesh = np.linspace(low, high, 468)
-    unsure = _face((100, 100, 200, 200))
+    points = np.zeros((4, 2))
+    unsure = Face(
+        box=(100, 100, 200, 200), keypoints=points, score=1.0, mesh=np.zeros((468, 2)), mesh_score=0
+    )
     sure = Face(box=unsure.box, keypoints=unsure.keypoints, score=1.0, mesh=mesh, mesh_score=0.9)
     assert unsure.whole == unsure.box
     assert sure.whole == (90, 80, 260, 230)

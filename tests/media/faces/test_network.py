@@ -106,6 +106,11 @@ def test_depth_becomes_space():
     assert np.array_equal(answer[3, 5], picture[1, 2, 6:8])
 
 
+def test_pixels_are_repeated():
+    answer, picture = _run("REPEAT_2D", (3, 4, 2), n=2)
+    assert np.array_equal(answer, _from_torch(F.interpolate(_to_torch(picture), scale_factor=2)))
+
+
 def test_slopes_padding_and_sums():
     slopes = np.array([[[0.5, 2.0]]], np.float16)
     answer, picture = _run("PRELU", (3, 4, 2), (slopes,))
@@ -123,6 +128,8 @@ def test_unknown_operation_is_named():
         _run("SOFTMAX", (3, 4, 2))
 
 
-def test_model_file_is_the_one_in_the_notice():
-    digest = hashlib.sha256(_MODELS.read_bytes()).hexdigest()
+@pytest.mark.parametrize("model", sorted(_MODELS.parent.glob("*.npz")), ids=lambda path: path.stem)
+def test_model_file_is_the_one_in_the_notice(model):
+    digest = hashlib.sha256(model.read_bytes()).hexdigest()
+    assert f"{model.name} " in (_MODELS.parent / "NOTICE").read_text()
     assert digest in (_MODELS.parent / "NOTICE").read_text()

@@ -11,7 +11,12 @@ from PIL import Image
 from multitalk_cli.contract import Speaker
 from multitalk_cli.errors import UsageError
 from multitalk_cli.media.faces.detect import Face, overlap
-from multitalk_cli.media.faces.speakers import boxes_to_keep, parse_speaker, place_speakers
+from multitalk_cli.media.faces.speakers import (
+    boxes_to_keep,
+    choice_notes,
+    parse_speaker,
+    place_speakers,
+)
 from multitalk_cli.media.image.frame import frame_picture
 from tests.media.image.pictures import to_picture
 
@@ -68,7 +73,7 @@ def test_places_that_are_refused(text, words):
 def _face(x, y, size=80.0):
     return Face(
         box=(x - size / 2, y - size / 2, x + size / 2, y + size / 2),
-        keypoints=np.zeros((6, 2)),
+        keypoints=np.zeros((4, 2)),
         score=1.0,
         mesh=np.zeros((468, 2)),
         mesh_score=0.0,
@@ -117,6 +122,53 @@ def test_two_voices_go_to_the_faces_from_left_to_right():
     assert (first.voice, first.place, first.face.center) == (FIRST, "face 1", LEFT)
     assert (second.voice, second.place, second.face.center) == (SECOND, "face 2", RIGHT)
     assert first.box.x1 <= second.box.x0
+
+
+@pytest.mark.parametrize(
+    ("sizes", "one", "two"),
+    [
+        ((80, 80, 80), [0], [0, 1]),
+        ((30, 80, 80), [1], [1, 2]),
+        ((80, 30, 80), [0], [0, 2]),
+        ((45, 80, 80), [0], [0, 1]),
+        ((30, 80, 35), [1], [1, 2]),
+        ((30, 35, 100), [2], [1, 2]),
+        ((100, 30, 30), [0], [0, 1]),
+    ],
+)
+def test_voices_go_to_people_and_not_to_the_background(sizes, one, two):
+    scene = _scene(
+        *((*place, size) for place, size in zip((LEFT, MIDDLE, RIGHT), sizes, strict=True))
+    )
+    for chosen, voices in ((one, [FIRST]), (two, [FIRST, SECOND])):
+        people = place_speakers(voices, *scene)
+        speaking = [scene[1].faces.index(person.face) for person in people if person.voice]
+        assert speaking == chosen
+        (note,) = choice_notes(voices, scene[1])
+        assert all(f"face {n + 1}" in note for n in chosen)
+        assert "--speaker face:N=VOICE" in note
+
+
+def test_a_lone_person_before_a_background_is_one_person():
+    (speaker,) = _place([FIRST], (*LEFT, 30), (*MIDDLE, 100), (*RIGHT, 20))
+    assert (speaker.place, speaker.box) == ("face 2", None)
+
+
+def test_the_sides_are_those_of_the_people():
+    first, second = _place(
+        ["right=first.wav", "left=second.wav"], (*LEFT, 30), (*MIDDLE, 90), (*RIGHT, 80)
+    )
+    assert (first.place, second.place) == ("face 3", "face 2")
+
+
+def test_a_face_in_the_background_can_be_named():
+    speaking, silent = _place(["face:1=first.wav"], (*LEFT, 36), (*RIGHT, 90))
+    assert (speaking.place, silent.place) == ("face 1", "face 2")
+
+
+@pytest.mark.parametrize("centers", [(LEFT,), (LEFT, RIGHT)])
+def test_without_a_choice_nothing_is_said(centers):
+    assert choice_notes([FIRST, SECOND], _scene(*centers)[1]) == ()
 
 
 def test_named_places_choose_the_face():

@@ -22,11 +22,40 @@ from tests.media.image.pictures import (
 
 def test_cover_without_faces_cuts_the_middle_and_more_below_than_above():
     wide = frame_picture(to_picture(Image.new("RGB", (2000, 500))), 896, 448, "cover", ())
-    tall = frame_picture(to_picture(Image.new("RGB", (500, 1000))), 896, 448, "cover", ())
+    square = frame_picture(to_picture(Image.new("RGB", (500, 500))), 896, 448, "cover", ())
     assert wide.crop == pytest.approx((500, 0, 1500, 500))
-    assert tall.crop == pytest.approx((0, 262.5, 500, 512.5))
+    assert square.crop == pytest.approx((0, 87.5, 500, 337.5))
     assert wide.adjusted == ("cropped to 896x448",)
     assert wide.pixels.shape == (448, 896, 3)
+
+
+@pytest.mark.parametrize("height", [501, 750, 1000, 3000])
+def test_cover_keeps_the_top_of_a_tall_picture_without_faces(height):
+    picture = to_picture(Image.new("RGB", (500, height)))
+    framed = frame_picture(picture, 896, 448, "cover", ())
+    assert 0 <= framed.crop[1] <= 0.05 * height
+
+
+@pytest.mark.parametrize("room", [0.0, 0.1, 0.3, 2.0])
+@pytest.mark.parametrize("top", [60.0, 200.0, 500.0])
+def test_cover_begins_at_the_hairline_or_above_if_the_face_fits_with_it(room, top):
+    face = _face((100, top, 380, top + 280))
+    height = 280 * (1.12 + room)
+    framed = frame_picture(
+        to_picture(Image.new("RGB", (500, 1500))), 500, round(height), "cover", [face]
+    )
+    assert framed.crop[1] <= face.hairline_y + 1
+    assert framed.crop[3] >= top + 280 - 1
+
+
+def test_cover_prefers_a_large_face_to_two_small_ones():
+    small = [_face((20, 20, 60, 60)), _face((120, 20, 160, 60))]
+    large = _face((600, 300, 900, 600))
+    picture = to_picture(Image.new("RGB", (1000, 1000)))
+    framed = frame_picture(picture, 640, 640 // 2, "cover", [*small, large])
+    assert framed.crop[1] <= 300
+    assert framed.crop[3] >= 600
+    assert "2 of 3 faces cannot be whole" in framed.warnings[0]
 
 
 def test_picture_of_the_right_shape_is_left_alone():
@@ -38,7 +67,7 @@ def test_picture_of_the_right_shape_is_left_alone():
 
 def _face(box):
     return Face(
-        box=box, keypoints=np.zeros((6, 2)), score=1.0, mesh=np.zeros((468, 2)), mesh_score=0.0
+        box=box, keypoints=np.zeros((4, 2)), score=1.0, mesh=np.zeros((468, 2)), mesh_score=0.0
     )
 
 

@@ -7,13 +7,13 @@ import pytest
 from PIL import Image
 
 from multitalk_cli import contract
-from multitalk_cli.generation.backends import preview
 from multitalk_cli.media.video.video import read_frames
 from remote.service import quality
 from remote.service.decode import decode_picture
 from remote.service.quality import measure
 from tests.generation.backends.previews import (
     PORTRAIT,
+    draw,
     framed,
     in_turn,
     make_request,
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("faces_remembered")
 def _preview(request, folder):
     """The decoded frames of a preview, without what surrounds its picture."""
     video = folder / "a.preview.mp4"
-    list(preview.run(request, video))
+    list(draw(request, video))
     frames = np.stack(list(read_frames(video)))
     top = top_of(decode_picture(request), frames[0])
     return frames[:, top : top + request.height_px]
