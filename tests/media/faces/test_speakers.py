@@ -133,7 +133,7 @@ def test_two_voices_go_to_the_faces_from_left_to_right():
         ((45, 80, 80), [0], [0, 1]),
         ((30, 80, 35), [1], [1, 2]),
         ((30, 35, 100), [2], [1, 2]),
-        ((100, 30, 30), [0], [0, 1]),
+        ((100, 36, 36), [0], [0, 1]),
     ],
 )
 def test_voices_go_to_people_and_not_to_the_background(sizes, one, two):
