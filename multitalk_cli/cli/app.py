@@ -290,9 +290,14 @@ def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> Usage
     path = path if context is None else context.command_path
     message = error.format_message().rstrip(".") or CODES["E_USAGE"].summary
     facts: dict[str, Fact] = {}
-    commands = {} if context is None else getattr(context.command, "commands", {})
-    typed = next((word for word in arguments if f"command {word!r}" in message), None)
-    if typed is not None:
-        close = difflib.get_close_matches(typed, commands, n=1)
-        facts = {"typed": typed, "nearest": close[0]} if close else {}
+    names = getattr(error, "possibilities", None)
+    if names is None and context is not None:
+        names = getattr(context.command, "commands", {})
+    unknown = getattr(error, "option_name", None)
+    for word in arguments:
+        name, equals, value = word.partition("=")
+        if name == unknown or f"command {word!r}" in message:
+            close = difflib.get_close_matches(name, names or (), n=1, cutoff=0.7)
+            facts = {"typed": word, "nearest": f"{close[0]}{equals}{value}"} if close else {}
+            break
     return UsageError(message, code="E_USAGE", hint=f"{path} --help", facts=facts)

@@ -56,9 +56,12 @@ def _begins_with(message: str, text: str) -> bool:
 def _similar_name(path: Path) -> str:
     """The path of a file beside it whose name is similar; empty without one."""
     with suppress(OSError):
-        names = [each.name for each in path.parent.iterdir()]
-        close = difflib.get_close_matches(path.name, names, n=1, cutoff=0.75)
-        return str(path.with_name(close[0])) if close else ""
+        files = [each for each in path.parent.iterdir() if each.is_file()]
+        same_kind = {each.stem: each for each in files if each.suffix == path.suffix}
+        renamed = {each.stem: each for each in files if each.stem == path.stem}
+        close = difflib.get_close_matches(path.stem, same_kind, n=1, cutoff=0.7)
+        found = [*(same_kind[stem] for stem in close), *renamed.values()]
+        return str(path.with_name(found[0].name)) if found else ""
     return ""
 
 

@@ -153,13 +153,22 @@ def test_the_version_of_a_process(shell):
     ("words", "message", "hint"),
     [
         (["generat"], "No such command 'generat'", "multitalk generate"),
-        (["generate", "a.png", "--fsp", "3"], "No such option: --fsp", "multitalk generate --help"),
+        (
+            ["generate", "a.png", "--fsp", "3"],
+            "No such option: --fsp",
+            "multitalk generate a.png --fps 3",
+        ),
+        (
+            ["generate", "a.png", "--promt=x y"],
+            "No such option: --promt",
+            "multitalk generate a.png '--prompt=x y'",
+        ),
         (["generate"], "Missing argument 'IMAGE'", "multitalk generate --help"),
         (["generate", "a.png", "--fps", "x"], "not 'x'", "multitalk generate a.png --fps 24"),
         (["generate", "a.png", "--fps"], "--fps", "multitalk generate --help"),
         (["explain", "E_BUG", "E_COST"], "unexpected extra argument", "multitalk explain --help"),
         (["config", "set", "fps"], "Missing argument 'VALUE'", "multitalk config set --help"),
-        (["config", "get"], "No such command 'get'", "multitalk config set"),
+        (["config", "get"], "No such command 'get'", "multitalk config --help"),
         (["--progress", "fancy", "demo"], "not 'fancy'", "multitalk --help"),
         (["demo", "--progress"], "not ''", "multitalk --help"),
         (["demo", "--force=yes"], "--force", "multitalk demo --help"),
@@ -194,7 +203,7 @@ def test_the_nearest_name_is_proposed(cli, words, meant):
 
 
 def test_the_hint_of_an_error_runs(cli):
-    ran = cli("generate", "a.png", "--fsp", "3")
+    ran = cli("generate", "a.png", "--qqq", "3")
     words = ran.stderr.splitlines()[1].removeprefix("  next:  multitalk ").split()
 
     assert cli(*words).code == 0

@@ -185,6 +185,23 @@ def test_the_next_command_of_an_error_can_be_typed_and_is_another(
             parse(shlex.split(line))
 
 
+@pytest.mark.parametrize(
+    ("typed", "others", "hint"),
+    [
+        ("hots.png", ["host.png"], "multitalk generate host.png voice.wav --backend preview"),
+        ("host.jpg", ["host.png"], "multitalk generate host.png voice.wav --backend preview"),
+        ("b.png", ["a.png", "b.txt.old"], "ls ."),
+        ("voise.png", ["voice.wav"], "ls ."),
+        ("gone/x.png", ["host.png"], "ls ."),
+    ],
+)
+def test_a_missing_file_is_answered_with_a_similar_one(cli, voice, typed, others, hint):
+    for name in others:
+        Path(name).touch()
+
+    assert cli("generate", typed, voice.name, *PREVIEW, "--json").error["hint"] == hint
+
+
 def test_every_code_of_a_machine_without_an_account_is_provoked():
     of_stores_and_containers = {
         name for name in CODES if name.startswith(("E_S3_", "E_HUB", "E_STORAGE"))
