@@ -234,7 +234,7 @@ def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if isinstance(unset, tuple) and unset:
         return f"unset {' '.join(unset)}"
     if clean:
-        return f'export {clean}="$(printf %s "${clean}" | LC_ALL=C tr -cd \'!-~\')"'
+        return f'export {clean}="$(printf %s "${clean}" | LC_ALL=C tr -cd \'!#-&(-~\')"'
     return "multitalk login"
 
 

@@ -11,6 +11,7 @@ import threading
 import tomllib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +19,11 @@ from urllib.parse import urlsplit
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, TemporaryError
 from multitalk_cli.errors.exceptions import Fact
+from multitalk_cli.storage.endpoint import Proxy, find_proxy
 
 DEFAULT_SERVER_URL = "https://api.modal.com"
 PROBE_S = 3.0
 _CODE = "E_MODAL_CONFIG"
-_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 _PAIRS = (
     ("token_id", "token_secret"),
     ("oauth_refresh_token", "oauth_client_id"),
@@ -259,14 +260,23 @@ def _without_password(address: str) -> str:
 
 
 def require_network() -> None:
-    """Raises TemporaryError E_NETWORK unless Modal answers within three seconds.
+    """Raises TemporaryError E_NETWORK unless Modal, or the proxy to it, answers within 3 seconds.
 
-    Modal's client would try for a minute. Raises SetupError as `server_url`.
+    Modal's client would try for a minute. Raises SetupError as `server_url`, and E_PROXY.
     """
-    url = urlsplit(server_url())
-    if url.scheme == "unix" or any(os.environ.get(name) for name in _PROXIES):
+    address = server_url()
+    url = urlsplit(address)
+    if url.scheme == "unix":
         return
-    host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+    is_direct = bool(os.environ.get("MODAL_DISABLE_API_PROXY"))
+    proxy = None if is_direct else find_proxy(address, knows_socks=True)
+    if proxy is None:
+        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
+        place = f"Modal at {host}:{port}"
+    else:
+        _require_proxy_support(proxy, url.hostname or "")
+        host, port = proxy.host, proxy.port
+        place = f"the proxy {proxy.shown} of {proxy.variable}"
     reached = threading.Event()
 
     def connect() -> None:
@@ -278,4 +288,15 @@ def require_network() -> None:
     attempt.start()
     attempt.join(PROBE_S)
     if not reached.is_set():
-        raise TemporaryError(f"cannot reach Modal at {host}:{port}", code="E_NETWORK")
+        raise TemporaryError(f"cannot reach {place}", code="E_NETWORK")
+
+
+def _require_proxy_support(proxy: Proxy, host: str) -> None:
+    """Raises SetupError E_PROXY without the package that Modal's client needs for any proxy."""
+    if find_spec("python_socks") is None:
+        raise SetupError(
+            f"{proxy.variable} names the proxy {proxy.shown}, for which Modal's client lacks the "
+            "package python-socks",
+            code="E_PROXY",
+            hint=f"pip install 'python-socks[asyncio]'\nor exclude Modal: export NO_PROXY={host}",
+        )

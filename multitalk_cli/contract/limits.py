@@ -81,8 +81,11 @@ def check_side(name: str, pixels: int) -> None:
 def find_flaw(key: str) -> str:
     """The first character that no key or token has: `a line end at position 9 of 9`; or empty.
 
-    Headers of HTTP cannot carry most of them, and libraries print the whole key when they refuse.
+    Files of variables, as for containers, keep the quotes that a shell removes. Headers of HTTP
+    cannot carry most of the others, and libraries print the whole key when they refuse.
     """
+    if len(key) > 1 and key[0] == key[-1] and key[0] in "\"'":
+        return "quotes around it"
     for position, character in enumerate(key, 1):
         if "!" <= character <= "~":
             continue

@@ -113,36 +113,47 @@ class Proxy:
 
     variable: str
     shown: str
+    host: str
+    port: int
 
 
 _PROXY = re.compile(
-    r"(?:(?:https?:)?//)?(?:[^/?#\s]*@)?(?:[A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?/?",
+    r"(?:(?:(\w+):)?//)?(?:[^/?#\s]*@)?([A-Za-z0-9._-]+|\[[0-9a-fA-F:.]+\])(?::([0-9]{1,5}))?/?",
     re.IGNORECASE,
 )
+_SOCKS = ("socks4", "socks4a", "socks5", "socks5h")
+_PORTS = {"http": 80, "https": 443} | dict.fromkeys(_SOCKS, 1080)
 _MAX_PORT = 65535
 
 
-def find_proxy(url: str) -> Proxy | None:
+def find_proxy(url: str, *, knows_socks: bool = False) -> Proxy | None:
     """The proxy that requests to an address go through, from HTTP_PROXY, HTTPS_PROXY and NO_PROXY.
 
-    Raises SetupError E_PROXY for one that cannot be used.
+    knows_socks: whether SOCKS proxies are used too, and ALL_PROXY is read. Raises SetupError
+    E_PROXY for one that cannot be used.
     """
     from urllib.request import getproxies, proxy_bypass
 
-    parts = urlsplit(url)
-    address = getproxies().get(parts.scheme)
+    parts, proxies = urlsplit(url), getproxies()
+    kind = parts.scheme if proxies.get(parts.scheme) or not knows_socks else "all"
+    address = proxies.get(kind)
     if not address or proxy_bypass(parts.netloc):
         return None
-    names = (f"{parts.scheme}_proxy", f"{parts.scheme.upper()}_PROXY")
+    names = (f"{kind}_proxy", f"{kind.upper()}_PROXY")
     variable = next((name for name in names if os.environ.get(name)), "the system's proxy")
     match = _PROXY.fullmatch(address)
-    if match is None or not 0 < int(match[1] or 80) <= _MAX_PORT:
+    scheme = "http" if match is None or match[1] is None else match[1].lower()
+    port = _PORTS.get(scheme, 0) if match is None or match[3] is None else int(match[3])
+    is_known = scheme in _SCHEMES or (knows_socks and scheme in _SOCKS)
+    if match is None or not is_known or not 0 < port <= _MAX_PORT:
         raise SetupError(
-            f"{variable} must be http://[USER:PASSWORD@]HOST[:PORT]{_proxy_flaw(address)}",
+            f"{variable} must be http://HOST:PORT, or that with USER:PASSWORD@ before HOST"
+            f"{_proxy_flaw(address)}",
             code="E_PROXY",
             facts={"variable": variable},
         )
-    return Proxy(variable=variable, shown=_without_user(address))
+    shown = _without_user(address)
+    return Proxy(variable=variable, shown=shown, host=match[2].strip("[]"), port=port)
 
 
 def _proxy_flaw(address: str) -> str:

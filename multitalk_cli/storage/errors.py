@@ -146,8 +146,8 @@ def _convert_answer(
     if code in _REGION_CODES or (code == "AuthorizationHeaderMalformed" and region):
         return _wrong_region(bucket, region)
     if code in _CREDENTIAL_CODES:
-        text = f"S3 refuses the credentials: {message} ({code})"
-        return SetupError(text, code="E_S3_CREDENTIALS")
+        said = f"{message} ({code})" if message else code
+        return SetupError(f"S3 refuses the credentials: {said}", code="E_S3_CREDENTIALS")
     if code in _EXPIRED_CODES:
         return SetupError(f"the S3 credentials have expired ({code})", code="E_S3_EXPIRED")
     if code == "RequestTimeTooSkewed":
@@ -176,7 +176,8 @@ def _convert_refusal(code: str, message: str, permission: str, uri: S3Uri | None
         if permission == "s3:PutObject":
             return FileError(f"{uri} exists", code="E_S3_EXISTS")
         return StorageError(f"{uri} was replaced while it was fetched", code="E_S3_CHANGED")
-    return StorageError(f"unexpected response of the store: {message} ({code})", code="E_STORAGE")
+    said = f"{message} ({code})" if message else code
+    return StorageError(f"unexpected response of the store: {said}", code="E_STORAGE")
 
 
 def archived(uri: S3Uri, archive: str, *, is_on_its_way: bool) -> StorageError:

@@ -20,6 +20,7 @@ from multitalk_cli.errors import (
     UsageError,
 )
 from multitalk_cli.errors.masking import hide
+from multitalk_cli.storage.endpoint import find_proxy
 from multitalk_cli.storage.retry import Retry, RetryPolicy
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
@@ -104,6 +105,7 @@ class Hub:
                 code="E_SETTING",
                 facts={"unset": ("HF_ENDPOINT",)},
             )
+        find_proxy(endpoint)
         hide([] if token is None else [token])
         flaw = "" if token is None else find_flaw(token)
         if flaw:
@@ -243,8 +245,10 @@ class Hub:
         if final is not None:
             raise final from error
         if not retry.wait():
+            proxy = find_proxy(self.endpoint)
+            through = "" if proxy is None else f" through the proxy {proxy.shown}"
             raise TemporaryError(
-                f"{what} cannot be fetched from {self.endpoint}: {_reason(error)}",
+                f"{what} cannot be fetched from {self.endpoint}{through}: {_reason(error)}",
                 code="E_HUB_NETWORK",
             ) from error
 

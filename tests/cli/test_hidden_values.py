@@ -80,6 +80,23 @@ def test_the_printed_command_cleans_the_token(cli, monkeypatch, mark):
     assert printed.stdout == VALUE
 
 
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize("name", [*MODAL, *AWS])
+def test_quotes_that_a_file_of_variables_kept_are_named(cli, monkeypatch, name, quote):
+    """As `docker run --env-file` passes them on."""
+    monkeypatch.setenv(name, f"{quote}{VALUE}{quote}")
+    words = ["s3", "ls", "s3://bucket/"] if name in AWS else ["status"]
+
+    ran = cli(*words, "--json")
+
+    assert ran.code == 4
+    assert ran.error["message"].startswith(f"{name} has quotes around it")
+    assert_hidden(ran)
+    if name in MODAL:
+        cleaned = f'{ran.error["hint"]}; printf %s "${name}"'
+        assert subprocess.check_output(["sh", "-c", cleaned], text=True) == VALUE
+
+
 @pytest.mark.parametrize("words", [("doctor",), ("doctor", "--json"), ("status", "--debug")])
 def test_no_command_prints_a_broken_token(cli, monkeypatch, words):
     monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{VALUE}\n")

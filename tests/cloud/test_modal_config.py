@@ -215,11 +215,48 @@ def test_silence_is_waited_for_three_seconds(monkeypatch):
                 filler.close()
 
 
-def test_a_proxy_is_not_second_guessed(monkeypatch):
-    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:3128")
+@pytest.fixture
+def proxy_support(monkeypatch, tmp_path):
+    """The package that Modal's client needs for a proxy, by its name alone."""
+    (tmp_path / "packages" / "python_socks").mkdir(parents=True)
+    (tmp_path / "packages" / "python_socks" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
 
-    assert modal_config.require_network() is None
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+def test_a_proxy_is_asked_in_place_of_modal(monkeypatch, proxy_support, scheme):
+    name = "HTTPS_PROXY" if scheme == "http" else "ALL_PROXY"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        monkeypatch.setenv(name, f"{scheme}://me:hunter22@{host}:{port}")
+        assert modal_config.require_network() is None
+
+    with pytest.raises(TemporaryError) as caught:
+        modal_config.require_network()
+    assert f"cannot reach the proxy {scheme}://{host}:{port} of {name}" == caught.value.message
+
+
+def test_a_proxy_that_modal_cannot_use_is_named(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@127.0.0.1:9")
+
+    with pytest.raises(SetupError) as caught:
+        modal_config.require_network()
+
+    assert (caught.value.code, "hunter22" in caught.value.message) == ("E_PROXY", False)
+    assert "lacks the package python-socks" in caught.value.message
+    assert "NO_PROXY=api.modal.com" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MODAL_DISABLE_API_PROXY", "1"), ("NO_PROXY", "127.0.0.1")]
+)
+def test_modal_is_reached_without_its_proxy(monkeypatch, name, value):
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("MODAL_SERVER_URL", "https://{}:{}".format(*listening.getsockname()))
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv(name, value)
+
+        assert modal_config.require_network() is None
 
 
 def test_modal_is_not_imported_to_look_for_a_token():
