@@ -11,14 +11,7 @@ from typing import TYPE_CHECKING, Self
 from multitalk_cli import contract
 from multitalk_cli.cli.interrupts import is_in_foreground
 from multitalk_cli.cli.layout import label_width, shorten
-from multitalk_cli.cli.work_state import (
-    RECONNECTING,
-    WAITING,
-    Clock,
-    WorkState,
-    count_bytes,
-    describe_wait,
-)
+from multitalk_cli.cli.work_state import WAITS, Clock, WorkState, count_bytes, describe_wait
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -109,6 +102,8 @@ class BarsView:
     ) -> None:
         try:
             self._end(is_finished=error is None)
+            if error is None:
+                self._drop_waits()
             self._has_ended.set()
             self._mover.join()
             self._draw()
@@ -150,7 +145,8 @@ class BarsView:
         with self._terminal.drawing:
             if work.group != self._current:
                 # Work that waits again, for a GPU or a connection, has not ended.
-                self._end(is_finished=work.group not in (WAITING, RECONNECTING))
+                self._end(is_finished=work.group not in WAITS)
+                self._drop_waits()
                 self._current = work.group
             bar = self._bars.setdefault(work.group, Bar(work))
             bar.work, bar.took_s, bar.is_finished = work, None, False
@@ -164,12 +160,13 @@ class BarsView:
         self._file = None
         if self._current is None:
             return
-        if self._current == RECONNECTING and is_finished:
-            del self._bars[RECONNECTING]
-            return
         bar = self._bars[self._current]
         bar.is_finished = is_finished
         bar.took_s = self._clock() - bar.work.began_s
+
+    def _drop_waits(self) -> None:
+        """Takes away the bars of waits, which nobody asks about once they are over."""
+        self._bars = {name: bar for name, bar in self._bars.items() if name not in WAITS}
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         """The bars at the terminal's width of now."""

@@ -28,6 +28,7 @@ JSON_VERSION = 1
 PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 BUG = "internal error of multitalk"
 _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
+_NEXT = "next:"
 _USUAL_WIDTH = 80
 _BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
 """Ends colours, and shows the cursor on a line of its own."""
@@ -160,9 +161,12 @@ class Console:
 
     # The reporter
 
-    def fact(self, label: str, text: str) -> None:
-        """A fact that was found or decided."""
-        self._report("fact", layout.Row(label, text))
+    def fact(self, label: str, text: str, *, always: bool = False, wraps: bool = True) -> None:
+        """A fact that was found or decided.
+
+        always: also with --quiet. wraps: False for a URL, which must stay whole.
+        """
+        self._report("fact", layout.Row(label, text, wraps=wraps), always=always)
 
     def adjusted(self, text: str) -> None:
         """An automatic adjustment, reported so that nothing happens silently."""
@@ -176,6 +180,13 @@ class Console:
     def note(self, text: str = "") -> None:
         """A line between the facts."""
         self._report("note", layout.Line(text))
+
+    def next(self, command: str) -> None:
+        """The command that comes next."""
+        text = f"{_NEXT}  {command}"
+        is_drawn = not self._says_json and self._is_drawn(sys.stderr)
+        whole = layout.Row(_NEXT, command, "bold", width=len(_NEXT) + 2, wraps=False)
+        self._report("note", whole if is_drawn else layout.Line(text))
 
     def confirm(self, question: str, about: str = "") -> bool:
         """The answer to a yes-or-no question on the terminal; anything but yes is no.
@@ -387,8 +398,8 @@ class Console:
         """Whether stderr is for a program."""
         return self.options.progress == "json"
 
-    def _report(self, event: str, block: layout.Line | layout.Row) -> None:
-        if self.options.quiet:
+    def _report(self, event: str, block: layout.Line | layout.Row, *, always: bool = False) -> None:
+        if self.options.quiet and not always:
             return
         if not self._says_json:
             self._show(sys.stderr, block)

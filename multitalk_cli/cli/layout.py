@@ -151,7 +151,7 @@ def drawn(block: Line | Row | Table, clean: Clean, width: int) -> RenderableType
             text = Text(clean(block.text), style=_rich(block.style), overflow="fold")
             return Padding(text, (0, 0, 0, block.indent)) if block.indent else text
         case Row(wraps=False):
-            label_columns = LABEL_WIDTH if block.width is None else block.width
+            label_columns = label_width(width) if block.width is None else block.width
             label = Text(f"{clean(block.label):<{label_columns}}", style=_rich(block.label_style))
             return label.append(clean(block.text), style=_rich(block.style))
         case Row():

@@ -16,7 +16,9 @@ from multitalk_cli.reporting.formatting import (
 
 Clock = Callable[[], float]
 
-WAITING, RECONNECTING = "waiting", "reconnecting"
+WAITING = "waiting"
+WAITS = (WAITING, "starting", "reconnecting")
+"""Groups in which nothing is worked on."""
 SHORTEST_S = 0.5
 """Less time than this is too short to measure speed."""
 SHORTEST_WAIT_S = 2.0

@@ -18,6 +18,7 @@ from tests.media.audio.sounds import speech_like, write_wav
 from tests.modal_plane.cloud import Cloud
 from tests.modal_plane.forking import CommandServer, ForkedCommand
 from tests.modal_plane.rpcs import RpcLog
+from tests.terminal.program import ForkedProgram, colourful
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASS = "Current.*"
@@ -93,6 +94,12 @@ class User:
         _, _, *command = self.command(*words)
         process = _COMMANDS.fork(command, {**self.env, **env}, self.folder, stdin)
         return Running(process)
+
+    def at_terminal(self, *words, columns=80, **env) -> ForkedProgram:
+        """Starts a command on a terminal, with colours."""
+        _, _, *command = self.command(*words)
+        env = {**colourful(self.env), **env}
+        return ForkedProgram(_COMMANDS, command, env, columns=columns, cwd=self.folder)
 
     def speech(self, name: str, duration_s: float) -> str:
         """A voice in the working folder, another for each name."""

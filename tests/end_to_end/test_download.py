@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import modal
-import pexpect
 import pytest
 
 from multitalk_cli import contract
@@ -31,6 +30,7 @@ from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 from tests.remote.weights.test_loras import lora_file
 from tests.storage.fakehub import published_repos, serving
+from tests.terminal.program import assert_orderly
 
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 PADDED = f"{published.TOKENIZER_FOLDER}/tokenizer.json"
@@ -303,21 +303,17 @@ def test_a_download_that_ends_while_it_is_cancelled_is_not_called_cancelled(hub,
 
 def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S
-    command, *words = empty.command("download")
-    env = {**empty.env, "TERM": "xterm", "COLUMNS": "120"}
-    terminal = pexpect.spawn(command, words, env=env, timeout=30, dimensions=(30, 120))
-    terminal.expect_exact("[y/N]")
-    terminal.sendline("y")
+    terminal = empty.at_terminal("download")
+    terminal.answer("[y/N] ", "y\r")
     wait_for_bytes(cloud, hub)
-    terminal.sendintr()
-    terminal.expect_exact("d = detach")
-    terminal.send("d")
-    terminal.expect_exact("follow it with")
-    terminal.expect(pexpect.EOF)
-    terminal.close()
+    terminal.type("\x03")
+    terminal.answer("[cancel in 10 s]", "d")
+    lines = terminal.end()
     hub.faults.bytes_per_s = None
 
-    assert terminal.exitstatus == 0
+    assert terminal.code == 0
+    assert any("follow it with" in line for line in lines)
+    assert_orderly(terminal)
     assert empty.run("download").code == 0
 
 

@@ -14,6 +14,7 @@ Standard library only until the libraries are imported, because it starts outsid
 """
 
 import asyncio
+import fcntl
 import importlib
 import json
 import os
@@ -22,6 +23,7 @@ import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 import time
 from collections import deque
@@ -173,8 +175,20 @@ class CommandServer:
         """Starts `python -m WORDS` in a session of its own."""
         read_end, write_end = os.pipe()
         outputs = os.memfd_create("stdout"), os.memfd_create("stderr")
-        request = {"words": words, "environment": env, "folder": str(folder)}
-        streams = [read_end, *outputs]
+        pid = self._fork([read_end, *outputs], words=words, environment=env, folder=str(folder))
+        os.close(read_end)
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(stdin.encode())
+        return ForkedCommand(self, pid, outputs)
+
+    def fork_on_terminal(
+        self, words: list[str], env: dict[str, str], folder: Path, terminal: int
+    ) -> int:
+        """Starts `python -m WORDS` in the foreground of that terminal; its process id."""
+        request = {"words": words, "environment": env, "folder": str(folder), "terminal": True}
+        return self._fork([terminal] * 3, **request)
+
+    def _fork(self, streams: list[int], **request: object) -> int:
         with self._lock:
             if self._control is None:
                 self._control = self._start()
@@ -182,11 +196,7 @@ class CommandServer:
             socket.send_fds(self._control, [json.dumps(request).encode()], streams)
             while not self._pids:
                 self._read_answer()
-            pid = self._pids.popleft()
-        os.close(read_end)
-        with os.fdopen(write_end, "wb") as pipe:
-            pipe.write(stdin.encode())
-        return ForkedCommand(self, pid, outputs)
+            return self._pids.popleft()
 
     def status(self, pid: int, timeout_s: float) -> int | None:
         """The status of a process of its own, or None if it runs on after that time."""
@@ -301,6 +311,8 @@ def become_command(request: dict) -> None:
 
     import modal.config
 
+    if "terminal" in request:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])

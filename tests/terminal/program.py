@@ -4,11 +4,12 @@ import os
 import re
 import sys
 import termios
-from itertools import pairwise
 from pathlib import Path
 
 import pexpect
 import pyte
+import pytest
+from pexpect.fdpexpect import fdspawn
 
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 24
@@ -59,18 +60,21 @@ def bar_cells(line):
     return len(_BAR.findall(line))
 
 
-def broken_words(lines, columns):
+def broken_words(pieces, columns):
     """Words that the end of a line cuts in two, but for paths, hashes and commands to copy."""
     found = []
-    for first, second in pairwise(lines):
-        is_cut = len(first) == columns and second and not second.startswith(" ")
-        if is_cut:
-            found.append(first.split()[-1] + second.split()[0])
+    for piece in pieces:
+        for end in range(columns, len(piece), columns):
+            if piece[end - 1 : end + 1].strip() == piece[end - 1 : end + 1]:
+                found.append(piece[:end].split()[-1] + piece[end:].split()[0])
     return [word for word in found if not re.search(r"[/=]|[0-9a-f]{12}", word)]
 
 
 class Program:
-    """A program on a terminal, and its screen."""
+    """A program on a terminal, and its screen.
+
+    code: once it has ended, the exit code, or the negative number of a signal.
+    """
 
     def __init__(self, argv, env, *, columns=100, rows=ROWS, cwd=ROOT):
         """argv: a command line. env: its environment, without what changes the look."""
@@ -86,29 +90,39 @@ class Program:
         self.child.delaybeforesend = None
         self.raw = b""
 
+    def type(self, text):
+        """Types text, or a key such as Ctrl-C: "\\x03"."""
+        self.child.send(text)
+
     def until(self, text):
         """Waits until the terminal shows a text."""
-        self.child.expect_exact(text)
-        self.raw += self.child.before + self.child.after
+        self._expect(text.encode())
+        self.raw += self.child.after
+
+    def _expect(self, text):
+        try:
+            self.child.expect_exact(text)
+        except (pexpect.TIMEOUT, pexpect.EOF):
+            self.raw += self.child.before
+            pytest.fail(f"{text} was not shown, but:\n" + "\n".join(self.lines))
+        self.raw += self.child.before
 
     def answer(self, question, text):
         """Types text at a question."""
         self.until(question)
-        self.child.send(text)
+        self.type(text)
 
     def end(self):
         """Waits for the end; gives the lines of the screen that are not blank."""
-        self.child.expect(pexpect.EOF)
-        self.raw += self.child.before
+        self._expect(pexpect.EOF)
         self.modes = termios.tcgetattr(self.child.child_fd)
-        self.child.close()
+        self._close()
         return self.lines
 
-    @property
-    def code(self):
-        """The exit code; the negative number of a signal."""
+    def _close(self):
+        self.child.close()
         number = self.child.signalstatus
-        return self.child.exitstatus if number is None else -number
+        self.code = self.child.exitstatus if number is None else -number
 
     @property
     def screen(self):
@@ -134,6 +148,24 @@ class Program:
         return self.modes[3] & (termios.ICANON | termios.ECHO) == termios.ICANON | termios.ECHO
 
 
+class ForkedProgram(Program):
+    """A command of a fork server, which saves its imports, on a terminal."""
+
+    def __init__(self, server, words, env, *, columns, rows=ROWS, cwd):
+        self.columns, self.raw, self._server = columns, b"", server
+        ours, theirs = os.openpty()
+        termios.tcsetwinsize(theirs, (rows, columns))
+        env = {"TERM": "xterm-256color", **env}
+        self.pid = server.fork_on_terminal(words, env, cwd, theirs)
+        self.child = fdspawn(ours, timeout=30)
+        self.child.delaybeforesend = None
+        os.close(theirs)
+
+    def _close(self):
+        self.code = self._server.status(self.pid, 20)
+        self.child.close()
+
+
 def colourful(env):
     """An environment without what forbids colours and bars."""
     return {name: value for name, value in env.items() if name not in _UNWANTED}
@@ -152,7 +184,7 @@ def assert_orderly(program):
     assert "internal error" not in shown and "Traceback" not in shown, shown
     assert program.screen.is_orderly, shown
     assert program.reads_lines
-    assert not broken_words(lines, program.columns), shown
+    assert not broken_words(program.drawn, program.columns), shown
     assert_bars(program)
 
 

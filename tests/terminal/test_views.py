@@ -13,7 +13,7 @@ from rich.control import Control
 from multitalk_cli.cli.bars import BarsView
 from multitalk_cli.cli.terminal import Terminal
 from multitalk_cli.contract import Fetching, Queued, Stage, Step, WindowDone
-from tests.terminal.program import Screen, assert_orderly, bar_cells, broken_words, start_python
+from tests.terminal.program import Screen, assert_orderly, bar_cells, start_python
 from tests.terminal.timelines import LONGEST, Clock, download, lost_connection, timelines
 from tests.terminal.timelines import video as video_timeline
 
@@ -98,7 +98,6 @@ def test_bars_of_real_work_keep_their_place(columns, timeline):
     assert screen.is_orderly
     for lines in shown:
         assert_bars(lines, columns)
-        assert not broken_words(lines, columns)
         labels = [line.split()[0] for line in lines]
         assert len(labels) == len(set(labels))
 

@@ -49,5 +49,5 @@ def deploy(
     console.fact("secrets", view.secrets_text(plan.deployment.secrets))
     with console.redirect_stdout():
         deploy_app(cloud, plan, console, shows_log=console.options.debug)
-    console.note(f"next:  {after_deploy(find_obstacle(cloud))}")
+    console.next(after_deploy(find_obstacle(cloud)))
     console.succeed("deploy", view.data(plan, is_deployed=True), [place.app])

@@ -185,5 +185,5 @@ def _run(
         downloaded = weights_download.download(target, options, console)
         for label, text in view.downloaded_facts(downloaded):
             console.fact(label, text)
-        console.note(f"next:  {view.downloaded_next(downloaded)}")
+        console.next(view.downloaded_next(downloaded))
         console.succeed("download", view.downloaded_data(downloaded), [downloaded.pack])

@@ -34,7 +34,7 @@ def login(
     hidden = hiding_variables()
     if hidden:
         console.warn(f"{' and '.join(hidden)} hide the stored token: unset {' '.join(hidden)}")
-    console.note("next:  multitalk deploy")
+    console.next("multitalk deploy")
     console.succeed("login", {"file": str(file)}, [])
 
 
@@ -43,7 +43,7 @@ def _show(page: cloud_login.LoginPage, console: Console) -> None:
     if console.is_quiet:
         console.tell(f"open {page.address}" + (f" and enter {page.code}" if page.code else ""))
         return
-    console.fact("page", page.address)
+    console.fact("page", page.address, wraps=False)
     if page.code:
         console.fact("code", page.code)
     where = "the browser that was opened" if page.is_open else "any browser"

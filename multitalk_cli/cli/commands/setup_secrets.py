@@ -94,7 +94,7 @@ def setup_secrets(
         verify=not no_verify,
     )
     result = set_up(options, console)
-    console.note(f"next:  {view.next_step(result)}")
+    console.next(view.next_step(result))
     console.succeed("setup-secrets", view.data(result), view.lines(result))
 
 

@@ -29,5 +29,5 @@ def upload_weights(
     chosen = settings.load_settings({"app": app, "environment": environment})
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     uploaded = upload_pack(cloud, files, console)
-    console.note("next:  multitalk generate IMAGE VOICE")
+    console.next("multitalk generate IMAGE VOICE")
     console.succeed("upload-weights", view.uploaded_data(uploaded))

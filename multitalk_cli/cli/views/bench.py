@@ -28,7 +28,8 @@ def data(result: BenchResult) -> dict[str, Any]:
 
 def blocks(result: BenchResult) -> list[Block]:
     """The container's own table, then the comparisons of its speed with the rates."""
-    return [*result.table, *(Line(comparison_line(each)) for each in result.comparisons)]
+    rows = [Line(row.lstrip(), indent=len(row) - len(row.lstrip())) for row in result.table]
+    return [*rows, *(Line(comparison_line(each)) for each in result.comparisons)]
 
 
 def _comparison_data(comparison: Comparison) -> dict[str, Any]:

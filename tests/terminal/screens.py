@@ -1,0 +1,51 @@
+"""Screens that are kept as text, to be looked at: `RECORD_SCREENS=1 pytest tests/terminal`.
+
+What differs from run to run is replaced: times, money, ids, folders, free space. Bars of a real
+command depend on when it looked, and stand as one line; `test_views.py` keeps whole ones.
+"""
+
+import itertools
+import os
+import re
+from pathlib import Path
+
+from tests.terminal.program import bar_cells
+
+FOLDER = Path(__file__).parent / "screens"
+_PLACES = (
+    (r"\b[0-9a-f]{64}\b", "SHA256"),
+    (r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,40}\b", "ID"),
+    (r"tf-\w+", "tf-ID"),
+    (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
+    (r"\d[\d.]* [MGT]B\s+free", "N GB free"),
+    (r"(Python|modal|ffmpeg) n?\d[\d.]*\d", r"\1 N"),
+)
+_FIGURES = (
+    (r"\d+ ms\b", "N ms"),
+    (r"\d[\d.]* [kMG]B/s", "N MB/s"),
+    (r"(?<![\d.x])\d[\d.]* (?:min \d+ s|h \d+ min|min|s|h)\b", "N s"),
+    (r"\$\d[\d.,]*", "$N"),
+    (r"((?:fps|N s), )[\d.]+ [kM]B", r"\1N kB"),
+    (r"\d+\.\d frames", "N frames"),
+)
+
+
+def settled(lines, *folders, has_figures=False):
+    """The lines without what differs from run to run. has_figures: times and money stay."""
+    shown = ["[bars]" if bar_cells(line) else line for line in lines]
+    text = "\n".join(line for line, _ in itertools.groupby(shown))
+    for folder in folders:
+        text = text.replace(str(folder), "/home/you")
+    for pattern, word in _PLACES if has_figures else (*_PLACES, *_FIGURES):
+        text = re.sub(pattern, word, text)
+    return text.splitlines()
+
+
+def assert_kept(name, lines):
+    """The screen is the kept one."""
+    file, text = FOLDER / f"{name}.txt", "\n".join(lines) + "\n"
+    if os.environ.get("RECORD_SCREENS"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    assert file.is_file(), f"{file} is missing: RECORD_SCREENS=1 pytest tests/terminal"
+    assert text == file.read_text(encoding="utf-8")

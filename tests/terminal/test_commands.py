@@ -1,0 +1,238 @@
+"""Every command that draws, on a terminal of its own: from nothing to a video, and its questions.
+
+One account on the control plane, whose set-up each screen continues.
+"""
+
+import shutil
+import signal
+
+import boto3
+import pytest
+
+from multitalk_cli import contract
+from tests.end_to_end.product import ROOT, SMALL, User
+from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
+from tests.storage.stores import KEY_ID, SECRET
+from tests.terminal.program import assert_orderly
+from tests.terminal.screens import assert_kept, settled
+
+
+@pytest.fixture(scope="module")
+def person(cloud, tiny_site, served, tmp_path_factory):  # noqa: F811
+    """Somebody with a portrait and a voice, without a token or anything else."""
+    user = User(cloud, tiny_site, tmp_path_factory.mktemp("person"))
+    user.env["HF_ENDPOINT"] = served.url
+    for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
+        del user.env[name]
+    for name in ("portrait.png", "voice.wav"):
+        shutil.copy(ROOT / "multitalk_cli/examples" / name, user.folder / name)
+    return user
+
+
+def end(program, user, name="", code=0, *, has_figures=False):
+    """Ends a command in order; compares its screen with the kept one of that name."""
+    lines = program.end()
+    assert program.code == code, "\n".join(lines)
+    assert_orderly(program)
+    if name:
+        shown = settled(program.screen.lines, user.home, has_figures=has_figures)
+        assert_kept(name, shown)
+    return lines
+
+
+@pytest.fixture(scope="module")
+def logged_in(cloud, person):
+    program = person.at_terminal("login")
+    program.until("page")
+    cloud.confirm_login()
+    end(program, person, "login")
+    return person
+
+
+@pytest.fixture(scope="module")
+def owner(cloud, logged_in):
+    """The person once everything is set up."""
+    before = logged_in.at_terminal("doctor")
+    end(before, logged_in, "doctor-new", 4)
+    end(logged_in.at_terminal("deploy"), logged_in, "deploy")
+    program = logged_in.at_terminal("download")
+    program.answer("[y/N] ", "y\r")
+    end(program, logged_in, "download")
+    yield logged_in
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+def test_the_set_up_and_a_video_on_a_terminal(owner):
+    end(owner.at_terminal("doctor"), owner, "doctor")
+    words = ("generate", "portrait.png", "voice.wav", "--seed", "5")
+    end(owner.at_terminal(*words, "--plan"), owner, "plan", has_figures=True)
+    lines = end(owner.at_terminal(*words, *SMALL), owner, "generate")
+    assert lines[-1].endswith("voice.mp4")
+    end(owner.at_terminal(*words, *SMALL), owner, "generate-again")
+    left = owner.at_terminal(
+        *words, *SMALL, "--shift", "5", "--detach", "-o", "left.mp4", columns=60
+    )
+    job = end(left, owner, "generate-detached")[-1]
+    end(owner.at_terminal("jobs", "attach", job), owner, "jobs-attach")
+    end(owner.at_terminal("jobs", "ls"), owner)
+    end(owner.at_terminal("status"), owner, "status")
+
+
+def test_a_preview_and_settings_need_no_account(person):
+    words = (
+        "generate",
+        "portrait.png",
+        "voice.wav",
+        "--backend",
+        "preview",
+        "-o",
+        "look.preview.mp4",
+    )
+    lines = end(person.at_terminal(*words, "--seed", "5"), person, "preview")
+    assert lines[-1].endswith("look.preview.mp4")
+    end(person.at_terminal("config", "show"), person, "config-show")
+    end(person.at_terminal("config", "show", columns=60), person, "config-show-60")
+    refused = person.at_terminal("generate", "portrait.png", "voice.wav", "--fps", "x")
+    end(refused, person, "refusal", 2)
+
+
+@pytest.mark.parametrize("answer", ["n\r", "\r"], ids=["no", "enter"])
+@pytest.mark.parametrize(
+    "words", [("bench",), ("doctor", "--gpu"), ("generate", "portrait.png", "long.wav")]
+)
+def test_no_at_a_question_of_money_starts_nothing(owner, words, answer):
+    owner.speech("long.wav", 61.0)
+    program = owner.at_terminal(*words, columns=60)
+    program.answer("[y/N] ", answer)
+    lines = end(program, owner, code=8)
+
+    assert lines[-1] == "nothing was started or paid"
+
+
+@pytest.mark.parametrize("keys", ["\x03", "\x03\x03"], ids=["once", "twice"])
+def test_ctrl_c_at_a_question_ends_on_a_line_of_its_own(owner, keys):
+    program = owner.at_terminal("bench")
+    program.answer("[y/N] ", keys)
+    lines = program.end()
+
+    assert program.code == -signal.SIGINT
+    assert lines[-1].startswith(("interrupted", "Continue?"))
+    assert_orderly(program)
+
+
+def test_a_benchmark_on_a_terminal(owner):
+    program = owner.at_terminal("bench", "--size", "32x32", "--steps", "1", "--persons", "1")
+    program.answer("[y/N] ", "y\r")
+    lines = end(program, owner)
+
+    assert lines[-1].startswith("cpu, 1 person: ")
+
+
+# Ctrl-C while a job runs
+
+
+@pytest.fixture
+def running(cloud, owner):
+    """Starts a long job: `running("a.wav")` gives its terminal and its id."""
+
+    def start(name):
+        voice, before = owner.speech(name, 4.0), stepping(cloud)
+        long = ("--size", "48x48", "--steps", "40", "--text-guidance", "1", "--seed", "7")
+        program = owner.at_terminal("generate", "portrait.png", voice, *long)
+        cloud.wait_until(lambda: stepping(cloud) - before, "a first step")
+        (job,) = stepping(cloud) - before
+        return program, job
+
+    yield start
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+def stepping(cloud):
+    """The jobs that have made a step."""
+    states = cloud.entries(contract.STATES_DICT)
+    return {job for job in states if "/" not in job and '"kind": "step"' in states[job]}
+
+
+def test_c_cancels_and_the_process_ends_by_the_signal(cloud, owner, running):
+    program, job = running("c.wav")
+    program.type("\x03")
+    program.answer("[cancel in 10 s]", "c")
+    lines = end(program, owner, "generate-cancelled", -signal.SIGINT)
+
+    assert f"job {job} is cancelled, its GPU is free" in lines
+    assert not cloud.containers(busy=True)
+
+
+def test_enter_keeps_watching_and_d_detaches_from_a_job_that_goes_on(owner, running):
+    program, job = running("d.wav")
+    program.type("\x03")
+    program.answer("[cancel in 10 s]", "\r")
+    program.until("still watching")
+    program.type("\x03")
+    program.answer("[cancel in 10 s]", "d")
+
+    assert end(program, owner)[-1] == job
+    assert owner.run("jobs", "attach", job).code == 0
+    assert (owner.folder / "d.mp4").exists()
+
+
+def test_a_second_ctrl_c_cancels_at_once(cloud, owner, running):
+    program, _ = running("twice.wav")
+    program.type("\x03")
+    program.answer("[cancel in 10 s]", "\x03")
+    end(program, owner, code=-signal.SIGINT)
+
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "the call has ended")
+
+
+# S3 and its secret
+
+
+@pytest.fixture(scope="module")
+def bucket(moto_url):
+    """A bucket of a store."""
+    keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
+    client = boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket="screens")
+    yield "screens"
+    client.close()
+
+
+def test_a_file_goes_to_a_bucket_and_comes_back(moto_url, bucket, person):
+    keys = {
+        "AWS_ENDPOINT_URL": moto_url,
+        "AWS_ACCESS_KEY_ID": KEY_ID,
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    name = "a-long-name-of-a-recording-that-does-not-fit-into-any-line-of-a-narrow-terminal.wav"
+    shutil.copy(person.folder / "voice.wav", person.folder / name)
+    address = f"s3://{bucket}/in/{name}"
+    end(person.at_terminal("s3", "put", name, address, columns=60, **keys), person, "s3-put")
+    end(person.at_terminal("s3", "get", address, "-o", "back.wav", **keys), person, "s3-get")
+    end(person.at_terminal("s3", "ls", f"s3://{bucket}/in/", **keys), person, "s3-ls")
+
+    assert (person.folder / "back.wav").read_bytes() == (person.folder / name).read_bytes()
+
+
+def test_ctrl_c_at_a_hidden_question_gives_the_echo_back(logged_in):
+    program = logged_in.at_terminal("setup-secrets", "--only", "aws")
+    program.answer("AWS_ACCESS_KEY_ID (hidden): ", "\x03")
+    lines = program.end()
+
+    assert program.code == -signal.SIGINT
+    assert lines[-1].startswith("interrupted")
+    assert_orderly(program)
+
+
+def test_secrets_are_typed_without_echo_and_the_echo_comes_back(moto_url, bucket, logged_in):
+    program = logged_in.at_terminal("setup-secrets", "--only", "aws", "--endpoint-url", moto_url)
+    program.answer("AWS_ACCESS_KEY_ID (hidden): ", f"{KEY_ID}\r")
+    program.answer("AWS_SECRET_ACCESS_KEY (hidden): ", f"{SECRET}\r")
+    program.answer("AWS_BUCKET_NAME: ", f"{bucket}\r")
+    program.answer("[y/N] ", "n\r")
+    lines = program.end()
+
+    assert program.code == 0, lines
+    assert SECRET not in program.raw.decode()
+    assert_orderly(program)
