@@ -220,7 +220,11 @@ class Console:
         try:
             return getpass.getpass(f"{printable(question)}: ", stream=sys.stderr)
         except EOFError:
+            self._write(sys.stderr, "\n")
             return ""
+        except KeyboardInterrupt:
+            self._write(sys.stderr, "\n")
+            raise
 
     def hide(self, values: Iterable[str]) -> None:
         """Masks these values in everything that is printed from now on."""

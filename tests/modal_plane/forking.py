@@ -313,6 +313,9 @@ def become_command(request: dict) -> None:
 
     if "terminal" in request:
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+        # The server's own streams, which know that they can be rewound, were files.
+        for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
     os.chdir(request["folder"])
     os.environ.clear()
     os.environ.update(request["environment"])
