@@ -1,17 +1,20 @@
 """Screens that are kept as text, to be looked at: `RECORD_SCREENS=1 pytest tests/terminal`.
 
 What differs from run to run is replaced: times, money, ids, folders, free space. Bars of a real
-command depend on when it looked, and stand as one line; `test_views.py` keeps whole ones.
+command depend on when it looked, and are left out; `test_views.py` keeps whole ones.
 """
 
-import itertools
+import difflib
 import os
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.terminal.program import bar_cells
 
 FOLDER = Path(__file__).parent / "screens"
+_RENEW = "after a look at it: RECORD_SCREENS=1 pytest tests/terminal"
 _PLACES = (
     (r"\b[0-9a-f]{64}\b", "SHA256"),
     (r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,40}\b", "ID"),
@@ -32,8 +35,7 @@ _FIGURES = (
 
 def settled(lines, *folders, has_figures=False):
     """The lines without what differs from run to run. has_figures: times and money stay."""
-    shown = ["[bars]" if bar_cells(line) else line for line in lines]
-    text = "\n".join(line for line, _ in itertools.groupby(shown))
+    text = "\n".join(line for line in lines if not bar_cells(line))
     for folder in folders:
         text = text.replace(str(folder), "/home/you")
     for pattern, word in _PLACES if has_figures else (*_PLACES, *_FIGURES):
@@ -47,5 +49,7 @@ def assert_kept(name, lines):
     if os.environ.get("RECORD_SCREENS"):
         file.parent.mkdir(exist_ok=True)
         file.write_text(text, encoding="utf-8")
-    assert file.is_file(), f"{file} is missing: RECORD_SCREENS=1 pytest tests/terminal"
-    assert text == file.read_text(encoding="utf-8")
+    kept = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if text != kept:
+        shown = difflib.unified_diff(kept.splitlines(), text.splitlines(), "kept", "seen", n=1)
+        pytest.fail("\n".join([f"{file.name} differs; {_RENEW}", *shown]))

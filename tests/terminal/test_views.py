@@ -14,6 +14,7 @@ from multitalk_cli.cli.bars import BarsView
 from multitalk_cli.cli.terminal import Terminal
 from multitalk_cli.contract import Fetching, Queued, Stage, Step, WindowDone
 from tests.terminal.program import Screen, assert_orderly, bar_cells, start_python
+from tests.terminal.screens import assert_kept
 from tests.terminal.timelines import LONGEST, Clock, download, lost_connection, timelines
 from tests.terminal.timelines import video as video_timeline
 
@@ -100,6 +101,19 @@ def test_bars_of_real_work_keep_their_place(columns, timeline):
         assert_bars(lines, columns)
         labels = [line.split()[0] for line in lines]
         assert len(labels) == len(set(labels))
+
+
+@pytest.mark.parametrize("columns", [60, 80])
+@pytest.mark.parametrize(
+    ("name", "timeline"), [("download", list(download())), ("video", list(video_timeline()))]
+)
+def test_bars_look_as_kept(columns, name, timeline):
+    _, shown = play(columns, timeline)
+    # Each kind of work on its first event, in its middle and at its end would be too much to read.
+    moments = [shown[at] for at in range(1, len(shown), max(1, len(shown) // 8))]
+    lines = [line for moment in [*moments, shown[-1]] for line in [*moment, ""]]
+
+    assert_kept(f"bars-{name}-{columns}", lines[:-1])
 
 
 @pytest.mark.parametrize("columns", WIDTHS)
