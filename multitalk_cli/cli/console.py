@@ -161,12 +161,9 @@ class Console:
 
     # The reporter
 
-    def fact(self, label: str, text: str, *, always: bool = False, wraps: bool = True) -> None:
-        """A fact that was found or decided.
-
-        always: also with --quiet. wraps: False for a URL, which must stay whole.
-        """
-        self._report("fact", layout.Row(label, text, wraps=wraps), always=always)
+    def fact(self, label: str, text: str, *, wraps: bool = True) -> None:
+        """A fact that was found or decided. wraps: False for a URL, which must stay whole."""
+        self._report("fact", layout.Row(label, text, wraps=wraps))
 
     def adjusted(self, text: str) -> None:
         """An automatic adjustment, reported so that nothing happens silently."""
@@ -402,8 +399,8 @@ class Console:
         """Whether stderr is for a program."""
         return self.options.progress == "json"
 
-    def _report(self, event: str, block: layout.Line | layout.Row, *, always: bool = False) -> None:
-        if self.options.quiet and not always:
+    def _report(self, event: str, block: layout.Line | layout.Row) -> None:
+        if self.options.quiet:
             return
         if not self._says_json:
             self._show(sys.stderr, block)
