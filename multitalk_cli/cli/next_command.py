@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -226,6 +227,11 @@ def _correct_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "unreadable_file" in facts:
         return shell_line(["chmod", "u+r", str(facts["unreadable_file"])])
     return ""
+
+
+def _upgrade_modal(_facts: Mapping[str, Fact], _words: list[str]) -> str:
+    # pipx keeps packages apart from the Python that `pip` means.
+    return f"{shell_word(sys.executable)} -m pip install --upgrade 'modal>=1.6.3,<2'"
 
 
 def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -529,6 +535,7 @@ RULES: dict[str, Rule] = {
     "E_HUB_TOKEN": _open_hub,
     "E_ENVIRONMENT": _choose_environment,
     "E_MODAL_CONFIG": _correct_modal_config,
+    "E_MODAL_VERSION": _upgrade_modal,
     "E_NETWORK": _either(_return_to_job, _download),
     "E_NOT_DEPLOYED": _either(_download, _deploy),
     "E_NO_BACKEND": _choose_backend,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import io
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -86,7 +87,28 @@ class Cloud:
     def deployment(self) -> dict[str, Any] | None:
         """The record of the last deploy; None if there was none."""
         text = self._dict_get(contract.DEPLOYMENTS_DICT, self.place.app)
+        if text is None:
+            # Modal forgets an entry that nobody read or wrote for a week; a file stays.
+            text = self._lasting_record()
+            if text is not None:
+                self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, text)
         return None if text is None else dict(json.loads(text))
+
+    def _lasting_record(self) -> str | None:
+        import modal
+        import modal.exception as theirs
+
+        environment = self.place.environment_name
+        volume = modal.Volume.from_name(contract.CACHES_VOLUME, environment_name=environment)
+        with modal_errors(self.place):
+            try:
+                return b"".join(volume.read_file(self._record_path)).decode()
+            except (theirs.NotFoundError, FileNotFoundError):
+                return None
+
+    @property
+    def _record_path(self) -> str:
+        return f"{contract.DEPLOYMENTS_FOLDER}/{self.place.app}.json"
 
     def require_deployment(self) -> dict[str, Any]:
         """Like `deployment`. Raises SetupError E_NOT_DEPLOYED if there was none."""
@@ -97,7 +119,13 @@ class Cloud:
 
     def note_deployment(self, record: Mapping[str, Any]) -> None:
         """Records a deploy, for `deployment`."""
-        self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, json.dumps(dict(record)))
+        text = json.dumps(dict(record))
+        with (
+            modal_errors(self.place),
+            self._volume(contract.CACHES_VOLUME).batch_upload(force=True) as batch,
+        ):
+            batch.put_file(io.BytesIO(text.encode()), self._record_path)
+        self._dict_put(contract.DEPLOYMENTS_DICT, self.place.app, text)
 
     def find_class(self, stack: str) -> None:
         """Looks up the deployed class. Raises SetupError E_NOT_DEPLOYED if it is absent."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -103,37 +105,67 @@ def deploy_app(
     """Deploys, and records the deploy where clients look first.
 
     shows_log: whether the build log is reported as it comes, and not only where a build fails.
+    Raises RemoteError E_DEPLOY where an image cannot be built; if it is that of another stack, the
+    app is deployed with the stack `current` alone before.
     """
+    deployment, place = plan.deployment, plan.place
+    reporter.fact("build", "what has changed; the first time takes several minutes")
+    failed = _deploy(place, deployment, reporter, shows_log=shows_log)
+    if failed is not None and deployment.stacks != ("current",):
+        reporter.warn("an image cannot be built; deploying the stack current alone")
+        deployment = replace(deployment, stacks=("current",))
+        if _deploy(place, deployment, reporter, shows_log=shows_log) is None:
+            others = ", ".join(name for name in plan.deployment.stacks if name != "current")
+            failed = RemoteError(
+                f"{failed.message}; deployed without the stack {others}",
+                code="E_DEPLOY",
+                facts=deploy_facts(place),
+            )
+            _note(cloud, deployment)
+    if failed is not None:
+        raise failed
+    _note(cloud, deployment)
+
+
+def _deploy(
+    place: AppRef, deployment: Deployment, reporter: Reporter, *, shows_log: bool
+) -> RemoteError | None:
+    """Deploys with these options; the error where an image cannot be built."""
     import modal.exception as theirs
 
+    from remote.deployment import image
     from remote.deployment.options import VARIABLE
 
-    # The app is defined by importing it, here as in its containers.
-    modal_config.set_variable(VARIABLE, plan.deployment.to_json())
+    modal_config.set_variable("MODAL_IMAGE_BUILDER_VERSION", image.BUILDER)
+    modal_config.set_variable(VARIABLE, deployment.to_json())
+    # The app is defined by importing it, here as in its containers; a second deploy defines anew.
+    sys.modules.pop("remote.app", None)
 
-    place = plan.place
     began_s = time.monotonic()
     with modal_errors(place), deploy_output(reporter, shows_log=shows_log) as output:
-        from remote.app import app
-
-        reporter.fact("build", "what has changed; the first time takes several minutes")
+        app = importlib.import_module("remote.app").app
         try:
             app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
         except theirs.ImageBuildError as error:
             output.show_log()
-            raise RemoteError(
-                f"an image cannot be built: {error}", code="E_DEPLOY", facts=deploy_facts(place)
-            ) from error
+            message = f"an image cannot be built: {error}"
+            failed = RemoteError(message, code="E_DEPLOY", facts=deploy_facts(place))
+            failed.__cause__ = error
+            return failed
     built = "" if output.is_built else ", every image was up to date"
     seconds = human_duration(time.monotonic() - began_s)
     reporter.fact("deployed", f"{place.app} in {seconds}{built}")
+    return None
+
+
+def _note(cloud: Cloud, deployment: Deployment) -> None:
     cloud.note_deployment(
         {
             "client": __version__,
             "contract": contract.CONTRACT_VERSION,
-            "stacks": list(plan.deployment.stacks),
-            "gpus": list(plan.deployment.gpus),
-            "secrets": list(plan.deployment.secrets),
+            "stacks": list(deployment.stacks),
+            "gpus": list(deployment.gpus),
+            "secrets": list(deployment.secrets),
         }
     )
 

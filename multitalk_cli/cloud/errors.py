@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +15,10 @@ from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
+
+
+SPENDING_PAGE = "https://modal.com/settings/usage"
+_BUDGET = re.compile(r"spend(ing)?\s+(limit|cap)|budget|billing cycle", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +56,9 @@ def modal_errors(place: AppRef) -> Iterator[None]:
     except theirs.NotFoundError as error:
         raise _explain_missing(place, error) from error
     except theirs.ResourceExhaustedError as error:
-        raise TemporaryError(first_line(error), code="E_CAPACITY") from error
+        raise _explain_exhausted(error) from error
+    except theirs.VersionError as error:
+        raise SetupError(first_line(error), code="E_MODAL_VERSION") from error
     except _lost_connection() as error:
         message = f"the connection to Modal was lost: {first_line(error)}"
         raise TemporaryError(message, code="E_NETWORK") from error
@@ -65,6 +72,14 @@ def _lost_connection() -> tuple[type[Exception], ...]:
 
     rpc = (theirs.ConnectionError, theirs.ServiceError, theirs.InternalError, theirs.TimeoutError)
     return (*rpc, aiohttp.ClientError, OSError)
+
+
+def _explain_exhausted(error: Exception) -> MultitalkError:
+    """A queue or a quota empties by itself; a budget does not."""
+    message = first_line(error)
+    if _BUDGET.search(message):
+        return SetupError(f"{message} (see {SPENDING_PAGE})", code="E_SPENDING_LIMIT")
+    return TemporaryError(message, code="E_CAPACITY")
 
 
 def first_line(error: BaseException) -> str:

@@ -19,6 +19,8 @@ STATES_DICT, INDEX_DICT, DEPLOYMENTS_DICT = (
     "multitalk-index",
     "multitalk-deployments",
 )
+DEPLOYMENTS_FOLDER = "deployments"
+"""In the Volume of caches: the same as the entries of DEPLOYMENTS_DICT, which can expire."""
 AWS_SECRET, HUGGINGFACE_SECRET = "aws-secret", "huggingface-secret"
 SECRETS = (AWS_SECRET, HUGGINGFACE_SECRET)
 PREPARE_FUNCTION, STORE_FUNCTION = "prepare", "store"

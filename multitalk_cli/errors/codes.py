@@ -546,6 +546,21 @@ CODES: dict[str, Explanation] = {
         "The account's limit of containers or GPUs is reached.",
         "Run the same command again later, or with another --gpu.",
     ),
+    "E_MODAL_VERSION": Explanation(
+        _S,
+        "another version of Modal's client is necessary",
+        "Modal's client and its servers do not fit: a workspace may have set a builder of images "
+        "that the client does not know.",
+        "Upgrade Modal's client where multitalk is installed, with the command in the message.",
+    ),
+    "E_SPENDING_LIMIT": Explanation(
+        _S,
+        "the account's budget is used up",
+        "A budget of the Modal workspace, or of its environment, is reached for this month: Modal "
+        "starts nothing more. Running the command again does not help.",
+        "An owner or manager of the workspace raises the budget in Modal's settings, under Usage "
+        "and billing; kept windows of unfinished jobs are not paid again.",
+    ),
     "E_GPU_TOO_SMALL": Explanation(
         _X,
         "the GPU is too small for the model and this size",

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 from remote.weights.allocator import ALLOCATOR
 
 PYTHON = "3.11"
+BUILDER = "2025.06"
+"""Modal's builder of images, so that the default of a workspace changes nothing of ours."""
 CODE_FOLDER = "/root"
 CACHES = "/caches"
 """The mount point of the Volume of caches."""

@@ -35,8 +35,8 @@ CUDA121_TORCH = """
     nvidia-cuda-runtime-cu12==12.1.105 nvidia-cudnn-cu12==9.1.0.70 nvidia-cufft-cu12==11.0.2.54
     nvidia-curand-cu12==10.3.2.106 nvidia-cusolver-cu12==11.4.5.107
     nvidia-cusparse-cu12==12.1.0.106 nvidia-nccl-cu12==2.20.5 nvidia-nvjitlink-cu12==12.9.86
-    nvidia-nvtx-cu12==12.1.105 packaging==26.3 setuptools==75.8.0 sympy==1.14.0 torch==2.4.1
-    triton==3.0.0 typing-extensions==4.16.0 wheel==0.48.0 xformers==0.0.28
+    nvidia-nvtx-cu12==12.1.105 packaging==26.3 psutil==7.2.2 setuptools==75.8.0 sympy==1.14.0
+    torch==2.4.1 triton==3.0.0 typing-extensions==4.16.0 wheel==0.48.0 xformers==0.0.28
 """
 
 CUDA121_FLASH = "flash-attn==2.6.1"

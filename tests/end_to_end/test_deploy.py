@@ -134,6 +134,38 @@ def test_an_environment_of_its_own(cloud, user):
     assert cloud.state.app("staging", contract.APP_NAME).version == 1
 
 
+def test_a_record_that_modal_forgot_is_still_known(cloud, user):
+    assert user.run("deploy", "--stack", "cuda12.1", "--app", "quiet", "--quiet").code == 0
+    cloud.forget_entries(contract.DEPLOYMENTS_DICT)
+
+    known = user.run("status", "--app", "quiet")
+
+    assert "stacks current, cuda12.1" in known.stdout, known.stderr
+    assert "quiet" in cloud.entries(contract.DEPLOYMENTS_DICT)
+
+
+def test_the_builder_of_images_is_not_that_of_the_workspace(cloud, user):
+    cloud.faults.image_builder = "2031.01"
+
+    ran = user.run("deploy", "--app", "builder", "--gpu", "l4", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert {image.builder for image in cloud.state.images.values()} == {"2025.06"}
+
+
+def test_a_stack_that_cannot_be_built_does_not_take_the_other_with_it(cloud, user):
+    cloud.run_now(cloud.state.images.clear)
+    cloud.faults.image_build_failure = "no module named psutil"
+    cloud.faults.failing_builds = "flash-attn"
+
+    ran = user.run("deploy", "--stack", "cuda12.1", "--app", "half", "--gpu", "l40s", "--json")
+
+    assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
+    assert "deployed without the stack cuda12.1" in ran.error["message"]
+    assert cloud.function("half", CLASS)
+    assert json.loads(cloud.entries(contract.DEPLOYMENTS_DICT)["half"])["stacks"] == ["current"]
+
+
 def test_another_package_called_remote_is_refused(user, tmp_path):
     other = tmp_path / "other" / "remote"
     other.mkdir(parents=True)

@@ -54,6 +54,19 @@ def test_a_quota_that_is_reached(cloud, deployed, recognised):
     assert deployed.run(*words).code == 0
 
 
+def test_a_budget_that_is_used_up(cloud, deployed, recognised):
+    words = words_for(deployed, "budget.wav")
+    reached = "workspace billing cycle spend limit reached"
+    rule = cloud.on("FunctionMap", error=(Status.RESOURCE_EXHAUSTED, reached), times=99)
+    ran = deployed.run(*words, timeout_s=90)
+    error = recognised(ran, "E_SPENDING_LIMIT")
+    assert ran.code == 4
+    assert "https://modal.com/settings/usage" in error["message"]
+    rule.times = 0
+
+    assert deployed.run(*words).code == 0
+
+
 def test_a_price_that_nobody_agreed_to(deployed, recognised):
     words = words_for(deployed, "dear.wav", "--max-cost", "0.001")
     error = recognised(deployed.run(*words), "E_COST")

@@ -117,7 +117,7 @@ class Cloud:
         store.container_port = self._web_socket.getsockname()[1]
         web_url = f"http://127.0.0.1:{store.container_port}"
         return [
-            AccountService(state, web_url),
+            AccountService(state, self.faults, web_url),
             AppService(state, worker, web_url),
             FileService(state, faults),
             DefinitionService(state, worker),
@@ -260,6 +260,10 @@ class Cloud:
             return {}
         entries = dict(self._named(self.state.dicts, name, environment).entries)
         return {pickle.loads(key): pickle.loads(value) for key, value in entries.items()}
+
+    def forget_entries(self, name: str, environment: str = DEFAULT_ENVIRONMENT) -> None:
+        """Drops a Dict's entries, as Modal does with those that nobody used for a week."""
+        self.run_now(self._named(self.state.dicts, name, environment).entries.clear)
 
     def _named(self, registry: Any, name: str, environment: str) -> Any:
         return registry[registry.names[(environment, name)]]

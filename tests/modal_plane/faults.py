@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 
+from tests.modal_plane.state import IMAGE_BUILDER
+
 CHUNK_BYTES = 1 << 16
 
 
@@ -15,6 +17,8 @@ class Faults:
 
     capacity: False keeps inputs queued, as when no GPU is free.
     image_build_failure: the text that an image build ends with.
+    failing_builds: the builds that end so: those with a command that contains this.
+    image_builder: the builder of images that the workspace has chosen.
     boot_failure: containers exit with this code before they load the app.
     start_delay_s: how much longer a container's process takes to start.
     startup_timeout_s: instead of the function's own.
@@ -26,6 +30,8 @@ class Faults:
 
     capacity: bool = True
     image_build_failure: str | None = None
+    failing_builds: str = ""
+    image_builder: str = IMAGE_BUILDER
     boot_failure: int | None = None
     start_delay_s: float = 0.0
     startup_timeout_s: float | None = None

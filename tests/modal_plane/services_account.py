@@ -7,7 +7,8 @@ from google.protobuf.empty_pb2 import Empty
 from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
-from tests.modal_plane.state import IMAGE_BUILDER, State, new_id
+from tests.modal_plane.faults import Faults
+from tests.modal_plane.state import State, new_id
 
 WORKSPACE = "local"
 # Dollars: an hour of a core, a GiB or a GPU. Values of the tests, not Modal's.
@@ -17,11 +18,11 @@ RATES = {"cpu": "0.05", "memory": "0.01", "gpu_h100": "3.95", "gpu_a10": "1.10"}
 class AccountService:
     """Tokens are checked at the door (`servicer.Router`); here they are made and described."""
 
-    def __init__(self, state: State, web_url: str) -> None:
-        self._state, self._web_url = state, web_url
+    def __init__(self, state: State, faults: Faults, web_url: str) -> None:
+        self._state, self._faults, self._web_url = state, faults, web_url
 
     async def ClientHello(self, _request: Empty, _caller: str) -> Any:
-        return pb.ClientHelloResponse(image_builder_version=IMAGE_BUILDER)
+        return pb.ClientHelloResponse(image_builder_version=self._faults.image_builder)
 
     async def TokenFlowCreate(self, _request: Any, _caller: str) -> Any:
         flow = new_id("tf")
@@ -55,7 +56,7 @@ class AccountService:
 
     async def EnvironmentGetOrCreate(self, request: Any, _caller: str) -> Any:
         name = self._state.environment(request.deployment_name)
-        settings = pb.EnvironmentSettings(image_builder_version=IMAGE_BUILDER)
+        settings = pb.EnvironmentSettings(image_builder_version=self._faults.image_builder)
         return pb.EnvironmentGetOrCreateResponse(
             environment_id=f"en-{name}",
             metadata=pb.EnvironmentMetadata(name=name, settings=settings),

@@ -48,7 +48,9 @@ class FileService:
         """A new layer is "built" by ImageJoinStreaming; a known one is there at once."""
         content = request.image.SerializeToString(deterministic=True)
         image_id = "im-" + hashlib.sha256(content).hexdigest()[:22]
-        image = self._state.images.setdefault(image_id, Image(request.image))
+        image = self._state.images.setdefault(
+            image_id, Image(request.image, request.builder_version)
+        )
         if not image.built:
             return pb.ImageGetOrCreateResponse(image_id=image_id)
         return pb.ImageGetOrCreateResponse(
@@ -67,6 +69,10 @@ class FileService:
             yield pb.ImageJoinStreamingResponse(entry_id=str(number), task_logs=[line])
         await asyncio.sleep(0)
         problem = self._faults.image_build_failure
+        if not any(
+            self._faults.failing_builds in one for one in image.definition.dockerfile_commands
+        ):
+            problem = None
         image.built = problem is None
         result = pb.GenericResult(status=SUCCESS)
         if problem is not None:

@@ -253,6 +253,7 @@ class Image:
     """A layer of an image; it is never built, only remembered."""
 
     definition: pb.Image
+    builder: str
     built: bool = False
 
 
