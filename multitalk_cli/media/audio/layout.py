@@ -345,6 +345,13 @@ def _segment_end(window: Window, start: int) -> int | None:
     return None if length == unknown else start + at + length
 
 
+def _is_protected(window: Window, start: int, length: int) -> bool:
+    """Whether the index at this place describes encrypted sound."""
+    end = start + length
+    entries = (window.find(name, start, end) for name in (b"enca", b"drms"))
+    return window.find(b"sinf", start, end) >= 0 and any(place >= 0 for place in entries)
+
+
 def _ebml_number(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
     """A number of variable length at `at`, and its end; (0, at) for none."""
     if at >= len(data) or data[at] == 0:
@@ -376,6 +383,8 @@ def _mp4(place: _Place) -> Layout:
             starts.append(at)
             names = set()
         place.check(at + length - window.size)
+        if name == b"moov" and _is_protected(window, at, length):
+            raise FileError(f"{place.name} is protected (DRM)", code="E_AUDIO_FORMAT")
         names.add(name)
         at += max(length, 8)
     if not names & {b"moov", b"moof"}:

@@ -343,6 +343,12 @@ def test_segments_of_a_broadcast_with_tags_between_are_all_read(load):
 # MP4
 
 
+def test_a_protected_file_is_named(load):
+    locked = encoded("m4a").replace(b"mp4a", b"enca").replace(b"udta", b"sinf")
+    error = refusal(load, locked)
+    assert (error.code, "is protected (DRM)" in error.message) == ("E_AUDIO_FORMAT", True)
+
+
 def test_a_browsers_recording_whose_clock_starts_late_starts_at_once(load):
     fragments = ("-movflags", "frag_keyframe+empty_moov+default_base_moof")
     late = encoded("mp4", "-c:a", "aac", *fragments, "-output_ts_offset", "7.5")
