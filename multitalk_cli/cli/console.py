@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import shutil
 import sys
 from collections import deque
@@ -425,7 +426,9 @@ class Console:
 
     def _show(self, stream: TextIO | None, block: layout.Block, end: str = "\n") -> None:
         """Prints a block: laid out on a terminal, plain elsewhere."""
-        if isinstance(block, str):
+        if isinstance(block, str) and stream is not None and stream.isatty():
+            self._write(stream, _without_controls(block) + end)
+        elif isinstance(block, str):
             self._write(stream, block + end)
         elif self._is_drawn(stream):
             self._draw(self._terminal(stream), block, terminal_width(), end)
@@ -547,6 +550,15 @@ class _Stream(io.TextIOBase):
 def _is_dumb() -> bool:
     """Whether the terminal can only print lines."""
     return os.environ.get("TERM") == "dumb"
+
+
+def _without_controls(text: str) -> str:
+    """A result without what a terminal obeys: the name of a file may come from outside.
+
+    Lines and columns of scripts stay, and bytes of names that are no text.
+    """
+    kept = re.compile("[\n\t\udc80-\udcff]")
+    return "".join(c if kept.match(c) else printable(c) for c in text)
 
 
 def _encode(text: str) -> bytes:

@@ -88,7 +88,7 @@ class Table:
 
 
 Block = str | Line | Row | Table
-"""Something to show. A str is printed as it is, also on a terminal: a path, a script."""
+"""Something to show. A str is a path or a script: its control characters reach no terminal."""
 
 Clean = Callable[[str], str]
 """Makes a text safe to print: no control characters, no secret."""

@@ -180,7 +180,8 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
     target = Path(job.target)
     if output is not None:
         name = target.name if target.name else _default_name(job)
-        target = Path(output) / name if Path(output).is_dir() else Path(output)
+        is_folder = output.endswith("/") or Path(output).is_dir()
+        target = Path(output) / name if is_folder else Path(output)
     if not target.parent.is_dir():
         folder = str(target.parent)
         raise FileError(

@@ -99,9 +99,12 @@ def test_a_finished_job_is_fetched_and_shown(deployed, elsewhere):
     job = deployed.run(*deployed.generate(deployed.speech("made.wav", 0.5), "--json")).data["job"]
 
     fetched = elsewhere.run("jobs", "fetch", job, "-o", "copy.mp4")
+    no_folder = elsewhere.run("jobs", "fetch", job, "-o", "gone/", "--json")
     shown = elsewhere.run("jobs", "show", job, "--json")
 
     assert fetched.code == 0, fetched.stderr
+    assert (no_folder.code, no_folder.error["code"]) == (3, "E_OUTPUT_PATH")
+    assert not (elsewhere.folder / "gone").exists()
     here, there = deployed.folder / "made.mp4", elsewhere.folder / "copy.mp4"
     assert here.read_bytes() == there.read_bytes()
     assert shown.data["job"]["state"] == "done"

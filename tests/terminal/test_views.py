@@ -264,3 +264,19 @@ def test_a_dumb_terminal_gets_lines():
         "/home/me/voice.mp4",
     ]
     assert b"\x1b" not in terminal.raw
+
+
+PATH_SCRIPT = r"""
+import sys
+from multitalk_cli.cli.console import Console, OutputOptions
+console = Console(OutputOptions(color=False))
+console.succeed("generate", {}, ["/home/me/\x1b[31mred\x07\x9b2J\u202e.mp4", "if\tso\nthen"])
+"""
+
+
+def test_a_path_with_controls_does_nothing_to_the_terminal():
+    terminal = start_python(PATH_SCRIPT)
+    lines = terminal.end()
+
+    assert not re.search(rb"[\x00-\x08\x1b\x7f]|\xc2\x9b|\xe2\x80\xae", terminal.raw)
+    assert lines == [r"/home/me/\x1b[31mred\x07\x9b2J\u202e.mp4", "if      so", "then"]
