@@ -109,3 +109,24 @@ def test_a_url_is_for_one_object(cli):
 def test_a_missing_bucket_and_key(cli):
     assert cli("s3", "ls", "s3://nowhere/", "--json").error["code"] == "E_S3_BUCKET"
     assert cli("s3", "get", "nothing.mp4", "--json").error["code"] == "E_S3_KEY"
+
+
+ODD_NAMES = (
+    "a+b%20c.mp4", "#take  [1].mp4", "caf\u00e9 cafe\u0301 \u00ae.mp4", "a&b=c;d~.mp4",
+    "\u65e5\u672c'\".mp4",
+)  # fmt: skip
+
+
+def test_every_name_is_signed_as_it_is(cli, folder, weed_bucket):
+    """Plus signs, percent signs, two spaces and two ways to write an accent."""
+    (folder / "src").mkdir()
+    for name in ODD_NAMES:
+        (folder / "src" / name).write_text(name, encoding="utf-8")
+
+    ran = cli("s3", "put", *(f"src/{name}" for name in ODD_NAMES), "odd/")
+    assert ran.code == 0, ran.stderr
+    for number, name in enumerate(ODD_NAMES):
+        assert cli("s3", "get", f"s3://{weed_bucket}/odd/{name}", "-o", f"{number}").code == 0
+        assert (folder / f"{number}").read_text(encoding="utf-8") == name
+    listed = cli("s3", "ls", "odd/", "--json").json["data"]["objects"]
+    assert sorted(each["key"] for each in listed) == sorted(f"odd/{name}" for name in ODD_NAMES)
