@@ -18,31 +18,39 @@ STRANGER = 54321
 
 
 def run_in(folder, words, change=None):
-    """A command in a forked process that `change` prepares; a Ran.
+    """A command in a forked process that `change` prepares; a Ran."""
+    (ran,) = run_all_in(folder, [words], change)
+    return ran
 
-    Only the standard streams stay open. Its streams are files in `folder`.
+
+def run_all_in(folder, commands, change=None):
+    """Commands, one after the other in one forked process that `change` prepares; a Ran for each.
+
+    Only the standard streams stay open. They are files in `folder`.
     """
-    out, err = folder / "out", folder / "err"
+    paths = [folder / name for name in ("out", "err", "ends")]
     with warnings.catch_warnings():
         # Other threads of this process wait, and hold nothing that the child needs.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if child == 0:
-        _become(folder, words, out, err, change)
-    _, status = os.waitpid(child, 0)
-    texts = [path.read_bytes().decode("utf-8", "surrogateescape") for path in (out, err)]
-    return Ran(os.waitstatus_to_exitcode(status), *texts)
+        _become(folder, commands, paths, change)
+    os.waitpid(child, 0)
+    out, err, ends = (path.read_bytes() for path in paths)
+    rans, first = [], (0, 0)
+    for line in ends.decode().splitlines():
+        code, *last = map(int, line.split())
+        texts = [each[i:j].decode("utf-8", "surrogateescape")
+                 for each, i, j in zip((out, err), first, last, strict=True)]  # fmt: skip
+        rans.append(Ran(code, *texts))
+        first = last
+    assert len(rans) == len(commands), err.decode(errors="replace")
+    return rans
 
 
-def _become(folder, words, out, err, change):
-    code = 99
+def _become(folder, commands, paths, change):
     try:
-        for number, path in ((0, os.devnull), (1, out), (2, err)):
-            flags = os.O_RDONLY if number == 0 else os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-            opened = os.open(path, flags, 0o666)
-            os.dup2(opened, number)
-            os.close(opened)
-        os.closerange(3, 4096)
+        _open_streams(paths)
         tempfile.tempdir = None
         files._kept_here.clear()
         with suppress(FileNotFoundError):
@@ -52,14 +60,26 @@ def _become(folder, words, out, err, change):
         for name, number in (("stdin", 0), ("stdout", 1), ("stderr", 2)):
             mode = "r" if number == 0 else "w"
             setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))  # noqa: SIM115
-        code = run(words)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(OSError):
-                stream.flush()
+        for words in commands:
+            code = run(words)
+            for stream in (sys.stdout, sys.stderr):
+                with suppress(OSError):
+                    stream.flush()
+            sizes = [os.fstat(number).st_size for number in (1, 2)]
+            os.write(3, f"{code} {sizes[0]} {sizes[1]}\n".encode())
     except BaseException:  # noqa: BLE001 - a child must not run the rest of the tests
         os.write(2, traceback.format_exc().encode())
     finally:
-        os._exit(code)
+        os._exit(0)
+
+
+def _open_streams(paths):
+    """Standard streams as files, and one more for the end of each command; all else is closed."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+    opened = [os.open(os.devnull, os.O_RDONLY), *(os.open(path, flags, 0o666) for path in paths)]
+    for number, each in enumerate([os.dup(each) for each in opened]):
+        os.dup2(each, number)
+    os.closerange(4, 4096)
 
 
 # Changes
