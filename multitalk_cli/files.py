@@ -31,7 +31,7 @@ def user_folder(kind: Literal["state", "cache"]) -> Path:
     # RuntimeError: a user without a home folder.
     with suppress(RuntimeError):
         folder = paths[kind]("multitalk")
-        if folder.exists() or _can_grow(folder):
+        if is_there(folder) or _can_grow(folder):
             return folder
     if not _kept_here:
         try:
@@ -44,12 +44,17 @@ def user_folder(kind: Literal["state", "cache"]) -> Path:
 
 def is_unkept() -> bool:
     """Whether the jobs that this process keeps are lost when it ends."""
-    return any(Path(folder.name, "state").exists() for folder in _kept_here)
+    return any(is_there(Path(folder.name, "state")) for folder in _kept_here)
+
+
+def is_there(path: Path) -> bool:
+    """Whether it exists; False, unlike pathlib, in a folder that may not be looked into."""
+    return os.path.exists(path)  # noqa: PTH110
 
 
 def _can_grow(folder: Path) -> bool:
     """Whether folders can be made down to this one."""
-    nearest = next((each for each in folder.parents if each.exists()), folder)
+    nearest = next((each for each in folder.parents if is_there(each)), folder)
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 

@@ -19,7 +19,7 @@ from multitalk_cli import contract
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.errors.exceptions import Fact
-from multitalk_cli.files import write_atomically, write_error
+from multitalk_cli.files import is_there, write_atomically, write_error
 from multitalk_cli.planning import gpus
 from multitalk_cli.storage.address import check_bucket, find_nearest_bucket
 
@@ -509,11 +509,12 @@ def parse_option(name: str, raw: str) -> Any:
 def _from_file(path: Path) -> dict[str, SettingValue]:
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise _broken_file(path, error) from None
     except OSError as error:
+        # In the home folder of another user, which may not be looked into, it counts as absent.
+        if not is_there(path):
+            return {}
         message = f"{path} cannot be read: {error.strerror}"
         is_denied = isinstance(error, PermissionError)
         facts: dict[str, Fact] = {"unreadable_file" if is_denied else "broken_file": str(path)}

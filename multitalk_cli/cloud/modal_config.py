@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, TemporaryError
 from multitalk_cli.errors.exceptions import Fact
+from multitalk_cli.files import is_there
 from multitalk_cli.storage.endpoint import Proxy, find_proxy
 
 DEFAULT_SERVER_URL = "https://api.modal.com"
@@ -44,9 +45,10 @@ def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
     except OSError as error:
+        # In the home folder of another user, which may not be looked into, it counts as absent.
+        if not is_there(path):
+            return {}
         raise SetupError(f"{path} cannot be read: {error.strerror}", code=_CODE) from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
         raise SetupError(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.errors import FileError, UsageError
-from multitalk_cli.files import user_folder
+from multitalk_cli.files import is_there, user_folder
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
@@ -132,7 +132,7 @@ class Ledger:
 
     def find_completed(self, fingerprints: Collection[str]) -> Job | None:
         """The newest finished job that is recorded under one of these names."""
-        if not self._path.exists():
+        if not is_there(self._path):
             return None
         with self._transaction() as db:
             row = db.execute(
@@ -152,7 +152,7 @@ class Ledger:
 
     def list(self, limit: int = -1) -> list[Job]:
         """The jobs, the newest first."""
-        if not self._path.exists():
+        if not is_there(self._path):
             return []
         with self._transaction() as db:
             rows = db.execute(

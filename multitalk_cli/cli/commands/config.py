@@ -9,6 +9,7 @@ from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.layout import Table
+from multitalk_cli.files import is_there
 
 app = typer.Typer(
     cls=PagedGroup,
@@ -38,7 +39,7 @@ def show(ctx: typer.Context) -> None:
 def path(ctx: typer.Context) -> None:
     """Show the settings files in order of precedence."""
     console: Console = ctx.obj
-    found = [(file.absolute(), file.exists()) for file in settings.files()]
+    found = [(file.absolute(), is_there(file)) for file in settings.files()]
     data = {"files": [{"path": str(file), "exists": exists} for file, exists in found]}
     lines = [f"{file}{'' if exists else '  (does not exist)'}" for file, exists in found]
     console.succeed("config", data, lines)

@@ -22,10 +22,11 @@ def answer(kind: str, word: str) -> list[str]:
 
 def _jobs() -> Iterator[tuple[str, str]]:
     """The jobs of the ledger, the newest first; none where it cannot be read at once."""
+    from multitalk_cli.files import is_there
     from multitalk_cli.jobs.ledger import ledger_path
 
     path = ledger_path()
-    if not path.exists():
+    if not is_there(path):
         return
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=_BUSY_S)) as db:
