@@ -28,7 +28,7 @@ def test_a_script_is_told_the_price_and_the_option(cli):
 
     assert ran.code == 2
     assert "l40s: starts a container, reads the weights and measures, about " in ran.stderr
-    assert "next:  multitalk bench --yes" in ran.stderr
+    assert "next:  multitalk bench --gpu l40s --yes" in ran.stderr
 
 
 def test_without_a_token_nothing_is_asked(cli, monkeypatch):

@@ -96,9 +96,14 @@ def test_a_preview_and_settings_need_no_account(person):
     end(refused, person, "refusal", 2)
 
 
-@pytest.mark.parametrize("answer", ["n\r", "\r"], ids=["no", "enter"])
 @pytest.mark.parametrize(
-    "words", [("bench",), ("doctor", "--gpu"), ("generate", "portrait.png", "long.wav")]
+    ("words", "answer"),
+    [
+        (("bench",), "\r"),
+        (("doctor", "--gpu"), "n\r"),
+        (("generate", "portrait.png", "long.wav"), "n\r"),
+    ],
+    ids=["bench", "doctor", "generate"],
 )
 def test_no_at_a_question_of_money_starts_nothing(owner, words, answer):
     owner.speech("long.wav", 61.0)
@@ -120,6 +125,7 @@ def test_ctrl_c_at_a_question_ends_on_a_line_of_its_own(owner, keys):
     assert_orderly(program)
 
 
+@pytest.mark.long
 def test_a_benchmark_on_a_terminal(owner):
     program = owner.at_terminal("bench", "--size", "32x32", "--steps", "1", "--persons", "1")
     program.answer("[y/N] ", "y\r")
