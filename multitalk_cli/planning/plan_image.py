@@ -51,6 +51,7 @@ def sheet_persons(
     A typed box is drawn where a face was found in it, too, under the number of that face.
     """
     from multitalk_cli.media.drawing.plan_sheet import SheetPerson
+    from multitalk_cli.media.image.frame import clipped
 
     paths = [voice.path for voice in voices]
     of_faces = [next((one for one in people if one.face is face), None) for face in framed.faces]
@@ -65,7 +66,9 @@ def sheet_persons(
             edges = (box.x0 * width, box.y0 * height, box.x1 * width, box.y1 * height)
             drawn.append(SheetPerson(number=number, box=edges, voice=voice))
         elif face is not None:
-            drawn.append(SheetPerson(number=number, box=face.box, voice=voice))
+            # A face that fills the frame goes beyond it.
+            box_px = clipped(face.box, (0.0, 0.0, float(framed.width_px), float(framed.height_px)))
+            drawn.append(SheetPerson(number=number, box=box_px, voice=voice))
     return drawn
 
 

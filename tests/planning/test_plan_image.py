@@ -23,7 +23,7 @@ def scene(*centers):
     faces = [
         Face(
             box=(x - 40.0, y - 40.0, x + 40.0, y + 40.0),
-            keypoints=np.zeros((6, 2)),
+            keypoints=np.zeros((4, 2)),
             score=1.0,
             mesh=np.zeros((468, 2)),
             mesh_score=0.0,
@@ -67,3 +67,13 @@ def test_a_face_is_drawn_as_it_was_found():
 
     assert [person.box for person in people] == [face.box for face in framed.faces]
     assert [person.voice for person in people] == [1, 0]
+
+
+@pytest.mark.parametrize("center", [(20, 200), (450, 10), (WIDTH - 5, HEIGHT - 5)])
+def test_a_face_is_drawn_as_far_as_the_frame(center):
+    (face,) = drawn(scene(center), "face:1=a.wav")
+
+    x0, y0, x1, y1 = face.box
+    assert 0 <= x0 < x1 <= WIDTH
+    assert 0 <= y0 < y1 <= HEIGHT
+    assert (x0 + x1) / 2 == pytest.approx(center[0], abs=40)

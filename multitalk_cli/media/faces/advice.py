@@ -48,7 +48,9 @@ def face_warnings(
             warnings.append(
                 f"{name} is tilted by {abs(face.tilt):.0f} degrees: the model expects upright faces"
             )
-        cut = _cut_forehead(face)
+        # A crop that cuts more than the forehead has its own warning.
+        is_said = is_cropped_above and face.whole[1] < 0
+        cut = 0.0 if is_said else _cut_forehead(face)
         if cut > CUT_FOREHEAD and abs(face.tilt) <= TILT_DEGREES:
             remedy = "; try --size auto or --fit contain" if is_cropped_above else " in the picture"
             warnings.append(f"the forehead of {name} is cut by {100 * cut:.0f} %{remedy}")

@@ -41,14 +41,17 @@ MIN_FACE_HEIGHT = 0.04  # of the picture's height; smaller ones count only witho
 _MODELS = Path(__file__).parent / "models" / "face_models.npz"
 _DETECTOR_PX, _MESH_PX, _GRID = 192, 192, 48
 # YuNet's scores from which on a face counts by itself, and with a sure mesh. Measured with
-# tests/bench/test_faces.py: faces 0.84 to 0.96, nearly all with a mesh above 0.96; things up to
-# 0.77, with a mesh of at most 0.7; of the animals, puppies are sure faces.
+# tests/bench/test_faces.py: faces 0.78 to 0.96, nearly all with a mesh above 0.96; things and
+# animals up to 0.80, with a mesh of at most 0.7.
 _SURE_SCORE, _LIKELY_SCORE, _SURE_MESH = 0.83, 0.5, 0.9
 # BlazeFace's, from the second one on only with a reliable mesh on a box that is large enough.
 _BLAZE_SURE_SCORE, _BLAZE_MIN_SCORE = 0.72, 0.55
 _MESH_HEIGHT = 0.12  # of the picture's height
+# Smaller ones are faces only if BlazeFace sees them too: they look like those of puppies.
+_MIN_FACE_PX = 32
 # Upright faces score higher than this, and by so much more than the same faces turned.
 _UPRIGHT_SCORE, _UPRIGHT_LEAD = 0.92, 0.03
+_TURNED_SIDES_PX = (320,)
 _SEARCH_PIXELS = 1_500_000  # a larger picture is searched in a smaller copy
 _HAIRLINE = 0.12  # from the top of a face to the hairline, in heights of the face
 _MESH_CROP = 1.5  # side of the mesh's crop, in sides of the face's box
@@ -178,9 +181,9 @@ def _upright_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face
         if any(is_same_face(face.box, candidate.box) for candidate in seen)
     ]
     for candidate in seen:
-        if candidate.score < _LIKELY_SCORE:
-            break
-        if any(is_same_face(candidate.box, face.box) for face in faces):
+        is_known = any(is_same_face(candidate.box, face.box) for face in faces)
+        is_large = candidate.box[3] - candidate.box[1] >= _MIN_FACE_PX
+        if is_known or not is_large or candidate.score < _LIKELY_SCORE:
             continue
         face = _with_mesh(picture, candidate)
         if face.score >= _SURE_SCORE or face.mesh_score >= _SURE_MESH:
@@ -193,7 +196,10 @@ def _turned_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face]
     upright = max((candidate.score for candidate in seen), default=0.0)
     if upright >= _UPRIGHT_SCORE:
         return []
-    turns = [(quarters, yunet.search(_turned(picture, quarters))) for quarters in (1, 2, 3)]
+    turns = [
+        (quarters, yunet.search(_turned(picture, quarters), _TURNED_SIDES_PX))
+        for quarters in (1, 2, 3)
+    ]
     quarters, found = max(turns, key=lambda turn: max((one.score for one in turn[1]), default=0.0))
     found = [candidate for candidate in found if candidate.score >= _SURE_SCORE]
     if not found or found[0].score < upright + _UPRIGHT_LEAD:
@@ -235,6 +241,8 @@ def _networks() -> tuple[Network, Network]:
 
 def _blaze_faces(picture: Image.Image, seen: Sequence[Candidate]) -> list[Face]:
     """What BlazeFace takes for faces, the best first, in the tiles in which something was seen."""
+    if not seen:
+        return []
     whole, *squares = _tiles(*picture.size)
     tiles = [tile for tile in squares if any(overlap(tile, one.box) > 0 for one in seen)]
     found = _merge([candidate for tile in (whole, *tiles) for candidate in _detect(picture, tile)])

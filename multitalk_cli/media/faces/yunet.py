@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _MODEL = Path(__file__).parent / "models" / "yunet.npz"
 # The longer side of the picture: small faces are seen in the first, those that fill it in the
 # second.
-SIDES_PX = (640, 320)
+SIDES_PX = (480, 240)
 _CELLS_PX = (8, 16, 32)
 _MIN_SCORE = 0.4
 

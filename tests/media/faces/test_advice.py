@@ -59,9 +59,16 @@ def test_a_missing_face_names_the_box():
 
 @pytest.mark.parametrize(("above", "remedy"), [(True, "--fit contain"), (False, "in the picture")])
 def test_a_cut_forehead_has_a_remedy_where_the_crop_cut_it(above, remedy):
-    cut = [_face((400, -2, 500, 98))]
+    cut = [_face((400, 1, 500, 101))]
     (warning,) = face_warnings(cut, 1, 896, 448, is_cropped_above=above)
+    assert "the forehead of the face is cut by 10 %" in warning
     assert warning.endswith(remedy)
+
+
+def test_a_crop_that_cuts_the_face_itself_is_said_once():
+    cut = [_face((400, -12, 500, 88))]
+    warnings = face_warnings(cut, 1, 896, 448, is_cropped_above=True)
+    assert not any("forehead" in warning for warning in warnings)
 
 
 TURNS = {

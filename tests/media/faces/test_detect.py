@@ -85,6 +85,15 @@ def test_no_face_is_found_on_things(name):
     assert find_faces(framed.pixels) == ()
 
 
+@pytest.mark.parametrize("name", ["horse.png", "brick.png", "gravel.png", "page.png"])
+def test_nothing_is_searched_further_where_nothing_is_seen(name, monkeypatch):
+    def fail(*_):
+        raise AssertionError("BlazeFace ran")
+
+    monkeypatch.setattr(finder, "_detect", fail)
+    assert find_faces(np.asarray(photograph(name))) == ()
+
+
 CERTAIN = [
     (lambda: Image.open(PORTRAIT), 1),
     (_astronaut, 1),
