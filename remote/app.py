@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import modal
+from modal.experimental import stop_fetching_inputs
 
 from multitalk_cli import contract
 from multitalk_cli.contract import weights_task
+from multitalk_cli.planning.gpus import pool_options
 from remote.deployment import image
 from remote.deployment.options import VARIABLE, this_deployment
-from remote.worker.generate import Worker
+from remote.worker.generate import Container, Worker
 from remote.worker.volume_store import VolumeStore
 
 SECONDS, MINUTES, HOURS = 1, 60, 3600
@@ -92,8 +95,18 @@ class _Methods:
             caches=CACHES / self.stack,
             states=states,
             volume=jobs,
+            container=Container(
+                spawn=self._spawn, retire=stop_fetching_inputs, limit_s=float(TIMEOUT_S)
+            ),
         )
         self.worker.set_up()
+
+    def _spawn(self, wire: Mapping[str, Any]) -> str:
+        """Starts another call of `generate`, on the kind of GPU that the wire names."""
+        found = modal.Cls.from_name(wire["app"], contract.STACK_CLASSES[self.stack])
+        options = pool_options(wire["gpu"])
+        chosen = found.with_options(**options) if options else found
+        return str(chosen().generate.spawn(dict(wire)).object_id)
 
     @modal.method()
     def generate(self, wire: dict[str, Any]) -> dict[str, Any]:
@@ -137,7 +150,7 @@ def prepare(wire: dict[str, Any]) -> dict[str, Any]:
     """Fetches, checks and prepares inputs that lie in the user's store."""
     from remote.worker.prepare import prepare_inputs
 
-    return prepare_inputs(wire, VolumeStore(JOBS, jobs))
+    return prepare_inputs(wire, VolumeStore(JOBS, jobs, states))
 
 
 @app.function(**_cpu_options, volumes={str(JOBS): jobs}, secrets=_secrets(contract.AWS_SECRET))
@@ -145,7 +158,7 @@ def store(wire: dict[str, Any]) -> dict[str, Any]:
     """Reports what is stored at a video's address in the user's store, or stores it there."""
     from remote.worker.upload import store_video
 
-    return store_video(wire, VolumeStore(JOBS, jobs))
+    return store_video(wire, VolumeStore(JOBS, jobs, states))
 
 
 @app.function(**_cpu_options, secrets=_secrets(contract.AWS_SECRET))

@@ -16,13 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
-from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-
-MEBIBYTES_PER_GIB = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -160,13 +157,8 @@ class Cloud:
         return self._kept(("object", stack, gpu), lambda: self._new_instance(stack, gpu))
 
     def _new_instance(self, stack: str, gpu: str) -> Any:
-        found = self._class(stack)
-        if gpu == gpus.AUTO:
-            return found()
-        known = gpus.find_gpu(gpu)
-        rate = rates.load().gpu(known.name)
-        memory_mib = int(rate.memory_gib * MEBIBYTES_PER_GIB)
-        return found.with_options(gpu=known.modal_name, cpu=rate.cores, memory=memory_mib)()
+        found, options = self._class(stack), gpus.pool_options(gpu)
+        return found.with_options(**options)() if options else found()
 
     # Calls
 

@@ -3,6 +3,7 @@
 from multitalk_cli.contract.events import (
     BYTE_STAGES,
     DOWNLOADING,
+    FINAL_FAILURES,
     UPLOADING,
     Done,
     Event,
@@ -100,6 +101,7 @@ __all__ = [
     "DOWNLOADING",
     "DOWNLOAD_FUNCTION",
     "ERROR_CODE",
+    "FINAL_FAILURES",
     "HUGGINGFACE_SECRET",
     "INDEX_DICT",
     "JOBS_KEPT_S",

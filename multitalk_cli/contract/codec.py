@@ -10,12 +10,19 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 from multitalk_cli.contract.limits import ContractError, require
 
 T = TypeVar("T")
+ADDED = "added"
+"""Marks fields that came after the first release: they are left out at their default, because a
+reader of an older version refuses fields that it does not know."""
 
 
 def to_plain(value: Any) -> Any:
     """The value with dicts in place of dataclasses and mappings, and lists in place of tuples."""
     if dataclasses.is_dataclass(value):
-        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {
+            f.name: to_plain(getattr(value, f.name))
+            for f in dataclasses.fields(value)
+            if not (ADDED in f.metadata and getattr(value, f.name) == f.default)
+        }
     if isinstance(value, Mapping):
         return {key: to_plain(item) for key, item in value.items()}
     if isinstance(value, tuple):

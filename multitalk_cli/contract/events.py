@@ -1,9 +1,13 @@
 """Events of a running job, and its result."""
 
+from __future__ import annotations
+
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args, get_type_hints
 
+from multitalk_cli.contract.codec import ADDED, from_plain
 from multitalk_cli.contract.limits import (
     ERROR_CODE,
     MAX_FPS,
@@ -20,20 +24,39 @@ from multitalk_cli.contract.limits import (
 class Quality:
     """Figures measured on the finished video.
 
-    av_offset_frames: frames by which the mouths trail the sound; None where no face was found.
-    mouth_correlation: per speaker, of the voice's level with the mouth's opening; None where it
-    could not be measured.
-    color_drift: per window, mean Lab distance of its frames from the picture.
+    av_offset_frames: frames by which the mouths trail the sound; None where that was not found.
+    mouth_correlation: per speaker, of the voice's level with the mouth's opening, at the offset
+    where they agree best; None where it could not be measured.
+    color_drift: per window, mean Lab distance of its frames from the picture, as the model made
+    them; empty where not every window was measured.
+    correlation_floor: per speaker, what `mouth_correlation` reaches with a sound that was not
+    spoken. color_spread, sharpness, face_stretch: per window, the change of the colours' deviation
+    in percent, doublings of fine detail, and how far faces are stretched.
     """
 
     av_offset_frames: float | None
     mouth_correlation: tuple[float | None, ...]
     color_drift: tuple[float, ...]
+    correlation_floor: tuple[float | None, ...] = field(default=(), metadata={ADDED: True})
+    color_spread: tuple[float | None, ...] = field(default=(), metadata={ADDED: True})
+    sharpness: tuple[float | None, ...] = field(default=(), metadata={ADDED: True})
+    face_stretch: tuple[float | None, ...] = field(default=(), metadata={ADDED: True})
 
     def __post_init__(self) -> None:
-        for value in (self.av_offset_frames, *self.mouth_correlation, *self.color_drift):
+        figures: list[float | None] = [self.av_offset_frames, *self.mouth_correlation]
+        figures += [*self.color_drift, *self.correlation_floor, *self.color_spread]
+        figures += [*self.sharpness, *self.face_stretch]
+        for value in figures:
             is_figure = value is None or math.isfinite(value)
             require(is_figure, "quality", "finite figures", value)
+
+    def first_figures(self) -> Quality:
+        """Those of the first release, which every client can read."""
+        return Quality(
+            av_offset_frames=self.av_offset_frames,
+            mouth_correlation=self.mouth_correlation,
+            color_drift=self.color_drift,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +97,17 @@ class Result:
     def duration_s(self) -> float:
         """The duration of the video."""
         return seconds_from_frames(self.frames, self.fps)
+
+    @property
+    def figures(self) -> Quality | None:
+        """All quality figures: those that came later are in the recipe alone.
+
+        Clients of older versions refuse a `quality` with fields that they do not know.
+        """
+        try:
+            return from_plain(Quality, json.loads(self.recipe)["quality"], use_defaults=True)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            return self.quality
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +214,8 @@ Event = Queued | Loading | Fetching | Stage | Step | WindowDone | Done | Failed
 EVENTS: dict[str, type] = {
     get_args(get_type_hints(event)["kind"])[0]: event for event in get_args(Event)
 }
+FINAL_FAILURES = ("E_CANCELLED", "E_NOT_FINITE", "E_BLACK", "E_FROZEN", "E_EXPIRED", "E_REQUEST")
+"""Codes of failures that a job would meet again wherever it resumes: another job is needed."""
 DOWNLOADING, UPLOADING = "downloading", "uploading"
 BYTE_STAGES = (DOWNLOADING, UPLOADING, "checking", "packing")
 """The stages whose units are bytes."""

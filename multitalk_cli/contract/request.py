@@ -131,6 +131,11 @@ class GenerateRequest:
         self._check_texts()
         self._check_windows()
 
+    def new_frames(self, window: int) -> range:
+        """The frames of the video that a window adds; the first window is 0."""
+        start = self.windows[window - 1].end if window else 0
+        return range(start, min(self.windows[window].end, self.frames))
+
     def _check_texts(self) -> None:
         for name in ("prompt", "negative_prompt", "recipe"):
             require_text(name, getattr(self, name))

@@ -577,7 +577,7 @@ CODES: dict[str, Explanation] = {
     "E_QUALITY": Explanation(
         _X,
         "the video's lip-sync score is below --fail-under",
-        "The mouth of a speaker follows the voice less than required, or could not be measured. The video is kept.",
+        "The mouth of a speaker follows the voice less than required, or could not be measured. The score is experimental: real recordings reach about 0.4. The video is kept.",
         "Watch the video; then try another --seed, or a picture with a larger face.",
     ),
     "E_CPU_ONLY": Explanation(
@@ -603,6 +603,12 @@ CODES: dict[str, Explanation] = {
         "the model generated frozen frames",
         "The run was stopped to save its remaining cost.",
         "Try another --seed, picture or size.",
+    ),
+    "E_GPU_FAILED": Explanation(
+        ExitCode.TEMPORARY,
+        "the GPU failed",
+        "The GPU reported an error after which it accepts no work: a memory error of the hardware, or a failed kernel. Its container is replaced.",
+        "Run the same generate command again: it resumes after the last finished window.",
     ),
     "E_REMOTE": Explanation(
         _R,

@@ -189,8 +189,7 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
     if job.settings["sidecar"] and job.target is not None:
         recipe = _full_recipe(job, result)
         output_path.write_sidecar(job.target, recipe, overwrite=job.args.force)
-    if result.quality is not None:
-        check_quality(job, result.quality.mouth_correlation)
+    check_quality(job, () if result.quality is None else result.quality.mouth_correlation)
     return Video(
         path=None if job.target is None else job.target.absolute(),
         stored=result.stored,

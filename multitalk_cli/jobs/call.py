@@ -31,6 +31,8 @@ def call_wire(
         "client": __version__,
         "job": job.id,
         "link": job.attempt,
+        "app": job.app,
+        "gpu": job.gpu,
         "keep_inputs": keep_inputs,
         "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),

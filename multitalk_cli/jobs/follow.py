@@ -184,7 +184,8 @@ class Follower:
     def _answered(self, answer: Mapping[str, Any]) -> Iterator[contract.Event]:
         event = contract.event_from_wire(answer["event"])
         if isinstance(event, contract.Failed) and "owner" in answer:
-            self._note(call_id=answer["owner"])
+            # Another call makes the video: an earlier one, or the next of a long job.
+            self._note(call_id=answer["owner"], attempt=answer.get("link", self.job.attempt))
             return
         self.answer = answer
         yield event
@@ -219,11 +220,23 @@ class Follower:
         return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
 
     def _note_failure(self, event: contract.Failed) -> None:
-        state = jobs_ledger.CANCELLED if event.code == "E_CANCELLED" else jobs_ledger.FAILED
-        self._note(
-            state=jobs_ledger.LOST if self.job.state == jobs_ledger.LOST else state,
-            error=event.code,
-        )
+        if event.code == "E_CANCELLED":
+            state = jobs_ledger.CANCELLED
+        elif self.job.state == jobs_ledger.LOST or self._can_resume(event.code):
+            state = jobs_ledger.LOST
+        else:
+            state = jobs_ledger.FAILED
+        self._note(state=state, error=event.code)
+
+    def _can_resume(self, code: str) -> bool:
+        """Whether the same command continues the job: its finished windows are paid for."""
+        if code in contract.FINAL_FAILURES:
+            return False
+        try:
+            state = self._cloud.state(self.job.id)
+        except TemporaryError:
+            return True
+        return state is not None and int(state["windows"]) > 0
 
     def _expired(self, text: str) -> contract.Event:
         """The end of a job whose call's answer is gone, from its Volume where that is kept."""

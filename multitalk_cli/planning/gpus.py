@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.contract import STACK_CLASSES
 from multitalk_cli.errors import RefusedError
+from multitalk_cli.planning import rates
 
 if TYPE_CHECKING:
     from multitalk_cli.planning.windows import Plan
 
 AUTO = "auto"
 DEFAULT_STACK = "current"
+_MEBIBYTES_PER_GIB = 1024
 
 _REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
@@ -84,6 +86,16 @@ def find_gpu(name: str) -> Gpu:
         if wanted == gpu.name or wanted in gpu.aliases:
             return gpu
     raise KeyError(name)
+
+
+def pool_options(name: str) -> dict[str, Any]:
+    """Modal's options of containers with that GPU; none for AUTO, which the deploy decided."""
+    if name == AUTO:
+        return {}
+    known = find_gpu(name)
+    rate = rates.load().gpu(known.name)
+    memory_mib = int(rate.memory_gib * _MEBIBYTES_PER_GIB)
+    return {"gpu": known.modal_name, "cpu": rate.cores, "memory": memory_mib}
 
 
 def gpu_from_device(device: str | None, wanted: str) -> str:

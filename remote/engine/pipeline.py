@@ -47,6 +47,7 @@ from remote.engine.sampling.sampler import ForwardDone, NoiseSource, Predict, sa
 from remote.engine.sampling.schedule import step_times
 
 _ANCHORED_FRAMES = 16  # at a time
+_SAMPLED_FRAMES = 4  # of each window, kept as they were before anchoring
 _GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
 
 EncodeText = Callable[[Tensor, Tensor], Tensor]  # ids, mask [tokens] -> states [tokens, dim]
@@ -176,23 +177,30 @@ class Engine:
         if resume is not None:
             first, known = resume.window, self._resumed_motion(resume, request)
         for index in range(first, len(request.windows)):
-            frames = yield from self._window(plan, index, known, is_guarded=index == first)
-            known = frames[:, -request.motion_frames :].clone()
-            yield _finished(request, index, frames, known)
+            window = yield from self._window(plan, index, known, is_guarded=index == first)
+            known = window.motion
+            yield window
 
     def _window(
         self, plan: _Plan, index: int, known: Tensor, is_guarded: bool
-    ) -> Generator[Event, None, Tensor]:
-        """Makes one window's frames, those known included: [3, T, H, W]."""
+    ) -> Generator[Event, None, WindowFinished]:
+        """Makes one window's frames after those known."""
         yield Progress(stage="encode", done=0, total=1, window=index)
         scene = self._scene(plan, index, known)
         yield Progress(stage="encode", done=1, total=1, window=index)
         latents = yield from self._denoise(plan, index, scene, is_guarded)
         frames = yield from self._decode(latents, index)
+        new = _new_frames(plan.prepared.request, index)
+        places = torch.linspace(new.start, new.stop - 1, _SAMPLED_FRAMES).round().long()
+        unanchored = frames[:, places.to(frames.device)].float()
         frames = self._anchored(plan, frames)
-        new = frames if index == 0 else frames[:, known.shape[1] :]
-        check_frames(new, plan.prepared.picture, f"window {index + 1}")
-        return frames
+        check_frames(frames[:, new.start :], plan.prepared.picture, f"window {index + 1}")
+        return WindowFinished(
+            window=index,
+            frames=frames[:, new],
+            motion=frames[:, -plan.prepared.request.motion_frames :].clone(),
+            unanchored=unanchored,
+        )
 
     def _denoise(
         self, plan: _Plan, index: int, scene: _Scene, is_guarded: bool
@@ -395,10 +403,11 @@ def to_bytes(frames: Tensor) -> Tensor:
     return levels.to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
 
-def _finished(request: RenderRequest, index: int, frames: Tensor, motion: Tensor) -> WindowFinished:
-    skipped = 0 if index == 0 else request.motion_frames
-    end = request.frames - request.windows[index].start
-    return WindowFinished(window=index, frames=frames[:, skipped:end], motion=motion)
+def _new_frames(request: RenderRequest, index: int) -> slice:
+    """Which of a window's frames the video gets: those after the motion frames, to its end."""
+    window = request.windows[index]
+    first = 0 if index == 0 else request.motion_frames
+    return slice(first, min(window.frames, request.frames - window.start))
 
 
 def _unread_frames(request: RenderRequest, motion: Tensor | None) -> int:

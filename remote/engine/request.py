@@ -129,11 +129,14 @@ class WindowFinished:
 
     frames: [3, T, H, W] float32 in -1..1, the motion frames left out, cut to the video's length.
     motion: [3, motion frames, H, W] float32; kept exactly, it lets a later run continue.
+    unanchored: [3, a few, H, W], of `frames` before they took the picture's colours, which hides
+    how far the model drifted.
     """
 
     window: int
     frames: Tensor
     motion: Tensor
+    unanchored: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

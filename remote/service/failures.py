@@ -21,6 +21,9 @@ def to_failed(error: Exception) -> contract.Failed | None:
     if is_out_of_memory(error):
         message = describe_out_of_memory(error, "this work")
         return contract.Failed(code="E_OUT_OF_MEMORY", message=message)
+    if is_gpu_broken(error):
+        reason = str(error).strip().partition("\n")[0]
+        return contract.Failed(code="E_GPU_FAILED", message=f"the GPU failed: {reason}")
     return None
 
 
@@ -44,6 +47,25 @@ def is_out_of_memory(error: Exception) -> bool:
     # torch has no exception type for the host's memory.
     is_of_gpu = isinstance(error, torch.cuda.OutOfMemoryError)
     return is_of_gpu or "can't allocate memory" in str(error)
+
+
+def is_gpu_broken(error: Exception) -> bool:
+    """Whether the GPU refuses all work of this process since the error.
+
+    An illegal access, a failed assertion on the device or a memory error leave the process without
+    a usable GPU; every later call fails as this one did.
+    """
+    if not isinstance(error, RuntimeError):
+        return False
+    import torch
+
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return False
+    try:
+        torch.cuda.synchronize()
+    except RuntimeError:
+        return True
+    return False
 
 
 def describe_out_of_memory(error: Exception, work: str) -> str:

@@ -1,9 +1,10 @@
-"""Figures measured on a finished video: lips against voices, and colours against the picture."""
+"""Figures of each window of a video: lips against voices, frames against the picture."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise, starmap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from multitalk_cli.media.faces.detect import (
     CHIN,
     FOREHEAD,
     LOWER_LIP_INNER,
+    NOSE_BASE,
     RELIABLE_MESH,
     UPPER_LIP_INNER,
     Face,
@@ -30,9 +32,31 @@ if TYPE_CHECKING:
 _SPANS, _SPAN_S = 4, 4  # of a long video; 20 ms of work a frame and face
 _REACH_S = 0.5  # the largest offset that can be found
 _LEAST_SEEN_S = 0.5
-_LEAST_PEAK = 0.2  # chance reaches 0.15 over 16 s: below this no offset is reported
-_COLOR_FRAMES = 4  # of each window
+_LEAST_PEAK = 0.2  # below this no offset is reported
+_OTHER_SOUNDS = 8
 _COLOR_STRIDE_PX = 2
+_LEAST_SPREAD, _LEAST_DETAIL = 1.0, 1e-3  # of a picture of one colour, which has none to compare
+_BLACK_LEVEL, _BRIGHT_LEVEL = 8, 40  # as the engine's, which ends a run for a wholly black window
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowFigures:
+    """Figures of the frames that one window adds to a video, each against the picture.
+
+    color_drift: distance of the mean Lab colours. color_spread: mean change of the deviation of
+    each Lab channel, in percent. sharpness: doublings of fine detail; below 0 is blurred.
+    face_stretch: of the rigid part of the faces, longest over shortest axis less 1; None without a
+    face. lips: the gap between the lips of each person with a voice in each frame that is looked
+    at, in heights of the face; None where it was not seen.
+    """
+
+    color_drift: float
+    color_spread: float
+    sharpness: float
+    face_stretch: float | None
+    black_frames: int
+    frozen_frames: int
+    lips: tuple[tuple[float | None, ...], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -42,29 +66,131 @@ class _MeasuredPerson:
     number: int
     region: tuple[float, float, float, float]
     expected: Curve
-    seen: Curve
 
 
-def measure(
-    frames: Iterable[Frame], picture: Frame, request: contract.GenerateRequest
-) -> contract.Quality:
-    """Measures a video, holding one frame at a time.
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Look:
+    """Colours and detail of a picture or frame. mean, spread: of the Lab channels, [3]."""
 
-    frames: all of the video's. picture: [H, W, 3], what it was made from.
-    """
-    people = _people(request)
-    lips, colors = _LipTrack(people, request), _Colors(picture, request)
-    for number, frame in enumerate(frames):
-        lips.see(number, frame)
-        colors.see(number, frame)
-    correlations: list[float | None] = [None] * len(request.speakers)
-    for person in people:
-        correlations[person.number] = _correlation(person, 0, request.fps)
-    return contract.Quality(
-        av_offset_frames=_offset_frames(people, request.fps),
-        mouth_correlation=tuple(correlations),
-        color_drift=colors.drifts(),
-    )
+    mean: NDArray[np.float64]
+    spread: NDArray[np.float64]
+    detail: float
+
+
+class Meter:
+    """Measures the windows of one video, and puts their figures together."""
+
+    def __init__(self, request: contract.GenerateRequest, picture: Frame) -> None:
+        """picture: [H, W, 3], what the video is made from."""
+        self._request = request
+        self._people = _people(request)
+        self._looked_at = _looked_at(request.frames, request.fps)
+        self._look = _look(picture)
+        self._is_bright = int(picture.max()) > _BRIGHT_LEVEL
+        self._faces = _match(find_faces(picture), self._people)
+
+    def measure(
+        self, window: int, frames: NDArray[np.uint8], unanchored: NDArray[np.uint8]
+    ) -> WindowFigures:
+        """The figures of one window.
+
+        frames: [T, H, W, 3], all that it adds to the video. unanchored: [a few, H, W, 3], as the
+        model made them.
+        """
+        looks = [_look(frame) for frame in unanchored]
+        mean = np.mean([each.mean for each in looks], axis=0)
+        spread = np.mean([each.spread for each in looks], axis=0)
+        detail = float(np.mean([each.detail for each in looks]))
+        changes = np.abs(spread - self._look.spread) / np.maximum(self._look.spread, _LEAST_SPREAD)
+        is_black = frames.reshape(len(frames), -1).max(axis=1) <= _BLACK_LEVEL
+        return WindowFigures(
+            color_drift=float(np.linalg.norm(mean - self._look.mean)),
+            color_spread=100 * float(changes.mean()),
+            sharpness=float(
+                np.log2((detail + _LEAST_DETAIL) / (self._look.detail + _LEAST_DETAIL))
+            ),
+            face_stretch=self._stretch(unanchored),
+            black_frames=int(is_black.sum()) if self._is_bright else 0,
+            frozen_frames=sum(starmap(np.array_equal, pairwise(frames))),
+            lips=self._lips(window, frames),
+        )
+
+    def _stretch(self, frames: NDArray[np.uint8]) -> float | None:
+        """How much the faces are stretched: longest axis over shortest, less 1."""
+        maps = [
+            _map_of_rigid(self._faces[number].mesh, face.mesh)
+            for frame in frames
+            for number, face in _match(find_faces(frame), self._people).items()
+            if number in self._faces
+        ]
+        if not maps:
+            return None
+        # An open mouth bends the whole mesh a little, in one way or the other.
+        longest, shortest = np.linalg.svd(np.mean(maps, axis=0), compute_uv=False)
+        return float(longest / shortest - 1)
+
+    def _lips(self, window: int, frames: NDArray[np.uint8]) -> tuple[tuple[float | None, ...], ...]:
+        """Lips in the frames to look at; faces are detected every second, and tracked between."""
+        gaps: list[list[float | None]] = [[] for _ in self._people]
+        faces: dict[int, Face] | None = None
+        for number in self._numbers(window):
+            frame = frames[number - self._request.new_frames(window).start]
+            if faces is None or self._looked_at[number] % self._request.fps == 0:
+                faces = _match(find_faces(frame), self._people)
+            for person, seen in zip(self._people, gaps, strict=True):
+                face = faces.get(person.number)
+                seen.append(None if face is None else _gap(follow_face(frame, face)))
+        return tuple(tuple(seen) for seen in gaps)
+
+    def _numbers(self, window: int) -> list[int]:
+        """The frames of a window to look at."""
+        return [n for n in self._request.new_frames(window) if n in self._looked_at]
+
+    def quality(self, windows: Sequence[WindowFigures | None]) -> contract.Quality:
+        """The figures of the whole video. windows: of each window, None where not measured."""
+        request, speakers = self._request, len(self._request.speakers)
+        curves: list[list[float | None]] = []
+        correlations: list[float | None] = [None] * speakers
+        floors: list[float | None] = [None] * speakers
+        for place, person in enumerate(self._people):
+            seen = self._seen(place, windows)
+            curves.append(_correlations(seen, person.expected, request.fps))
+            correlations[person.number] = _highest(curves[-1])
+            floors[person.number] = _floor(seen, person.expected, request.fps)
+        known = [each for each in windows if each is not None]
+        return contract.Quality(
+            av_offset_frames=_offset_frames(curves),
+            mouth_correlation=tuple(correlations),
+            color_drift=tuple(each.color_drift for each in known if len(known) == len(windows)),
+            correlation_floor=tuple(floors),
+            color_spread=tuple(None if each is None else each.color_spread for each in windows),
+            sharpness=tuple(None if each is None else each.sharpness for each in windows),
+            face_stretch=tuple(None if each is None else each.face_stretch for each in windows),
+        )
+
+    def _seen(self, place: int, windows: Sequence[WindowFigures | None]) -> Curve:
+        seen = np.full(self._request.frames, np.nan)
+        for window, figures in enumerate(windows):
+            if figures is not None:
+                gaps = figures.lips[place]
+                seen[self._numbers(window)] = [np.nan if gap is None else gap for gap in gaps]
+        return seen
+
+
+def describe_bad_frames(
+    windows: Sequence[WindowFigures | None], request: contract.GenerateRequest
+) -> list[str]:
+    """A sentence for each window with black or frozen frames."""
+    sentences = []
+    for number, figures in enumerate(windows):
+        if figures is None:
+            continue
+        total = len(request.new_frames(number))
+        for count, how in ((figures.black_frames, "black"), (figures.frozen_frames, "frozen")):
+            if count:
+                verb = "is" if count == 1 else "are"
+                sentences.append(f"window {number + 1}: {count} of {total} frames {verb} {how}")
+    return sentences
 
 
 def _people(request: contract.GenerateRequest) -> list[_MeasuredPerson]:
@@ -78,7 +204,6 @@ def _people(request: contract.GenerateRequest) -> list[_MeasuredPerson]:
                     number=number,
                     region=_region(request, number),
                     expected=mouth_openings(levels).astype(np.float64),
-                    seen=np.full(request.frames, np.nan),
                 )
             )
     return people
@@ -93,39 +218,18 @@ def _region(request: contract.GenerateRequest, number: int) -> tuple[float, floa
     return number * width / count, 0.0, (number + 1) * width / count, float(height)
 
 
-class _LipTrack:
-    """The gap between each person's lips, frame by frame, in a few spans of the video."""
-
-    def __init__(
-        self, people: Sequence[_MeasuredPerson], request: contract.GenerateRequest
-    ) -> None:
-        self._people, self._fps = people, request.fps
-        self._looked_at = _looked_at(request.frames, request.fps)
-        self._faces: dict[int, Face] = {}
-
-    def see(self, number: int, frame: Frame) -> None:
-        """Notes the lips of one frame; faces are detected every second, and tracked in between."""
-        since = self._looked_at.get(number)
-        if since is None:
-            return
-        if since % self._fps == 0:
-            self._faces = self._match(find_faces(frame))
-        for person in self._people:
-            if person.number in self._faces:
-                person.seen[number] = _gap(follow_face(frame, self._faces[person.number]))
-
-    def _match(self, faces: Sequence[Face]) -> dict[int, Face]:
-        """The largest face in each person's region."""
-        found = {}
-        for person in self._people:
-            inside = [face for face in faces if _is_inside(face, person.region)]
-            if inside:
-                found[person.number] = max(inside, key=lambda face: face.height_px)
-        return found
+def _match(faces: Sequence[Face], people: Sequence[_MeasuredPerson]) -> dict[int, Face]:
+    """The largest face in each person's region."""
+    found = {}
+    for person in people:
+        inside = [face for face in faces if _is_inside(face, person.region)]
+        if inside:
+            found[person.number] = max(inside, key=lambda face: face.height_px)
+    return found
 
 
-def _looked_at(frames: int, fps: int) -> dict[int, int]:
-    """The frames to look at, each with its place in its span."""
+def _looked_at(frames: int, fps: int) -> Mapping[int, int]:
+    """The frames whose lips are looked at, each with its place in its span."""
     length = _SPAN_S * fps
     if frames <= _SPANS * length:
         return {number: number for number in range(frames)}
@@ -139,10 +243,13 @@ def _is_inside(face: Face, region: tuple[float, float, float, float]) -> bool:
     return left <= x <= right and top <= y <= bottom
 
 
-def _gap(face: Face) -> float:
-    """The gap between the inner edges of the lips, in heights of the face; NaN where a guess."""
+# Lips
+
+
+def _gap(face: Face) -> float | None:
+    """The gap between the inner edges of the lips, in heights of the face; None where a guess."""
     if face.mesh_score < RELIABLE_MESH:
-        return float("nan")
+        return None
     # The corners of a mouth move little, and in other ways.
     upper = face.mesh[list(UPPER_LIP_INNER[3:-3])]
     lower = face.mesh[list(LOWER_LIP_INNER[3:-3])]
@@ -150,77 +257,89 @@ def _gap(face: Face) -> float:
     return float(np.hypot(*(lower - upper).T).mean() / height)
 
 
-def _correlation(person: _MeasuredPerson, lag: int, fps: int) -> float | None:
-    """Pearson's of the lips with what the voice `lag` frames earlier asks for.
+def _correlations(seen: Curve, expected: Curve, fps: int) -> list[float | None]:
+    """Of the lips with what the voice asks for, which they trail by each lag that is tried."""
+    reach = max(1, round(_REACH_S * fps))
+    return [_correlation(seen, expected, lag, fps) for lag in range(-reach, reach + 1)]
 
-    None where too little was seen, or one of the two does not move.
-    """
-    numbers = np.flatnonzero(np.isfinite(person.seen))
-    numbers = numbers[(numbers >= lag) & (numbers - lag < len(person.seen))]
+
+def _correlation(seen: Curve, expected: Curve, lag: int, fps: int) -> float | None:
+    """Pearson's; None where too little was seen, or one of the two does not move."""
+    numbers = np.flatnonzero(np.isfinite(seen))
+    numbers = numbers[(numbers >= lag) & (numbers - lag < len(seen))]
     if len(numbers) < _LEAST_SEEN_S * fps:
         return None
-    seen, expected = person.seen[numbers], person.expected[numbers - lag]
-    if np.ptp(seen) < 1e-4 or np.ptp(expected) < 1e-4:
+    lips, voice = seen[numbers], expected[numbers - lag]
+    if np.ptp(lips) < 1e-4 or np.ptp(voice) < 1e-4:
         return None
-    return float(np.corrcoef(seen, expected)[0, 1])
+    return float(np.corrcoef(lips, voice)[0, 1])
 
 
-def _offset_frames(people: Sequence[_MeasuredPerson], fps: int) -> float | None:
+def _peak(curve: Sequence[float | None]) -> int | None:
+    """Where a curve is highest; None at its ends: there the search ended, not the rise."""
+    known = [-1.0 if value is None else value for value in curve]
+    best = int(np.argmax(known)) if known else 0
+    return best if 0 < best < len(known) - 1 and curve[best] is not None else None
+
+
+def _highest(curve: Sequence[float | None]) -> float | None:
+    best = _peak(curve)
+    return None if best is None else curve[best]
+
+
+def _floor(seen: Curve, expected: Curve, fps: int) -> float | None:
+    """The best that sounds reach which these lips did not speak: the voice backwards, shifted."""
+    backwards = expected[::-1]
+    shifts = [number * len(expected) // _OTHER_SOUNDS for number in range(_OTHER_SOUNDS)]
+    reached = [_highest(_correlations(seen, np.roll(backwards, by), fps)) for by in shifts]
+    return max((value for value in reached if value is not None), default=None)
+
+
+def _offset_frames(curves: Sequence[Sequence[float | None]]) -> float | None:
     """Frames by which the lips trail the voices, to a fraction of a frame."""
-    reach = max(1, round(_REACH_S * fps))
-    means = []
-    for lag in range(-reach, reach + 1):
-        found = [_correlation(person, lag, fps) for person in people]
-        known = [value for value in found if value is not None]
-        means.append(float(np.mean(known)) if known else -1.0)
-    best = int(np.argmax(means))
-    if means[best] < _LEAST_PEAK:
+    means: list[float | None] = []
+    for values in zip(*curves, strict=True):
+        known = [value for value in values if value is not None]
+        means.append(float(np.mean(known)) if known else None)
+    best = _peak(means)
+    if best is None:
         return None
-    if best in (0, 2 * reach):
-        return float(best - reach)
-    before, peak, after = means[best - 1 : best + 2]
+    before, peak, after = (-1.0 if each is None else each for each in means[best - 1 : best + 2])
+    if peak < _LEAST_PEAK:
+        return None
     bend = before - 2 * peak + after
-    return best - reach + (0.5 * (before - after) / bend if bend < 0 else 0.0)
+    return best - len(means) // 2 + (0.5 * (before - after) / bend if bend < 0 else 0.0)
 
 
-class _Colors:
-    """The distance of the frames' mean colour from the picture's, window by window."""
-
-    def __init__(self, picture: Frame, request: contract.GenerateRequest) -> None:
-        self._reference = _mean_lab(picture)
-        self._window_of = _sampled(request)
-        self._distances: list[list[float]] = [[] for _ in request.windows]
-
-    def see(self, number: int, frame: Frame) -> None:
-        window = self._window_of.get(number)
-        if window is not None:
-            distance = float(np.linalg.norm(_mean_lab(frame) - self._reference))
-            self._distances[window].append(distance)
-
-    def drifts(self) -> tuple[float, ...]:
-        """The mean distance of each window."""
-        return tuple(float(np.mean(distances)) for distances in self._distances)
+# Frames against the picture
 
 
-def _sampled(request: contract.GenerateRequest) -> dict[int, int]:
-    """The frames whose colours are looked at, each with the window that added it."""
-    sampled: dict[int, int] = {}
-    start = 0
-    for window, each in enumerate(request.windows):
-        end = min(each.end, request.frames)
-        places = np.linspace(start, end - 1, _COLOR_FRAMES).round().astype(int)
-        sampled |= dict.fromkeys(places.tolist(), window)
-        start = end
-    return sampled
-
-
-def _mean_lab(frame: Frame) -> NDArray[np.float64]:
-    """The mean CIE Lab colour of a frame, [3]."""
+def _look(frame: Frame) -> _Look:
     import torch
 
     from remote.engine.sampling.color import rgb_to_lab
 
     small = np.ascontiguousarray(frame[::_COLOR_STRIDE_PX, ::_COLOR_STRIDE_PX].transpose(2, 0, 1))
-    lab = rgb_to_lab(torch.from_numpy(small)[:, None].float() / 255)
-    mean: NDArray[np.float64] = lab.double().mean(dim=(1, 2, 3)).numpy()
-    return mean
+    lab = rgb_to_lab(torch.from_numpy(small)[:, None].float() / 255).double().flatten(1)
+    light = frame.mean(axis=2, dtype=np.float32)
+    inner = light[1:-1, 1:-1]
+    curvature = 4 * inner - light[:-2, 1:-1] - light[2:, 1:-1] - light[1:-1, :-2] - light[1:-1, 2:]
+    return _Look(
+        mean=lab.mean(dim=1).numpy(),
+        spread=lab.std(dim=1).numpy(),
+        # Of all detail, so that contrast does not count.
+        detail=float((curvature**2).mean() / max(float(inner.var()), 1e-3)),
+    )
+
+
+def _map_of_rigid(reference: NDArray[np.float64], mesh: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The linear map from the reference's face to the mesh's, without its size: [2, 2].
+
+    Of the face above the mouth, which does not move in itself: [468, 2] both.
+    """
+    down = reference[CHIN] - reference[FOREHEAD]
+    depth = (reference - reference[FOREHEAD]) @ down
+    rigid = depth < depth[NOSE_BASE]
+    centered = [points[rigid] - points[rigid].mean(axis=0) for points in (reference, mesh)]
+    found, *_ = np.linalg.lstsq(centered[0], centered[1], rcond=None)
+    return np.asarray(found / np.sqrt(abs(np.linalg.det(found))))

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -14,10 +15,10 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.planning.fingerprint import digests_of
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo, write_tensor_file
-from remote.service.store import Store
+from remote.service.quality import WindowFigures
+from remote.service.retry import twice
+from remote.service.store import RECORD, Store
 from remote.weights.machine import Machine
-
-RECORD = "checkpoint.json"
 
 _MOTION_KEY = "motion"
 _UNSEEN = ("job_id", "sound", "recipe", "contract", "client")  # decide nothing of the pixels
@@ -51,10 +52,9 @@ def motion_name(window: int) -> str:
     return f"motion-{window + 1:04}.safetensors"
 
 
-def fresh_frames(request: contract.GenerateRequest, window: int) -> int:
-    """The number of frames that a window adds to the video."""
-    start = request.windows[window - 1].end if window else 0
-    return min(request.windows[window].end, request.frames) - start
+def figures_name(window: int) -> str:
+    """The name under which what was measured of a window is kept."""
+    return f"figures-{window + 1:04}.json"
 
 
 def fingerprints(request: contract.GenerateRequest, revision: str) -> tuple[str, str]:
@@ -80,7 +80,8 @@ def load_record(store: Store, request: contract.GenerateRequest, revision: str) 
         if record.fingerprint not in (name, first_name):
             _log.info("job %s: kept pieces are of another request or weights", request.job_id)
             return nothing
-        _check_pieces(store, request, record)
+        # What cannot be read twice is made again, and paid for.
+        twice(lambda: _check_pieces(store, request, record), "reading kept windows")
     except (ValueError, RecursionError, FileError) as error:
         _log.warning("job %s: kept pieces cannot be used: %s", request.job_id, error)
         return nothing
@@ -90,21 +91,14 @@ def load_record(store: Store, request: contract.GenerateRequest, revision: str) 
 def _check_pieces(store: Store, request: contract.GenerateRequest, record: Record) -> None:
     if record.windows > len(request.windows) or record.seconds < 0:
         raise ValueError(f"{record.windows} windows of {len(request.windows)}")
-    for window, segment in enumerate(segments(store, request.job_id, record.windows)):
-        frames = probe_video(segment).frames
-        if frames != fresh_frames(request, window):
-            raise ValueError(f"{segment.name} holds {frames} frames")
+    for window in range(record.windows):
+        name = segment_name(window)
+        segment = store.load(request.job_id, name)
+        frames = 0 if segment is None else probe_video(segment).frames
+        if frames != len(request.new_frames(window)):
+            raise ValueError(f"{name} holds {frames} frames")
     if record.windows and store.load(request.job_id, motion_name(record.windows - 1)) is None:
         raise ValueError("the last frames are absent")
-
-
-def segments(store: Store, job_id: str, windows: int) -> list[Path]:
-    """The kept segments of the first windows. Raises ValueError where one is absent."""
-    found = [store.load(job_id, segment_name(window)) for window in range(windows)]
-    present = [path for path in found if path is not None]
-    if len(present) < windows:
-        raise ValueError(f"{windows - len(present)} of {windows} segments are absent")
-    return present
 
 
 def load_motion(store: Store, job_id: str, window: int) -> Tensor:
@@ -116,20 +110,41 @@ def load_motion(store: Store, job_id: str, window: int) -> Tensor:
         return file.read(_MOTION_KEY)
 
 
-def save_window(store: Store, job_id: str, record: Record, segment: Path, motion: Tensor) -> None:
-    """Keeps the last window of a record; the record is written after the files that it names."""
-    folder, window = segment.parent, record.windows - 1
+def read_figures(path: Path) -> WindowFigures:
+    """What was measured of a window. Raises ValueError for a damaged file."""
+    return from_plain(WindowFigures, json.loads(path.read_bytes()))
+
+
+def load_figures(store: Store, job_id: str, window: int) -> WindowFigures | None:
+    """What was measured of a window; None where that failed, or an older version made it."""
+    try:
+        path = store.load(job_id, figures_name(window))
+        return None if path is None else read_figures(path)
+    except (OSError, ValueError, RecursionError) as error:
+        _log.warning("job %s: figures of window %d cannot be used: %s", job_id, window + 1, error)
+        return None
+
+
+def save_windows(
+    store: Store,
+    job_id: str,
+    record: Record,
+    pieces: Mapping[str, Path],
+    motion: Tensor,
+    folder: Path,
+) -> None:
+    """Keeps the last windows of a record; the record is written after the files that it names.
+
+    pieces: segments and figures that are not kept yet, by name. folder: for temporary files.
+    """
     motion_file, record_file = folder / "motion.safetensors", folder / "record.json"
     info = TensorInfo(dtype=motion.dtype, shape=tuple(motion.shape))
     write_tensor_file(motion_file, {_MOTION_KEY: info}, [motion])
     record_file.write_text(json.dumps(to_plain(record)), "utf-8")
-    pieces = {
-        segment_name(window): segment,
-        motion_name(window): motion_file,
-        RECORD: record_file,
-    }
+    newest = motion_name(record.windows - 1)
     # Every window's last frames would be gigabytes; only the newest are needed.
-    store.save(job_id, pieces, [motion_name(window - 1)] if window else [])
+    outdated = [motion_name(window) for window in range(record.windows - 1)]
+    store.save(job_id, {**pieces, newest: motion_file, RECORD: record_file}, outdated)
 
 
 def describe_machines(machines: tuple[Machine, ...]) -> str:

@@ -6,20 +6,18 @@ Independent of any cloud: model, store and clock are arguments.
 from __future__ import annotations
 
 import json
-import logging
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli import contract
-from multitalk_cli.media.video.video import VideoWriter, join_segments, read_frames
-from remote.engine.pipeline import to_bytes
+from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.media.video.video import join_segments
 from remote.engine.request import (
     Event,
     Progress,
@@ -29,20 +27,17 @@ from remote.engine.request import (
     WindowFinished,
 )
 from remote.service import resume
-from remote.service.decode import decode_picture, decode_request
+from remote.service.decode import decode_request
 from remote.service.failures import describe_out_of_memory, to_failed
+from remote.service.retry import twice
+from remote.service.windows import FinishedWindows
 from remote.weights.machine import Machine
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from remote.engine.pipeline import Engine
     from remote.service.store import Store
 
 Clock = Callable[[], float]
-
-_log = logging.getLogger(__name__)
 
 
 class Model(Protocol):
@@ -131,83 +126,65 @@ class _Run:
         windows = len(self._request.windows)
         if self._resumed:
             yield contract.WindowDone(window=self._resumed, windows=windows)
-        if self._resumed < windows:
-            yield from self._model.load(rendered, persistent_params)
-            yield from self._make_windows(rendered)
-        yield from self._finish()
+        with TemporaryDirectory(prefix="multitalk-") as name:
+            folder = Path(name)
+            finished = FinishedWindows(self._request, self._store, self._record, folder)
+            if self._resumed < windows:
+                yield from self._model.load(rendered, persistent_params)
+                yield from self._make_windows(rendered, finished)
+            yield from self._finish(finished, folder)
 
-    def _make_windows(self, rendered: RenderRequest) -> Iterator[contract.Event]:
+    def _make_windows(
+        self, rendered: RenderRequest, finished: FinishedWindows
+    ) -> Iterator[contract.Event]:
         start: Resume | None = None
         if self._resumed:
             motion = resume.load_motion(self._store, self._request.job_id, self._resumed - 1)
             start = Resume(window=self._resumed, motion=motion)
         reports = _Reports(self._request, self._resumed)
-        with TemporaryDirectory(prefix="multitalk-") as folder, _Keeper() as keeper:
+        with _Keeper() as keeper:
             with closing(self._model.render(rendered, start)) as events:  # type: ignore[type-var]
                 for event in events:
                     if isinstance(event, WindowFinished):
                         # One window at most waits to be encoded, so that memory stays bounded.
                         yield from keeper.kept(wait=True)
-                        keeper.start(self._keeping(event, Path(folder)))
+                        keeper.start(finished.keeping(event, self._model.machine, self._lap_s()))
                     yield from keeper.kept(wait=False)
                     yield reports.to_contract(event)
             yield from keeper.kept(wait=True)
 
-    def _keeping(self, event: WindowFinished, folder: Path) -> Callable[[], contract.WindowDone]:
-        """The work that encodes and keeps one window; it does not use the device."""
-        frames, motion = to_bytes(event.frames).cpu().numpy(), event.motion.float().cpu()
-        record = replace(
-            self._record,
-            machines=(*self._record.machines, self._model.machine),
-            seconds=self._record.seconds + self._clock() - self._began_s,
-        )
-        self._began_s = self._clock()
-        self._record = record
+    def _lap_s(self) -> float:
+        """The seconds since the last window, or since the beginning."""
+        began_s, self._began_s = self._began_s, self._clock()
+        return self._began_s - began_s
 
-        def keep() -> contract.WindowDone:
-            segment = folder / resume.segment_name(event.window)
-            self._encode(frames, segment)
-            resume.save_window(self._store, self._request.job_id, record, segment, motion)
-            segment.unlink()
-            windows = len(self._request.windows)
-            return contract.WindowDone(window=event.window + 1, windows=windows)
-
-        return keep
-
-    def _encode(self, frames: NDArray[np.uint8], segment: Path) -> None:
-        began_s = time.monotonic()
-        width, height, fps = self._request.width_px, self._request.height_px, self._request.fps
-        with VideoWriter(segment, width=width, height=height, fps=fps) as writer:
-            writer.write(frames)
-        size, seconds = segment.stat().st_size, time.monotonic() - began_s
-        _log.info("encoded %d frames: %d bytes in %.1f s", len(frames), size, seconds)
-
-    def _finish(self) -> Iterator[contract.Event]:
-        """Measures, joins and publishes."""
-        from remote.service.quality import measure
-
-        request, job_id = self._request, self._request.job_id
-        segments = resume.segments(self._store, job_id, len(request.windows))
+    def _finish(self, finished: FinishedWindows, folder: Path) -> Iterator[contract.Event]:
+        """Joins and publishes."""
+        request = self._request
         yield contract.Stage(name="checking")
-        frames = chain.from_iterable(read_frames(segment) for segment in segments)
-        quality = measure(frames, decode_picture(request), request)
+        quality, warnings = finished.quality()
         yield contract.Stage(name="joining")
-        with TemporaryDirectory(prefix="multitalk-") as folder:
-            video, recipe = Path(folder) / "video.mp4", self._recipe(quality)
-            sound = None
-            if request.sound is not None:
-                sound = Path(folder) / "sound.flac"
-                sound.write_bytes(request.sound)
+        video, recipe = folder / "video.mp4", self._recipe(quality, finished.record)
+        sound = None
+        if request.sound is not None:
+            sound = folder / "sound.flac"
+            sound.write_bytes(request.sound)
+
+        def join() -> None:
+            segments = finished.segments()
             join_segments(
                 segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe
             )
-            self._store.publish(job_id, video)
-            size_bytes = video.stat().st_size
-        yield contract.Done(result=self._result(recipe, quality, size_bytes))
 
-    def _recipe(self, quality: contract.Quality) -> str:
+        twice(join, "joining")
+        self._store.publish(request.job_id, video)
+        size_bytes = video.stat().st_size
+        result = self._result(recipe, quality, size_bytes, finished.record)
+        yield contract.Done(result=replace(result, warnings=(*result.warnings, *warnings)))
+
+    def _recipe(self, quality: contract.Quality | None, record: resume.Record) -> str:
         """The request's recipe, extended by engine, weights, GPU and quality."""
-        machine = self._record.machines[-1]
+        machine = record.machines[-1]
         engine = {"version": machine.engine, "stack": machine.stack}
         engine |= {"attention": machine.attention, "kernels": machine.kernels}
         engine |= {"tier": machine.tier}
@@ -215,15 +192,18 @@ class _Run:
             "engine": engine,
             "weights": self._model.revision,
             "gpu": machine.gpu,
-            "quality": {
-                "av_offset_frames": _rounded(quality.av_offset_frames),
-                "mouth_correlation": [_rounded(value) for value in quality.mouth_correlation],
-            },
+            "quality": None if quality is None else _rounded(to_plain(quality)),
         }
         return json.dumps({**json.loads(self._request.recipe), **made}, separators=(",", ":"))
 
-    def _result(self, recipe: str, quality: contract.Quality, size_bytes: int) -> contract.Result:
-        request, record = self._request, self._record
+    def _result(
+        self,
+        recipe: str,
+        quality: contract.Quality | None,
+        size_bytes: int,
+        record: resume.Record,
+    ) -> contract.Result:
+        request = self._request
         windows = len(request.windows)
         kept = f"resumed after window {self._resumed} of {windows}, kept from an earlier run"
         seam = resume.describe_machines(record.machines)
@@ -242,12 +222,17 @@ class _Run:
             warnings=(seam,) if seam else (),
             gpu=record.machines[-1].gpu,
             gpu_seconds=record.seconds + self._clock() - self._began_s,
-            quality=quality,
+            quality=None if quality is None else quality.first_figures(),
         )
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _rounded(value: Any) -> Any:
+    """Plain figures with three decimals."""
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 3) if isinstance(value, float) else value
 
 
 class _Keeper:
@@ -255,7 +240,7 @@ class _Keeper:
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(1, "encode")
-        self._working: Future[contract.WindowDone] | None = None
+        self._working: Future[contract.WindowDone | None] | None = None
 
     def __enter__(self) -> _Keeper:
         return self
@@ -264,7 +249,7 @@ class _Keeper:
         # A window that is being encoded is worth its second, even after a cancellation.
         self._pool.shutdown(wait=True)
 
-    def start(self, work: Callable[[], contract.WindowDone]) -> None:
+    def start(self, work: Callable[[], contract.WindowDone | None]) -> None:
         """Begins the work; the result of the one before must have been read by `kept`."""
         self._working = self._pool.submit(work)
 
@@ -272,7 +257,9 @@ class _Keeper:
         """Yields the window that is kept by now, if any. Raises the error of its encoding."""
         if self._working is not None and (wait or self._working.done()):
             working, self._working = self._working, None
-            yield working.result()
+            done = working.result()
+            if done is not None:
+                yield done
 
 
 class _Reports:

@@ -3,14 +3,14 @@
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from multitalk_cli import contract
 from multitalk_cli.files import partial_file, write_atomically
 
-VIDEO = "video.mp4"
+VIDEO, RECORD = "video.mp4", "checkpoint.json"
 
 _PIECE = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
@@ -63,12 +63,16 @@ class DirectoryStore:
     def delete(self, job_id: str) -> None:
         shutil.rmtree(self._folder(job_id), ignore_errors=True)
 
-    def delete_older(self, age_s: float) -> None:
-        """Removes jobs without any write for so long."""
+    def delete_older(self, age_s: float, is_running: Callable[[str], bool]) -> None:
+        """Removes jobs without any write for so long, unless they run.
+
+        is_running: asked only about jobs that look old. A clock that jumps makes all of them do so.
+        """
         folders = self._root.iterdir() if self._root.is_dir() else ()
         for folder in folders:
             is_job = contract.JOB_ID.fullmatch(folder.name) is not None and folder.is_dir()
-            if is_job and time.time() - folder.stat().st_mtime > age_s:
+            is_old = is_job and time.time() - folder.stat().st_mtime > age_s
+            if is_old and not is_running(folder.name):
                 self.delete(folder.name)
 
     def _folder(self, job_id: str) -> Path:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.errors import RefusedError, SetupError
+from multitalk_cli.errors import FileError, RefusedError, SetupError
 from remote.engine.features import FeatureStore
 from remote.engine.kernels.attention import choose_backend
 from remote.engine.kernels.select import choose_operations
@@ -261,9 +261,13 @@ def _open(folder: Path, progress: Any = None) -> read.Pack:
             f"{str(folder)!r} holds no {manifest.MANIFEST_FILE}: it is not a folder of weights"
         )
         raise SetupError(message, code="E_WEIGHTS") from None
-    except (OSError, ValueError) as error:
+    except (PermissionError, NotADirectoryError, ValueError) as error:
         message = f"the weights in {str(folder)!r} cannot be used: {error}"
         raise SetupError(message, code="E_WEIGHTS") from error
+    except OSError as error:
+        # A disk or network that failed once; nothing is wrong with the pack.
+        message = f"the weights in {str(folder)!r} cannot be read: {error}"
+        raise FileError(message, code="E_FILE_UNREADABLE") from error
 
 
 def device_name(device: torch.device) -> str:

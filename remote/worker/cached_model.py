@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
-from multitalk_cli.errors import RefusedError
+from multitalk_cli.errors import SetupError
 
 if TYPE_CHECKING:
     from remote.engine.pipeline import Engine
@@ -17,15 +17,16 @@ if TYPE_CHECKING:
 
 
 class CachedModel:
-    """A model that is opened by the first job, and whose failure to load is kept.
+    """A model that is opened by the first job.
 
-    Loading again would fail again, on a GPU that is paid for.
+    A failure that only set-up can mend is kept: loading again would fail again, on a GPU that is
+    paid for. Every other failure may have passed when the next job comes.
     """
 
     def __init__(self, open_model: Callable[[], Model]) -> None:
         self._open = open_model
         self._model: Model | None = None
-        self._failure: Exception | None = None
+        self._failure: SetupError | None = None
 
     @property
     def revision(self) -> str:
@@ -48,9 +49,7 @@ class CachedModel:
         model = self._opened()
         try:
             yield from model.load(request, persistent_params)
-        except RefusedError:
-            raise  # another request may fit
-        except Exception as error:
+        except SetupError as error:
             self._failure = error
             raise
 
@@ -63,7 +62,7 @@ class CachedModel:
         if self._model is None:
             try:
                 self._model = self._open()
-            except Exception as error:
+            except SetupError as error:
                 self._failure = error
                 raise
         return self._model

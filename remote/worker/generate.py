@@ -2,7 +2,7 @@
 
 A job belongs to the client that made its id. Under that id a shared dict holds JSON strings:
 `ID/call/N` the owner of the N-th call of the job's chain, `ID` the newest state, `ID/cancel` a
-request to stop.
+request to stop. A call that nears its time limit starts the next one of the chain.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -21,13 +21,30 @@ from multitalk_cli import contract
 from multitalk_cli.errors import RemoteError
 from multitalk_cli.storage.upload import UploadTarget
 from remote.service.failures import to_failed
+from remote.service.store import RECORD
 from remote.worker.cached_model import CachedModel, open_model
 from remote.worker.failures import CANCELLED, as_answer, event_answer, read_wire
 from remote.worker.reporter import Reporter, States
 from remote.worker.upload import put, with_account_hint
 from remote.worker.volume_store import Volume, VolumeStore
 
+RESERVE_S = 600.0
+"""What a call leaves of its time limit, for joining and storing."""
+_SLOWER = 1.25  # than the slowest window so far: how long the next one may take
+
 _log = logging.getLogger(__name__)
+
+Spawn = Callable[[Mapping[str, Any]], str]
+"""Starts a call of `generate` with this wire and returns its id."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Container:
+    """What Modal does for a container. limit_s: of one call. retire(): no call after this one."""
+
+    spawn: Spawn
+    retire: Callable[[], None]
+    limit_s: float
 
 
 def _failed_job(failed: contract.Failed) -> dict[str, Any]:
@@ -46,9 +63,12 @@ class Worker:
         caches: Path,
         states: States,
         volume: Volume,
+        container: Container,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = CachedModel(lambda: open_model(pack, caches))
         self._jobs, self._states, self._volume = jobs, states, volume
+        self._container, self._clock = container, clock
 
     def set_up(self) -> None:
         """Imports what every call needs, before the time of a call begins."""
@@ -56,9 +76,20 @@ class Worker:
         with suppress(Exception):
             import_module("remote.weights.model")
 
-    @as_answer()
     def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the weights, and reports the seconds."""
+        return self._checked(self._warm(wire))
+
+    def _checked(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """The answer of a call, after which a container with a broken GPU takes no other."""
+        event = answer.get("event")
+        if event is not None and event.get("code") == "E_GPU_FAILED":
+            _log.error("the GPU failed: this container ends")
+            self._container.retire()
+        return answer
+
+    @as_answer()
+    def _warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         began_s = time.monotonic()
         contract.check_version(wire)
         for _ in self._model.load():
@@ -69,31 +100,37 @@ class Worker:
         """Reports the machine, how fast the weights are read, and a short video."""
         from remote.worker.examine import examine
 
-        return examine(self._model, wire)
+        return self._checked(examine(self._model, wire))
 
     def bench(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the benchmark with the engine that makes videos."""
         from remote.worker.bench import bench
 
-        return bench(self._model, wire, self._states)
+        return self._checked(bench(self._model, wire, self._states))
 
-    @as_answer(_failed_job)
     def generate(self, wire: Mapping[str, Any], call_id: str) -> dict[str, Any]:
         """Makes a job's video, or resumes it.
 
         wire: contract and client versions, the job's id, which link of its chain of calls this is,
-        whether inputs are kept, how many parameters stay on the GPU at most; the request, and
-        where to store the video, None where they were kept under the job's id before.
+        the app and the kind of GPU that run it, whether inputs are kept, how many parameters stay
+        on the GPU at most; the request, and where to store the video, None where they were kept
+        under the job's id before.
         """
+        return self._checked(self._generate(wire, call_id, self._clock()))
+
+    @as_answer(_failed_job)
+    def _generate(self, wire: Mapping[str, Any], call_id: str, began_s: float) -> dict[str, Any]:
         body = contract.check_version(wire)
         job_id, link = body["job"], body["link"]
         owner = self._claim(job_id, link, call_id)
         if owner != call_id:
-            message = f"job {job_id} is run by another call already"
-            failed = contract.Failed(code="E_DUPLICATE", message=message)
-            return {**_failed_job(failed), "owner": owner}
+            return _elsewhere(job_id, owner, link)
+        following = self._states.get(_claim_key(job_id, link + 1))
+        if following is not None:
+            # This call started it, and was interrupted before it answered.
+            return _elsewhere(job_id, str(json.loads(following)), link + 1)
         self._volume.reload()
-        store = VolumeStore(self._jobs, self._volume)
+        store = VolumeStore(self._jobs, self._volume, self._states)
         request = _request(store, body)
         upload = None if request is None else _upload(store, body)
         finished = _finished(store, job_id, upload)
@@ -101,11 +138,11 @@ class Worker:
             return _with_video(store, job_id, finished)
         if request is None:
             raise RemoteError(f"the inputs of job {job_id} are no longer kept", code="E_EXPIRED")
-        return self._run(store, request, upload, body)
+        return self._run(store, request, upload, wire, began_s)
 
     def _claim(self, job_id: str, link: int, call_id: str) -> str:
         """The call that runs this link: this one, or whoever was first."""
-        key = f"{job_id}/call/{link}"
+        key = _claim_key(job_id, link)
         if self._states.put(key, json.dumps(call_id), skip_if_exists=True):
             return call_id
         owner = self._states.get(key)
@@ -116,13 +153,15 @@ class Worker:
         store: VolumeStore,
         request: contract.GenerateRequest,
         upload: UploadTarget | None,
-        body: Mapping[str, Any],
+        wire: Mapping[str, Any],
+        began_s: float,
     ) -> dict[str, Any]:
         from remote.service import run
 
-        persistent, job_id = body["persistent_params"], request.job_id
+        persistent, job_id = wire["persistent_params"], request.job_id
         earlier_s = self._earlier_s(job_id)
-        with Reporter(self._states, job_id, {"link": body["link"]}, earlier_s) as reporter:
+        pace = _Pace(began_s, self._container.limit_s)
+        with Reporter(self._states, job_id, {"link": wire["link"]}, earlier_s) as reporter:
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
             made = run.run(request, self._model, store, persistent_params=persistent)
             with closing(made) as events:  # type: ignore[type-var]
@@ -134,20 +173,69 @@ class Worker:
                         last = event
                         break
                     reporter.show(event)
+                    if isinstance(event, contract.WindowDone) and event.window < event.windows:
+                        call_id = self._hand_over(wire) if pace.is_late(self._clock()) else ""
+                        if call_id:
+                            return _elsewhere(job_id, call_id, wire["link"] + 1)
             failure: contract.Failed | None = None
             if isinstance(last, contract.Done):
                 # What a lost container did is paid as well.
                 last = replace(last, result=replace(last.result, gpu_seconds=reporter.run_s))
             if isinstance(last, contract.Done) and upload is not None:
                 last, failure = _store(store, last, upload, reporter.show)
-            answer = _end(store, job_id, last, failure, keep_inputs=body["keep_inputs"])
+            answer = _end(store, job_id, last, failure, keep_inputs=wire["keep_inputs"])
             reporter.show(last)
         return answer
+
+    def _hand_over(self, wire: Mapping[str, Any]) -> str:
+        """Starts the next call of the job's chain and returns its id; empty where that failed.
+
+        Clients before this were to continue a job themselves, and name no GPU for the next call.
+        """
+        if "gpu" not in wire:
+            return ""
+        following = {**wire, "link": wire["link"] + 1, "request": None, "upload": None}
+        try:
+            call_id = self._container.spawn(following)
+        # The job goes on here until its limit, and a client continues it.
+        except Exception:  # noqa: BLE001
+            _log.exception("job %s: the next call could not be started", wire["job"])
+            return ""
+        try:
+            self._claim(wire["job"], following["link"], call_id)
+        # The next call claims the job itself when it begins.
+        except Exception:  # noqa: BLE001
+            _log.exception("job %s: its next call could not be noted", wire["job"])
+        return call_id
 
     def _earlier_s(self, job_id: str) -> float:
         """The seconds of earlier runs of the job, from their last state."""
         text = self._states.get(job_id)
         return 0.0 if text is None else float(json.loads(text)["run_s"])
+
+
+def _claim_key(job_id: str, link: int) -> str:
+    return f"{job_id}/call/{link}"
+
+
+def _elsewhere(job_id: str, owner: str, link: int) -> dict[str, Any]:
+    """The answer of a call whose job another one runs, which clients follow instead."""
+    message = f"job {job_id} is run by another call"
+    failed = contract.Failed(code="E_DUPLICATE", message=message)
+    return {**_failed_job(failed), "owner": owner, "link": link}
+
+
+class _Pace:
+    """How fast windows are finished, and whether one more fits into the time limit of a call."""
+
+    def __init__(self, began_s: float, limit_s: float) -> None:
+        self._last_s, self._end_s, self._longest_s = began_s, began_s + limit_s, 0.0
+
+    def is_late(self, now_s: float) -> bool:
+        """Whether the next window might not be finished; called after each one."""
+        self._longest_s = max(self._longest_s, now_s - self._last_s)
+        self._last_s = now_s
+        return self._end_s - now_s < RESERVE_S + _SLOWER * self._longest_s
 
 
 def _request(store: VolumeStore, body: Mapping[str, Any]) -> contract.GenerateRequest | None:
@@ -189,16 +277,18 @@ def _store(
 ) -> tuple[contract.Done, contract.Failed | None]:
     """Puts a finished video into the user's store; a failure loses nothing."""
     job_id = done.result.job_id
-    # Whatever happens from here on, the video is kept.
-    store.keep_answer(job_id, _answer(store, done, None))
-    store.commit()
     try:
+        # Whatever happens from here on, the video is kept.
+        if store.video is None:
+            store.keep_answer(job_id, _answer(store, done, None))
+            store.commit()
         address = put(store, job_id, upload, show)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001
         failed = to_failed(error)
         if failed is None:
-            raise
-        _log.warning("job %s: its video could not be stored: %s", job_id, failed.code)
+            message = f"{type(error).__name__}: {error}".partition("\n")[0]
+            failed = contract.Failed(code="E_STORAGE", message=message)
+        _log.warning("job %s: its video could not be stored", job_id, exc_info=True)
         return done, with_account_hint(failed)
     return replace(done, result=replace(done.result, stored=address)), None
 
@@ -211,13 +301,33 @@ def _end(
     *,
     keep_inputs: bool,
 ) -> dict[str, Any]:
-    """Keeps the outcome, cleans up, and returns the answer."""
+    """Keeps the outcome, cleans up, and returns the answer.
+
+    A video that could not be kept is in the answer whole, however large it is.
+    """
     answer = _answer(store, last, failure)
     is_done = isinstance(last, contract.Done)
-    if is_done:
-        store.keep_answer(job_id, answer)
-    store.clean_up(job_id, finished=is_done, keep_inputs=keep_inputs)
-    store.commit()
+    if is_done and store.video is not None:
+        return {**answer, "video": store.video}
+    try:
+        if is_done:
+            store.keep_answer(job_id, answer)
+            store.commit()
+    # The parts can be read here alone.
+    except Exception:  # noqa: BLE001
+        _log.exception("job %s: its outcome could not be kept", job_id)
+        return {**answer, "video": store.read_video(job_id)}
+    can_resume = (
+        isinstance(last, contract.Failed)
+        and last.code not in contract.FINAL_FAILURES
+        and store.load(job_id, RECORD) is not None
+    )
+    try:
+        store.clean_up(job_id, finished=is_done, keep_inputs=keep_inputs or can_resume)
+        store.commit()
+    # What is left takes room until the job expires.
+    except Exception:  # noqa: BLE001
+        _log.exception("job %s: its files could not be cleaned up", job_id)
     return _with_video(store, job_id, answer) if is_done else {**answer, "video": None}
 
 

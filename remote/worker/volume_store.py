@@ -5,15 +5,21 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import logging
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from multitalk_cli import contract
+from multitalk_cli.errors import RemoteError
 from multitalk_cli.storage.upload import UploadTarget
 from remote.service.store import DirectoryStore
+from remote.worker.reporter import States
 
 INPUTS_FILE, UPLOAD_FILE = "inputs.json", "upload.json"
+_SEEN_STATE = "seen-state.json"
+
+_log = logging.getLogger(__name__)
 
 
 class Volume(Protocol):
@@ -25,11 +31,15 @@ class Volume(Protocol):
 
 
 class VolumeStore:
-    """Keeps each job's files on a volume; a finished video is kept in parts."""
+    """Keeps each job's files on a volume; a finished video is kept in parts.
 
-    def __init__(self, root: Path, volume: Volume) -> None:
-        self._files, self._volume = DirectoryStore(root), volume
+    parts: of the published video. video: that video where the volume did not take it; else None.
+    """
+
+    def __init__(self, root: Path, volume: Volume, states: States) -> None:
+        self._files, self._volume, self._states = DirectoryStore(root), volume, states
         self.parts: list[dict[str, Any]] = []
+        self.video: bytes | None = None
 
     def load(self, job_id: str, name: str) -> Path | None:
         return self._files.load(job_id, name)
@@ -78,7 +88,15 @@ class VolumeStore:
 
     def publish(self, job_id: str, video: Path) -> None:
         """Cuts the video into parts and notes their sums in `parts`; a commit is due."""
-        self.parts = []
+        self.parts, self.video = [], None
+        try:
+            self._write_parts(job_id, video)
+        # The call's answer still delivers it.
+        except Exception:  # noqa: BLE001
+            _log.exception("job %s: its video could not be kept", job_id)
+            self.parts, self.video = [], video.read_bytes()
+
+    def _write_parts(self, job_id: str, video: Path) -> None:
         with video.open("rb") as file:
             while piece := file.read(contract.PART_BYTES):
                 name = f"part-{len(self.parts) + 1:04}"
@@ -96,8 +114,15 @@ class VolumeStore:
             file.writelines(self._pieces(job_id))
 
     def _pieces(self, job_id: str) -> Iterator[bytes]:
-        paths = [self._files.load(job_id, part["name"]) for part in self.parts]
-        return (path.read_bytes() for path in paths if path is not None)
+        """The pieces of the published video. Raises RemoteError E_EXPIRED where one is absent."""
+        if self.video is not None:
+            yield self.video
+        for part in self.parts:
+            path = self._files.load(job_id, part["name"])
+            if path is None:
+                message = f"{part['name']} of the video of job {job_id} is no longer kept"
+                raise RemoteError(message, code="E_EXPIRED")
+            yield path.read_bytes()
 
     def clean_up(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
         """Removes files that are no longer needed: of this job, and whole expired jobs."""
@@ -119,7 +144,22 @@ class VolumeStore:
 
     def delete_outdated(self) -> None:
         """Removes expired jobs."""
-        self._files.delete_older(contract.JOBS_KEPT_S)
+        self._files.delete_older(contract.JOBS_KEPT_S, self._is_running)
+
+    def _is_running(self, job_id: str) -> bool:
+        """Whether a job that looks old may still run, for all that is known.
+
+        Its container writes its state again and again, but a lost one leaves it as it was: so the
+        state is noted, which makes the job look new, and is compared when it looks old once more.
+        """
+        text = self._states.get(job_id)
+        if text is None or json.loads(text)["event"]["kind"] in ("done", "failed"):
+            return False
+        noted = self.load(job_id, _SEEN_STATE)
+        if noted is not None and noted.read_text("utf-8") == text:
+            return False
+        self.save_text(job_id, _SEEN_STATE, text)
+        return True
 
     def reload(self) -> None:
         """Makes the commits of others visible here."""

@@ -151,7 +151,13 @@ JOB = Job(
     seed=1, target="/home/me/a.mp4", label="a", recipe="{}", call_id="fc-1", price_usd=0.8,
 )  # fmt: skip
 QUALITY = contract.Quality(
-    av_offset_frames=0.0, mouth_correlation=(0.9, None), color_drift=(0.4, 0.5)
+    av_offset_frames=0.0,
+    mouth_correlation=(0.9, None),
+    color_drift=(0.4, 0.5),
+    correlation_floor=(0.4, None),
+    color_spread=(1.0, None),
+    sharpness=(0.1, -0.1),
+    face_stretch=(0.01, None),
 )
 RESULT = contract.Result(
     job_id="7f3a", backend="modal", model_output=True, frames=298, fps=24, width_px=896,

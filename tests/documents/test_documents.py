@@ -246,7 +246,7 @@ def test_pages_name_the_limits_that_are_deployed():
     assert f"without a GPU ({human_money(a_minute)} a minute)" in PAGES["docs/s3.md"]
 
 
-def test_pages_name_the_most_that_a_forgotten_job_costs():
+def test_pages_name_the_most_that_a_call_costs():
     hours = int(_constant_of_the_app("TIMEOUT_S").removesuffix(" * HOURS"))
     table = rates.load()
     most = human_money(hours * 3600 * table.price_per_s_usd(table.gpu("h100")))

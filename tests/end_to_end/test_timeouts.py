@@ -1,15 +1,16 @@
 """A function's time limit: a chain of calls over the kept windows, followed or not."""
 
 import json
+import shutil
 
 import pytest
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.video import read_frames
-from tests.end_to_end.product import CLASS, state_of
+from tests.end_to_end.product import ROOT, User, install, state_of, upload_pack
+from tests.end_to_end.test_jobs import LONG, _stepping
 
-SPEECH_S = 40.0
-LIMIT_S = 3
+SPEECH_S = 6.0
 
 
 def frames_of(path):
@@ -17,43 +18,34 @@ def frames_of(path):
     return b"".join(frame.tobytes() for frame in read_frames(path))
 
 
-@pytest.fixture(scope="module")
-def words(deployed):
-    """The words of a job of many windows."""
-    return deployed.generate(deployed.speech("chain.wav", SPEECH_S), "--seed", 4)
+def words_of(user):
+    """The words of a job of some windows."""
+    voice = user.speech("chain.wav", SPEECH_S)
+    fixed = ("--backend", "modal", "--text-guidance", "1", "--seed", "4")
+    return ("generate", "host.png", voice, *fixed, *LONG)
 
 
 @pytest.fixture(scope="module")
-def whole(cloud, deployed, words):
-    """The job's video where nothing ends it, and how long it took."""
-    ran = deployed.run(*words, "-o", "whole.mp4", "--json", timeout_s=120)
+def whole(deployed):
+    """The frames of the job where nothing ends it."""
+    ran = deployed.run(*words_of(deployed), "-o", "whole.mp4", timeout_s=120)
     assert ran.code == 0, ran.stderr
-    return deployed.folder / "whole.mp4", state_of(cloud, ran.data["job"])["run_s"]
+    return frames_of(deployed.folder / "whole.mp4")
 
 
-@pytest.fixture
-def limited(cloud, whole):
-    """Calls that start from now on, each in a new container, end after 3 s."""
-    assert whole[1] > LIMIT_S
-    definition = cloud.function(contract.APP_NAME, CLASS).definition
-    before = definition.timeout_secs
-    definition.timeout_secs = LIMIT_S
-    for container in cloud.containers():
-        cloud.stop_container(container)
-    cloud.wait_until(lambda: not cloud.containers(), "old containers are gone")
-    yield
-    definition.timeout_secs = before
+def detached(cloud, user):
+    """The job, of which a first window is kept."""
+    left = user.run(*words_of(user), "-o", "chain.mp4", "--force", "--detach")
+    job = left.stdout.strip()
+    cloud.wait_until(lambda: job in _stepping(cloud), "a first step")
+    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "a window", 60)
+    return job
 
 
 @pytest.mark.long
-@pytest.mark.usefixtures("limited")
-def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deployed, words, whole):
-    left = deployed.run(*words, "-o", "chain.mp4", "--force", "--detach")
-    job = left.stdout.strip()
-    first = f"{job}/call/0"
-    cloud.wait_until(lambda: first in cloud.entries(contract.STATES_DICT), "its call began")
-    call = cloud.call(json.loads(cloud.entries(contract.STATES_DICT)[first]))
-    cloud.wait_until(lambda: call.statuses == ["TIMEOUT"], "its call ended", 60)
+def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deployed, whole):
+    job = detached(cloud, deployed)
+    cloud.time_out(cloud.busy_container())
 
     shown = deployed.run("jobs", "show", job, "--json").data["job"]
     (row,) = (
@@ -67,5 +59,40 @@ def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deploy
     assert shown["state"] == row["state"] == "stopped"
     assert shown["doing"] == row["doing"] == f"{reason}; resume: multitalk jobs attach {job}"
     assert attached.code == 0, attached.stderr
-    assert frames_of(deployed.folder / "chain.mp4") == frames_of(whole[0])
+    assert frames_of(deployed.folder / "chain.mp4") == whole
     assert f"{job}/call/1" in cloud.entries(contract.STATES_DICT)
+
+
+@pytest.fixture(scope="module")
+def hasty_site(tmp_path_factory):
+    """The wheel of a product whose calls never have time for another window."""
+    tree = tmp_path_factory.mktemp("hasty")
+    for name in ("pyproject.toml", "README.md", "LICENSE", "multitalk_cli", "remote"):
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, tree / name)
+    path = tree / "remote" / "worker" / "generate.py"
+    text = path.read_text("utf-8")
+    assert text.count("RESERVE_S = 600.0") == 1
+    path.write_text(text.replace("RESERVE_S = 600.0", "RESERVE_S = 1e9"), "utf-8")
+    return install(tree / "dist", tree)
+
+
+@pytest.mark.long
+def test_a_job_that_nobody_follows_starts_its_next_call_itself(
+    cloud, deployed, whole, hasty_site, tiny_pack, tmp_path
+):
+    user = User(cloud, hasty_site, tmp_path)
+    for name in ("host.png", "chain.wav"):
+        shutil.copy(deployed.folder / name, user.folder)
+    assert user.run("deploy").code == 0
+    upload_pack(tiny_pack)
+    job = detached(cloud, user)
+    entries = lambda: cloud.entries(contract.STATES_DICT)  # noqa: E731
+    cloud.wait_until(lambda: f"{job}/call/1" in entries(), "the next call", 60)
+    cloud.wait_until(lambda: json.loads(entries()[job])["event"]["kind"] == "done", "the end", 120)
+
+    attached = user.run("jobs", "attach", job)
+
+    assert attached.code == 0, attached.stderr
+    assert frames_of(user.folder / "chain.mp4") == whole
+    assert deployed.run("deploy").code == 0

@@ -48,7 +48,7 @@ def large(deployed, tmp_path):
     """
     ran = deployed.run(*deployed.generate(deployed.speech("large.wav", 0.3), "--json"))
     job, small = ran.data["job"], deployed.folder / "large.mp4"
-    video, store = tmp_path / "video.mp4", VolumeStore(tmp_path / "kept", NoVolume())
+    video, store = tmp_path / "video.mp4", VolumeStore(tmp_path / "kept", NoVolume(), {})
     padding = LARGE_BYTES - small.stat().st_size
     box = padding.to_bytes(4, "big") + b"free" + os.urandom(padding - 8)
     video.write_bytes(small.read_bytes() + box)

@@ -172,6 +172,34 @@ def test_a_call_that_another_one_preceded_leads_to_that(ledger, reporter):
     assert cloud.polled == ["fc-0", "fc-7"]
 
 
+def test_the_next_call_of_a_long_job_is_followed(ledger, reporter):
+    cloud = JobCloud(failed("E_DUPLICATE", owner="fc-8", link=1), DONE)
+
+    assert isinstance(end_of(follower_of(cloud, ledger, reporter)), contract.Done)
+    assert cloud.polled == ["fc-0", "fc-8"] and cloud.spawned == []
+    assert (ledger.find(JOB).attempt, ledger.find(JOB).call_id) == (1, "fc-8")
+
+
+@pytest.mark.parametrize(
+    ("code", "windows", "state"),
+    [
+        ("E_DISK_FULL", 1, jobs_ledger.LOST),
+        ("E_GPU_FAILED", 2, jobs_ledger.LOST),
+        ("E_DISK_FULL", 0, jobs_ledger.FAILED),
+        ("E_NOT_FINITE", 1, jobs_ledger.FAILED),
+        ("E_CANCELLED", 1, jobs_ledger.CANCELLED),
+    ],
+)
+def test_the_same_command_resumes_what_failed_after_a_window(
+    ledger, reporter, code, windows, state
+):
+    cloud = JobCloud(failed(code))
+    cloud.report(STEP, windows=windows)
+
+    assert end_of(follower_of(cloud, ledger, reporter)).code == code
+    assert ledger.find(JOB).state == state
+
+
 def test_time_limits_are_followed_by_calls_while_windows_are_finished(ledger, reporter):
     cloud = JobCloud(TIMEOUT, TIMEOUT, TIMEOUT)
     cloud.report(STEP, windows=1)
@@ -179,7 +207,7 @@ def test_time_limits_are_followed_by_calls_while_windows_are_finished(ledger, re
     ended = end_of(follower_of(cloud, ledger, reporter))
 
     assert (ended.code, cloud.spawned) == ("E_TIMEOUT", [1])
-    assert (ledger.find(JOB).attempt, ledger.find(JOB).state) == (1, jobs_ledger.FAILED)
+    assert (ledger.find(JOB).attempt, ledger.find(JOB).state) == (1, jobs_ledger.LOST)
 
 
 # Ends

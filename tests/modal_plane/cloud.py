@@ -367,6 +367,11 @@ class Cloud:
         """SIGKILL; the input runs once more on a new container, a second loss is a failure."""
         self.run_now(lambda: self.worker.kill(container, "killed"))
 
+    def time_out(self, container: Container) -> None:
+        """Its input has reached the function's time limit."""
+        (item,) = container.running.values()
+        self.run_now(lambda: self.worker.time_out(item, container))
+
     def stop_container(self, container: Container) -> None:
         """Ends it as an idle one ends: after its input, with its exit hooks."""
         container.stopping = "stopped"

@@ -339,10 +339,15 @@ class Worker:
 
     async def watch_input(self, item: Input, container: Container) -> None:
         """Ends an input that runs longer than its function's timeout, and its container."""
-        limit = container.function.definition.timeout_secs or DEFAULT_TIMEOUT_S
         retries = item.retries
-        await asyncio.sleep(limit)
-        if item.id in container.running and item.retries == retries and not item.done:
+        await asyncio.sleep(container.function.definition.timeout_secs or DEFAULT_TIMEOUT_S)
+        if item.retries == retries:
+            self.time_out(item, container)
+
+    def time_out(self, item: Input, container: Container) -> None:
+        """Ends an input as its function's timeout does, and its container."""
+        if item.id in container.running and not item.done:
+            limit = container.function.definition.timeout_secs or DEFAULT_TIMEOUT_S
             del container.running[item.id]
             message = f"Task's current input in {container.id} hit its timeout of {limit}s"
             self.finish(item, failure(Result.GENERIC_STATUS_TIMEOUT, message), container=container)

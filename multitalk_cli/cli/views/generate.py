@@ -27,7 +27,7 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
             f"{made.fps} fps",
             human_bytes(made.size_bytes),
             *money,
-            *describe_sync(made.quality),
+            *describe_sync(made.figures),
         ]
         shown.append((outcome.place.rpartition("/")[2], ", ".join(texts)))
     if outcome.path is not None and outcome.stored is not None:
@@ -80,10 +80,15 @@ def _run_data(made: Result) -> dict[str, Any]:
         "gpu": made.gpu,
         "gpu_seconds": made.gpu_seconds,
     }
-    if made.quality is not None:
+    quality = made.figures
+    if quality is not None:
         data["quality"] = {
-            "av_offset_frames": made.quality.av_offset_frames,
-            "mouth_correlation": list(made.quality.mouth_correlation),
-            "color_drift": list(made.quality.color_drift),
+            "av_offset_frames": quality.av_offset_frames,
+            "mouth_correlation": list(quality.mouth_correlation),
+            "correlation_floor": list(quality.correlation_floor),
+            "color_drift": list(quality.color_drift),
+            "color_spread": list(quality.color_spread),
+            "sharpness": list(quality.sharpness),
+            "face_stretch": list(quality.face_stretch),
         }
     return data

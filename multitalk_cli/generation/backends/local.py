@@ -113,7 +113,7 @@ def run(
     features = feature_cache.FeatureFolder(user_folder("cache") / "features")
     model = weights_model.PackedModel(weights, device, features)
     store = DirectoryStore(_jobs_folder())
-    store.delete_older(_FORGET_AFTER_S)
+    store.delete_older(_FORGET_AFTER_S, _is_running)
     with _claimed(request) as request:
         events = service_run.run(
             request, model, store, backend=NAME, persistent_params=persistent_params
@@ -137,6 +137,20 @@ def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool)
     with partial_file(target, overwrite=overwrite, durable=True) as part:
         shutil.copyfile(video, part)
     store.delete(job_id)
+
+
+def _is_running(job_id: str) -> bool:
+    """Whether a process makes this job's video."""
+    import fcntl
+
+    try:
+        with (_jobs_folder() / job_id / _LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True
+    return False
 
 
 @contextmanager

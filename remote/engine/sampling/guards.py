@@ -19,15 +19,15 @@ def check_latents(latents: Tensor, where: str) -> None:
 
 
 def check_frames(frames: Tensor, picture: Tensor, where: str) -> None:
-    """Refuses frames [3, T, H, W] that are not finite, are black, or do not move.
+    """Refuses frames [3, T, H, W] that are not finite, are all black, or do not move.
 
-    picture: [3, H, W]; both in -1..1. A dark picture may give dark frames.
+    picture: [3, H, W]; both in -1..1. A dark picture may give dark frames. A few bad frames are no
+    reason to lose the others.
     """
     if not torch.isfinite(frames).all():
         raise NotANumberError(f"{where}: the frames hold NaN or infinite values")
     brightest = (frames.amax(dim=(0, 2, 3)) + 1) / 2
-    if (brightest <= _BLACK_LEVEL).any() and (picture.max() + 1) / 2 > _BRIGHT_LEVEL:
-        black = int((brightest <= _BLACK_LEVEL).sum())
-        raise BlackFramesError(f"{where}: {black} of {frames.shape[1]} frames are black")
+    if (brightest <= _BLACK_LEVEL).all() and (picture.max() + 1) / 2 > _BRIGHT_LEVEL:
+        raise BlackFramesError(f"{where}: all {frames.shape[1]} frames are black")
     if frames.shape[1] > 1 and (frames[:, 1:] - frames[:, :-1]).abs().max() / 2 < _MOVED_LEVEL:
         raise FrozenFramesError(f"{where}: all {frames.shape[1]} frames are the same")

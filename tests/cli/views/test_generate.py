@@ -24,7 +24,13 @@ MADE = contract.Result(
     gpu_seconds=30.0,
     price_usd=0.04,
     quality=contract.Quality(
-        av_offset_frames=0.4, mouth_correlation=(0.9, None), color_drift=(0.0, 1.5)
+        av_offset_frames=0.4,
+        mouth_correlation=(0.9, None),
+        color_drift=(0.0, 1.5),
+        correlation_floor=(0.4, None),
+        color_spread=(1.0, 2.0),
+        sharpness=(0.1, -0.1),
+        face_stretch=(0.01, None),
     ),
 )
 VIDEO = Video(
@@ -67,7 +73,11 @@ def test_the_json_of_a_video_that_was_made():
         "quality": {
             "av_offset_frames": 0.4,
             "mouth_correlation": [0.9, None],
+            "correlation_floor": [0.4, None],
             "color_drift": [0.0, 1.5],
+            "color_spread": [1.0, 2.0],
+            "sharpness": [0.1, -0.1],
+            "face_stretch": [0.01, None],
         },
     }
 

@@ -4,13 +4,13 @@ import dataclasses
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.video import read_frames
 from remote.service import quality
 from remote.service.decode import decode_picture
-from remote.service.quality import measure
+from remote.service.quality import Meter, describe_bad_frames
 from tests.generation.backends.previews import (
     PORTRAIT,
     draw,
@@ -35,8 +35,29 @@ def _preview(request, folder):
     return frames[:, top : top + request.height_px]
 
 
+def _samples(frames):
+    return np.linspace(0, len(frames) - 1, 4).round().astype(int)
+
+
+def _two_windows(request):
+    windows = (contract.Window(start=0, frames=49), contract.Window(start=24, frames=57))
+    return dataclasses.replace(request, windows=windows)
+
+
+def _figures(request, frames):
+    """The figures of each window; its samples are of the same frames."""
+    meter = Meter(request, decode_picture(request))
+    windows = []
+    for window in range(len(request.windows)):
+        numbers = request.new_frames(window)
+        added = frames[numbers.start : numbers.stop]
+        windows.append(meter.measure(window, added, added[_samples(added)]))
+    return meter, windows
+
+
 def _measured(request, frames):
-    return measure(iter(frames), decode_picture(request), request)
+    meter, windows = _figures(request, frames)
+    return meter.quality(windows)
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +77,16 @@ def duo(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def plain(talk):
-    return _measured(*talk)
+def plain_window(talk):
+    """What measures the talk, and the figures of its only window."""
+    meter, (window,) = _figures(*talk)
+    return meter, window
+
+
+@pytest.fixture(scope="module")
+def plain(plain_window):
+    meter, window = plain_window
+    return meter.quality([window])
 
 
 def test_a_mouth_that_follows_the_voice_is_in_sync(plain):
@@ -70,7 +99,90 @@ def test_a_video_shifted_by_three_frames_is_found_out(talk, plain, shift):
     request, frames = talk
     shifted = _measured(request, np.roll(frames, shift, axis=0))
     assert shifted.av_offset_frames == pytest.approx(shift, abs=0.5)
-    assert shifted.mouth_correlation[0] < plain.mouth_correlation[0] - 0.2
+    assert shifted.mouth_correlation[0] == pytest.approx(plain.mouth_correlation[0], abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("curve", "value"),
+    [([0.1, 0.2, 0.3], None), ([0.3, 0.2, 0.1], None), ([None] * 3, None), ([0.1, 0.4, None], 0.4)],
+)
+def test_an_optimum_at_the_border_of_the_search_is_not_measured(curve, value):
+    assert quality._highest(curve) == value
+    assert quality._offset_frames([curve]) == (None if value is None else pytest.approx(0, abs=0.5))
+
+
+def test_sound_that_was_not_spoken_reaches_less(plain):
+    assert 0 < plain.correlation_floor[0] < plain.mouth_correlation[0] - 0.1
+
+
+def _in_hsv(change):
+    def damage(frame):
+        hsv = np.array(Image.fromarray(frame).convert("HSV")).astype(int)
+        change(hsv)
+        changed = np.clip(hsv, 0, 255).astype(np.uint8)
+        return np.asarray(Image.fromarray(changed, "HSV").convert("RGB"))
+
+    return damage
+
+
+def _saturate(hsv):
+    hsv[..., 1] = hsv[..., 1] * 1.6
+
+
+def _turn(hsv):
+    hsv[..., 0] = (hsv[..., 0] + round(15 / 360 * 255)) % 256
+
+
+def _noise(frame):
+    third = slice(len(frame) // 3, 2 * len(frame) // 3)
+    noisy = frame.astype(float)
+    middle = noisy[third, third]
+    middle += np.random.default_rng(0).normal(0, 25, middle.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _blur(frame):
+    return np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(4)))
+
+
+def _stretch(frame):
+    height, width = frame.shape[:2]
+    wide = Image.fromarray(frame).resize((round(width * 1.05), height), Image.Resampling.BICUBIC)
+    left = (wide.width - width) // 2
+    return np.asarray(wide.crop((left, 0, left + width, height)))
+
+
+@pytest.mark.parametrize(
+    ("damage", "figure"),
+    [
+        (_in_hsv(_saturate), "color_drift"),
+        (_in_hsv(_saturate), "color_spread"),
+        (_in_hsv(_turn), "color_spread"),
+        (_noise, "sharpness"),
+        (_noise, "color_spread"),
+        (_blur, "sharpness"),
+        (_stretch, "face_stretch"),
+    ],
+)
+def test_each_damage_reads_five_times_the_undamaged_figure(talk, plain_window, damage, figure):
+    request, frames = talk
+    damaged = np.stack([damage(frame) for frame in frames[_samples(frames)]])
+    meter = Meter(dataclasses.replace(request, frames=2), decode_picture(request))
+    spoiled, (_, sound) = meter.measure(0, frames[:2], damaged), plain_window
+    assert abs(getattr(spoiled, figure)) >= 5 * abs(getattr(sound, figure))
+
+
+def test_black_and_frozen_frames_are_counted(plain_window, talk):
+    request, frames = talk
+    spoiled = frames[:12].copy()
+    spoiled[3] = 0
+    spoiled[7:9] = spoiled[6]
+    meter = Meter(dataclasses.replace(request, frames=12), decode_picture(request))
+    windows = [plain_window[1], meter.measure(0, spoiled, frames[:2])]
+    assert describe_bad_frames(windows, _two_windows(request)) == [
+        "window 2: 1 of 23 frames is black",
+        "window 2: 2 of 23 frames are frozen",
+    ]
 
 
 def test_a_tint_of_five_percent_is_a_drift(talk, plain):
@@ -83,8 +195,7 @@ def test_a_tint_of_five_percent_is_a_drift(talk, plain):
 
 def test_drift_is_told_window_by_window(talk):
     request, frames = talk
-    windows = (contract.Window(start=0, frames=49), contract.Window(start=24, frames=57))
-    request = dataclasses.replace(request, windows=windows)
+    request = _two_windows(request)
     frames = frames.copy()
     frames[49:] = frames[49:] // 2
     first, second = _measured(request, frames).color_drift
@@ -100,7 +211,8 @@ def test_each_of_two_speakers_is_measured_apart(duo):
 def test_swapped_speakers_follow_less(duo):
     request, frames = duo
     swapped = dataclasses.replace(request, speakers=request.speakers[::-1])
-    assert all(value < 0.2 for value in _measured(swapped, frames).mouth_correlation)
+    figures = _measured(swapped, frames).mouth_correlation
+    assert all(value is None or value < 0.4 for value in figures)
 
 
 def test_a_silent_person_has_no_correlation(duo):
@@ -151,4 +263,5 @@ def test_faces_are_found_once_a_second(talk, monkeypatch):
     monkeypatch.setattr(quality, "find_faces", lambda frame: calls.append(1) or find(frame))
     request, frames = talk
     _measured(request, frames)
-    assert len(calls) == -(-request.frames // request.fps)
+    in_picture, in_samples = 1, 4
+    assert len(calls) == -(-request.frames // request.fps) + in_picture + in_samples

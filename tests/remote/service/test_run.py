@@ -320,7 +320,8 @@ def test_damaged_pieces_are_made_again(model, request_of_three, finished, tmp_pa
 def test_only_the_newest_last_frames_are_kept(finished):
     names = {path.name for path in finished[1].parent.iterdir()}
     segments = {resume.segment_name(window) for window in range(WINDOWS)}
-    assert names == {VIDEO, resume.RECORD, resume.motion_name(WINDOWS - 1)} | segments
+    figures = {resume.figures_name(window) for window in range(WINDOWS)}
+    assert names == {VIDEO, resume.RECORD, resume.motion_name(WINDOWS - 1)} | segments | figures
 
 
 def _held_bytes():

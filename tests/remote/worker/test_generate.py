@@ -1,12 +1,16 @@
 """The deployed methods' body without a cloud: claims, states, parts, failures that are kept."""
 
+import errno
 import json
+import os
 import threading
+import time
 
 import pytest
+import torch
 
 from multitalk_cli import contract
-from multitalk_cli.errors import SetupError
+from multitalk_cli.errors import FileError, RefusedError, SetupError
 from multitalk_cli.storage.upload import UploadTarget
 from remote.worker import cached_model, generate
 from remote.worker import reporter as worker_reporter
@@ -36,9 +40,23 @@ class Volume:
         pass
 
 
+class Container:
+    """Notes what Modal is asked for."""
+
+    def __init__(self, limit_s=float("inf")):
+        self.spawned, self.is_retired, self.limit_s = [], False, limit_s
+
+    def spawn(self, wire):
+        self.spawned.append(wire)
+        return f"fc-next-{len(self.spawned)}"
+
+    def retire(self):
+        self.is_retired = True
+
+
 @pytest.fixture
 def store(tmp_path):
-    return VolumeStore(tmp_path / "jobs", Volume())
+    return VolumeStore(tmp_path / "jobs", Volume(), States())
 
 
 def wire(**changes):
@@ -48,13 +66,15 @@ def wire(**changes):
     return {"contract": contract.CONTRACT_VERSION, "client": "1", **body, **changes}
 
 
-def worker_at(tmp_path, states):
+def worker_at(tmp_path, states, container=None, **options):
     return generate.Worker(
         pack=tmp_path / "no-pack",
         jobs=tmp_path / "jobs",
         caches=tmp_path / "caches",
         states=states,
         volume=Volume(),
+        container=container or Container(),
+        **options,
     )
 
 
@@ -70,7 +90,7 @@ def test_a_video_is_kept_in_parts_that_make_it_again(store, tmp_path):
 
 def test_what_a_window_leaves_is_committed(tmp_path):
     volume = Volume()
-    store = VolumeStore(tmp_path / "jobs", volume)
+    store = VolumeStore(tmp_path / "jobs", volume, States())
     piece = tmp_path / "piece"
     piece.write_bytes(b"1")
 
@@ -205,3 +225,137 @@ def test_a_state_that_cannot_be_written_disturbs_nothing(monkeypatch):
         reporter.show(contract.Queued())
 
     assert not reporter.is_cancelled
+
+
+# The next call of a long job
+
+
+@pytest.mark.parametrize(
+    ("windows_end_s", "late"),
+    [
+        ([3_600, 7_200], [False, False]),  # an hour each
+        ([3_600 * 7], [True]),  # the next would take until after 12 hours
+        ([3_600, 38_000, 38_100], [False, True, True]),
+        ([42_000], [True]),
+    ],
+)
+def test_a_window_that_might_not_be_finished_is_left_to_the_next_call(windows_end_s, late):
+    pace = generate._Pace(1000.0, 12 * 3600.0)
+    assert [pace.is_late(1000 + end_s) for end_s in windows_end_s] == late
+
+
+def _in_order(states):
+    return {key: json.loads(text) for key, text in states.items() if "/call/" in key}
+
+
+def test_a_job_that_another_call_continues_names_it(tmp_path):
+    states = States()
+    worker_at(tmp_path, states).generate(wire(), "fc-1")
+    states["abcdabcd/call/1"] = json.dumps("fc-2")
+
+    again = worker_at(tmp_path, states).generate(wire(), "fc-1")
+
+    assert (again["event"]["code"], again["owner"], again["link"]) == ("E_DUPLICATE", "fc-2", 1)
+    assert _in_order(states) == {"abcdabcd/call/0": "fc-1", "abcdabcd/call/1": "fc-2"}
+
+
+# Failures that pass, and those that do not
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.EIO, "Input/output error"),
+        FileError("cannot be read", code="E_FILE_UNREADABLE"),
+        RefusedError("too small", code="E_GPU_TOO_SMALL"),
+        RuntimeError("CUDA error: out of memory"),
+    ],
+)
+@pytest.mark.parametrize("stage", ["open", "load"])
+def test_a_failure_that_may_pass_is_not_kept(error, stage):
+    failures = [error]
+
+    class Model:
+        revision = "1"
+
+        def load(self, *_options):
+            if stage == "load" and failures:
+                raise failures.pop()
+            yield contract.Loading(done_bytes=1, total_bytes=1)
+
+    def open_model():
+        if stage == "open" and failures:
+            raise failures.pop()
+        return Model()
+
+    model = cached_model.CachedModel(open_model)
+    with pytest.raises(type(error)):
+        list(model.load())
+
+    assert len(list(model.load())) == 1
+
+
+@pytest.mark.parametrize("method", ["generate", "warm"])
+def test_a_container_with_a_broken_gpu_takes_no_other_job(tmp_path, monkeypatch, method):
+    def synchronize():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    def open_model():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nCompile with")
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
+    container = Container()
+    body = worker_at(tmp_path, States(), container)
+    body._model = cached_model.CachedModel(open_model)
+    request = contract.to_wire(tiny_request(job_id="abcdabcd"))
+
+    answer = (
+        body.generate(wire(request=request), "fc-1") if method == "generate" else body.warm(wire())
+    )
+
+    assert answer["event"]["code"] == "E_GPU_FAILED"
+    assert answer["event"]["message"].endswith("an illegal memory access was encountered")
+    assert container.is_retired
+
+
+def test_a_container_whose_gpu_works_is_not_ended_by_a_bug(tmp_path):
+    def open_model():
+        raise RuntimeError("a shape does not fit")
+
+    container = Container()
+    body = worker_at(tmp_path, States(), container)
+    body._model = cached_model.CachedModel(open_model)
+    with pytest.raises(RuntimeError, match="a shape"):
+        body.warm(wire())
+
+    assert not container.is_retired
+
+
+# Jobs that are removed
+
+
+def _age(folder, days):
+    then = time.time() - days * 24 * 3600
+    os.utime(folder, (then, then))
+
+
+@pytest.mark.parametrize("kind", ["step", "done", "failed", None])
+def test_a_clock_that_jumps_deletes_no_running_job(tmp_path, kind):
+    states = States()
+    kept = VolumeStore(tmp_path / "jobs", Volume(), states)
+    kept.save_text("abcdabcd", "window-0001.mp4", "")
+    for step in range(2):
+        if kind is not None:
+            states["abcdabcd"] = json.dumps({"event": {"kind": kind}, "run_s": step})
+        if (tmp_path / "jobs" / "abcdabcd").is_dir():
+            _age(tmp_path / "jobs" / "abcdabcd", days=400)
+        kept.delete_outdated()
+
+    assert (tmp_path / "jobs" / "abcdabcd").is_dir() == (kind == "step")
+
+    if kind == "step":
+        # Its container is gone: the state stays as it is.
+        _age(tmp_path / "jobs" / "abcdabcd", days=400)
+        kept.delete_outdated()
+        assert not (tmp_path / "jobs" / "abcdabcd").exists()

@@ -27,7 +27,7 @@ class Volume:
 @pytest.fixture
 def files(tmp_path):
     """A store of jobs with a video that was published."""
-    kept = VolumeStore(tmp_path / "jobs", Volume())
+    kept = VolumeStore(tmp_path / "jobs", Volume(), {})
     video = tmp_path / "made.mp4"
     video.write_bytes(b"a video")
     kept.publish(JOB, video)
