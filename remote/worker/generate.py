@@ -165,7 +165,7 @@ class Worker:
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
             made = run.run(request, self._model, store, persistent_params=persistent)
             with closing(made) as events:  # type: ignore[type-var]
-                for event in events:
+                for number, event in enumerate(events):
                     is_last = isinstance(event, contract.Done | contract.Failed)
                     if reporter.is_cancelled and not is_last:
                         break
@@ -173,8 +173,10 @@ class Worker:
                         last = event
                         break
                     reporter.show(event)
-                    if isinstance(event, contract.WindowDone) and event.window < event.windows:
-                        call_id = self._hand_over(wire) if pace.is_late(self._clock()) else ""
+                    # The first event names what earlier calls made: each call makes a window.
+                    if number and isinstance(event, contract.WindowDone):
+                        is_late = pace.is_late(self._clock()) and event.window < event.windows
+                        call_id = self._hand_over(wire) if is_late else ""
                         if call_id:
                             return _elsewhere(job_id, call_id, wire["link"] + 1)
             failure: contract.Failed | None = None

@@ -151,18 +151,25 @@ def _is_done(answer):
     return answer is not None and answer["event"]["kind"] == "done"
 
 
+def test_each_call_of_a_chain_makes_a_window(recording, request_of_two, run_with):
+    recording.made, recording.fault = [], None
+    answer = run_with(_wire(request_of_two, 0), Container(limit_s=0), after=Container(limit_s=0))
+
+    assert recording.made == [0, 1] and _is_done(answer)
+
+
 @pytest.fixture
 def run_with(recording, tmp_path, monkeypatch):
-    """Makes a call in a container of its own, and follows its job to the next call."""
+    """Makes a call in a container of its own, and follows its job to the next call in `after`."""
     monkeypatch.setattr(generate, "put", lambda *_: "s3://b/k.mp4")
     states = States()
 
-    def run(body, container):
+    def run(body, container, after=None, call_id=None):
         worker = _worker(tmp_path, recording, states, container)
-        answer = _call(worker, body, f"fc-{body['link']}")
+        answer = _call(worker, body, call_id or f"fc-{body['link']}")
         if answer is not None and "owner" in answer:
             recording.fault = None
-            return run(container.spawned[-1], Container())
+            return run(container.spawned[-1], after or Container(), call_id=answer["owner"])
         return answer
 
     return run
