@@ -107,9 +107,14 @@ def place(_imported, tmp_path, monkeypatch):
     work.mkdir(exist_ok=True)
     shutil.copy(EXAMPLES / "portrait.png", work / "host.png")
     shutil.copy(EXAMPLES / "voice.wav", work)
-    for folder in (work, tmp_path, *tmp_path.parents[:3]):
+    # A child that ends at once leaves its temporary files.
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    for folder in (work, temporary, tmp_path, *tmp_path.parents[:3]):
         if folder.stat().st_uid == os.getuid() and folder != folder.parent:
-            folder.chmod(folder.stat().st_mode | 0o055 | (0o022 if folder == work else 0))
+            is_open = folder in (work, temporary)
+            folder.chmod(folder.stat().st_mode | 0o055 | (0o022 if is_open else 0))
     return tmp_path
 
 
