@@ -10,7 +10,7 @@ __multitalk_place() {
             commands='generate demo login setup-secrets deploy download upload-weights doctor status warm cool bench explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --trim-silence --no-trim-silence --audio-track --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
@@ -124,12 +124,12 @@ __multitalk_place() {
             ;;
         'config set')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
+            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness sound_level trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
             repeated=0
             ;;
         'config unset')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt')
+            arguments=('backend gpu stack app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness sound_level trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt')
             repeated=0
             ;;
         'completion')
@@ -170,6 +170,7 @@ __multitalk_value() {
             'generate '--audio-guidance | \
             'generate '--shift | \
             'generate '--background | \
+            'generate '--sound-level | \
             'generate '--audio-track | \
             'generate '--app | \
             'generate '--environment | \

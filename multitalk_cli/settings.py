@@ -336,7 +336,17 @@ _ALL = (
         name="loudness",
         kind=bool,
         default=True,
-        help="speech track at -23 LUFS; the model ignores the level",
+        help="accepted and without effect: the model scales every voice to one level",
+    ),
+    Setting(
+        name="sound_level",
+        kind=float,
+        default=None,
+        help="level of the video's sound in LUFS",
+        values="Level of the video's sound: each voice in LUFS, as the plan shows it.",
+        low=-60,
+        high=0,
+        metavar="LUFS",
     ),
     Setting(
         name="trim_silence",

@@ -124,7 +124,7 @@ def test_a_plan_says_what_would_be_made(second_voice):
     assert plan.duration_s == pytest.approx(plan.frames / plan.fps)
     assert plan.windows[0].start == 0
     assert (plan.estimates[0].gpu, plan.price_usd) == ("h200", plan.estimates[0].price_usd)
-    assert any("loudness" in note for note in plan.adjusted)
+    assert any("cropped" in note for note in plan.adjusted)
 
 
 def test_a_plan_writes_nothing_until_its_picture_is_asked_for(inputs):

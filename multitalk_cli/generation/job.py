@@ -63,6 +63,11 @@ def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iter
     Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
     """
     spec = build_spec(args, settings)
+    if settings.origin("loudness") != "default":
+        reporter.note(
+            "--loudness and --no-loudness change nothing: the model scales every voice to one "
+            "level; --sound-level sets the level of the video's sound"
+        )
     backend = choose_backend(settings, reporter, detach=args.detach)
     upload = choose_upload(args, settings, spec, backend)
     with closing(_prepare(spec, backend, upload, reporter)) as inputs:

@@ -139,4 +139,5 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         seed_drawn=args.seed is None,
         audio_track=settings["audio_track"],
         trim_silence=settings["trim_silence"],
+        sound_level=settings["sound_level"],
     )

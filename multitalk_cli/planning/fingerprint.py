@@ -20,7 +20,11 @@ _FIRST_WINDOW_FRAMES, _FIRST_MOTION_FRAMES = 81, 25
 _PNG_SIGNATURE = b"\x89PNG"
 _BLOCK_SAMPLES = 65_536
 
-ADDED_DEFAULTS: dict[str, Any] = {"audio_track": None, "trim_silence": False}
+ADDED_DEFAULTS: dict[str, Any] = {
+    "audio_track": None,
+    "trim_silence": False,
+    "sound_level": None,
+}
 """Keys of recipes and fields of requests that came after the first release, with their defaults.
 
 The default is the value that makes the video as it was made before the key existed. A recipe

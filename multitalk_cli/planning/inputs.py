@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
 
 if TYPE_CHECKING:
@@ -85,5 +86,6 @@ class GenerateOptions:
     embed_prompt: bool
     seed: int
     seed_drawn: bool
-    audio_track: int | None = None
-    trim_silence: bool = False
+    audio_track: int | None = field(default=None, metadata={ADDED: True})
+    trim_silence: bool = field(default=False, metadata={ADDED: True})
+    sound_level: float | None = field(default=None, metadata={ADDED: True})

@@ -83,7 +83,7 @@ def prepare(
         tracks=tracks,
         plan=plan,
         shift=_shift(options, scene.framed),
-        adjusted=(*scene.adjusted, *_voice_notes(voices, tracks)),
+        adjusted=(*scene.adjusted, *_voice_notes(voices)),
         warnings=(
             *scene.warnings,
             *(warning for voice in voices for warning in voice.warnings),
@@ -139,15 +139,9 @@ def summarize(prepared: Preparation) -> Summary:
     )
 
 
-def _voice_notes(voices: tuple[Voice, ...], tracks: Tracks) -> Iterator[str]:
-    for voice, gain_db in zip(voices, tracks.gains_db, strict=True):
+def _voice_notes(voices: tuple[Voice, ...]) -> Iterator[str]:
+    for voice in voices:
         yield from voice.adjusted
-        if gain_db is not None and abs(gain_db) >= 0.1 and voice.loudness_lufs is not None:
-            yield (
-                f"loudness of the speech track: {voice.loudness_lufs:.1f} to "
-                f"{voice.loudness_lufs + gain_db:.0f} LUFS "
-                "(the model ignores it; your sound is kept)"
-            )
 
 
 def _given_speakers(voices: Sequence[InputRef]) -> list[SpeakerSpec | Path]:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RECIPE_FORMAT = 1
 _OPTIONS = (
     "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
-    "audio_track", "trim_silence",
+    "audio_track", "trim_silence", "sound_level",
 )  # fmt: skip
 
 
@@ -84,7 +84,14 @@ def begin_encoding(prepared: Preparation) -> EncodedMedia:
     pool = ThreadPoolExecutor()
     media = EncodedMedia(
         image=pool.submit(to_png, prepared.framed.pixels),
-        sound=pool.submit(sound_track, prepared.voices, order, plan.frames, plan.fps),
+        sound=pool.submit(
+            sound_track,
+            prepared.voices,
+            order,
+            plan.frames,
+            plan.fps,
+            level_lufs=prepared.options.sound_level,
+        ),
         speech=tuple(pool.submit(speech_flac, samples) for samples in prepared.tracks.speech),
     )
     for encoded in (media.image, *media.speech):

@@ -291,7 +291,7 @@ OPTIONS = [
     "--sample-steps", "--steps", "--seed", "--plan", "--dry-run", "--max-cost", "--backend",
     "--force", "-f", "--negative-prompt", "--text-guidance", "--audio-guidance", "--shift",
     "--background", "--loudness", "--no-loudness", "--trim-silence", "--audio-track",
-    "--sidecar", "--embed-prompt", "--help-all",
+    "--sound-level", "--sidecar", "--embed-prompt", "--help-all",
     "--json", "--quiet", "-q", "--debug", "--no-color", "--progress", "--version", "-h", "--help",
     "--", "-", "--promt", "-x", "--fps=", "--size=auto", "--json=1", "---", "-pf", "--project",
 ]  # fmt: skip

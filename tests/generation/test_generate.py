@@ -79,7 +79,7 @@ def test_what_was_seen_is_told_a_fact_a_line(cli):
     assert lines[2].startswith("plan        75 frames at 24 fps in 1 window")
     assert lines[2].endswith("seed 7")
     assert any(line.startswith("price       nothing") for line in lines)
-    assert any(line.startswith("adjusted    loudness") for line in lines)
+    assert not any("loudness" in line for line in lines)  # the model does not receive it
 
 
 def test_json_reports_the_result_and_that_no_model_made_it(cli, folder):
@@ -91,7 +91,17 @@ def test_json_reports_the_result_and_that_no_model_made_it(cli, folder):
     assert (data["model_output"], data["seed"], data["fps"]) == (False, 0, 25)
     assert data["seconds"] == data["frames"] / 25
     assert data["price_usd"] is None
-    assert any("loudness" in note for note in data["adjusted"])
+    assert data["adjusted"] == [note for note in data["adjusted"] if "LUFS" not in note]
+
+
+@pytest.mark.parametrize("word", ["--loudness", "--no-loudness"])
+def test_loudness_says_once_that_it_has_no_effect(cli, portrait, voice, word):
+    ran = cli("generate", portrait, voice, "--backend", "preview", word)
+
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.count("change nothing") == 1
+    again = cli("generate", portrait, voice, "--backend", "preview", "--sound-level", -20)
+    assert again.code == 3 and "another sound_level" in again.stderr
 
 
 def test_silence_around_the_speech_is_reported_and_left_out_on_demand(cli, folder, voice):

@@ -52,6 +52,7 @@ HelpAll = Annotated[
     },
     advanced=(
         "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
+        "sound_level",
         "trim_silence", "audio_track",
         "weights", "device", "stack", "app", "environment", "persistent_params", "keep_inputs",
         "sidecar", "embed_prompt",

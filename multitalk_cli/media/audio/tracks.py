@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -35,14 +35,12 @@ class Tracks:
     """The speech tracks of a request, in the order of the voices.
 
     speech: each [samples] float32, 16 kHz, all equally long, silent while others speak.
-    starts_s, ends_s: of each voice. gains_db: added to each by loudness normalisation; None for an
-    unchanged one.
+    starts_s, ends_s: of each voice.
     """
 
     speech: tuple[NDArray[np.float32], ...]
     starts_s: tuple[float, ...]
     ends_s: tuple[float, ...]
-    gains_db: tuple[float | None, ...]
     samples: int
 
     @property
@@ -71,23 +69,22 @@ def arrange(
         )
     ends = list(itertools.accumulate(lengths)) if in_turn else lengths
     starts = [end - length for end, length in zip(ends, lengths, strict=True)]
-    leveled_voices = [_leveled(voice, target_lufs) for voice in voices]
     return Tracks(
         speech=tuple(
-            _padded(speech, start, total)
-            for (speech, _), start in zip(leveled_voices, starts, strict=True)
+            _padded(_leveled(voice, target_lufs), start, total)
+            for voice, start in zip(voices, starts, strict=True)
         ),
         starts_s=tuple(start / MODEL_RATE_HZ for start in starts),
         ends_s=tuple(end / MODEL_RATE_HZ for end in ends),
-        gains_db=tuple(gain_db for _, gain_db in leveled_voices),
         samples=total,
     )
 
 
-def _leveled(voice: Voice, target_lufs: float | None) -> tuple[NDArray[np.float32], float | None]:
+def _leveled(voice: Voice, target_lufs: float | None) -> NDArray[np.float32]:
     if target_lufs is None:
-        return voice.speech, None
-    return leveled(voice.speech, voice.loudness_lufs, target_lufs)
+        return voice.speech
+    speech, _ = leveled(voice.speech, voice.loudness_lufs, target_lufs)
+    return speech
 
 
 def _padded(speech: NDArray[np.float32], start: int, total: int) -> NDArray[np.float32]:
@@ -115,15 +112,21 @@ def write_sound_track(
 
 
 def sound_track(
-    voices: Sequence[Voice], order: Order, frames: int, fps: int
+    voices: Sequence[Voice],
+    order: Order,
+    frames: int,
+    fps: int,
+    *,
+    level_lufs: float | None = None,
 ) -> tuple[bytes, tuple[str, ...]]:
     """The video's sound as FLAC, as long as its frames, with notes of adjustments.
 
-    One voice: exactly the user's samples and channels. Two: the higher rate and the larger number
+    level_lufs: the loudness of each voice that can be measured; None leaves them as they are. One
+    voice: exactly the user's samples and channels. Two: the higher rate and the larger number
     of channels, in turn or summed. Silence fills the rest of the last frame.
     Raises FileError if a voice has changed or can no longer be read.
     """
-    mix = _Mix(voices, order)
+    mix = _Mix(voices, order, level_lufs)
     total = samples_from_frames(frames, mix.rate_hz, fps)
     adjusted = [*mix.adjusted]
     gain = 1.0
@@ -136,11 +139,18 @@ def sound_track(
     return to_flac(blocks, mix.rate_hz, mix.channels, mix.bits), tuple(adjusted)
 
 
+def _gain_db(voice: Voice, level_lufs: float | None) -> float:
+    """The gain that brings a voice to a loudness; 0 where none is wanted or can be measured."""
+    if level_lufs is None or voice.loudness_lufs is None:
+        return 0.0
+    return level_lufs - voice.loudness_lufs
+
+
 def _peak(block: NDArray[np.float32]) -> float:
     return float(max(block.max(), -block.min()))
 
 
-def _louder(blocks: Iterable[NDArray[np.float32]], gain: float) -> Iterable[NDArray[np.float32]]:
+def _louder(blocks: Iterator[NDArray[np.float32]], gain: float) -> Iterator[NDArray[np.float32]]:
     import numpy as np
 
     return blocks if gain == 1 else (block * np.float32(gain) for block in blocks)
@@ -149,26 +159,38 @@ def _louder(blocks: Iterable[NDArray[np.float32]], gain: float) -> Iterable[NDAr
 class _Mix:
     """The sound of all voices at one rate, with one number of channels; can be read repeatedly."""
 
-    def __init__(self, voices: Sequence[Voice], order: Order) -> None:
+    def __init__(
+        self, voices: Sequence[Voice], order: Order, level_lufs: float | None = None
+    ) -> None:
         self._voices, self._order = voices, order
+        self._gains_db = [_gain_db(voice, level_lufs) for voice in voices]
         highest_hz = max(voice.rate_hz for voice in voices)
         self.rate_hz = sound_rate_hz(highest_hz)
         self.channels = max(voice.channels for voice in voices)
         self.bits = max(voice.bits for voice in voices)
         resampled = any(voice.rate_hz != self.rate_hz for voice in voices)
-        if resampled:
+        is_leveled = any(self._gains_db)
+        if resampled or is_leveled:
             self.bits = 24
         summed = order == "together" and len(voices) > 1
-        self.may_exceed = resampled or summed or any(voice.peak_dbfs > 0 for voice in voices)
-        self.adjusted: tuple[str, ...] = ()
+        is_loud = any(voice.peak_dbfs > 0 for voice in voices)
+        self.may_exceed = resampled or summed or is_leveled or is_loud
+        self.adjusted: tuple[str, ...] = tuple(
+            f"sound of {voice.path.name}: {voice.loudness_lufs:.1f} to {level_lufs:.1f} LUFS"
+            for voice, gain_db in zip(voices, self._gains_db, strict=True)
+            if gain_db
+        )
         if highest_hz != self.rate_hz:
-            self.adjusted = (
+            self.adjusted += (
                 f"sound track: {highest_hz} to {self.rate_hz} Hz, a rate that AAC has",
             )
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels]."""
-        each = [self._spread(voice) for voice in self._voices]
+        each = [
+            _louder(self._spread(voice), 10 ** (gain_db / 20))
+            for voice, gain_db in zip(self._voices, self._gains_db, strict=True)
+        ]
         if self._order == "sequence":
             return itertools.chain.from_iterable(each)
         return _summed([_rechunked(blocks) for blocks in each])

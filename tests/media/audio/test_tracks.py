@@ -1,5 +1,7 @@
 """Tracks: two voices on one clock, and a sound track that holds the user's own samples."""
 
+import io
+
 import numpy as np
 import pytest
 import soundfile
@@ -8,7 +10,13 @@ from safetensors.numpy import load_file
 from multitalk_cli.contract import frames_from_samples, samples_from_frames
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.audio import tracks
-from multitalk_cli.media.audio.tracks import arrange, sound_rate_hz, write_sound_track
+from multitalk_cli.media.audio.loudness import measure_lufs
+from multitalk_cli.media.audio.tracks import (
+    arrange,
+    sound_rate_hz,
+    sound_track,
+    write_sound_track,
+)
 from multitalk_cli.media.audio.voice import load_voice
 from tests.media.audio.sounds import click_times, clicks, converted, speech_like, write_wav
 
@@ -50,8 +58,23 @@ def test_together_both_start_and_the_shorter_falls_silent(pair):
 
 def test_each_voice_comes_to_the_target_loudness(pair):
     arranged = arrange(pair, "sequence")
-    expected = tuple(-23 - voice.loudness_lufs for voice in pair)
-    assert arranged.gains_db == pytest.approx(expected)
+    reached = [measure_lufs(speech[speech != 0], 16_000) for speech in arranged.speech]
+    assert reached == pytest.approx([-23, -23], abs=0.2)
+
+
+@pytest.mark.parametrize("level_lufs", [-30.0, -20.0, 0.0, None])
+def test_the_sound_comes_to_the_level_that_is_asked_for(pair, level_lufs):
+    voice = pair[0]
+    flac, notes = sound_track([voice], "sequence", 30, 24, level_lufs=level_lufs)
+    samples, rate_hz = soundfile.read(io.BytesIO(flac))
+    made = samples if samples.ndim == 1 else samples.mean(axis=1)
+    wanted = voice.loudness_lufs if level_lufs is None else level_lufs
+    is_reduced = any("reduced to fit" in note for note in notes)
+    assert is_reduced == (level_lufs == 0)
+    assert abs(samples).max() <= 1
+    if not is_reduced:
+        assert measure_lufs(made, rate_hz) == pytest.approx(wanted, abs=1.0)
+    assert any(f"to {wanted:.1f} LUFS" in note for note in notes) == (level_lufs is not None)
 
 
 @pytest.mark.parametrize("case", ["add_ab", "add_None_b"])
