@@ -532,6 +532,7 @@ RULES: dict[str, Rule] = {
     "E_FILE_UNREADABLE": _pack_again,
     "E_GPU_STACK": _choose_stack,
     "E_GPU_TOO_SMALL": _option("gpu"),
+    "E_HUB_THROTTLED": _open_hub,
     "E_HUB_TOKEN": _open_hub,
     "E_ENVIRONMENT": _choose_environment,
     "E_MODAL_CONFIG": _correct_modal_config,

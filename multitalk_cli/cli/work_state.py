@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from multitalk_cli import contract
-from multitalk_cli.contract.events import BYTE_STAGES
+from multitalk_cli.contract.events import BYTE_STAGES, THROTTLED
 from multitalk_cli.reporting.formatting import (
     human_bytes,
     human_bytes_of,
@@ -17,7 +17,7 @@ from multitalk_cli.reporting.formatting import (
 Clock = Callable[[], float]
 
 WAITING = "waiting"
-WAITS = (WAITING, "starting", "reconnecting")
+WAITS = (WAITING, "starting", "reconnecting", THROTTLED)
 """Groups in which nothing is worked on."""
 SHORTEST_S = 0.5
 """Less time than this is too short to measure speed."""
@@ -76,7 +76,7 @@ class WorkState:
             began_s=self._began_s,
             spent="" if spent_usd is None else human_money(spent_usd),
         )
-        if gained <= 0 or elapsed_s < SHORTEST_S:
+        if gained <= 0 or elapsed_s < SHORTEST_S or work.group in WAITS:
             return work
         is_fetching = isinstance(event, contract.Fetching)
         left_s = elapsed_s / gained * (work.total - work.done)
@@ -98,6 +98,16 @@ def _describe(event: contract.Event) -> Work | None:
             return count_bytes("fetching", event.done_bytes, event.total_bytes)
         case contract.Stage(total=0):
             return Work(group=event.name, label=event.name)
+        case contract.Stage() if event.name == THROTTLED:
+            rest = f"retrying in {human_duration(event.total - event.done)}"
+            return Work(
+                group=THROTTLED,
+                label=THROTTLED,
+                done=event.done,
+                total=event.total,
+                detail=f"the hub is throttling, {rest}",
+                short_detail=f"by the hub, {rest}",
+            )
         case contract.Stage() if event.name in BYTE_STAGES:
             return count_bytes(event.name, event.done, event.total)
         case contract.Stage():

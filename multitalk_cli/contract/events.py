@@ -219,3 +219,5 @@ FINAL_FAILURES = ("E_CANCELLED", "E_NOT_FINITE", "E_BLACK", "E_FROZEN", "E_EXPIR
 DOWNLOADING, UPLOADING = "downloading", "uploading"
 BYTE_STAGES = (DOWNLOADING, UPLOADING, "checking", "packing")
 """The stages whose units are bytes."""
+THROTTLED = "throttled"
+"""The stage of a pause that the hub asked for; its units are seconds."""

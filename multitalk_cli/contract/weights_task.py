@@ -33,22 +33,41 @@ ASSUMED_BYTES_PER_S = 100e6
 
 @dataclass(frozen=True, slots=True)
 class PublishedPart:
-    """A part of the published weights, which the hub holds in one or several files."""
+    """A part of the published weights. files: a pattern of their paths in the repository."""
 
     name: str
     repository: str
+    files: str
     size_bytes: int
 
 
 PUBLISHED = (
-    PublishedPart("transformer, 7 files", contract.WAN_REPOSITORY, 65_579_648_512),
-    PublishedPart("text encoder umT5-XXL", contract.WAN_REPOSITORY, 11_361_920_418),
-    PublishedPart("image encoder CLIP ViT-H/14", contract.WAN_REPOSITORY, 4_772_359_047),
-    PublishedPart("VAE", contract.WAN_REPOSITORY, 507_609_880),
-    PublishedPart("multitalk.safetensors", contract.MULTITALK_REPOSITORY, 9_947_889_040),
-    PublishedPart("speech encoder wav2vec2", contract.WAV2VEC_REPOSITORY, 380_000_000),
+    PublishedPart(
+        "transformer, 7 files",
+        contract.WAN_REPOSITORY,
+        r"diffusion_pytorch_model.*\.safetensors",
+        65_579_648_512,
+    ),
+    PublishedPart(
+        "text encoder umT5-XXL", contract.WAN_REPOSITORY, r"models_t5.*\.pth", 11_361_920_418
+    ),
+    PublishedPart(
+        "image encoder CLIP ViT-H/14", contract.WAN_REPOSITORY, r"models_clip.*\.pth", 4_772_359_047
+    ),
+    PublishedPart("VAE", contract.WAN_REPOSITORY, r".*VAE\.pth", 507_609_880),
+    PublishedPart(
+        "multitalk.safetensors",
+        contract.MULTITALK_REPOSITORY,
+        r"multitalk\.safetensors",
+        9_947_889_040,
+    ),
+    PublishedPart(
+        "speech encoder wav2vec2", contract.WAV2VEC_REPOSITORY, r"model\.safetensors", 380_000_000
+    ),
 )
 """Sizes for estimates and texts; a download asks the hub. That of wav2vec2 is rounded."""
+PUBLISHED_TOLERANCE = 0.01
+"""The share by which a part on the hub may differ from this table: headers, roundings."""
 PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
 PACK_BYTES = 51_200_000_000
 """Of the bf16 pack, for estimates."""

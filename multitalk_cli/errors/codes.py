@@ -440,9 +440,15 @@ CODES: dict[str, Explanation] = {
     ),
     "E_HUB_NETWORK": Explanation(
         ExitCode.TEMPORARY,
-        "cannot reach the Hugging Face Hub",
-        "This machine has no network, HF_ENDPOINT is wrong, or the Hub is down.",
+        "cannot reach the Hugging Face Hub, or throttled by it",
+        "This machine has no network, HF_ENDPOINT is wrong, or the Hub is down or limits the rate of requests.",
         "Run the same command again later; an interrupted download is resumed.",
+    ),
+    "E_HUB_THROTTLED": Explanation(
+        ExitCode.TEMPORARY,
+        "throttled by the Hugging Face Hub, without a token",
+        "The Hub limits the rate of requests of an address, more so without a token; pauses of 5 minutes in all were not enough.",
+        "Run the same command again later, or set HF_TOKEN to a token of huggingface.co/settings/tokens; for the cloud: multitalk setup-secrets --only hf",
     ),
     "E_HUB_TOKEN": Explanation(
         _S,

@@ -6,7 +6,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 from urllib.parse import quote, urljoin, urlsplit
@@ -20,12 +20,13 @@ from multitalk_cli.errors import (
     UsageError,
 )
 from multitalk_cli.errors.masking import hide
+from multitalk_cli.reporting.formatting import human_duration
 from multitalk_cli.storage.endpoint import find_proxy
-from multitalk_cli.storage.retry import Retry, RetryPolicy
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, Retry, RetryPolicy
+from multitalk_cli.storage.throttling import asked_pause_s
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
-_PIECE_BYTES = 1024**2
 _ANSWER_BYTES = 64 * 1024**2  # more than any listing or file of settings
 _ENDPOINT = re.compile(r"https?://([\w.-]+|\[[0-9a-fA-F:.]+\])(:\d{1,5})?(/[\w./-]*)?", re.ASCII)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -39,13 +40,17 @@ _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HubPolicy:
-    """Time limit and retries of connections to the hub.
+    """Time limits and retries of connections to the hub.
 
     stall_s: time without a byte after which the connection is closed. asking, fetching: retries of
-    API calls and of files; every byte that arrives counts as a success.
+    API calls and of files; every byte that arrives counts as a success. throttled_s: the longest
+    pauses, all together, that a hub which limits the rate may ask for until bytes of a file arrive.
+    piece_bytes: what is gathered from the network before it is handed on.
     """
 
     stall_s: float = 60.0
+    throttled_s: float = 300.0
+    piece_bytes: int = 1024**2
     asking: RetryPolicy = _ASKING
     fetching: RetryPolicy = _FETCHING
 
@@ -70,11 +75,15 @@ class Hub:
         policy: HubPolicy | None = None,
         *,
         is_hub: bool = True,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """is_hub: False for another web server, which gets no token."""
         self.endpoint = endpoint.rstrip("/")
-        self._token, self._is_hub = token, is_hub
+        self.on_pause: Callable[[int, int], None] = lambda _passed_s, _pause_s: None
+        """Called every second of a pause that the hub asked for; raising from it ends the work."""
+        self._token, self._is_hub, self._clock = token, is_hub, clock
         self._policy = HubPolicy() if policy is None else policy
+        self._paused_s = 0
         self._opener = urllib.request.build_opener(_Redirects(self.endpoint))
 
     @classmethod
@@ -112,6 +121,12 @@ class Hub:
             message = f"the Hugging Face token (HF_TOKEN) has {flaw}"
             raise SetupError(message, code="E_HUB_TOKEN")
         return cls(endpoint, token, policy)
+
+    def other_server(self, endpoint: str) -> "Hub":
+        """Another web server, met with the same patience and without the token."""
+        server = Hub(endpoint, None, self._policy, is_hub=False, clock=self._clock)
+        server.on_pause = self.on_pause
+        return server
 
     def whoami(self) -> str:
         """The name of the token's account."""
@@ -188,7 +203,7 @@ class Hub:
 
     def size_at(self, url: str, what: str) -> int:
         """The size of the file at an address. Raises StorageError E_HUB if the server omits it."""
-        retry = self._policy.asking.start()
+        retry = self._policy.asking.start(self._clock)
         while True:
             try:
                 with self._open(url, {"Range": "bytes=0-0"}) as answer:
@@ -198,17 +213,37 @@ class Hub:
 
     def pieces_at(self, url: str, what: str, start: int, end: int) -> Iterator[bytes]:
         """The same as `pieces` for an address."""
-        position, retry = start, self._policy.fetching.start()
+        position, retry = start, self._policy.fetching.start(self._clock)
         while position < end:
             try:
-                for piece in self._connection(url, position, end):
+                for piece in self._gathered(self._connection(url, position, end)):
                     position += len(piece)
                     retry.succeed()
+                    self._paused_s = 0
                     yield piece
                 if position < end:
                     raise ConnectionError(f"{end - position} bytes are missing")
             except _NETWORK_ERRORS as error:
                 self._wait(retry, error, what)
+
+    def _gathered(self, records: Iterator[bytes]) -> Iterator[bytes]:
+        """Joins what arrives into pieces worth a write; a connection that breaks loses nothing.
+
+        A read of an encrypted connection gives one record, 16 KiB at most.
+        """
+        held = bytearray()
+        try:
+            for record in records:
+                held += record
+                if len(held) >= self._policy.piece_bytes:
+                    yield bytes(held)
+                    held.clear()
+        except _NETWORK_ERRORS:
+            if held:
+                yield bytes(held)
+            raise
+        if held:
+            yield bytes(held)
 
     def _connection(self, url: str, start: int, end: int) -> Iterator[bytes]:
         headers = {"Range": f"bytes={start}-"} if start else {}
@@ -216,7 +251,7 @@ class Hub:
             # A server without ranges sends the file from its beginning.
             position = start if answer.status == http.client.PARTIAL_CONTENT else 0
             _require_range(answer, position)
-            while position < end and (piece := answer.read1(_PIECE_BYTES)):
+            while position < end and (piece := answer.read1(self._policy.piece_bytes)):
                 new = piece[max(0, start - position) : end - position]
                 position += len(piece)
                 if new:
@@ -231,7 +266,7 @@ class Hub:
             raise _unexpected(what, "no JSON") from error
 
     def _request(self, url: str, what: str) -> tuple[bytes, str]:
-        retry = self._policy.asking.start()
+        retry = self._policy.asking.start(self._clock)
         while True:
             try:
                 with self._open(url, {}) as answer:
@@ -244,13 +279,34 @@ class Hub:
         final = _final_error(error, what, self.endpoint, is_hub=self._is_hub)
         if final is not None:
             raise final from error
-        if not retry.wait():
+        pause_s = None
+        if isinstance(error, urllib.error.HTTPError):
+            pause_s = asked_pause_s(error.code, error.headers)
+        if pause_s is not None:
+            self._pause(pause_s, error, what)
+        elif not retry.wait():
             proxy = find_proxy(self.endpoint)
             through = "" if proxy is None else f" through the proxy {proxy.shown}"
             raise TemporaryError(
                 f"{what} cannot be fetched from {self.endpoint}{through}: {_reason(error)}",
                 code="E_HUB_NETWORK",
             ) from error
+
+    def _pause(self, pause_s: int, error: Exception, what: str) -> None:
+        """Waits as long as the hub asks for. Raises TemporaryError where that is too long."""
+        if self._paused_s + pause_s > self._policy.throttled_s:
+            waited = f" after {human_duration(self._paused_s)} of waiting" if self._paused_s else ""
+            is_anonymous = self._is_hub and not self._token
+            raise TemporaryError(
+                f"{what} cannot be fetched{waited}: {self.endpoint} limits the rate of requests"
+                f"{' without a token' if is_anonymous else ''}, "
+                f"the next one is allowed in {human_duration(pause_s)}",
+                code="E_HUB_THROTTLED" if is_anonymous else "E_HUB_NETWORK",
+            ) from error
+        for passed_s in range(pause_s):
+            self.on_pause(passed_s, pause_s)
+            self._clock.sleep(1)
+        self._paused_s += pause_s
 
     def _open(self, url: str, headers: Mapping[str, str]) -> Any:
         request = urllib.request.Request(url, headers={"User-Agent": "multitalk", **headers})

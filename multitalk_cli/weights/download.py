@@ -196,6 +196,10 @@ def _announce(
     for each in survey["repositories"]:
         amount = f"{human_count(each['files'], 'file')}, {human_bytes(each['size_bytes'])}"
         reporter.fact("from", f"{each['repo']} at {each['commit'][:12]}: {amount}")
+    # An app that was deployed by an earlier version compares nothing.
+    for each in survey.get("differences", ()):
+        found, expected = human_bytes(each["size_bytes"]), human_bytes(each["expected_bytes"])
+        reporter.warn(f"{each['part']}: the hub lists {found}, expected {expected}")
     missing, size = survey["missing_bytes"], survey["size_bytes"]
     reporter.fact("fetch", f"{human_bytes(missing)} of {human_bytes(size)}")
     if missing < size:

@@ -25,6 +25,7 @@ from multitalk_cli.contract import (
     WAV2VEC_REPOSITORY,
 )
 from multitalk_cli.contract.codec import from_plain, to_plain
+from multitalk_cli.contract.weights_task import PUBLISHED, PUBLISHED_TOLERANCE
 from multitalk_cli.errors import StorageError, TemporaryError
 from multitalk_cli.storage.hub import Hub, HubFile
 from remote.engine.checkpoint import published
@@ -366,6 +367,20 @@ def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]])
 
 def _files_in(folder: Path) -> list[Path]:
     return [path for path in folder.iterdir() if path.is_file()] if folder.is_dir() else []
+
+
+def differences(sources: SourceManifest) -> list[dict[str, Any]]:
+    """The parts of the published weights that the hub lists with another size than ours."""
+    found = []
+    for part in PUBLISHED:
+        size = sum(
+            file.size_bytes
+            for file in sources.files
+            if file.repo == part.repository and re.fullmatch(part.files, file.path)
+        )
+        if abs(size - part.size_bytes) > PUBLISHED_TOLERANCE * part.size_bytes:
+            found.append({"part": part.name, "size_bytes": size, "expected_bytes": part.size_bytes})
+    return found
 
 
 def free_bytes(folder: Path) -> int:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
+from multitalk_cli.contract.events import THROTTLED
 from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
@@ -54,7 +55,7 @@ class WeightsFolder:
         """
         match task.kind:
             case "survey":
-                return self._survey(task)
+                return self._survey(task, show)
             case "bring":
                 return self._bring(task, show)
             case "list":
@@ -66,26 +67,36 @@ class WeightsFolder:
             case "prune":
                 return self._prune(task)
             case "survey_lora":
-                return loras.survey(self.folder, self.open_hub(task.endpoint), task.lora)
+                return loras.survey(self.folder, self._hub(task, show), task.lora)
             case "add_lora":
                 (name,) = task.names
-                hub = self.open_hub(task.endpoint)
+                hub = self._hub(task, show)
                 return loras.add(self.folder, hub, name, task.lora, show, self.save)
+
+    def _hub(self, task: WeightsTask, show: Show) -> Hub:
+        """The hub, which shows the pauses that it asks for."""
+        hub = self.open_hub(task.endpoint)
+        hub.on_pause = lambda passed_s, pause_s: show(
+            contract.Stage(name=THROTTLED, done=passed_s, total=pause_s)
+        )
+        return hub
 
     def _pack(self, precision: Precision) -> Path:
         return self.folder / self.packs[precision]
 
     # Fetching and packing
 
-    def _survey(self, task: WeightsTask) -> dict[str, Any]:
+    def _survey(self, task: WeightsTask, show: Show) -> dict[str, Any]:
         """The files that a download would fetch and pack, and the free space."""
-        plan = self._plan(task, self.open_hub(task.endpoint))
+        plan = self._plan(task, self._hub(task, show))
         is_packed = self._packed(task.precision, plan.sources) is not None
         pack_bytes = 0 if is_packed else download.pack_bytes(plan.sources, task.precision)
         return {
             **self._describe(task, plan),
             "missing_bytes": plan.missing_bytes(self.folder),
             "is_packed": is_packed,
+            # The table is that of the published model.
+            "differences": download.differences(plan.sources) if self.config == PUBLISHED else [],
             "pack_bytes": pack_bytes,
             "begun_pack_bytes": _held(self._pack(task.precision)),
             "free_bytes": download.free_bytes(self.folder) if self.is_disk else None,
@@ -112,7 +123,7 @@ class WeightsFolder:
         return download.make_plan(self.folder, hub, task.commits)
 
     def _bring(self, task: WeightsTask, show: Show) -> dict[str, Any]:
-        hub = self.open_hub(task.endpoint)
+        hub = self._hub(task, show)
         plan = self._plan(task, hub)
         repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
         missing = plan.missing_bytes(self.folder)

@@ -186,7 +186,7 @@ def _find(hub: Hub, wanted: str) -> _Origin:
         return _on_hub(hub, name, match[1], unquote(match[2]), unquote(match[3]))
     if where.scheme != "https" or not name:
         raise not_a_lora(wanted)
-    return _elsewhere(name, wanted)
+    return _elsewhere(hub.other_server(origin_of(wanted)), name, wanted)
 
 
 def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin:
@@ -212,8 +212,7 @@ def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin
     )
 
 
-def _elsewhere(name: str, url: str) -> _Origin:
-    host = Hub(origin_of(url), is_hub=False)
+def _elsewhere(host: Hub, name: str, url: str) -> _Origin:
     size = _allowed(host.size_at(url, without_keys(url)), without_keys(url))
 
     def pieces(start: int) -> Iterator[bytes]:

@@ -96,7 +96,8 @@ def download_file(
     """Downloads a file, yielding the bytes held so far, and moves the complete one into place.
 
     part: holds what arrived so far. sha256: None if unknown. pieces: the bytes from an offset on.
-    Raises StorageError E_HUB_CHANGED for other content than the sha256.
+    Raises StorageError E_HUB_CHANGED for other content than the sha256, FileError E_OUTPUT_PATH
+    where the disk keeps other bytes than were written.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -115,10 +116,23 @@ def download_file(
                 yield held
         if sha256 is None or digest.hexdigest() == sha256:
             with disk_errors(path):
+                _require_size(part, size_bytes)
                 move_into_place(part, path, overwrite=True)
             return
         part.unlink()
     raise changed(what)
+
+
+def _require_size(part: Path, size_bytes: int) -> None:
+    """Removes a part that lost bytes after they were hashed, and raises FileError."""
+    found = part.stat().st_size
+    if found != size_bytes:
+        part.unlink()
+        raise FileError(
+            f"{part} has {found} bytes after {size_bytes} were written: "
+            "another program writes to it, or the disk fails",
+            code="E_OUTPUT_PATH",
+        )
 
 
 def _hash_held(part: Path, size_bytes: int, update: Callable[[bytes], None]) -> int:

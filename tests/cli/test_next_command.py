@@ -34,6 +34,7 @@ EXAMPLES = {
     "E_FILE_UNREADABLE": [({"pack_folder": "w", "damaged": True}, ["upload-weights", "w"])],
     "E_GPU_STACK": [({"stack": "current"}, [*GENERATE, "--stack=cuda12.1"])],
     "E_GPU_TOO_SMALL": [({"gpu": "l40s"}, GENERATE), ({"gpu": "l4"}, ["doctor", "--gpu", "t4"])],
+    "E_HUB_THROTTLED": [({"volume": "w"}, ["download"])],
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],

@@ -42,8 +42,9 @@ def test_without_facts_the_code_s_own_advice_stays(code):
     assert next_command(error, ["generate"]) == error.hint != ""
 
 
-def test_a_token_for_the_hub_is_set_up_deployed_and_used():
-    error = error_from_code("E_HUB_TOKEN", "gated", facts=VOLUME)
+@pytest.mark.parametrize("code", ["E_HUB_TOKEN", "E_HUB_THROTTLED"])
+def test_a_token_for_the_hub_is_set_up_deployed_and_used(code):
+    error = error_from_code(code, "gated", facts=VOLUME)
 
     assert next_command(error, ["download"]).splitlines() == [
         "multitalk setup-secrets --only hf",

@@ -73,6 +73,10 @@ def test_plain_lines_are_bounded_whatever_happens(pauses):
         ),
         (Stage(name="encoding"), "encoding"),
         (Stage(name="drawing", done=3, total=9), "drawing     3/9"),
+        (
+            Stage(name="throttled", done=0, total=55),
+            "throttled   the hub is throttling, retrying in 55 s",
+        ),
     ],
 )
 def test_plain_lines_say_what_is_done(clock, event, line):
@@ -89,6 +93,15 @@ def fetching(done_bytes, number=1):
         done_bytes=done_bytes,
         total_bytes=4_000_000,
     )
+
+
+def test_a_pause_of_the_hub_counts_down(clock):
+    seconds = [(1.0, Stage(name="throttled", done=passed_s, total=55)) for passed_s in range(55)]
+
+    lines = play("plain", clock, seconds)
+
+    assert lines[1] == "throttled   the hub is throttling, retrying in 36 s"
+    assert len(lines) == 5
 
 
 def test_fetching_tells_speed_and_time_left_of_what_this_run_fetches(clock):

@@ -61,6 +61,11 @@ def tiny_site(site, golden_dir, tmp_path_factory):
             "\n\nimport json\nfrom multitalk_cli.contract.codec import from_plain\n"
             f"PUBLISHED = from_plain(PackConfig, json.loads({sizes!r}))\n"
         )
+    # What is held in memory weighs as little as it does in 92.5 GB.
+    hub = copy / "multitalk_cli" / "storage" / "hub.py"
+    whole, small = "piece_bytes: int = 1024**2", "piece_bytes: int = 16 * 1024"
+    assert whole in hub.read_text()
+    hub.write_text(hub.read_text().replace(whole, small))
     return copy
 
 
@@ -413,6 +418,24 @@ def test_a_gated_hub_names_the_secret(hub, empty):
 
     assert (ran.code, ran.error["code"]) == (4, "E_HUB_TOKEN")
     assert ran.error["hint"].startswith("multitalk setup-secrets --only hf")
+
+
+def test_a_hub_that_throttles_the_account_names_the_secret(hub, empty):
+    hub.faults.throttles, hub.faults.throttling = 1, {"RateLimit": '"api";r=0;t=1800'}
+
+    ran = empty.run("download", "--yes", "--json")
+
+    assert (ran.code, ran.error["code"]) == (7, "E_HUB_THROTTLED")
+    assert ran.error["hint"].startswith("multitalk setup-secrets --only hf")
+
+
+def test_a_throttled_account_says_so_and_continues(hub, empty):
+    hub.faults.throttles, hub.faults.throttling = 1, {"Retry-After": "2"}
+
+    ran = empty.run("--progress", "json", "download", "--yes")
+
+    assert ran.code == 0, ran.stderr
+    assert '"name": "throttled"' in ran.stderr
 
 
 def test_a_token_in_the_account_opens_the_hub(cloud, hub, empty):

@@ -30,6 +30,7 @@ class Faults:
 
     cuts: connections closed after `cut_after` bytes. stalls: answers that stop after `cut_after`
     bytes and stay open. lies: answers with a wrong byte. busy: answers with status 503.
+    throttles: answers with status 429 and the headers `throttling`.
     gated: repositories whose files no token may read. is_mirror: who may read what is not told.
     """
 
@@ -38,6 +39,8 @@ class Faults:
     cut_after: int = 1000
     lies: int = 0
     busy: int = 0
+    throttles: int = 0
+    throttling: dict = field(default_factory=dict)
     token: str | None = None
     ignores_ranges: bool = False
     bytes_per_s: float | None = None
@@ -123,6 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         if hub.takes("busy"):
             self._answer(503, b"later")
+        elif hub.takes("throttles"):
+            self._answer(429, b"too many requests", hub.faults.throttling)
         elif wanted is not None and token != f"Bearer {wanted}":
             self._answer(401, b"gated")
         elif self._path() == "/api/whoami-v2":

@@ -227,6 +227,30 @@ def test_too_little_space_is_told_before_anything_is_fetched(hub, folder, cli):
     assert not (folder / "weights").exists()
 
 
+@pytest.mark.parametrize("token", [None, "hf_right"])
+def test_a_hub_that_throttles_for_too_long_names_a_token(hub, folder, cli, monkeypatch, token):
+    if token is not None:
+        monkeypatch.setenv("HF_TOKEN", token)
+    hub.faults.throttles, hub.faults.throttling = 1, {"Retry-After": "1800"}
+
+    ran = cli("--json", "download", "--to", "weights", "--yes")
+
+    code = "E_HUB_THROTTLED" if token is None else "E_HUB_NETWORK"
+    assert (ran.code, ran.error["code"]) == (7, code)
+    assert "limits the rate of requests" in ran.error["message"]
+    assert ("multitalk setup-secrets --only hf" in ran.error["hint"]) == (token is None)
+    assert not (folder / "weights").exists()
+
+
+@pytest.mark.usefixtures("hub")
+def test_other_sizes_than_the_published_are_said_before_anything_is_fetched(folder, cli):
+    ran = cli("download", "--to", "weights")
+
+    assert ran.code == 2
+    assert re.search(r"VAE: the hub lists [\d.]+ [kM]B, expected 508 MB", ran.stderr)
+    assert not (folder / "weights").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -62,7 +62,10 @@ def _verify_hub(values: Mapping[str, str]) -> VerifyResult:
     from multitalk_cli.storage.hub import Hub, HubPolicy
     from multitalk_cli.storage.retry import RetryPolicy
 
-    policy = HubPolicy(stall_s=_STALL_S, asking=RetryPolicy(pauses_s=_PAUSES_S))
+    # Nothing shows the pauses of a hub that throttles: none that is long.
+    policy = HubPolicy(
+        stall_s=_STALL_S, throttled_s=_STALL_S, asking=RetryPolicy(pauses_s=_PAUSES_S)
+    )
     hub = Hub.with_token(values[HF_TOKEN], policy)
     name = hub.whoami()
     with ThreadPoolExecutor(len(contract.REPOSITORIES)) as pool:

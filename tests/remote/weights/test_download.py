@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import random
 import subprocess
 import sys
@@ -11,12 +12,13 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli.contract import MULTITALK_REPOSITORY, WAN_REPOSITORY, WAV2VEC_REPOSITORY
+from multitalk_cli.contract.weights_task import PUBLISHED
 from multitalk_cli.errors import FileError, SetupError, StorageError, TemporaryError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
 from remote.engine.checkpoint import published
 from remote.weights import download, resumable
-from remote.weights.manifest import SOURCES_FILE
+from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest
 from tests.storage.fakehub import serving
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -278,6 +280,21 @@ def test_a_damaged_part_of_an_earlier_run_costs_one_more_fetch(hub, folder):
     assert not part.exists()
 
 
+def test_a_part_that_loses_bytes_while_it_is_written_gets_no_name(hub, folder):
+    plan = make_plan(hub, folder)
+    (shard,) = [file for file in plan.sources.files if file.path == SHARD]
+    part = resumable.part_path(folder / SHARD, shard.sha256)
+
+    with pytest.raises(FileError, match="bytes after 300000 were written") as caught:
+        for event in download.fetch(folder, plan, client(hub)):
+            if event.name == SHARD and event.file_bytes == shard.size_bytes:
+                os.truncate(part, 200_000)
+
+    assert caught.value.code == "E_OUTPUT_PATH"
+    assert not part.exists()
+    assert is_whole(hub, folder, fetch(hub, folder))
+
+
 def test_a_part_that_is_too_long_is_begun_anew(hub, folder):
     plan = make_plan(hub, folder)
     (vae,) = [file for file in plan.sources.files if file.path == published.VAE_FILE]
@@ -451,6 +468,55 @@ def test_two_at_once_are_refused(hub, folder):
     assert is_whole(hub, folder, fetch(hub, folder))
 
 
+# Compared with what was published
+
+
+def listed(changes=()):
+    """The published files with their sizes, or changed ones; of a part in several files one."""
+    sizes = {part.name: part.size_bytes for part in PUBLISHED} | dict(changes)
+    repos = {
+        SHARD: PUBLISHED[0],
+        published.TEXT_FILE: PUBLISHED[1],
+        published.CLIP_FILE: PUBLISHED[2],
+        published.VAE_FILE: PUBLISHED[3],
+        published.AUDIO_FILE: PUBLISHED[4],
+        published.WAV2VEC_FILE: PUBLISHED[5],
+        f"{published.TOKENIZER_FOLDER}/tokenizer.json": None,
+    }
+    return SourceManifest(
+        files=tuple(
+            SourceFile(
+                repo=WAN_REPOSITORY if part is None else part.repository,
+                revision="0" * 40,
+                path=path,
+                size_bytes=16_000_000 if part is None else sizes[part.name],
+                sha256="0" * 64,
+            )
+            for path, part in repos.items()
+        )
+    )
+
+
+def test_the_published_sizes_are_those_expected():
+    assert download.differences(listed()) == []
+
+
+@pytest.mark.parametrize("part", PUBLISHED, ids=lambda part: part.name)
+@pytest.mark.parametrize("factor", [0, 0.9, 1.1])
+def test_a_part_that_grew_shrank_or_is_absent_is_named(part, factor):
+    size = round(part.size_bytes * factor)
+
+    assert download.differences(listed({part.name: size})) == [
+        {"part": part.name, "size_bytes": size, "expected_bytes": part.size_bytes}
+    ]
+
+
+def test_headers_and_roundings_are_no_difference():
+    changes = {part.name: round(part.size_bytes * 1.002) for part in PUBLISHED}
+
+    assert download.differences(listed(changes)) == []
+
+
 # Pruning and states
 
 
@@ -500,12 +566,13 @@ KILLED = textwrap.dedent("""
     import os, random, signal, sys, time
     from pathlib import Path
     from remote.weights import download
-    from multitalk_cli.storage.hub import Hub
+    from multitalk_cli.storage.hub import Hub, HubPolicy
 
     url, folder, kills = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 
     def fetch():
-        hub = Hub(url)
+        # What is held in memory weighs little, as it does in 92.5 GB.
+        hub = Hub(url, policy=HubPolicy(piece_bytes=16 * 1024))
         plan = download.make_plan(folder, hub, {})
         with download.locked(folder):
             for _ in download.fetch(folder, plan, hub):
