@@ -35,7 +35,7 @@ __multitalk_place() {
             repeated=0
             ;;
         'doctor')
-            options="--all --gpu --yes -y --environment --app --help -h $shared"
+            options="--all --gpu --report --force -f --yes -y --environment --app --help -h $shared"
             ;;
         'status')
             options="--gpu --stack --app --environment --help -h $shared"
@@ -227,6 +227,7 @@ __multitalk_value() {
         'generate '--output | \
             'generate '-o | \
             'setup-secrets '--from-file | \
+            'doctor '--report | \
             'jobs attach '--output | \
             'jobs attach '-o | \
             'jobs fetch '--output | \

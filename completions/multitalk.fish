@@ -27,7 +27,7 @@ function __multitalk_place --no-scope-shadowing
             set options '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
             set arguments ':folders'
         case 'doctor'
-            set options '--all	A line for each check.' '--gpu	Also start a container with this GPU for a test video.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--environment	Modal environment, the account\'s default if absent.' '--app	Name of the Modal app (default multitalk).' $shared
+            set options '--all	A line for each check.' '--gpu	Also start a container with this GPU for a test video.' '--report	Also write everything found to FILE, without secrets, for an issue.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--environment	Modal environment, the account\'s default if absent.' '--app	Name of the Modal app (default multitalk).' $shared
         case 'status'
             set options '--gpu	h100 (default), h200, b200, a100-80gb ...' '--stack	In the cloud: current (default) or cuda12.1.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'warm'
@@ -109,7 +109,7 @@ function __multitalk_value --no-scope-shadowing
             set value 'auto bars plain json none'
         case 'generate --prompt' 'generate -p' 'generate --size' 'generate --fps' 'generate --sample-steps' 'generate --steps' 'generate --seed' 'generate --max-cost' 'generate --fail-under' 'generate --upload-to' 'generate --negative-prompt' 'generate --text-guidance' 'generate --audio-guidance' 'generate --shift' 'generate --background' 'generate --sound-level' 'generate --audio-track' 'generate --app' 'generate --environment' 'generate --persistent-params' 'generate --vram-params' 'setup-secrets --profile' 'setup-secrets --bucket' 'setup-secrets --region' 'setup-secrets --endpoint-url' 'setup-secrets --environment' 'setup-secrets --app' 'deploy --environment' 'deploy --app' 'download --revision' 'download --app' 'download --environment' 'upload-weights --app' 'upload-weights --environment' 'doctor --environment' 'doctor --app' 'status --app' 'status --environment' 'warm --app' 'warm --environment' 'cool --app' 'cool --environment' 'bench --size' 'bench --steps' 'bench --app' 'bench --environment' 'jobs ls --limit' 'jobs ls --app' 'jobs ls --environment' 'jobs show --app' 'jobs show --environment' 'jobs attach --app' 'jobs attach --environment' 'jobs fetch --app' 'jobs fetch --environment' 'jobs cancel --app' 'jobs cancel --environment' 's3 ls --limit' 's3 ls --profile' 's3 ls --endpoint-url' 's3 get --profile' 's3 get --endpoint-url' 's3 put --profile' 's3 put --endpoint-url' 's3 url --expires' 's3 url --profile' 's3 url --endpoint-url'
             set value ':nothing'
-        case 'generate --output' 'generate -o' 'setup-secrets --from-file' 'jobs attach --output' 'jobs attach -o' 'jobs fetch --output' 'jobs fetch -o' 's3 get --output' 's3 get -o'
+        case 'generate --output' 'generate -o' 'setup-secrets --from-file' 'doctor --report' 'jobs attach --output' 'jobs attach -o' 'jobs fetch --output' 'jobs fetch -o' 's3 get --output' 's3 get -o'
             set value ':files'
         case 'generate --speaker'
             set value ':speakers'

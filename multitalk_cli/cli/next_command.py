@@ -105,6 +105,7 @@ _OVERWRITING = (
     ["jobs", "fetch"],
     ["s3", "get"],
     ["completion", "install"],
+    ["doctor"],
 )
 """Commands that overwrite a file with --force."""
 
@@ -113,7 +114,7 @@ def _overwrite(_facts: Mapping[str, Fact], words: list[str]) -> str:
     command = next((each for each in _OVERWRITING if words[: len(each)] == each), None)
     if command is None:
         return ""
-    has_output = command not in (["demo"], ["completion", "install"])
+    has_output = command not in (["demo"], ["completion", "install"], ["doctor"])
     other = "\nor -o with another name" if has_output else ""
     return typed_again(words, "--force") + other
 

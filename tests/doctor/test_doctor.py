@@ -1,6 +1,7 @@
 """`multitalk doctor` on a machine without an account: each thing that can be wrong with it."""
 
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -71,6 +72,37 @@ def test_every_check_has_a_line_where_it_is_asked_for(cli, doctor):
     lines = cli("doctor", "--all").stdout.splitlines()
 
     assert all(any(f"{c['group']} {c['name']} " in line for line in lines) for c in checks.values())
+
+
+def test_the_report_for_an_issue_holds_all_and_no_secret(cli, doctor, folder, monkeypatch):
+    secret = "hf_" + "Zq7" * 10
+    monkeypatch.setenv("HF_TOKEN", secret)
+    monkeypatch.setenv("MODAL_SERVER_URL", f"http://me:{secret}x@127.0.0.1:9")
+    monkeypatch.setenv("TERM", "```")
+    _, checks = doctor()
+
+    ran = cli("doctor", "--report", "report.md")
+
+    text = (folder / "report.md").read_text(encoding="utf-8")
+    assert (ran.code, ran.stderr.split()) == (4, ["report", "report.md"])
+    assert secret not in text
+    assert str(Path.home()) not in text
+    assert text.count("```") == 8
+    shown = text.partition("## checks")[2]
+    assert all(re.search(rf"^{name} +{c['state']}: ", shown, re.M) for name, c in checks.items())
+    assert "pillow" in text and "max_cost" in text
+
+
+def test_a_report_overwrites_nothing(cli, folder):
+    (folder / "report.md").write_text("mine")
+
+    refused = cli("doctor", "--gpu", "--yes", "--report", "report.md", "--json")
+    forced = cli("doctor", "--report", "report.md", "--force")
+
+    assert (refused.code, refused.error["code"]) == (3, "E_OUTPUT_EXISTS")
+    assert refused.error["hint"] == "multitalk doctor --gpu --yes --report report.md --force"
+    assert forced.code == 4
+    assert (folder / "report.md").read_text(encoding="utf-8").startswith("# multitalk doctor")
 
 
 def test_a_narrow_terminal_has_the_command_below(cli, monkeypatch):

@@ -2,22 +2,28 @@
 
 import shutil
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitalk_cli import settings
+from multitalk_cli import files, settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand
 from multitalk_cli.cli.layout import WIDEST
-from multitalk_cli.cli.options import AppName, Environment, Yes
-from multitalk_cli.errors import ExitCode, MultitalkError, RefusedError, UsageError
+from multitalk_cli.cli.options import AppName, Environment, Force, Yes
+from multitalk_cli.errors import ExitCode, FileError, MultitalkError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.doctor.check import CheckResult
 
-EXAMPLES = ("multitalk doctor", "multitalk doctor --gpu --yes", "multitalk doctor --gpu l4")
+EXAMPLES = (
+    "multitalk doctor",
+    "multitalk doctor --gpu --yes",
+    "multitalk doctor --gpu l4",
+    "multitalk doctor --report report.md",
+)
 
 
 class DoctorCommand(PagedCommand):
@@ -41,6 +47,15 @@ def doctor(
             metavar="[GPU]", help="Also start a container with this GPU for a test video."
         ),
     ] = None,
+    report_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Also write everything found to FILE, without secrets, for an issue.",
+        ),
+    ] = None,
+    force: Force = False,
     yes: Yes = False,
     environment: Environment = None,
     app: AppName = None,
@@ -50,10 +65,13 @@ def doctor(
     Exit code 4 if something must be set up first.
     """
     from multitalk_cli.cli.views import doctor as view
+    from multitalk_cli.cli.views import support_report
     from multitalk_cli.doctor import account, check, local
     from multitalk_cli.doctor.report import make_report
 
     console: Console = ctx.obj
+    if report_file is not None:
+        _require_new(report_file, force)
     chosen = _read_settings({"environment": environment, "app": app, "gpu": gpu if gpu else None})
     columns = min(shutil.get_terminal_size().columns, WIDEST)
     place = account.Account(chosen)
@@ -70,6 +88,10 @@ def doctor(
                 check.CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
             ]
         report = make_report([*results, *more], measured)
+    if report_file is not None:
+        text = support_report.text(report, chosen)
+        files.write_atomically(report_file, text.encode(), overwrite=force)
+        console.fact("report", files.shown_path(report_file))
     console.succeed(
         "doctor",
         view.data(report),
@@ -78,6 +100,13 @@ def doctor(
     )
     if report.failed:
         raise typer.Exit(int(ExitCode.SETUP))
+
+
+def _require_new(path: Path, force: bool) -> None:
+    """Raises FileError before a GPU is paid for, rather than when the report is written."""
+    files.check_creatable(path)
+    if path.exists() and not force:
+        raise FileError(f"{files.shown_path(path)} exists", code="E_OUTPUT_EXISTS")
 
 
 def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:

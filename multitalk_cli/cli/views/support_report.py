@@ -1,0 +1,88 @@
+"""The report of `multitalk doctor --report`, for an issue: text to read and paste."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.cli.views import doctor
+from multitalk_cli.errors.masking import mask
+
+if TYPE_CHECKING:
+    from multitalk_cli.doctor.report import DoctorReport
+    from multitalk_cli.settings import Settings
+
+_PACKAGES = (
+    "modal", "typer", "rich", "numpy", "pillow", "soundfile", "soxr", "imageio-ffmpeg", "boto3",
+    "huggingface-hub", "torch",
+)  # fmt: skip
+_VARIABLES = (
+    "LANG", "LC_ALL", "TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CI", "TMPDIR", "MODAL_PROFILE",
+    "MODAL_ENVIRONMENT", "MODAL_CONFIG_PATH", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "IMAGEIO_FFMPEG_EXE", "VIRTUAL_ENV",
+)  # fmt: skip
+"""Variables that change what a command does, none of which holds a secret."""
+_LONGEST_LINE = 2000
+
+
+def text(report: DoctorReport, chosen: Settings | None) -> str:
+    """Markdown: versions, settings and where each comes from, every check, and the GPU's answer.
+
+    Keys, tokens and passwords are masked; the home folder is `~`.
+    """
+    parts = [
+        ("versions", _versions()),
+        ("variables", {name: os.environ[name] for name in _VARIABLES if name in os.environ}),
+        ("settings", {} if chosen is None else _settings(chosen)),
+        ("checks", {check.name: f"{check.state}: {check.text}" for check in report.checks}),
+    ]
+    lines = ["# multitalk doctor", "", f"next: `{doctor.next_step(report)}`", ""]
+    for title, rows in parts:
+        lines += [f"## {title}", "", "```", *_aligned(rows), "```", ""]
+    if report.measured:
+        answer = json.dumps(dict(report.measured), indent=1, sort_keys=True, default=str)
+        lines += ["## gpu", "", "```json", *answer.splitlines(), "```", ""]
+    return _without_home(mask("\n".join(lines)))
+
+
+def _versions() -> dict[str, str]:
+    found = {
+        "multitalk": f"{__version__}, contract {contract.CONTRACT_VERSION}",
+        "python": f"{platform.python_version()} ({platform.python_implementation()})",
+        "system": platform.platform(),
+    }
+    for name in _PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _settings(chosen: Settings) -> dict[str, str]:
+    return {
+        setting.name: f"{json.dumps(value.value)} ({value.origin})"
+        for setting, value in chosen.items()
+    }
+
+
+def _aligned(rows: Mapping[str, Any]) -> Iterator[str]:
+    width = max(map(len, rows), default=0)
+    for name, value in rows.items():
+        # What a library says may have fences and line ends of its own.
+        shown = " ".join(str(value).replace("`", "'").split())
+        yield f"{name:<{width}}  {shown[:_LONGEST_LINE]}"
+
+
+def _without_home(report: str) -> str:
+    try:
+        home = str(Path.home())
+    except RuntimeError:
+        return report
+    return report.replace(home, "~") if len(home) > 1 else report
