@@ -31,7 +31,9 @@ def user_folder(kind: Literal["state", "cache"]) -> Path:
     # RuntimeError: a user without a home folder.
     with suppress(RuntimeError):
         folder = paths[kind]("multitalk")
-        if is_there(folder) or _can_grow(folder):
+        # A place that somebody chose is mended, not avoided.
+        is_chosen = f"XDG_{kind.upper()}_HOME" in os.environ
+        if is_chosen or is_there(folder) or _can_grow(folder):
             return folder
     if not _kept_here:
         try:
