@@ -31,8 +31,8 @@ def user_folder(kind: Literal["state", "cache"]) -> Path:
     # RuntimeError: a user without a home folder.
     with suppress(RuntimeError):
         folder = paths[kind]("multitalk")
-        # A place that somebody chose is mended, not avoided.
-        is_chosen = f"XDG_{kind.upper()}_HOME" in os.environ
+        # A place elsewhere was chosen: it is mended, not avoided.
+        is_chosen = not folder.is_relative_to(Path.home())
         if is_chosen or is_there(folder) or _can_grow(folder):
             return folder
     if not _kept_here:

@@ -425,6 +425,13 @@ class SettingValue:
     origin: str
 
 
+_SURROUNDINGS = (
+    "LANG", "LC_ALL", "TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CI", "TMPDIR", "MODAL_PROFILE",
+    "MODAL_ENVIRONMENT", "MODAL_CONFIG_PATH", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
+    "IMAGEIO_FFMPEG_EXE", "VIRTUAL_ENV",
+)  # fmt: skip
+
+
 class Settings:
     """The value of every setting."""
 
@@ -441,6 +448,11 @@ class Settings:
     def items(self) -> list[tuple[Setting, SettingValue]]:
         """Every setting with its value, in the order of the table."""
         return [(setting, self._values[name]) for name, setting in SETTINGS.items()]
+
+
+def surroundings() -> dict[str, str]:
+    """The variables that are set of those that change what a command does; none holds a secret."""
+    return {name: os.environ[name] for name in _SURROUNDINGS if name in os.environ}
 
 
 def user_file() -> Path:

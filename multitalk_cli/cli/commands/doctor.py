@@ -77,17 +77,11 @@ def doctor(
     place = account.Account(chosen)
     results = check.run_all([*local.checks(columns), *place.checks()], debug=console.options.debug)
     report = make_report(results)
-    if gpu is not None:
-        measured: dict[str, Any] = {}
-        if chosen is not None and report.is_deployed:
-            more, measured = _examine(place.cloud, chosen, yes=yes, console=console)
-        else:
-            text = "no container was started: see above"
-            skipped = check.Outcome(text=text, state="skip")
-            more = [
-                check.CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
-            ]
+    if gpu is not None and chosen is not None and report.is_deployed:
+        more, measured = _examine(place.cloud, chosen, yes=yes, console=console)
         report = make_report([*results, *more], measured)
+    elif gpu is not None:
+        report = make_report([*results, _not_started()], {})
     if report_file is not None:
         text = support_report.text(report, chosen)
         files.write_atomically(report_file, text.encode(), overwrite=force)
@@ -107,6 +101,13 @@ def _require_new(path: Path, force: bool) -> None:
     files.check_creatable(path)
     if path.exists() and not force:
         raise FileError(f"{files.shown_path(path)} exists", code="E_OUTPUT_EXISTS")
+
+
+def _not_started() -> "CheckResult":
+    from multitalk_cli.doctor.check import CheckResult, Outcome
+
+    skipped = Outcome(text="no container was started: see above", state="skip")
+    return CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
 
 
 def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:

@@ -4,41 +4,33 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import __version__, contract
+from multitalk_cli import __version__, contract, settings
 from multitalk_cli.cli.views import doctor
 from multitalk_cli.errors.masking import mask
 
 if TYPE_CHECKING:
     from multitalk_cli.doctor.report import DoctorReport
-    from multitalk_cli.settings import Settings
 
 _PACKAGES = (
     "modal", "typer", "rich", "numpy", "pillow", "soundfile", "soxr", "imageio-ffmpeg", "boto3",
     "huggingface-hub", "torch",
 )  # fmt: skip
-_VARIABLES = (
-    "LANG", "LC_ALL", "TERM", "COLUMNS", "NO_COLOR", "FORCE_COLOR", "CI", "TMPDIR", "MODAL_PROFILE",
-    "MODAL_ENVIRONMENT", "MODAL_CONFIG_PATH", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION",
-    "IMAGEIO_FFMPEG_EXE", "VIRTUAL_ENV",
-)  # fmt: skip
-"""Variables that change what a command does, none of which holds a secret."""
 _LONGEST_LINE = 2000
 
 
-def text(report: DoctorReport, chosen: Settings | None) -> str:
+def text(report: DoctorReport, chosen: settings.Settings | None) -> str:
     """Markdown: versions, settings and where each comes from, every check, and the GPU's answer.
 
     Keys, tokens and passwords are masked; the home folder is `~`.
     """
     parts = [
         ("versions", _versions()),
-        ("variables", {name: os.environ[name] for name in _VARIABLES if name in os.environ}),
+        ("variables", settings.surroundings()),
         ("settings", {} if chosen is None else _settings(chosen)),
         ("checks", {check.name: f"{check.state}: {check.text}" for check in report.checks}),
     ]
@@ -65,7 +57,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _settings(chosen: Settings) -> dict[str, str]:
+def _settings(chosen: settings.Settings) -> dict[str, str]:
     return {
         setting.name: f"{json.dumps(value.value)} ({value.origin})"
         for setting, value in chosen.items()
