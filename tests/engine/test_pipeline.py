@@ -1,6 +1,7 @@
 """The run: progress, stopping, going on, guards, caches, and requests that cannot work."""
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -223,6 +224,24 @@ def test_dark_frames_of_a_dark_picture_pass():
     dark = torch.full((3, 2, 4, 4), -0.99)
     dark[:, 1] = -1
     check_frames(dark, torch.full((3, 4, 4), -0.9), "here")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        (lambda frames: frames[:, 1].fill_(-1), None),
+        (lambda frames: frames[:, 1].copy_(frames[:, 0]), None),
+        (lambda frames: frames.fill_(-1), BlackFramesError),
+        (lambda frames: frames.copy_(frames[:, :1].expand_as(frames).clone()), FrozenFramesError),
+        (lambda frames: frames[0, 1, 0, 0].fill_(float("nan")), NotANumberError),
+    ],
+    ids=["one black", "one frozen", "all black", "all frozen", "one not a number"],
+)
+def test_only_wholly_bad_frames_end_a_run(change, error):
+    frames = torch.rand(3, 5, 4, 4, generator=torch.Generator().manual_seed(0))
+    change(frames)
+    with nullcontext() if error is None else pytest.raises(error):
+        check_frames(frames, torch.ones(3, 4, 4), "window 2")
 
 
 def test_latents_that_never_change_are_refused():
