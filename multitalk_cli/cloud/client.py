@@ -6,7 +6,7 @@ import builtins
 import io
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -327,15 +327,15 @@ class Cloud:
         with modal_errors(self.place), suppress(FileNotFoundError):
             self._volume(volume).remove_file(folder, recursive=True)
 
-    def _volume(self, name: str) -> Any:
-        import modal
+    def create_volumes(self, names: Iterable[str]) -> None:
+        """Creates those of the Volumes that do not exist."""
+        with modal_errors(self.place):
+            for name in names:
+                self._volume(name)
 
-        environment = self.place.environment_name
+    def _volume(self, name: str) -> Any:
         return self._kept(
-            ("volume", name),
-            lambda: modal.Volume.from_name(
-                name, create_if_missing=True, environment_name=environment
-            ),
+            ("volume", name), lambda: _find_or_create(name, self.place.environment_name)
         )
 
     def _dict(self, name: str) -> Any:
@@ -358,3 +358,23 @@ class Cloud:
     def _dict_put(self, name: str, key: str, value: str) -> None:
         with modal_errors(self.place):
             self._dict(name).put(key, value)
+
+
+def _find_or_create(name: str, environment: str | None) -> Any:
+    """The Volume of this name, whatever its version; a new one has version 2.
+
+    Version 1 may store a file as a whole again when a part of it changes. Asking for version 2 of
+    a Volume that has version 1 is an error, so the version is named only when one is created.
+    """
+    import modal
+    import modal.exception as theirs
+
+    found = modal.Volume.from_name(name, environment_name=environment)
+    try:
+        found.hydrate()
+    except theirs.NotFoundError:
+        # Another command may create it at the same moment.
+        with suppress(theirs.AlreadyExistsError):
+            modal.Volume.objects.create(name, version=2, environment_name=environment)
+        found = modal.Volume.from_name(name, environment_name=environment)
+    return found

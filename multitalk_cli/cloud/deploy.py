@@ -110,6 +110,8 @@ def deploy_app(
     """
     deployment, place = plan.deployment, plan.place
     reporter.fact("build", "what has changed; the first time takes several minutes")
+    # The app itself would create them with the version that Modal prefers.
+    cloud.create_volumes(plan.volumes)
     failed = _deploy(place, deployment, reporter, shows_log=shows_log)
     if failed is not None and deployment.stacks != ("current",):
         reporter.warn("an image cannot be built; deploying the stack current alone")

@@ -132,6 +132,23 @@ def test_an_environment_of_its_own(cloud, user):
 
     assert ran.code == 0, ran.stderr
     assert cloud.state.app("staging", contract.APP_NAME).version == 1
+    assert volume_versions(cloud, "staging") == {2}
+
+
+def volume_versions(cloud, environment):
+    names = (contract.WEIGHTS_VOLUME, contract.JOBS_VOLUME, contract.CACHES_VOLUME)
+    return {cloud.volume(name, environment).version for name in names}
+
+
+def test_volumes_of_version_1_are_kept(cloud, user):
+    cloud.add_environment("earlier")
+    for name in (contract.WEIGHTS_VOLUME, contract.JOBS_VOLUME, contract.CACHES_VOLUME):
+        modal.Volume.objects.create(name, version=1, environment_name="earlier")
+
+    ran = user.run("deploy", "--environment", "earlier", "--quiet")
+
+    assert ran.code == 0, ran.stderr
+    assert volume_versions(cloud, "earlier") == {1}
 
 
 def test_a_record_that_modal_forgot_is_still_known(cloud, user):
