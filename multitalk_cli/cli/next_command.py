@@ -148,8 +148,11 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 def _convert_sound(facts: Mapping[str, Fact], _words: list[str]) -> str:
     """Text becomes bytes; samples get a header, of the rate that speech services send them at."""
-    path = str(facts.get("base64_file", facts.get("raw_file", "")))
+    names = ("base64_file", "data_uri_file", "raw_file")
+    path = next((str(facts[name]) for name in names if name in facts), "")
     source, target = shell_word(path), shell_word(f"{path}.wav")
+    if "data_uri_file" in facts:
+        return f"cut -d, -f2 {source} | base64 -d > {target}"
     if "base64_file" in facts:
         return f"base64 -d {source} > {target}"
     return f"ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""

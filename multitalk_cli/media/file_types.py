@@ -27,7 +27,7 @@ _MAGIC = (
     (re.compile(rb"II[*+]\0|MM\0[*+]"), "TIFF"),
     (re.compile(rb"....ftyp(avi[fs]|mi[fs]1.{4}([^\0]{4})*?avi[fs])", re.DOTALL), "AVIF"),
     (re.compile(rb"....ftyp(he[iv][cxms]|mif1|msf1)", re.DOTALL), "HEIC"),
-    (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"BM(....\0{4}|.{12}[\x0c\x10\x28\x34\x38\x40\x6c\x7c]\0{3})", re.DOTALL), "BMP"),
     (re.compile(rb"8BPS"), "PSD"),
     (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
     (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "JPEG XL"),
@@ -46,7 +46,7 @@ _MAGIC = (
     (re.compile(rb"RIFF....WAVE|RF64....WAVE", re.DOTALL), "WAV"),
     (re.compile(rb"fLaC"), "FLAC"),
     (re.compile(rb"OggS"), "Ogg"),
-    (re.compile(rb"ID3|\xff[\xe2-\xff]"), "MP3"),
+    (re.compile(rb"ID3|\xff[\xe2-\xfd]"), "MP3"),
     (re.compile(rb"....ftyp", re.DOTALL), "MP4"),
     (re.compile(rb"\x1a\x45\xdf\xa3"), "WebM"),
 )

@@ -78,6 +78,9 @@ def test_text_and_samples_alone_print_the_command_that_makes_a_sound_of_them(ref
 
     said = refused("host.png", "my voice.txt", *PREVIEW, code="E_AUDIO_FORMAT")
     assert "base64 -d 'my voice.txt' > 'my voice.txt.wav'" in said
+    Path("page").write_bytes(b"data:audio/webm;codecs=opus;base64,GkXfo59ChoEB")
+    said = refused("host.png", "page", *PREVIEW, code="E_AUDIO_FORMAT")
+    assert "cut -d, -f2 page | base64 -d > page.wav" in said
     said = refused("host.png", "a.pcm", *PREVIEW, code="E_AUDIO_FORMAT")
     assert "ffmpeg -f s16le -ar 24000 -ac 1 -i a.pcm a.pcm.wav" in said
 

@@ -85,7 +85,9 @@ _OTHERS = (
     (re.compile(rb"%PDF"), "a PDF"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
     (re.compile(rb"\x1f\x8b"), "compressed by gzip"),
-    (re.compile(rb"(data:[\w/+.-]+;base64,)?(UklGR|SUQz|T2dnU|ZkxhQ|//[vtsu][\w+/])"), BASE64),
+    (re.compile(rb"(data:[^,\s]*;base64,)?(UklGR|SUQz|T2dnU|ZkxhQ|//[vtsu][\w+/])"), BASE64),
+    # WebM and MP4, as browsers record them.
+    (re.compile(rb"(data:[^,\s]*;base64,)?(GkXfo|AAAA.[GWm2]Z0eX)"), BASE64),
     (re.compile(rb"\s*[{\[]\s*[\"{\[]"), "JSON text"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype|html|\?xml|!--)", re.IGNORECASE), "a web page"),
     (re.compile(rb"HTTP/[12]"), "an answer of a web server"),
@@ -114,7 +116,9 @@ def is_picture(head: bytes) -> bool:
 
 def name_other(head: bytes) -> str:
     """What a file is that is no sound and no picture, in words; "" for an unknown one."""
-    return next((name for start, name in _OTHERS if start.match(head)), "")
+    found = next((name for start, name in _OTHERS if start.match(head)), "")
+    kind = file_types.kind_of(head)
+    return kind if kind in file_types.OTHER_FILES and not found else found
 
 
 def _mpeg_kind(head: bytes) -> str:

@@ -95,7 +95,8 @@ def _no_sound(path: Path, head: bytes) -> FileError:
     name = kinds.name_other(head)
     if name:
         what = f"is {name}"
-        facts = {"base64_file": str(path)} if name == kinds.BASE64 else {}
+        kind = "data_uri_file" if head.startswith(b"data:") else "base64_file"
+        facts = {kind: str(path)} if name == kinds.BASE64 else {}
     elif path.suffix.lower() in _RAW_ENDINGS:
         what = "has no header (samples alone?)"
         facts = {"raw_file": str(path)}
@@ -155,8 +156,9 @@ def _samples(place: _Place) -> Layout:
     is_stale = any(part.is_stale for part in used)
     # Readers take a length of 0, or one with its highest bit set, for an empty file.
     is_empty = any(part.is_unknown and (part.claimed == 0 or place.kind != "wav") for part in used)
-    is_plain = joined.is_plain and not is_stale and not (is_empty and block)
-    pieces = tuple(part.piece for part in used)
+    pieces = tuple(piece for part in used for piece in part.pieces)
+    is_split = len(pieces) > len(used)
+    is_plain = joined.is_plain and not is_stale and not ((is_empty or is_split) and block)
     tag, channels, rate_hz, _, _, bits = first.shape
     return replace(
         joined,
@@ -179,6 +181,8 @@ def _samples(place: _Place) -> Layout:
 
 def _claims(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
     for part in parts:
+        if part.more and part.block_bytes:
+            yield f"the samples of {place.name} lie in {len(part.pieces)} chunks: all are used"
         if part.is_stale and part.bytes_per_s:
             claimed_s = part.claimed / part.bytes_per_s
             seen_s = (part.piece[1] - part.body) / part.bytes_per_s

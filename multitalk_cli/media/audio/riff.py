@@ -41,7 +41,8 @@ class Part:
     body: where the samples start. shape: format, channels, rate and width of the samples.
     claimed: bytes of samples after its header; stale: whether that claim is not what is read.
     missing: bytes that the header announces behind the end. rest: bytes behind it that are neither
-    samples nor chunks. next_start: where another such file follows.
+    samples nor chunks. more: further chunks of samples. next_start: where another such file
+    follows.
     """
 
     start: int
@@ -54,6 +55,7 @@ class Part:
     is_unknown: bool = False
     missing: int = 0
     rest: int = 0
+    more: tuple[tuple[int, int], ...] = ()
     next_start: int | None = None
 
     @property
@@ -67,8 +69,15 @@ class Part:
     def piece(self) -> tuple[int, int]:
         """Start and end of the samples that are read."""
         end = self.end if self.is_stale or self.is_unknown else self.body + self.claimed
-        end = min(end, self.end)
-        return self.body, end - (end - self.body) % max(1, self.block_bytes)
+        return self._whole(self.body, min(end, self.end))
+
+    @property
+    def pieces(self) -> tuple[tuple[int, int], ...]:
+        """Start and end of all samples that are read, those of further chunks included."""
+        return self.piece, *(self._whole(start, end) for start, end in self.more)
+
+    def _whole(self, start: int, end: int) -> tuple[int, int]:
+        return start, end - (end - start) % max(1, self.block_bytes)
 
     @property
     def bytes_per_s(self) -> int:
@@ -216,7 +225,8 @@ def _shape(fields: bytes, order: str) -> Shape | None:
 
 def _with_tail(window: Window, part: Part) -> Part:
     """The part with what follows its samples: chunks, another file, more samples, anything else."""
-    at = _after_chunks(window, part)
+    at, more = _after_chunks(window, part)
+    part = replace(part, more=more)
     head = window.at(at, 12)
     if head[:4] in _FILES and head[8:12] in _FORMS:
         return replace(part, end=at, next_start=at)
@@ -233,8 +243,12 @@ def _with_tail(window: Window, part: Part) -> Part:
     return replace(part, end=at, rest=rest)
 
 
-def _after_chunks(window: Window, part: Part) -> int:
-    """The end of the chunks behind the samples; where another WAV file follows, its start."""
+def _after_chunks(window: Window, part: Part) -> tuple[int, tuple[tuple[int, int], ...]]:
+    """The end of the chunks behind the samples, and those of them that hold samples too.
+
+    Where another WAV file follows, the end is its start.
+    """
+    more: list[tuple[int, int]] = []
     at = part.body + part.claimed
     little = window.at(part.start, 4) not in (b"RIFX", b"FORM")
     for _ in range(_MAX_CHUNKS):
@@ -243,17 +257,19 @@ def _after_chunks(window: Window, part: Part) -> int:
         for place in places:
             header = window.at(place, 12)
             if header[:4] in _FILES and header[8:] in _FORMS:
-                return place
+                return place, tuple(more)
             is_name = len(header) >= 8 and all(0x20 <= byte < 0x7F for byte in header[:4])
             if not is_name or header[:4] in _FILES:
                 continue
             length = int.from_bytes(header[4:8], "little" if little else "big")
             if place + 8 + length <= window.size:
                 at = place + 8 + length
+                if header[:4] == b"data" and length > 0:
+                    more.append((place + 8, at))
                 break
         else:
-            return at
-    return at
+            break
+    return at, tuple(more)
 
 
 def _looks_like_samples(tail: bytes, part: Part) -> bool:

@@ -24,7 +24,8 @@ _EVEN = {"aac", "opus", "mp3", "mp2", "ac3", "eac3", "amr_nb", "amr_wb", "alac"}
 @dataclass(slots=True)
 class Track:
     """One sound track. start_s: of its first packet; gaps_s, back_s: sums of the times that no
-    packet fills, and that two packets fill. title: its name and language, if it has any."""
+    packet fills, and that two packets fill. title: its name and language, if it has any.
+    last_length: of the last packet in ticks, 0 where the file does not say it."""
 
     codec: str = ""
     layout: str = ""
@@ -36,6 +37,7 @@ class Track:
     gaps_s: float = 0.0
     back_s: float = 0.0
     packets: int = 0
+    last_length: int = 0
     lengths: Counter[int] = field(default_factory=Counter)
 
     @property
@@ -69,11 +71,12 @@ class _Reader:
         start_s = float(time * track.tick_s)
         if track.packets == 0:
             track.start_s = start_s
-        else:
+        elif track.last_length > 0:
             jump_s = start_s - track.end_s
             track.gaps_s += jump_s if jump_s > self.tolerance_s else 0
             track.back_s -= jump_s if jump_s < -self.tolerance_s else 0
         track.packets += 1
+        track.last_length = length
         if len(track.lengths) < _MAX_LENGTHS or length in track.lengths:
             track.lengths[length] += 1
         track.end_s = start_s + float(length * track.tick_s)

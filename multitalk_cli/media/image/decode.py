@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError
-from multitalk_cli.media.image.opened import Opened, ask_for_smaller, open_picture
+from multitalk_cli.media.image.opened import SEVERAL, Opened, ask_for_smaller, open_picture
 from multitalk_cli.media.image.pixels import Look, plain_mode, to_srgb_pixels
 from multitalk_cli.media.image.srgb import conversion
 
@@ -28,6 +28,8 @@ MAX_ASPECT = 8
 # Of a picture whose end is missing: at most this share of its rows is made up.
 _MADE_UP_SHARE = 0.02
 _ORIENTATION_TAG = 0x0112
+# How Pillow's readers begin to say that a file is of a kind that they lack.
+_UNSUPPORTED = ("unsupported", "cannot handle")
 # Raised by Pillow's readers on files that break their format's rules.
 _READER_ERRORS = (
     OSError,
@@ -76,7 +78,10 @@ def _reader_errors_explained(shown: str) -> Iterator[None]:
     except Image.DecompressionBombError as error:
         raise FileError(f"{shown} has too many pixels", code="E_IMAGE_SIZE") from error
     except _READER_ERRORS as error:
-        raise FileError(f"{shown} is damaged: {_reason(error)}", code="E_IMAGE_BROKEN") from error
+        reason = _reason(error)
+        if reason.lower().startswith(_UNSUPPORTED):
+            raise FileError(f"{shown} cannot be read: {reason}", code="E_IMAGE_FORMAT") from error
+        raise FileError(f"{shown} is damaged: {reason}", code="E_IMAGE_BROKEN") from error
 
 
 @contextlib.contextmanager
@@ -110,6 +115,9 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
     if image.size[0] > size[0] or image.size[1] > size[1]:
         _check_size(image.size, opened.max_pixels, shown)
         size = image.size
+    if opened.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+        # Many programs leave the fourth byte of a pixel at zero, whatever the header names it.
+        image = image.convert("RGB")
     orientation = _orientation(image) if opened.turned is None else 1
     turned = orientation if opened.turned is None else opened.turned
     if 2 <= turned <= 8:
@@ -123,6 +131,12 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
         is_negative=opened.is_negative,
     )
     pixels, is_transparent = to_srgb_pixels(image, look)
+    if is_transparent and all((row == background).all() for row in pixels):
+        where = " in its first frame" if SEVERAL in opened.notes else ""
+        raise FileError(
+            f"{shown} shows nothing: it is transparent{where}",
+            code="E_IMAGE_BROKEN",
+        )
     if is_transparent:
         names = {(255, 255, 255): "white", (0, 0, 0): "black"}
         name = names.get(background, "#{:02x}{:02x}{:02x}".format(*background))

@@ -22,7 +22,8 @@ MAX_PIXELS = 100_000_000
 # The JPEG decoder skips detail that would be discarded, unless the file is progressive.
 MAX_JPEG_PIXELS = 250_000_000
 
-_SEVERAL = "the first of several frames used"
+SEVERAL = "the first of several frames used"
+"""The note of an animation."""
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -99,7 +100,7 @@ def _profile(image: Image.Image) -> bytes | None:
 
 
 def _frame_notes(image: Image.Image) -> list[str]:
-    return [_SEVERAL] if getattr(image, "is_animated", False) else []
+    return [SEVERAL] if getattr(image, "is_animated", False) else []
 
 
 def _open_png(file: BinaryIO) -> Opened:
@@ -125,7 +126,7 @@ def _open_png(file: BinaryIO) -> Opened:
         bits=facts.depth,
         profile=None if facts.h273 is not None else profile,
         stated=png.stated_colors(facts, image.info),
-        notes=[*_frame_notes(image), *facts.notes],
+        notes=[*([SEVERAL] if facts.frames > 1 else []), *facts.notes],
         # Rows that are not in the file stay zero.
         looks_cut_off=lambda: _last_row(image).getbbox(alpha_only=False) is None,
         salvage=salvage,

@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_SIGNATURE_BYTES, _MAX_CHUNKS = 8, 300_000
+_SIGNATURE_BYTES, _HEADER_BYTES, _MAX_CHUNKS = 8, 33, 300_000
+_END = bytes.fromhex("00000000 49454e44 ae426082")
 # Pillow refuses more: of an inflated text or profile, and of all texts together.
 _INFLATED_BYTES, _ALL_TEXT_BYTES = 1 << 20, 64 << 20
 _PROFILE_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 20
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
-_USED = (*_TEXTS, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"acTL", b"fcTL", b"fdAT")
+_USED = (*_TEXTS, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"pHYs")
+_ANIMATION = (b"acTL", b"fcTL", b"fdAT")
 _GAMMA, _GAMMA_SLACK, _POINT_SLACK = 1 / 2.2, 0.05, 0.003
 
 
@@ -64,22 +66,30 @@ class PngFacts:
 
     depth: bits of a sample. profile: an ICC profile that the reader would refuse as too large.
     h273: primaries and transfer of a cICP chunk. left_out: (start, end) of chunks that the reader
-    must not see. notes: sentences about damage.
+    must not see. frames: of an animation. notes: sentences about damage.
     """
 
     depth: int = 0
+    frames: int = 0
     profile: bytes | None = None
     h273: tuple[int, int] | None = None
     left_out: list[tuple[int, int]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     _text_bytes: int = 0
 
+    def leave_out(self, chunk: _Chunk) -> None:
+        """Hides a chunk from the reader, in one span with a neighbour that is left out too."""
+        start = chunk.start
+        if self.left_out and self.left_out[-1][1] == start:
+            start = self.left_out.pop()[0]
+        self.left_out.append((start, chunk.end))
+
     def look_inside(self, file: BinaryIO, chunk: _Chunk) -> bool:
         """Notes what an ancillary chunk says. Returns whether the reader can take it."""
         if chunk.name not in _USED and chunk.name != b"cICP":
             return chunk.length <= _INFLATED_BYTES
         if chunk.length > _ALL_TEXT_BYTES:
-            return chunk.name not in (*_TEXTS, b"iCCP")
+            return False
         body = _body(file, chunk)
         if chunk.name in _TEXTS:
             length = _text_bytes(chunk, body)
@@ -102,7 +112,10 @@ def examine(file: BinaryIO) -> PngFacts:
     facts = PngFacts()
     damaged: list[str] = []
     pixels_seen = False
+    header = _bytes(file, 0, _HEADER_BYTES)
     for chunk in _chunks(file):
+        if chunk.name == b"CgBI":
+            raise ValueError("unsupported PNG, as Xcode packs it for iOS (CgBI)")
         if chunk.name == b"IHDR" and chunk.length == 13:
             facts.depth = _body(file, chunk)[8]
         pixels_seen = pixels_seen or chunk.name == b"IDAT"
@@ -111,12 +124,36 @@ def examine(file: BinaryIO) -> PngFacts:
         # The reader checks no sums behind the pixels.
         if not pixels_seen and not _is_whole(file, chunk):
             damaged.append(chunk.name.decode("ascii"))
-            facts.left_out.append((chunk.start, chunk.end))
+            facts.leave_out(chunk)
+        elif chunk.name in _ANIMATION:
+            # Only the picture itself is used, whatever its animation looks like.
+            if chunk.name == b"acTL":
+                facts.frames = int.from_bytes(_body(file, chunk)[:4], "big")
+            facts.leave_out(chunk)
         elif not facts.look_inside(file, chunk):
-            facts.left_out.append((chunk.start, chunk.end))
+            facts.leave_out(chunk)
+        elif chunk.name in _USED and not _is_readable(header, _bytes(file, chunk.start, chunk.end)):
+            damaged.append(chunk.name.decode("ascii"))
+            facts.leave_out(chunk)
     file.seek(0)
     facts.notes = [f"a damaged chunk of the PNG ignored: {name}" for name in dict.fromkeys(damaged)]
     return facts
+
+
+def _bytes(file: BinaryIO, start: int, end: int) -> bytes:
+    file.seek(start)
+    return file.read(end - start)
+
+
+def _is_readable(header: bytes, chunk: bytes) -> bool:
+    """Whether the reader opens a picture that begins with this header and chunk."""
+    from PIL import PngImagePlugin
+
+    try:
+        PngImagePlugin.PngImageFile(io.BytesIO(header + chunk + _END))
+    except Exception:  # noqa: BLE001 - a reader's answer to any kind of damage
+        return False
+    return True
 
 
 def _body(file: BinaryIO, chunk: _Chunk) -> bytes:

@@ -113,6 +113,22 @@ def test_wav_files_in_one_are_all_read(load, cuts, after, before):
     assert f"holds {len(parts)} recordings" in said(loaded)
 
 
+@REPEATABLE
+@given(cuts=st.lists(pieces, min_size=2, max_size=5), between=other_chunks,
+       width=st.sampled_from([(8, False), (16, False), (24, False), (32, True)])
+)  # fmt: skip
+def test_samples_in_several_chunks_are_all_read(load, cuts, between, width):
+    bits, is_float = width
+    parts = [odd.voice()[:count] for count in cuts]
+    others = [odd.as_width(part, bits, is_float=is_float) for part in parts[1:]]
+    more = b"".join(between + chunk(b"data", other) for other in others)
+    loaded = load(wav(parts[0], bits=bits, is_float=is_float, after=more))
+    assert loaded.samples == sum(cuts)
+    assert f"lie in {len(cuts)} chunks: all are used" in said(loaded)
+    if bits > 8:
+        assert is_same(loaded, np.concatenate(parts))
+
+
 def test_the_sound_track_has_all_that_the_speech_has(load):
     parts = [odd.voice()[:30_000], odd.voice()[10_000:40_000]]
     loaded = load(b"".join(map(wav, parts)))
@@ -426,6 +442,12 @@ def test_a_sound_that_starts_late_stays_late(tmp_path, load, ending, late_s):
     assert np.abs(loaded.speech[: int((late_s - 0.1) * RATE_HZ)]).max() < 0.01
 
 
+def test_packets_of_unknown_length_are_no_gaps(load):
+    loaded = load(encoded("flv", "-c:a", "adpcm_swf", "-ar", "22050"))
+    assert is_alike(loaded.speech, odd.voice())
+    assert said(loaded) == ""
+
+
 def test_times_that_jump_by_hours_are_joined_with_a_warning(load):
     late = odd.encode(
         encoded("mka"), "mka", "-c", "copy", "-bsf:a", "setts=ts=TS+gte(N\\,60)*9000000"
@@ -515,6 +537,10 @@ NO_SOUNDS = {
     "a.mp3": (b'{"error": {"message": "quota exceeded"}}', "is JSON text"),
     "b.wav": (b"<!DOCTYPE html><html><body>404</body></html>", "is a web page"),
     "c.wav": (b"UklGRiQAAABXQVZFZm10IBAAAAABAAEA", "is in base64"),
+    "a.txt": (b"data:audio/webm;codecs=opus;base64,GkXfo59ChoEBQveBAULygQRC", "is in base64"),
+    "b.txt": (b"AAAAIGZ0eXBpc281AAACAGlzbzVpc282", "is in base64"),
+    "lfs.wav": (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    "._a.wav": (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "metadata of macOS"),
     "d.slk": (b"\x02#!SILK_V3" + bytes(500), "WeChat"),
     "e.pcm": (odd.voice()[:8000].tobytes(), "has no header"),
     "f.mid": (b"MThd\0\0\0\x06\0\1\0\1\0\x60", "MIDI"),

@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import zlib
 
 import numpy as np
 import pytest
@@ -378,6 +379,48 @@ def test_wrong_checksum_of_a_chunk_that_is_not_needed(tmp_path, name, body, size
     assert picture.adjusted == (f"a damaged chunk of the PNG ignored: {name.decode()}",)
 
 
+# What a reader needs of each chunk and lacks here, with the right checksum.
+NONSENSE = {
+    "iCCP": [b"", b"icc\0\1" + zlib.compress(b"a profile")],
+    "gAMA": [b"", b"\0\0"],
+    "cHRM": [b"\0" * 8],
+    "sRGB": [b""],
+    "pHYs": [b"\0"],
+    "tRNS": [b"", b"\0"],
+    "zTXt": [b"key\0\5abc"],
+}
+
+
+@pytest.mark.parametrize("behind", [False, True])
+@pytest.mark.parametrize("name", NONSENSE)
+def test_chunk_without_its_content_is_ignored(tmp_path, name, behind):
+    for body in NONSENSE[name]:
+        chunk = png_chunk(name.encode(), body)
+        picture = loaded(tmp_path, with_chunks(encoded(portrait(), "PNG"), chunk, behind=behind))
+        assert np.array_equal(picture.pixels, np.asarray(portrait()))
+        assert picture.adjusted == (f"a damaged chunk of the PNG ignored: {name}",)
+
+
+@FEW
+@given(
+    name=st.sampled_from([b"acTL", b"fcTL", b"fdAT"]),
+    body=st.binary(max_size=30),
+    behind=st.booleans(),
+)
+def test_damaged_animation_does_not_matter_to_the_picture(tmp_path, name, body, behind):
+    data = encoded(portrait(), "PNG", save_all=True, append_images=[Image.new("RGB", (256, 132))])
+    data = with_chunks(data, png_chunk(name, body), behind=behind)
+    picture = loaded(tmp_path, data)
+    assert np.array_equal(picture.pixels, np.asarray(portrait()))
+
+
+def test_png_for_apps_of_ios_is_named(tmp_path):
+    path = tmp_path / "icon.png"
+    data = encoded(portrait(), "PNG")
+    path.write_bytes(data[:8] + png_chunk(b"CgBI", bytes(4)) + data[8:])
+    refused(path, "E_IMAGE_FORMAT", "CgBI")
+
+
 def test_wrong_checksum_of_the_header_is_damage(tmp_path):
     data = bytearray(encoded(portrait(), "PNG"))
     data[29] ^= 1
@@ -593,3 +636,54 @@ def test_bmp(tmp_path, mode):
     image = portrait().convert(mode)
     picture = loaded(tmp_path, encoded(image, "BMP"))
     assert psnr(picture.pixels, image.convert("RGB")) > 50
+
+
+def bmp_with_opacity(image, opacity):
+    """A BMP whose header says that the fourth byte of a pixel is its opacity."""
+    pixels = np.dstack([np.asarray(image)[::-1, :, ::-1], opacity[::-1]]).astype(np.uint8).tobytes()
+    masks = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+    sizes = struct.pack("<IiiHHIIiiII", 124, *image.size, 1, 32, 3, len(pixels), 0, 0, 0, 0)
+    header = sizes + masks + b"BGRs" + bytes(64)
+    return b"BM" + struct.pack("<IHHI", 138 + len(pixels), 0, 0, 138) + header + pixels
+
+
+@FEW
+@given(size=sizes, opacity=st.sampled_from([0, 255]), reserved=st.binary(min_size=4, max_size=4))
+def test_bmp_whose_opacity_was_left_at_zero_is_opaque(tmp_path, size, opacity, reserved):
+    image = portrait(*size)
+    data = bytearray(bmp_with_opacity(image, np.full(size[::-1], opacity)))
+    data[6:10] = reserved
+    picture = loaded(tmp_path, bytes(data))
+    assert np.array_equal(picture.pixels, np.asarray(image))
+    assert picture.adjusted == ()
+
+
+def test_bmp_with_opacity(tmp_path):
+    image, opacity = portrait(), np.full((132, 256), 255)
+    opacity[:66] = 0
+    picture = loaded(tmp_path, bmp_with_opacity(image, opacity))
+    assert (picture.pixels[:66] == 255).all()
+    assert np.array_equal(picture.pixels[66:], np.asarray(image)[66:])
+
+
+@pytest.mark.parametrize("content", [4, 5])
+def test_bmp_around_another_format_is_of_no_use(tmp_path, content):
+    data = encoded(portrait(), "PNG" if content == 5 else "JPEG")
+    sizes = struct.pack("<IiiHHIIiiII", 40, 256, 132, 1, 0, content, len(data), 0, 0, 0, 0)
+    path = tmp_path / "host.bmp"
+    path.write_bytes(b"BM" + struct.pack("<IHHI", 54 + len(data), 0, 0, 54) + sizes + data)
+    refused(path, "E_IMAGE_FORMAT", "Unsupported BMP")
+
+
+# Pictures that show nothing
+
+
+@pytest.mark.parametrize(("kind", "count"), [("PNG", 1), ("GIF", 2), ("WEBP", 1), ("WEBP", 3)])
+def test_transparent_picture_is_refused(tmp_path, kind, count):
+    empty = portrait().convert("RGBA")
+    empty.putalpha(0)
+    more = [portrait().convert("RGBA")] * (count - 1)
+    options = {"save_all": True, "append_images": more} if more else {}
+    path = tmp_path / "empty"
+    path.write_bytes(encoded(empty, kind, **options))
+    refused(path, "E_IMAGE_BROKEN", "shows nothing" if count == 1 else "in its first frame")

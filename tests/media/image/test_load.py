@@ -45,6 +45,7 @@ def test_names_of_any_kind(tmp_path, name):
         (b"\0\0\0\x18ftypheic\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
         (b"BM\x36\0\0\0\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),
         (b"RIFF\0\0\0\0WAVEfmt ", "E_IMAGE_FORMAT", "a sound or a video (WAV)"),
+        ("\ufeffhello".encode("utf-16"), "E_IMAGE_FORMAT", "is not a picture"),
         (b"ID3\x04\0\0", "E_IMAGE_FORMAT", "a sound or a video (MP3)"),
         (b"\0\0\0\x18ftypisom", "E_IMAGE_FORMAT", "a sound or a video (MP4)"),
         (b"\x89PNG\r\n\x1a\n", "E_IMAGE_BROKEN", "is damaged"),
