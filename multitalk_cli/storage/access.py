@@ -117,6 +117,7 @@ def _configured_endpoint(session: Any) -> str | None:
 
 
 def _open_client(session: Any, access: Access, endpoint: str | None) -> Any:
+    session._session.register_component("response_parser_factory", _checked_parsers())
     client = session.client(
         "s3",
         region_name=_region(session, access),
@@ -128,6 +129,30 @@ def _open_client(session: Any, access: Access, endpoint: str | None) -> Any:
         client.meta.events.register("before-parameter-build.s3", _agree_to_pay)
         client.meta.events.register("before-sign.s3", _sign_agreement)
     return client
+
+
+def _checked_parsers() -> Any:
+    """botocore's parsers, which report a value that they cannot read as an error of the answer."""
+    from botocore.parsers import ResponseParserError, ResponseParserFactory
+
+    factory = ResponseParserFactory()
+    create = factory.create_parser
+
+    def create_checked(protocol_name: str) -> Any:
+        parser = create(protocol_name)
+        parse = parser.parse
+
+        def parse_checked(response: Any, shape: Any) -> Any:
+            try:
+                return parse(response, shape)
+            except ValueError as error:
+                raise ResponseParserError(str(error)) from error
+
+        parser.parse = parse_checked
+        return parser
+
+    factory.create_parser = create_checked
+    return factory
 
 
 def _region(session: Any, access: Access) -> str | None:

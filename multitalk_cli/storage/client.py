@@ -475,9 +475,14 @@ def _ignore(_count: int) -> None:
 
 
 def _to_object(row: Mapping[str, Any]) -> StoredObject:
+    size_bytes = row.get("Size", -1)
+    if size_bytes < 0:
+        raise StorageError(
+            f"unexpected response of the store: no size of {row['Key']}", code="E_STORAGE"
+        )
     return StoredObject(
         key=row["Key"],
-        size_bytes=row["Size"],
+        size_bytes=size_bytes,
         modified_s=modified_s(row),
         etag=row.get("ETag", "").strip('"'),
     )

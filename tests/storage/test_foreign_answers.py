@@ -94,6 +94,38 @@ def test_a_listing_without_times_and_digests_is_shown(cli, scripted_s3):
 
     (found,) = ran.json["data"]["objects"]
     assert (ran.code, found["key"], found["etag"]) == (0, "a.mp4", "")
+    assert "no date" in cli("s3", "ls", "s3://bucket/").stdout
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ("<Size>7</Size><LastModified>yesterday</LastModified>", "yesterday"),
+        ("<Size>many</Size>", "many"),
+        ("<Size>-5</Size>", "no size of a.mp4"),
+        ("", "no size of a.mp4"),
+    ],
+)
+@pytest.mark.parametrize("command", ["ls s3://bucket/", "get s3://bucket/ --latest"])
+def test_a_listing_of_nonsense_is_an_error_of_the_store(
+    cli, scripted_s3, folder, fields, words, command
+):
+    page = f"<ListBucketResult><Contents><Key>a.mp4</Key>{fields}</Contents></ListBucketResult>"
+    scripted_s3(answer=(200, {"Content-Type": "application/xml"}, page.encode()))
+
+    ran = cli("s3", *command.split(), "--json")
+
+    assert (ran.code, ran.error["code"]) == (6, "E_STORAGE")
+    assert words in ran.error["message"]
+
+
+def test_an_object_of_no_time_is_an_error_of_the_store(cli, scripted_s3, folder):
+    scripted_s3(body=b"abc", headers={"Last-Modified": "yesterday"})
+
+    ran = cli("s3", "get", "s3://bucket/a.mp4", "--json")
+
+    assert (ran.code, ran.error["code"]) == (6, "E_STORAGE")
+    assert "yesterday" in ran.error["message"]
 
 
 # Headers that other stores reject

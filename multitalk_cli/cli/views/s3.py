@@ -45,7 +45,11 @@ def listing_blocks(result: BucketListing, now_s: float) -> list[Block]:
     """Folders, then objects with size and age. now_s: seconds since 1970."""
     rows = [("", "", shown_key(folder)) for folder in result.listing.folders]
     rows += [
-        (human_bytes(found.size_bytes), age(now_s - found.modified_s), shown_key(found.key))
+        (
+            human_bytes(found.size_bytes),
+            age(now_s - found.modified_s) if found.modified_s else "no date",
+            shown_key(found.key),
+        )
         for found in result.listing.objects
     ]
     return [Table(rows=rows, right=(0,), gives_way=(2,))] if rows else []

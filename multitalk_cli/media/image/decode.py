@@ -115,7 +115,11 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
     if image.size[0] > size[0] or image.size[1] > size[1]:
         _check_size(image.size, opened.max_pixels, shown)
         size = image.size
-    if opened.format == "BMP" and image.mode == "RGBA" and image.getextrema()[3] == (0, 0):
+    if (
+        opened.format == "BMP"
+        and image.mode == "RGBA"
+        and image.getchannel("A").getextrema() == (0, 0)
+    ):
         # Many programs leave the fourth byte of a pixel at zero, whatever the header names it.
         image = image.convert("RGB")
     orientation = _orientation(image) if opened.turned is None else 1
