@@ -122,7 +122,7 @@ def _global_options(
 def _help(
     ctx: typer.Context,
     words: Annotated[
-        list[str] | None, typer.Argument(metavar="[COMMAND]", help="Such as: jobs attach.")
+        list[str] | None, typer.Argument(metavar="COMMAND", help="Such as: jobs attach.")
     ] = None,
 ) -> None:
     """Show how a command is used."""

@@ -54,7 +54,7 @@ class PagedCommand(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         """The usage as manuals write it: IMAGE must be there, [VOICE] may."""
         pieces = super().collect_usage_pieces(ctx)
-        return [piece.strip("{}").removesuffix("...") for piece in pieces]
+        return [piece.removesuffix("...").strip("{}") for piece in pieces]
 
 
 PLACED = "PLACE=VOICE"

@@ -345,6 +345,9 @@ def _loop_over_voices(facts: Mapping[str, Fact], _words: list[str]) -> str:
 
 
 def _choose_backend(_facts: Mapping[str, Fact], words: list[str]) -> str:
+    """An account, or a preview, which reads no buckets."""
+    if any(word.rpartition("=")[2].startswith("s3://") for word in words):
+        return "multitalk login"
     return f"multitalk login\n{typed_again(words, '--backend', 'preview')}"
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from multitalk_cli.cli.typed_words import (
     option_values,
+    typed_again,
     typed_line,
     typed_without,
     with_replaced,
@@ -76,4 +77,4 @@ def show_faces(words: Sequence[str]) -> str:
     voices = [text.partition("=")[2] for text in option_values(words, "--speaker")]
     kept = typed_without(words, "--speaker")
     has_voices = bool(voices) and all(voices) and kept[:1] == ["generate"]
-    return typed_line([*kept, *voices, "--plan"]) if has_voices else ""
+    return typed_again([*kept, *voices], "--plan") if has_voices else ""

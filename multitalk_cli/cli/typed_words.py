@@ -14,6 +14,7 @@ _SAME = (
     {"--yes", "-y"},
     {"--sample-steps", "--steps"},
     {"--persistent-params", "--vram-params"},
+    {"--plan", "--dry-run"},
 )
 """Options with several names."""
 

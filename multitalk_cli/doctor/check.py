@@ -11,8 +11,9 @@ from typing import Literal
 from multitalk_cli.errors import MultitalkError
 
 State = Literal["ok", "warn", "fail", "skip"]
-STEPS = ("local", "account", "deployment", "weights", "storage")
-GROUPS = (*STEPS, "gpu")
+STEPS = ("local", "account", "deployment", "weights")
+"""Groups without which no video can be made in the account."""
+GROUPS = (*STEPS, "storage", "gpu")
 LIMIT_S = 6.0
 
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
 
 
 def describe_plan(plan: Plan) -> str:
-    """`298 frames at 24 fps in 5 windows, 20 steps, exact`."""
+    """`298 frames at 24 fps in 5 windows, 20 steps`."""
     frames, windows = human_count(plan.frames, "frame"), human_count(len(plan.windows), "window")
     steps = human_count(plan.sample_steps, "step")
-    return f"{frames} at {plan.fps} fps in {windows}, {steps}, exact"
+    return f"{frames} at {plan.fps} fps in {windows}, {steps}"
 
 
 def describe_price(estimate: Estimate, rates: Rates) -> str:

@@ -21,7 +21,14 @@ from tests.terminal.program import Program
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
-COMMANDS += [["completion"], ["completion", "install"], ["completion", "show"], ["help"], ["jobs"]]
+COMMANDS += [
+    ["completion"],
+    ["completion", "install"],
+    ["completion", "show"],
+    ["help"],
+    ["jobs"],
+    ["warm"],
+]
 
 
 # Help
@@ -34,6 +41,7 @@ def test_every_command_has_help_with_an_example(cli, words, flag):
 
     assert (ran.code, ran.stderr) == (0, "")
     assert ran.stdout.splitlines()[0].startswith("Usage: multitalk")
+    assert not re.search(r"\[\[|[{}]", ran.stdout.splitlines()[0])
     assert re.search(r"^ +multitalk |:  multitalk ", ran.stdout, re.MULTILINE)
     assert all(len(line) <= 100 for line in ran.stdout.splitlines())
 

@@ -9,7 +9,14 @@ from multitalk_cli.cli.app import app
 from multitalk_cli.cli.console import split_output_options
 from multitalk_cli.cli.next_command import RULES, next_command
 from multitalk_cli.cli.typed_words import typed_again
-from multitalk_cli.errors import CODES, FileError, RefusedError, UsageError, error_from_code
+from multitalk_cli.errors import (
+    CODES,
+    FileError,
+    RefusedError,
+    SetupError,
+    UsageError,
+    error_from_code,
+)
 
 GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]
 
@@ -219,6 +226,24 @@ def test_a_guard_names_the_options_that_pass_it(code, facts, expected):
 def test_a_picture_among_the_voices_is_put_first(words, expected):
     facts = {"picture": "my face.png", "sound": "a.wav"}
     assert next_command(UsageError("x", code="E_SWAPPED", facts=facts), words) == expected
+
+
+@pytest.mark.parametrize("plan", ["--plan", "--dry-run"])
+def test_faces_are_drawn_by_one_plan(plan):
+    words = ["generate", "a.png", plan, "--speaker", "top=b.wav"]
+
+    command = next_command(UsageError("x", code="E_SPEAKER"), words)
+
+    assert command == "multitalk generate a.png b.wav --plan"
+
+
+@pytest.mark.parametrize(
+    "words", [["a.png", "s3://b/a.wav"], ["a.png", "--speaker", "left=s3://b/a.wav"]]
+)
+def test_a_preview_of_an_object_is_not_proposed(words):
+    command = next_command(SetupError("x", code="E_NO_BACKEND"), ["generate", *words])
+
+    assert command == "multitalk login"
 
 
 @pytest.mark.parametrize(

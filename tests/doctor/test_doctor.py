@@ -60,8 +60,8 @@ def test_the_screen_ends_with_one_command(cli):
     ran = cli("doctor")
 
     *_, readiness, last = ran.stdout.splitlines()
-    missing = "account, deployment, weights, storage"
-    assert readiness == f"preview: ready      real video: 1 of 5 steps done, missing: {missing}"
+    missing = "account, deployment, weights"
+    assert readiness == f"preview: ready      real video: 1 of 4 steps done, missing: {missing}"
     assert last == "next:  multitalk generate IMAGE VOICE --backend preview"
     assert ran.stderr == ""
 

@@ -9,8 +9,8 @@ RATES = rates.load()
 
 
 def test_a_plan_reads_as_one_line():
-    assert describe_plan(plan_of(12.4)) == "298 frames at 24 fps in 5 windows, 20 steps, exact"
-    assert describe_plan(plan_of(1)) == "24 frames at 24 fps in 1 window, 20 steps, exact"
+    assert describe_plan(plan_of(12.4)) == "298 frames at 24 fps in 5 windows, 20 steps"
+    assert describe_plan(plan_of(1)) == "24 frames at 24 fps in 1 window, 20 steps"
 
 
 def test_a_price_reads_as_one_line_with_the_date_of_its_rates():

@@ -31,7 +31,7 @@ def show(ctx: typer.Context) -> None:
         (setting.name, _shorten(value.value), value.origin, setting.help)
         for setting, value in items
     ]
-    table = Table(rows=rows, titles=("setting", "value", "from", ""), gives_way=(1, 3, 2))
+    table = Table(rows=rows, titles=("setting", "value", "from", "meaning"), gives_way=(1, 3, 2))
     console.succeed("config", {"settings": data}, [table])
 
 

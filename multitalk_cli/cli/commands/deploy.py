@@ -42,7 +42,7 @@ def deploy(
         console.fact(label, text)
     if dry_run:
         console.fact("secrets", f"{' and '.join(contract.SECRETS)}, if the account has them")
-        console.succeed("deploy", view.data(plan, is_deployed=False), view.recipe_lines(plan))
+        console.succeed("deploy", view.data(plan, is_deployed=False), view.recipe_blocks(plan))
         return
     cloud = Cloud.reachable(place)
     plan = add_secrets(plan)

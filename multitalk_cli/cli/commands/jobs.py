@@ -63,7 +63,7 @@ def show(
 
     console: Console = ctx.obj
     listed = listing.find(_place(app_name, environment), job_id)
-    console.succeed("jobs", view.show_data(listed), view.show_blocks(listed))
+    console.succeed("jobs", view.show_data(listed), view.show_blocks(listed, time.time()))
 
 
 @app.command("attach", cls=PagedCommand)

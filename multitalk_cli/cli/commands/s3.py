@@ -214,6 +214,6 @@ def _parse_expiry(text: str, max_s: int) -> int:
         raise UsageError(
             f"--expires must be from 1s to 7d, not {text!r}",
             code="E_RANGE",
-            hint="multitalk s3 url KEY --expires 1h",
+            facts={"option": "--expires", "example": "7d" if seconds > max_s else "1h"},
         )
     return seconds

@@ -46,7 +46,7 @@ def status(
 def warm(
     ctx: typer.Context,
     duration: Annotated[
-        str, typer.Argument(metavar="[TIME]", help="For example 15m; at most 60m.")
+        str, typer.Argument(metavar="TIME", help="15m by default; at most 60m.")
     ] = "15m",
     gpu: Gpu = None,
     stack: Stack = None,

@@ -51,9 +51,10 @@ def _place(shell: str) -> Path:
 def advice(shell: str, path: Path) -> list[str]:
     """Lines to add to the shell's configuration if Tab does nothing in a new shell."""
     if shell == "bash":
-        return [f"source {path}     in ~/.bashrc, where the package bash-completion is absent"]
+        return ["in ~/.bashrc, if the package bash-completion is absent:", f"  source {path}"]
     if shell == "zsh":
-        return [f"fpath=({path.parent} $fpath); autoload -U compinit; compinit     in ~/.zshrc"]
+        lines = f"  fpath=({path.parent} $fpath); autoload -U compinit; compinit"
+        return ["in ~/.zshrc:", lines]
     return []
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.cli.layout import Block, Line, Row
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.deploy import DeployPlan
@@ -24,10 +25,14 @@ def data(plan: DeployPlan, *, is_deployed: bool) -> dict[str, Any]:
     }
 
 
-def recipe_lines(plan: DeployPlan) -> list[str]:
+def recipe_blocks(plan: DeployPlan) -> list[Block]:
     """The recipes of the images, an empty line between two."""
-    lines = [line for image in plan.images.values() for line in [*image, ""]]
-    return lines[:-1]
+    blocks: list[Block] = []
+    for image in plan.images.values():
+        words = [line.partition(" ") for line in image]
+        blocks += [Row(verb, text, width=5) for verb, _, text in words]
+        blocks.append(Line(""))
+    return blocks[:-1]
 
 
 def facts(plan: DeployPlan) -> list[tuple[str, str]]:

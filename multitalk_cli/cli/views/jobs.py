@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cli.layout import Block, Table
-from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
+from multitalk_cli.cli.layout import Block, Row, Table
+from multitalk_cli.reporting.formatting import human_bytes, human_count, human_duration, human_money
 
 if TYPE_CHECKING:
     from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
@@ -45,11 +45,20 @@ def show_data(listed: ListedJob) -> dict[str, Any]:
     return {"job": facts}
 
 
-def show_blocks(listed: ListedJob) -> list[Block]:
-    """All known facts of a job, one a line."""
-    facts = show_data(listed)["job"]
-    rows = [(name, str(value)) for name, value in facts.items() if value not in ("", None)]
-    return [Table(rows=rows)]
+def show_blocks(listed: ListedJob, now_s: float) -> list[Block]:
+    """All known facts of a job, one a line. now_s: seconds since 1970."""
+    job, columns = listed.job, dict(zip(_TITLES, _columns(listed, now_s), strict=True))
+    windows = "" if listed.windows is None else human_count(listed.windows, "finished window")
+    facts = {
+        **columns,
+        "age": f"{columns['age']} ago",
+        "run": "" if listed.run_s is None else human_duration(listed.run_s),
+        "windows": f"{windows} kept" if windows else "",
+        "stack": job.stack,
+        "seed": str(job.seed),
+        "call": job.call_id,
+    }
+    return [Row(name, value) for name, value in facts.items() if value]
 
 
 def _row(listed: ListedJob) -> dict[str, Any]:

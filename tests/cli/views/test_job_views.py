@@ -46,6 +46,25 @@ def test_a_job_is_shown_with_its_call_and_what_is_kept():
     }  # fmt: skip
 
 
+def test_a_shown_job_has_words_for_a_person():
+    done = job(state=jobs_ledger.DONE, price_usd=0.0141702, result='{"gpu": "h200"}')
+    listed = ListedJob(job=done, windows=1, run_s=80.0)
+
+    rows = dict(plain_row(row) for row in view.show_blocks(listed, now_s=160.0))
+
+    assert rows == {
+        "id": "abcdabcd", "state": "done", "age": "1 min ago", "gpu": "h200", "price": "$0.014",
+        "video": "/v/host.mp4", "run": "1 min 20 s", "windows": "1 finished window kept",
+        "stack": "current", "seed": "7", "call": "fc-1",
+    }  # fmt: skip
+
+
+def plain_row(row):
+    (line,) = plain(row, str)
+    label, _, text = line.partition(" ")
+    return label, text.strip()
+
+
 def test_a_table_says_age_price_and_what_a_job_does():
     done = job(state=jobs_ledger.DONE, price_usd=0.25, result='{"gpu": "h200"}')
     stopped = ListedJob(job=job(state=STOPPED), stopped="timeout", windows=3)
