@@ -255,7 +255,7 @@ __multitalk_value() {
             'warm '--gpu | \
             'cool '--gpu | \
             'bench '--gpu)
-            value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
+            value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb rtx-pro-6000 h100 h200 b200'
             ;;
         'generate '--weights | \
             'download '--to)

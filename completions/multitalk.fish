@@ -120,7 +120,7 @@ function __multitalk_value --no-scope-shadowing
         case 'generate --backend'
             set value 'auto modal local preview'
         case 'generate --gpu' 'deploy --gpu' 'doctor --gpu' 'status --gpu' 'warm --gpu' 'cool --gpu' 'bench --gpu'
-            set value 'auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb h100 h200 b200'
+            set value 'auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb rtx-pro-6000 h100 h200 b200'
         case 'generate --weights' 'download --to'
             set value ':folders'
         case 'generate --device'

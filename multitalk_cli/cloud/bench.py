@@ -78,7 +78,7 @@ def estimate(task: BenchTask, gpu: str, stack: str) -> Cost:
     rate = table.gpu(chosen.name)
     tokens = plans[0].tokens(plans[0].windows[0])
     other_s = _OTHER_FORWARDS * planning_cost.seconds_per_forward(tokens, 1, rate, table)
-    seconds = estimates[0].seconds_start + sum(each.seconds_run for each in estimates) + other_s
+    seconds = estimates[0].start.most_s + sum(each.seconds_run for each in estimates) + other_s
     paid_s = seconds + table.idle.scaledown_s
     return Cost(
         gpu=chosen.name,
@@ -157,10 +157,11 @@ def compare(report: Mapping[str, Any], task: BenchTask, gpu: str) -> tuple[Compa
     """The report's rows, compared with the rates of the GPU that the container had."""
     device = report["machine"]["device"]
     seen = "" if device == "cpu" else gpus.gpu_from_device(device, gpu)
-    return tuple(_compare(row, task, seen) for row in report["runs"])
+    paid = gpus.paid_gpu(device, gpu)
+    return tuple(_compare(row, task, seen, paid) for row in report["runs"])
 
 
-def _compare(row: Mapping[str, Any], task: BenchTask, gpu: str) -> Comparison:
+def _compare(row: Mapping[str, Any], task: BenchTask, gpu: str, paid: str) -> Comparison:
     persons, forward_s = row["persons"], row["forward"]["median"]
     per_s = _seconds_per_video_s(row["prices"])
     expected_s = ratio = usd = None
@@ -168,7 +169,7 @@ def _compare(row: Mapping[str, Any], task: BenchTask, gpu: str) -> Comparison:
         measured, table = _measured_plan(task, persons), rates.load()
         tokens = measured.tokens(measured.windows[0])
         expected_s = planning_cost.seconds_per_forward(tokens, persons, table.gpu(gpu), table)
-        ratio, usd = forward_s / expected_s, planning_cost.price_of(gpu, per_s)
+        ratio, usd = forward_s / expected_s, planning_cost.price_of(paid, per_s)
     return Comparison(
         gpu=gpu,
         persons=persons,

@@ -64,7 +64,8 @@ class Result:
     """A finished video, for the report and for the job's record.
 
     model_output is False for a preview. gpu_seconds and price_usd are None where nothing was paid.
-    stored: the address of the video in the user's store.
+    stored: the address of the video in the user's store. start_s: how long its container took from
+    its first import until the weights were loaded; None where they were loaded before.
     """
 
     job_id: str
@@ -82,6 +83,7 @@ class Result:
     gpu: str | None = None
     gpu_seconds: float | None = None
     price_usd: float | None = None
+    start_s: float | None = None
     quality: Quality | None = None
     stored: str | None = None
 
@@ -92,6 +94,7 @@ class Result:
         require(0 <= self.seed <= MAX_SEED, "seed", f"0 to {MAX_SEED}", self.seed)
         require_amount("gpu_seconds", self.gpu_seconds)
         require_amount("price_usd", self.price_usd)
+        require_amount("start_s", self.start_s)
 
     @property
     def duration_s(self) -> float:

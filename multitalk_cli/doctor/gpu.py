@@ -10,6 +10,7 @@ from multitalk_cli.cloud.call_result import as_answer, await_answer, to_error
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import cost, gpus, rates, windows
+from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def question(chosen: Settings) -> str:
     """The work of `examine`, and an estimate of its time and price."""
     gpu = gpus.find_gpu(chosen["gpu"]).name
     estimate = cost.estimate_cost(_canary_plan(_CANARY_STEPS), rates.load(), gpu)
-    about = f"about {human_duration(estimate.seconds)}, {human_money(estimate.price_usd)}"
+    about = f"{time_range(estimate)}, {price_range(estimate)}"
     return f"{gpu}: starts a container, loads the weights and generates a test video, {about}"
 
 
@@ -78,7 +79,7 @@ def examine(
         "load": _check_loading(answer),
         "canary": _check_canary(answer),
     }
-    speed, measured = _check_speed(answer, gpus.find_gpu(chosen["gpu"]).name)
+    speed, measured = _check_speed(answer, chosen["gpu"])
     outcomes |= {} if speed is None else {"speed": speed}
     checks = [CheckResult(name=name, group=GROUP, outcome=seen) for name, seen in outcomes.items()]
     return [*checks, sound.result()], {**answer, **measured}
@@ -176,13 +177,13 @@ def _check_canary(answer: Mapping[str, Any]) -> Outcome:
 def _check_speed(answer: Mapping[str, Any], named: str) -> tuple[Outcome | None, dict[str, Any]]:
     """Time and price of a second of video at 20 steps, compared with the table of rates.
 
-    named: the GPU in the settings, if the device's own name is unknown.
+    named: the GPU in the settings, whose price is paid whatever the device is.
     """
     per_s = answer["canary"].get("s_per_video_s")
     if per_s is None:
         return None, {}
     gpu = gpus.gpu_from_device(answer["gpu"], named)
-    usd = cost.price_of(gpu, per_s)
+    usd = cost.price_of(gpus.paid_gpu(answer["gpu"], named), per_s)
     where = "cpu" if answer["gpu"] == "cpu" else gpu
     text = f"{per_s:.1f} s and {human_money(usd)} for a second of video at 20 steps ({where})"
     measured = {"s_per_video_s": per_s, "usd_per_video_s": usd}

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.errors import FileError
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.base import Backend
 from multitalk_cli.generation.backends.select import choose_backend
@@ -17,6 +18,7 @@ from multitalk_cli.generation.prepared_inputs import (
 )
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
+from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.inputs import GenerateSpec
 from multitalk_cli.storage.address import is_stored
@@ -97,6 +99,17 @@ def _prepare(
         return LocalInputs(spec, store, upload)
     store = require_store(spec, backend)
     return prepare_in_cloud(spec, store, upload, reporter, for_plan=False)
+
+
+def known_starts(settings: Settings) -> list[float]:
+    """Seconds that containers of this account took to start; none where the ledger is unusable.
+
+    A plan is worth as much with the published range.
+    """
+    try:
+        return Ledger().start_seconds(settings["app"], settings["environment"])
+    except FileError:
+        return []
 
 
 def chosen_gpu(settings: Settings) -> str:

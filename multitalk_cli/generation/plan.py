@@ -10,7 +10,7 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.files import is_content_of, write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import choose_backend
-from multitalk_cli.generation.job import chosen_gpu
+from multitalk_cli.generation.job import chosen_gpu, known_starts
 from multitalk_cli.generation.prepared_inputs import (
     LocalInputs,
     PreparedInputs,
@@ -41,7 +41,9 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
         report_inputs(spec, spec.options.seed, summary, reporter)
         gpu, stack = chosen_gpu(settings), settings["stack"]
         gpus.check_gpu(gpus.find_gpu(gpu), stack, summary.plan)
-        estimates = cost.estimate_all(summary.plan, table, first=gpu, stack=stack)
+        estimates = cost.estimate_all(
+            summary.plan, table, settings["gpu"], stack=stack, starts=known_starts(settings)
+        )
         if settings["max_cost"] is not None:
             cost.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
         return VideoPlan(

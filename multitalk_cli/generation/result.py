@@ -109,7 +109,7 @@ class VideoPlan:
 
     @property
     def price_usd(self) -> float:
-        """The estimated price on the chosen GPU, cold start and idle time included."""
+        """The most that it costs on the chosen GPU, the longest start and idle time included."""
         return self.estimates[0].price_usd
 
     @property

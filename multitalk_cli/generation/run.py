@@ -13,7 +13,7 @@ from multitalk_cli.cloud.call_result import to_error
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
-from multitalk_cli.generation.job import GenerateJob, chosen_gpu, open_job
+from multitalk_cli.generation.job import GenerateJob, chosen_gpu, known_starts, open_job
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
 from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import DetachedJob, Video
@@ -119,20 +119,21 @@ def _store_file(job: GenerateJob, target: Path) -> str | None:
 def check_price(job: GenerateJob, reporter: Reporter) -> None:
     """Reports the price, and asks or refuses where it is high. Raises RefusedError E_COST."""
     table, plan = rates.load(), job.inputs.summary.plan
-    gpu = chosen_gpu(job.settings)
-    estimate = cost.estimate_cost(plan, table, gpu)
+    settings, gpu = job.settings, chosen_gpu(job.settings)
+    asked = settings["gpu"]
+    estimate = cost.estimate_cost(
+        plan, table, asked if asked == gpus.AUTO else gpu, known_starts(settings)
+    )
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
         if not job.backend.model_output:
-            is_able = gpus.can_run(gpus.find_gpu(gpu), job.settings["stack"], plan)
+            is_able = gpus.can_run(gpus.find_gpu(gpu), settings["stack"], plan)
             free += f"; the video: {price if is_able else f'{gpu} cannot run it'}"
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
-    decision = cost.check_cost(
-        plan, estimate, job.settings["max_cost"], interactive=reporter.can_ask
-    )
+    decision = cost.check_cost(plan, estimate, settings["max_cost"], interactive=reporter.can_ask)
     if decision.action == "ask" and not reporter.confirm(decision.question):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
 

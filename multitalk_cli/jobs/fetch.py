@@ -23,7 +23,7 @@ from multitalk_cli.errors import (
 from multitalk_cli.files import partial_file, user_folder
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning.cost import price_of
-from multitalk_cli.planning.gpus import gpu_from_device
+from multitalk_cli.planning.gpus import gpu_from_device, paid_gpu
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 if TYPE_CHECKING:
@@ -165,9 +165,9 @@ def unstored(job: Job, target: Path | None, error: MultitalkError) -> MultitalkE
 
 
 def _priced(result: contract.Result, job: Job) -> contract.Result:
-    gpu = gpu_from_device(result.gpu, job.gpu)
-    price = None if result.gpu_seconds is None else price_of(gpu, result.gpu_seconds)
-    return replace(result, gpu=gpu, price_usd=price)
+    paid = paid_gpu(result.gpu, job.gpu)
+    price = None if result.gpu_seconds is None else price_of(paid, result.gpu_seconds)
+    return replace(result, gpu=gpu_from_device(result.gpu, job.gpu), price_usd=price)
 
 
 def _download(

@@ -4,6 +4,7 @@ One SQLite file in the user's state folder, readable by the user alone. Every ch
 transaction, so that several processes may use it at the same time.
 """
 
+import json
 import os
 import sqlite3
 import time
@@ -22,6 +23,7 @@ LOST = "lost"
 UNFINISHED = (SPAWNING, RUNNING, LOST)
 SHORT_ID = 8
 _BUSY_S = 10.0
+_RECENT_JOBS, _RECENT_STARTS = 200, 10
 _SCHEMA_VERSION = 1
 
 
@@ -141,6 +143,19 @@ class Ledger:
                 (*fingerprints, DONE),
             ).fetchone()
         return None if row is None else _job(row)
+
+    def start_seconds(self, app: str, environment: str) -> list[float]:
+        """How long the containers of this app's newest finished jobs took to start."""
+        if not self._path.exists():
+            return []
+        with self._transaction() as db:
+            rows = db.execute(
+                "SELECT result FROM jobs WHERE app = ? AND environment = ? AND state = ?"
+                " AND result <> '' ORDER BY updated_s DESC, rowid DESC LIMIT ?",
+                (app, environment, DONE, _RECENT_JOBS),
+            ).fetchall()
+        found = [json.loads(_from_sql(row["result"])).get("start_s") for row in rows]
+        return [float(seconds) for seconds in found if seconds is not None][:_RECENT_STARTS]
 
     def update(self, job_id: str, **changes: Any) -> None:
         """Changes fields of a job; one that is not in the ledger is no error."""

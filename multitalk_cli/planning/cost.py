@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from multitalk_cli.contract import Window
@@ -20,35 +20,59 @@ if TYPE_CHECKING:
 ASK_ABOVE_SPEECH_S = 60.0
 ASK_ABOVE_USD = 5.0
 MIN_CHEAPER_STEPS = 10
+MIN_KNOWN_STARTS = 3
 NOT_MEASURED = "estimate: not measured on this GPU"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StartRange:
+    """How long a cold container takes until its first step.
+
+    known: the starts of this account that it is made of; 0 for the range of the rates.
+    """
+
+    least_s: float
+    most_s: float
+    known: int = 0
+
+
+def start_range(rates: Rates, known: Sequence[float] = ()) -> StartRange:
+    """The range of this account's own starts once there are enough, until then of the rates."""
+    if len(known) < MIN_KNOWN_STARTS:
+        return StartRange(least_s=rates.start.least_s, most_s=rates.start.most_s)
+    return StartRange(least_s=min(known), most_s=max(known), known=len(known))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Time and money for one plan on one GPU, the exact tier.
+    """Time and money for one plan on one GPU, the exact tier: the most, and the least of the sums.
 
     start: a cold container until its first step; a warm one needs none. idle: the container after
     the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
-    steps. measured: whether the speed was timed on this GPU.
+    steps. measured: whether the speed was timed on this GPU. other_gpu: what may run it instead,
+    at its own price; empty where one GPU was asked for.
     """
 
     gpu: str
     seconds_run: float
     seconds_denoise: float
-    seconds_start: float
+    start: StartRange
+    seconds_least: float
+    price_least_usd: float
     price_run_usd: float
     price_start_usd: float
     price_idle_usd: float
     measured: bool
+    other_gpu: str = ""
 
     @property
     def seconds(self) -> float:
-        """The time from the call to the video, in a cold container."""
-        return self.seconds_start + self.seconds_run
+        """The longest time from the call to the video, in a cold container."""
+        return self.start.most_s + self.seconds_run
 
     @property
     def price_usd(self) -> float:
-        """The total of a single cold run."""
+        """The most that a single cold run costs."""
         return self.price_start_usd + self.price_run_usd + self.price_idle_usd
 
     @property
@@ -65,15 +89,32 @@ def price_of(gpu: str, seconds: float) -> float:
 
 def seconds_per_forward(tokens: int, persons: int, gpu: GpuRate, rates: Rates) -> float:
     """One pass through the model: a L + b L^2, more for two people, scaled to the GPU."""
-    speed = rates.speed
-    seconds = speed.per_token_s * tokens + speed.per_token_pair_s * tokens**2
-    if persons > 1:
-        seconds *= speed.two_person_factor
-    return seconds * gpu.slowness
+    return rates.speed.seconds_per_forward(tokens, persons) * gpu.slowness
 
 
-def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
-    """Time and money for the plan on that GPU; KeyError for a GPU without rates."""
+def estimate_cost(
+    plan: Plan, rates: Rates, gpu_name: str, starts: Sequence[float] = ()
+) -> Estimate:
+    """Time and money for the plan on that GPU; KeyError for a GPU without rates.
+
+    gpu_name: `auto` for whichever of its choices is free. starts: seconds of this account's own.
+    """
+    start = start_range(rates, starts)
+    if gpu_name != gpus.AUTO:
+        return _estimate(plan, rates, gpu_name, start)
+    first, other = (_estimate(plan, rates, name, start) for name in gpus.FALLBACKS)
+    return replace(
+        first,
+        seconds_least=min(first.seconds_least, other.seconds_least),
+        price_least_usd=min(first.price_least_usd, other.price_least_usd),
+        price_run_usd=max(first.price_run_usd, other.price_run_usd),
+        price_start_usd=max(first.price_start_usd, other.price_start_usd),
+        price_idle_usd=max(first.price_idle_usd, other.price_idle_usd),
+        other_gpu=other.gpu,
+    )
+
+
+def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange) -> Estimate:
     gpu = rates.gpu(gpu_name)
     price_per_s = rates.price_per_s_usd(gpu)
     fixed, windows = rates.speed.fixed, plan.windows
@@ -82,14 +123,16 @@ def estimate_cost(plan: Plan, rates: Rates, gpu_name: str) -> Estimate:
     )
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
     run_s = denoise_s + around_s * gpu.slowness
-    start_s = rates.start.read_bytes / rates.start.read_bytes_per_s + rates.start.setup_s
+    least_s = start.least_s + run_s
     return Estimate(
         gpu=gpu.name,
         seconds_run=run_s,
         seconds_denoise=denoise_s,
-        seconds_start=start_s,
+        start=start,
+        seconds_least=least_s,
+        price_least_usd=(least_s + rates.idle.scaledown_s) * price_per_s,
         price_run_usd=run_s * price_per_s,
-        price_start_usd=start_s * price_per_s,
+        price_start_usd=start.most_s * price_per_s,
         price_idle_usd=rates.idle.scaledown_s * price_per_s,
         measured=gpu.measured,
     )
@@ -103,12 +146,26 @@ def _seconds_around(plan: Plan, window: Window, fixed: FixedWork) -> float:
 
 
 def estimate_all(
-    plan: Plan, rates: Rates, first: str | None = None, *, stack: str = gpus.DEFAULT_STACK
+    plan: Plan,
+    rates: Rates,
+    first: str | None = None,
+    *,
+    stack: str = gpus.DEFAULT_STACK,
+    starts: Sequence[float] = (),
 ) -> tuple[Estimate, ...]:
-    """An estimate for each GPU that can run it, the fastest first; but `first`, if given, leads."""
-    able = (gpu for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), stack, plan))
-    estimates = [estimate_cost(plan, rates, gpu.name) for gpu in able]
-    estimates.sort(key=lambda estimate: (estimate.gpu != first, estimate.seconds))
+    """An estimate for each GPU that can run it, the fastest first; but `first`, if given, leads.
+
+    first: a name, an alias or `auto`. starts: as of `estimate_cost`.
+    """
+    leading = None if first is None else gpus.find_gpu(first).name
+    able = (gpu.name for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), stack, plan))
+    estimates = [
+        estimate_cost(
+            plan, rates, gpus.AUTO if first == gpus.AUTO and name == leading else name, starts
+        )
+        for name in able
+    ]
+    estimates.sort(key=lambda estimate: (estimate.gpu != leading, estimate.seconds))
     return tuple(estimates)
 
 
@@ -146,7 +203,7 @@ def check_cost(
         is_close = abs(price_usd - max_cost) < 0.06 * price_usd
         shown = f"${price_usd:.4f}" if is_close else human_money(price_usd)
         raise RefusedError(
-            f"the estimate is {shown}, above --max-cost {_plain_money(max_cost)}",
+            f"the estimate is up to {shown}, above --max-cost {_plain_money(max_cost)}",
             code="E_COST",
             facts=facts,
         )
@@ -154,8 +211,8 @@ def check_cost(
     if not reasons:
         return GuardDecision(action="go")
     about = (
-        f"about {human_money(price_usd)}, {human_duration(estimate.seconds)} "
-        f"on {with_article(estimate.gpu)}: {reasons}"
+        f"up to {human_money(price_usd)}, {human_duration(estimate.seconds)} "
+        f"on {on_gpu(estimate)}: {reasons}"
     )
     if interactive:
         return GuardDecision(action="ask", question=f"{about}. Continue?")
@@ -180,8 +237,14 @@ def _plain_money(usd: float) -> str:
 
 def with_article(gpu: str) -> str:
     """The GPU's name in a sentence: `an H100`, `a B200`."""
-    article = "an" if gpu[0] in "ahl" else "a"
+    article = "an" if gpu[0] in "ahlr" else "a"
     return f"{article} {gpu.upper()}"
+
+
+def on_gpu(estimate: Estimate) -> str:
+    """Where it runs, in a sentence: `an H100`, with `auto` `an H100 or H200`."""
+    other = f" or {estimate.other_gpu.upper()}" if estimate.other_gpu else ""
+    return f"{with_article(estimate.gpu)}{other}"
 
 
 def cheaper_choices(

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multitalk_cli.planning.cost import Estimate, with_article
+from multitalk_cli.planning.cost import Estimate, on_gpu
 from multitalk_cli.planning.windows import Plan
-from multitalk_cli.reporting.formatting import human_count, human_duration, human_money
+from multitalk_cli.reporting.formatting import (
+    human_count,
+    human_duration,
+    human_money,
+    human_range,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from multitalk_cli.planning.rates import Rates
+
+_ALMOST = 0.95
 
 
 def describe_plan(plan: Plan) -> str:
@@ -20,9 +29,33 @@ def describe_plan(plan: Plan) -> str:
 
 
 def describe_price(estimate: Estimate, rates: Rates) -> str:
-    """`about $0.80 on an H100 (12 min), rates of 2026-07-01`."""
+    """`$0.65 to $0.80 on an H100 (10 to 12 min), rates of 2026-07-01`."""
     line = (
-        f"about {human_money(estimate.price_usd)} on {with_article(estimate.gpu)} "
-        f"({human_duration(estimate.seconds)}), rates of {rates.prices.date.isoformat()}"
+        f"{price_range(estimate)} on {on_gpu(estimate)} ({time_range(estimate)}), "
+        f"rates of {rates.prices.date.isoformat()}"
     )
     return f"{line}, {estimate.note}" if estimate.note else line
+
+
+def price_range(estimate: Estimate) -> str:
+    """`$0.65 to $0.80`."""
+    return _range(estimate.price_least_usd, estimate.price_usd, human_money)
+
+
+def time_range(estimate: Estimate) -> str:
+    """`10 to 12 min`."""
+    return _range(estimate.seconds_least, estimate.seconds, human_duration)
+
+
+def _range(least: float, most: float, words: Callable[[float], str]) -> str:
+    """Only the most where the least is almost that."""
+    return human_range(words(most if least > _ALMOST * most else least), words(most))
+
+
+def describe_start(estimate: Estimate) -> str:
+    """`30 s to 2 min 10 s in a new container, ...`: where the range comes from."""
+    start = estimate.start
+    span = _range(start.least_s, start.most_s, human_duration)
+    if start.known:
+        return f"{span} in a new container, by the last {start.known} of this account"
+    return f"{span} in a new container, published for others; not yet measured in this account"

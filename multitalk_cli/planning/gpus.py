@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from multitalk_cli.contract import STACK_CLASSES
+from multitalk_cli.contract import STACK_CLASSES, Window
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import rates
-
-if TYPE_CHECKING:
-    from multitalk_cli.planning.windows import Plan
 
 AUTO = "auto"
 DEFAULT_STACK = "current"
@@ -25,6 +22,22 @@ _BLOCKS_BYTES = 2 * 2 * 464_162_304
 _OTHER_NETWORKS_BYTES = 15 * 2**29
 _BYTES_PER_TOKEN = 2 * (11 * 5120 + 13_824)
 _VAE_BYTES_PER_PIXEL = 12_200
+
+
+class Sizes(Protocol):
+    """What of a plan decides how much memory it needs."""
+
+    @property
+    def width_px(self) -> int: ...
+
+    @property
+    def height_px(self) -> int: ...
+
+    @property
+    def windows(self) -> tuple[Window, ...]: ...
+
+    def tokens(self, window: Window) -> int:
+        """Tokens of one forward over that window."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,6 +81,13 @@ GPUS = (
         usable_gib=79.2,
         persistent_params=22_000_000_000,
     ),
+    # CUDA 12.1 was built before its architecture.
+    Gpu(
+        name="rtx-pro-6000",
+        modal_name="RTX-PRO-6000",
+        usable_gib=94.9,
+        stacks=("current",),
+    ),
     Gpu(name="h100", modal_name="H100", usable_gib=79.1),
     Gpu(name="h200", modal_name="H200", usable_gib=139.8),
     # CUDA 12.1 was built before this architecture.
@@ -102,25 +122,35 @@ def gpu_from_device(device: str | None, wanted: str) -> str:
     """The name of the GPU that a container reported; the wanted one, if it is unknown."""
     reported = (device or "").lower().replace("-", " ")
     words = reported.split()
+    if "rtx pro 6000" in reported:
+        return "rtx-pro-6000"
     if "a100" in reported:
         return "a100-80gb" if "80gb" in words else "a100-40gb"
     names = (name for name in _REPORTED if name in words)
     return find_gpu(next(names, wanted)).name
 
 
-def needed_gib(plan: Plan) -> float:
+def paid_gpu(device: str | None, asked: str) -> str:
+    """The GPU whose price is paid: the one asked for, which Modal may serve with a better one.
+
+    With `auto` the one that the container reported.
+    """
+    return gpu_from_device(device, asked) if asked == AUTO else find_gpu(asked).name
+
+
+def needed_gib(plan: Sizes) -> float:
     """The memory that a GPU needs for the largest window of the plan."""
     block = _BYTES_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
     work = max(block, _VAE_BYTES_PER_PIXEL * plan.width_px * plan.height_px)
     return (_BLOCKS_BYTES + _OTHER_NETWORKS_BYTES + work) / 2**30
 
 
-def can_run(gpu: Gpu, stack: str, plan: Plan) -> bool:
+def can_run(gpu: Gpu, stack: str, plan: Sizes) -> bool:
     """Whether the stack supports the GPU, and the plan fits into its memory."""
     return stack in gpu.stacks and needed_gib(plan) <= gpu.usable_gib
 
 
-def check_gpu(gpu: Gpu, stack: str, plan: Plan) -> None:
+def check_gpu(gpu: Gpu, stack: str, plan: Sizes) -> None:
     """Raises RefusedError for a GPU that the stack does not support or the plan does not fit.
 
     Facts: the `stack` or the `gpu` that does it.

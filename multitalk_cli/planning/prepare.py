@@ -12,6 +12,7 @@ from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.inputs import GenerateOptions, InputRef
 from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
 from multitalk_cli.planning.windows import Plan, make_plan
+from multitalk_cli.reporting.formatting import human_length
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from multitalk_cli.media.image.load import Picture
 
 
+LONG_SPEECH_S, VERY_LONG_SPEECH_S = 20.0, 40.0
+LONG_AUDIO_GUIDANCE = 3.0
+"""The authors' advice for long videos."""
 SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 
 
@@ -88,6 +92,7 @@ def prepare(
             *scene.warnings,
             *(warning for voice in voices for warning in voice.warnings),
             *silence_warnings(voices, options.order),
+            *_length_warnings(plan, options),
         ),
     )
 
@@ -136,6 +141,23 @@ def summarize(prepared: Preparation) -> Summary:
         shift=prepared.shift,
         adjusted=prepared.adjusted,
         warnings=prepared.warnings,
+    )
+
+
+def _length_warnings(plan: Plan, options: GenerateOptions) -> Iterator[str]:
+    """What others have published about long videos of this model."""
+    if plan.duration_s <= LONG_SPEECH_S:
+        return
+    what = f"{human_length(plan.duration_s)} of speech"
+    is_guided = options.audio_guidance <= LONG_AUDIO_GUIDANCE
+    advice = "" if is_guided else f"; --audio-guidance {LONG_AUDIO_GUIDANCE:g} is advised"
+    if plan.duration_s <= VERY_LONG_SPEECH_S:
+        yield f"{what}: faces and colours may drift after {LONG_SPEECH_S:.0f} s{advice}"
+        return
+    yield (
+        f"{what}: expect the picture to get worse towards the end. Published reports of this "
+        f"model: decay after {LONG_SPEECH_S:.0f} s, and after 500 frames "
+        f"({human_length(500 / plan.fps)} at {plan.fps} fps){advice}, or several shorter videos"
     )
 
 

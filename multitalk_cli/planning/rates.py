@@ -50,15 +50,19 @@ class Speed:
     two_person_source: str
     fixed: FixedWork
 
+    def seconds_per_forward(self, tokens: int, persons: int) -> float:
+        """One pass through the model on the reference GPU, longer for two people."""
+        seconds = self.per_token_s * tokens + self.per_token_pair_s * tokens**2
+        return seconds * (self.two_person_factor if persons > 1 else 1.0)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The work of a cold container before its first step."""
+    """The time of a cold container until its first step: no less and no more than this."""
 
     source: str
-    read_bytes: int
-    read_bytes_per_s: float
-    setup_s: float
+    least_s: float
+    most_s: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

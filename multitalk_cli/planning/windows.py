@@ -6,7 +6,7 @@ The only place that decides windows.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from multitalk_cli.contract import (
     DEFAULT_MOTION_FRAMES,
@@ -19,7 +19,10 @@ from multitalk_cli.contract import (
     is_frame_count,
     seconds_from_frames,
 )
+from multitalk_cli.planning import gpus, rates
 
+LONGEST_SINGLE_FRAMES = 101
+"""The most frames of a video in one window. The model was trained with 81 frames."""
 _PIXELS_PER_TOKEN_SIDE = 16
 _FRAMES_PER_LATENT = 4
 
@@ -149,10 +152,13 @@ def make_plan(
     window_frames: int = DEFAULT_WINDOW_FRAMES,
     motion_frames: int = DEFAULT_MOTION_FRAMES,
 ) -> Plan:
-    """The plan for `frames` frames of speech. size: width and height in pixels."""
+    """The plan for `frames` frames of speech. size: width and height in pixels.
+
+    With the default windows a video may be one of up to LONGEST_SINGLE_FRAMES.
+    """
     if not 1 <= persons <= MAX_SPEAKERS:
         raise ValueError(f"persons must be 1 to {MAX_SPEAKERS}, not {persons}")
-    return Plan(
+    plan = Plan(
         frames=frames,
         fps=fps,
         width_px=size[0],
@@ -163,3 +169,22 @@ def make_plan(
         motion_frames=motion_frames,
         windows=plan_windows(frames, window_frames=window_frames, motion_frames=motion_frames),
     )
+    return _in_one_window(plan) if window_frames == DEFAULT_WINDOW_FRAMES else plan
+
+
+def _in_one_window(plan: Plan) -> Plan:
+    """The plan with one longer window, where that is less work and fits the same GPUs."""
+    frames = clip_frames(plan.frames)
+    if len(plan.windows) == 1 or frames > LONGEST_SINGLE_FRAMES:
+        return plan
+    single = replace(plan, windows=(Window(start=0, frames=frames),))
+    is_less = _forward_seconds(single) < _forward_seconds(plan)
+    needed_gib = gpus.needed_gib(plan)
+    able = (gpu for gpu in gpus.GPUS if needed_gib <= gpu.usable_gib)
+    fits = all(gpus.needed_gib(single) <= gpu.usable_gib for gpu in able)
+    return single if is_less and fits else plan
+
+
+def _forward_seconds(plan: Plan) -> float:
+    speed = rates.load().speed
+    return sum(speed.seconds_per_forward(plan.tokens(each), plan.persons) for each in plan.windows)

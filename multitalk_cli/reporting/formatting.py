@@ -78,6 +78,15 @@ def human_span(start_s: float, end_s: float) -> str:
     return f"{start_s:.1f} to {end_s:.1f} s"
 
 
+def human_range(least: str, most: str) -> str:
+    """Two amounts as a range, the unit once where it is the same: `3 to 5 min`, `$1 to $2`."""
+    if least == most:
+        return most
+    number, _, unit = least.partition(" ")
+    is_same_unit = most.partition(" ")[2] == unit and " " not in unit
+    return f"{number if is_same_unit else least} to {most}"
+
+
 def human_money(usd: float) -> str:
     """Dollars with two significant digits, whole cents at least: `$0.80`, `$12`, `$0.0042`."""
     _require_amount(usd)

@@ -14,7 +14,7 @@ _COLD_SPEECH_S = 5.0
 def prices(row: Report, options: BenchOptions, device: str) -> list[Report]:
     """Seconds and dollars of planned videos on this GPU, from the times measured on it.
 
-    Windows of other lengths are scaled by the formula of the rates; cold starts are from the rates.
+    Windows of other lengths are scaled by the formula of the rates; cold starts are its longest.
     """
     rates = rating.load()
     gpu = next((gpu for gpu in rates.gpus if _is_gpu(gpu.name, device)), None)
@@ -34,8 +34,7 @@ def prices(row: Report, options: BenchOptions, device: str) -> list[Report]:
         )
         seconds = _plan_seconds(plan, row, options, rates)
         if is_cold:
-            seconds += rates.start.read_bytes / rates.start.read_bytes_per_s
-            seconds += rates.start.setup_s
+            seconds += rates.start.most_s
         rows.append(
             {
                 "speech_s": speech_s,

@@ -52,6 +52,22 @@ def _failed_job(failed: contract.Failed) -> dict[str, Any]:
     return {**event_answer(failed), "parts": [], "video": None}
 
 
+class _StartTime:
+    """How long a container took until its weights were loaded; None where they were before."""
+
+    def __init__(self, set_up_s: float) -> None:
+        self._began_s = time.monotonic() - set_up_s
+        self._is_loading = False
+        self.seconds: float | None = None
+
+    def note(self, event: contract.Event) -> None:
+        """Receives the events of the run: the first one after those of loading ends the start."""
+        is_loading = isinstance(event, contract.Loading)
+        if self._is_loading and not is_loading and self.seconds is None:
+            self.seconds = time.monotonic() - self._began_s
+        self._is_loading = is_loading
+
+
 class Worker:
     """One container: its model, and one job after another."""
 
@@ -69,12 +85,15 @@ class Worker:
         self._model = CachedModel(lambda: open_model(pack, caches))
         self._jobs, self._states, self._volume = jobs, states, volume
         self._container, self._clock = container, clock
+        self._set_up_s = 0.0
 
     def set_up(self) -> None:
         """Imports what every call needs, before the time of a call begins."""
+        began_s = time.monotonic()
         # A container that cannot start would be restarted forever; a call reports the error.
         with suppress(Exception):
             import_module("remote.weights.model")
+        self._set_up_s = time.monotonic() - began_s
 
     def warm(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Loads the weights, and reports the seconds."""
@@ -163,9 +182,11 @@ class Worker:
         pace = _Pace(began_s, self._container.limit_s)
         with Reporter(self._states, job_id, {"link": wire["link"]}, earlier_s) as reporter:
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
+            started = _StartTime(self._set_up_s)
             made = run.run(request, self._model, store, persistent_params=persistent)
             with closing(made) as events:  # type: ignore[type-var]
                 for number, event in enumerate(events):
+                    started.note(event)
                     is_last = isinstance(event, contract.Done | contract.Failed)
                     if reporter.is_cancelled and not is_last:
                         break
@@ -182,7 +203,8 @@ class Worker:
             failure: contract.Failed | None = None
             if isinstance(last, contract.Done):
                 # What a lost container did is paid as well.
-                last = replace(last, result=replace(last.result, gpu_seconds=reporter.run_s))
+                paid = replace(last.result, gpu_seconds=reporter.run_s, start_s=started.seconds)
+                last = replace(last, result=paid)
             if isinstance(last, contract.Done) and upload is not None:
                 last, failure = _store(store, last, upload, reporter.show)
             answer = _end(store, job_id, last, failure, keep_inputs=wire["keep_inputs"])

@@ -132,5 +132,6 @@ def test_it_is_compared_with_the_gpu_of_the_container():
 
     assert (found.gpu, found.ratio) == ("h200", pytest.approx(1.0))
     table = rates.load()
-    price = 40.0 * table.price_per_s_usd(table.gpu("h200"))
+    # Asked for an H100, so that its price is paid.
+    price = 40.0 * table.price_per_s_usd(table.gpu("h100"))
     assert found.usd_per_video_s == pytest.approx(price)

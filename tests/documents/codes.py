@@ -8,8 +8,9 @@ from multitalk_cli.errors import CODES
 from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import estimate_cost
+from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.planning.windows import make_plan
-from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_money
 from multitalk_cli.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +132,7 @@ def estimate(gpu, seconds):
 
 
 def time_and_price(found):
-    return f"{human_duration(found.seconds)}, {human_money(found.price_usd)}"
+    return f"{time_range(found)}, {price_range(found)}"
 
 
 def held_params(gpu):

@@ -291,7 +291,7 @@ def test_screen_of_the_preview_is_what_is_printed(folder, cli_process):
 
 def test_screen_of_the_video_estimates_as_the_preview_does():
     prices = [
-        re.search(r"about \$.*", line)[0]
+        re.search(r"\$.*", line)[0]
         for command, lines in screens(PAGES["README.md"])
         if command.startswith("multitalk generate")
         for line in lines

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from tests.end_to_end.product import CLASS, state_of
@@ -57,6 +58,19 @@ def test_the_result_says_what_it_cost(deployed):
 
     assert ran.data["gpu"] == "h100"
     assert 0 < ran.data["price_usd"] == pytest.approx(ran.data["gpu_seconds"] * 0.00126, rel=0.02)
+
+
+def test_how_long_the_container_took_to_start_is_learnt(deployed):
+    words = deployed.generate(deployed.speech("start.wav", 0.4))
+
+    ran = deployed.run(*words)
+
+    assert ran.code == 0, ran.stderr
+    ledger = Ledger(deployed.home / ".local" / "state" / "multitalk" / "jobs.sqlite3")
+    (start_s, *more) = ledger.start_seconds("multitalk", "")
+    assert 0 < start_s < 60
+    # The other videos of this module came from the same container.
+    assert len(more) < len(ledger.list()) - 1 or len(ledger.list()) == 1
 
 
 def test_the_same_again_is_not_paid_for(deployed, rpcs):

@@ -19,6 +19,7 @@ from multitalk_cli.cli.app import run
 from multitalk_cli.generation import job as generation_job
 from multitalk_cli.generation.backends.base import Backend, StartedRun
 from multitalk_cli.generation.reuse import is_already_made
+from multitalk_cli.jobs.ledger import DONE, Job, Ledger
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning.fingerprint import fingerprints
@@ -116,6 +117,23 @@ def test_a_finished_video_is_what_its_command_asks_for(ask, name):
     video, recipe = video_of(name), ask(name).recipe
 
     assert is_already_made(video, recipe, read_recipe(video), force=False)
+
+
+def test_a_video_that_was_made_in_other_windows_is_known(ask, tmp_path):
+    asked, recorded = ask("running"), paid.recorded_request(RUNNING)
+    assert len(asked.request.windows) == 1 < len(recorded.windows)
+    video, ledger = tmp_path / RUNNING["output"], Ledger(tmp_path / "jobs.sqlite3")
+    video.touch()
+    texts = {"stack": "current", "gpu": "auto", "target": "", "label": "", "recipe": "{}"}
+    place = {"app": "multitalk", "environment": "", "seed": 10}
+    names = fingerprints(as_encoded(asked.request, recorded))
+    job = Job(id=RUNNING["job"], fingerprint=paid.recorded_fingerprint(RUNNING), **place, **texts)
+
+    ledger.start(replace(job, state=DONE))
+
+    assert ledger.find_completed(names).id == RUNNING["job"]
+    assert ledger.start(replace(job, id="anotherjob", fingerprint=names[0]), names)[1] is False
+    assert is_already_made(video, asked.recipe, json.loads(recorded.recipe), force=False)
 
 
 def test_finished_windows_are_known_by_the_name_that_they_had():

@@ -129,6 +129,26 @@ def wav_of(samples):
     )
 
 
+@pytest.mark.parametrize(
+    ("voices", "words", "said"),
+    [
+        (6, (), []),
+        (7, (), ["may drift after 20 s; --audio-guidance 3 is advised"]),
+        (7, ("--audio-guidance", "3"), ["may drift after 20 s"]),
+        (14, (), ["Published reports", "500 frames", "--audio-guidance 3", "shorter videos"]),
+    ],
+)
+def test_long_speech_is_warned_of(cli, voice, voices, words, said):
+    Path("long.wav").write_bytes(wav_of(voice.read_bytes()[44:] * voices))
+
+    planned = cli("generate", "host.png", "long.wav", *words, "--plan", "--json").json["data"]
+
+    warnings = " ".join(each for each in planned.get("warnings", []) if "of speech:" in each)
+    assert all(words in warnings for words in said)
+    assert bool(warnings) is bool(said)
+    assert ("--audio-guidance" in warnings) is (bool(said) and not words)
+
+
 def test_recordings_in_one_file_are_reported_in_the_result(cli, voice):
     Path("two.wav").write_bytes(2 * voice.read_bytes())
 

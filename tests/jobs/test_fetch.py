@@ -12,6 +12,7 @@ from multitalk_cli.errors import FileError, RemoteError, TemporaryError
 from multitalk_cli.jobs import fetch as jobs_fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.cost import price_of
 from tests.storage.clock import FakeClock
 
 PIECES = {"part-0001": b"a" * 1000, "part-0002": b"b" * 1000, "part-0003": b"c" * 10}
@@ -181,8 +182,29 @@ def test_the_kept_answer_is_read_from_the_volume(monkeypatch):
         ("NVIDIA L40S", "auto", "l40s"),
         ("Tesla T4", "auto", "t4"),
         ("cpu", "a10", "a10g"),
+        ("NVIDIA RTX PRO 6000 Blackwell Server Edition", "auto", "rtx-pro-6000"),
         (None, "auto", "h100"),
     ],
 )
-def test_the_gpu_that_was_used_is_the_one_that_is_paid(device, asked, gpu):
+def test_the_gpu_that_was_used_is_known_by_its_device(device, asked, gpu):
     assert gpus.gpu_from_device(device, asked) == gpu
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "paid"),
+    [
+        ("NVIDIA H200", "h100", "h100"),
+        ("NVIDIA A100 80GB PCIe", "a100", "a100-40gb"),
+        ("NVIDIA H200", "auto", "h200"),
+        ("NVIDIA H100 80GB HBM3", "auto", "h100"),
+    ],
+)
+def test_the_gpu_that_was_asked_for_is_the_one_that_is_paid(tmp_path, job, device, asked, paid):
+    given = answer()
+    given["event"]["result"]["gpu"] = device
+    spent_s = given["event"]["result"]["gpu_seconds"]
+
+    *_, done = fetch(Cloud(), replace(job, gpu=asked), tmp_path / "v.mp4", given)
+
+    assert done.result.gpu == gpus.gpu_from_device(device, asked)
+    assert done.result.price_usd == pytest.approx(price_of(paid, spent_s))

@@ -1,5 +1,6 @@
 """The ledger of jobs: nothing is paid for twice, and processes do not disturb one another."""
 
+import json
 import os
 import sqlite3
 import stat
@@ -170,3 +171,17 @@ def test_processes_that_start_the_same_job_at_once_agree_on_one(tmp_path):
     assert sorted(job.fingerprint for job in Ledger(path).list()) == sorted(
         f"f{n}" for n in range(20)
     )
+
+
+def test_the_starts_of_the_newest_finished_jobs_are_known(ledger):
+    starts = [50.0, None, 61.5]
+    for number, start_s in enumerate(starts):
+        ledger.start(job_of(f"{number}" * 8, f"{number}"))
+        ledger.update(
+            f"{number}" * 8, state=jobs_ledger.DONE, result=json.dumps({"start_s": start_s})
+        )
+    ledger.start(job_of("9" * 8, "9"))
+    ledger.update("9" * 8, state=jobs_ledger.DONE, result='{"gpu": "h200"}')
+
+    assert ledger.start_seconds("multitalk", "") == [61.5, 50.0]
+    assert ledger.start_seconds("other", "") == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitalk_cli.errors import ExitCode, RefusedError
-from multitalk_cli.planning import rates
+from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import (
     NOT_MEASURED,
     cheaper_choices,
@@ -43,10 +43,45 @@ def test_money_is_time_in_the_container_kept_apart():
 
     per_s = 0.001097 + 4 * 0.0000131 + 48 * 0.00000222
     assert estimate.price_run_usd == pytest.approx(estimate.seconds_run * per_s)
-    assert estimate.price_start_usd == pytest.approx(estimate.seconds_start * per_s)
+    assert estimate.price_start_usd == pytest.approx(estimate.start.most_s * per_s)
     assert estimate.price_idle_usd == pytest.approx(30 * per_s)
     assert estimate.price_usd == pytest.approx(per_s * (estimate.seconds + 30))
-    assert estimate.seconds == estimate.seconds_start + estimate.seconds_run
+    assert estimate.price_least_usd == pytest.approx(per_s * (estimate.seconds_least + 30))
+    assert estimate.seconds == estimate.start.most_s + estimate.seconds_run
+
+
+def test_a_start_is_the_published_range_until_this_account_has_its_own():
+    published, few, own = (
+        estimate_cost(plan_of(), RATES, "h100", starts) for starts in ((), (50, 60), (50, 60, 44))
+    )
+
+    assert (published.start.least_s, published.start.most_s) == (30, 130)
+    assert published.seconds - published.seconds_least == pytest.approx(100)
+    assert few == published
+    assert (own.start.least_s, own.start.most_s, own.start.known) == (44, 60, 3)
+    assert published.price_least_usd < own.price_usd < published.price_usd
+
+
+def test_the_guard_measures_the_longest_start():
+    plan = plan_of(2)
+    estimate = estimate_cost(plan, RATES, "h100")
+    between = (estimate.price_least_usd + estimate.price_usd) / 2
+
+    with pytest.raises(RefusedError, match="up to"):
+        check_cost(plan, estimate, between, interactive=False)
+
+
+def test_auto_costs_from_the_cheapest_to_the_dearest_of_its_choices():
+    plan = plan_of()
+    auto = estimate_cost(plan, RATES, "auto")
+    h100, h200 = (estimate_cost(plan, RATES, name) for name in gpus.FALLBACKS)
+
+    assert (auto.gpu, auto.other_gpu) == ("h100", "h200")
+    assert auto.price_least_usd == min(h100.price_least_usd, h200.price_least_usd)
+    assert auto.price_usd >= max(h100.price_usd, h200.price_usd)
+    assert auto.seconds == max(h100.seconds, h200.seconds)
+    assert estimate_all(plan, RATES, "auto")[0] == auto
+    assert estimate_all(plan, RATES, "h100")[0] == h100
 
 
 def test_gpus_that_were_not_measured_are_marked():

@@ -1,8 +1,10 @@
 """A plan and its price in one line each."""
 
+import re
+
 from multitalk_cli.planning import rates
 from multitalk_cli.planning.cost import NOT_MEASURED, estimate_cost
-from multitalk_cli.planning.describe import describe_plan, describe_price
+from multitalk_cli.planning.describe import describe_plan, describe_price, describe_start
 from tests.planning.plans import plan_of
 
 RATES = rates.load()
@@ -19,8 +21,19 @@ def test_a_price_reads_as_one_line_with_the_date_of_its_rates():
     line = describe_price(estimate_cost(plan, RATES, "h100"), RATES)
     other = describe_price(estimate_cost(plan, RATES, "b200"), RATES)
 
-    assert line.startswith("about $0.")
+    assert re.match(r"\$0\.\d+ to \$0\.\d+ on an H100 \(", line)
     assert line.endswith(f"rates of {RATES.prices.date.isoformat()}")
-    assert " on an H100 (" in line
     assert " on a B200 (" in other
     assert other.endswith(NOT_MEASURED)
+    either = describe_price(estimate_cost(plan, RATES, "auto"), RATES)
+    assert " on an H100 or H200 (" in either
+
+
+def test_a_start_tells_where_it_is_known_from():
+    plan = plan_of(10)
+
+    published = describe_start(estimate_cost(plan, RATES, "h100"))
+    own = describe_start(estimate_cost(plan, RATES, "h100", [41.0, 40, 44]))
+
+    assert published.startswith("30 s to 2 min 10 s in a new container")
+    assert own == "40 to 44 s in a new container, by the last 3 of this account"

@@ -9,6 +9,7 @@ from multitalk_cli.planning import rates
 
 TEXT = resources.files("multitalk_cli.planning").joinpath("rates.toml").read_text(encoding="utf-8")
 GPUS = {"t4", "l4", "a10g", "l40s", "a100-40gb", "a100-80gb", "h100", "h200", "b200"}
+GPUS |= {"rtx-pro-6000"}
 
 
 def test_every_gpu_has_a_price_a_speed_and_their_sources():

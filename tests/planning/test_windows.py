@@ -1,12 +1,15 @@
 """Windows cover the speech, and a plan counts its work."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from multitalk_cli import contract
+from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning.cost import estimate_cost
 from multitalk_cli.planning.windows import guidance_branches, plan_windows
 from tests.planning.plans import frames_of, plan_of
 
@@ -177,3 +180,43 @@ def test_fresh_spans_tile_the_video(seconds):
     assert spans[0][0] == 0
     assert spans[-1][1] == pytest.approx(plan.duration_s)
     assert all(before[1] == after[0] for before, after in itertools.pairwise(spans))
+
+
+@pytest.mark.parametrize(
+    ("frames", "size", "windows"),
+    [
+        (81, (896, 448), [81]),
+        (82, (896, 448), [85]),
+        (101, (896, 448), [101]),
+        (102, (896, 448), [65, 65]),
+        (101, (448, 448), [101]),
+        # The larger picture, the dearer a long window.
+        (85, (1280, 720), [57, 53]),
+        # One window would be cheaper, but not fit a T4.
+        (97, (640, 720), [61, 61]),
+    ],
+)
+def test_one_longer_window_is_planned_where_it_is_cheaper(frames, size, windows):
+    plan = plan_of((frames - 0.5) / 24, size=size)
+
+    assert plan.frames == frames
+    assert [window.frames for window in plan.windows] == windows
+
+
+@given(
+    st.integers(1, 400),
+    st.sampled_from([(32, 32), (448, 448), (896, 448), (640, 640), (1024, 576), (1280, 720)]),
+    st.sampled_from([1, 2]),
+)
+def test_no_plan_takes_longer_or_fits_fewer_gpus_than_in_short_windows(frames, size, persons):
+    plan = plan_of(frames / 24, size=size, persons=persons)
+    short = replace(plan, windows=plan_windows(plan.frames))
+
+    assert plan.windows[-1].end >= plan.frames
+    for gpu in gpus.GPUS:
+        if gpus.can_run(gpu, "current", short):
+            assert gpus.can_run(gpu, "current", plan)
+            longest, shortest = (
+                estimate_cost(each, rates.load(), gpu.name) for each in (short, plan)
+            )
+            assert shortest.seconds_run <= longest.seconds_run

@@ -16,7 +16,7 @@ _TRUE_TO_RATES = (0.8, 1.25)
 
 def cost_line(cost: Cost) -> str:
     """The work and price of a benchmark, to agree to."""
-    about = f"about {human_duration(cost.seconds)}, {human_money(cost.price_usd)}"
+    about = f"up to {human_duration(cost.seconds)}, {human_money(cost.price_usd)}"
     line = f"{cost.gpu}: starts a container, reads the weights and measures, {about}"
     return f"{line} ({cost.note})" if cost.note else line
 

@@ -5,13 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.planning.describe import describe_start, price_range, time_range
 from multitalk_cli.planning.gpus import AUTO, find_gpu
-from multitalk_cli.reporting.formatting import (
-    human_duration,
-    human_length,
-    human_money,
-    human_span,
-)
+from multitalk_cli.reporting.formatting import human_length, human_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +33,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
         shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
     table = Table(
         rows=_estimates(video.estimates),
-        titles=("GPU", "time", "price", "one video in a new container"),
+        titles=("GPU", "time", "price", "in a new container"),
         gives_way=(3,),
     )
     below: list[Block] = []
@@ -46,6 +42,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     if unable:
         below.append(Row("not listed", f"{', '.join(unable)}: cannot run this plan"))
     below += [
+        Row("start", describe_start(video.estimates[0])),
         Row("estimate", "scaled from the speed of an H100, not measured on this GPU"),
         Row("rates of", f"{rates.prices.date.isoformat()}, {rates.prices.source}"),
     ]
@@ -85,10 +82,11 @@ def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]
         marks = {
             "chosen": number == 0 and estimate.gpu != default,
             "default": estimate.gpu == default,
+            f"or {estimate.other_gpu}": bool(estimate.other_gpu),
             "cheapest": estimate is cheapest,
             "estimate": not estimate.measured,
         }
-        time, price = human_duration(estimate.seconds), human_money(estimate.price_usd)
+        time, price = time_range(estimate), price_range(estimate)
         shown = ", ".join(mark for mark, is_set in marks.items() if is_set)
         rows.append((estimate.gpu, time, price, shown))
     return rows
@@ -146,18 +144,26 @@ def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:
             }
             for voice in summary.voices
         ],
-        "estimates": [
-            {
-                "gpu": estimate.gpu,
-                "seconds": round(estimate.seconds, 1),
-                "price_usd": round(estimate.price_usd, 4),
-                "price_run_usd": round(estimate.price_run_usd, 4),
-                "price_start_usd": round(estimate.price_start_usd, 4),
-                "price_idle_usd": round(estimate.price_idle_usd, 4),
-                "measured": estimate.measured,
-            }
-            for estimate in video.estimates
-        ],
+        "estimates": [_estimate_data(estimate) for estimate in video.estimates],
         "adjusted": list(summary.adjusted),
         "picture": None if picture is None else str(picture.absolute()),
+    }
+
+
+def _estimate_data(estimate: Estimate) -> dict[str, Any]:
+    """Times and prices are the most; those that are called least are of the quickest start."""
+    start = estimate.start
+    return {
+        "gpu": estimate.gpu,
+        "other_gpu": estimate.other_gpu or None,
+        "seconds": round(estimate.seconds, 1),
+        "seconds_least": round(estimate.seconds_least, 1),
+        "start_seconds": [round(start.least_s, 1), round(start.most_s, 1)],
+        "starts_known": start.known,
+        "price_usd": round(estimate.price_usd, 4),
+        "price_least_usd": round(estimate.price_least_usd, 4),
+        "price_run_usd": round(estimate.price_run_usd, 4),
+        "price_start_usd": round(estimate.price_start_usd, 4),
+        "price_idle_usd": round(estimate.price_idle_usd, 4),
+        "measured": estimate.measured,
     }
