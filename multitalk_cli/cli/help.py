@@ -115,7 +115,7 @@ def show_help_of(ctx: typer.Context, words: Sequence[str]) -> None:
             raise UsageError(
                 f"no command {' '.join(words)!r}",
                 code="E_USAGE",
-                hint="multitalk --help",
+                hint=f"{context.command_path} --help",
                 facts={"typed": word, "nearest": close[0]} if close else {},
             )
         context = command.make_context(word, [], parent=context, resilient_parsing=True)

@@ -21,6 +21,7 @@ from multitalk_cli.generation.store import choose_upload, output_names, require_
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.inputs import GenerateSpec
+from multitalk_cli.planning.prepare import check_inputs
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -70,6 +71,8 @@ def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iter
             "--loudness and --no-loudness change nothing: the model scales every voice to one "
             "level; --sound-level sets the level of the video's sound"
         )
+    if not spec.stored:
+        check_inputs(spec.image, spec.voices)
     backend = choose_backend(settings, reporter, detach=args.detach)
     upload = choose_upload(args, settings, spec, backend)
     with closing(_prepare(spec, backend, upload, reporter)) as inputs:

@@ -543,6 +543,13 @@ def test_a_foreign_file_is_not_overwritten(refused, inputs):
     assert Path("voice.preview.mp4").read_bytes() == b"mine"
 
 
+def test_unusable_inputs_are_named_before_a_missing_account(refused, inputs):
+    image, voice = inputs
+
+    refused("absent.png", voice, code="E_FILE_MISSING", exit_code=3)
+    refused(voice, image, code="E_SWAPPED", exit_code=2)
+
+
 def test_a_script_gets_no_preview_unasked(refused, inputs):
     assert "--backend preview" in refused(*inputs, code="E_NO_BACKEND", exit_code=4)
 

@@ -130,6 +130,12 @@ def test_the_help_of_an_unknown_command_is_refused(cli):
     assert "no command 'jobs attac'" in ran.stderr
 
 
+def test_the_help_of_the_group_helps_with_a_word_unlike_any_of_its_commands(cli):
+    ran = cli("help", "jobs", "zzz", "--json")
+
+    assert ran.error["hint"] == "multitalk jobs --help"
+
+
 @pytest.mark.parametrize(
     "wish", ["GITHUB_ACTIONS=1", "FORCE_COLOR=0", "FORCE_COLOR=1", "PY_COLORS=1"]
 )

@@ -113,6 +113,13 @@ def test_a_wrong_command_line_is_refused(cli, words, code):
     assert (ran.code, ran.error["code"]) == (2, code)
 
 
+@pytest.mark.parametrize(("expires", "right"), [("8d", "7d"), ("0", "1h"), ("soon", "1h")])
+def test_a_wrong_expiry_is_answered_with_the_key_that_was_typed(cli, expires, right):
+    ran = cli("s3", "url", "my key", "--expires", expires, "--json")
+
+    assert ran.error["hint"] == f"multitalk s3 url 'my key' --expires {right}"
+
+
 def test_a_key_alone_needs_a_bucket(cli):
     for words in (["ls"], ["get", "k"], ["get", "--latest"], ["put", "f"], ["url", "k"]):
         ran = cli("s3", *words, "--json")
