@@ -2,7 +2,8 @@
 
 sources.json in the folder pins them: once it is there, every later run fetches the same bytes.
 A file has its own name only once it was compared with its sha256; until then the bytes that
-arrived lie in a .part file next to it, where the next run resumes.
+arrived lie in a .part file next to it, where the next run resumes. On a Volume, which may store a
+growing file anew with every commit, a large file stays in parts: each is written once.
 """
 
 import fcntl
@@ -29,13 +30,17 @@ from multitalk_cli.contract.weights_task import PUBLISHED, PUBLISHED_TOLERANCE
 from multitalk_cli.errors import StorageError, TemporaryError
 from multitalk_cli.storage.hub import Hub, HubFile
 from remote.engine.checkpoint import published
-from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest, is_intact
+from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest, sha256_of
 from remote.weights.resumable import (
+    PART_BYTES,
     Saver,
     changed,
     disk_errors,
     download_file,
+    download_in_parts,
+    files_of,
     part_path,
+    parts_of,
     read_record,
     write_whole,
 )
@@ -64,7 +69,7 @@ _FILES: Mapping[str, Mapping[str, bool]] = {
     MULTITALK_REPOSITORY: {published.BASE_INDEX: True, published.AUDIO_FILE: True},
 }
 _SHARD = re.compile(r"diffusion_pytorch_model[A-Za-z0-9._-]*\.safetensors")
-_PART = re.compile(r".+\.[0-9a-f]{12}\.part")
+_PART = re.compile(r".+\.[0-9a-f]{12}(\.\d+)?\.part")
 
 Progress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
 
@@ -243,20 +248,25 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def fetch(
-    folder: Path, plan: FetchPlan, hub: Hub, save: Callable[[], None] | None = None
+    folder: Path,
+    plan: FetchPlan,
+    hub: Hub,
+    save: Callable[[], None] | None = None,
+    part_bytes: int = PART_BYTES,
 ) -> Generator[contract.Fetching, None, None]:
     """Downloads every file of the plan into the folder, and yields after each piece.
 
     The consumer may stop, or be killed, at any time. save: makes written files persist beyond this
-    machine; called every SAVES-th of the whole, and at the end.
+    machine; called every SAVES-th of the whole, and at the end. With it, files of more than
+    part_bytes are kept in parts.
     """
     _pin(folder, plan)
     total, before = plan.size_bytes, 0
-    saver = Saver(save, total // SAVES)
+    saver = Saver(save, min(part_bytes, total // SAVES))
     saver.save()
     count = len(plan.sources.files)
     for number, file in enumerate(plan.sources.files, 1):
-        for held in _held(folder, file, hub, saver):
+        for held in _held(folder, file, hub, saver, None if save is None else part_bytes):
             yield contract.Fetching(
                 name=Path(file.path).name,
                 number=number,
@@ -288,10 +298,12 @@ def _pin(folder: Path, plan: FetchPlan) -> None:
     write_whole(folder / SOURCES_FILE, json.dumps(to_plain(plan.sources), indent=1).encode())
 
 
-def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[int]:
-    """Downloads one file, yielding the bytes held so far."""
+def _held(
+    folder: Path, file: SourceFile, hub: Hub, saver: Saver, part_bytes: int | None
+) -> Iterator[int]:
+    """Downloads one file, yielding the bytes held so far. part_bytes: None for one file."""
     path = folder / place_of(file)
-    if _is_whole(path, file):
+    if _find(folder, file):
         yield file.size_bytes
         return
 
@@ -299,11 +311,23 @@ def _held(folder: Path, file: SourceFile, hub: Hub, saver: Saver) -> Iterator[in
         return hub.pieces(file.repo, file.revision, file.path, start, file.size_bytes)
 
     what, part = f"{file.repo}/{file.path}", part_path(path, file.sha256)
-    yield from download_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
+    if part_bytes is None:
+        yield from download_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
+    else:
+        yield from download_in_parts(
+            path, file.size_bytes, file.sha256, pieces, what, saver, part_bytes
+        )
 
 
-def _is_whole(path: Path, file: SourceFile) -> bool:
-    return path.is_file() and path.stat().st_size == file.size_bytes
+def _find(folder: Path, file: SourceFile) -> list[Path]:
+    """The published file, or its parts, if it is complete."""
+    return files_of(folder / place_of(file), file.size_bytes, file.sha256)
+
+
+def files_in_parts(folder: Path, files: Iterable[SourceFile]) -> dict[str, list[Path]]:
+    """Path in the folder -> parts, of the complete files that are in parts."""
+    found = {place_of(file): _find(folder, file) for file in files}
+    return {place: paths for place, paths in found.items() if len(paths) > 1}
 
 
 def states(folder: Path, sources: SourceManifest) -> list[FileState]:
@@ -311,8 +335,8 @@ def states(folder: Path, sources: SourceManifest) -> list[FileState]:
     found = []
     for file in sources.files:
         path = folder / place_of(file)
-        part, is_complete = part_path(path, file.sha256), _is_whole(path, file)
-        held = part.stat().st_size if part.is_file() else 0
+        is_complete = bool(_find(folder, file))
+        held = sum(part.stat().st_size for part in parts_of(path, file.sha256))
         found.append(
             FileState(
                 place=place_of(file),
@@ -331,7 +355,8 @@ def verify(
     total, done = sum(file.size_bytes for file in sources.files), 0
     wrong = []
     for file in sources.files:
-        if not is_intact(folder / place_of(file), file.size_bytes, file.sha256):
+        found = _find(folder, file)
+        if not found or sha256_of(*found) != file.sha256:
             wrong.append(file)
         done += file.size_bytes
         if progress is not None:
@@ -343,7 +368,9 @@ def discard(folder: Path, files: list[SourceFile]) -> None:
     """Removes wrong files, so that the next fetch downloads them again."""
     for file in files:
         with disk_errors(folder):
-            (folder / place_of(file)).unlink(missing_ok=True)
+            path = folder / place_of(file)
+            for each in (path, *_find(folder, file)):
+                each.unlink(missing_ok=True)
 
 
 def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]]) -> list[Path]:
@@ -353,7 +380,9 @@ def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]])
     this program writes are returned.
     """
     kept = {place_of(file) for file in sources.files}
-    parts = {part_path(folder / place_of(file), file.sha256) for file in sources.files}
+    parts = {
+        part for file in sources.files for part in parts_of(folder / place_of(file), file.sha256)
+    }
     found = []
     for own in ("", published.TOKENIZER_FOLDER, published.WAV2VEC_FOLDER):
         for path in _files_in(folder / own):

@@ -38,7 +38,8 @@ class WeightsFolder:
 
     packs: precision -> folder of its pack. open_hub: opens the hub at an endpoint, "" for its own.
     is_disk: whether free space is known. config: sizes of the published model. save: makes written
-    files persist beyond this machine, where they do not by themselves.
+    files persist beyond this machine, where they do not by themselves; files of more than
+    part_bytes are in parts there.
     """
 
     folder: Path
@@ -47,6 +48,7 @@ class WeightsFolder:
     is_disk: bool = True
     config: PackConfig = PUBLISHED
     save: Callable[[], None] | None = None
+    part_bytes: int = resumable.PART_BYTES
 
     def run(self, task: WeightsTask, show: Show) -> dict[str, Any]:
         """Runs a task and returns its answer. Raises MultitalkError for expected failures.
@@ -128,7 +130,7 @@ class WeightsFolder:
         repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
         missing = plan.missing_bytes(self.folder)
         # Closed at once where showing raises, so that no file is open when that is saved.
-        with closing(download.fetch(self.folder, plan, hub, self.save)) as events:
+        with closing(download.fetch(self.folder, plan, hub, self.save, self.part_bytes)) as events:
             for event in events:
                 show(event)
         for name, address in loras.addresses(self.folder, repaired).items():

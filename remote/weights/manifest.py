@@ -164,10 +164,11 @@ def is_intact(path: Path, size_bytes: int, sha256: str) -> bool:
     return sha256_of(path) == sha256
 
 
-def sha256_of(path: Path) -> str:
-    """A file's sha256, reading it piece by piece."""
+def sha256_of(*paths: Path) -> str:
+    """The sha256 of files, one after the other, reading them piece by piece."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while piece := file.read(_READ_BYTES):
-            digest.update(piece)
+    for path in paths:
+        with path.open("rb") as file:
+            while piece := file.read(_READ_BYTES):
+                digest.update(piece)
     return digest.hexdigest()

@@ -29,6 +29,7 @@ from remote.engine.checkpoint.tensorfile import TensorInfo, write_tensor_file
 from remote.engine.config import Wav2VecConfig
 from remote.engine.kernels import quantize
 from remote.weights.config import PUBLISHED, PackConfig
+from remote.weights.download import files_in_parts
 from remote.weights.manifest import (
     MANIFEST_FILE,
     SOURCES_FILE,
@@ -122,7 +123,7 @@ def pack(
 def _published_shapes(
     source: Path, component: str, config: PackConfig
 ) -> dict[str, tuple[int, ...]]:
-    with PublishedWeights(source, component, config) as weights:
+    with _open(source, component, config) as weights:
         return {name: weights.shape(name) for name in weights.names()}
 
 
@@ -156,8 +157,13 @@ def _stored_infos(
     return {name: TensorInfo(dtype=STORED_TYPES[precision][component], shape=shape)}
 
 
+def _open(source: Path, component: str, config: PackConfig) -> PublishedWeights:
+    parts = files_in_parts(source, _read_sources(source))
+    return PublishedWeights(source, component, config, parts)
+
+
 def _write(source: Path, target: Path, plan: PlannedFile, config: PackConfig) -> PackedFile:
-    with PublishedWeights(source, plan.component, config) as weights:
+    with _open(source, plan.component, config) as weights:
         return write_file(target, plan, _stored_tensors(plan, weights))
 
 
@@ -253,10 +259,12 @@ def _copy_settings(source: Path, target: Path) -> Iterator[PackedFile]:
     """Copies the tokenizer and the settings of wav2vec2."""
     paths = _TOKENIZER_FILES | _WAV2VEC_FILES
     required = next(iter(_TOKENIZER_FILES))
+    parts = files_in_parts(source, _read_sources(source))
     for path, name in paths.items():
-        if path != required and not (source / path).is_file():
+        found = parts.get(path, [source / path])
+        if path != required and not found[0].is_file():
             continue
-        data = (source / path).read_bytes()
+        data = b"".join(each.read_bytes() for each in found)
         write_atomically(target / name, data)
         sha256 = hashlib.sha256(data).hexdigest()
         yield PackedFile(name=name, component="settings", size_bytes=len(data), sha256=sha256)

@@ -4,9 +4,11 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,6 +17,8 @@ from multitalk_cli.files import move_into_place, write_atomically
 
 _HASHED_BYTES = 8 * 1024**2
 _MAX_RECORD_BYTES = 1024**2
+PART_BYTES = 256 * 1024**2
+"""Of a file in parts: a machine that is lost costs half of it on average."""
 
 T = TypeVar("T")
 
@@ -60,9 +64,32 @@ def read_record(path: Path, parse: Callable[[Any], T]) -> T | None:
         ) from error
 
 
-def part_path(path: Path, sha256: str) -> Path:
-    """The file that holds the beginning of exactly this content."""
-    return path.with_name(f"{path.name}.{sha256[:12]}.part")
+def part_path(path: Path, sha256: str, start: int = 0) -> Path:
+    """The file that holds a part of exactly this content, from this byte on."""
+    place = f".{start}" if start else ""
+    return path.with_name(f"{path.name}.{sha256[:12]}{place}.part")
+
+
+def parts_of(path: Path, sha256: str) -> list[Path]:
+    """The files that hold the beginning of exactly this content, each where the last one ends."""
+    parts, end = [], 0
+    while (part := part_path(path, sha256, end)).is_file() and (size := part.stat().st_size):
+        parts.append(part)
+        end += size
+    return parts
+
+
+def files_of(path: Path, size_bytes: int, sha256: str) -> list[Path]:
+    """The file, or its parts, if all of its bytes are there and were compared; else none.
+
+    The last of several parts is only written after the comparison. One part of the whole size is
+    what an earlier version left before it.
+    """
+    if path.is_file() and path.stat().st_size == size_bytes:
+        return [path]
+    parts = parts_of(path, sha256)
+    is_whole = len(parts) > 1 and sum(part.stat().st_size for part in parts) == size_bytes
+    return parts if is_whole else []
 
 
 class Saver:
@@ -121,6 +148,84 @@ def download_file(
             return
         part.unlink()
     raise changed(what)
+
+
+def download_in_parts(
+    path: Path,
+    size_bytes: int,
+    sha256: str,
+    pieces: Callable[[int], Iterator[bytes]],
+    what: str,
+    saver: Saver,
+    part_bytes: int,
+) -> Generator[int, None, None]:
+    """The same as `download_file` for a disk that stores a growing file anew with every save.
+
+    Parts are written elsewhere first, moved here once and never changed; a file of one part gets
+    its own name. Where the consumer stops, the part that was begun is kept as it is.
+    """
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for _attempt in range(2):  # what an earlier run left may be damaged
+        digest, parts = hashlib.sha256(), parts_of(path, sha256)
+        held = sum(_hash_held(part, size_bytes, digest.update) for part in parts)
+        yield min(held, size_bytes)
+        if held < size_bytes:
+            stream = pieces(held)
+            yield from _fetch_parts(
+                path, held, size_bytes, sha256, stream, digest, saver, part_bytes
+            )
+        if digest.hexdigest() == sha256:
+            if parts and not files_of(path, size_bytes, sha256):
+                with disk_errors(path):
+                    move_into_place(parts[0], path, overwrite=True)
+            return
+        for part in parts_of(path, sha256):
+            part.unlink()
+    raise changed(what)
+
+
+def _fetch_parts(
+    path: Path,
+    held: int,
+    size_bytes: int,
+    sha256: str,
+    stream: Iterator[bytes],
+    digest: "hashlib._Hash",
+    saver: Saver,
+    part_bytes: int,
+) -> Generator[int, None, None]:
+    """Writes the bytes from `held` on into further parts, yielding the bytes held so far."""
+    with TemporaryDirectory() as temporary:
+        staged = Path(temporary) / "part"
+        while held < size_bytes:
+            start = held
+            try:
+                with _AppendedFile(staged) as target:
+                    for piece in stream:
+                        digest.update(piece)
+                        target.write(piece)
+                        held += len(piece)
+                        yield held
+                        if held - start >= part_bytes:
+                            break
+            finally:
+                # The last part makes the file complete: only once it was compared.
+                if start < held < size_bytes or digest.hexdigest() == sha256:
+                    is_only = (start, held) == (0, size_bytes)
+                    place = path if is_only else part_path(path, sha256, start)
+                    _put(staged, place, held - start)
+            if saver.is_due(held - start):
+                saver.save()
+
+
+def _put(staged: Path, place: Path, size_bytes: int) -> None:
+    """Moves a staged part, whose size on the disk must be what was written."""
+    with disk_errors(place):
+        _require_size(staged, size_bytes)
+        shutil.copyfile(staged, place)
+        _require_size(place, size_bytes)
+        staged.unlink()
 
 
 def _require_size(part: Path, size_bytes: int) -> None:

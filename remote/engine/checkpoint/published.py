@@ -5,18 +5,21 @@ Nowhere else in the engine does a published key name appear that is not also our
 
 import json
 import re
+import shutil
 import zipfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from remote.engine.checkpoint.joined import JoinedFile
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.engine.config import ModelConfig
 from remote.engine.networks.dit import DiT
@@ -36,6 +39,7 @@ TOKENIZER_FOLDER = "google/umt5-xxl"
 WAV2VEC_FOLDER = "chinese-wav2vec2-base"
 WAV2VEC_FILE = "model.safetensors"
 
+_COPIED_BYTES = 8 * 1024**2
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _RENAMES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -203,12 +207,21 @@ def require_same_keys(given: Iterable[str], wanted: Iterable[str], what: str) ->
 class PublishedWeights:
     """The tensors of one network in the published files, under our names, read one by one."""
 
-    def __init__(self, folder: Path, component: str, config: ModelConfig) -> None:
-        """Opens the files and compares all names and shapes with what the network takes."""
+    def __init__(
+        self,
+        folder: Path,
+        component: str,
+        config: ModelConfig,
+        parts: Mapping[str, Sequence[Path]] | None = None,
+    ) -> None:
+        """Opens the files and compares all names and shapes with what the network takes.
+
+        parts: path in the folder -> the files that hold its content, for those in parts.
+        """
         self._files = ExitStack()
         try:
             self._tensors = self._rename_all(
-                _open(folder, component, self._files), component, config
+                _open(folder, component, parts or {}, self._files), component, config
             )
             expected = build(component, config).state_dict()
             require_same_keys(self._tensors, expected, f"published {component} weights")
@@ -271,16 +284,20 @@ class _Stored:
     read: Callable[[], Tensor]
 
 
-def _open(folder: Path, component: str, files: ExitStack) -> Iterator[tuple[str, _Stored]]:
+def _open(
+    folder: Path, component: str, parts: Mapping[str, Sequence[Path]], files: ExitStack
+) -> Iterator[tuple[str, _Stored]]:
     """Yields published keys and tensors of a network; the files stay open in `files`."""
     if component == "dit":
-        for name in shard_names((folder / BASE_INDEX).read_text("utf-8")):
-            yield from _open_safetensors(folder / name, files)
+        names = shard_names((folder / BASE_INDEX).read_text("utf-8"))
     elif component == "wav2vec":
-        yield from _open_safetensors(folder / WAV2VEC_FOLDER / WAV2VEC_FILE, files)
+        names = [f"{WAV2VEC_FOLDER}/{WAV2VEC_FILE}"]
     else:
         name = {"vae": VAE_FILE, "clip": CLIP_FILE, "text": TEXT_FILE}[component]
-        yield from _open_pickle(folder / name)
+        yield from _open_pickle(folder / name, parts.get(name, ()))
+        return
+    for name in names:
+        yield from _open_safetensors(folder / name, parts.get(name, ()), files)
 
 
 def shard_names(index_json: str) -> list[str]:
@@ -296,14 +313,24 @@ def shard_names(index_json: str) -> list[str]:
     return sorted(names)
 
 
-def _open_safetensors(path: Path, files: ExitStack) -> Iterator[tuple[str, _Stored]]:
-    file = files.enter_context(TensorFile(path))
+def _open_safetensors(
+    path: Path, parts: Sequence[Path], files: ExitStack
+) -> Iterator[tuple[str, _Stored]]:
+    file = files.enter_context(TensorFile(path, parts))
     for key, info in file.infos.items():
         yield key, _Stored(shape=info.shape, dtype=info.dtype, read=partial(file.read, key))
 
 
-def _open_pickle(path: Path) -> Iterator[tuple[str, _Stored]]:
+def _open_pickle(path: Path, parts: Sequence[Path]) -> Iterator[tuple[str, _Stored]]:
     """Maps a .pth file of tensors into memory; code in it is refused, not run."""
+    if parts:
+        # Only one file can be mapped; the mapping outlives its name.
+        with TemporaryDirectory() as temporary, JoinedFile(parts) as joined:
+            whole = Path(temporary) / path.name
+            with whole.open("wb") as file:
+                shutil.copyfileobj(joined, file, _COPIED_BYTES)
+            yield from _open_pickle(whole, ())
+        return
     state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     if not isinstance(state, dict):
         raise ValueError(f"{path.name} holds {type(state).__name__}, not a table of tensors")

@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +15,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
+
+from remote.engine.checkpoint.joined import JoinedFile
 
 _DTYPES = {
     "F64": torch.float64,
@@ -46,10 +48,11 @@ class TensorInfo:
 class TensorFile:
     """An open safetensors file. Its header is untrusted: ValueError where it does not fit."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parts: Sequence[Path] = ()) -> None:
+        """parts: the files that hold the content of `path`, where that is not one file."""
         self.path = path
         self.bytes_read = 0
-        self._file = path.open("rb", buffering=0)
+        self._file = JoinedFile(parts) if parts else path.open("rb", buffering=0)
         try:
             self.data_start, self.infos, self.starts = self._read_header()
         except BaseException:
@@ -90,7 +93,8 @@ class TensorFile:
         self.bytes_read += filled
 
     def _read_header(self) -> tuple[int, dict[str, TensorInfo], dict[str, int]]:
-        size = os.fstat(self._file.fileno()).st_size
+        size = self._file.seek(0, os.SEEK_END)
+        self._file.seek(0)
         prefix = bytearray(8)
         self._fill(memoryview(prefix))
         length = int.from_bytes(prefix, "little")
