@@ -26,6 +26,10 @@ _START_OF_SCAN = 0xDA
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _PROGRESSIVE_FRAMES = (0xC2, 0xCA)
 _COEFFICIENTS = 64
+# The segments of programs, and comments.
+_METADATA = (*range(0xE0, 0xF0), 0xFE)
+# What the reader needs to open a picture: its size, and where its pixels would start.
+_ONE_PIXEL = bytes.fromhex("ffc0000b080001000101011100 ffda0008010100003f00")
 
 
 @dataclass(slots=True)
@@ -99,6 +103,26 @@ def ends_in_zeros(file: BinaryIO) -> bool:
     data = file.read()
     file.seek(0)
     return not any(marker == _END[1] for marker, _, _ in _segments(data))
+
+
+def unreadable_segments(file: BinaryIO) -> list[tuple[int, int]]:
+    """Start and end of each segment of metadata with which the reader opens no picture."""
+    from PIL import JpegImagePlugin
+
+    file.seek(0)
+    data = file.read(_MAX_BYTES)
+    spans = []
+    for marker, start, body in _segments(data):
+        if marker == _START_OF_SCAN:
+            break
+        end = start + 4 + len(body)
+        if marker not in _METADATA:
+            continue
+        try:
+            JpegImagePlugin.JpegImageFile(io.BytesIO(data[:2] + data[start:end] + _ONE_PIXEL))
+        except Exception:  # noqa: BLE001 - a reader's answer to any kind of damage
+            spans.append((start, end))
+    return spans
 
 
 def _scans(data: bytes) -> _Scans:

@@ -157,7 +157,16 @@ def _open_jpeg(file: BinaryIO) -> Opened:
 
     # Not Image.open, which refuses 200 megapixels and looks for further pictures in the file.
     is_cut_off = jpeg.ends_in_zeros(file)
-    image = JpegImagePlugin.JpegImageFile(file)
+    seen, notes = file, []
+    try:
+        image = JpegImagePlugin.JpegImageFile(file)
+    except Exception:
+        spans = jpeg.unreadable_segments(file)
+        if not spans:
+            raise
+        notes = ["damaged metadata of the JPEG ignored"]
+        seen = io.BufferedReader(png.WithoutChunks(file, spans))
+        image = JpegImagePlugin.JpegImageFile(seen)
     is_progressive = "progressive" in image.info
     return Opened(
         image=image,
@@ -165,9 +174,10 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         profile=_profile(image),
         stated=exif_color_space(image),
         max_pixels=MAX_PIXELS if is_progressive else MAX_JPEG_PIXELS,
+        notes=notes,
         is_cut_off=is_cut_off,
         looks_cut_off=lambda: jpeg.looks_cut_off(image),
-        salvage=lambda: jpeg.load_cut_off(file, load),
+        salvage=lambda: jpeg.load_cut_off(seen, load),
     )
 
 

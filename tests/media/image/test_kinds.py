@@ -505,6 +505,29 @@ def test_jpeg_without_its_last_bytes(tmp_path, size, cut, quality, progressive, 
     assert picture.adjusted[0].startswith("the end of the file is missing")
 
 
+SEGMENTS = (
+    b"\xff\xee\0\x07Adobe", b"\xff\xe2\0\x0eICC_PROFILE\0", b"\xff\xe0\0\x07JFIF\0",
+    b"\xff\xfe\0\x02",
+)  # fmt: skip
+
+
+@FEW
+@given(
+    segments=st.lists(st.sampled_from(SEGMENTS), min_size=1, max_size=4),
+    orientation=st.sampled_from([1, 6]),
+    cut=st.sampled_from([0, 2]),
+)
+def test_damaged_metadata_of_a_jpeg_does_not_matter(tmp_path, segments, orientation, cut):
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    data = encoded(portrait(), "JPEG", quality=95, exif=exif)
+    data = data[:2] + b"".join(segments) + data[2 : len(data) - cut]
+    picture = loaded(tmp_path, data)
+    turn = Image.Transpose.ROTATE_270
+    upright = portrait().transpose(turn) if orientation == 6 else portrait()
+    assert psnr(picture.pixels[:120], np.asarray(upright)[:120]) > 35
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_jpeg_without_its_end_marker_is_whole(tmp_path, progressive):
     data = encoded(portrait(), "JPEG", progressive=progressive)
