@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from multitalk_cli.reporting.formatting import human_duration
 if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
     from remote.deployment.options import Deployment
+
+_GONE = re.compile(r"manifest unknown|not found|no such (image|manifest)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +153,7 @@ def _deploy(
             app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
         except theirs.ImageBuildError as error:
             output.show_log()
-            message = f"an image cannot be built: {error}"
+            message = f"an image cannot be built: {error}{_missing_base(deployment, f'{error}')}"
             failed = RemoteError(message, code="E_DEPLOY", facts=deploy_facts(place))
             failed.__cause__ = error
             return failed
@@ -158,6 +161,18 @@ def _deploy(
     seconds = human_duration(time.monotonic() - began_s)
     reporter.fact("deployed", f"{place.app} in {seconds}{built}")
     return None
+
+
+def _missing_base(deployment: Deployment, text: str) -> str:
+    """What to add to the error of a build whose base image the registry no longer has."""
+    from remote.deployment import image
+
+    bases = {stack: image.STACKS[stack].base for stack in deployment.stacks}
+    gone = [stack for stack, base in bases.items() if base in text and _GONE.search(text)]
+    return "".join(
+        f"; the registry no longer has {bases[stack]}, the base of the stack {stack}"
+        for stack in gone
+    )
 
 
 def _note(cloud: Cloud, deployment: Deployment) -> None:

@@ -26,6 +26,8 @@ _SLOW_BYTES_PER_S = 500e6
 _SLOWER_THAN_TABLE = 1.5
 _SOUND_DIFFERENCE, _SOUND_S = 0.02, 120.0
 _HOPPER = "9."
+_LEAST_DRIVERS = {"12": 525, "13": 580}
+"""CUDA's major version -> the oldest driver that runs it."""
 _REASON_CHARACTERS = 50
 
 
@@ -103,6 +105,12 @@ def _call(
 def _check_device(answer: Mapping[str, Any]) -> Outcome:
     """The GPU, its compute capability and its memory."""
     torch = f"torch {answer['torch']}"
+    driver, cuda = str(answer.get("driver") or ""), str(answer.get("cuda") or "")
+    least = _LEAST_DRIVERS.get(cuda.partition(".")[0], 0)
+    major = driver.partition(".")[0]
+    if major.isdecimal() and int(major) < least:
+        text = f"driver too old: {driver}, CUDA {cuda} needs {least} or newer ({torch})"
+        return Outcome(text=text, state="fail", remedy="multitalk doctor --gpu")
     if answer["gpu"] == "cpu":
         return Outcome(text=f"cpu, {torch}")
     free, total = human_bytes(answer["free_bytes"]), human_bytes(answer["total_bytes"])

@@ -7,6 +7,7 @@ import itertools
 import logging
 import secrets
 import statistics
+import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 CANARY_STEPS, USUAL_STEPS = 4, 20
 CARD_PX, CPU_PX = (896, 448), (64, 32)
 _SEED = 7
+_DRIVER_S = 20.0
 _FIRST_WITH_BF16 = (8, 0)
 _CROSS_RATE_HZ = 44_100
 
@@ -72,6 +74,7 @@ def describe_machine() -> dict[str, Any]:
 
     facts: dict[str, Any] = {"torch": torch.__version__, "cuda": torch.version.cuda}
     if not torch.cuda.is_available():
+        facts["driver"] = _driver()
         return {**facts, "gpu": "cpu", "backends": _backends(torch.device("cpu"), torch.float32)}
     device = torch.device("cuda")
     capability = torch.cuda.get_device_capability(device)
@@ -81,12 +84,23 @@ def describe_machine() -> dict[str, Any]:
     return {
         **facts,
         "gpu": torch.cuda.get_device_name(device),
+        "driver": _driver(),
         "capability": ".".join(map(str, capability)),
         "bf16": has_bf16,
         "free_bytes": free_bytes,
         "total_bytes": total_bytes,
         "backends": _backends(device, torch.bfloat16 if has_bf16 else torch.float16),
     }
+
+
+def _driver() -> str:
+    """The version of the GPU's driver; empty where it is not known."""
+    query = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
+    try:
+        ran = subprocess.run(query, capture_output=True, text=True, timeout=_DRIVER_S, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return ran.stdout.partition("\n")[0].strip()
 
 
 def _backends(device: torch.device, dtype: torch.dtype) -> dict[str, str]:

@@ -180,3 +180,22 @@ def test_what_it_costs_comes_from_the_table_of_rates(monkeypatch):
 
     assert question.startswith("b200: ")
     assert "$0." in question
+
+
+@pytest.mark.parametrize(
+    ("driver", "cuda", "device", "state"),
+    [
+        ("570.86.15", "13.0", "NVIDIA H100 80GB HBM3", "fail"),
+        ("570.86.15", "13.0", "cpu", "fail"),
+        ("580.65.06", "13.0", "NVIDIA H100 80GB HBM3", "ok"),
+        ("570.86.15", "12.1", "NVIDIA H100 80GB HBM3", "ok"),
+        ("", "13.0", "NVIDIA H100 80GB HBM3", "ok"),
+    ],
+)
+def test_a_driver_that_is_too_old_for_cuda_is_named(driver, cuda, device, state):
+    answer = {**HOPPER, "gpu": device, "driver": driver, "cuda": cuda, "canary": CANARY}
+
+    seen = gpu._check_device(answer)
+
+    assert seen.state == state
+    assert ("driver too old" in seen.text) is (state == "fail")

@@ -208,6 +208,18 @@ def test_a_build_that_fails_is_said(cloud, user):
     assert "build       pip" not in shown.stderr
 
 
+@pytest.mark.parametrize("reason", ["manifest unknown", "not found"])
+def test_a_base_image_that_is_gone_is_named(cloud, user, reason):
+    base = image.STACKS["current"].base
+    cloud.faults.image_build_failure = f"docker.io/library/{base}: {reason}"
+
+    ran = user.run("deploy", "--app", "gone", "--gpu", "h200", "--json")
+
+    assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
+    said = f"the registry no longer has {base}, the base of the stack current"
+    assert said in ran.error["message"]
+
+
 def test_no_token_is_said_before_anything_is_asked(user, rpcs):
     words = user.generate(user.speech("token.wav", 0.4), "--json")
 

@@ -128,13 +128,16 @@ class VoiceEncoder(nn.Module):
         return lambda x: (x - mean) * scale * weight + bias
 
     def forward(self, features: Tensor) -> Tensor:
-        """features: [T, C], at any rate. Returns what every layer gives, [T, layers, D]."""
+        """features: [T, C], at any rate. Returns each layer's, on the host, as [T, layers, D].
+
+        Of half an hour that is 1.6 GB, which no GPU has to hold: windows take their part.
+        """
         x = self.project(self.features_norm(features))
         x = self.norm(x + self.position(x))
         layers = []
         for layer in self.layers:
             x = layer(x)
-            layers.append(x)
+            layers.append(x.cpu())
         return torch.stack(layers, dim=1)
 
 
