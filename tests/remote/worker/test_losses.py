@@ -179,7 +179,10 @@ def run_with(recording, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.parametrize("is_lasting", [False, True], ids=["once", "always"])
+@pytest.mark.parametrize(
+    "is_lasting",
+    [pytest.param(False, id="once", marks=pytest.mark.long), pytest.param(True, id="always")],
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_no_finished_window_is_made_again(
     recording, request_of_two, tmp_path, monkeypatch, run_with, place, is_lasting
