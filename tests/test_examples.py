@@ -6,7 +6,8 @@ from PIL import Image
 
 from multitalk_cli.contract import DEFAULT_FPS, DEFAULT_WINDOW_FRAMES, frames_from_samples
 from multitalk_cli.media.audio.voice import load_voice
-from multitalk_cli.media.faces.detect import face_warnings, find_faces
+from multitalk_cli.media.faces.advice import face_warnings
+from multitalk_cli.media.faces.detect import find_faces
 from tests.generation.backends.previews import EXAMPLES, PORTRAIT, VOICE, framed
 from tests.tools.draw_portrait import draw_portrait
 

@@ -55,9 +55,10 @@ class PendingSignals:
         if self.is_urgent and self.numbers[1] != signal.SIGINT:
             # SIGTERM or a closed terminal is no second Ctrl-C: there is time to clean up.
             del self.numbers[0]
-        self._say(_REPLIES[choice])
         if choice == "watch":
-            self.numbers.clear()
+            # Answered; another Ctrl-C, from now on, asks again.
+            del self.numbers[0]
+        self._say(_REPLIES[choice])
         return choice
 
     def _answer(self, descriptor: int) -> Choice:

@@ -557,7 +557,7 @@ CODES: dict[str, Explanation] = {
         "another version of Modal's client is necessary",
         "Modal's client and its servers do not fit: a workspace may have set a builder of images "
         "that the client does not know.",
-        "Upgrade Modal's client where multitalk is installed, with the command in the message.",
+        "Upgrade Modal's client with the command in the message.",
     ),
     "E_SPENDING_LIMIT": Explanation(
         _S,

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -517,7 +518,7 @@ def answer(child, question, text, *, hidden=True):
 
 def rest_of(child):
     """What is shown to the end, and the exit code."""
-    shown = child.read()
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", child.read())
     child.wait()
     return shown, child.exitstatus
 

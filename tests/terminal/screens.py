@@ -38,6 +38,8 @@ def settled(lines, *folders, has_figures=False):
     text = "\n".join(line for line in lines if not bar_cells(line))
     for folder in folders:
         text = text.replace(str(folder), "/home/you")
+    # A path goes to the next line or not, as long as the real folder's name is.
+    text = re.sub(r"\n +/home/you", " /home/you", text)
     for pattern, word in _PLACES if has_figures else (*_PLACES, *_FIGURES):
         text = re.sub(pattern, word, text)
     return text.splitlines()

@@ -216,7 +216,7 @@ def test_a_file_goes_to_a_bucket_and_comes_back(moto_url, bucket, person):
     address = f"s3://{bucket}/in/{name}"
     end(person.at_terminal("s3", "put", name, address, columns=60, **keys), person, "s3-put")
     end(person.at_terminal("s3", "get", address, "-o", "back.wav", **keys), person, "s3-get")
-    end(person.at_terminal("s3", "ls", f"s3://{bucket}/in/", **keys), person, "s3-ls")
+    end(person.at_terminal("s3", "ls", f"s3://{bucket}/in/", **keys), person)
 
     assert (person.folder / "back.wav").read_bytes() == (person.folder / name).read_bytes()
 
