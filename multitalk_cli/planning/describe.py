@@ -58,4 +58,4 @@ def describe_start(estimate: Estimate) -> str:
     span = _range(start.least_s, start.most_s, human_duration)
     if start.known:
         return f"{span} in a new container, by the last {start.known} of this account"
-    return f"{span} in a new container, published for others; not yet measured in this account"
+    return f"{span} in a new container, as others report; this account's own starts replace it"

@@ -8,6 +8,7 @@ import tempfile
 import traceback
 import warnings
 from contextlib import suppress
+from pathlib import Path
 
 from multitalk_cli import files
 from multitalk_cli.cli.app import run
@@ -15,6 +16,12 @@ from tests.command_line import Ran
 
 STRANGER = 54321
 """A user id without an entry in the list of users."""
+
+
+def others_can_read(*folders):
+    """Whether any user may look into these folders and all above them."""
+    reached = {each for folder in folders for each in (Path(folder), *Path(folder).parents)}
+    return all(each.stat().st_mode & 0o005 == 0o005 for each in reached)
 
 
 def run_in(folder, words, change=None):

@@ -27,7 +27,7 @@ def test_a_script_is_told_the_price_and_the_option(cli):
     ran = cli("bench", "--gpu", "l40s")
 
     assert ran.code == 2
-    assert "l40s: starts a container, reads the weights and measures, about " in ran.stderr
+    assert "l40s: starts a container, reads the weights and measures, up to " in ran.stderr
     assert "next:  multitalk bench --gpu l40s --yes" in ran.stderr
 
 

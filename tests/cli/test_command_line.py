@@ -334,7 +334,7 @@ def test_config_shows_values_with_their_origins(cli, folder, monkeypatch):
 def test_config_show_is_a_table(cli):
     lines = cli("config", "show").stdout.splitlines()
 
-    assert lines[0].split() == ["setting", "value", "from"]
+    assert lines[0].split() == ["setting", "value", "from", "meaning"]
     assert len(lines) == len(SETTINGS) + 1
 
 

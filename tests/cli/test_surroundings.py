@@ -24,9 +24,12 @@ from tests.cli.surroundings import (
     with_umask,
     with_variables,
 )
-from tests.command_line import EXAMPLES
+from tests.command_line import EXAMPLES, ROOT
 
-needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root's right to be another user")
+needs_root = pytest.mark.skipif(
+    os.geteuid() != 0 or not surroundings.others_can_read(ROOT, sys.prefix, sys.base_prefix),
+    reason="needs root's right to be another user, and files that another user can read",
+)
 
 QUICK = {
     "version": ["--version"],

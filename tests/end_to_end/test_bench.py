@@ -39,7 +39,7 @@ def test_a_cpu_is_compared_with_no_card(measured):
 def test_it_says_first_what_it_does_and_costs(measured):
     first = measured.stderr.splitlines()[0]
 
-    assert first.startswith("h100: starts a container, reads the weights and measures, about ")
+    assert first.startswith("h100: starts a container, reads the weights and measures, up to ")
     assert "$0." in first
 
 

@@ -337,7 +337,7 @@ def test_a_script_must_say_that_a_card_may_be_paid(ready, rpcs):
 def test_a_container_is_examined_after_its_price_is_said(ready):
     ran, checks = doctor(ready, "--gpu", "--yes")
 
-    said = "h100: starts a container, loads the weights and generates a test video, about "
+    said = "h100: starts a container, loads the weights and generates a test video, "
     assert ran.stderr.startswith(said)
     assert "$0." in ran.stderr.splitlines()[0]
     assert ran.code == 0, checks

@@ -13,7 +13,7 @@ from multitalk_cli.planning.cost import price_of
 from tests.end_to_end.product import state_of
 from tests.end_to_end.test_jobs import LONG, _stepping
 
-TWO_WINDOWS = 4.0
+TWO_WINDOWS = 4.4
 LOST_S = 8
 
 

@@ -27,13 +27,13 @@ def elsewhere(cloud, deployed, tmp_path):
     return User(cloud, deployed.site, tmp_path / "elsewhere")
 
 
-def long_job(user, name, speech_s=4.0):
+def long_job(user, name, speech_s=4.4):
     """The words of a long job."""
     voice = user.speech(name, speech_s)
     return ("generate", "host.png", voice, "--backend", "modal", "--text-guidance", "1", *LONG)
 
 
-def started(cloud, user, name, speech_s=4.0, **options):
+def started(cloud, user, name, speech_s=4.4, **options):
     """A long job that has made its first step: the command and the job's id."""
     before = _stepping(cloud)
     running = user.start(*long_job(user, name, speech_s), **options)

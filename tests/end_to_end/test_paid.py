@@ -230,6 +230,8 @@ def put_volume(pack):
     volume = modal.Volume.from_name(contract.JOBS_VOLUME, create_if_missing=True)
     with volume.batch_upload(force=True) as batch:
         batch.put_directory(str(paid.FOLDER / "volume"), "/")
+    # One batch may not hold a path twice.
+    with volume.batch_upload(force=True) as batch:
         for name, text in texts.items():
             batch.put_file(io.BytesIO(text.encode()), f"/{RUNNING['job']}/{name}")
 

@@ -142,7 +142,7 @@ def running(cloud, owner):
     """Starts a long job: `running("a.wav")` gives its terminal and its id."""
 
     def start(name):
-        voice, before = owner.speech(name, 4.0), stepping(cloud)
+        voice, before = owner.speech(name, 4.4), stepping(cloud)
         long = ("--size", "48x48", "--steps", "40", "--text-guidance", "1", "--seed", "7")
         program = owner.at_terminal("generate", "portrait.png", voice, *long)
         cloud.wait_until(lambda: stepping(cloud) - before, "a first step")
