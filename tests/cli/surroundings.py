@@ -77,6 +77,9 @@ def _become(folder, commands, paths, change):
     except BaseException:  # noqa: BLE001 - a child must not run the rest of the tests
         os.write(2, traceback.format_exc().encode())
     finally:
+        with suppress(OSError):
+            for kept in files._kept_here:
+                kept.cleanup()
         os._exit(0)
 
 

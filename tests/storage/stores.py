@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import os
 import random
 import shutil
 import socket
@@ -118,7 +119,12 @@ def _start_weed(program, folder):
     command += [f"-s3.config={folder / 's3.json'}"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            command,
+            cwd=folder,
+            env={**os.environ, "TMPDIR": str(folder)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
         )
     url, end = f"http://127.0.0.1:{ports['s3']}", time.monotonic() + 120
     while not _answers(url):
