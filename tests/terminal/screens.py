@@ -37,9 +37,9 @@ def settled(lines, *folders, has_figures=False):
     """The lines without what differs from run to run. has_figures: times and money stay."""
     text = "\n".join(line for line in lines if not bar_cells(line))
     for folder in folders:
-        text = text.replace(str(folder), "/home/you")
+        text = text.replace(str(folder), "~")
     # A path goes to the next line or not, as long as the real folder's name is.
-    text = re.sub(r"\n +/home/you", " /home/you", text)
+    text = re.sub(r"\n +~/", " ~/", text)
     for pattern, word in _PLACES if has_figures else (*_PLACES, *_FIGURES):
         text = re.sub(pattern, word, text)
     return text.splitlines()
