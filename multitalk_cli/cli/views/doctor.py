@@ -92,13 +92,13 @@ def errors(report: DoctorReport) -> list[dict[str, Any]]:
 def blocks(report: DoctorReport, *, every: bool, columns: int) -> list[Block]:
     """The screen. every: a line for each check, not each subject."""
     rows = _rows_of_checks(report.checks) if every else _rows_of_subjects(report)
-    preview = "ready" if report.preview_ready else "not ready"
+    preview = f"preview: {'ready' if report.preview_ready else 'not ready'}"
     steps = f"{report.steps_done} of {len(STEPS)} steps done, missing: {', '.join(report.missing)}"
     video = "ready" if report.video_ready else steps
     return [
         *_laid_out(rows, columns),
         Line(""),
-        Line(f"preview: {preview}      real video: {video}"),
+        Row(preview, f"real video: {video}", width=len(preview) + 6),
         Row("next:", next_step(report), "bold", width=7, wraps=False),
     ]
 
