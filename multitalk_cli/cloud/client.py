@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
+from multitalk_cli.cloud.modal_words import in_our_words
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
@@ -200,7 +201,7 @@ class Cloud:
             except theirs.InternalFailure as error:
                 return CallStatus(outcome="lost", text=first_line(error))
             except theirs.RemoteError as error:
-                return CallStatus(outcome="ended", text=str(error).strip())
+                return CallStatus(outcome="ended", text=in_our_words(str(error)).strip())
             except builtins.TimeoutError as error:
                 if str(error):
                     return CallStatus(outcome="ended", text=str(error))

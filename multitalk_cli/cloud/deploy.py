@@ -17,6 +17,7 @@ from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.deploy_output import deploy_output
 from multitalk_cli.cloud.errors import AppRef, deploy_facts, modal_errors
+from multitalk_cli.cloud.modal_words import in_our_words
 from multitalk_cli.errors import RefusedError, RemoteError, SetupError
 from multitalk_cli.planning import gpus
 from multitalk_cli.reporting.formatting import human_duration
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from remote.deployment.options import Deployment
 
 _GONE = re.compile(r"manifest unknown|not found|no such (image|manifest)", re.IGNORECASE)
+"""What registries say about a tag that they do not have, in one line with its name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,7 +155,9 @@ def _deploy(
             app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
         except theirs.ImageBuildError as error:
             output.show_log()
-            message = f"an image cannot be built: {error}{_missing_base(deployment, f'{error}')}"
+            said = in_our_words(str(error)).strip()
+            gone = _missing_bases(deployment, [*output.log, *said.split("\n")])
+            message = f"an image cannot be built: {said.rstrip('.')}{gone}"
             failed = RemoteError(message, code="E_DEPLOY", facts=deploy_facts(place))
             failed.__cause__ = error
             return failed
@@ -163,15 +167,19 @@ def _deploy(
     return None
 
 
-def _missing_base(deployment: Deployment, text: str) -> str:
-    """What to add to the error of a build whose base image the registry no longer has."""
+def _missing_bases(deployment: Deployment, lines: Sequence[str]) -> str:
+    """What to add to the error of a build whose base image the registry no longer has.
+
+    lines: of the error and of the build log. Registries name the tag with or without a colon.
+    """
     from remote.deployment import image
 
     bases = {stack: image.STACKS[stack].base for stack in deployment.stacks}
-    gone = [stack for stack, base in bases.items() if base in text and _GONE.search(text)]
+    refusals = [line for line in lines if _GONE.search(line)]
     return "".join(
-        f"; the registry no longer has {bases[stack]}, the base of the stack {stack}"
-        for stack in gone
+        f"; the registry no longer has {base}, the base of the stack {stack}"
+        for stack, base in bases.items()
+        if any(all(part in line for part in base.split(":")) for line in refusals)
     )
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+from multitalk_cli.cloud.modal_words import in_our_words
+
 if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
 
@@ -36,12 +38,12 @@ class DeployOutput:
         del prefix
         *lines, self._rest = (self._rest + log.data).replace("\r", "\n").split("\n")
         for line in lines:
-            self._add(line)
+            self._add(in_our_words(line))
 
     def flush_lines(self) -> None:
         """Ends the last line of an image's log."""
         if self._rest:
-            self._add(self._rest)
+            self._add(in_our_words(self._rest))
         self._rest = ""
 
     def _add(self, line: str) -> None:
@@ -55,7 +57,7 @@ class DeployOutput:
 
     def show_warning(self, warning: Warning, *_where: object) -> None:
         """Receives a warning of Modal's."""
-        self._reporter.warn(str(warning))
+        self._reporter.warn(in_our_words(str(warning)))
 
     def show_log(self) -> None:
         """Reports the build log, if it was not shown as it came."""
@@ -63,6 +65,11 @@ class DeployOutput:
         if not self._shows_log:
             for line in self._log:
                 self._reporter.note(line)
+
+    @property
+    def log(self) -> tuple[str, ...]:
+        """The last lines of the build log."""
+        return tuple(self._log)
 
     @property
     def is_built(self) -> bool:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cloud import modal_config
+from multitalk_cli.cloud.modal_words import SPENDING_PAGE, in_our_words
 from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.planning import gpus
@@ -16,8 +17,6 @@ from multitalk_cli.planning import gpus
 if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
 
-
-SPENDING_PAGE = "https://modal.com/settings/usage"
 _BUDGET = re.compile(r"spend(ing)?\s+(limit|cap)|budget|billing cycle", re.IGNORECASE)
 
 
@@ -83,7 +82,8 @@ def _explain_exhausted(error: Exception) -> MultitalkError:
 
 
 def first_line(error: BaseException) -> str:
-    text = str(error).strip()
+    """The first line of Modal's text, with our commands."""
+    text = in_our_words(str(error)).strip()
     return text.partition("\n")[0] if text else type(error).__name__
 
 

@@ -37,10 +37,15 @@ class ImageLayer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """One image. adds_python: whether the base comes without the Python that we need."""
+    """One image.
+
+    adds_python: whether the base comes without the Python that we need. has_entrypoint: whether it
+    starts every process by a script of its own, which prints into the output of ours.
+    """
 
     base: str
     adds_python: bool
+    has_entrypoint: bool
     layers: tuple[ImageLayer, ...]
     variables: Mapping[str, str]
 
@@ -58,6 +63,7 @@ STACKS = {
     "current": Stack(
         base="python:3.11.13-bookworm",
         adds_python=False,
+        has_entrypoint=False,
         layers=(
             ImageLayer(pins=tuple(pins.CURRENT_TORCH.split())),
             ImageLayer(pins=tuple(pins.CURRENT_REST.split())),
@@ -67,6 +73,7 @@ STACKS = {
     "cuda12.1": Stack(
         base="nvidia/cuda:12.1.1-devel-ubuntu22.04",
         adds_python=True,
+        has_entrypoint=True,
         layers=(
             ImageLayer(pins=tuple(pins.CUDA121_TORCH.split())),
             # Compiled against the torch of the layer below, for many minutes.
@@ -86,6 +93,7 @@ def describe(stack: str, variables: Mapping[str, str]) -> list[str]:
     python = f" with Python {PYTHON}" if chosen.adds_python else ""
     steps = [f"from {chosen.base}{python}"]
     steps += [f"pip install {layer.options} {' '.join(layer.pins)}" for layer in chosen.layers]
+    steps += ["entrypoint []"] if chosen.has_entrypoint else []
     steps += [f"env {name}={value}" for name, value in {**chosen.variables, **variables}.items()]
     return [*steps, *(f"add {package} to {CODE_FOLDER}/{package}" for package in PACKAGES)]
 
@@ -100,6 +108,8 @@ def build(stack: str, variables: Mapping[str, str]) -> modal.Image:
     )
     for layer in chosen.layers:
         image = image.pip_install(*layer.pins, extra_options=layer.options)
+    # After the packages: no image of an earlier deploy has to be built again.
+    image = image.entrypoint([]) if chosen.has_entrypoint else image
     image = image.env({**chosen.variables, **variables})
     folder = Path(__file__).resolve().parents[2]
     for package in PACKAGES:

@@ -25,6 +25,9 @@ def test_a_dry_run_shows_the_recipe_without_a_network(cloud, user):
     assert "nvidia/cuda:12.1.1-devel" in old
     for pin in ("torch==2.4.1", "flash-attn==2.6.1", "xformers==0.0.28"):
         assert pin in old
+    # NVIDIA's images print a page of text into the output of every process.
+    assert "entrypoint []" in old
+    assert "entrypoint" not in "".join(ran.data["images"]["current"])
     assert ran.data["deployed"] is False
 
 
@@ -158,6 +161,8 @@ def test_a_record_that_modal_forgot_is_still_known(cloud, user):
     known = user.run("status", "--app", "quiet")
 
     assert "stacks current, cuda12.1" in known.stdout, known.stderr
+    assert "ENTRYPOINT []" in cloud.recipe("quiet", "Cuda121.*")
+    assert "ENTRYPOINT []" not in cloud.recipe("quiet", CLASS)
     assert "quiet" in cloud.entries(contract.DEPLOYMENTS_DICT)
 
 
@@ -208,16 +213,37 @@ def test_a_build_that_fails_is_said(cloud, user):
     assert "build       pip" not in shown.stderr
 
 
-@pytest.mark.parametrize("reason", ["manifest unknown", "not found"])
-def test_a_base_image_that_is_gone_is_named(cloud, user, reason):
-    base = image.STACKS["current"].base
-    cloud.faults.image_build_failure = f"docker.io/library/{base}: {reason}"
+BASE = image.STACKS["current"].base
+
+
+@pytest.mark.parametrize(
+    ("said", "log"),
+    [
+        (f"docker.io/library/{BASE}: manifest unknown", ()),
+        # Modal puts what the registry said into the log alone.
+        ("", (f"Error: docker.io/library/{BASE}: not found",)),
+        ("", ("reading manifest 3.11.13-bookworm in docker.io/library/python: manifest unknown",)),
+    ],
+)
+def test_a_base_image_that_is_gone_is_named(cloud, user, said, log):
+    cloud.faults.image_build_failure, cloud.faults.image_build_log = said, log
 
     ran = user.run("deploy", "--app", "gone", "--gpu", "h200", "--json")
 
     assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
-    said = f"the registry no longer has {base}, the base of the stack current"
-    assert said in ran.error["message"]
+    named = f"the registry no longer has {BASE}, the base of the stack current"
+    assert named in ran.error["message"]
+    assert "modal image logs" not in ran.stdout + ran.stderr
+
+
+def test_another_file_that_a_build_does_not_find_is_no_base_image(cloud, user):
+    cloud.faults.image_build_failure = ""
+    cloud.faults.image_build_log = (f"FROM {BASE}", "python3.12: command not found")
+
+    ran = user.run("deploy", "--app", "gone", "--gpu", "h200", "--json")
+
+    assert (ran.code, ran.error["code"]) == (5, "E_DEPLOY"), ran.stderr
+    assert "registry" not in ran.error["message"]
 
 
 def test_no_token_is_said_before_anything_is_asked(user, rpcs):

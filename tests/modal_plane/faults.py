@@ -16,7 +16,8 @@ class Faults:
     """Switches that the services and the worker look at.
 
     capacity: False keeps inputs queued, as when no GPU is free.
-    image_build_failure: the text that an image build ends with.
+    image_build_failure: the text that an image build ends with; "" for none but in its log.
+    image_build_log: lines that such a build prints before.
     failing_builds: the builds that end so: those with a command that contains this.
     image_builder: the builder of images that the workspace has chosen.
     boot_failure: containers exit with this code before they load the app.
@@ -30,6 +31,7 @@ class Faults:
 
     capacity: bool = True
     image_build_failure: str | None = None
+    image_build_log: tuple[str, ...] = ()
     failing_builds: str = ""
     image_builder: str = IMAGE_BUILDER
     boot_failure: int | None = None

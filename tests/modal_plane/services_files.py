@@ -60,19 +60,19 @@ class FileService:
     async def ImageJoinStreaming(self, request: Any, _caller: str) -> Any:
         """Shows each command of the layer as build output, then the outcome."""
         image = self._state.images[request.image_id]
-        for number, command in enumerate(image.definition.dockerfile_commands, 1):
+        commands = image.definition.dockerfile_commands
+        is_failing = any(self._faults.failing_builds in one for one in commands)
+        problem = self._faults.image_build_failure if is_failing else None
+        log = [f"=> {command}" for command in commands]
+        log += [] if problem is None else self._faults.image_build_log
+        for number, text in enumerate(log, 1):
             line = pb.TaskLogs(
-                data=f"=> {command}\n",
+                data=f"{text}\n",
                 timestamp=time.time(),
                 file_descriptor=pb.FILE_DESCRIPTOR_STDOUT,
             )
             yield pb.ImageJoinStreamingResponse(entry_id=str(number), task_logs=[line])
         await asyncio.sleep(0)
-        problem = self._faults.image_build_failure
-        if not any(
-            self._faults.failing_builds in one for one in image.definition.dockerfile_commands
-        ):
-            problem = None
         image.built = problem is None
         result = pb.GenericResult(status=SUCCESS)
         if problem is not None:
