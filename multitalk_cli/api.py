@@ -193,7 +193,7 @@ class Client:
 
         listed = [
             own[job.id] if job.id in own else _attached(job, None, False)
-            for job in Ledger().list(limit)
+            for job in Ledger().newest(limit)
         ]
         known = {handle.id for handle in listed}
         return [*(each for each in own.values() if each.id not in known), *listed][:limit]

@@ -119,6 +119,11 @@ def _overwrite(_facts: Mapping[str, Fact], words: list[str]) -> str:
     return typed_again(words, "--force") + other
 
 
+def _leave_output(facts: Mapping[str, Fact], words: list[str]) -> str:
+    other = typed_again(words, "-o", "OTHER.mp4")
+    return f"{other}\nor multitalk jobs attach {facts['holder']}" if "holder" in facts else ""
+
+
 def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "is_busy" in facts:
         return "wait for the other process, or pass -o with another path"
@@ -554,6 +559,7 @@ RULES: dict[str, Rule] = {
     "E_OUTPUT_EXISTS": _overwrite,
     "E_OUTPUT_NAME": _name_output,
     "E_OUTPUT_PATH": _make_folder,
+    "E_OUTPUT_TAKEN": _leave_output,
     "E_RANGE": _either(_nearest_word, _example),
     "E_REMOTE": _download,
     "E_SAME_VOICE": _drop_voice,

@@ -208,7 +208,7 @@ def check_jobs() -> Outcome:
     """Whether the list of jobs can be read. Raises FileError E_LEDGER."""
     from multitalk_cli.jobs import ledger as jobs_ledger
 
-    count = len(jobs_ledger.Ledger().list())
+    count = jobs_ledger.Ledger().count()
     return Outcome(text=human_count(count, "job") if count else "no jobs yet")
 
 

@@ -186,6 +186,12 @@ CODES: dict[str, Explanation] = {
         "Nothing is overwritten without --force.",
         "Add --force to overwrite it, or -o with another name.",
     ),
+    "E_OUTPUT_TAKEN": Explanation(
+        _F,
+        "another job is to write the output",
+        "A job with other inputs or options runs for the same file, or its video waits to be fetched.",
+        "Pass -o with another name, or fetch or cancel that job first; --force takes the name from it.",
+    ),
     "E_OUTPUT_PATH": Explanation(
         _F,
         "the output cannot be written",

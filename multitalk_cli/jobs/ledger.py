@@ -1,4 +1,4 @@
-"""The local ledger of jobs, by which each is found again and paid for once.
+"""The local ledger: every call that costs money, found again and paid for once.
 
 One SQLite file in the user's state folder, readable by the user alone. Every change is one
 transaction, so that several processes may use it at the same time.
@@ -14,27 +14,38 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from multitalk_cli import contract
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import is_there, user_folder
+from multitalk_cli.jobs import schema
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
 """Ended with its container: another call resumes after the last window that is kept."""
 UNFINISHED = (SPAWNING, RUNNING, LOST)
+ENDED = (DONE, FAILED, CANCELLED, LOST)
+GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM = "generate", "bench", "doctor", "download", "warm"
+KINDS = (GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM)
+"""The kinds of calls that cost money; a video is of the kind `GENERATE`."""
 SHORT_ID = 8
 _BUSY_S = 10.0
 _RECENT_JOBS, _RECENT_STARTS = 200, 10
-_SCHEMA_VERSION = 1
+_LAST_CHARACTER = "\U0010ffff"
+_NEWEST = "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """One job.
+    """One call that costs money, or a chain of calls that continue each other.
 
     fingerprint: of the prepared inputs and the options as given. label: a name for people.
     attempt: number of its newest call, from 0. call_id: that call's id at Modal, empty until the
     spawn was answered. target: path of the video. recipe: a JSON object. result: of the finished
     job, its wire form as JSON.
+    kind: see `KINDS`. request: the arguments as given, as JSON, for another run of the same.
+    gpu_seconds, price_usd: so far, while it runs. error: a code; error_text: the message.
+    started_s: when a container began; None while that is unknown. ended_s: None while unfinished.
+    fetched_s: when its video was written to its file; None for a video that was not.
     """
 
     id: str
@@ -55,6 +66,14 @@ class Job:
     error: str = ""
     created_s: float = 0.0
     updated_s: float = 0.0
+    kind: str = GENERATE
+    request: str = ""
+    prompt: str = ""
+    error_text: str = ""
+    gpu_seconds: float | None = None
+    started_s: float | None = None
+    ended_s: float | None = None
+    fetched_s: float | None = None
 
     @property
     def is_unfinished(self) -> bool:
@@ -62,12 +81,25 @@ class Job:
         return self.state in UNFINISHED
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownInput:
+    """A picture or voice by its content.
+
+    location: its absolute path or s3:// address; empty where an older version did not record it.
+    """
+
+    sha256: str
+    location: str
+
+    @property
+    def name(self) -> str:
+        """The name of the file or object."""
+        return self.location.rpartition("/")[2]
+
+
 _COLUMNS = {field.name: field.name for field in fields(Job)} | {"attempt": "link"}
-"""Field -> its column; columns keep their names, since older ledgers have them."""
+"""Field -> its column, which has the name that the first format gave it."""
 _FIELDS = {column: name for name, column in _COLUMNS.items()}
-_TYPES = {"seed": "INTEGER", "link": "INTEGER", "price_usd": "REAL"} | dict.fromkeys(
-    ("created_s", "updated_s"), "REAL"
-)
 
 
 def _job(row: sqlite3.Row) -> Job:
@@ -104,24 +136,36 @@ class Ledger:
     def __init__(self, path: Path | None = None) -> None:
         self._path = ledger_path() if path is None else path
 
+    # Changes
+
     def start(
-        self, job: Job, fingerprints: Sequence[str] = (), *, force: bool = False
+        self,
+        job: Job,
+        fingerprints: Sequence[str] = (),
+        *,
+        inputs: Sequence[KnownInput] = (),
+        force: bool = False,
+        take_target: bool = False,
     ) -> tuple[Job, bool]:
         """Adds the job, unless the same one is unfinished or done; returns that, or the new one.
 
         fingerprints: all names that the job may be recorded under, if its own is not the only one.
-        force: adds it in any case. The second value tells whether the job is new.
+        inputs: the picture, then the voices. force: adds it in any case. take_target: other jobs
+        that were to write to its target no longer do. The second value tells whether it is new.
+        Raises FileError E_OUTPUT_TAKEN where another job is to write to its target.
         """
         with self._transaction() as db:
-            known = None if force else self._same(db, job, {job.fingerprint, *fingerprints})
-            if known is not None:
-                return known, False
-            now_s = time.time()
-            added = replace(job, created_s=now_s, updated_s=now_s)
-            row = {column: _to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
-            marks = ", ".join(f":{column}" for column in row)
-            db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
-            return added, True
+            names = {job.fingerprint, *fingerprints}
+            known = None if force else self._same(db, job, names)
+            self._hold_target(db, job.target, names, take=take_target)
+            if known is None:
+                return self._add(db, job, inputs), True
+            return self._retarget(db, known, job.target), False
+
+    def add(self, job: Job) -> Job:
+        """Adds a call that is no video and has no target."""
+        with self._transaction() as db:
+            return self._add(db, job, ())
 
     def _same(self, db: sqlite3.Connection, job: Job, fingerprints: Set[str]) -> Job | None:
         row = db.execute(
@@ -132,52 +176,108 @@ class Ledger:
         ).fetchone()
         return None if row is None else _job(row)
 
-    def find_completed(self, fingerprints: Collection[str]) -> Job | None:
-        """The newest finished job that is recorded under one of these names."""
-        if not is_there(self._path):
-            return None
-        with self._transaction() as db:
-            row = db.execute(
-                f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND state = ?"
-                " ORDER BY created_s DESC",
-                (*fingerprints, DONE),
-            ).fetchone()
-        return None if row is None else _job(row)
+    def _add(self, db: sqlite3.Connection, job: Job, inputs: Sequence[KnownInput]) -> Job:
+        now_s = time.time()
+        added = replace(job, created_s=now_s, updated_s=now_s)
+        row = {column: _to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
+        marks = ", ".join(f":{column}" for column in row)
+        db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
+        for position, each in enumerate(inputs):
+            place = (each.sha256, _to_sql(each.location))
+            db.execute("INSERT INTO job_inputs VALUES (?, ?, ?, ?)", (job.id, position, *place))
+            db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)", (*place, now_s))
+        return added
 
-    def start_seconds(self, app: str, environment: str) -> list[float]:
-        """How long the containers of this app's newest finished jobs took to start."""
-        if not self._path.exists():
-            return []
+    def _retarget(self, db: sqlite3.Connection, known: Job, target: str) -> Job:
+        """The job with another target, unless its video was written to one."""
+        if not target or target == known.target or known.fetched_s is not None:
+            return known
+        db.execute("UPDATE jobs SET target = ? WHERE id = ?", (_to_sql(target), known.id))
+        return replace(known, target=target)
+
+    def _hold_target(
+        self, db: sqlite3.Connection, target: str, fingerprints: Set[str], *, take: bool
+    ) -> None:
+        """Keeps other jobs from writing there. Raises FileError unless they are to give way."""
+        for holder in self._holders(db, target, fingerprints):
+            if not take:
+                raise FileError(
+                    f"{target!r} is the output of job {holder.id}, which has other inputs or "
+                    "options",
+                    code="E_OUTPUT_TAKEN",
+                    facts={"holder": holder.id},
+                )
+            db.execute("UPDATE jobs SET target = '' WHERE id = ?", (holder.id,))
+
+    def _holders(self, db: sqlite3.Connection, target: str, fingerprints: Set[str]) -> list[Job]:
+        """Other jobs that are to write there: they run, or their video waits to be fetched."""
+        rows = db.execute(
+            "SELECT * FROM jobs WHERE target = ? AND target <> '' AND (state IN (?, ?)"
+            " OR state = ? AND fetched_s IS NULL AND ended_s > ?)",
+            (_to_sql(target), SPAWNING, RUNNING, DONE, time.time() - contract.JOBS_KEPT_S),
+        )
+        return [job for row in rows if (job := _job(row)).fingerprint not in fingerprints]
+
+    def resume(self, job: Job, **changes: Any) -> Job | None:
+        """The lost job as its next attempt, with these changes; None where another was faster."""
+        now_s = time.time()
+        changes |= {"state": SPAWNING, "attempt": job.attempt + 1, "call_id": ""}
+        changes |= {"ended_s": None, "error": "", "error_text": "", "updated_s": now_s}
+        row = {_COLUMNS[name]: _to_sql(value) for name, value in changes.items()}
+        columns = ", ".join(f"{column} = :{column}" for column in row)
+        is_same = f"id = :job_id AND state = '{LOST}' AND link = :before"
+        values = {**row, "job_id": job.id, "before": job.attempt}
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT result FROM jobs WHERE app = ? AND environment = ? AND state = ?"
-                " AND result <> '' ORDER BY updated_s DESC, rowid DESC LIMIT ?",
-                (app, environment, DONE, _RECENT_JOBS),
-            ).fetchall()
-        found = [json.loads(_from_sql(row["result"])).get("start_s") for row in rows]
-        return [float(seconds) for seconds in found if seconds is not None][:_RECENT_STARTS]
+            done = db.execute(f"UPDATE jobs SET {columns} WHERE {is_same}", values)
+        return replace(job, **changes) if done.rowcount else None
 
     def update(self, job_id: str, **changes: Any) -> None:
-        """Changes fields of a job; one that is not in the ledger is no error."""
+        """Changes fields of a job; one that is not in the ledger is no error.
+
+        A state in which it has ended notes the time of its end, and a call is kept in `calls`.
+        """
+        now_s = time.time()
+        if changes.get("state") in ENDED:
+            changes.setdefault("ended_s", now_s)
         row = {_COLUMNS[name]: _to_sql(value) for name, value in changes.items()}
-        row["updated_s"] = time.time()
+        row["updated_s"] = now_s
         columns = ", ".join(f"{column} = :{column}" for column in row)
         with self._transaction() as db:
             db.execute(f"UPDATE jobs SET {columns} WHERE id = :job_id", {**row, "job_id": job_id})
+            if changes.get("call_id"):
+                db.execute(
+                    "INSERT OR IGNORE INTO calls SELECT id, call_id, link, updated_s FROM jobs"
+                    " WHERE id = ?",
+                    (job_id,),
+                )
 
-    def list(self, limit: int = -1) -> list[Job]:
-        """The jobs, the newest first."""
-        if not is_there(self._path):
-            return []
+    def remove(self, job_ids: Sequence[str]) -> None:
+        """Removes jobs that have ended; what is known of their inputs' places stays."""
         with self._transaction() as db:
-            rows = db.execute(
-                "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC LIMIT ?", (limit,)
-            ).fetchall()
-        return [_job(row) for row in rows]
+            for job_id in job_ids:
+                db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+                db.execute("DELETE FROM job_inputs WHERE job_id = ?", (job_id,))
+                db.execute("DELETE FROM calls WHERE job_id = ?", (job_id,))
+
+    def remember_inputs(self, inputs: Sequence[KnownInput]) -> None:
+        """Records where pictures and voices are, by their content."""
+        with self._transaction() as db:
+            db.executemany(
+                "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)",
+                [(each.sha256, _to_sql(each.location), time.time()) for each in inputs],
+            )
+
+    # Queries
+
+    def get(self, job_id: str) -> Job | None:
+        """The job with exactly this id."""
+        found = self._select("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        return found[0] if found else None
 
     def find(self, prefix: str) -> Job | None:
         """The job whose id has this prefix. Raises UsageError E_NO_JOB where several have."""
-        found = [job for job in self.list() if prefix and job.id.startswith(prefix)]
+        query = "SELECT * FROM jobs WHERE id >= ? AND id < ? ORDER BY created_s DESC"
+        found = self._select(query, (prefix, prefix + _LAST_CHARACTER)) if prefix else []
         exact = [job for job in found if job.id == prefix]
         if len(found) > 1 and not exact:
             ids = ", ".join(job.id for job in found[:3])
@@ -188,14 +288,114 @@ class Ledger:
             )
         return next(iter(exact or found), None)
 
+    def find_completed(self, fingerprints: Collection[str]) -> Job | None:
+        """The newest finished job that is recorded under one of these names."""
+        found = self._select(
+            f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND state = ?"
+            " ORDER BY created_s DESC LIMIT 1",
+            (*fingerprints, DONE),
+        )
+        return found[0] if found else None
+
+    def find_same(self, app: str, environment: str, fingerprints: Collection[str]) -> Job | None:
+        """The job that `start` would return in place of one with these names."""
+        asked = Job(
+            id="", fingerprint="", app=app, environment=environment, stack="", gpu="", seed=0,
+            target="", label="", recipe="",
+        )  # fmt: skip
+        if not is_there(self._path):
+            return None
+        with self._reading() as db:
+            return self._same(db, asked, {*fingerprints})
+
+    def holders(self, target: str, fingerprints: Collection[str]) -> list[Job]:
+        """The jobs for which `start` would refuse another one with these names that target."""
+        if not is_there(self._path):
+            return []
+        with self._reading() as db:
+            return self._holders(db, target, {*fingerprints})
+
+    def newest(self, limit: int = -1) -> list[Job]:
+        """The jobs, the newest first."""
+        return self._select(_NEWEST + " LIMIT ?", (limit,))
+
+    def unfinished(self) -> list[Job]:
+        """The jobs that may still run, the newest first; those of lost containers do not."""
+        query = "SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY created_s DESC, rowid DESC"
+        return self._select(query, (SPAWNING, RUNNING))
+
+    def count(self) -> int:
+        """How many jobs there are."""
+        if not is_there(self._path):
+            return 0
+        with self._reading() as db:
+            return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+
+    def start_seconds(self, app: str, environment: str) -> list[float]:
+        """How long the containers of this app's newest finished jobs took to start."""
+        rows = self._select(
+            f"SELECT * FROM jobs WHERE state = '{DONE}' AND app = ? AND environment = ?"
+            " AND kind = ? AND result <> '' ORDER BY created_s DESC LIMIT ?",
+            (app, environment, GENERATE, _RECENT_JOBS),
+        )
+        found = [json.loads(job.result).get("start_s") for job in rows]
+        return [float(seconds) for seconds in found if seconds is not None][:_RECENT_STARTS]
+
+    def inputs_of(self, job_id: str) -> list[KnownInput]:
+        """The job's picture, then its voices."""
+        return self._inputs(
+            "SELECT sha256, location FROM job_inputs WHERE job_id = ? ORDER BY position", job_id
+        )
+
+    def find_inputs(self, sha256: str) -> list[KnownInput]:
+        """The places where a file with this content was seen, the newest first."""
+        return self._inputs(
+            "SELECT sha256, location FROM inputs WHERE sha256 = ? ORDER BY seen_s DESC", sha256
+        )
+
+    def calls_of(self, job_id: str) -> list[str]:
+        """The ids of the job's calls at Modal, the first one first."""
+        if not is_there(self._path):
+            return []
+        query = "SELECT call_id FROM calls WHERE job_id = ? ORDER BY attempt, noted_s"
+        with self._reading() as db:
+            return [str(row["call_id"]) for row in db.execute(query, (job_id,))]
+
+    def _select(self, query: str, values: Sequence[Any]) -> list[Job]:
+        if not is_there(self._path):
+            return []
+        with self._reading() as db:
+            return [_job(row) for row in db.execute(query, values)]
+
+    def _inputs(self, query: str, value: str) -> list[KnownInput]:
+        if not is_there(self._path):
+            return []
+        with self._reading() as db:
+            rows = db.execute(query, (value,)).fetchall()
+        return [
+            KnownInput(sha256=row["sha256"], location=_from_sql(row["location"])) for row in rows
+        ]
+
+    # The file
+
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._opened() as db:
+            db.execute("BEGIN IMMEDIATE")
+            yield db
+            db.execute("COMMIT")
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._opened() as db:
+            yield db
+
+    @contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
         try:
             db = self._open()
             try:
-                db.execute("BEGIN IMMEDIATE")
                 yield db
-                db.execute("COMMIT")
             finally:
                 db.close()
         except (OSError, sqlite3.Error) as error:
@@ -208,20 +408,8 @@ class Ledger:
         db = sqlite3.connect(self._path, timeout=_BUSY_S, isolation_level=None)
         try:
             db.row_factory = sqlite3.Row
-            (version,) = db.execute("PRAGMA user_version").fetchone()
-            if version > _SCHEMA_VERSION:
-                raise sqlite3.DatabaseError(f"a newer multitalk wrote it (format {version})")
-            if version < _SCHEMA_VERSION:
-                self._create(db)
+            schema.prepare(db)
         except BaseException:
             db.close()
             raise
         return db
-
-    def _create(self, db: sqlite3.Connection) -> None:
-        columns = ", ".join(f"{name} {_TYPES.get(name, 'TEXT')}" for name in _FIELDS)
-        db.execute("BEGIN IMMEDIATE")
-        db.execute(f"CREATE TABLE IF NOT EXISTS jobs ({columns}, PRIMARY KEY (id))")
-        db.execute("CREATE INDEX IF NOT EXISTS same ON jobs (fingerprint)")
-        db.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
-        db.execute("COMMIT")

@@ -38,7 +38,7 @@ class ListedJob:
 
 def list_local(limit: int) -> list[ListedJob]:
     """The ledger's jobs, the newest first."""
-    return [ListedJob(job=job) for job in Ledger().list(limit)]
+    return [ListedJob(job=job) for job in Ledger().newest(limit)]
 
 
 def list_remote(place: AppRef, limit: int) -> list[ListedJob]:
@@ -48,7 +48,7 @@ def list_remote(place: AppRef, limit: int) -> list[ListedJob]:
 
     cloud = Cloud.reachable(place)
     entries = cloud.indexed()[:limit]
-    known = {job.id: job for job in Ledger().list()}
+    known = {job.id: job for job in Ledger().newest()}
     jobs = (known.get(entry["id"]) or job_from_entry(place, entry) for entry in entries)
     return [_look_up(cloud, job) for job in jobs]
 

@@ -52,6 +52,7 @@ EXAMPLES = {
     "E_NO_TOKEN": [({}, GENERATE)],
     "E_OUTPUT_EXISTS": [({}, GENERATE), ({}, ["demo"]), ({}, ["s3", "get", "outputs/a.mp4"])],
     "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],
+    "E_OUTPUT_TAKEN": [({"holder": "7f3a"}, GENERATE)],
     "E_RANGE": [({"option": "--sample-steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
     "E_REMOTE": [({"volume": "w"}, ["download"])],
     "E_S3_ADDRESS": [
