@@ -315,7 +315,7 @@ def _held(
         yield from download_file(path, part, file.size_bytes, file.sha256, pieces, what, saver)
     else:
         yield from download_in_parts(
-            path, file.size_bytes, file.sha256, pieces, what, saver, part_bytes
+            path, file.sha256, file.size_bytes, file.sha256, pieces, what, saver, part_bytes
         )
 
 

@@ -73,7 +73,10 @@ class WeightsFolder:
             case "add_lora":
                 (name,) = task.names
                 hub = self._hub(task, show)
-                return loras.add(self.folder, hub, name, task.lora, show, self.save)
+                return self._add_lora(hub, name, task.lora, show)
+
+    def _add_lora(self, hub: Hub, name: str, address: str, show: Show) -> dict[str, Any]:
+        return loras.add(self.folder, hub, name, address, show, self.save, self.part_bytes)
 
     def _hub(self, task: WeightsTask, show: Show) -> Hub:
         """The hub, which shows the pauses that it asks for."""
@@ -134,7 +137,7 @@ class WeightsFolder:
             for event in events:
                 show(event)
         for name, address in loras.addresses(self.folder, repaired).items():
-            loras.add(self.folder, hub, name, address, show, self.save)
+            self._add_lora(hub, name, address, show)
         self._make_pack(task.precision, plan.sources, show)
         return {**self._describe(task, plan), "fetched_bytes": missing, "repaired": repaired}
 
@@ -146,7 +149,8 @@ class WeightsFolder:
         try:
             with resumable.disk_errors(target):
                 report = _reporter(show, "packing", self.save)
-                pack(self.folder, target, precision, self.config, report)
+                is_staged = self.save is not None
+                pack(self.folder, target, precision, self.config, report, is_staged=is_staged)
         except ValueError as error:
             raise SetupError(
                 f"the published files are not those of the model that this version runs: {error}",

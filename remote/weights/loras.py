@@ -5,9 +5,10 @@ licence are looked up on the hub.
 """
 
 import hashlib
+import itertools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
 from remote.engine.checkpoint.lora import is_lora_key
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.weights import download, resumable
-from remote.weights.manifest import is_intact, sha256_of
+from remote.weights.manifest import sha256_of
 
 FOLDER, MANIFEST_FILE = "loras", "manifest.json"
 MAX_BYTES = 4 * 1024**3
@@ -39,7 +40,6 @@ KNOWN = {
         "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors",
     ),
 }
-_SAVED_BYTES = 64 * 1024**2
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PATH = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob)/([^/]+)/(.+\.safetensors)")
@@ -91,6 +91,11 @@ class _Origin:
     sha256: str | None
     pieces: Callable[[int], Iterator[bytes]]
 
+    @property
+    def key(self) -> str:
+        """Names what was fetched of it."""
+        return self.sha256 or hashlib.sha256(self.address.encode()).hexdigest()
+
 
 def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
     """The changes that adding a LoRA would make. wanted: a known name, or an address."""
@@ -112,38 +117,85 @@ def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
     }
 
 
-def add(folder: Path, hub: Hub, name: str, address: str, show: Show, save: Save) -> dict[str, Any]:
-    """Fetches a LoRA, checks that it is one, and records it."""
+def add(
+    folder: Path,
+    hub: Hub,
+    name: str,
+    address: str,
+    show: Show,
+    save: Save,
+    part_bytes: int = resumable.PART_BYTES,
+) -> dict[str, Any]:
+    """Fetches a LoRA, checks that it is one, and records it.
+
+    save: makes written files persist beyond this machine; with it, a file of more than part_bytes
+    is kept in parts.
+    """
     if not _NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a name of a LoRA", code="E_RANGE")
     origin = _find(hub, address)
-    key = origin.sha256 or hashlib.sha256(origin.address.encode()).hexdigest()
-    new = folder / FOLDER / f"{name}.safetensors.new"
-    part = resumable.part_path(folder / FOLDER / f"{name}.safetensors", key)
-    what = without_keys(origin.address)
-    saver = resumable.Saver(save, _SAVED_BYTES)
-    steps = resumable.download_file(
-        new, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
-    )
-    with closing(steps):
+    place, what = folder / FOLDER / f"{name}.safetensors", without_keys(origin.address)
+    # A LoRA of that name stays until the new one is known to be one.
+    new = place.with_name(f"{place.name}.new")
+    is_divided = save is not None and origin.size_bytes > part_bytes
+    saver = resumable.Saver(save, part_bytes)
+    with closing(_fetch(origin, place if is_divided else new, saver, part_bytes)) as steps:
         for held in steps:
-            show(_progress(f"{name}.safetensors", held, origin.size_bytes))
+            show(_progress(place.name, held, origin.size_bytes))
+    fetched = resumable.parts_of(place, origin.key) if is_divided else [new]
     try:
-        tensors = _check(new, what)
+        tensors = _check(fetched, what)
     except FileError:
-        new.unlink()
+        for path in fetched:
+            path.unlink()
         raise
     lora = Lora(
         name=name,
         address=what,
         licence=origin.licence,
         size_bytes=origin.size_bytes,
-        sha256=sha256_of(new),
+        sha256=sha256_of(*fetched),
     )
-    with resumable.disk_errors(new):
-        move_into_place(new, folder / FOLDER / lora.file, overwrite=True)
+    with resumable.disk_errors(place):
+        if is_divided:
+            _rename_parts(fetched, place, lora.sha256)
+        else:
+            move_into_place(new, place, overwrite=True)
     _record(folder, [*(each for each in read(folder) if each.name != name), lora])
+    _remove_others(folder, lora)
     return {**to_plain(lora), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
+
+
+def _fetch(
+    origin: _Origin, path: Path, saver: resumable.Saver, part_bytes: int
+) -> Generator[int, None, None]:
+    """Downloads the file to a path, or into parts, yielding the bytes held so far."""
+    what = without_keys(origin.address)
+    if not saver.is_needed:
+        part = resumable.part_path(path, origin.key)
+        return resumable.download_file(
+            path, part, origin.size_bytes, origin.sha256, origin.pieces, what, saver
+        )
+    return resumable.download_in_parts(
+        path, origin.key, origin.size_bytes, origin.sha256, origin.pieces, what, saver, part_bytes
+    )
+
+
+def _rename_parts(parts: list[Path], place: Path, sha256: str) -> None:
+    """Gives parts the names by which the record finds them."""
+    starts = itertools.accumulate((part.stat().st_size for part in parts), initial=0)
+    # From the end: whatever stops this leaves a beginning that is resumed.
+    for part, start in reversed(list(zip(parts, starts, strict=False))):
+        part.replace(resumable.part_path(place, sha256, start))
+
+
+def _remove_others(folder: Path, lora: Lora) -> None:
+    """Removes files of an earlier LoRA of the same name."""
+    ours = re.compile(re.escape(lora.file) + r"(\.new)?(\.[0-9a-f]{12}(\.\d+)?\.part)?")
+    kept = _files(folder, lora)
+    for path in (folder / FOLDER).iterdir():
+        if ours.fullmatch(path.name) and path not in kept:
+            path.unlink()
 
 
 def _progress(name: str, held: int, size_bytes: int) -> contract.Fetching:
@@ -158,10 +210,10 @@ def _progress(name: str, held: int, size_bytes: int) -> contract.Fetching:
     )
 
 
-def _check(path: Path, address: str) -> int:
-    """Counts a file's LoRA tensors. Raises FileError E_LORA where it has none."""
+def _check(files: list[Path], address: str) -> int:
+    """Counts the LoRA tensors of a file, or of its parts. Raises FileError E_LORA without any."""
     try:
-        with TensorFile(path) as file:
+        with TensorFile(files[0], files) as file:
             count = sum(is_lora_key(name) for name in file.infos)
     except ValueError as error:
         raise FileError(f"{address} is not a safetensors file: {error}", code="E_LORA") from error
@@ -252,8 +304,7 @@ def states(folder: Path) -> list[download.FileState]:
 
 
 def _state(folder: Path, lora: Lora) -> download.FileState:
-    path = folder / FOLDER / lora.file
-    is_complete = path.is_file() and path.stat().st_size == lora.size_bytes
+    is_complete = bool(_files(folder, lora))
     return download.FileState(
         place=f"{FOLDER}/{lora.file}",
         size_bytes=lora.size_bytes,
@@ -262,12 +313,18 @@ def _state(folder: Path, lora: Lora) -> download.FileState:
     )
 
 
+def _files(folder: Path, lora: Lora) -> list[Path]:
+    """A recorded LoRA's file, or its parts, if all of it is there."""
+    return resumable.files_of(folder / FOLDER / lora.file, lora.size_bytes, lora.sha256)
+
+
 def verify(folder: Path) -> list[str]:
     """Reads every LoRA and returns those that are absent or not as recorded."""
+    found = {lora: _files(folder, lora) for lora in read(folder)}
     return [
         f"{FOLDER}/{lora.file}"
-        for lora in read(folder)
-        if not is_intact(folder / FOLDER / lora.file, lora.size_bytes, lora.sha256)
+        for lora, files in found.items()
+        if not files or sha256_of(*files) != lora.sha256
     ]
 
 
@@ -278,11 +335,14 @@ def addresses(folder: Path, damaged: list[str]) -> Mapping[str, str]:
 
 def strays(folder: Path) -> list[Path]:
     """Files other than the recorded ones that this module can have written."""
-    kept = {lora.file for lora in read(folder)}
+    loras = read(folder)
+    kept = {path for lora in loras for path in _files(folder, lora)}
+    # One that is damaged is named by `verify`.
+    kept |= {folder / FOLDER / lora.file for lora in loras}
     place = folder / FOLDER
     files = [path for path in place.iterdir() if path.is_file()] if place.is_dir() else []
     return [
         path
         for path in files
-        if path.name not in kept and path.name.endswith((".safetensors", ".new", ".part"))
+        if path not in kept and path.name.endswith((".safetensors", ".new", ".part"))
     ]

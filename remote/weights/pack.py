@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -43,6 +44,7 @@ from remote.weights.manifest import (
     is_intact,
     read_json,
 )
+from remote.weights.resumable import put
 
 UNFINISHED_FILE = "unfinished.json"
 MAX_FILE_BYTES = 4 * 1024**3
@@ -83,11 +85,15 @@ def pack(
     config: PackConfig = PUBLISHED,
     progress: PackProgress | None = None,
     max_file_bytes: int = MAX_FILE_BYTES,
+    *,
+    is_staged: bool = False,
 ) -> Manifest:
     """Packs the published files of one folder. Files that an earlier, stopped call wrote are kept.
 
-    The host holds one tensor at a time. Raises ValueError where the published files are not those
-    of config, FileNotFoundError where one is absent.
+    The host holds one tensor at a time. is_staged: whether each file is written on a disk of this
+    machine first: Volumes are saved every few seconds, and may store a growing file anew then.
+    Raises ValueError where the published files are not those of config, FileNotFoundError where
+    one is absent.
     """
     _require_wav2vec_settings(source / WAV2VEC_FOLDER / "config.json", config.wav2vec)
     target.mkdir(parents=True, exist_ok=True)
@@ -103,7 +109,12 @@ def pack(
     total, done = sum(plan.size_bytes for plan in plans), 0
     files = []
     for plan in plans:
-        files.append(finished.get(plan) or finished.add(_write(source, target, plan, config)))
+        packed = finished.get(plan)
+        if packed is None:
+            with _open(source, plan.component, config) as weights:
+                tensors = _stored_tensors(plan, weights)
+                packed = finished.add(write_file(target, plan, tensors, is_staged=is_staged))
+        files.append(packed)
         done += plan.size_bytes
         if progress is not None:
             progress(done, total, plan.name)
@@ -162,15 +173,19 @@ def _open(source: Path, component: str, config: PackConfig) -> PublishedWeights:
     return PublishedWeights(source, component, config, parts)
 
 
-def _write(source: Path, target: Path, plan: PlannedFile, config: PackConfig) -> PackedFile:
-    with _open(source, plan.component, config) as weights:
-        return write_file(target, plan, _stored_tensors(plan, weights))
+def write_file(
+    target: Path, plan: PlannedFile, tensors: Iterable[Tensor], *, is_staged: bool = False
+) -> PackedFile:
+    """Writes one file of a pack, whole or not at all.
 
-
-def write_file(target: Path, plan: PlannedFile, tensors: Iterable[Tensor]) -> PackedFile:
-    """Writes one file of a pack, whole or not at all. tensors: as the plan lists them."""
+    tensors: as the plan lists them. is_staged: as of `pack`.
+    """
     start, part = time.monotonic(), target / f"{plan.name}.part"
-    size, sha256 = write_tensor_file(part, plan.infos, tensors)
+    with TemporaryDirectory() as folder:
+        written = Path(folder) / plan.name if is_staged else part
+        size, sha256 = write_tensor_file(written, plan.infos, tensors)
+        if is_staged:
+            put(written, part, size)
     move_into_place(part, target / plan.name, overwrite=True)
     _log.info("packed %s: %d bytes in %.1f s", plan.name, size, time.monotonic() - start)
     return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -64,22 +65,25 @@ def read_record(path: Path, parse: Callable[[Any], T]) -> T | None:
         ) from error
 
 
-def part_path(path: Path, sha256: str, start: int = 0) -> Path:
-    """The file that holds a part of exactly this content, from this byte on."""
+def part_path(path: Path, key: str, start: int = 0) -> Path:
+    """The file that holds a part of a file from this byte on.
+
+    key: the sha256 of the whole content, or of its address where that is not known.
+    """
     place = f".{start}" if start else ""
-    return path.with_name(f"{path.name}.{sha256[:12]}{place}.part")
+    return path.with_name(f"{path.name}.{key[:12]}{place}.part")
 
 
-def parts_of(path: Path, sha256: str) -> list[Path]:
+def parts_of(path: Path, key: str) -> list[Path]:
     """The files that hold the beginning of exactly this content, each where the last one ends."""
     parts, end = [], 0
-    while (part := part_path(path, sha256, end)).is_file() and (size := part.stat().st_size):
+    while (part := part_path(path, key, end)).is_file() and (size := part.stat().st_size):
         parts.append(part)
         end += size
     return parts
 
 
-def files_of(path: Path, size_bytes: int, sha256: str) -> list[Path]:
+def files_of(path: Path, size_bytes: int, key: str) -> list[Path]:
     """The file, or its parts, if all of its bytes are there and were compared; else none.
 
     The last of several parts is only written after the comparison. One part of the whole size is
@@ -87,7 +91,7 @@ def files_of(path: Path, size_bytes: int, sha256: str) -> list[Path]:
     """
     if path.is_file() and path.stat().st_size == size_bytes:
         return [path]
-    parts = parts_of(path, sha256)
+    parts = parts_of(path, key)
     is_whole = len(parts) > 1 and sum(part.stat().st_size for part in parts) == size_bytes
     return parts if is_whole else []
 
@@ -98,6 +102,11 @@ class Saver:
     def __init__(self, save: Callable[[], None] | None = None, step_bytes: int = 0) -> None:
         """save: None if written files persist without it."""
         self._save, self._step_bytes, self._since_bytes = save, step_bytes, 0
+
+    @property
+    def is_needed(self) -> bool:
+        """Whether written files persist only by a save."""
+        return self._save is not None
 
     def is_due(self, added_bytes: int) -> bool:
         """Counts what was written; whether a save is due."""
@@ -152,8 +161,9 @@ def download_file(
 
 def download_in_parts(
     path: Path,
+    key: str,
     size_bytes: int,
-    sha256: str,
+    sha256: str | None,
     pieces: Callable[[int], Iterator[bytes]],
     what: str,
     saver: Saver,
@@ -162,43 +172,57 @@ def download_in_parts(
     """The same as `download_file` for a disk that stores a growing file anew with every save.
 
     Parts are written elsewhere first, moved here once and never changed; a file of one part gets
-    its own name. Where the consumer stops, the part that was begun is kept as it is.
+    its own name. Where the consumer stops, the part that was begun is kept as it is. key: names the
+    parts, as of `part_path`.
     """
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
     for _attempt in range(2):  # what an earlier run left may be damaged
-        digest, parts = hashlib.sha256(), parts_of(path, sha256)
+        digest, parts = hashlib.sha256(), parts_of(path, key)
         held = sum(_hash_held(part, size_bytes, digest.update) for part in parts)
         yield min(held, size_bytes)
         if held < size_bytes:
-            stream = pieces(held)
-            yield from _fetch_parts(
-                path, held, size_bytes, sha256, stream, digest, saver, part_bytes
-            )
-        if digest.hexdigest() == sha256:
-            if parts and not files_of(path, size_bytes, sha256):
+            parting = _Parting(path, key, size_bytes, sha256, part_bytes)
+            yield from _fetch_parts(parting, held, pieces(held), digest, saver)
+        if sha256 is None or digest.hexdigest() == sha256:
+            if parts and not files_of(path, size_bytes, key):
                 with disk_errors(path):
                     move_into_place(parts[0], path, overwrite=True)
             return
-        for part in parts_of(path, sha256):
+        for part in parts_of(path, key):
             part.unlink()
     raise changed(what)
 
 
+@dataclass(frozen=True, slots=True)
+class _Parting:
+    """A file that is divided into parts."""
+
+    path: Path
+    key: str
+    size_bytes: int
+    sha256: str | None
+    part_bytes: int
+
+    def place(self, start: int, end: int, digest: "hashlib._Hash") -> Path | None:
+        """The place of the part from `start` to `end`; None where nothing may be kept.
+
+        The last part makes the file complete: only once it was compared.
+        """
+        is_whole = self.sha256 is None or digest.hexdigest() == self.sha256
+        if end == start or (end >= self.size_bytes and not is_whole):
+            return None
+        is_only = (start, end) == (0, self.size_bytes)
+        return self.path if is_only else part_path(self.path, self.key, start)
+
+
 def _fetch_parts(
-    path: Path,
-    held: int,
-    size_bytes: int,
-    sha256: str,
-    stream: Iterator[bytes],
-    digest: "hashlib._Hash",
-    saver: Saver,
-    part_bytes: int,
+    file: _Parting, held: int, stream: Iterator[bytes], digest: "hashlib._Hash", saver: Saver
 ) -> Generator[int, None, None]:
     """Writes the bytes from `held` on into further parts, yielding the bytes held so far."""
     with TemporaryDirectory() as temporary:
         staged = Path(temporary) / "part"
-        while held < size_bytes:
+        while held < file.size_bytes:
             start = held
             try:
                 with _AppendedFile(staged) as target:
@@ -207,20 +231,18 @@ def _fetch_parts(
                         target.write(piece)
                         held += len(piece)
                         yield held
-                        if held - start >= part_bytes:
+                        if held - start >= file.part_bytes:
                             break
             finally:
-                # The last part makes the file complete: only once it was compared.
-                if start < held < size_bytes or digest.hexdigest() == sha256:
-                    is_only = (start, held) == (0, size_bytes)
-                    place = path if is_only else part_path(path, sha256, start)
-                    _put(staged, place, held - start)
+                place = file.place(start, held, digest)
+                if place is not None:
+                    put(staged, place, held - start)
             if saver.is_due(held - start):
                 saver.save()
 
 
-def _put(staged: Path, place: Path, size_bytes: int) -> None:
-    """Moves a staged part, whose size on the disk must be what was written."""
+def put(staged: Path, place: Path, size_bytes: int) -> None:
+    """Moves a complete file to another disk; its size there must be what was written."""
     with disk_errors(place):
         _require_size(staged, size_bytes)
         shutil.copyfile(staged, place)

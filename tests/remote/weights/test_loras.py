@@ -1,7 +1,9 @@
 """LoRA files: their sources, the accepted ones, and the record of them."""
 
 import hashlib
+import itertools
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +13,7 @@ from multitalk_cli.contract.weights_task import LORAS
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
-from remote.weights import loras
+from remote.weights import loras, resumable
 from tests.storage.fakehub import serving
 
 QUICK = HubPolicy(
@@ -150,6 +152,141 @@ def test_damage_and_strays_are_found(hub, folder):
 
     assert loras.verify(folder) == ["loras/fusionx.safetensors"]
     assert [stray.name for stray in loras.strays(folder)] == ["old.safetensors"]
+
+
+# In the account
+
+
+PART_BYTES = 20_000
+
+
+@pytest.fixture
+def large(hub, tmp_path):
+    """A LoRA of several parts."""
+    pair = {
+        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.rand(100, 150),
+        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.rand(150, 100),
+    }
+    hub.repos[REPO][PATH] = lora_file(tmp_path / "large.safetensors", **pair)
+    return hub.repos[REPO][PATH]
+
+
+def add_saved(hub, folder, seen=None, stop_after=None):
+    """Adds it as on a Volume. seen: the files at each save. stop_after: bytes."""
+
+    def save():
+        if seen is not None:
+            seen.append({path.name: path.read_bytes() for path in (folder / "loras").iterdir()})
+
+    def show(event):
+        if stop_after is not None and event.done_bytes >= stop_after:
+            raise KeyboardInterrupt
+
+    asked = Hub(hub.url, None, replace(QUICK, piece_bytes=1024))
+    loras.add(folder, asked, "fusionx", "fusionx", show, save, PART_BYTES)
+
+
+def names(folder):
+    return sorted(path.name for path in (folder / "loras").iterdir())
+
+
+def test_a_large_one_is_in_parts_that_are_written_once(hub, folder, large):
+    seen = []
+
+    add_saved(hub, folder, seen)
+
+    (lora,) = loras.read(folder)
+    parts = resumable.parts_of(folder / "loras" / lora.file, lora.sha256)
+    assert b"".join(part.read_bytes() for part in parts) == large
+    assert len(parts) > len(seen) >= 3
+    assert max(part.stat().st_size for part in parts) < PART_BYTES + 2 * 16 * 1024
+    for before, after in itertools.pairwise(seen):
+        assert all(after[name] == data for name, data in before.items())
+    assert loras.verify(folder) == []
+    assert loras.strays(folder) == []
+    assert [state.is_complete for state in loras.states(folder)] == [True]
+    assert loras.survey(folder, Hub(hub.url), "fusionx")["is_there"]
+
+
+def test_a_small_one_is_written_once_and_has_its_name(hub, folder, content):
+    add_saved(hub, folder)
+
+    assert names(folder) == ["fusionx.safetensors", "manifest.json"]
+    assert (folder / "loras" / "fusionx.safetensors").read_bytes() == content
+
+
+def test_a_large_one_resumes_after_its_last_part(hub, folder, large):
+    with pytest.raises(KeyboardInterrupt):
+        add_saved(hub, folder, stop_after=60_000)
+
+    add_saved(hub, folder)
+
+    assert loras.verify(folder) == []
+    assert int(hub.requests[-1][1].strip("bytes=-")) >= 60_000
+
+
+def test_a_damaged_part_is_found_and_fetched_again(hub, folder, large):
+    add_saved(hub, folder)
+    part = folder / "loras" / names(folder)[1]
+    part.write_bytes(bytes(part.stat().st_size))
+
+    assert loras.verify(folder) == ["loras/fusionx.safetensors"]
+    add_saved(hub, folder)
+    assert loras.verify(folder) == []
+
+
+def test_parts_of_what_is_no_lora_are_not_kept(hub, folder, large):
+    hub.repos[REPO][PATH] = b"\x80\x04K\x01." * 20_000
+
+    with pytest.raises(FileError):
+        add_saved(hub, folder)
+
+    assert names(folder) == []
+
+
+def test_a_new_one_takes_the_place_of_the_parts_of_the_old_one(hub, folder, large, content):
+    add_saved(hub, folder)
+    hub.repos[REPO][PATH] = content
+    add_saved(hub, folder)
+    small = names(folder)
+    hub.repos[REPO][PATH] = large
+    add_saved(hub, folder)
+
+    assert small == ["fusionx.safetensors", "manifest.json"]
+    assert "fusionx.safetensors" not in names(folder)
+    assert loras.verify(folder) == loras.strays(folder) == []
+
+
+class ElsewhereHub(Hub):
+    """A hub that plays a server of another name, which publishes no hashes."""
+
+    def other_server(self, _endpoint):
+        return self
+
+    def size_at(self, url, what):
+        return super().size_at(url.replace("https://host.example", self.endpoint), what)
+
+    def pieces_at(self, url, *rest):
+        return super().pieces_at(url.replace("https://host.example", self.endpoint), *rest)
+
+
+def test_a_server_without_hashes_is_resumed_and_found_by_the_content(hub, folder, large):
+    address = f"https://host.example/{REPO}/resolve/{hub.commit(REPO)}/{PATH}"
+    asked = ElsewhereHub(hub.url, None, replace(QUICK, piece_bytes=1024))
+
+    def stop(event):
+        if event.done_bytes >= 60_000:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        loras.add(folder, asked, "fusionx", address, stop, lambda: None, PART_BYTES)
+    loras.add(folder, asked, "fusionx", address, lambda _: None, lambda: None, PART_BYTES)
+
+    (lora,) = loras.read(folder)
+    assert lora.sha256 == hashlib.sha256(large).hexdigest()
+    assert int(hub.requests[-1][1].strip("bytes=-")) >= 60_000
+    assert all(f".{lora.sha256[:12]}." in name for name in names(folder)[:-1])
+    assert loras.verify(folder) == loras.strays(folder) == []
 
 
 @pytest.mark.parametrize(

@@ -12,12 +12,12 @@ import torch
 from multitalk_cli.contract.codec import to_plain
 from remote.engine.checkpoint import published as checkpoint_published
 from remote.engine.checkpoint.published import COMPONENTS, PublishedWeights
-from remote.engine.checkpoint.tensorfile import TensorFile
+from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo
 from remote.engine.kernels import quantize
 from remote.engine.networks.text import load_tokenizer, tokenize
 from remote.weights import manifest as weights_manifest
-from remote.weights.manifest import STORED_TYPES, load_manifest, verify_pack
-from remote.weights.pack import pack
+from remote.weights.manifest import STORED_TYPES, is_intact, load_manifest, verify_pack
+from remote.weights.pack import PlannedFile, pack, write_file
 from remote.weights.read import open_pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
@@ -220,6 +220,30 @@ def test_a_stopped_pack_goes_on_where_it_was(published, config, packs, tmp_path)
         weights_manifest.MANIFEST_FILE,
         *(file.name for file in manifest.files),
     }
+
+
+@pytest.mark.parametrize(("is_staged", "growing"), [(True, []), (False, ["vae-001.part"])])
+def test_a_staged_file_does_not_grow_in_its_folder(tmp_path, is_staged, growing):
+    plan = PlannedFile(component="vae", name="vae-001")
+    plan.infos["x"] = TensorInfo(dtype=torch.uint8, shape=(1000,))
+    seen = []
+
+    def tensors():
+        seen.extend(path.name for path in tmp_path.iterdir())
+        yield torch.ones(1000, dtype=torch.uint8)
+
+    packed = write_file(tmp_path, plan, tensors(), is_staged=is_staged)
+
+    assert seen == growing
+    assert [path.name for path in tmp_path.iterdir()] == ["vae-001"]
+    assert is_intact(tmp_path / "vae-001", packed.size_bytes, packed.sha256)
+
+
+def test_a_staged_pack_is_the_same(published, config, packs, tmp_path):
+    manifest = pack(published, tmp_path, "bf16", config, max_file_bytes=SMALL_FILE, is_staged=True)
+
+    assert manifest == load_manifest(packs["bf16"])
+    assert verify_pack(tmp_path, manifest) == []
 
 
 def test_progress_ends_at_the_whole(published, config, tmp_path):
