@@ -164,19 +164,19 @@ class _Run:
         yield contract.Stage(name="checking")
         quality, warnings = finished.quality()
         yield contract.Stage(name="joining")
-        video, recipe = folder / "video.mp4", self._recipe(quality, finished.record)
+        video, planned = folder / "video.mp4", self._recipe(quality, finished.record)
         sound = None
         if request.sound is not None:
             sound = folder / "sound.flac"
             sound.write_bytes(request.sound)
 
-        def join() -> None:
+        def join() -> str:
             segments = finished.segments()
-            join_segments(
-                segments, sound, video, frames=request.frames, fps=request.fps, recipe=recipe
+            return join_segments(
+                segments, sound, video, frames=request.frames, fps=request.fps, recipe=planned
             )
 
-        twice(join, "joining")
+        recipe = twice(join, "joining")
         self._store.publish(request.job_id, video)
         size_bytes = video.stat().st_size
         result = self._result(recipe, quality, size_bytes, finished.record)

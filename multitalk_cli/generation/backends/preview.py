@@ -67,7 +67,7 @@ def run(
         segment = Path(folder) / "frames.mp4"
         yield from _draw(request, picture, people, strip, segment)
         yield contract.Stage(name="joining")
-        _join(request, segment, target, overwrite=overwrite)
+        recipe = _join(request, segment, target, overwrite=overwrite)
     yield contract.Done(
         result=contract.Result(
             job_id=request.job_id,
@@ -79,7 +79,7 @@ def run(
             height_px=strip.height,
             size_bytes=target.stat().st_size,
             seed=request.seed,
-            recipe=request.recipe,
+            recipe=recipe,
             warnings=_warnings(request.speakers, faces),
         )
     )
@@ -176,12 +176,13 @@ def _draw(
 
 def _join(
     request: contract.GenerateRequest, segment: Path, target: Path, *, overwrite: bool
-) -> None:
+) -> str:
+    """Writes the video; returns its recipe."""
     sound = None
     if request.sound is not None:
         sound = segment.with_name("sound.flac")
         sound.write_bytes(request.sound)
-    join_segments(
+    return join_segments(
         [segment],
         sound,
         target,

@@ -1,6 +1,7 @@
 """The recipe and the AI-generated mark inside an MP4."""
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,17 @@ def to_metadata(recipe: str, *, title: str, mark: str) -> bytes:
 
 def _escaped(value: str) -> str:
     return re.sub(r"([=;#\\\n])", r"\\\1", value)
+
+
+def replace_recipe(path: Path, old: str, new: str) -> None:
+    """Writes another recipe over the one that an MP4 carries; both are equally long ASCII."""
+    with path.open("r+b") as file:
+        moov, _ = read_moov(file)
+        at = moov.find(old.encode("ascii"))
+        if at < 0 or len(old) != len(new):
+            raise ValueError(f"{path.name} carries another recipe")
+        file.seek(at - len(moov), os.SEEK_CUR)
+        file.write(new.encode("ascii"))
 
 
 def read_tags(path: Path) -> dict[bytes, str]:

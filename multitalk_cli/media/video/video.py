@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 from multitalk_cli.contract import samples_from_frames
 from multitalk_cli.files import partial_file
 from multitalk_cli.media.video import ffmpeg
+from multitalk_cli.media.video.digests import plan_digests, write_digests
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import AI_MARK, to_metadata
 
@@ -120,18 +121,21 @@ def join_segments(  # noqa: PLR0913 - each describes one property of the result
     title: str = "",
     mark: str = AI_MARK,
     overwrite: bool = False,
-) -> None:
+) -> str:
     """Writes the final MP4: segments without re-encoding, the sound once, recipe and mark.
+
+    Returns the recipe that it carries: the given one with digests of the streams.
 
     segments: from VideoWriter, in order, together exactly `frames` long. sound: a FLAC, cut or
     padded with silence to the video's length, or None. mark: the tag that names the maker.
     overwrite: replace an existing target.
     Raises FileError if the target exists or cannot be written, or the disk is full.
     """
-    total = sum(probe_video(segment).frames for segment in segments)
-    if total != frames:
-        raise ValueError(f"the segments hold {total} frames, not {frames}")
-    metadata = to_metadata(recipe, title=title, mark=mark)
+    counts = [probe_video(segment).frames for segment in segments]
+    if sum(counts) != frames:
+        raise ValueError(f"the segments hold {sum(counts)} frames, not {frames}")
+    planned = plan_digests(recipe, counts, has_sound=sound is not None)
+    metadata = to_metadata(planned, title=title, mark=mark)
     with (
         partial_file(target, overwrite=overwrite) as part,
         tempfile.TemporaryDirectory() as folder,
@@ -145,6 +149,7 @@ def join_segments(  # noqa: PLR0913 - each describes one property of the result
                 f"ffmpeg wrote {written.frames} frames at {written.fps} fps, not {frames} at {fps}",
                 code="E_FFMPEG",
             )
+        return write_digests(part, planned)
 
 
 def _playlist(folder: Path, segments: Sequence[Path]) -> Path:

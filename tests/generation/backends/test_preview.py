@@ -1,6 +1,7 @@
 """Previews move the right mouth at the right time, and say that they are previews."""
 
 import dataclasses
+import json
 import time
 from fractions import Fraction
 
@@ -185,8 +186,9 @@ def test_the_result_says_that_no_model_was_involved(plain, tmp_path):
 
 
 def test_the_video_carries_recipe_and_mark(plain, tmp_path):
-    video, _ = _made(make_request(plain, [speech(seconds=0.5)]), tmp_path)
-    assert read_recipe(video) == {"seed": 0}
+    video, events = _made(make_request(plain, [speech(seconds=0.5)]), tmp_path)
+    assert read_recipe(video) == json.loads(events[-1].result.recipe)
+    assert {**read_recipe(video), "streams": None} == {"seed": 0, "streams": None}
     assert preview.MARK in read_tags(video).values()
 
 
