@@ -25,6 +25,8 @@ SHORTEST_WAIT_S = 2.0
 """Less time than this is no wait that a person asks about."""
 USUAL_WAIT = "usually 1-2 min"
 """For a GPU."""
+USUAL_OF_STAGES = {"examining": "usually 1-3 min"}
+"""Stages that take long and cannot be counted."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,7 +99,8 @@ def _describe(event: contract.Event) -> Work | None:
         case contract.Fetching():
             return count_bytes("fetching", event.done_bytes, event.total_bytes)
         case contract.Stage(total=0):
-            return Work(group=event.name, label=event.name)
+            usual = USUAL_OF_STAGES.get(event.name, "")
+            return Work(group=event.name, label=event.name, usual=usual)
         case contract.Stage() if event.name == THROTTLED:
             rest = f"retrying in {human_duration(event.total - event.done)}"
             return Work(

@@ -17,6 +17,7 @@ from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
 from multitalk_cli.cloud.modal_words import in_our_words
+from multitalk_cli.cloud.volume_upload import upload_files
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
@@ -311,11 +312,20 @@ class Cloud:
                 return None
         return {entry.path.rpartition("/")[2]: entry.size for entry in entries}
 
-    def upload(self, volume: str, files: Sequence[Path], folder: str) -> None:
-        """Uploads files to a folder of a Volume, all of them or none."""
-        with modal_errors(self.place), self._volume(volume).batch_upload(force=True) as batch:
-            for path in files:
-                batch.put_file(str(path), f"{folder}/{path.name}")
+    def upload(
+        self,
+        volume: str,
+        files: Sequence[Path],
+        folder: str,
+        on_sent: Callable[[int], None] | None = None,
+    ) -> None:
+        """Uploads files to a folder of a Volume, all of them or none.
+
+        on_sent: receives the number of bytes sent so far, in another thread.
+        """
+        with modal_errors(self.place):
+            paths = {f"{folder}/{file.name}": file for file in files}
+            upload_files(self._volume(volume), paths, on_sent)
 
     def put_files(self, volume: str, files: Mapping[str, Path], folder: str) -> None:
         """Uploads files under other names to a folder of a Volume, all of them or none."""

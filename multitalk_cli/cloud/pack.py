@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
+from multitalk_cli.contract.events import UPLOADING
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
@@ -112,7 +113,18 @@ def upload_pack(cloud: Cloud, files: Sequence[Path], reporter: Reporter) -> Uplo
     size_bytes = sum(path.stat().st_size for path in files)
     what = f"{human_count(len(files), 'file')}, {human_bytes(size_bytes)}"
     reporter.fact("pack", f"{what} to the Volume {contract.WEIGHTS_VOLUME}")
-    cloud.upload(contract.WEIGHTS_VOLUME, files, f"/{contract.PACK_FOLDER}")
+    reporter.leaving = "interrupted; the same command resumes"
+    with reporter.progress() as view:
+        # Modal's client looks for what is there already, by checksums of its own.
+        view.show(contract.Stage(name="reading"))
+        cloud.upload(
+            contract.WEIGHTS_VOLUME,
+            files,
+            f"/{contract.PACK_FOLDER}",
+            lambda sent: view.show(
+                contract.Stage(name=UPLOADING, done=min(sent, size_bytes), total=size_bytes)
+            ),
+        )
     return UploadedPack(files=len(files), size_bytes=size_bytes)
 
 

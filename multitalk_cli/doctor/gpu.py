@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -139,8 +140,8 @@ def _check_attention(answer: Mapping[str, Any], stack: str) -> Outcome:
 
 
 def _shortened(reason: str) -> str:
-    """The beginning of a library's long reason."""
-    return reason if len(reason) <= _REASON_CHARACTERS else f"{reason[: _REASON_CHARACTERS - 3]}..."
+    """The first words of a library's long reason."""
+    return textwrap.shorten(reason, _REASON_CHARACTERS, placeholder="...")
 
 
 def _check_loading(answer: Mapping[str, Any]) -> Outcome:
@@ -149,7 +150,7 @@ def _check_loading(answer: Mapping[str, Any]) -> Outcome:
     if not count:
         return Outcome(text="weights already loaded", state="skip")
     rate = count / max(seconds, 1e-3)
-    text = f"{human_bytes(count)} of weights in {human_duration(seconds)}, {rate / 1e9:.2g} GB/s"
+    text = f"{human_bytes(count)} of weights in {human_duration(seconds)}, {human_bytes(rate)}/s"
     is_slow = rate < _SLOW_BYTES_PER_S and answer["gpu"] != "cpu"
     return Outcome(text=text, state="warn" if is_slow else "ok")
 

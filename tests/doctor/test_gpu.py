@@ -3,7 +3,9 @@
 import pytest
 
 from multitalk_cli import contract, settings
+from multitalk_cli.cli.views import doctor as view
 from multitalk_cli.doctor import gpu
+from multitalk_cli.doctor.report import make_report
 
 HOPPER = {
     "gpu": "NVIDIA H100 80GB HBM3",
@@ -109,6 +111,7 @@ def test_a_card_with_everything(examine):
     assert "differs from librosa 0.11.0 by 0.02 %" in checks["sound"].text
     assert checks["speed"].text == "47.0 s and $0.059 for a second of video at 20 steps (h100)"
     assert measured["usd_per_video_s"] == pytest.approx(47 * 0.001256, rel=0.01)
+    assert view.data(make_report(list(checks.values()), measured))["gpu"] == measured
 
 
 def test_a_t4_has_no_bf16_and_no_flash_attention(examine):
@@ -120,13 +123,14 @@ def test_a_t4_has_no_bf16_and_no_flash_attention(examine):
 
 
 def test_a_fast_card_without_its_kernel_is_warned_of(examine):
-    backends = {"fa3": "no module", "sdpa-cudnn": "", "sdpa": ""}
+    reason = "neither fa3_fwd nor flash_attn_interface is installed"
+    backends = {"fa3": reason, "sdpa-cudnn": "", "sdpa": ""}
     answer = {**HOPPER, "attention": "sdpa-cudnn", "backends": backends, "canary": CANARY}
 
     checks, _ = examine(answer)
 
     assert (checks["attention"].state, checks["attention"].code) == ("warn", "E_ATTENTION")
-    assert "not fa3: no module" in checks["attention"].text
+    assert "(not fa3: neither fa3_fwd nor flash_attn_interface is...)" in checks["attention"].text
 
 
 def test_slow_reading_and_a_slow_card_are_warned_of(examine):

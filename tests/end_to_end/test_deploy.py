@@ -76,9 +76,14 @@ def test_deploy_again_replaces_what_is_there(cloud, user):
 
 
 def test_a_pack_is_uploaded_whole(cloud, user, tiny_pack):
-    ran = user.run("upload-weights", tiny_pack, "--json")
+    ran = user.run("upload-weights", tiny_pack, "--json", "--progress", "json")
 
     assert ran.code == 0, ran.stderr
+    stages = [json.loads(line) for line in ran.stderr.splitlines()]
+    reading, *_, last = [stage for stage in stages if stage["event"] == "stage"]
+    size = sum(file.stat().st_size for file in tiny_pack.iterdir())
+    assert reading["name"] == "reading"
+    assert (last["name"], last["total"]) == ("uploading", size)
     here = {f"bf16/{path.name}": path.read_bytes() for path in tiny_pack.iterdir()}
     assert cloud.volume(contract.WEIGHTS_VOLUME).files() == here
 

@@ -334,22 +334,6 @@ def test_a_script_must_say_that_a_card_may_be_paid(ready, rpcs):
     assert rpcs.count("FunctionMap") == 0
 
 
-def test_a_container_is_examined_after_its_price_is_said(ready):
-    ran, checks = doctor(ready, "--gpu", "--yes")
-
-    said = "h100: starts a container, loads the weights and generates a test video, "
-    assert ran.stderr.startswith(said)
-    assert "$0." in ran.stderr.splitlines()[0]
-    assert ran.code == 0, checks
-    assert checks["card"]["seen"].startswith("cpu, torch ")
-    assert "attention sdpa" in checks["attention"]["seen"]
-    assert "GB/s" in checks["load"]["seen"]
-    assert "librosa" in checks["sound"]["seen"]
-    assert "in 4 steps" in checks["canary"]["seen"]
-    assert "for a second of video at 20 steps (cpu)" in checks["speed"]["seen"]
-    assert 0 < ran.data["gpu"]["usd_per_video_s"] < ran.data["gpu"]["s_per_video_s"]
-
-
 def with_card(cloud):
     """Containers with a GPU that are busy."""
     busy = cloud.containers(busy=True)
@@ -372,6 +356,9 @@ def test_a_container_that_fails_is_reported(cloud, ready, fault, code):
         checks = checks_of(ran)
 
     assert (ran.code, checks["container"]["code"]) == (4, code)
+    price = ran.stderr.splitlines()[0]
+    assert "starts a container, loads the weights and generates a test video, " in price
+    assert "$0." in price
 
 
 def test_nothing_is_started_where_something_is_missing(ready, weights, rpcs):

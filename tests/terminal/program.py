@@ -139,7 +139,9 @@ class Program:
     @property
     def drawn(self):
         """Every piece of a line that was ever drawn, also what was erased later."""
-        pieces = _MOVES.split(_COLOURS.sub("", self.raw.decode("utf-8", "replace")))
+        # The terminal echoes Ctrl-C wherever it is, also in the middle of a character.
+        text = self.raw.replace(b"^C", b"").decode("utf-8", "replace")
+        pieces = _MOVES.split(_COLOURS.sub("", text))
         return [piece.rstrip() for piece in pieces if piece.strip()]
 
     @property

@@ -21,7 +21,12 @@ _PLACES = (
     (r"tf-\w+", "tf-ID"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"\d[\d.]* [MGT]B\s+free", "N GB free"),
-    (r"(Python|modal|ffmpeg) n?\d[\d.]*\d", r"\1 N"),
+    (r"(Python|modal|ffmpeg|torch|librosa) n?\d[\d.]*\d(\+\w+)?", r"\1 N"),
+    # The kernels depend on what is installed.
+    (r"(?s)(attention sdpa).*?(?=\ngpu )", r"\1, ..."),
+    (r"librosa N by \S+ %", "librosa N by N %"),
+    # An earlier call may have loaded them.
+    (r"\ngpu .* of weights in .*/s(?=\n)", ""),
 )
 _FIGURES = (
     (r"\d+ ms\b", "N ms"),
@@ -30,6 +35,7 @@ _FIGURES = (
     (r"\$\d[\d.,]*", "$N"),
     (r"((?:fps|N s), )[\d.]+ [kM]B", r"\1N kB"),
     (r"\d+\.\d frames", "N frames"),
+    (r"seed \d{2,}", "seed N"),
 )
 
 

@@ -3,6 +3,7 @@
 One account on the control plane, whose set-up each screen continues.
 """
 
+import re
 import shutil
 import signal
 
@@ -13,7 +14,7 @@ from multitalk_cli import contract
 from tests.end_to_end.product import ROOT, SMALL, User
 from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
 from tests.storage.stores import KEY_ID, SECRET
-from tests.terminal.program import assert_orderly
+from tests.terminal.program import assert_orderly, bar_cells
 from tests.terminal.screens import assert_kept, settled
 
 
@@ -78,18 +79,30 @@ def test_the_set_up_and_a_video_on_a_terminal(owner):
     end(owner.at_terminal("status"), owner, "status")
 
 
-def test_a_preview_and_settings_need_no_account(person):
-    words = (
-        "generate",
-        "portrait.png",
-        "voice.wav",
-        "--backend",
-        "preview",
-        "-o",
-        "look.preview.mp4",
+def test_a_container_is_examined_for_a_yes(owner):
+    program = owner.at_terminal("doctor", "--gpu")
+    program.answer("[y/N] ", "y\r")
+    end(program, owner, "doctor-gpu")
+
+    assert "usually 1-3 min" in program.raw.decode()
+
+
+def test_a_pack_is_uploaded_with_progress(cloud, owner, tiny_pack):
+    cloud.state.environments.add("spare")
+    lines = end(
+        owner.at_terminal("upload-weights", tiny_pack, "--environment", "spare"),
+        owner,
+        "upload-weights",
     )
-    lines = end(person.at_terminal(*words, "--seed", "5"), person, "preview")
-    assert lines[-1].endswith("look.preview.mp4")
+
+    (bar,) = [line for line in lines if line.startswith("uploading")]
+    done, total = re.search(r"([\d.]+)/([\d.]+) [kM]B$", bar).groups()
+    assert done == total
+
+
+def test_a_first_video_and_settings_need_no_account(person):
+    lines = end(person.at_terminal("demo"), person, "demo")
+    assert f"{person.folder}/multitalk-demo.preview.mp4" in lines
     end(person.at_terminal("config", "show"), person, "config-show")
     end(person.at_terminal("config", "show", columns=60), person, "config-show-60")
     refused = person.at_terminal("generate", "portrait.png", "voice.wav", "--fps", "x")
@@ -194,23 +207,32 @@ def test_a_second_ctrl_c_cancels_at_once(cloud, owner, running):
 # S3 and its secret
 
 
+def create_bucket(url):
+    """A bucket of the store at this address."""
+    keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
+    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **keys)
+    client.create_bucket(Bucket="screens")
+    client.close()
+    return "screens"
+
+
 @pytest.fixture(scope="module")
 def bucket(moto_url):
-    """A bucket of a store."""
-    keys = {"aws_access_key_id": KEY_ID, "aws_secret_access_key": SECRET}
-    client = boto3.client("s3", endpoint_url=moto_url, region_name="us-east-1", **keys)
-    client.create_bucket(Bucket="screens")
-    yield "screens"
-    client.close()
+    return create_bucket(moto_url)
 
 
-def test_a_file_goes_to_a_bucket_and_comes_back(moto_url, bucket, person):
-    keys = {
-        "AWS_ENDPOINT_URL": moto_url,
+def keys_for(url):
+    """The variables of somebody who uses this store."""
+    return {
+        "AWS_ENDPOINT_URL": url,
         "AWS_ACCESS_KEY_ID": KEY_ID,
         "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_DEFAULT_REGION": "us-east-1",
     }
+
+
+def test_a_file_goes_to_a_bucket_and_comes_back(moto_url, bucket, person):
+    keys = keys_for(moto_url)
     name = "a-long-name-of-a-recording-that-does-not-fit-into-any-line-of-a-narrow-terminal.wav"
     shutil.copy(person.folder / "voice.wav", person.folder / name)
     address = f"s3://{bucket}/in/{name}"
@@ -219,6 +241,18 @@ def test_a_file_goes_to_a_bucket_and_comes_back(moto_url, bucket, person):
     end(person.at_terminal("s3", "ls", f"s3://{bucket}/in/", **keys), person)
 
     assert (person.folder / "back.wav").read_bytes() == (person.folder / name).read_bytes()
+
+
+def test_parts_of_a_large_file_move_a_bar(weed_url, person):
+    keys, address = keys_for(weed_url), f"s3://{create_bucket(weed_url)}/in/large.wav"
+    (person.folder / "large.wav").write_bytes(b"RIFF" + bytes(36_000_000))
+    put, get = ("put", "large.wav", address), ("get", address, "-o", "large.back.wav")
+
+    for words, label in ((put, "uploading"), (get, "downloading")):
+        program = person.at_terminal("s3", *words, **keys)
+        (bar,) = [line for line in end(program, person) if bar_cells(line)]
+        assert bar.startswith(label)
+        assert bar.endswith(" 36/36 MB")
 
 
 def test_ctrl_c_at_a_hidden_question_gives_the_echo_back(logged_in):
@@ -231,8 +265,8 @@ def test_ctrl_c_at_a_hidden_question_gives_the_echo_back(logged_in):
     assert_orderly(program)
 
 
-def test_secrets_are_typed_without_echo_and_the_echo_comes_back(moto_url, bucket, logged_in):
-    program = logged_in.at_terminal("setup-secrets", "--only", "aws", "--endpoint-url", moto_url)
+def test_secrets_are_typed_without_echo_and_the_echo_comes_back(moto_url, bucket, owner):
+    program = owner.at_terminal("setup-secrets", "--only", "aws", "--endpoint-url", moto_url)
     program.answer("AWS_ACCESS_KEY_ID (hidden): ", f"{KEY_ID}\r")
     program.answer("AWS_SECRET_ACCESS_KEY (hidden): ", f"{SECRET}\r")
     program.answer("AWS_BUCKET_NAME: ", f"{bucket}\r")
