@@ -375,8 +375,12 @@ def _drop_voice(facts: Mapping[str, Fact], words: list[str]) -> str:
     return typed_line([*words[:last], *words[last + 1 :]])
 
 
-def _show_faces(_facts: Mapping[str, Fact], words: list[str]) -> str:
-    return show_faces(words)
+def _correct_speaker(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The words typed with a box that is right, or the numbered faces."""
+    if "example" not in facts:
+        return show_faces(words)
+    typed, example = f"{facts['typed']}=", f"{facts['example']}="
+    return typed_line([word.replace(typed, example, 1) for word in words])
 
 
 def _find_code(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -563,7 +567,7 @@ RULES: dict[str, Rule] = {
     "E_RANGE": _either(_nearest_word, _example),
     "E_REMOTE": _download,
     "E_SAME_VOICE": _drop_voice,
-    "E_SPEAKER": _show_faces,
+    "E_SPEAKER": _correct_speaker,
     "E_S3_ADDRESS": _name_endpoint,
     "E_S3_ARCHIVED": _wait_for_archive,
     "E_S3_CREDENTIALS": _correct_endpoint,

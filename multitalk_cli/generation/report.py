@@ -9,13 +9,13 @@ from multitalk_cli.reporting.formatting import human_count, human_length
 
 if TYPE_CHECKING:
     from multitalk_cli.planning.inputs import GenerateSpec
-    from multitalk_cli.planning.summary import PictureFacts, Summary, VoiceFacts
+    from multitalk_cli.planning.summary import Summary, VoiceFacts
     from multitalk_cli.reporting.reporter import Reporter
 
 
 def report_inputs(spec: GenerateSpec, seed: int, summary: Summary, reporter: Reporter) -> None:
     """Reports the inputs as read, and the plan made of them."""
-    reporter.fact(summary.picture.name, _describe_picture(summary.picture, len(summary.faces)))
+    reporter.fact(summary.picture.name, _describe_picture(summary))
     for voice in summary.voices:
         reporter.fact(voice.name, _describe_voice(voice))
     if len(summary.people) > 1:
@@ -27,9 +27,13 @@ def report_inputs(spec: GenerateSpec, seed: int, summary: Summary, reporter: Rep
         reporter.warn(warning)
 
 
-def _describe_picture(picture: PictureFacts, faces: int) -> str:
-    found = human_count(faces, "face") if faces else "no face"
-    return f"{picture.width_px}x{picture.height_px}, {found} found"
+def _describe_picture(summary: Summary) -> str:
+    picture, visible = summary.picture, len(summary.faces)
+    faces = visible + summary.faces_outside
+    found = f"{human_count(faces, 'face') if faces else 'no face'} found"
+    if summary.faces_outside:
+        found += f", {visible if visible else 'none'} in the frame"
+    return f"{picture.width_px}x{picture.height_px}, {found}"
 
 
 def _describe_voice(voice: VoiceFacts) -> str:

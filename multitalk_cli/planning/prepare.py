@@ -141,6 +141,7 @@ def summarize(prepared: Preparation) -> Summary:
         shift=prepared.shift,
         adjusted=prepared.adjusted,
         warnings=prepared.warnings,
+        faces_outside=framed.faces_outside,
     )
 
 
@@ -254,7 +255,12 @@ def _frame(
     )
     people = speakers.place_speakers(given_speakers, picture, framed)
     face_warnings = advice.face_warnings(
-        framed.faces, len(given_speakers), width, height, is_cropped_above=framed.crop[1] > 0
+        framed.faces,
+        len(given_speakers),
+        width,
+        height,
+        is_cropped_above=framed.crop[1] > 0,
+        outside=framed.faces_outside,
     )
     placing_notes = [note for person in people for note in person.adjusted]
     placing_notes += speakers.choice_notes(given_speakers, framed)

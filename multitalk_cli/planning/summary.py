@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multitalk_cli import contract
+from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.planning.windows import Plan
 
 
@@ -48,6 +49,7 @@ class Summary:
     """A preparation without pixels and samples.
 
     crop: x0, y0, x1, y1 of the picture as the user sees it. faces: boxes in pixels of the frame.
+    faces_outside: how many more the picture has.
     """
 
     picture: PictureFacts
@@ -59,3 +61,4 @@ class Summary:
     shift: float
     adjusted: tuple[str, ...]
     warnings: tuple[str, ...]
+    faces_outside: int = field(default=0, metadata={ADDED: True})

@@ -17,6 +17,8 @@ from multitalk_cli.errors import (
     UsageError,
     error_from_code,
 )
+from multitalk_cli.media.faces.speakers import parse_speaker
+from multitalk_cli.reporting.formatting import shell_line
 
 GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]
 
@@ -236,6 +238,18 @@ def test_faces_are_drawn_by_one_plan(plan):
     command = next_command(UsageError("x", code="E_SPEAKER"), words)
 
     assert command == "multitalk generate a.png b.wav --plan"
+
+
+@pytest.mark.parametrize("option", [["--speaker", "{}=~/b.wav"], ["--speaker={}=~/b.wav"]])
+def test_a_box_of_fractions_is_typed_in_percent(option):
+    words = [word.format("box:0.5,0,.75,1") for word in ["generate", "a.png", *option]]
+    with pytest.raises(UsageError) as refused:
+        parse_speaker("box:0.5,0,.75,1=/home/you/b.wav")
+
+    command = next_command(refused.value, words)
+
+    right = [word.format("box:50%,0%,75%,100%") for word in ["generate", "a.png", *option]]
+    assert command == f"multitalk {shell_line(right)}"
 
 
 @pytest.mark.parametrize(

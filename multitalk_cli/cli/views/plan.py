@@ -41,6 +41,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     unable = [gpu.name for gpu in rates.gpus if gpu.name not in listed]
     if unable:
         below.append(Row("not listed", f"{', '.join(unable)}: cannot run this plan"))
+    below += _rule_of_cheapest(video.estimates)
     below += [
         Row("start", describe_start(video.estimates[0])),
         Row("estimate", "scaled from the speed of an H100, not measured on this GPU"),
@@ -76,7 +77,7 @@ def _windows(plan: Plan) -> list[str]:
 def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]:
     """A row for each, the first marked as the chosen one."""
     default = find_gpu(AUTO).name
-    cheapest = min(estimates, key=lambda estimate: estimate.price_usd)
+    cheapest = _cheapest(estimates)
     rows = []
     for number, estimate in enumerate(estimates):
         marks = {
@@ -90,6 +91,19 @@ def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]
         shown = ", ".join(mark for mark, is_set in marks.items() if is_set)
         rows.append((estimate.gpu, time, price, shown))
     return rows
+
+
+def _cheapest(estimates: Sequence[Estimate]) -> Estimate:
+    """The one that costs the least at most, which is what --max-cost compares."""
+    return min(estimates, key=lambda estimate: estimate.price_usd)
+
+
+def _rule_of_cheapest(estimates: Sequence[Estimate]) -> list[Block]:
+    """What cheapest means, where another GPU may cost less than the cheapest at its least."""
+    least = _cheapest(estimates).price_least_usd
+    if all(estimate.price_least_usd >= least for estimate in estimates):
+        return []
+    return [Row("cheapest", "has the lowest upper price, the one that --max-cost compares")]
 
 
 def _describe_order(summary: Summary, order: str) -> str:

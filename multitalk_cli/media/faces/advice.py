@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multitalk_cli.reporting.formatting import human_count
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -16,25 +18,28 @@ TILT_DEGREES, LYING_DEGREES, UPSIDE_DOWN_DEGREES = 30, 60, 135
 
 
 def face_warnings(
-    faces: Sequence[Face], voices: int, width: int, height: int, *, is_cropped_above: bool = False
+    faces: Sequence[Face],
+    voices: int,
+    width: int,
+    height: int,
+    *,
+    is_cropped_above: bool = False,
+    outside: int = 0,
 ) -> tuple[str, ...]:
     """Warnings of what could spoil the video.
 
     faces: in pixels of a width x height frame. is_cropped_above: whether the picture has more above
-    the frame.
+    the frame. outside: how many more faces the picture has.
     """
-    if not faces:
+    if not faces and not outside:
         return (
             "no face found in the picture: the model may animate nothing, or something else; name "
             "the place of a person or an animal with --speaker box:x0%,y0%,x1%,y1%=VOICE",
         )
     warnings = []
     if len(faces) < voices:
-        warnings.append(
-            f"{len(faces)} face found for {voices} voices: "
-            "add the other person's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
-        )
-    lying = _lying(faces)
+        warnings.append(_too_few(len(faces), voices, outside))
+    lying = _lying(faces) if faces else ""
     if lying:
         warnings.append(lying)
     for number, face in enumerate(faces, 1):
@@ -57,6 +62,17 @@ def face_warnings(
         elif _is_near_edge(face, width, height):
             warnings.append(f"{name} is near or over the edge of the frame")
     return tuple(warnings)
+
+
+def _too_few(faces: int, voices: int, outside: int) -> str:
+    for_voices = f"for {human_count(voices, 'voice')}"
+    if outside:
+        found = f"{human_count(faces, 'face') if faces else 'no face'} in the frame"
+        return f"{found} {for_voices}: try --size auto or --fit contain"
+    return (
+        f"{human_count(faces, 'face')} found {for_voices}: "
+        "add the other person's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
+    )
 
 
 def _lying(faces: Sequence[Face]) -> str:

@@ -118,10 +118,23 @@ def _parse_box(value: str, place: str, text: str) -> SpeakerPlace:
             f"--speaker {text}: the box is empty; it is left, top, right, bottom, "
             "from the picture's upper left corner"
         )
+    if not percents[0] and max(x1, y1) <= 1:
+        raise _fractions(text, (x0, y0, x1, y1))
     if percents[0] and max(x1, y1) > 100:
         raise _refusal(f"--speaker {text}: the box goes beyond 100 %")
     box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
     return SpeakerPlace(kind="box", text=place, box=box, is_percent=percents[0])
+
+
+def _fractions(text: str, box: BoxPx) -> UsageError:
+    """The error for a box of fractions of the picture, which in pixels would be a single one."""
+    place = f"box:{','.join(f'{100 * edge:g}%' for edge in box)}"
+    return UsageError(
+        f"--speaker {text}: a box is in percent or in pixels, not in fractions of 1; "
+        f"in percent it is {place}",
+        code="E_SPEAKER",
+        facts={"typed": text.partition("=")[0], "example": place},
+    )
 
 
 def _number(text: str, speaker: str) -> float:
@@ -371,14 +384,17 @@ def _to_fractions(box: BoxPx, framed: FramedPicture) -> Box:
 def _found(framed: FramedPicture) -> str:
     """The faces that were found, for a message."""
     if not framed.faces:
-        return "no face was found in the picture"
+        where = "is in the frame" if framed.faces_outside else "was found in the picture"
+        return f"no face {where}"
     places = [
         f"face {number} at {100 * face.center[0] / framed.width_px:.0f}%,"
         f"{100 * face.center[1] / framed.height_px:.0f}%"
         for number, face in enumerate(framed.faces, 1)
     ]
-    count = "1 face was" if len(places) == 1 else f"{len(places)} faces were"
-    return f"{count} found, {', '.join(places)} of the frame"
+    count = "1 face was found" if len(places) == 1 else f"{len(places)} faces were found"
+    if framed.faces_outside:
+        count += f" in the frame and {framed.faces_outside} outside it"
+    return f"{count}, {', '.join(places)} of the frame"
 
 
 def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:

@@ -31,7 +31,8 @@ class FramedPicture:
 
     pixels: [height, width, 3] uint8. crop: the visible part of the file, x0, y0, x1, y1 in its
     upright pixels. scale, offset: frame pixels = picture pixels * scale + offset, x then y.
-    faces: the visible ones, in pixels of the frame, from left to right.
+    faces: the visible ones, in pixels of the frame, from left to right. faces_outside: how many
+    more were found, beyond the frame.
     """
 
     pixels: NDArray[np.uint8]
@@ -40,6 +41,7 @@ class FramedPicture:
     scale: tuple[float, float]
     offset: tuple[float, float]
     faces: tuple[Face, ...]
+    faces_outside: int = 0
     adjusted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -117,7 +119,7 @@ def _cover(
     cut = sum(not _contains(box, head.face) for head in found)
     warnings: tuple[str, ...] = ()
     if cut:
-        subject = "the face" if len(found) == 1 else f"{cut} of {len(found)} faces"
+        subject = "the face" if len(found) == 1 else f"{cut} of the {len(found)} faces found"
         warnings = (
             f"{subject} cannot be whole in {width}x{height}: try --size auto or --fit contain",
         )
@@ -245,7 +247,7 @@ def _framed(
     )
     seen = [face.moved(framed.points_to_frame) for face in faces]
     visible = tuple(face for face in seen if _is_visible(face, place))
-    return dataclasses.replace(framed, faces=visible)
+    return dataclasses.replace(framed, faces=visible, faces_outside=len(seen) - len(visible))
 
 
 def _is_visible(face: Face, place: tuple[int, int, int, int]) -> bool:

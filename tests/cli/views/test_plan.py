@@ -25,8 +25,8 @@ OPTIONS = GenerateOptions(
 )  # fmt: skip
 
 
-def rows_of(seconds, gpu="h100", size=(896, 448)):
-    plan = plan_of(seconds, size=size)
+def rows_of(seconds, gpu="h100", size=(896, 448), steps=20):
+    plan = plan_of(seconds, size=size, steps=steps)
     summary = Summary(
         picture=PictureFacts(text="a.png", name="a.png", sha256="0", width_px=896, height_px=448),
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
@@ -81,6 +81,17 @@ def test_the_chosen_the_default_and_the_cheapest_gpu_are_marked(gpu):
     (cheapest,) = (name for name in marks if "cheapest" in marks[name])
     estimates = estimate_all(plan_of(10), RATES)
     assert cheapest == min(estimates, key=lambda estimate: estimate.price_usd).gpu
+
+
+@pytest.mark.parametrize("steps", [20, 10])
+def test_what_cheapest_means_is_said_only_where_another_gpu_may_cost_less(steps):
+    rows = rows_of(4.9, steps=steps)
+
+    prices = {row.split()[0]: re.findall(r"\$([\d.]+)", row) for row in rows if "$" in row}
+    (cheapest,) = (name for name, marks in marks_of(rows).items() if "cheapest" in marks)
+    is_lowest = all(float(prices[cheapest][0]) <= float(price[0]) for price in prices.values())
+    is_said = any(row.startswith("cheapest ") and "--max-cost" in row for row in rows)
+    assert is_said is not is_lowest
 
 
 def test_a_gpu_that_cannot_run_the_plan_has_no_price():

@@ -52,6 +52,12 @@ def test_faces_that_could_spoil_the_video_are_warned_of(faces, voices, words):
     assert all(word in warning for word, warning in zip(words, warnings, strict=True))
 
 
+@pytest.mark.parametrize("visible", [[], [_face(MIDDLE)]])
+def test_faces_that_the_crop_left_out_are_not_said_to_be_missing_in_the_picture(visible):
+    warnings = face_warnings(visible, 2, 896, 448, outside=1)
+    assert "face in the frame for 2 voices: try --size auto" in warnings[0]
+
+
 def test_a_missing_face_names_the_box():
     (warning,) = face_warnings([], 1, 896, 448)
     assert "an animal with --speaker box:" in warning

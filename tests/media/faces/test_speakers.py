@@ -58,6 +58,8 @@ def test_places_that_are_understood(text, kind, number, box, voice):
         ("box:0,0,nan,10=a.wav", "not a number"),
         ("box:0,0,inf,10=a.wav", "not a number"),
         ("box:40%,20%,10%,80%=a.wav", "is empty"),
+        ("box:0.55,0.1,0.8,0.5=a.wav", "in percent it is box:55%,10%,80%,50%"),
+        ("box:0,0,1,1=a.wav", "in percent it is box:0%,0%,100%,100%"),
         ("box:10%,20%,10%,80%=a.wav", "is empty"),
         ("box:-5,0,10,10=a.wav", "is empty"),
         ("box:0%,0%,101%,50%=a.wav", "beyond 100 %"),

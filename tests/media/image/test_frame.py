@@ -55,7 +55,7 @@ def test_cover_prefers_a_large_face_to_two_small_ones():
     framed = frame_picture(picture, 640, 640 // 2, "cover", [*small, large])
     assert framed.crop[1] <= 300
     assert framed.crop[3] >= 600
-    assert "2 of 3 faces cannot be whole" in framed.warnings[0]
+    assert "2 of the 3 faces found cannot be whole" in framed.warnings[0]
 
 
 def test_picture_of_the_right_shape_is_left_alone():
@@ -126,8 +126,8 @@ def test_faces_that_cannot_all_stay_are_named():
     faces = [_face((10, 10, 60, 60)), _face((100, 20, 150, 70)), _face((900, 20, 990, 110))]
     picture = to_picture(Image.new("RGB", (1000, 300)))
     framed = frame_picture(picture, 448, 896, "cover", faces)
-    assert framed.warnings[0].startswith("1 of 3 faces cannot be whole in 448x896")
-    assert len(framed.faces) == 2
+    assert framed.warnings[0].startswith("1 of the 3 faces found cannot be whole in 448x896")
+    assert (len(framed.faces), framed.faces_outside) == (2, 1)
 
 
 def test_contain_shows_everything_on_bars_of_the_background():
