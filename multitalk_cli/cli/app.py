@@ -23,6 +23,8 @@ from multitalk_cli.cli.commands.doctor import DoctorCommand, doctor
 from multitalk_cli.cli.commands.download import EXAMPLES as DOWNLOAD_EXAMPLES
 from multitalk_cli.cli.commands.download import download
 from multitalk_cli.cli.commands.explain import explain
+from multitalk_cli.cli.commands.ffmpeg import EXAMPLES as FFMPEG_EXAMPLES
+from multitalk_cli.cli.commands.ffmpeg import ffmpeg
 from multitalk_cli.cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.cli.commands.generate import generate
 from multitalk_cli.cli.commands.jobs import app as jobs_app
@@ -162,6 +164,7 @@ _add("cool", cool, RUN, "multitalk cool")
 _add("bench", bench, RUN, *BENCH_EXAMPLES)
 app.add_typer(s3_app, name="s3", rich_help_panel=RUN)
 app.add_typer(config_app, name="config", rich_help_panel=OTHER)
+_add("ffmpeg", ffmpeg, OTHER, *FFMPEG_EXAMPLES)
 _add("explain", explain, OTHER, "multitalk explain E_AUDIO_SILENT")
 _add("help", _help, OTHER, "multitalk help generate")
 app.add_typer(completion_app, name="completion", rich_help_panel=OTHER)

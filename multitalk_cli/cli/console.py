@@ -33,6 +33,8 @@ _NEXT = "next:"
 _USUAL_WIDTH = 80
 _BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
 """Ends colours, and shows the cursor on a line of its own."""
+OTHER_PROGRAM = "ffmpeg"
+"""The command whose words belong to another program."""
 VALUED = "op"
 """Letters of options with a value, which may follow without a space: -oFILE, -pTEXT."""
 
@@ -58,6 +60,8 @@ def split_output_options(argv: Sequence[str]) -> tuple[list[str], OutputOptions]
         word = words.popleft()
         if word == "--":
             return [*rest, word, *words], OutputOptions(**chosen)
+        if [*rest, word] == [OTHER_PROGRAM] and words and words[0] not in ("--", "--help"):
+            return [word, "--", *words], OutputOptions(**chosen)
         if word in flags:
             chosen[flags[word]] = True
         elif _has_quiet(word):
@@ -171,9 +175,12 @@ class Console:
         self._report("adjusted", layout.Row("adjusted", text, "dim"))
 
     def warn(self, text: str) -> None:
-        """Something that may spoil the result."""
+        """Something that may spoil the result. Lines after the first are commands that help."""
         self._warnings.append(text)
-        self._report("warning", layout.Row("warning", text, "yellow"))
+        sentence, *commands = [text] if self._says_json else text.split("\n")
+        self._report("warning", layout.Row("warning", sentence, "yellow"))
+        for command in commands:
+            self._report("warning", layout.Row("", command, "bold", width=2, wraps=False))
 
     def note(self, text: str = "") -> None:
         """A line between the facts."""
@@ -330,6 +337,8 @@ class Console:
         """An error that the user can act on. hint: the command that helps, if not the error's."""
         hint = hint if hint else error.hint
         head, *details = error.message.split("\n") if error.message else [""]
+        # Of a program that failed.
+        details += getattr(error, "log", "").split("\n") if self.options.debug else []
         first, *more = hint.split("\n")
         where = f"({error.code}, exit {int(error.exit_code)}; multitalk explain {error.code})"
         self._show_error(

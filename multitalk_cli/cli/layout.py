@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
+    from rich.text import Text
 
 Style = Literal["", "dim", "yellow", "red", "bold"]
 
@@ -57,14 +58,16 @@ class Table:
     """Rows of equally many cells.
 
     titles: a first row. right: columns that are aligned at the right. gives_way: columns that get
-    narrower where the terminal is, the first before the second; by default the widest. styles: one
-    for each row; none where it is empty. indent: spaces before each line.
+    narrower where the terminal is, the first before the second; by default the widest. below:
+    columns whose long cells go below their row first, each on lines of its own. styles: one for
+    each row; none where it is empty. indent: spaces before each line.
     """
 
     rows: Sequence[Sequence[str]]
     titles: Sequence[str] = ()
     right: Sequence[int] = ()
     gives_way: Sequence[int] = ()
+    below: Sequence[int] = ()
     styles: Sequence[Style] = ()
     indent: int = 0
 
@@ -199,20 +202,65 @@ def _pack(parts: Sequence[str], separator: str, width: int) -> str:
 
 def _draw_table(table: Table, clean: Clean, width: int) -> RenderableType:
     from rich.cells import cell_len
+    from rich.console import Group
     from rich.padding import Padding
-    from rich.table import Table as Grid
     from rich.text import Text
 
     rows = [[clean(cell) for cell in row] for row in table.all_rows]
-    natural = [max(map(cell_len, column)) for column in zip(*rows, strict=True)]
-    widths = _fit(natural, table.gives_way, width - table.indent)
-    grid = Grid.grid(padding=(0, _GAP, 0, 0))
-    for at, column_width in enumerate(widths):
-        justify: Literal["right", "left"] = "right" if at in table.right else "left"
-        grid.add_column(width=column_width, overflow="fold", justify=justify)
+    lengths = [[cell_len(cell) for cell in row] for row in rows]
+    limits = _limits(lengths, table, width - table.indent)
+    widths = _fit(_widths(lengths, limits), table.gives_way, width - table.indent)
+    parts: list[RenderableType] = []
     for row, style in zip(rows, table.all_styles, strict=True):
-        grid.add_row(*(Text(cell, style=_rich(style)) for cell in row))
-    return Padding(grid, (0, 0, 0, table.indent)) if table.indent else grid
+        long = [cell for cell, limit in zip(row, limits, strict=True) if cell_len(cell) > limit]
+        texts = [Text("" if cell in long else cell, style=_rich(style)) for cell in row]
+        parts.append(_draw_line(texts, widths, table.right))
+        parts += [Padding(Text(cell, style=_rich(style)), (0, 0, 0, _GAP)) for cell in long]
+    return Padding(Group(*parts), (0, 0, 0, table.indent))
+
+
+def _draw_line(
+    texts: Sequence[Text], widths: Sequence[int], right: Sequence[int]
+) -> RenderableType:
+    """A row of a table; the columns of all rows have the same widths."""
+    from rich.table import Table as Grid
+
+    grid = Grid.grid(padding=(0, _GAP, 0, 0))
+    shown = [at for at, width in enumerate(widths) if width]
+    for at in shown:
+        justify: Literal["right", "left"] = "right" if at in right else "left"
+        grid.add_column(width=widths[at], overflow="fold", justify=justify)
+    grid.add_row(*(texts[at] for at in shown))
+    return grid
+
+
+def _limits(lengths: Sequence[Sequence[int]], table: Table, width: int) -> list[int]:
+    """The length of each column's cells above which they go below their row.
+
+    A title goes with its cells.
+    """
+    limits = [max(column) for column in zip(*lengths, strict=True)]
+    for at in table.below:
+        widths = _widths(lengths, limits)
+        room = width - (_total(widths) - widths[at])
+        if room < widths[at]:
+            limits[at] = max(NARROWEST_COLUMN, room)
+            cells = [row[at] for row in lengths[bool(table.titles) :]]
+            if not any(0 < cell <= limits[at] for cell in cells):
+                limits[at] = 0
+    return limits
+
+
+def _widths(lengths: Sequence[Sequence[int]], limits: Sequence[int]) -> list[int]:
+    """The widths of the columns, of the cells that do not go below."""
+    return [
+        max((length for length in column if length <= limit), default=0)
+        for column, limit in zip(zip(*lengths, strict=True), limits, strict=True)
+    ]
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * max(0, sum(map(bool, widths)) - 1)
 
 
 def _fit(natural: Sequence[int], gives_way: Sequence[int], width: int) -> list[int]:
@@ -220,7 +268,7 @@ def _fit(natural: Sequence[int], gives_way: Sequence[int], width: int) -> list[i
     widths = list(natural)
     order = list(gives_way) if gives_way else sorted(range(len(widths)), key=lambda at: -widths[at])
     for at in order:
-        excess = sum(widths) + _GAP * (len(widths) - 1) - width
+        excess = _total(widths) - width
         if excess > 0:
             widths[at] = min(widths[at], max(NARROWEST_COLUMN, widths[at] - excess))
     return widths

@@ -160,7 +160,7 @@ def _convert_sound(facts: Mapping[str, Fact], _words: list[str]) -> str:
         return f"cut -d, -f2 {source} | base64 -d > {target}"
     if "base64_file" in facts:
         return f"base64 -d {source} > {target}"
-    return f"ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
+    return f"multitalk ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
 
 
 def _option(name: str) -> Rule:

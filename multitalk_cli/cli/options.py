@@ -6,12 +6,15 @@ import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitalk_cli.errors import UsageError
+from multitalk_cli.errors import RefusedError, UsageError
 from multitalk_cli.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from multitalk_cli.cli.console import Console
 
 
 def setting_option(name: str, *, is_advanced: bool = False) -> Any:
@@ -96,6 +99,25 @@ OutputPath = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")]
+
+
+def agree_to_pay(console: Console, work: str, price: str, *, yes: bool) -> None:
+    """Asks before work that costs money; raises UsageError where nobody can answer.
+
+    work: such as `a benchmark`. price: a line about what is done and its price.
+    """
+    if yes or not console.can_ask:
+        console.note(price)
+    if yes:
+        return
+    if not console.can_ask:
+        raise UsageError(
+            f"{work} costs money, and this is not a terminal: pass --yes",
+            code="E_USAGE",
+            facts={"option": "--yes"},
+        )
+    if not console.confirm("Continue?", about=price):
+        raise RefusedError("nothing was started or paid", code="E_DECLINED")
 
 
 # Renamed words

@@ -206,8 +206,8 @@ CODES: dict[str, Explanation] = {
     ),
     "E_FFMPEG": Explanation(
         _F,
-        "ffmpeg failed to write the video",
-        "The included ffmpeg failed; the message has its last line.",
+        "ffmpeg failed",
+        "The included ffmpeg could not write a video or a sound; the message has its last line.",
         "Run the command again with --debug, which shows ffmpeg's output.",
     ),
     "E_NO_BACKEND": Explanation(

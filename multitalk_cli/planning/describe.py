@@ -57,5 +57,8 @@ def describe_start(estimate: Estimate) -> str:
     start = estimate.start
     span = _range(start.least_s, start.most_s, human_duration)
     if start.known:
-        return f"{span} in a new container, by the last {start.known} of this account"
-    return f"{span} in a new container, as others report; this account's own starts replace it"
+        return f"{span} in a new container, included above; by this account's last {start.known}"
+    return (
+        f"{span} in a new container, included above; as others report, until this account's own "
+        "starts are known"
+    )

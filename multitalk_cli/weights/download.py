@@ -220,7 +220,9 @@ def _ask(
         return
     if not reporter.can_ask:
         facts = {**target.facts, "option": "--yes"}
-        raise UsageError("not a terminal: pass --yes", code="E_USAGE", facts=facts)
+        raise UsageError(
+            f"{question} This is not a terminal: pass --yes", code="E_USAGE", facts=facts
+        )
     if not reporter.confirm(question):
         raise RefusedError("nothing was changed", code="E_DECLINED")
 

@@ -3,6 +3,12 @@
 import pytest
 
 
+@pytest.fixture(autouse=True)
+def _token(monkeypatch):
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-x")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-x")
+
+
 @pytest.mark.parametrize(
     ("words", "exit_code", "code"),
     [
@@ -28,13 +34,15 @@ def test_a_script_is_told_the_price_and_the_option(cli):
 
     assert ran.code == 2
     assert "l40s: starts a container, reads the weights and measures, up to " in ran.stderr
+    assert "error: a benchmark costs money, and this is not a terminal: pass --yes" in ran.stderr
     assert "next:  multitalk bench --gpu l40s --yes" in ran.stderr
 
 
-def test_without_a_token_nothing_is_asked(cli, monkeypatch):
+@pytest.mark.parametrize("words", [["--yes"], []])
+def test_a_missing_token_comes_before_the_price(cli, monkeypatch, words):
     for name in ("MODAL_TOKEN_ID", "MODAL_TOKEN_SECRET"):
-        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name)
 
-    ran = cli("bench", "--yes", "--json")
+    ran = cli("bench", *words, "--json")
 
     assert (ran.code, ran.error["code"]) == (4, "E_NO_TOKEN")

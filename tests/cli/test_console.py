@@ -73,6 +73,8 @@ ERROR = FileError("voice.wav is silent", code="E_AUDIO_SILENT", hint="multitalk 
         ([], [], {}),
         (["config", "--json", "show"], ["config", "show"], {"json": True}),
         (["-q", "demo", "--debug"], ["demo"], {"quiet": True, "debug": True}),
+        (["-q", "ffmpeg", "-i", "a", "-q"], ["ffmpeg", "--", "-i", "a", "-q"], {"quiet": True}),
+        (["ffmpeg", "--help"], ["ffmpeg", "--help"], {}),
         (["demo", "--no-color"], ["demo"], {"color": False}),
         (["--progress", "json", "demo"], ["demo"], {"progress": "json"}),
         (["demo", "--progress=none"], ["demo"], {"progress": "none"}),

@@ -114,7 +114,11 @@ def ledger():
 @pytest.mark.usefixtures("portrait", "voice", "ledger")
 @pytest.mark.parametrize("name", RUNS)
 def test_the_json_of_a_command_keeps_its_shape(cli, name):
-    frozen(name, cli(*RUNS[name], "--json").json["data"])
+    ran = cli(*RUNS[name], "--json")
+
+    frozen(name, ran.json["data"])
+    words = [word for word in RUNS[name] if word != "help" and not word.startswith("-")]
+    assert ran.json["command"] == [*words, "multitalk"][0]
 
 
 @pytest.mark.usefixtures("portrait", "voice")
@@ -126,7 +130,15 @@ def test_the_json_of_a_video_that_exists_keeps_its_shape(cli):
 
 
 def test_the_json_of_the_demo_is_that_of_a_preview(cli):
-    frozen("generate-preview", cli("demo", "--json").json["data"])
+    ran = cli("demo", "--json")
+
+    frozen("generate-preview", ran.json["data"])
+    assert ran.json["command"] == "demo"
+
+
+@pytest.mark.usefixtures("voice")
+def test_the_json_of_ffmpeg_keeps_its_shape(cli):
+    frozen("ffmpeg", cli("--json", "ffmpeg", "-i", "voice.wav", "copy.wav").json["data"])
 
 
 @pytest.mark.usefixtures("voice")

@@ -129,6 +129,53 @@ def test_columns_give_way_in_their_order():
     assert "9 min  /home/me/vid" in narrower[0]
 
 
+LISTED = [
+    ("3cd4717c5e33be42", "done", "7 h", "/home/me/a.mp4"),
+    (
+        "15391fd5049ef094",
+        "failed (E_OUT_OF_MEMORY)",
+        "12 min",
+        "/home/me/" + "long-" * 15 + "b.mp4",
+    ),
+]
+TITLES = ("id", "state", "age", "video")
+
+
+def test_a_long_cell_goes_below_its_row_and_the_others_stay_on_one_line():
+    lines = drawn_lines(Table(rows=LISTED, titles=TITLES, below=(3, 1)), 70)
+
+    assert lines[:2] == [
+        "id                state                     age     video",
+        "3cd4717c5e33be42  done                      7 h     /home/me/a.mp4",
+    ]
+    assert lines[2].split() == ["15391fd5049ef094", "failed", "(E_OUT_OF_MEMORY)", "12", "min"]
+    assert lines[3].startswith("  /home/me/long-")
+    assert "".join(line.strip() for line in lines[3:]) == LISTED[1][3]
+    assert all(line.startswith("  ") for line in lines[3:])
+
+
+def test_a_title_goes_below_with_all_its_cells():
+    rows = [(key, state, age, f"/home/somebody/videos{path}") for key, state, age, path in LISTED]
+
+    lines = drawn_lines(Table(rows=rows, titles=TITLES, below=(3, 1)), 60)
+
+    assert lines[:4] == [
+        "id                state                     age",
+        "  video",
+        "3cd4717c5e33be42  done                      7 h",
+        "  /home/somebody/videos/home/me/a.mp4",
+    ]
+
+
+@given(st.integers(30, 200))
+def test_no_cell_goes_below_that_fits(width):
+    table = Table(rows=LISTED, titles=TITLES, below=(3, 1))
+
+    lines = drawn_lines(table, width)
+
+    assert (len(lines) == 3) is (table.width <= width)
+
+
 def test_the_widest_column_gives_way_where_nothing_is_said():
     lines = drawn_lines(Table(rows=[("E_X", "exit 1", WORDS)]), 50)
 

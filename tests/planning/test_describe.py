@@ -36,4 +36,4 @@ def test_a_start_tells_where_it_is_known_from():
     own = describe_start(estimate_cost(plan, RATES, "h100", [41.0, 40, 44]))
 
     assert published.startswith("30 s to 2 min 10 s in a new container")
-    assert own == "40 to 44 s in a new container, by the last 3 of this account"
+    assert own == "40 to 44 s in a new container, included above; by this account's last 3"

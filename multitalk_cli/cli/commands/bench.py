@@ -6,8 +6,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes
-from multitalk_cli.errors import RefusedError, UsageError
+from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes, agree_to_pay
 
 EXAMPLES = ("multitalk bench", "multitalk bench --gpu l40s --persons 1 --steps 1 --yes")
 
@@ -31,6 +30,7 @@ def bench(
     """
     from multitalk_cli.cli.views import bench as view
     from multitalk_cli.cloud import bench as cloud_bench
+    from multitalk_cli.cloud import modal_config
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.cloud.readiness import check_ready
@@ -41,17 +41,12 @@ def bench(
     )
     task = cloud_bench.make_task(size, persons, steps, chosen["gpu"])
     cost = cloud_bench.estimate(task, chosen["gpu"], chosen["stack"])
+    modal_config.require_token()
     if not yes and not console.can_ask:
-        raise UsageError(
-            f"costs money: {view.cost_line(cost)}",
-            code="E_USAGE",
-            facts={"option": "--yes"},
-        )
+        # A script is refused before the network is used.
+        agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     check_ready(cloud, chosen["stack"])
-    if yes:
-        console.note(view.cost_line(cost))
-    elif not console.confirm("Continue?", about=view.cost_line(cost)):
-        raise RefusedError("nothing was started or paid", code="E_DECLINED")
+    agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
     result = cloud_bench.run(cloud, chosen["stack"], chosen["gpu"], task, cost, console)
     console.succeed("bench", view.data(result), view.blocks(result))

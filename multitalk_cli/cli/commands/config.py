@@ -28,10 +28,11 @@ def show(ctx: typer.Context) -> None:
         setting.name: {"value": value.value, "origin": value.origin} for setting, value in items
     }
     rows = [
-        (setting.name, _shorten(value.value), value.origin, setting.help)
-        for setting, value in items
+        (setting.name, _text(value.value), value.origin, setting.help) for setting, value in items
     ]
-    table = Table(rows=rows, titles=("setting", "value", "from", "meaning"), gives_way=(1, 3, 2))
+    table = Table(
+        rows=rows, titles=("setting", "value", "from", "meaning"), below=(2, 1), gives_way=(3,)
+    )
     console.succeed("config", {"settings": data}, [table])
 
 
@@ -69,7 +70,7 @@ def set_(
     file = _file(project)
     saved = settings.save_setting(file, setting, value)
     data = {"name": setting.name, "value": saved, "file": str(file)}
-    console.succeed("config", data, [f"{setting.name} = {_shorten(saved)}  ({file})"])
+    console.succeed("config", data, [f"{setting.name} = {_text(saved)}  ({file})"])
 
 
 @app.command("unset", cls=PagedCommand, epilog=epilog("multitalk config unset fps"))
@@ -97,7 +98,7 @@ def _file(project: bool) -> Path:
     return Path(settings.PROJECT_FILE) if project else settings.user_file()
 
 
-def _shorten(value: Any, width: int = 28) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
-    text = "" if value is None else text
-    return text if len(text) <= width else text[: width - 3] + "..."
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)

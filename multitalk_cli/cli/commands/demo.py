@@ -35,7 +35,7 @@ def demo(
             output=OUTPUT,
             force=force,
         )
-        make_video(args, chosen, console)
+        make_video(args, chosen, console, command="demo")
     console.note()
     console.note(
         "This was a preview: it shows framing, timing and who speaks, not the real result."

@@ -11,8 +11,8 @@ from multitalk_cli import files, settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand
 from multitalk_cli.cli.layout import WIDEST
-from multitalk_cli.cli.options import AppName, Environment, Force, Yes
-from multitalk_cli.errors import ExitCode, FileError, MultitalkError, RefusedError, UsageError
+from multitalk_cli.cli.options import AppName, Environment, Force, Yes, agree_to_pay
+from multitalk_cli.errors import ExitCode, FileError, MultitalkError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -129,14 +129,5 @@ def _examine(
 ) -> "tuple[list[CheckResult], dict[str, Any]]":
     from multitalk_cli.doctor import gpu
 
-    question = gpu.question(chosen)
-    if yes or not console.can_ask:
-        console.note(question)
-    if yes:
-        return gpu.examine(cloud, chosen, console)
-    if not console.can_ask:
-        message = "a container with a GPU costs money, and this is not a terminal: pass --yes"
-        raise UsageError(message, code="E_USAGE", facts={"option": "--yes"})
-    if not console.confirm("Continue?", about=question):
-        raise RefusedError("nothing was started or paid", code="E_DECLINED")
+    agree_to_pay(console, "a container with a GPU", gpu.question(chosen), yes=yes)
     return gpu.examine(cloud, chosen, console)

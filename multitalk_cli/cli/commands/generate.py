@@ -124,14 +124,19 @@ def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console)
     console.succeed("generate", view.data(video, picture), view.blocks(video, picture))
 
 
-def make_video(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
-    """Makes a video and prints its path, or the id of the job that continues."""
+def make_video(
+    args: "GenerateArgs", chosen: settings.Settings, console: Console, *, command: str = "generate"
+) -> None:
+    """Makes a video and prints its path, or the id of the job that continues.
+
+    command: the one that was typed.
+    """
     from multitalk_cli.cli.views import generate as view
     from multitalk_cli.generation import run
 
     outcome = run.generate(args, chosen, console)
     _show_facts(outcome, console)
-    console.succeed("generate", view.data(outcome), view.lines(outcome))
+    console.succeed(command, view.data(outcome), view.lines(outcome))
 
 
 def _show_facts(outcome: "Video | DetachedJob", console: Console) -> None:

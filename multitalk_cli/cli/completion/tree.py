@@ -75,6 +75,7 @@ class Command:
 
 _HELP = Option(names=("--help", "-h"), help="Show this message and exit.", value=None)
 _BY_LABEL = {
+    "ARGUMENT": FILES,
     "DIR": FOLDERS,
     "FILE": FILES,
     "ID": JOBS,

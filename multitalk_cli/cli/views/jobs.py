@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.listing import ListedJob
 
 _TITLES = ("id", "state", "age", "gpu", "price", "video")
-_WIDE_COLUMNS = (_TITLES.index("video"), _TITLES.index("state"))
+_LONG_COLUMNS = (_TITLES.index("video"), _TITLES.index("state"))
 _STOPPED = {
     "timeout": "reached its time limit after window {windows}; resume: multitalk jobs attach {job}",
     "lost": "lost its container after window {windows}; reason: multitalk jobs attach {job}",
@@ -34,7 +34,7 @@ def list_data(jobs: Sequence[ListedJob]) -> dict[str, Any]:
 def list_blocks(jobs: Sequence[ListedJob], now_s: float) -> list[Block]:
     """A table of jobs. now_s: seconds since 1970."""
     rows = [_columns(listed, now_s) for listed in jobs]
-    return [Table(rows=rows, titles=_TITLES, gives_way=_WIDE_COLUMNS)] if jobs else []
+    return [Table(rows=rows, titles=_TITLES, below=_LONG_COLUMNS)] if jobs else []
 
 
 def show_data(listed: ListedJob) -> dict[str, Any]:

@@ -33,7 +33,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
         shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
     table = Table(
         rows=_estimates(video.estimates),
-        titles=("GPU", "time", "price", "in a new container"),
+        titles=("GPU", "time", "price", "note"),
         gives_way=(3,),
     )
     below: list[Block] = []

@@ -52,7 +52,7 @@ def listing_blocks(result: BucketListing, now_s: float) -> list[Block]:
         )
         for found in result.listing.objects
     ]
-    return [Table(rows=rows, right=(0,), gives_way=(2,))] if rows else []
+    return [Table(rows=rows, right=(0,), below=(2,))] if rows else []
 
 
 def listing_notes(result: BucketListing, max_limit: int) -> list[str]:

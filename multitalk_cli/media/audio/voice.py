@@ -376,14 +376,15 @@ def _warnings(path: Path, scan: _Scan, lost_s: float, has_no_speech: bool) -> tu
     if level < _QUIET_DBFS:
         found.append(
             f"{name} is very quiet (peak {level:.0f} dBFS): it will hardly be heard in the video; "
-            f"louder: ffmpeg -i {shell_word(name)} -af volume={_LOUD_DBFS - level:.0f}dB louder.wav"
+            f"louder:\nmultitalk ffmpeg -i {shell_word(name)} "
+            f"-af volume={_LOUD_DBFS - level:.0f}dB louder.wav"
         )
     if has_no_speech:
         found.append(f"no speech in {name}: its level hardly changes (hum, noise, a tone?)")
     elif scan.channels == 2 and scan.powers and _has_two_speakers(scan):
         found.append(
-            f"{name} has a speaker on each channel, and both move the same mouth; apart: "
-            f"ffmpeg -i {shell_word(name)} -filter_complex 'channelsplit[a][b]' "
+            f"{name} has a speaker on each channel, and both move the same mouth; to split them:\n"
+            f"multitalk ffmpeg -i {shell_word(name)} -filter_complex 'channelsplit[a][b]' "
             "-map '[a]' first.wav -map '[b]' second.wav"
         )
     return tuple(found)

@@ -30,8 +30,8 @@ _SPEAKER = re.compile(r"\[[^\]]*@ 0x[0-9a-f]+\] ?")
 class FfmpegError(FileError):
     """ffmpeg failed; `log` holds the end of what it printed."""
 
-    def __init__(self, message: str, *, code: str, log: str = "") -> None:
-        super().__init__(message, code=code)
+    def __init__(self, message: str, *, code: str, log: str = "", hint: str = "") -> None:
+        super().__init__(message, code=code, hint=hint)
         self.log = log
 
     @property
@@ -196,6 +196,29 @@ def running(
         yield process
     finally:
         process.stop()
+
+
+def run_by_hand(arguments: Sequence[str], *, is_quiet: bool, keeps_stdout: bool) -> None:
+    """Runs ffmpeg as its user typed it, on the streams of this process; FfmpegError if it fails.
+
+    is_quiet: errors only. keeps_stdout: what it would write there goes to standard error.
+    """
+    program = executable()
+    quiet = ["-v", "error"] if is_quiet else []
+    try:
+        ran = subprocess.run(
+            [program, "-hide_banner", "-nostdin", *quiet, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=2 if keeps_stdout else None,
+            check=False,
+        )
+    except OSError as error:
+        if error.errno not in _NO_PROGRAM:
+            raise
+        raise _no_ffmpeg(program, f"cannot be started: {error.strerror}") from error
+    if ran.returncode:
+        message = f"ffmpeg failed, exit code {ran.returncode}: its message is above"
+        raise FfmpegError(message, code="E_FFMPEG", hint="multitalk ffmpeg -h")
 
 
 def run(arguments: Sequence[str], *, fed: bytes | None = None) -> str:
