@@ -259,7 +259,7 @@ def test_every_command_has_a_recorded_shape():
     same = {"demo": "generate-preview", "jobs-fetch": "jobs-attach", "deploy": "deploy-plan"}
 
     assert {same.get(name, name) for name in names - SIMPLE} <= recorded
-    assert recorded == {*RUNS, *STORE_RUNS, *VIEWS, "failure", "generate-existing"}
+    assert recorded == {*RUNS, *STORE_RUNS, *VIEWS, "failure", "ffmpeg", "generate-existing"}
 
 
 def test_a_shape_tells_keys_types_and_what_may_be_absent():
