@@ -14,6 +14,7 @@ from pathlib import Path
 
 import modal
 import pytest
+import torch
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.client import Cloud
@@ -435,7 +436,33 @@ def test_a_lora_is_added_once_its_licence_was_shown(cloud, user):
     assert added.code == 0, added.stderr
     assert added.data["file"] == "multitalk-weights/loras/fusionx.safetensors"
     assert again.data["fetched_bytes"] == 0
-    assert {"loras/fusionx.safetensors", "loras/manifest.json"} <= set(volume(cloud).files())
+    (lora,) = loras.read(volume(cloud).head)
+    assert "loras/manifest.json" in volume(cloud).files()
+    assert loras.verify(volume(cloud).head) == []
+    assert lora.name == "fusionx"
+
+
+def test_a_volume_that_commits_by_itself_stores_each_byte_once(cloud, hub, user, tmp_path):
+    """A growing file would be stored anew with every commit."""
+    pair = {
+        f"diffusion_model.blocks.0.self_attn.q.lora_{way}.weight": torch.rand(shape)
+        for way, shape in (("down", (400, 500)), ("up", (500, 400)))
+    }
+    repo, path = loras.KNOWN["lightx2v"]
+    hub.repos[repo] = {path: lora_file(tmp_path / "a.safetensors", **pair)}
+    for container in cloud.containers():
+        cloud.kill(container)
+    before = volume(cloud).stored_bytes
+    cloud.faults.commit_every_s, cloud.faults.hidden_s = 0.1, 0.05
+    hub.faults.bytes_per_s = len(hub.repos[repo][path])
+
+    ran = user.run("download", "--lora", "lightx2v", "--yes", timeout_s=90)
+
+    cloud.faults.clear()
+    size = len(hub.repos.pop(repo)[path])
+    assert ran.code == 0, ran.stderr
+    assert loras.verify(volume(cloud).head) == []
+    assert size < volume(cloud).stored_bytes - before < 1.1 * size
 
 
 # Refused

@@ -66,6 +66,7 @@ def again(user, *more):
 @pytest.mark.parametrize("fault", ["kill", "preempt"])
 def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fault):
     before = _stepping(cloud)
+    cloud.faults.hidden_s = 0.1
     running = again(deployed, "-o", f"{fault}.mp4")
     cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
     (job,) = _stepping(cloud) - before

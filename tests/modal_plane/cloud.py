@@ -127,7 +127,7 @@ class Cloud:
             DictService(state),
             QueueService(state),
             BlobService(store),
-            VolumeService(state, store),
+            VolumeService(state, store, faults),
         ]
 
     def stop(self) -> None:

@@ -26,6 +26,8 @@ class Faults:
     cut_downloads: how many downloads break off, after `cut_after_bytes` each.
     cancel_grace_s: a container that does not answer a cancel in time is killed.
     preempt_grace_s: the same for a preempted one.
+    commit_every_s: containers' volumes are committed by themselves, also in the middle of a write.
+    hidden_s: how long a volume looks empty to its container while it is reloaded.
     poll_s: how long a heartbeat or a request for inputs is held at most.
     """
 
@@ -41,6 +43,8 @@ class Faults:
     cut_after_bytes: int = 0
     cancel_grace_s: float = 30.0
     preempt_grace_s: float = 30.0
+    commit_every_s: float | None = None
+    hidden_s: float = 0.0
     poll_s: float = 10.0
 
     def clear(self) -> None:

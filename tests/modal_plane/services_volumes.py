@@ -11,6 +11,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 from tests.modal_plane.blobs import BLOCK_BYTES, Store
+from tests.modal_plane.faults import Faults
 from tests.modal_plane.state import State, new_id, not_found
 from tests.modal_plane.volumes import View, Volume
 
@@ -34,8 +35,8 @@ class BlobService:
 class VolumeService:
     """Clients change the committed files directly; containers commit and reload views."""
 
-    def __init__(self, state: State, store: Store) -> None:
-        self._state, self._store = state, store
+    def __init__(self, state: State, store: Store, faults: Faults) -> None:
+        self._state, self._store, self._faults = state, store, faults
 
     def _volume(self, request: Any) -> Volume:
         volume: Volume = self._state.volumes[request.volume_id]
@@ -175,6 +176,8 @@ class VolumeService:
         view, container = self._view(request, caller), self._state.containers[caller]
         if container.process is not None:
             await asyncio.to_thread(view.refuse_open_files, container.process.pid)
+        if self._faults.hidden_s:
+            await asyncio.to_thread(view.hide, self._faults.hidden_s)
         await asyncio.to_thread(view.reload)
         return Empty()
 

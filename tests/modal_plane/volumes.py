@@ -8,6 +8,7 @@ forgotten commit() or reload() shows.
 import os
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,13 +23,17 @@ Stamp = tuple[int, int, int] | None
 
 @dataclass(eq=False)
 class Volume:
-    """The committed files of one volume. `version` is 1 or 2, Modal's file system versions."""
+    """The committed files of one volume. `version` is 1 or 2, Modal's file system versions.
+
+    stored_bytes: what commits wrote, a file that changed as a whole, as version 1 may do it.
+    """
 
     name: str
     version: int
     head: Path
     lock: threading.Lock = field(default_factory=threading.Lock)
     commits: int = 0
+    stored_bytes: int = 0
 
     def path(self, inside: str) -> Path:
         """A path of the volume in the head; refuses one that leaves it."""
@@ -71,21 +76,27 @@ class View:
 
     def uncommitted(self) -> tuple[list[Path], list[Path]]:
         """Paths written and paths removed since the last commit or reload, folders first."""
-        now = scan(self.folder)
+        return self._changes(scan(self.folder))
+
+    def _changes(self, now: dict[Path, Stamp]) -> tuple[list[Path], list[Path]]:
         written = [path for path, stamp in now.items() if self._published.get(path, 0) != stamp]
         removed = [path for path in self._published if path not in now]
         return sorted(written), sorted(removed)
 
     def commit(self) -> None:
-        """Publishes what changed; of one file written twice the last commit wins."""
+        """Publishes what changed; of one file written twice the last commit wins.
+
+        A file that is written meanwhile is published as far as it is, and anew by the next commit.
+        """
         with self.volume.lock:
-            written, removed = self.uncommitted()
+            now = scan(self.folder)
+            written, removed = self._changes(now)
             for path in written:
-                _copy(self.folder / path, self.volume.head / path)
+                self.volume.stored_bytes += _copy(self.folder / path, self.volume.head / path)
             for path in reversed(removed):
                 _remove(self.volume.head / path)
             self.volume.commits += 1
-            self._published = scan(self.folder)
+            self._published = now
 
     def reload(self) -> None:
         """Takes over what others committed; what is not committed here stays, unpublished."""
@@ -101,6 +112,22 @@ class View:
             untouched = {path: stamp for path, stamp in now.items() if path not in kept}
             still = {path: self._published[path] for path in kept if path in self._published}
             self._published = {**untouched, **still}
+
+    def hide(self, duration_s: float) -> None:
+        """Lets the container's folder look empty for so long; what is written meanwhile stays."""
+        behind = self.folder.with_name(f"{self.folder.name}.hidden")
+        # A commit in the middle would publish that everything was removed.
+        with self.volume.lock:
+            behind.mkdir()
+            for path in list(self.folder.iterdir()):
+                path.rename(behind / path.name)
+            time.sleep(duration_s)
+            shutil.copytree(self.folder, behind, dirs_exist_ok=True)
+            for path in self.folder.iterdir():
+                _remove(path)
+            for path in behind.iterdir():
+                path.rename(self.folder / path.name)
+            behind.rmdir()
 
     def refuse_open_files(self, process_group: int) -> None:
         """Raises as Modal does when a process of the container holds a file of the volume."""
@@ -129,15 +156,16 @@ def _descriptors(process_group: int) -> Iterator[Path]:
             continue  # Gone in between.
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Puts a file in place whole, or makes the folder."""
+def _copy(source: Path, target: Path) -> int:
+    """Puts a file in place whole, or makes the folder; the bytes that this stores."""
     if source.is_dir() and not source.is_symlink():
         target.mkdir(parents=True, exist_ok=True)
-        return
+        return 0
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
     shutil.copy2(source, part, follow_symlinks=False)
     part.replace(target)
+    return target.lstat().st_size
 
 
 def _refresh(source: Path, target: Path) -> None:

@@ -169,6 +169,8 @@ class Worker:
             if container.stopping is not None:
                 self.kill(container, container.stopping)
             self.background(self._watch_start(container))
+            if self._faults.commit_every_s is not None:
+                self.background(self._commit_by_itself(container, self._faults.commit_every_s))
             output = asyncio.create_task(self._collect_output(container))
             container.exit_code = await container.process.wait()
             # Children that outlive it would hold its output open.
@@ -325,6 +327,15 @@ class Worker:
             batch = pb.TaskLogsBatch(task_id=container.id, entry_id=number, items=[item])
             app.logs.append(batch)
             app.bell.ring()
+
+    async def _commit_by_itself(self, container: Container, pause_s: float) -> None:
+        """Commits a container's volumes again and again."""
+        while not container.dead:
+            for view in container.views.values():
+                # A file may get another name meanwhile; the next time counts.
+                with contextlib.suppress(FileNotFoundError):
+                    await asyncio.to_thread(view.commit)
+            await asyncio.sleep(pause_s)
 
     async def _watch_start(self, container: Container) -> None:
         limit_s = self._faults.startup_timeout_s
