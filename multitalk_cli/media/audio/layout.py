@@ -158,7 +158,8 @@ def _samples(place: _Place) -> Layout:
     is_empty = any(part.is_unknown and (part.claimed == 0 or place.kind != "wav") for part in used)
     pieces = tuple(piece for part in used for piece in part.pieces)
     is_split = len(pieces) > len(used)
-    is_plain = joined.is_plain and not is_stale and not ((is_empty or is_split) and block)
+    is_odd = is_empty or is_split or any(part.is_unpadded for part in used)
+    is_plain = joined.is_plain and not is_stale and not (is_odd and block)
     tag, channels, rate_hz, _, _, bits = first.shape
     return replace(
         joined,

@@ -32,6 +32,13 @@ _LOUD_RMS = 0.3
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
 _FORMS = (b"WAVE", b"AIFF", b"AIFC")
 _TAGS = (b"ID3", b"TAG", b"APETAGEX")
+# Names that tell a chunk from bytes that only look like one.
+_CHUNKS = frozenset((
+    b"fmt ", b"data", b"LIST", b"fact", b"bext", b"iXML", b"axml", b"PEAK", b"cue ", b"smpl",
+    b"inst", b"JUNK", b"junk", b"PAD ", b"FLLR", b"id3 ", b"ID3 ", b"DISP", b"acid", b"wavl",
+    b"COMM", b"SSND", b"FVER", b"MARK", b"INST", b"COMT", b"NAME", b"AUTH", b"ANNO", b"(c) ",
+    b"APPL", b"CHAN",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +49,8 @@ class Part:
     claimed: bytes of samples after its header; stale: whether that claim is not what is read.
     missing: bytes that the header announces behind the end. rest: bytes behind it that are neither
     samples nor chunks. more: further chunks of samples. next_start: where another such file
-    follows.
+    follows. is_unpadded: whether an odd chunk before the samples is not filled up, so that other
+    readers do not find them.
     """
 
     start: int
@@ -57,6 +65,7 @@ class Part:
     rest: int = 0
     more: tuple[tuple[int, int], ...] = ()
     next_start: int | None = None
+    is_unpadded: bool = False
 
     @property
     def block_bytes(self) -> int:
@@ -86,18 +95,49 @@ class Part:
         return self.block_bytes * rate_hz if self.block_bytes else byte_rate
 
 
-def find_chunk(window: Window, start: int, wanted: bytes, order: str) -> tuple[int, int] | None:
-    """Where the body of the first such chunk starts, and the length that its header claims."""
-    at = start + 12
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Where the body of a chunk starts, and the length that its header claims."""
+
+    body: int
+    length: int
+    is_unpadded: bool
+
+
+def _find_chunk(window: Window, start: int, wanted: bytes, order: str) -> _Chunk | None:
+    """The first such chunk. is_unpadded: whether one before it was odd and not filled up."""
+    at, is_unpadded = start + 12, False
     for _ in range(_MAX_CHUNKS):
         header = window.at(at, 8)
         if len(header) < 8:
             return None
         length = struct.unpack(order + "I", header[4:])[0]
         if header[:4] == wanted:
-            return at + 8, length
-        at += 8 + length + length % 2
+            return _Chunk(at + 8, length, is_unpadded)
+        at += 8 + length
+        if length % 2 and not _is_unpadded(window, at, order):
+            at += 1
+        elif length % 2:
+            is_unpadded = True
     return None
+
+
+def _is_unpadded(window: Window, at: int, order: str) -> bool:
+    """Whether the chunk behind one of odd length starts at once: not every program fills one up."""
+    here, padded = window.at(at, 8), window.at(at + 1, 8)
+    if padded[:4] in _CHUNKS or len(here) < 8:
+        return False
+    if here[:4] in _CHUNKS:
+        return True
+    return _is_chunk(window, at, here, order) and not _is_chunk(window, at + 1, padded, order)
+
+
+def _is_chunk(window: Window, at: int, header: bytes, order: str) -> bool:
+    """Whether this may be the header of a chunk: a name, and a length that the file has."""
+    is_name = len(header) >= 8 and all(0x20 <= byte < 0x7F for byte in header[:4])
+    if not is_name or header[:4] in _FILES:
+        return False
+    return at + 8 + int(struct.unpack(order + "I", header[4:8])[0]) <= window.size
 
 
 def claims_unknown(claimed: int, available: int, bytes_per_s: float) -> bool:
@@ -111,26 +151,35 @@ def claims_unknown(claimed: int, available: int, bytes_per_s: float) -> bool:
 def read_wav(window: Window, start: int) -> Part | None:
     """The WAV file that starts here; None for one without samples or format."""
     order = ">" if window.at(start, 4) == b"RIFX" else "<"
-    data = find_chunk(window, start, b"data", order)
-    described = find_chunk(window, start, b"fmt ", order)
-    if data is None or described is None or described[1] < 16:
+    data = _find_chunk(window, start, b"data", order)
+    described = _find_chunk(window, start, b"fmt ", order)
+    if data is None or described is None or described.length < 16:
         return None
-    (body, claimed), shape = data, _shape(window.at(described[0], 40), order)
+    claimed, shape = data.length, _shape(window.at(described.body, 40), order)
     if shape is None:
         return None
-    large = find_chunk(window, start, b"ds64", order)
-    if large is not None and claimed == 0xFFFF_FFFF and large[1] >= 16:
-        claimed = struct.unpack("<Q", window.at(large[0] + 8, 8))[0]
-    part = Part(start=start, body=body, end=window.size, order=order, shape=shape, claimed=claimed)
+    large = _find_chunk(window, start, b"ds64", order)
+    if large is not None and claimed == 0xFFFF_FFFF and large.length >= 16:
+        claimed = struct.unpack("<Q", window.at(large.body + 8, 8))[0]
+    part = Part(
+        start=start,
+        body=data.body,
+        end=window.size,
+        order=order,
+        shape=shape,
+        claimed=claimed,
+        is_unpadded=data.is_unpadded or described.is_unpadded,
+    )
     return _judged(window, part)
 
 
 def read_aiff(window: Window, start: int) -> Part | None:
     """The AIFF file that starts here; None for one without samples or format."""
-    data, common = find_chunk(window, start, b"SSND", ">"), find_chunk(window, start, b"COMM", ">")
+    data = _find_chunk(window, start, b"SSND", ">")
+    common = _find_chunk(window, start, b"COMM", ">")
     if data is None or common is None:
         return None
-    fields, offset = window.at(common[0], 22), window.at(data[0], 4)
+    fields, offset = window.at(common.body, 22), window.at(data.body, 4)
     if len(fields) < 18 or len(offset) < 4:
         return None
     channels, bits, exponent, mantissa = struct.unpack(">H4xHHQ", fields[:18])
@@ -144,11 +193,12 @@ def read_aiff(window: Window, start: int) -> Part | None:
     block, before = channels * bits // 8, 8 + int.from_bytes(offset, "big")
     part = Part(
         start=start,
-        body=data[0] + before,
+        body=data.body + before,
         end=window.size,
         order=order,
         shape=(tag, channels, rate_hz, rate_hz * block, block, bits),
-        claimed=max(0, data[1] - before),
+        claimed=max(0, data.length - before),
+        is_unpadded=data.is_unpadded or common.is_unpadded,
     )
     return _judged(window, part)
 
@@ -250,7 +300,7 @@ def _after_chunks(window: Window, part: Part) -> tuple[int, tuple[tuple[int, int
     """
     more: list[tuple[int, int]] = []
     at = part.body + part.claimed
-    little = window.at(part.start, 4) not in (b"RIFX", b"FORM")
+    order = ">" if window.at(part.start, 4) in (b"RIFX", b"FORM") else "<"
     for _ in range(_MAX_CHUNKS):
         # Not every program fills an odd chunk up.
         places = (at + (at - part.start) % 2, at)
@@ -258,15 +308,12 @@ def _after_chunks(window: Window, part: Part) -> tuple[int, tuple[tuple[int, int
             header = window.at(place, 12)
             if header[:4] in _FILES and header[8:] in _FORMS:
                 return place, tuple(more)
-            is_name = len(header) >= 8 and all(0x20 <= byte < 0x7F for byte in header[:4])
-            if not is_name or header[:4] in _FILES:
+            if not _is_chunk(window, place, header, order):
                 continue
-            length = int.from_bytes(header[4:8], "little" if little else "big")
-            if place + 8 + length <= window.size:
-                at = place + 8 + length
-                if header[:4] == b"data" and length > 0:
-                    more.append((place + 8, at))
-                break
+            at = place + 8 + int(struct.unpack(order + "I", header[4:8])[0])
+            if header[:4] == b"data" and at > place + 8:
+                more.append((place + 8, at))
+            break
         else:
             break
     return at, tuple(more)

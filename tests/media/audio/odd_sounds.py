@@ -25,10 +25,12 @@ def voice():
     return samples
 
 
-def chunk(name: bytes, body: bytes, claimed: int | None = None) -> bytes:
-    """A chunk of a RIFF file, filled up to an even length."""
+def chunk(
+    name: bytes, body: bytes, claimed: int | None = None, *, is_padded: bool = True
+) -> bytes:
+    """A chunk of a RIFF file, filled up to an even length unless its writer forgets that."""
     length = len(body) if claimed is None else claimed
-    return name + struct.pack("<I", length) + body + bytes(len(body) % 2)
+    return name + struct.pack("<I", length) + body + bytes(len(body) % 2 if is_padded else 0)
 
 
 def as_width(samples, bits: int, *, is_float: bool = False) -> bytes:

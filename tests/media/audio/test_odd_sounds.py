@@ -129,6 +129,36 @@ def test_samples_in_several_chunks_are_all_read(load, cuts, between, width):
         assert is_same(loaded, np.concatenate(parts))
 
 
+@REPEATABLE
+@given(
+    name=st.sampled_from([b"LIST", b"bext", b"JUNK", b"zzzz", b"~~~~"]),
+    fill=st.sampled_from([b"\0", b"a", b"LIST", b"\xff"]),
+    length=st.integers(0, 700).map(lambda half: 2 * half + 1),
+    padding=st.sampled_from([b"", b"\0", b" ", b"\xff"]),
+    silence=st.integers(0, 300),
+    count=pieces,
+)
+def test_odd_chunks_before_the_samples_are_filled_up_or_not(
+    load, name, fill, length, padding, silence, count
+):
+    samples = np.concatenate([np.zeros(silence, np.int16), odd.voice()[:count]])
+    odd_chunk = chunk(name, (fill * length)[:length], is_padded=False) + padding
+    whole = wav(samples, before=odd_chunk + chunk(b"fact", bytes(4)))
+    assert is_same(load(whole), samples)
+    at = whole.index(b"fmt ")
+    loaded = load(whole[:at] + odd_chunk + whole[at:])
+    assert is_same(loaded, samples)
+    assert said(loaded) == ""
+
+
+@pytest.mark.parametrize("chunk_behind", [b"COMM", b"SSND"])
+def test_odd_chunks_of_an_aiff_need_no_filling(load, chunk_behind):
+    whole = encoded("aiff")
+    at = whole.index(chunk_behind)
+    loaded = load(whole[:at] + b"ANNO" + struct.pack(">I", 3) + b"abc" + whole[at:])
+    assert is_same(loaded, odd.voice())
+
+
 def test_the_sound_track_has_all_that_the_speech_has(load):
     parts = [odd.voice()[:30_000], odd.voice()[10_000:40_000]]
     loaded = load(b"".join(map(wav, parts)))
