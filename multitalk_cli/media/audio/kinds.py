@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from multitalk_cli.media import file_types
-from multitalk_cli.media.audio import mpeg
+from multitalk_cli.media.audio import mpeg, tags
 from multitalk_cli.media.audio.window import Window
 
 DEMUXERS = {
@@ -96,6 +96,15 @@ _PACKETS = re.compile(rb"G.{187}G.{187}G.{187}G.{187}G", _ANY)
 _MAX_TAGS = 16
 # As far as the first frame may be: what is before it is an old tag or the end of a frame.
 _SEARCHED_BYTES = 1 << 16
+# As far as a sound is looked for in a tag that claims more than it has.
+_MAX_TAG_BYTES = 1 << 24
+_ID3_BYTES = 10
+# Of the sounds that may be in a tag's bytes: what other data do not have by chance.
+_SURE_STARTS = re.compile(
+    rb"fLaC\0\0\0\x22|OggS\0\x02|RIFF....WAVE|FORM....AIF[FC]|\0\0\0.ftyp"
+    rb"|\x1a\x45\xdf\xa3.{0,40}?(webm|matroska)",
+    _ANY,
+)
 
 
 def sound_kind(head: bytes) -> str:
@@ -135,33 +144,61 @@ def _mpeg_kind(head: bytes) -> str:
 def find_sound(window: Window) -> tuple[str, int]:
     """The kind of a file, and where its sound starts: behind tags that do not belong to it.
 
-    An MPEG stream may begin anywhere in a frame or packet. Returns ("", 0) for no sound.
+    An MPEG stream may begin anywhere in a frame or packet, and a tag may claim more than it has.
+    Returns ("", 0) for no sound.
     """
-    start = 0
+    start = tag_start = 0
     for _ in range(_MAX_TAGS):
-        length = mpeg.tag_length(window, start) if window.at(start, 3) == b"ID3" else 0
+        if window.at(start, 3) != b"ID3":
+            break
+        tag_start, length = start, tags.tag_length(window, start)
         if length == 0 or start + length >= window.size:
             break
         start += length
     kind = sound_kind(window.at(start, 4096))
     if kind not in ("", "mp3", "aac"):
         return kind, start
-    if start == 0 and (is_picture(window.at(0, 4096)) or name_other(window.at(0, 4096))):
+    if window.at(tag_start, 3) == b"ID3":
+        found = _find_in_tag(window, tag_start + _ID3_BYTES, start, is_sure=bool(kind))
+        return found if found[0] else _find_frames(window, start, kind)
+    if is_picture(window.at(0, 4096)) or name_other(window.at(0, 4096)):
         return "", 0
     return _find_frames(window, start, kind)
 
 
-def _find_frames(window: Window, start: int, kind: str) -> tuple[str, int]:
-    """The kind and place of the first frames; what the first bytes promise where there are none."""
-    end = min(start + _SEARCHED_BYTES, window.size)
+def _find_in_tag(window: Window, start: int, end: int, *, is_sure: bool) -> tuple[str, int]:
+    """The kind and place of a sound where a tag claims too much or too little; ("", 0) for none.
+
+    end: of the tag; where it claims more than the file has, its start. is_sure: whether frames
+    follow it, so that only frames at its end would be a sign of a wrong claim.
+    """
+    if is_sure and end > start:
+        if not _first_frames(window, max(start, end - _SEARCHED_BYTES), end):
+            return "", 0
+    else:
+        end = window.size if end < start else min(end + _SEARCHED_BYTES, window.size)
+    end = min(end, start + _MAX_TAG_BYTES)
+    found = _first_frames(window, start, end)
+    other = _SURE_STARTS.search(window.at(start, end - start))
+    if other is not None:
+        found[sound_kind(other[0])] = start + other.start()
+    return min(found.items(), key=lambda each: each[1], default=("", 0))
+
+
+def _first_frames(window: Window, start: int, end: int) -> dict[str, int]:
+    """Where the first frames of each kind are."""
     places = {
         name: mpeg.first_frame(window, start, end, parse) for name, parse in mpeg.PARSERS.items()
     }
-    found = {name: place for name, place in places.items() if place >= 0}
+    return {name: place for name, place in places.items() if place >= 0}
+
+
+def _find_frames(window: Window, start: int, kind: str) -> tuple[str, int]:
+    """The kind and place of the first frames; what the first bytes promise where there are none."""
+    found = _first_frames(window, start, min(start + _SEARCHED_BYTES, window.size))
     packets = _PACKETS.search(window.at(start, 4096))
     if packets is not None:
         found["mpegts"] = start + packets.start()
     if not found:
         return (kind, 0) if start else ("", 0)
-    first = min(found, key=lambda name: found[name])
-    return first, found[first]
+    return min(found.items(), key=lambda each: each[1])

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.files import shown_path
-from multitalk_cli.media.audio import kinds, mpeg, ogg, riff
+from multitalk_cli.media.audio import blocks, kinds, mpeg, ogg, riff, tags
 from multitalk_cli.media.audio.plain import PlainSamples
 from multitalk_cli.media.audio.window import Window
 
@@ -67,7 +67,7 @@ def read_layout(path: Path, file: BinaryIO) -> Layout:
         raise _no_sound(path, window.at(0, 4096))
     if kind in _READERS:
         return _READERS[kind](_Place(path, window, kind, start))
-    return Layout(kind=kind, size=window.size, spans=((start, window.size),), is_plain=start == 0)
+    return _other(_Place(path, window, kind, start))
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,10 @@ def _claims(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
 
 
 def _rests(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
-    rest = sum(part.rest for part in parts)
+    yield from _unread(place, sum(part.rest for part in parts))
+
+
+def _unread(place: _Place, rest: int) -> Iterator[str]:
     if rest > 4096:
         yield f"{rest} bytes at the end of {place.name} are no sound that can be read: left out"
 
@@ -202,8 +205,29 @@ def _rests(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
 def _checked(place: _Place) -> Layout:
     window = place.window
     place.check({"w64": riff.missing_w64, "caf": riff.missing_caf}[place.kind](window))
-    whole = ((place.start, window.size),)
-    return Layout(kind=place.kind, size=window.size, spans=whole, is_plain=place.start == 0)
+    # libsndfile takes all that is in a W64 behind its samples for more of them.
+    end = riff.w64_end(window) if place.kind == "w64" else window.size
+    is_plain = place.start == 0 and end == window.size
+    return Layout(kind=place.kind, size=window.size, spans=((place.start, end),), is_plain=is_plain)
+
+
+def _other(place: _Place) -> Layout:
+    """A sound of which only the end is looked for, so that no tag behind it is taken for sound."""
+    window = place.window
+    end = tags.trailers_start(window)
+    blocks_end = blocks.blocks_end(window, place.kind, place.start)
+    warnings: tuple[str, ...] = ()
+    if blocks_end is not None and blocks_end < end:
+        if not tags.is_no_sound(window, blocks_end):
+            warnings = tuple(_unread(place, end - blocks_end))
+        end = blocks_end
+    return Layout(
+        kind=place.kind,
+        size=window.size,
+        spans=((place.start, end),),
+        is_plain=place.start == 0,
+        warnings=warnings,
+    )
 
 
 # Streams of frames
@@ -223,18 +247,15 @@ def _frames(place: _Place) -> Layout:
             f"is cut off: its header claims {last.claimed_s:.1f} s, it holds {seen_s:.1f} s",
         )
     adjusted = tuple(_frame_claims(place, recordings))
-    warnings: tuple[str, ...] = ()
-    if stream.skipped > 4096:
-        warnings = (f"{stream.skipped} bytes in {place.name} are no sound: left out",)
+    warnings = tuple(_frame_rests(place, stream))
     if place.kind == "aac" or len(recordings) == 1:
-        span = (0 if place.start == 0 else recordings[0].start, place.window.size)
-        if _starts_with_tag(place) and place.kind == "mp3":
-            span = (0, place.window.size)
+        # What is behind the last frame is decoded only where that frame goes on there.
+        end = place.window.size if stream.missing else last.end
         return Layout(
             kind=place.kind,
             size=place.window.size,
-            spans=(span,),
-            is_plain=span[0] == 0,
+            spans=((recordings[0].start, end),),
+            is_plain=False,
             adjusted=adjusted,
             warnings=warnings,
         )
@@ -253,8 +274,12 @@ def _frames(place: _Place) -> Layout:
     )
 
 
-def _starts_with_tag(place: _Place) -> bool:
-    return place.window.at(0, 3) == b"ID3"
+def _frame_rests(place: _Place, stream: mpeg.MpegStream) -> Iterator[str]:
+    if stream.skipped > 4096:
+        yield f"{stream.skipped} bytes in {place.name} are no sound: left out"
+    start = stream.rest_start
+    if start is not None and not tags.is_no_sound(place.window, start):
+        yield from _unread(place, tags.trailers_start(place.window) - start)
 
 
 def _frame_claims(place: _Place, recordings: list[mpeg.Recording]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from multitalk_cli.contract import MAX_SPEECH_S
+from multitalk_cli.media.audio.tags import tag_length
 from multitalk_cli.media.audio.window import Window
 
 _L2 = (32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384)
@@ -62,12 +63,13 @@ class Recording:
 
 @dataclass(slots=True)
 class MpegStream:
-    """A file of frames. missing: bytes of the last frame behind the end. skipped: bytes that belong
-    to no frame and no tag."""
+    """A file of frames. missing: bytes of the last frame behind the end. skipped: bytes between
+    frames that belong to no frame and no tag. rest_start: where neither frames nor tags follow."""
 
     recordings: list[Recording] = field(default_factory=list)
     missing: int = 0
     skipped: int = 0
+    rest_start: int | None = None
 
 
 def mp3_frame(head: bytes) -> Frame | None:
@@ -119,7 +121,7 @@ def _is_sure(window: Window, at: int, parse: Parser) -> bool:
     for count in range(_SURE_FRAMES):
         frame = parse(window.at(at, _HEAD_BYTES))
         if frame is None:
-            return False
+            return count >= _SURE_AT_END and tag_length(window, at) > 0
         shapes.add(frame.shape)
         at += frame.length
         if len(shapes) > 1:
@@ -127,23 +129,6 @@ def _is_sure(window: Window, at: int, parse: Parser) -> bool:
         if at >= window.size:
             return count + 1 >= _SURE_AT_END
     return True
-
-
-def tag_length(window: Window, at: int) -> int:
-    """The length of the tag that starts here: ID3, APE or lyrics; 0 for none."""
-    head = window.at(at, 32)
-    if head[:3] == b"ID3" and len(head) >= 10 and max(head[6:10]) < 0x80:
-        size = sum(byte << shift for byte, shift in zip(head[6:10], (21, 14, 7, 0), strict=True))
-        return 10 + size + (10 if head[5] & 0x10 else 0)
-    if head[:3] == b"TAG":
-        return 128
-    if head[:8] == b"APETAGEX" and len(head) == 32:
-        is_footer = not head[23] & 0x20
-        return 32 + (0 if is_footer else int.from_bytes(head[12:16], "little"))
-    if head[:11] == b"LYRICSBEGIN":
-        end = window.find(b"LYRICS200", at, min(at + (1 << 20), window.size))
-        return end + 9 - at if end >= 0 else 0
-    return 0
 
 
 def walk(window: Window, start: int, parse: Parser) -> MpegStream:
@@ -155,8 +140,8 @@ def walk(window: Window, start: int, parse: Parser) -> MpegStream:
     while at is not None and at < window.size:
         head = window.at(at, _HEAD_BYTES)
         frame = parse(head)
-        # Behind a gap one frame alone may be chance.
-        if frame is None or (is_lost and not _is_sure(window, at, parse)):
+        goes_on = not is_lost and (now is None or (frame is not None and frame.shape == now.shape))
+        if frame is None or not (goes_on or _begins(window, at, frame, parse)):
             length = tag_length(window, at) if tags < _MAX_TAGS else 0
             tags, is_lost = tags + 1, not length
             now = None if head[:3] == b"ID3" else now
@@ -179,10 +164,17 @@ def walk(window: Window, start: int, parse: Parser) -> MpegStream:
     return stream
 
 
+def _begins(window: Window, at: int, frame: Frame, parse: Parser) -> bool:
+    """Whether frames begin here, and not bytes that look like one."""
+    is_header = _claimed_frames(window.at(at, _HEAD_BYTES), frame) is not None
+    return is_header or _is_sure(window, at, parse)
+
+
 def _after_gap(window: Window, at: int, parse: Parser, stream: MpegStream) -> int | None:
     """Where frames follow bytes that belong to none; None where none do."""
     found = first_frame(window, at + 1, window.size, parse)
     if found < 0 or stream.skipped > _MAX_SKIPPED_BYTES:
+        stream.rest_start = at
         return None
     stream.skipped += found - at
     return found

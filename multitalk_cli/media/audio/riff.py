@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, replace
 
 from multitalk_cli.contract import MAX_SPEECH_S
-from multitalk_cli.media.audio import plain
+from multitalk_cli.media.audio import plain, tags
 from multitalk_cli.media.audio.window import Window
 
 Shape = tuple[int, int, int, int, int, int]
@@ -31,7 +31,6 @@ _MAX_PEAK = 100.0
 _LOUD_RMS = 0.3
 _FILES = (b"RIFF", b"RIFX", b"RF64", b"BW64", b"FORM")
 _FORMS = (b"WAVE", b"AIFF", b"AIFC")
-_TAGS = (b"ID3", b"TAG", b"APETAGEX")
 # Names that tell a chunk from bytes that only look like one.
 _CHUNKS = frozenset((
     b"fmt ", b"data", b"LIST", b"fact", b"bext", b"iXML", b"axml", b"PEAK", b"cue ", b"smpl",
@@ -224,16 +223,28 @@ def read_au(window: Window, start: int) -> Part | None:
 
 def missing_w64(window: Window) -> int:
     """The bytes of samples that a W64 file announces behind its end."""
+    found = _w64_samples(window)
+    return 0 if found is None else _missing(found[1], window.size - found[0])
+
+
+def w64_end(window: Window) -> int:
+    """Where the samples of a W64 file end, or the file where it does not say that."""
+    found = _w64_samples(window)
+    return window.size if found is None else min(sum(found), window.size)
+
+
+def _w64_samples(window: Window) -> tuple[int, int] | None:
+    """Where the samples start, and how many bytes they claim."""
     at = 40
     for _ in range(_MAX_CHUNKS):
         header = window.at(at, 24)
         if len(header) < 24:
-            return 0
+            return None
         length = int.from_bytes(header[16:], "little")
         if header[:4] == b"data":
-            return _missing(length - 24, window.size - at - 24)
+            return at + 24, max(0, length - 24)
         at += max(24, (length + 7) // 8 * 8)
-    return 0
+    return None
 
 
 def missing_caf(window: Window) -> int:
@@ -281,13 +292,12 @@ def _with_tail(window: Window, part: Part) -> Part:
     if head[:4] in _FILES and head[8:12] in _FORMS:
         return replace(part, end=at, next_start=at)
     rest = window.size - at
-    tail = window.at(at, 1 << 16)
-    if rest * 25 < part.bytes_per_s or tail.startswith(_TAGS) or not tail.strip(b"\0"):
+    if rest * 25 < part.bytes_per_s or tags.is_no_sound(window, at):
         return part
     if at > part.body + part.claimed + 1:
         # Behind a chunk there are no samples any more.
         return replace(part, end=at, rest=rest)
-    is_sound = part.claimed == 0 or _looks_like_samples(tail, part)
+    is_sound = part.claimed == 0 or _looks_like_samples(window.at(at, 1 << 16), part)
     if is_sound:
         return replace(part, is_stale=part.claimed > 0, is_unknown=part.claimed == 0)
     return replace(part, end=at, rest=rest)

@@ -27,13 +27,9 @@ class Window:
 
     def find(self, wanted: bytes, start: int, end: int) -> int:
         """Where `wanted` first lies between two positions, or -1."""
-        overlap = len(wanted) - 1
-        while start + overlap < end:
-            block = self.at(start, min(_BLOCK_BYTES, end - start))
-            found = block.find(wanted)
+        while start + len(wanted) <= end and len(self.at(start, len(wanted))) == len(wanted):
+            found = self._block.find(wanted, start - self._start, end - self._start)
             if found >= 0:
-                return start + found
-            if len(block) <= overlap:
-                break
-            start += len(block) - overlap
+                return self._start + found
+            start = self._start + len(self._block) - len(wanted) + 1
         return -1

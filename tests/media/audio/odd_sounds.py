@@ -25,9 +25,7 @@ def voice():
     return samples
 
 
-def chunk(
-    name: bytes, body: bytes, claimed: int | None = None, *, is_padded: bool = True
-) -> bytes:
+def chunk(name: bytes, body: bytes, claimed: int | None = None, *, is_padded: bool = True) -> bytes:
     """A chunk of a RIFF file, filled up to an even length unless its writer forgets that."""
     length = len(body) if claimed is None else claimed
     return name + struct.pack("<I", length) + body + bytes(len(body) % 2 if is_padded else 0)
@@ -64,12 +62,40 @@ def wav(
     return b"RIFF" + struct.pack("<I", len(body) if riff is None else riff) + body
 
 
-def id3(length: int, *, has_footer: bool = False) -> bytes:
-    """An ID3v2 tag with `length` bytes of content."""
+def id3(content: int | bytes, *, has_footer: bool = False, claimed: int | None = None) -> bytes:
+    """An ID3v2 tag with that content, or so many bytes, that claims as many unless told."""
+    body = bytes(content) if isinstance(content, int) else content
+    length = len(body) if claimed is None else claimed
     size = bytes((length >> shift) & 0x7F for shift in (21, 14, 7, 0))
     flags = 0x10 if has_footer else 0
     footer = b"3DI\x04\0" + bytes([flags]) + size if has_footer else b""
-    return b"ID3\x04\0" + bytes([flags]) + size + bytes(length) + footer
+    return b"ID3\x04\0" + bytes([flags]) + size + body + footer
+
+
+def id3v1(title: bytes = b"a title", *, is_long: bool = False) -> bytes:
+    """The tag of 128 bytes at the end of a file, and the older one of 227 before it."""
+    before = b"TAG+" + title.ljust(223, b"\0") if is_long else b""
+    return before + b"TAG" + title[:125].ljust(125, b"\0")
+
+
+def ape(picture: bytes = b"", *, has_header: bool = True) -> bytes:
+    """An APEv2 tag with an artist and a picture; the older version has no header."""
+    items = struct.pack("<II", 4, 0) + b"Artist\0Name"
+    items += struct.pack("<II", len(picture), 2) + b"Cover Art (Front)\0" + picture
+
+    def end(flags: int) -> bytes:
+        flags |= 0x8000_0000 if has_header else 0
+        return b"APETAGEX" + struct.pack("<4I8x", 2000, len(items) + 32, 2, flags)
+
+    return (end(0x2000_0000) if has_header else b"") + items + end(0)
+
+
+def lyrics(text: bytes, version: int) -> bytes:
+    """A Lyrics3 tag of version 1 or 2."""
+    if version == 1:
+        return b"LYRICSBEGIN" + text + b"LYRICSEND"
+    body = b"LYRICSBEGININD0000200LYR" + f"{len(text):05}".encode() + text
+    return body + f"{len(body):06}".encode() + b"LYRICS200"
 
 
 @functools.cache

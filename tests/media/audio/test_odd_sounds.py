@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from multitalk_cli.errors import ExitCode, MultitalkError
 from multitalk_cli.media.audio import mpeg
+from multitalk_cli.media.audio.layout import read_layout
 from multitalk_cli.media.audio.tracks import sound_track
 from multitalk_cli.media.audio.voice import load_voice
 from tests.media.audio import odd_sounds as odd
@@ -176,7 +177,9 @@ TAILS = {
     "chunks": chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"Lavf")) + chunk(b"cue ", bytes(4)),
     "ID3v1": b"TAG" + b"a title".ljust(125, b"\0"),
     "ID3v2": id3(5_001),
-    "APE": b"APETAGEX" + bytes(40),
+    "APE": odd.ape(bytes(range(256)) * 30),
+    "APE without a header": odd.ape(bytes(range(256)) * 30, has_header=False),
+    "a web page": b"<html><body>" + b"<p>Limit reached</p>" * 400,
     "zeros": bytes(9_000),
     "a few bytes": b"\x01\x02\x03",
 }
@@ -267,6 +270,110 @@ def test_a_sound_behind_tags_is_the_same_sound(load, ending, seed):
     assert said(loaded) == ""
     assert loaded.duration_s == pytest.approx(expected.duration_s, abs=0.04)
     assert is_alike(loaded.speech, expected.speech)
+
+
+# Tags that claim more or less than they have, and tags behind the sound
+
+
+def layout_of(tmp_path, content: bytes):
+    (tmp_path / "a").write_bytes(content)
+    with (tmp_path / "a").open("rb") as file:
+        return read_layout(tmp_path / "a", file)
+
+
+def without_tag(ending: str) -> bytes:
+    options = {"mp3": ("-id3v2_version", "0"), "amr": ("-ar", "8000"), "ac3": ("-ar", "48000")}
+    return encoded(ending, *options.get(ending, ()))
+
+
+@REPEATABLE
+@given(
+    ending=st.sampled_from(BEHIND_TAGS),
+    content=st.one_of(
+        st.integers(20, 300).map(bytes),
+        st.integers(0, 99).map(lambda seed: random.Random(seed).randbytes(70_000)),
+    ),
+    wrong=st.one_of(st.integers(-19, 9_000), st.integers(40_000, 200_000_000)),
+)
+def test_a_tag_that_claims_more_or_less_than_it_has_is_read_past(tmp_path, ending, content, wrong):
+    sound = without_tag(ending)
+    tag = id3(content, claimed=len(content) + wrong)
+    layout, expected = layout_of(tmp_path, tag + sound), layout_of(tmp_path, sound)
+    assert layout.kind == expected.kind
+    assert layout.spans == tuple(
+        (start + len(tag), end + len(tag)) for start, end in expected.spans
+    )
+    assert (layout.samples, layout.adjusted, layout.warnings) == (expected.samples, (), ())
+
+
+BLOCKS = ("mp3", "aac", "amr", "ac3", "eac3", "wv", "w64")
+drawn_bytes = st.builds(
+    lambda seed, count: random.Random(seed).randbytes(count),
+    st.integers(0, 99),
+    st.integers(0, 9_000),
+)
+texts = st.sampled_from([b"la ", "Stra\u00dfe \u6b4c\r\n".encode(), b"[00:10]oh no\n"]).map(
+    lambda line: line * 300
+)
+trailers = st.one_of(
+    st.builds(odd.id3v1, st.sampled_from([b"+", b"a title" * 30]), is_long=st.booleans()),
+    st.builds(odd.ape, drawn_bytes, has_header=st.booleans()),
+    st.builds(odd.lyrics, texts | drawn_bytes, st.sampled_from([1, 2])),
+    st.integers(0, 9_000).map(id3),
+)
+texts_behind = st.one_of(
+    texts,
+    st.sampled_from(["<html><body>", '{"error": "quota"}', "\u6b4c"]).map(
+        lambda text: (text * 900).encode("utf-16")
+    ),
+    st.sampled_from([b"\0", b"\xff"]).map(lambda byte: byte * 9_000),
+)
+
+
+@REPEATABLE
+@given(
+    ending=st.sampled_from(BLOCKS),
+    tags=st.lists(trailers, min_size=1, max_size=3),
+    text=st.one_of(st.just(b""), texts_behind),
+)
+def test_tags_and_texts_behind_a_sound_are_none_of_it(tmp_path, ending, tags, text):
+    sound = without_tag(ending)
+    (expected,) = layout_of(tmp_path, sound).spans
+    contents = (sound + text, sound + text + odd.id3v1()) if ending != "amr" else ()
+    for content in (sound + b"".join(tags), *contents):
+        layout = layout_of(tmp_path, content)
+        assert layout.spans == (expected,)
+        assert (layout.adjusted, layout.warnings) == ((), ())
+
+
+@pytest.mark.parametrize("ending", BLOCKS[:-1])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_other_bytes_behind_frames_are_left_out_with_a_warning(tmp_path, ending, seed):
+    sound = without_tag(ending)
+    layout = layout_of(tmp_path, sound + random.Random(seed).randbytes(9_000))
+    assert layout.spans == layout_of(tmp_path, sound).spans
+    assert any("at the end of" in warning for warning in layout.warnings)
+
+
+@pytest.mark.parametrize("header", [True, False])
+def test_an_mp3_before_bytes_that_look_like_a_frame_is_whole(load, header):
+    sound = encoded("mp3", "-id3v2_version", "0", "-write_xing", str(int(header)))
+    loaded = load(sound + b"\xff\xfb\x90\x64 and no frame" + odd.id3v1())
+    np.testing.assert_array_equal(loaded.speech, load(sound).speech)
+    assert said(loaded) == ""
+
+
+def test_an_ac3_with_a_gap_is_decoded_behind_it(load):
+    sound = without_tag("ac3")
+    half = len(sound) // 2
+    loaded = load(sound[:half] + bytes(500) + sound[half:])
+    assert loaded.duration_s == pytest.approx(3.1, abs=0.1)
+
+
+@pytest.mark.parametrize("frames", [7, 9])
+def test_a_short_mp3_before_a_tag(load, frames):
+    sound = b"".join(odd.frames_of(without_tag("mp3"), mpeg.mp3_frame)[1 : frames + 1])
+    assert load(sound + odd.id3v1()).duration_s == pytest.approx(frames * 576 / RATE_HZ, abs=0.01)
 
 
 # Ogg and FLAC
