@@ -29,15 +29,29 @@ FRAME_S = 1 / 25
 """A difference of lengths below one frame of a video is not worth a word."""
 
 _BLOCK_VALUES = 1 << 18
+# As long as a usual frame of FLAC is: silence takes the place of a damaged one, also of the last.
+_FRAME_SAMPLES = 4_608
 # ffmpeg's reader of MP3 is used: libsndfile's prints on standard error.
 _BY_LIBSNDFILE = {"wav", "w64", "aiff", "au", "caf", "flac", "ogg"}
+# Kinds whose parts have checksums, and how ffmpeg is told to compare them. Of the first ones, whose
+# parts are numbered, a damaged one is left out, and silence fills its place.
+_MUTED = {"flac", "wv"}
+_CHECKS = {
+    **dict.fromkeys(_MUTED, ("-err_detect", "crccheck+explode")),
+    **dict.fromkeys(("tta", "ac3", "eac3"), ("-err_detect", "crccheck")),
+}
 _WIDTHS = {"PCM_S8": 8, "PCM_U8": 8, "PCM_16": 16, "ULAW": 16, "ALAW": 16}
 
 
 class _Decoder(Protocol):
-    """A source of blocks. complaints: after the last, how often the decoder found damaged parts."""
+    """A source of blocks.
+
+    complaints: after the last, how often the decoder complained. damaged: parts with a wrong
+    checksum.
+    """
 
     complaints: int
+    damaged: int
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -69,7 +83,7 @@ class Source:
         if not self.by_libsndfile:
             return None
         # Frames of FLAC are numbered, so that a damaged one leaves a gap and no more.
-        return replace(self, by_libsndfile=False, fills=self.layout.kind == "flac")
+        return replace(self, by_libsndfile=False, fills=self.layout.kind in _MUTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +104,13 @@ class Sound:
 
     @property
     def complaints(self) -> int:
-        """After the last block: how many parts the decoder could not decode."""
+        """After the last block: how often the decoder complained."""
         return self._decoder.complaints
+
+    @property
+    def damaged(self) -> int:
+        """After the last block: how many parts have a wrong checksum."""
+        return self._decoder.damaged
 
     def blocks(self) -> Iterator[NDArray[np.float32]]:
         """Blocks [n, channels], full scale 1, each of about a megabyte.
@@ -107,6 +126,10 @@ class Sound:
                 raise broken(self.path, "holds NaN or infinite samples")
             seen += len(block)
             yield block
+        missing = 0 if self.samples is None else self.samples - seen
+        if self.damaged and 0 < missing <= _FRAME_SAMPLES:
+            seen += missing
+            yield np.zeros((missing, self.channels), np.float32)
         if self.samples is not None and seen < self.samples:
             claimed_s, seen_s = self.samples / self.rate_hz, seen / self.rate_hz
             raise broken(
@@ -132,10 +155,12 @@ def find_source(path: Path, *, frame_s: float = FRAME_S) -> Source:
     """
     with open_input(path) as file:
         layout = read_layout(path, file)
+    by_libsndfile = layout.kind in _BY_LIBSNDFILE and layout.is_plain
     source = Source(
         path=path,
         layout=layout,
-        by_libsndfile=layout.kind in _BY_LIBSNDFILE and layout.is_plain,
+        by_libsndfile=by_libsndfile,
+        fills=layout.is_damaged or (layout.kind in _MUTED and not by_libsndfile),
         adjusted=layout.adjusted,
         warnings=layout.warnings,
     )
@@ -268,7 +293,7 @@ class _SndfileDecoder:
 
     def __init__(self, path: Path, source: Any) -> None:
         self._path, self._source = path, source
-        self.complaints = 0
+        self.complaints = self.damaged = 0
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -284,12 +309,14 @@ class _SndfileDecoder:
 
 def _inputs(source: Source) -> list[str]:
     """The arguments that open each recording of a file."""
-    demuxer = kinds.DEMUXERS[source.layout.kind]
+    kind = source.layout.kind
+    demuxer = kinds.DEMUXERS[kind]
     whole = (0, source.layout.size)
+    options = _CHECKS.get(kind, ())
     arguments = []
     for each in source.layout.spans:
         span = None if each == whole else each
-        arguments += ffmpeg.read_from(source.path, demuxer, span=span)
+        arguments += ffmpeg.read_from(source.path, demuxer, options=options, span=span)
     return arguments
 
 
@@ -309,7 +336,7 @@ def _opened_by_ffmpeg(source: Source) -> Iterator[Sound]:
             channels=channels,
             bits=24,
             samples=source.layout.samples,
-            _decoder=_FfmpegDecoder(source.path, process, channels),
+            _decoder=_FfmpegDecoder(source, process, channels),
         )
 
 
@@ -327,9 +354,9 @@ def _filters(source: Source) -> list[str]:
 class _FfmpegDecoder:
     """Blocks out of ffmpeg's pipe."""
 
-    def __init__(self, path: Path, process: ffmpeg.Running, channels: int) -> None:
-        self._path, self._process, self._channels = path, process, channels
-        self.complaints = 0
+    def __init__(self, source: Source, process: ffmpeg.Running, channels: int) -> None:
+        self._source, self._process, self._channels = source, process, channels
+        self.complaints = self.damaged = 0
 
     def read(self) -> NDArray[np.float32]:
         """The next block, [n, channels]; empty at the end."""
@@ -338,7 +365,9 @@ class _FfmpegDecoder:
         frame_bytes = 4 * self._channels
         data = self._process.read(_BLOCK_VALUES // self._channels * frame_bytes)
         if not data:
-            self.complaints = len(_finish(self._path, self._process).splitlines())
+            self.complaints = len(_finish(self._source.path, self._process).splitlines())
+            if self._source.layout.kind in _CHECKS:
+                self.damaged = self._process.damaged_parts
         whole = len(data) - len(data) % frame_bytes
         return np.frombuffer(data[:whole], dtype="<f4").reshape(-1, self._channels)
 

@@ -36,7 +36,8 @@ class Layout:
     be, if something says so.
     is_plain: whether the file is as its format wants it, so that any reader reads all of it.
     plain: the samples of a WAV file whose header is wrong. gaps_s: time that no packet fills.
-    has_clock: whether its times start at 0, so that sound may begin later.
+    has_clock: whether its times start at 0, so that sound may begin later. is_damaged: whether
+    parts are lost, which the warnings say.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class Layout:
     plain: PlainSamples | None = None
     gaps_s: float = 0.0
     has_clock: bool = False
+    is_damaged: bool = False
     adjusted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
@@ -299,20 +301,28 @@ def _frame_claims(place: _Place, recordings: list[mpeg.Recording]) -> Iterator[s
 def _ogg(place: _Place) -> Layout:
     pages = ogg.walk(place.window)
     place.check(pages.missing)
+    warnings: tuple[str, ...] = ()
+    if pages.lost:
+        parts = f"{pages.lost} of {pages.pages + pages.lost} parts of {place.name}"
+        warnings = (f"{parts} are damaged or missing, and so is their sound",)
     if len(pages.links) < 2:
         whole = ((place.start, place.window.size),)
+        is_plain = place.start == 0 and pages.is_whole and not pages.gaps_s
         return Layout(
             kind="ogg",
             size=place.window.size,
             spans=whole,
-            is_plain=place.start == 0 and pages.is_whole and not pages.gaps_s,
+            is_plain=is_plain,
             gaps_s=pages.gaps_s,
+            is_damaged=bool(warnings),
+            warnings=warnings,
         )
-    return _joined(
+    joined = _joined(
         place,
         [link.shape for link in pages.links],
         [(link.start, link.end) for link in pages.links],
     )
+    return replace(joined, is_damaged=bool(warnings), warnings=(*joined.warnings, *warnings))
 
 
 def _flac(place: _Place) -> Layout:

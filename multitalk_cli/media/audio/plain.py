@@ -47,7 +47,7 @@ def is_readable(tag: int, bits: int) -> bool:
 class PlainDecoder:
     """Blocks out of the pieces."""
 
-    complaints = 0
+    complaints = damaged = 0
 
     def __init__(self, file: BinaryIO, sound: PlainSamples, block_samples: int) -> None:
         self._file, self._sound = file, sound

@@ -84,9 +84,9 @@ class Voice:
 class _Scan:
     """The findings of one pass over the samples.
 
-    peaks: of each channel. clipped: the number of clipped places. complaints: parts that could not
-    be decoded. speech: float32 at 16 kHz, as bytes. powers: mean squares of each channel and of
-    their mean, 20 times a second.
+    peaks: of each channel. clipped: the number of clipped places. complaints: of the decoder.
+    damaged: parts with a wrong checksum. speech: float32 at 16 kHz, as bytes. powers: mean squares
+    of each channel and of their mean, 20 times a second.
     """
 
     path: Path
@@ -98,6 +98,7 @@ class _Scan:
     peaks: list[float] = field(default_factory=list)
     clipped: int = 0
     complaints: int = 0
+    damaged: int = 0
     speech: bytearray = field(default_factory=bytearray)
     powers: list[NDArray[np.float32]] = field(default_factory=list)
 
@@ -152,7 +153,8 @@ def load_voice(path: Path, *, audio_track: int | None = None, frame_s: float = F
         warnings=(
             *source.warnings,
             *notes.warnings,
-            *_warnings(path, scan, _lost_s(source, scan, frame_s), is_steady(levels)),
+            *_losses(source, scan, frame_s),
+            *_warnings(path, scan, is_steady(levels)),
         ),
     )
 
@@ -281,7 +283,7 @@ def _scanned(sound: Sound, *, channel: int | None = None) -> _Scan:
         if sound.channels > 1:
             rest = _add_powers(scan, np.concatenate([rest, np.vstack([rows, mono])], axis=1))
         scan.speech += resampler.resample_chunk(mono).tobytes()
-    scan.complaints = sound.complaints
+    scan.complaints, scan.damaged = sound.complaints, sound.damaged
     if scan.samples:
         empty = np.zeros(0, dtype=np.float32)
         scan.speech += resampler.resample_chunk(empty, last=True).tobytes()
@@ -361,14 +363,25 @@ def _peak(speech: bytearray) -> float:
     return float(max(samples.max(), -samples.min())) if len(samples) else 0.0
 
 
-def _warnings(path: Path, scan: _Scan, lost_s: float, has_no_speech: bool) -> tuple[str, ...]:
+def _losses(source: Source, scan: _Scan, frame_s: float) -> tuple[str, ...]:
+    """What of the sound is damaged or missing, unless its layout says that."""
+    name, lost_s = shown_path(source.path), _lost_s(source, scan, frame_s)
+    if lost_s:
+        return (f"{lost_s:.1f} s of {name} could not be decoded: they are missing",)
+    if source.layout.is_damaged or not scan.complaints:
+        return ()
+    if not scan.damaged:
+        return (f"parts of {name} could not be decoded",)
+    parts = "1 damaged part" if scan.damaged == 1 else f"{scan.damaged} damaged parts"
+    instead = "silent" if source.fills else "likely to sound wrong"
+    are = "is" if scan.damaged == 1 else "are"
+    return (f"{parts} of {name} (wrong checksum) {are} {instead}",)
+
+
+def _warnings(path: Path, scan: _Scan, has_no_speech: bool) -> tuple[str, ...]:
     found, name = [], shown_path(path)
     if scan.clipped >= _CLIPPED_PLACES:
         found.append(f"{name} clips in {scan.clipped} places: it was recorded too loud")
-    if lost_s:
-        found.append(f"{lost_s:.1f} s of {name} could not be decoded: they are missing")
-    elif scan.complaints:
-        found.append(f"parts of {name} could not be decoded")
     if scan.channels > 1 and min(scan.peaks) < scan.peak * 1e-3 and scan.peak > 0:
         silent = [str(n + 1) for n, peak in enumerate(scan.peaks) if peak < scan.peak * 1e-3]
         found.append(f"{name} is silent in channel {', '.join(silent)} of {scan.channels}")

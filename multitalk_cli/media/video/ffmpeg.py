@@ -25,6 +25,12 @@ VARIABLE = "IMAGEIO_FFMPEG_EXE"
 """The variable by which imageio-ffmpeg is told to use another ffmpeg."""
 # "[mp3 @ 0x55d0c8ad6040] ": a part of ffmpeg, and where it lies in memory.
 _SPEAKER = re.compile(r"\[[^\]]*@ 0x[0-9a-f]+\] ?")
+# What it prints of a damaged part: a wrong checksum, a part that it cannot decode, or both.
+_DAMAGE = (
+    re.compile(rb"CRC (error|mismatch)"),
+    re.compile(rb"Decoding error|Error submitting packet"),
+)
+_REPEATED = re.compile(rb"\s*Last message repeated (\d+) times")
 
 
 class FfmpegError(FileError):
@@ -87,6 +93,32 @@ def read_from(
     return ["-protocol_whitelist", protocols, "-f", demuxer, *options, "-i", source]
 
 
+class _DamageCount:
+    """Counts in a log, as it is written, the parts that are damaged."""
+
+    def __init__(self) -> None:
+        self._counts = [0, 0]
+        self._last: int | None = None
+        self._pending = b""
+
+    @property
+    def parts(self) -> int:
+        """Damaged parts; neighbours may be one."""
+        return max(self._counts)
+
+    def feed(self, chunk: bytes) -> None:
+        """The next bytes of the log."""
+        *lines, self._pending = (self._pending + chunk).split(b"\n")
+        self._pending = self._pending[:_LOG_BYTES]
+        for line in lines:
+            repeated = _REPEATED.match(line)
+            if repeated is None:
+                found = (n for n, pattern in enumerate(_DAMAGE) if pattern.search(line))
+                self._last = next(found, None)
+            if self._last is not None:
+                self._counts[self._last] += 1 if repeated is None else int(repeated[1])
+
+
 class Running:
     """A running ffmpeg: bytes in, bytes out, and the end of its log."""
 
@@ -94,7 +126,7 @@ class Running:
         self._program = program = executable()
         command = [program, "-hide_banner", "-nostdin", "-nostats", "-v", "error"]
         command += ["-max_alloc", str(_MAX_ALLOCATION_BYTES), *arguments]
-        self._log = bytearray()
+        self._log, self._damage = bytearray(), _DamageCount()
         try:
             self._process = subprocess.Popen(
                 command,
@@ -119,6 +151,7 @@ class Running:
     def _listen(self) -> None:
         stderr = self._pipe(self._process.stderr).fileno()
         while chunk := os.read(stderr, 4096):
+            self._damage.feed(chunk)
             self._log += chunk
             del self._log[:-_LOG_BYTES]
 
@@ -134,6 +167,11 @@ class Running:
         text = _SPEAKER.sub("", bytes(self._log).decode("utf-8", "replace"))
         lines = ("".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
         return "\n".join(line.strip() for line in lines if line.strip())
+
+    @property
+    def damaged_parts(self) -> int:
+        """After `finish`: how many parts of its input are damaged, as far as that can be told."""
+        return self._damage.parts
 
     def write(self, chunk: bytes | memoryview) -> None:
         """Feeds bytes; raises FfmpegError if it ended before it read them."""

@@ -429,8 +429,75 @@ def test_a_damaged_frame_of_a_flac_leaves_a_gap_and_a_warning(load, seed):
     whole[at : at + 7_000] = bytes(7_000)
     loaded = load(bytes(whole))
     assert loaded.samples == len(odd.voice())
-    assert "could not be decoded" in said(loaded)
+    assert "damaged part" in said(loaded)
     assert is_alike(loaded.speech[-16_000:], odd.voice()[-16_000:])
+
+
+def flipped(content: bytes, places) -> bytes:
+    """The bytes with one bit changed at each place."""
+    changed = bytearray(content)
+    for place in places:
+        changed[place] ^= 0x10
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("ending", ["flac", "wv"])
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("is_tagged", [False, True])
+def test_parts_with_a_wrong_checksum_are_silent_and_counted(load, ending, count, is_tagged):
+    whole = encoded(ending)
+    places = [len(whole) // 3 + n * len(whole) // 4 for n in range(count)]
+    loaded = load((id3(300) if is_tagged else b"") + flipped(whole, places))
+    same = np.isclose(loaded.speech, odd.voice() / np.float32(32_768), atol=2e-6)
+    assert loaded.samples == len(odd.voice())
+    assert (loaded.speech[~same] == 0).all()
+    assert 0 < (~same).sum() < 5_000 * count
+    words = "1 damaged part of" if count == 1 else "2 damaged parts of"
+    assert words in said(loaded)
+    assert said(loaded).count("\n") == 0
+
+
+def test_a_flac_whose_last_frame_is_damaged_keeps_its_length(load):
+    whole = encoded("flac")
+    loaded = load(flipped(whole, [len(whole) - 20]))
+    assert loaded.samples == len(odd.voice())
+    assert "1 damaged part of" in said(loaded)
+
+
+@pytest.mark.parametrize("ending", ["tta", "ac3"])
+def test_other_parts_with_a_wrong_checksum_are_reported(load, ending):
+    options = ("-ar", "48000") if ending == "ac3" else ()
+    whole = encoded(ending, *options)
+    loaded = load(flipped(whole, [2 * len(whole) // 3]))
+    assert "1 damaged part of" in said(loaded)
+
+
+@REPEATABLE
+@given(
+    ending=st.sampled_from(["ogg", "opus", "oga"]),
+    shares=st.sets(st.integers(2, 9), min_size=1, max_size=3),
+    within=st.floats(0, 1),
+)
+def test_damaged_pages_of_an_ogg_are_counted(tmp_path, ending, shares, within):
+    pages = odd.ogg_pages(encoded(ending, "-page_duration", "250000"))
+    damaged = [
+        flipped(page, [int(within * (len(page) - 1))]) if n in shares else page
+        for n, page in enumerate(pages)
+    ]
+    count = f"{len(shares)} of {len(pages)} parts"
+    for content in (damaged, [page for n, page in enumerate(pages) if n not in shares]):
+        layout = layout_of(tmp_path, b"".join(content))
+        is_first = 2 in shares and content is not damaged
+        assert is_first or [count in warning for warning in layout.warnings] == [True]
+
+
+def test_what_follows_a_damaged_page_of_an_ogg_stays_where_it_was(load):
+    pages = odd.ogg_pages(encoded("ogg", "-page_duration", "250000"))
+    pages[5] = flipped(pages[5], [700])
+    loaded = load(b"".join(pages))
+    assert loaded.duration_s == pytest.approx(3.1, abs=0.02)
+    assert is_alike(loaded.speech[-16_000:], odd.voice()[-16_000:])
+    assert said(loaded).count("\n") == 0
 
 
 # MP3
