@@ -116,13 +116,15 @@ class Client:
     def _start(self, args: GenerateArgs) -> JobHandle:
         from multitalk_cli.generation import run as generation
         from multitalk_cli.generation.job import open_job
+        from multitalk_cli.generation.result import Video
 
         reporter = _JobReporter()
         with open_job(args, self._settings, reporter) as job:
             existing = generation.find_existing(job, reporter)
-            if existing is not None:
-                return self._begin(JobHandle(job.job_id, job.name, lambda: existing, reporter))
-            generation.check_price(job, reporter)
+            if isinstance(existing, Video):
+                video = existing
+                return self._begin(JobHandle(job.job_id, job.name, lambda: video, reporter))
+            generation.check_price(job, reporter, existing)
             if job.target is not None:
                 # The program may change its folder before the video is written.
                 job = replace(job, target=job.target.absolute())
@@ -469,6 +471,7 @@ def _attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
 
     states: dict[str, JobState] = {
         ledger.DONE: "done",
+        ledger.EXPIRED: "done",
         ledger.FAILED: "failed",
         ledger.CANCELLED: "cancelled",
     }

@@ -29,7 +29,7 @@ DOWNLOAD_FUNCTION, WEIGHTS_FUNCTION = "download", "look_at_weights"
 """Deployed functions that need no GPU."""
 PART_BYTES = 8 * 1024**2
 """Finished videos are kept in parts of this size, so that a broken transfer can resume."""
-RESULT_FILE = "result.json"
+RESULT_FILE, INPUTS_FILE = "result.json", "inputs.json"
 JOBS_KEPT_S = 7 * 24 * 3600.0
 WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"
 WAV2VEC_REPOSITORY = "TencentGameMate/chinese-wav2vec2-base"

@@ -336,6 +336,12 @@ CODES: dict[str, Explanation] = {
         "The id is misspelled, ambiguous, or belongs to another Modal environment.",
         "multitalk jobs ls lists the jobs of this machine.",
     ),
+    "E_NO_ARGUMENTS": Explanation(
+        _U,
+        "the job cannot be run again from the list of jobs",
+        "An older version recorded it, without its arguments, or another machine did.",
+        "Run its multitalk generate command again: finished work is not paid for twice.",
+    ),
     "E_LEDGER": Explanation(
         _F,
         "the list of jobs cannot be used",

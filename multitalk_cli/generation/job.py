@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.generation import output_path
-from multitalk_cli.generation.backends.base import Backend
+from multitalk_cli.generation.arguments import known_inputs
+from multitalk_cli.generation.backends.base import Backend, Wanted
 from multitalk_cli.generation.backends.select import choose_backend
 from multitalk_cli.generation.prepared_inputs import (
     LocalInputs,
@@ -48,6 +49,16 @@ class GenerateJob:
     target: Path | None
     upload: UploadTarget | None
     recipe: dict[str, Any]
+
+    @property
+    def wanted(self) -> Wanted:
+        """The video, as jobs of earlier commands are compared with it."""
+        return Wanted(
+            target=None if self.args.is_temporary else self.target,
+            inputs=known_inputs(self.spec, self.inputs.summary),
+            fingerprints=lambda: self.inputs.build_request(self.job_id, self.recipe).fingerprints,
+            overwrite=self.args.force,
+        )
 
     @property
     def name(self) -> str:

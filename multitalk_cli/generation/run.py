@@ -12,7 +12,8 @@ from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.generation import output_path, reuse
-from multitalk_cli.generation.backends.base import GenerateTask, StartedRun
+from multitalk_cli.generation.arguments import record_arguments
+from multitalk_cli.generation.backends.base import GenerateTask, KnownJob, StartedRun
 from multitalk_cli.generation.job import GenerateJob, chosen_gpu, known_starts, open_job
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
 from multitalk_cli.generation.report import report_inputs
@@ -36,9 +37,9 @@ def generate(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vide
     """Makes the video in this thread, unless it exists. Raises whatever prevents it."""
     with open_job(args, settings, reporter) as job:
         existing = find_existing(job, reporter)
-        if existing is not None:
+        if isinstance(existing, Video):
             return existing
-        check_price(job, reporter)
+        check_price(job, reporter, existing)
         try:
             with reporter.progress() as progress:
                 run = start(job, reporter)
@@ -53,9 +54,11 @@ def generate(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vide
 # Before anything is paid
 
 
-def find_existing(job: GenerateJob, reporter: Reporter) -> Video | None:
-    """The video, if it was made before from the same inputs and options; else checks the backend.
+def find_existing(job: GenerateJob, reporter: Reporter) -> Video | KnownJob | None:
+    """What exists of the video before anything is paid; also reports the inputs and the plan.
 
+    The video, if it was made before from the same inputs and options; the job of an earlier command
+    that makes, made or began it, which nothing or only the rest is paid for; else None.
     Raises FileError where something else is in its place, and whatever keeps the backend from
     making such a video.
     """
@@ -70,19 +73,33 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | None:
             return _existing(job, recipe or {}, target, _store_file(job, target))
         if job.settings["sidecar"]:
             output_path.check_sidecar(target, force=force)
-    report_inputs(job.spec, job.recipe["seed"], job.inputs.summary, reporter)
     job.inputs.start_encoding()
+    known = job.backend.find_known(job.wanted)
+    seed = job.recipe["seed"] if known is None else known.seed
+    report_inputs(job.spec, seed, job.inputs.summary, reporter)
     job.backend.check(job.inputs.summary.plan)
+    if known is not None:
+        reporter.fact("job", _describe_known(known, len(job.inputs.summary.plan.windows)))
     status = job.inputs.object_status(job.job_id)
     if status is None:
-        return None
+        return known
     if reuse.is_already_stored(status, job.recipe, target, force=force):
         reporter.fact(job.name, "is already stored, made from these inputs and options")
         recipe = dict(json.loads(status.recipe or "{}"))
         check_quality(job, recorded_correlations(recipe))
         return _existing(job, recipe, None, status.address)
     reporter.fact("store", status.address)
-    return None
+    return known
+
+
+def _describe_known(known: KnownJob, windows: int) -> str:
+    """What an earlier command's job means for this one."""
+    if known.state == "done":
+        return f"{known.job_id} made this video already; nothing is paid"
+    if known.state == "running":
+        return f"{known.job_id} is already making this video; nothing more is paid"
+    after = f" after window {known.windows} of {windows}" if known.windows else ""
+    return f"{known.job_id} resumes{after}"
 
 
 def _existing(
@@ -116,9 +133,16 @@ def _store_file(job: GenerateJob, target: Path) -> str | None:
     return job.backend.store.put(job.upload, job_id, target.read_bytes())
 
 
-def check_price(job: GenerateJob, reporter: Reporter) -> None:
-    """Reports the price, and asks or refuses where it is high. Raises RefusedError E_COST."""
+def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = None) -> None:
+    """Reports the price, and asks or refuses where it is high. Raises RefusedError E_COST.
+
+    known: the job of an earlier command: nothing is asked for what is paid, and the rest is priced.
+    """
+    if known is not None and known.state != "stopped":
+        return
     table, plan = rates.load(), job.inputs.summary.plan
+    if known is not None and known.windows < len(plan.windows):
+        plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
     asked = settings["gpu"]
     estimate = cost.estimate_cost(
@@ -151,6 +175,9 @@ def start(job: GenerateJob, reporter: Reporter) -> StartedRun:
             job_id=job.job_id,
             seed=job.recipe["seed"],
             recipe=json.dumps(job.recipe, separators=(",", ":")),
+            prompt=job.args.prompt,
+            arguments=record_arguments(job.args, job.settings),
+            inputs=job.wanted.inputs,
             fingerprints=built.fingerprints,
             request=built.request,
             faces=built.faces,

@@ -123,7 +123,7 @@ def attach(
     job = latest_attempt(cloud, found)
     target = _target(job, output, force)
     reporter.fact("job", f"{job.id}  {job.label}, {job.gpu}")
-    if job.state == jobs_ledger.DONE:
+    if job.state in (jobs_ledger.DONE, jobs_ledger.EXPIRED):
         finished = _find_finished(cloud, ledger, job)
         return _write(finished, _place(finished, target, force), force, reporter)
 
@@ -160,7 +160,7 @@ def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
     ledger = jobs_ledger.Ledger()
     cloud, found = open_job(place, ledger, prefix)
     job = latest_attempt(cloud, found)
-    if job.state in (jobs_ledger.DONE, jobs_ledger.FAILED, jobs_ledger.CANCELLED):
+    if not job.is_unfinished:
         reporter.note(f"job {job.id} has already ended: {job.state}")
         return CancelledJob(job_id=job.id, state=job.state, is_confirmed=None)
     state, is_confirmed = jobs_cancel.cancel(cloud, ledger, job, reporter)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,13 +62,18 @@ def load_result(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class FinishedJob:
-    """A finished job with the answer of its call. is_fresh: whether it ended just now."""
+    """A finished job with the answer of its call.
+
+    is_fresh: whether it ended just now. copied: its file on this machine, from which a video comes
+    that the cloud no longer keeps.
+    """
 
     cloud: Cloud
     ledger: Ledger
     job: Job
     answer: Mapping[str, Any]
     is_fresh: bool = False
+    copied: Path | None = None
 
     @property
     def done(self) -> contract.Done:
@@ -98,12 +104,14 @@ def fetch(
     which the video can be fetched elsewhere.
     """
     answer = finished.answer
-    result = _priced(finished.done.result, finished.job)
+    result = priced(finished.done.result, finished.job)
     if target is not None:
         may_replace = overwrite or is_video_of(target, finished.job)
         try:
             with partial_file(target, overwrite=may_replace, durable=True) as path:
-                if answer["video"] is None:
+                if finished.copied is not None:
+                    shutil.copyfile(finished.copied, path)
+                elif answer["video"] is None:
                     parts = [Part(**part) for part in answer["parts"]]
                     yield from _download(finished, parts, path, clock)
                 else:
@@ -115,6 +123,25 @@ def fetch(
                 raise
     note_stored(finished, target if is_recorded else None, result)
     yield contract.Done(result=result)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopiedVideo:
+    """A finished video in a file on this machine, and the answer that its call gave."""
+
+    path: Path
+    answer: Mapping[str, Any]
+
+
+def copied_video(job: Job) -> CopiedVideo | None:
+    """The file that the ledger names, if it still is the video of the finished job."""
+    path = Path(job.target)
+    if not job.result or not job.target or not path.is_file() or not is_video_of(path, job):
+        return None
+    done = contract.Done(result=contract.from_wire(contract.Result, json.loads(job.result)))
+    return CopiedVideo(
+        path=path, answer={"event": contract.to_wire(done), "parts": [], "video": None}
+    )
 
 
 def is_video_of(target: Path, job: Job) -> bool:
@@ -133,12 +160,16 @@ def note_stored(
 ) -> contract.Result:
     """Records in the ledger where a finished video is, and returns its result."""
     location = result.stored if target is None else str(target.absolute())
+    ended_s = finished.job.ended_s
     finished.ledger.update(
         finished.job.id,
         state=jobs_ledger.DONE,
         target="" if location is None else location,
+        gpu_seconds=result.gpu_seconds,
         price_usd=result.price_usd,
         result=json.dumps(contract.to_wire(result)),
+        fetched_s=time.time(),
+        ended_s=time.time() if ended_s is None else ended_s,
     )
     return result
 
@@ -164,7 +195,8 @@ def unstored(job: Job, target: Path | None, error: MultitalkError) -> MultitalkE
     )
 
 
-def _priced(result: contract.Result, job: Job) -> contract.Result:
+def priced(result: contract.Result, job: Job) -> contract.Result:
+    """The result with the GPU and the price that it had."""
     paid = paid_gpu(result.gpu, job.gpu)
     price = None if result.gpu_seconds is None else price_of(paid, result.gpu_seconds)
     return replace(result, gpu=gpu_from_device(result.gpu, job.gpu), price_usd=price)

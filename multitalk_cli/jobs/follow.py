@@ -13,6 +13,7 @@ from multitalk_cli.errors import TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.cancel import cancel
 from multitalk_cli.jobs.fetch import FinishedJob, load_result
+from multitalk_cli.jobs.spawning import spawn_lock
 from multitalk_cli.planning.cost import price_of
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock
 
@@ -76,7 +77,8 @@ class Follower:
     def start(self, name: str) -> None:
         """Makes the call, once the job is in the index that other machines read.
 
-        name: of the video's file; empty where it is only stored.
+        The caller has the job's `spawn_lock`. name: of the video's file; empty where it is only
+        stored.
         """
 
         def spawn() -> str:
@@ -120,14 +122,35 @@ class Follower:
     # While it runs
 
     def _find_call(self) -> Iterator[contract.Event]:
-        """Finds the call of an earlier command, which may have died before it noted it."""
+        """Finds the call of another command, which may have died before it noted it."""
+        if self._adopt():
+            return
+        if self.job.state == jobs_ledger.CANCELLED:
+            message = f"job {self.job.id} was cancelled"
+            yield contract.Failed(code="E_CANCELLED", message=message)
+            return
         call_id = self._cloud.owner(self.job.id, self.job.attempt)
-        if not call_id and self.job.state == jobs_ledger.SPAWNING and self._is_idle():
-            call_id = self._spawn(self.job)
         if call_id:
             self._note(call_id=call_id, state=jobs_ledger.RUNNING)
-        else:
+        elif not self._spawn_instead():
             yield contract.Queued()
+
+    def _adopt(self) -> bool:
+        """Takes what another process has noted meanwhile; tells whether that is a call."""
+        noted = self._ledger.get(self.job.id)
+        if noted is None or noted.attempt < self.job.attempt:
+            return False
+        self.job, self._calls.call_id = noted, noted.call_id
+        return bool(noted.call_id)
+
+    def _spawn_instead(self) -> bool:
+        """Makes the call of a command that has died; tells whether there is a call now."""
+        if self.job.state != jobs_ledger.SPAWNING:
+            return False
+        with spawn_lock(self._ledger.folder, self.job.id, waits=False) as is_mine:
+            if is_mine and not self._adopt() and self._is_idle():
+                self._note(call_id=self._spawn(self.job), state=jobs_ledger.RUNNING)
+        return bool(self.job.call_id)
 
     def _is_idle(self) -> bool:
         """Whether no call waits or runs that could turn out to be this job's."""
@@ -199,8 +222,12 @@ class Follower:
             yield contract.Failed(code="E_TIMEOUT", message=message)
             return
         self._windows_before = windows
-        self._note(attempt=self.job.attempt + 1, call_id="")
-        self._note(call_id=self._spawn(self.job))
+        attempt = self.job.attempt
+        with spawn_lock(self._ledger.folder, self.job.id):
+            # Another process that follows the job may have been faster.
+            if not (self._adopt() and self.job.attempt > attempt):
+                self._note(attempt=attempt + 1, call_id="")
+                self._note(call_id=self._spawn(self.job))
 
     def _failed(self, status: CallStatus) -> contract.Event:
         if status.outcome == "expired":

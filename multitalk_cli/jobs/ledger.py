@@ -22,6 +22,8 @@ from multitalk_cli.jobs import schema
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
 """Ended with its container: another call resumes after the last window that is kept."""
+EXPIRED = "expired"
+"""Done and paid, but its video is no longer kept anywhere: the same command makes it again."""
 UNFINISHED = (SPAWNING, RUNNING, LOST)
 ENDED = (DONE, FAILED, CANCELLED, LOST)
 GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM = "generate", "bench", "doctor", "download", "warm"
@@ -31,6 +33,7 @@ SHORT_ID = 8
 _BUSY_S = 10.0
 _RECENT_JOBS, _RECENT_STARTS = 200, 10
 _LAST_CHARACTER = "\U0010ffff"
+_WITH_INPUT = "SELECT job_id FROM job_inputs WHERE sha256 = ? AND position = ?"
 _NEWEST = "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC"
 
 
@@ -125,6 +128,16 @@ def _marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
 
 
+def taken(target: str, holder: Job) -> FileError:
+    """The error for a file that another job is to write."""
+    doing = "is finished and not fetched" if holder.state == DONE else "is running"
+    return FileError(
+        f"{target!r} is the output of job {holder.id}, which {doing}, with other inputs or options",
+        code="E_OUTPUT_TAKEN",
+        facts={"holder": holder.id},
+    )
+
+
 def ledger_path() -> Path:
     """The path of the ledger, whether or not it exists."""
     return user_folder("state") / "jobs.sqlite3"
@@ -135,6 +148,11 @@ class Ledger:
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = ledger_path() if path is None else path
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the file."""
+        return self._path.parent
 
     # Changes
 
@@ -201,12 +219,7 @@ class Ledger:
         """Keeps other jobs from writing there. Raises FileError unless they are to give way."""
         for holder in self._holders(db, target, fingerprints):
             if not take:
-                raise FileError(
-                    f"{target!r} is the output of job {holder.id}, which has other inputs or "
-                    "options",
-                    code="E_OUTPUT_TAKEN",
-                    facts={"holder": holder.id},
-                )
+                raise taken(target, holder)
             db.execute("UPDATE jobs SET target = '' WHERE id = ?", (holder.id,))
 
     def _holders(self, db: sqlite3.Connection, target: str, fingerprints: Set[str]) -> list[Job]:
@@ -314,6 +327,24 @@ class Ledger:
             return []
         with self._reading() as db:
             return self._holders(db, target, {*fingerprints})
+
+    def concerns(self, target: str, sha256s: Sequence[str]) -> bool:
+        """Whether a job has this picture and these voices, or may be to write to that target.
+
+        Quick, in contrast to a fingerprint, for which the inputs are encoded.
+        """
+        if not is_there(self._path):
+            return False
+        with self._reading() as db:
+            if target and self._holders(db, target, frozenset()):
+                return True
+            found = set.intersection(
+                *(
+                    {row["job_id"] for row in db.execute(_WITH_INPUT, (sha256, position))}
+                    for position, sha256 in enumerate(sha256s)
+                )
+            )
+        return bool(found)
 
     def newest(self, limit: int = -1) -> list[Job]:
         """The jobs, the newest first."""

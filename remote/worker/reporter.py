@@ -92,4 +92,5 @@ class Reporter:
 
     def _state(self, event: contract.Event) -> str:
         state = {"event": contract.to_wire(event), "windows": self._windows, "run_s": self.run_s}
+        state["at_s"] = time.time()
         return json.dumps({**self._facts, **state})

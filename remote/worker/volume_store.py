@@ -16,7 +16,7 @@ from multitalk_cli.storage.upload import UploadTarget
 from remote.service.store import DirectoryStore
 from remote.worker.reporter import States
 
-INPUTS_FILE, UPLOAD_FILE = "inputs.json", "upload.json"
+UPLOAD_FILE = "upload.json"
 _SEEN_STATE = "seen-state.json"
 
 _log = logging.getLogger(__name__)
@@ -50,11 +50,11 @@ class VolumeStore:
 
     def keep_request(self, job_id: str, wire: Mapping[str, Any]) -> None:
         """Keeps a request in its wire form; a commit is due."""
-        self.save_text(job_id, INPUTS_FILE, json.dumps(wire, default=_to_text))
+        self.save_text(job_id, contract.INPUTS_FILE, json.dumps(wire, default=_to_text))
 
     def request(self, job_id: str) -> contract.GenerateRequest | None:
         """The request that was kept."""
-        kept = self.load(job_id, INPUTS_FILE)
+        kept = self.load(job_id, contract.INPUTS_FILE)
         if kept is None:
             return None
         wire = json.loads(kept.read_bytes(), object_hook=_from_text)
@@ -126,11 +126,15 @@ class VolumeStore:
 
     def clean_up(self, job_id: str, *, finished: bool, keep_inputs: bool) -> None:
         """Removes files that are no longer needed: of this job, and whole expired jobs."""
-        outdated = [] if keep_inputs else [INPUTS_FILE]
+        outdated = [] if keep_inputs else [contract.INPUTS_FILE]
         folder = self._files.load(job_id, contract.RESULT_FILE)
         if finished and folder is not None:
             names = {path.name for path in folder.parent.iterdir()}
-            kept = {contract.RESULT_FILE, INPUTS_FILE, *(part["name"] for part in self.parts)}
+            kept = {
+                contract.RESULT_FILE,
+                contract.INPUTS_FILE,
+                *(part["name"] for part in self.parts),
+            }
             outdated += sorted(names - kept)
         self._files.save(job_id, {}, outdated)
         self.delete_outdated()

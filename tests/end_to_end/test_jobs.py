@@ -168,17 +168,34 @@ def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
     assert f"{job}/cancel" in cloud.entries(contract.STATES_DICT)
 
 
-def test_two_commands_for_one_job_pay_for_one(deployed):
+def test_two_commands_for_one_job_make_one_call(deployed, rpcs):
     words = deployed.generate(deployed.speech("both.wav", 0.5))
     first, second = deployed.start(*words), deployed.start(*words)
 
-    codes = [first.finish().code, second.finish().code]
+    ended = [first.finish(), second.finish()]
 
-    # The later one may find the file of the earlier one, or write the same video again.
-    assert set(codes) <= {0, 3}
-    assert 0 in codes
-    done = [job for job in _jobs(deployed) if job["label"] == "both"]
-    assert len(done) == 1
+    assert [ran.code for ran in ended] == [0, 0], [ran.stderr for ran in ended]
+    assert rpcs.count("FunctionMap") == 1
+    assert len([job for job in _jobs(deployed) if job["label"] == "both"]) == 1
+
+
+def test_one_job_at_a_time_writes_to_a_file(deployed, rpcs):
+    mine = deployed.generate(deployed.speech("mine.wav", 0.5), "--detach")
+    other = deployed.generate(deployed.speech("other.wav", 0.5), "-o", "talk.mp4")
+    first = deployed.run(*mine, "-o", "talk.mp4")
+
+    refused = deployed.run(*other, "--json")
+    moved = deployed.run(*mine, "-o", "moved.mp4")
+    attached = deployed.run("jobs", "attach", first.stdout.strip())
+
+    assert (refused.code, refused.error["code"]) == (3, "E_OUTPUT_TAKEN"), refused.stderr
+    assert first.stdout.strip() in refused.error["message"]
+    assert "price" not in refused.stderr
+    assert moved.stdout == first.stdout
+    assert "already making this video; nothing more is paid" in moved.stderr
+    assert attached.stdout == f"{deployed.folder / 'moved.mp4'}\n", attached.stderr
+    assert not (deployed.folder / "talk.mp4").exists()
+    assert rpcs.count("FunctionMap") == 1
 
 
 def _jobs(user):

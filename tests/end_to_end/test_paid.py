@@ -288,6 +288,8 @@ def test_a_deleted_video_comes_from_the_cloud(cloud, user, reruns, rpcs):
 
     assert (ran.code, ran.stdout) == (0, f"{video}\n"), ran.stderr
     assert "nothing is paid" in ran.stderr
+    assert f"seed {read_recipe(video)['seed']}\n" in ran.stderr
+    assert "price" not in ran.stderr
     assert video.read_bytes() == video_of("drawn").read_bytes()
     assert gpu_calls(cloud, rpcs) == 0
 

@@ -4,12 +4,13 @@ import secrets
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.contract import Event, GenerateRequest
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
+    from multitalk_cli.jobs.ledger import KnownInput
     from multitalk_cli.media.faces.detect import Face
     from multitalk_cli.planning.windows import Plan
     from multitalk_cli.storage.upload import UploadTarget
@@ -19,6 +20,7 @@ Events = Generator[Event, None, None]
 Start = Callable[["GenerateTask"], "StartedRun"]
 Identify = Callable[[Mapping[str, Any]], tuple[str, int]]
 Check = Callable[["Plan"], None]
+FindKnown = Callable[["Wanted"], "KnownJob | None"]
 
 
 def _new_job(recipe: Mapping[str, Any]) -> tuple[str, int]:
@@ -30,12 +32,43 @@ def _nothing_to_check(_plan: "Plan") -> None:
     """Every plan fits this backend."""
 
 
+def _nothing_known(_wanted: "Wanted") -> None:
+    """This backend remembers no jobs."""
+
+
 def _nothing_spent() -> None:
     """Nothing is paid."""
 
 
 def _nothing_kept() -> None:
     """The cloud holds nothing of this task."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Wanted:
+    """A video before anything is said about it.
+
+    inputs: the picture, then the voices. fingerprints(): see `GenerateTask`; encodes the inputs.
+    """
+
+    target: Path | None
+    inputs: "tuple[KnownInput, ...]"
+    fingerprints: Callable[[], tuple[str, ...]]
+    overwrite: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownJob:
+    """The job of an earlier command that makes, made or began the same video.
+
+    state: "done" where its video is kept, "running", or "stopped" where it resumes after `windows`
+    finished windows, which are paid.
+    """
+
+    job_id: str
+    seed: int
+    state: Literal["done", "running", "stopped"]
+    windows: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -46,6 +79,7 @@ class GenerateTask:
     a job is recorded under the first and found by any.
     request: None where the cloud keeps it under the job's id. faces: of each speaker, in pixels of
     the request's picture; empty where the cloud prepared the inputs. name: of the video's file.
+    arguments: the arguments as given, as JSON. inputs: the picture, then the voices.
     target: None for a video that is only stored. is_temporary: the target is removed once it was
     read, and is not recorded. keep(): is called before a call is made that needs what the cloud
     holds.
@@ -54,6 +88,9 @@ class GenerateTask:
     job_id: str
     seed: int
     recipe: str
+    prompt: str
+    arguments: str
+    inputs: "tuple[KnownInput, ...]"
     fingerprints: tuple[str, ...]
     request: GenerateRequest | None
     faces: "tuple[Face | None, ...]"
@@ -91,6 +128,8 @@ class Backend:
     start(task): starts the video; a call in the cloud is running when it returns.
     identify(recipe): the job's id and its seed, so that the same arguments resume a job that was
     stopped.
+    find_known(wanted): the job of the same video, if there is one; raises where another job is to
+    write to its target.
     check(plan): raises what keeps it from making such a video, before anything is paid.
     store: the user's store, which only the cloud has.
     """
@@ -101,4 +140,5 @@ class Backend:
     start: Start
     identify: Identify = _new_job
     check: Check = _nothing_to_check
+    find_known: FindKnown = _nothing_known
     store: "CloudStore | None" = None

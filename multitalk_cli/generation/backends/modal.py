@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,11 +14,19 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.readiness import check_deployed, check_ready
 from multitalk_cli.cloud.remote_storage import CloudStore
 from multitalk_cli.errors import MultitalkError
-from multitalk_cli.generation.backends.base import Events, GenerateTask, StartedRun
+from multitalk_cli.generation.backends.base import (
+    Events,
+    GenerateTask,
+    KnownJob,
+    StartedRun,
+    Wanted,
+)
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
 from multitalk_cli.jobs.follow import Follower
+from multitalk_cli.jobs.refresh import refresh
+from multitalk_cli.jobs.spawning import spawn_lock
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
@@ -82,7 +90,8 @@ class ModalBackend:
     def __init__(self, options: ModalOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
         self._prefetched = Prefetched(options)
-        self._follower: Follower | None = None
+        self._answers: dict[str, Mapping[str, Any] | None] = {}
+        self._announced: str | None = None
         self.store = CloudStore(self._prefetched.get)
 
     def check(self, plan: Plan) -> None:
@@ -91,40 +100,143 @@ class ModalBackend:
         gpus.check_gpu(gpus.find_gpu(options.gpu), options.stack, plan)
         self._prefetched.get()
 
+    # What earlier commands did
+
+    def find_known(self, wanted: Wanted) -> KnownJob | None:
+        """The job of an earlier command that makes, made or began the same video.
+
+        Raises FileError E_OUTPUT_TAKEN where another one is to write to its target.
+        """
+        ledger, target = jobs_ledger.Ledger(), _recorded_path(wanted.target)
+        if not ledger.concerns(target, [each.sha256 for each in wanted.inputs]):
+            return None
+        names = wanted.fingerprints()
+        if not wanted.overwrite:
+            self._refuse_taken(ledger, target, names)
+        place = self._options.place
+        job = ledger.find_same(place.app, place.environment, names)
+        if job is None or wanted.overwrite:
+            return None
+        known = self._known_of(ledger, job)
+        self._announced = None if known is None else known.job_id
+        return known
+
+    def _refuse_taken(
+        self, ledger: jobs_ledger.Ledger, target: str, names: tuple[str, ...]
+    ) -> None:
+        """Raises FileError where another job is to write there, which Modal is asked about."""
+        for holder in ledger.holders(target, names):
+            if holder.state != jobs_ledger.DONE:
+                refresh(self._prefetched.get(), ledger, holder)
+        for holder in ledger.holders(target, names):
+            raise jobs_ledger.taken(target, holder)
+
+    def _known_of(self, ledger: jobs_ledger.Ledger, job: Job) -> KnownJob | None:
+        cloud = self._prefetched.get()
+        if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
+            # It may have ended since somebody looked.
+            job = refresh(cloud, ledger, job).job
+        if job.state == jobs_ledger.DONE:
+            is_kept = self._answer_of(cloud, job) is not None or fetch.copied_video(job) is not None
+            return KnownJob(job_id=job.id, seed=job.seed, state="done") if is_kept else None
+        if job.state == jobs_ledger.LOST:
+            state = cloud.state(job.id)
+            windows = 0 if state is None else int(state["windows"])
+            return KnownJob(job_id=job.id, seed=job.seed, state="stopped", windows=windows)
+        if job.is_unfinished:
+            return KnownJob(job_id=job.id, seed=job.seed, state="running")
+        return None
+
+    def _answer_of(self, cloud: Cloud, job: Job) -> Mapping[str, Any] | None:
+        """The kept answer of a finished job, read once."""
+        if job.id not in self._answers:
+            self._answers[job.id] = fetch.load_result(cloud, job.id)
+        return self._answers[job.id]
+
+    # The video itself
+
     def start(self, task: GenerateTask) -> StartedRun:
         """Starts the video's call, or finds the job that makes or made the same video.
 
         Raises DetachedError or StoppedError where a request to stop came meanwhile.
         """
         cloud, ledger = self._prefetched.get(), jobs_ledger.Ledger()
-        new_job = self._job(task)
-        job, is_new = ledger.start(new_job, task.fingerprints, force=task.overwrite)
+        # Held until the call is noted: another command for the same video waits for that.
+        with spawn_lock(ledger.folder, task.job_id):
+            job, is_new = self._enter(ledger, task)
+            if is_new:
+                return self._begin(cloud, ledger, job, task)
         if job.state == jobs_ledger.DONE:
-            answer = fetch.load_result(cloud, job.id)
-            if answer is not None:
-                self._reporter.note(f"job {job.id} made this video already; nothing is paid")
-                finished = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer)
-                return StartedRun(job_id=job.id, events=self._deliver(finished, task))
-            job, is_new = ledger.start(new_job, force=True)
-        request = task.request
-        if is_new:
-            task.keep()
-        else:
-            if request is not None:
-                request = replace(request, job_id=job.id, seed=job.seed, recipe=job.recipe)
-            job, is_new = self._resume(ledger, job)
-        self._reporter.fact("job", f"{job.id}, {gpus.find_gpu(job.gpu).name}")
-        follower = Follower(
-            cloud, ledger, self._reporter, job, self._spawner(cloud, request, task.upload)
+            made = self._made(cloud, ledger, job, task)
+            if made is not None:
+                return made
+            ledger.update(job.id, state=jobs_ledger.EXPIRED)
+            return self.start(task)
+        if job.state == jobs_ledger.LOST:
+            with spawn_lock(ledger.folder, job.id):
+                resumed = ledger.resume(job, gpu=self._options.gpu, stack=self._options.stack)
+                if resumed is not None:
+                    self._note(resumed, f"resumes, seed {job.seed}")
+                    return self._begin(cloud, ledger, resumed, task)
+            job = ledger.get(job.id) or job
+        self._note(job, f"is already making this video, seed {job.seed}")
+        follower = self._follower(cloud, ledger, job, task)
+        return self._followed(follower, task)
+
+    def _enter(self, ledger: jobs_ledger.Ledger, task: GenerateTask) -> tuple[Job, bool]:
+        return ledger.start(
+            self._job(task),
+            task.fingerprints,
+            inputs=task.inputs,
+            force=task.overwrite,
+            take_target=task.overwrite,
         )
-        if is_new:
-            follower.start("" if task.target is None or task.is_temporary else task.name)
+
+    def _made(
+        self, cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, task: GenerateTask
+    ) -> StartedRun | None:
+        """The video of a finished job, from the cloud or else from its file; None without both."""
+        answer, path = self._answer_of(cloud, job), None
+        if answer is None:
+            copied = fetch.copied_video(job)
+            if copied is None:
+                return None
+            answer, path = copied.answer, copied.path
+        self._note(job, f"made this video already, seed {job.seed}; nothing is paid")
+        kept = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer, copied=path)
+        return StartedRun(job_id=job.id, events=self._deliver(kept, task))
+
+    def _begin(
+        self, cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, task: GenerateTask
+    ) -> StartedRun:
+        """Makes the job's next call."""
+        task.keep()
+        self._reporter.fact("job", f"{job.id}, {gpus.find_gpu(job.gpu).name}")
+        follower = self._follower(cloud, ledger, job, task)
+        follower.start("" if task.target is None or task.is_temporary else task.name)
+        return self._followed(follower, task)
+
+    def _follower(
+        self, cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, task: GenerateTask
+    ) -> Follower:
+        request = task.request
+        if request is not None and job.id != task.job_id:
+            request = replace(request, job_id=job.id, seed=job.seed, recipe=job.recipe)
+        spawn = self._spawner(cloud, request, task.upload)
+        return Follower(cloud, ledger, self._reporter, job, spawn)
+
+    def _followed(self, follower: Follower, task: GenerateTask) -> StartedRun:
         return StartedRun(
-            job_id=job.id,
+            job_id=follower.job.id,
             events=self._follow(follower, task),
             can_detach=True,
             spent_usd=lambda: follower.spent_usd,
         )
+
+    def _note(self, job: Job, what: str) -> None:
+        """Says what an earlier job means for this one, unless that was said before the price."""
+        if self._announced != job.id:
+            self._reporter.note(f"job {job.id} {what}")
 
     def _spawner(
         self, cloud: Cloud, request: contract.GenerateRequest | None, upload: UploadTarget | None
@@ -179,24 +291,8 @@ class ModalBackend:
         recorded = None if task.is_temporary else task.target
         return fetch.note_stored(kept, recorded, replace(result, stored=address))
 
-    def _resume(self, ledger: jobs_ledger.Ledger, job: Job) -> tuple[Job, bool]:
-        """An unfinished job as it continues, and whether it needs another call."""
-        if job.state != jobs_ledger.LOST:
-            self._reporter.note(f"job {job.id} is already making this video, seed {job.seed}")
-            return job, False
-        self._reporter.note(f"job {job.id} resumes, seed {job.seed}")
-        changes: dict[str, Any] = {
-            "attempt": job.attempt + 1,
-            "call_id": "",
-            "state": jobs_ledger.SPAWNING,
-        }
-        changes |= {"gpu": self._options.gpu, "stack": self._options.stack}
-        ledger.update(job.id, **changes)
-        return replace(job, **changes), True
-
     def _job(self, task: GenerateTask) -> Job:
         options = self._options
-        recorded = None if task.is_temporary else task.target
         return jobs_ledger.Job(
             id=task.job_id,
             fingerprint=task.fingerprints[0],
@@ -205,7 +301,14 @@ class ModalBackend:
             stack=options.stack,
             gpu=options.gpu,
             seed=task.seed,
-            target="" if recorded is None else str(recorded.absolute()),
+            target=_recorded_path(None if task.is_temporary else task.target),
             label=Path(task.name).stem,
             recipe=task.recipe,
+            request=task.arguments,
+            prompt=task.prompt,
         )
+
+
+def _recorded_path(target: Path | None) -> str:
+    """The path of a video's file by which two jobs are compared; empty without a file."""
+    return "" if target is None else str(target.parent.resolve() / target.name)

@@ -74,6 +74,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
         is_paid=True,
         start=backend.start,
         check=backend.check,
+        find_known=backend.find_known,
         store=backend.store,
     )
 

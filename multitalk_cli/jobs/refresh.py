@@ -1,0 +1,168 @@
+"""The newest state of jobs, asked of Modal and kept in the ledger."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import contract
+from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.fetch import load_result, priced
+from multitalk_cli.planning.cost import price_of
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud.client import CallStatus, Cloud
+    from multitalk_cli.jobs.ledger import Job, Ledger
+
+_ENDS = {
+    "timeout": ("E_TIMEOUT", "the call reached its time limit"),
+    "lost": ("E_REMOTE", "the container was lost"),
+    "ended": ("E_REMOTE", "the call ended"),
+}
+"""Outcome of a call without an answer -> code and message of the job."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedJob:
+    """A job with its newest state.
+
+    event: what it does, while it runs. windows: how many finished windows are kept; None where no
+    container recorded that. is_current: whether Modal was asked, or need not be.
+    """
+
+    job: Job
+    event: contract.Event | None = None
+    windows: int | None = None
+    is_current: bool = True
+
+
+def refresh(cloud: Cloud, ledger: Ledger, job: Job) -> ListedJob:
+    """An unfinished job with its newest state, which the ledger keeps. Raises TemporaryError.
+
+    Modal ends a call that takes too long, and a lost container writes nothing: then the state that
+    the container reported is that of a running job, and only the call shows the end.
+    """
+    from multitalk_cli.jobs.control import latest_attempt
+
+    newest = latest_attempt(cloud, job)
+    state = cloud.state(job.id)
+    if state is None:
+        listed = ListedJob(job=newest)
+    elif int(state.get("link", newest.attempt)) < newest.attempt:
+        # It is that of the call before.
+        listed = ListedJob(job=newest, windows=int(state["windows"]))
+    else:
+        listed = _from_state(newest, state)
+    if listed.job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
+        call = cloud.poll(newest.call_id, 0) if newest.call_id else None
+        listed = _from_call(cloud, listed, call)
+    _keep(ledger, job, listed.job)
+    return listed
+
+
+def _keep(ledger: Ledger, before: Job, after: Job) -> None:
+    fields = (
+        "state", "call_id", "attempt", "price_usd", "gpu_seconds", "result", "error", "error_text",
+        "started_s", "ended_s",
+    )  # fmt: skip
+    changes = {
+        name: getattr(after, name)
+        for name in fields
+        if getattr(after, name) != getattr(before, name)
+    }
+    if changes:
+        ledger.update(before.id, **changes)
+
+
+def _from_state(job: Job, state: Mapping[str, Any]) -> ListedJob:
+    """The job as its container reported it last."""
+    run_s, windows = float(state["run_s"]), int(state["windows"])
+    # Apps of version 0.1.0 report no time.
+    at_s = float(state.get("at_s", time.time()))
+    started_s = at_s - run_s if job.started_s is None else job.started_s
+    job = replace(job, started_s=started_s, **spent(job, run_s))
+    match contract.event_from_wire(state["event"]):
+        case contract.Done(result=result):
+            return ListedJob(job=_done(job, result, at_s), windows=windows)
+        case contract.Failed() as failed:
+            return ListedJob(job=_failed(job, failed, at_s, windows), windows=windows)
+        case event:
+            running = replace(job, state=jobs_ledger.RUNNING)
+            return ListedJob(job=running, event=event, windows=windows)
+
+
+def spent(job: Job, run_s: float) -> dict[str, Any]:
+    """The fields of a job whose containers ran for so long."""
+    return {"gpu_seconds": run_s, "price_usd": price_of(job.gpu, run_s)}
+
+
+def _done(job: Job, result: contract.Result, at_s: float) -> Job:
+    result = priced(result, job)
+    return replace(
+        job,
+        state=jobs_ledger.DONE,
+        result=json.dumps(contract.to_wire(result)),
+        gpu_seconds=result.gpu_seconds,
+        price_usd=result.price_usd,
+        ended_s=at_s,
+    )
+
+
+def _failed(job: Job, failed: contract.Failed, at_s: float, windows: int) -> Job:
+    if failed.code == "E_CANCELLED":
+        return replace(job, state=jobs_ledger.CANCELLED, ended_s=at_s)
+    # What failed after a window is continued by the same command.
+    can_resume = windows > 0 and failed.code not in contract.FINAL_FAILURES
+    return replace(
+        job,
+        state=jobs_ledger.LOST if can_resume else jobs_ledger.FAILED,
+        error=failed.code,
+        error_text=failed.message,
+        ended_s=at_s,
+    )
+
+
+def _from_call(cloud: Cloud, listed: ListedJob, call: CallStatus | None) -> ListedJob:
+    """A job whose container reported no end: its call may have ended without one."""
+    job, now_s = listed.job, time.time()
+    if call is not None and call.outcome == "answer" and call.answer is not None:
+        return _from_answer(listed, call.answer, now_s)
+    if call is not None and call.outcome in _ENDS:
+        if cloud.is_cancelled(job.id):
+            return replace(listed, job=replace(job, state=jobs_ledger.CANCELLED), event=None)
+        code, text = _ENDS[call.outcome]
+        text = f"{text}: {call.text}" if call.text else text
+        return replace(listed, job=_lost(job, code, text, now_s), event=None)
+    # Modal keeps calls and states for a week: without any trace it has ended long ago.
+    is_old = job.created_s < now_s - contract.JOBS_KEPT_S
+    if (call is not None and call.outcome == "expired") or (call is None and is_old):
+        answer = load_result(cloud, job.id)
+        if answer is not None:
+            return _from_answer(listed, answer, now_s)
+        text = "Modal keeps nothing of it any more"
+        failed = contract.Failed(code="E_EXPIRED", message=text)
+        return replace(listed, job=_failed(job, failed, now_s, 0), event=None)
+    return listed
+
+
+def _from_answer(listed: ListedJob, answer: Mapping[str, Any], now_s: float) -> ListedJob:
+    """The job as its call's answer tells."""
+    if "owner" in answer:
+        # Another call makes the video: the next look finds it.
+        return listed
+    match contract.event_from_wire(answer["event"]):
+        case contract.Done(result=result):
+            return replace(listed, job=_done(listed.job, result, now_s), event=None)
+        case contract.Failed() as failed:
+            windows = listed.windows or 0
+            return replace(listed, job=_failed(listed.job, failed, now_s, windows), event=None)
+        case _:
+            return listed
+
+
+def _lost(job: Job, code: str, text: str, now_s: float) -> Job:
+    first_line = text.partition("\n")[0]
+    return replace(job, state=jobs_ledger.LOST, error=code, error_text=first_line, ended_s=now_s)

@@ -1,0 +1,78 @@
+"""Arguments as the ledger keeps them: another run means the same, wherever it starts."""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli.errors import UsageError
+from multitalk_cli.generation.arguments import record_arguments, restore_arguments
+from multitalk_cli.generation.spec import GenerateArgs
+from multitalk_cli.settings import load_settings
+
+ARGS = GenerateArgs(
+    image="host.png", voices=("a.wav", "s3://bucket/b.wav"), speakers=(), prompt="Two people",
+    seed=0, output="talk.mp4", upload=True, force=True, detach=True,
+)  # fmt: skip
+
+
+@pytest.fixture
+def given(tmp_path, monkeypatch):
+    """The settings of a project, and this folder as the current one."""
+    monkeypatch.chdir(tmp_path)
+    Path("multitalk.toml").write_text("fps = 30\nshift = 5.0\n")
+    return load_settings({"size": "auto", "max_cost": 2.0})
+
+
+def test_another_run_elsewhere_means_the_same(given, tmp_path):
+    recorded = record_arguments(ARGS, given)
+    (tmp_path / "elsewhere").mkdir()
+    os.chdir(tmp_path / "elsewhere")
+    Path("multitalk.toml").write_text("fps = 60\naudio_guidance = 3.0\n")
+
+    args, chosen = restore_arguments(recorded, {}, "/v/talk.mp4", {})
+
+    assert args == replace(
+        ARGS,
+        image=str(tmp_path / "host.png"),
+        voices=(str(tmp_path / "a.wav"), "s3://bucket/b.wav"),
+        output="/v/talk.mp4",
+        force=False,
+        detach=False,
+    )
+    names = ("fps", "shift", "size", "max_cost", "audio_guidance", "sample_steps")
+    assert [chosen[name] for name in names] == [30, 5.0, "auto", 2.0, 4.0, 20]
+    assert chosen["backend"] == "modal"
+    assert chosen.origin("loudness") == "default"
+
+
+def test_inputs_that_moved_and_other_settings_replace_what_is_recorded(given, tmp_path):
+    placed = replace(ARGS, voices=(), speakers=("left=a.wav", "box:10%,20%,40%,80%=b=c.wav"))
+    recorded = record_arguments(placed, given)
+    places = {str(tmp_path / "b=c.wav"): "/new/c.wav", str(tmp_path / "host.png"): "/new/h.png"}
+
+    args, chosen = restore_arguments(recorded, places, None, {"gpu": "b200", "max_cost": 9})
+
+    assert args.image == "/new/h.png"
+    assert args.speakers == (f"left={tmp_path / 'a.wav'}", "box:10%,20%,40%,80%=/new/c.wav")
+    assert (chosen["gpu"], chosen["max_cost"], chosen["fps"]) == ("b200", 9.0, 30)
+
+
+def test_an_output_in_the_store_stays_there(given):
+    recorded = record_arguments(replace(ARGS, output="s3://bucket/out/", upload=False), given)
+
+    assert restore_arguments(recorded, {}, "/v/talk.mp4", {})[0].output == "s3://bucket/out/"
+
+
+def test_names_that_are_not_utf_8_are_kept(given, tmp_path):
+    name = os.fsdecode(b"h\xe9.png")
+    recorded = record_arguments(replace(ARGS, image=name), given)
+
+    assert restore_arguments(recorded, {}, None, {})[0].image == str(tmp_path / name)
+
+
+def test_a_job_of_an_older_version_has_no_arguments():
+    with pytest.raises(UsageError) as caught:
+        restore_arguments("", {}, None, {})
+    assert caught.value.code == "E_NO_ARGUMENTS"
