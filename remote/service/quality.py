@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Frame = NDArray[np.uint8]  # [H, W, 3]
     Curve = NDArray[np.float64]  # [frames], NaN where nothing was seen
 
+_UPRIGHT_DEGREES = 45
 _SPANS, _SPAN_S = 4, 4  # of a long video; 20 ms of work a frame and face
 _REACH_S = 0.5  # the largest offset that can be found
 _LEAST_SEEN_S = 0.5
@@ -88,6 +89,7 @@ class Meter:
         self._look = _look(picture)
         self._is_bright = int(picture.max()) > _BRIGHT_LEVEL
         self._faces = _match(find_faces(picture), self._people)
+        self._is_turned = any(abs(face.tilt) > _UPRIGHT_DEGREES for face in self._faces.values())
 
     def measure(
         self, window: int, frames: NDArray[np.uint8], unanchored: NDArray[np.uint8]
@@ -117,10 +119,12 @@ class Meter:
 
     def _stretch(self, frames: NDArray[np.uint8]) -> float | None:
         """How much the faces are stretched: longest axis over shortest, less 1."""
+        if not self._faces:
+            return None
         maps = [
             _map_of_rigid(self._faces[number].mesh, face.mesh)
             for frame in frames
-            for number, face in _match(find_faces(frame), self._people).items()
+            for number, face in self._find(frame).items()
             if number in self._faces
         ]
         if not maps:
@@ -136,11 +140,15 @@ class Meter:
         for number in self._numbers(window):
             frame = frames[number - self._request.new_frames(window).start]
             if faces is None or self._looked_at[number] % self._request.fps == 0:
-                faces = _match(find_faces(frame), self._people)
+                faces = self._find(frame)
             for person, seen in zip(self._people, gaps, strict=True):
                 face = faces.get(person.number)
                 seen.append(None if face is None else _gap(follow_face(frame, face)))
         return tuple(tuple(seen) for seen in gaps)
+
+    def _find(self, frame: Frame) -> dict[int, Face]:
+        """The faces of a frame, which stand as those of the picture do."""
+        return _match(find_faces(frame, turned=self._is_turned), self._people)
 
     def _numbers(self, window: int) -> list[int]:
         """The frames of a window to look at."""

@@ -120,23 +120,25 @@ def test_cancel_frees_the_gpu_and_leaves_no_file(client, inputs, long_voice, clo
     assert sorted(inputs.iterdir()) == before
 
 
-def test_another_client_attaches_by_id(client, inputs, long_voice):
-    job = long_job(client, long_voice)
-    until_first_step(job)
+def test_another_client_attaches_by_id(client, inputs, cloud):
+    with cloud.commits_held():
+        job = client.submit("portrait.png", "voice.wav", output="long.mp4")
+        cloud.busy_container()
 
-    other = Client(backend="modal").job(job.id[:10], output="other.mp4")
+        other = Client(backend="modal").job(job.id[:10], output="other.mp4")
 
-    assert (other.id, other.state) == (job.id, "running")
+        assert (other.id, other.state) == (job.id, "running")
     video = other.result(timeout=60)
     assert video.path == inputs / "other.mp4"
     assert video.path.read_bytes() == job.result(timeout=60).path.read_bytes()
 
 
-def test_an_own_job_is_written_to_another_place_too(client, inputs, long_voice):
-    job = long_job(client, long_voice)
+def test_an_own_job_is_written_to_another_place_too(client, inputs, cloud):
     (inputs / "other.mp4").write_bytes(b"mine")
+    with cloud.commits_held():
+        job = client.submit("portrait.png", "voice.wav", output="long.mp4")
 
-    again = client.job(job.id, output="other.mp4", force=True)
+        again = client.job(job.id, output="other.mp4", force=True)
 
     assert (again.id, again is job) == (job.id, False)
     assert again.result(timeout=60).path == inputs / "other.mp4"
@@ -166,17 +168,18 @@ def test_another_machine_attaches_by_id(client, deployed):
 
 
 @pytest.mark.parametrize("last", ["", "next(job.events())"])
-def test_a_job_continues_when_its_program_ends(client, inputs, long_voice, last):
+def test_a_job_continues_when_its_program_ends(client, inputs, cloud, last):
     program = (
         "from multitalk_cli import Client\n"
-        "client = Client(backend='modal', size='32x32', sample_steps=20, text_guidance=1)\n"
-        f"job = client.submit('portrait.png', '{long_voice}', output='left.mp4', force=True)\n"
+        "client = Client(backend='modal', size='32x32', sample_steps=10, text_guidance=1)\n"
+        "job = client.submit('portrait.png', 'voice.wav', output='left.mp4', force=True)\n"
         f"print(job.id)\n{last}"
     )
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    ran = subprocess.run(
-        [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
-    )
+    with cloud.commits_held():
+        ran = subprocess.run(
+            [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
+        )
 
     video = client.job(ran.stdout.strip()).result(timeout=60)
 

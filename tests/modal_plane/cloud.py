@@ -348,6 +348,21 @@ class Cloud:
                 self.run_now(gate.drop_all)
             self.reconnect()
 
+    @contextmanager
+    def commits_held(self, after: int = 0) -> Iterator[None]:
+        """Containers wait for each commit of a Volume but the next `after`, until the block ends.
+
+        A job that is started in the block computes and does not end.
+        """
+        gate = asyncio.Event()
+        passing = self.on("VolumeCommit", times=after, caller=None)
+        held = self.on("VolumeCommit", gate=gate, times=sys.maxsize, caller=None)
+        try:
+            yield
+        finally:
+            passing.times = held.times = 0
+            self.run_now(gate.set)
+
     def hang_up(self, *_: object) -> None:
         """Breaks the clients' connections once; for use as a rule's callback."""
         for gate in self._gates:

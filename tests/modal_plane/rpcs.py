@@ -58,12 +58,14 @@ class Rule:
     """What happens to the next `times` calls of one procedure, by clients or (caller None) anybody.
 
     error: the status and text to refuse with, before anything is done.
+    gate: the calls wait until it is set.
     before, after: called in the server's loop before the work, and after it but before the reply.
     """
 
     name: str
     error: tuple[Status, str] | None = None
     delay_s: float = 0.0
+    gate: asyncio.Event | None = None
     before: Callable[[Any], None] | None = None
     after: Callable[[Any, Any], None] | None = None
     times: int = 1
@@ -105,6 +107,8 @@ class Rules:
         rule.times -= 1
         if rule.delay_s > 0:
             await asyncio.sleep(rule.delay_s)
+        if rule.gate is not None:
+            await rule.gate.wait()
         if rule.before is not None:
             rule.before(entry.request)
         if rule.error is not None:

@@ -124,17 +124,19 @@ class Face:
         return dataclasses.replace(self, box=box, keypoints=to(self.keypoints), mesh=to(self.mesh))
 
 
-def find_faces(pixels: NDArray[np.uint8]) -> tuple[Face, ...]:
-    """All faces of a picture, from left to right; those of a picture that lies on its side too.
+def find_faces(pixels: NDArray[np.uint8], *, turned: bool = True) -> tuple[Face, ...]:
+    """All faces of a picture, from left to right.
 
-    pixels: [H, W, 3] sRGB. Faces lower than 4 % of the picture are left out, unless all are.
+    pixels: [H, W, 3] sRGB. turned: look for those of a picture that lies on its side too, which
+    takes as long again. Faces lower than 4 % of the picture are left out, unless all are.
     """
     from PIL import Image
 
     picture = Image.fromarray(pixels)
     small, scale = _search_copy(picture)
     seen = yunet.search(small)
-    faces = _turned_faces(small, seen) or _upright_faces(small, seen)
+    lying = _turned_faces(small, seen) if turned else []
+    faces = lying or _upright_faces(small, seen)
     tall = [face for face in faces if face.height_px >= MIN_FACE_HEIGHT * small.height]
     faces = tall if tall else faces[:1]
     full_size = [face.moved(lambda points: points * scale) for face in faces]

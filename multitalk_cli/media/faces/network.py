@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
+_STRIP_VALUES = 1 << 14
 _SAME = 0  # TensorFlow Lite's code for padding that keeps ceil(size / stride)
 
 
@@ -145,16 +146,26 @@ def _convolve(picture: Array, kernel: Array, bias: Array, options: Mapping[str, 
     """kernel: [outputs, rows, columns, inputs]."""
     import numpy as np
 
-    outputs, rows, columns, _ = kernel.shape
+    _, rows, columns, inputs = kernel.shape
+    if rows == columns == 1 and tuple(options["s"]) == (1, 1):
+        height, width = picture.shape[:2]
+        return _mixed_channels(picture.reshape(-1, inputs), kernel, bias, (height, width))
     picture = _padded(picture, (rows, columns), options)
     windows = np.lib.stride_tricks.sliding_window_view(picture, (rows, columns), axis=(0, 1))
     windows = windows[:: options["s"][0], :: options["s"][1]].transpose(0, 1, 3, 4, 2)
     height, width = windows.shape[:2]
-    patches = windows.reshape(height * width, -1)
-    result = patches @ kernel.reshape(outputs, -1).T
-    by_rows = result.reshape(height, width * outputs)
+    return _mixed_channels(windows.reshape(height * width, -1), kernel, bias, (height, width))
+
+
+def _mixed_channels(patches: Array, kernel: Array, bias: Array, size: tuple[int, int]) -> Array:
+    """patches: [H * W, rows * columns * inputs]."""
+    import numpy as np
+
+    height, width = size
+    result: Array = patches @ kernel.reshape(len(kernel), -1).T
+    by_rows = result.reshape(height, -1)
     by_rows += np.tile(bias, width)
-    return result.reshape(height, width, outputs)
+    return result.reshape(height, width, -1)
 
 
 def _convolve_depthwise(
@@ -175,12 +186,16 @@ def _convolve_depthwise(
     factors = np.tile(kernel[0], width)
     result = np.empty((height, width * channels), np.float32)
     result[:] = np.tile(bias, width)
-    product = np.empty_like(result)
-    for row in range(rows):
-        for column in range(columns):
-            pixels = shifted[column][row:][: (height - 1) * down + 1 : down]
-            np.multiply(pixels, factors[row, column], out=product)
-            result += product
+    # In strips that stay in the processor's cache.
+    step = max(1, _STRIP_VALUES // (width * channels))
+    product = np.empty((step, width * channels), np.float32)
+    for top in range(0, height, step):
+        strip = result[top : top + step]
+        extent = (len(strip) - 1) * down + 1
+        for row in range(rows):
+            for column in range(columns):
+                pixels = shifted[column][top * down + row :][:extent:down]
+                strip += np.multiply(pixels, factors[row, column], out=product[: len(strip)])
     return result.reshape(height, width, channels)
 
 

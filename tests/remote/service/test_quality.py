@@ -260,8 +260,10 @@ def test_the_work_on_a_long_video_is_bounded(frames):
 def test_faces_are_found_once_a_second(talk, monkeypatch):
     calls = []
     find = quality.find_faces
-    monkeypatch.setattr(quality, "find_faces", lambda frame: calls.append(1) or find(frame))
+    monkeypatch.setattr(quality, "find_faces", lambda *a, **k: calls.append(k) or find(*a, **k))
     request, frames = talk
     _measured(request, frames)
     in_picture, in_samples = 1, 4
     assert len(calls) == -(-request.frames // request.fps) + in_picture + in_samples
+    # Frames stand as the picture does: turned faces are looked for once.
+    assert [each.get("turned", True) for each in calls].count(True) == 1
