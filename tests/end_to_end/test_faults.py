@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import contextmanager
 
 import modal
 import pytest
@@ -10,8 +11,7 @@ from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
-from tests.end_to_end.product import state_of
-from tests.end_to_end.test_jobs import LONG, _stepping
+from tests.end_to_end.product import SMALL, state_of
 
 TWO_WINDOWS = 4.4
 LOST_S = 8
@@ -28,18 +28,29 @@ def _no_job_left(cloud):
 def long_words(user, name, *more):
     """The words of a job of two windows that runs for some seconds."""
     voice = user.speech(name, TWO_WINDOWS)
-    fixed = ("--backend", "modal", "--text-guidance", "1", "--seed", "3")
-    return ("generate", "host.png", voice, *fixed, *LONG, *more)
+    return ("generate", "host.png", voice, *SMALL, "--backend", "modal", "--seed", "3", *more)
 
 
-def running_job(cloud, user, name, *more, windows=0):
-    """A long job in the middle: the command and the job's id."""
-    before = _stepping(cloud)
-    running = user.start(*long_words(user, name, *more))
-    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
-    (job,) = _stepping(cloud) - before
-    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= windows, "windows")
-    return running, job
+@contextmanager
+def held_job(cloud, user, *words, windows=0):
+    """A job in the middle, after so many windows: the command and the job's id.
+
+    It computes, and cannot end before the block does.
+    """
+    before = set(cloud.entries(contract.STATES_DICT))
+    with cloud.commits_held(after=windows):
+        running = user.start(*words)
+        cloud.wait_until(lambda: _computing(cloud) - before, "a job that computes")
+        (job,) = _computing(cloud) - before
+        cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= windows, "windows")
+        yield running, job
+
+
+def _computing(cloud):
+    states = cloud.entries(contract.STATES_DICT)
+    jobs = {job: json.loads(states[job]) for job in states if "/" not in job}
+    early = ("queued", "loading")
+    return {job for job, state in jobs.items() if state["event"]["kind"] not in early}
 
 
 def frames_of(path):
@@ -56,24 +67,13 @@ def undisturbed(deployed):
     return deployed.folder / "calm.mp4"
 
 
-def again(user, *more):
-    """The undisturbed job, anew."""
-    voice = "calm.wav"
-    fixed = ("--backend", "modal", "--text-guidance", "1", "--seed", "3")
-    return user.start("generate", "host.png", voice, *fixed, *LONG, "--force", *more)
-
-
 @pytest.mark.parametrize("fault", ["kill", "preempt"])
 def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fault):
-    before = _stepping(cloud)
     cloud.faults.hidden_s = 0.1
-    running = again(deployed, "-o", f"{fault}.mp4")
-    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
-    (job,) = _stepping(cloud) - before
-    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "the first window")
-    seen = state_of(cloud, job)
-
-    getattr(cloud, fault)(cloud.busy_container())
+    words = long_words(deployed, "calm.wav", "--force", "-o", f"{fault}.mp4")
+    with held_job(cloud, deployed, *words, windows=1) as (running, job):
+        seen = state_of(cloud, job)
+        getattr(cloud, fault)(cloud.busy_container())
     ran = running.finish()
 
     assert ran.code == 0, ran.stderr
@@ -86,9 +86,8 @@ def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fa
 
 
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs):
-    running, _ = running_job(cloud, deployed, "network.wav")
-
-    with cloud.network_lost():
+    words = long_words(deployed, "network.wav")
+    with held_job(cloud, deployed, *words) as (running, _), cloud.network_lost():
         time.sleep(LOST_S)
         assert running.process.poll() is None
     ran = running.finish()
@@ -108,9 +107,9 @@ def test_no_network_at_the_start_is_said_within_seconds(cloud, deployed):
 
 
 def test_out_of_memory_is_said_with_what_helps(cloud, deployed):
-    running, _ = running_job(cloud, deployed, "memory.wav", "--json")
-
-    cloud.out_of_memory(cloud.busy_container())
+    words = long_words(deployed, "memory.wav", "--json")
+    with held_job(cloud, deployed, *words) as (running, _):
+        cloud.out_of_memory(cloud.busy_container())
     ran = running.finish()
 
     assert (ran.code, ran.error["code"]) == (5, "E_OUT_OF_MEMORY")
@@ -118,14 +117,16 @@ def test_out_of_memory_is_said_with_what_helps(cloud, deployed):
 
 
 def test_a_job_whose_containers_are_lost_goes_on_with_the_next_command(cloud, deployed):
-    running, job = running_job(cloud, deployed, "lost.wav", windows=1)
-    first = cloud.busy_container()
-    cloud.kill(first)
-    cloud.wait_until(lambda: [c for c in cloud.containers(busy=True) if c is not first], "another")
-    cloud.kill(cloud.busy_container())
+    words = long_words(deployed, "lost.wav")
+    with held_job(cloud, deployed, *words, windows=1) as (running, job):
+        first = cloud.busy_container()
+        cloud.kill(first)
+        busy = lambda: [c for c in cloud.containers(busy=True) if c is not first]  # noqa: E731
+        cloud.wait_until(busy, "another")
+        cloud.kill(cloud.busy_container())
     failed = running.finish()
 
-    ran = deployed.run(*long_words(deployed, "lost.wav"), "--json", timeout_s=120)
+    ran = deployed.run(*words, "--json", timeout_s=120)
 
     assert (failed.code, "E_REMOTE" in failed.stderr) == (5, True), failed.stderr
     assert ran.code == 0, ran.stderr

@@ -108,7 +108,7 @@ def test_force_makes_it_anew(deployed, rpcs):
 
 
 def test_progress_comes_in_order(deployed):
-    voice = deployed.speech("progress.wav", 12.0)
+    voice = deployed.speech("progress.wav", 2.0)
 
     ran = deployed.run(*deployed.generate(voice, "--steps", 50, "--progress", "json"))
 

@@ -117,10 +117,15 @@ def test_no_such_job_is_a_wrong_command_line(elsewhere):
 
 
 def test_a_rerun_of_an_unfinished_job_attaches_and_keeps_its_seed(cloud, deployed, rpcs):
-    running, job = started(cloud, deployed, "rerun.wav")
-    running.kill()
-
-    again = deployed.run(*long_job(deployed, "rerun.wav"), "--json")
+    words = deployed.generate(deployed.speech("rerun.wav", 0.5), "--json")
+    with cloud.commits_held():
+        running = deployed.start(*words)
+        cloud.busy_container()
+        running.kill()
+        (job,) = (row["id"] for row in _jobs(deployed) if row["label"] == "rerun")
+        again = deployed.start(*words)
+        cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "the second command's look")
+    again = again.finish()
 
     assert again.code == 0, again.stderr
     assert again.data["job"] == job
