@@ -33,7 +33,8 @@ from pathlib import Path
 MODULE = "modal._container_entrypoint"
 LIBRARIES = {
     "container": (
-        *(MODULE, "numpy", "torch", "soundfile", "soxr", "PIL.Image", "ftfy", "tokenizers"),
+        *(MODULE, "aiohttp", "numpy", "torch", "soundfile", "soxr", "ftfy", "tokenizers"),
+        *("PIL.Image", "PIL.PngImagePlugin", "PIL.JpegImagePlugin", "PIL.GifImagePlugin"),
     ),
     "command": (
         *("modal", "modal.runner", "modal._utils.proxy_support", "aiohttp", "idna"),
