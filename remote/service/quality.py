@@ -104,6 +104,7 @@ class Meter:
         spread = np.mean([each.spread for each in looks], axis=0)
         detail = float(np.mean([each.detail for each in looks]))
         changes = np.abs(spread - self._look.spread) / np.maximum(self._look.spread, _LEAST_SPREAD)
+        lips, faces = self._lips(window, frames)
         is_black = frames.reshape(len(frames), -1).max(axis=1) <= _BLACK_LEVEL
         return WindowFigures(
             color_drift=float(np.linalg.norm(mean - self._look.mean)),
@@ -111,20 +112,21 @@ class Meter:
             sharpness=float(
                 np.log2((detail + _LEAST_DETAIL) / (self._look.detail + _LEAST_DETAIL))
             ),
-            face_stretch=self._stretch(unanchored),
+            face_stretch=self._stretch(unanchored, faces),
             black_frames=int(is_black.sum()) if self._is_bright else 0,
             frozen_frames=sum(starmap(np.array_equal, pairwise(frames))),
-            lips=self._lips(window, frames),
+            lips=lips,
         )
 
-    def _stretch(self, frames: NDArray[np.uint8]) -> float | None:
-        """How much the faces are stretched: longest axis over shortest, less 1."""
-        if not self._faces:
-            return None
+    def _stretch(self, frames: NDArray[np.uint8], faces: Mapping[int, Face]) -> float | None:
+        """How much the faces are stretched: longest axis over shortest, less 1.
+
+        faces: where they are in the window, by person.
+        """
         maps = [
-            _map_of_rigid(self._faces[number].mesh, face.mesh)
+            _map_of_rigid(self._faces[number].mesh, mesh)
             for frame in frames
-            for number, face in self._find(frame).items()
+            for number, mesh in self._meshes(frame, faces).items()
             if number in self._faces
         ]
         if not maps:
@@ -133,26 +135,42 @@ class Meter:
         longest, shortest = np.linalg.svd(np.mean(maps, axis=0), compute_uv=False)
         return float(longest / shortest - 1)
 
-    def _lips(self, window: int, frames: NDArray[np.uint8]) -> tuple[tuple[float | None, ...], ...]:
-        """Lips in the frames to look at; faces are detected every second, and tracked between."""
+    def _meshes(self, frame: Frame, faces: Mapping[int, Face]) -> dict[int, NDArray[np.float64]]:
+        """The meshes of faces in another frame of their window; they are found again if lost."""
+        followed = {number: follow_face(frame, face) for number, face in faces.items()}
+        if any(face.mesh_score < RELIABLE_MESH for face in followed.values()):
+            followed = self._find(frame)
+        return {number: face.mesh for number, face in followed.items()}
+
+    def _lips(
+        self, window: int, frames: NDArray[np.uint8]
+    ) -> tuple[tuple[tuple[float | None, ...], ...], dict[int, Face]]:
+        """Lips in the frames to look at, and the faces of the window.
+
+        Faces are detected every second, and tracked between.
+        """
         gaps: list[list[float | None]] = [[] for _ in self._people]
         faces: dict[int, Face] | None = None
+        known: dict[int, Face] = {}
         for number in self._numbers(window):
             frame = frames[number - self._request.new_frames(window).start]
             if faces is None or self._looked_at[number] % self._request.fps == 0:
                 faces = self._find(frame)
+                known |= faces
             for person, seen in zip(self._people, gaps, strict=True):
                 face = faces.get(person.number)
                 seen.append(None if face is None else _gap(follow_face(frame, face)))
-        return tuple(tuple(seen) for seen in gaps)
-
-    def _find(self, frame: Frame) -> dict[int, Face]:
-        """The faces of a frame, which stand as those of the picture do."""
-        return _match(find_faces(frame, turned=self._is_turned), self._people)
+        if faces is None:
+            known = self._find(frames[0])
+        return tuple(tuple(seen) for seen in gaps), known
 
     def _numbers(self, window: int) -> list[int]:
         """The frames of a window to look at."""
         return [n for n in self._request.new_frames(window) if n in self._looked_at]
+
+    def _find(self, frame: Frame) -> dict[int, Face]:
+        """The faces of a frame, which stand as those of the picture do."""
+        return _match(find_faces(frame, turned=self._is_turned), self._people)
 
     def quality(self, windows: Sequence[WindowFigures | None]) -> contract.Quality:
         """The figures of the whole video. windows: of each window, None where not measured."""
