@@ -9,6 +9,7 @@ __all__ = [
     "Failed",
     "Fetching",
     "FileError",
+    "InspectedVideo",
     "InterruptedRunError",
     "JobHandle",
     "Loading",
@@ -22,6 +23,7 @@ __all__ = [
     "StorageError",
     "TemporaryError",
     "UsageError",
+    "VerifiedVideo",
     "Video",
     "VideoPlan",
     "WindowDone",
@@ -54,10 +56,13 @@ if TYPE_CHECKING:
         UsageError,
     )
     from multitalk_cli.generation.result import Video, VideoPlan
+    from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
 
 _MODULES = {
     "Client": "api",
+    "InspectedVideo": "recipes.inspect",
     "JobHandle": "api",
+    "VerifiedVideo": "recipes.inspect",
     "Video": "generation.result",
     "VideoPlan": "generation.result",
 }

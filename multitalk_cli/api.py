@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.contract import Done, Failed
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from multitalk_cli.generation.result import Video, VideoPlan
     from multitalk_cli.generation.spec import GenerateArgs
     from multitalk_cli.jobs.ledger import Job
+    from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
     from multitalk_cli.reporting.reporter import StopRequests
 
 FilePath = str | os.PathLike[str]
@@ -183,6 +185,24 @@ class Client:
         if place is None:
             raise UsageError(f"there is no job {job_id!r}", code="E_NO_JOB")
         return _attached(_find_remote(place, job_id) if known is None else known, output, force)
+
+    def inspect(self, video: FilePath) -> InspectedVideo:
+        """What a video was made from, where its inputs are, and how the file changed since.
+
+        Needs no network. Raises FileError for what is no MP4, or holds an absurd recipe.
+        """
+        from multitalk_cli.recipes.inspect import inspect
+
+        return inspect(Path(video))
+
+    def verify(self, video: FilePath, *inputs: FilePath) -> VerifiedVideo:
+        """Compares a video, and files given as its inputs, with the recipe; see `differences`.
+
+        Raises FileError for what is no MP4 or has no recipe.
+        """
+        from multitalk_cli.recipes.inspect import verify
+
+        return verify(Path(video), [Path(each) for each in inputs])
 
     def jobs(self, limit: int = 20) -> list[JobHandle]:
         """This client's jobs, and on Modal those of this machine's ledger, the newest first."""

@@ -27,6 +27,7 @@ from multitalk_cli.cli.commands.ffmpeg import EXAMPLES as FFMPEG_EXAMPLES
 from multitalk_cli.cli.commands.ffmpeg import ffmpeg
 from multitalk_cli.cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.cli.commands.generate import generate
+from multitalk_cli.cli.commands.inspect import inspect, verify
 from multitalk_cli.cli.commands.jobs import app as jobs_app
 from multitalk_cli.cli.commands.login import login
 from multitalk_cli.cli.commands.s3 import app as s3_app
@@ -144,6 +145,14 @@ def _add(
 
 _add("generate", generate, MAKE, *GENERATE_EXAMPLES)
 _add("demo", demo, MAKE, "multitalk demo")
+_add("inspect", inspect, MAKE, "multitalk inspect voice.mp4")
+_add(
+    "verify",
+    verify,
+    MAKE,
+    "multitalk verify voice.mp4",
+    "multitalk verify voice.mp4 host.jpg voice.wav",
+)
 app.add_typer(jobs_app, name="jobs", rich_help_panel=MAKE)
 _add("login", login, SET_UP, "multitalk login")
 app.command(

@@ -480,6 +480,12 @@ def _protect_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"chmod 600 {shell_word(str(facts['open_file']))}" if "open_file" in facts else ""
 
 
+def _inspect(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The command that tells what is known of a video without a recipe."""
+    is_useful = "video" in facts and words[:1] != ["inspect"]
+    return f"multitalk inspect {shell_word(str(facts['video']))}" if is_useful else ""
+
+
 # setup-secrets
 
 _WITH_VALUE = (
@@ -565,6 +571,7 @@ RULES: dict[str, Rule] = {
     "E_OUTPUT_PATH": _make_folder,
     "E_OUTPUT_TAKEN": _leave_output,
     "E_RANGE": _either(_nearest_word, _example),
+    "E_RECIPE": _inspect,
     "E_REMOTE": _download,
     "E_SAME_VOICE": _drop_voice,
     "E_SPEAKER": _correct_speaker,

@@ -180,6 +180,12 @@ CODES: dict[str, Explanation] = {
         "It is not an MP4, is truncated, or its content contradicts its header.",
         "Generate the video again, with --force if it has the output's name.",
     ),
+    "E_RECIPE": Explanation(
+        _F,
+        "the video has no recipe that can be used",
+        "The recipe is missing, as in videos that were not made by multitalk or were uploaded somewhere, or it holds what no request can hold.",
+        "Use the original file, or put its sidecar next to it.",
+    ),
     "E_OUTPUT_EXISTS": Explanation(
         _F,
         "the output exists and has other content",
@@ -591,6 +597,12 @@ CODES: dict[str, Explanation] = {
         "the GPU does not run with this stack",
         "The stack's older CUDA does not support the GPU.",
         "Omit --stack, or pass another --gpu.",
+    ),
+    "E_CHANGED": Explanation(
+        _X,
+        "the video is not as it was made",
+        "Its length, frames or sound, or a file given as its input, differ from what the recipe recorded.",
+        "multitalk jobs ls lists the jobs whose video can be fetched again.",
     ),
     "E_QUALITY": Explanation(
         _X,

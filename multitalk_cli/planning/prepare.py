@@ -86,7 +86,9 @@ def prepare(
         people=scene.people,
         tracks=tracks,
         plan=plan,
-        shift=_shift(options, scene.framed),
+        shift=default_shift(scene.framed.width_px, scene.framed.height_px)
+        if options.shift is None
+        else options.shift,
         adjusted=(*scene.adjusted, *_voice_notes(voices)),
         warnings=(
             *scene.warnings,
@@ -273,8 +275,6 @@ def _frame(
     )
 
 
-def _shift(options: GenerateOptions, framed: FramedPicture) -> float:
-    if options.shift is not None:
-        return options.shift
-    is_large = framed.width_px * framed.height_px > 2 * PIXELS_480P
-    return SHIFT_720P if is_large else SHIFT
+def default_shift(width_px: int, height_px: int) -> float:
+    """The shift of the noise schedule for a size."""
+    return SHIFT_720P if width_px * height_px > 2 * PIXELS_480P else SHIFT

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from multitalk_cli.planning.summary import Summary
 
 RECIPE_FORMAT = 1
-_OPTIONS = (
+RECORDED_OPTIONS = (
     "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
     "audio_track", "trim_silence", "sound_level",
 )  # fmt: skip
@@ -53,7 +53,7 @@ def make_recipe(
         "prompt_sha256": _sha256(options.prompt),
         "negative_prompt_sha256": _sha256(options.negative_prompt),
     }
-    recipe |= {name: getattr(options, name) for name in _OPTIONS}
+    recipe |= {name: getattr(options, name) for name in RECORDED_OPTIONS}
     if options.embed_prompt:
         recipe["prompt"] = options.prompt
     return recipe

@@ -5,15 +5,19 @@ It parses, or is a plain command of the shell, and is not the command that faile
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 import typer
 
 from multitalk_cli.errors import CODES
+from multitalk_cli.media.video import ffmpeg
 from tests.cli.test_next_command import parse
+from tests.recordings import HERE
 
 PREVIEW = ("--backend", "preview")
+PAID = HERE / "paid" / "videos"
 MADE = ("generate", "host.png", "voice.wav", *PREVIEW)
 SHELL = {"mkdir", "mv", "chmod", "ls", "curl", "unset", "export", "for", "cd"}
 """Commands of a shell that mend something."""
@@ -66,6 +70,11 @@ def _files(**content):
 def _open_secrets():
     Path("keys").write_text("HF_TOKEN=hf_abcdefghijkl\n")
     Path("keys").chmod(0o644)
+
+
+def _foreign_video():
+    shutil.copy(PAID / "drawn.mp4", "paid.mp4")
+    ffmpeg.run(["-i", "paid.mp4", "-c", "copy", "-map_metadata", "-1", "bare.mp4"])
 
 
 CASES = [
@@ -125,6 +134,7 @@ CASES = [
     ("E_AUDIO_FORMAT", ["generate", "host.png", "a.wav", *PREVIEW], _files(a_wav="text")),
     ("E_AUDIO_BROKEN", ["generate", "host.png", "cut.wav", *PREVIEW], _cut_voice),
     ("E_AUDIO_SILENT", ["generate", "host.png", "silent.wav", *PREVIEW], _silence),
+    ("E_RECIPE", ["verify", "bare.mp4"], _foreign_video),
     ("E_NO_BACKEND", ["generate", "host.png", "voice.wav"], None),
     ("E_NO_TOKEN", ["status"], None),
     ("E_NO_TOKEN", [*MADE[:3], "--backend", "modal"], None),

@@ -93,6 +93,8 @@ RUNS = {
     "deploy-plan": ["deploy", "--dry-run"],
     "doctor": ["doctor"],
     "jobs-ls": ["jobs", "ls"],
+    "inspect": ["inspect", str(HERE / "paid/videos/prompted.mp4")],
+    "verify": ["verify", str(HERE / "paid/videos/prompted.mp4")],
 }
 STORE_RUNS = {
     "s3-ls": ["s3", "ls", "--recursive"],

@@ -84,6 +84,7 @@ _BY_LABEL = {
     "PACK": FOLDERS,
     "PATH": FILES,
     PLACED: SPEAKER,
+    "VIDEO": FILES,
     "VOICE": SOUND,
 }
 _Choices = Mapping[tuple[str, str], tuple[str, ...]]

@@ -17,7 +17,7 @@ class VideoInfo:
 
     fps is exact, 0 if frames differ in length. color: primaries, transfer, matrix and whether the
     range is full, as numbered in ISO 23091-2; None if untagged. audio_duration_s: as played,
-    without the encoder's padding; None without sound.
+    without the encoder's padding; None without sound. movie_ticks: a second on the file's clock.
     """
 
     width: int
@@ -32,6 +32,7 @@ class VideoInfo:
     pix_fmt: str
     color: tuple[int, int, int, bool] | None
     faststart: bool
+    movie_ticks: int
 
 
 def probe_video(path: Path) -> VideoInfo:
@@ -72,6 +73,7 @@ def _video_info(moov: bytes, has_index_first: bool) -> VideoInfo:
         pix_fmt=_pixel_format(entry),
         color=_color(entry),
         faststart=has_index_first,
+        movie_ticks=movie_ticks,
     )
 
 

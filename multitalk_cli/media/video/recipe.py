@@ -11,7 +11,9 @@ from multitalk_cli.media.video.mp4_boxes import BoxError, child, children, read_
 
 AI_MARK = "AI-generated video made with MultiTalk"
 MAX_RECIPE_BYTES = 64 * 1024
-_COMMENT, _UTF8 = b"\xa9cmt", 1
+COMMENT, WRITER = b"\xa9cmt", b"\xa9too"
+"""Tags: the comment, which holds the recipe, and the program that wrote the file."""
+_UTF8 = 1
 
 
 def to_metadata(recipe: str, *, title: str, mark: str) -> bytes:
@@ -69,7 +71,7 @@ def read_recipe(path: Path) -> dict[str, Any] | None:
 
     Raises the errors of `open_input`.
     """
-    text = read_tags(path).get(_COMMENT, "")
+    text = read_tags(path).get(COMMENT, "")
     if not text or len(text.encode()) > MAX_RECIPE_BYTES:
         return None
     try:

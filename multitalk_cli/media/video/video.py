@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Ticks per frame: frames begin at whole ticks at any frame rate.
 _TICKS = 512
+MOVIE_TICKS = 1000
+"""Ticks per frame on a file's own clock; other programs write another."""
 # x264 writes the same bytes for the same number of threads only.
 _THREADS = 4
 # Tags on the output alone are not written: the frames themselves must carry them.
@@ -183,7 +185,7 @@ def _join_outputs(sound: Path | None, frames: int, fps: int) -> list[str]:
 
 
 def _clocks(fps: int) -> list[str]:
-    return ["-video_track_timescale", str(_TICKS * fps), "-movie_timescale", str(1000 * fps)]
+    return ["-video_track_timescale", str(_TICKS * fps), "-movie_timescale", str(MOVIE_TICKS * fps)]
 
 
 def _sound_settings(sound: Path, frames: int, fps: int) -> list[str]:

@@ -1,0 +1,1 @@
+"""What a video was made from: read, verified, made again, compared."""

@@ -1,0 +1,1 @@
+"""Recipes: read from videos, verified, made again."""
