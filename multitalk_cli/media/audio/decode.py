@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ MIN_RATE_HZ, MAX_RATE_HZ = 2_000, 768_000
 FRAME_S = 1 / 25
 """A difference of lengths below one frame of a video is not worth a word."""
 
+_NO_DECODER = re.compile("no decoder found(?: for: (\\w*))?", re.IGNORECASE)
 _BLOCK_VALUES = 1 << 18
 # As long as a usual frame of FLAC is: silence takes the place of a damaged one, also of the last.
 _FRAME_SAMPLES = 4_608
@@ -379,8 +381,11 @@ def _finish(path: Path, process: ffmpeg.Running) -> str:
     except ffmpeg.FfmpegError as error:
         if "matches no streams" in error.log:
             raise FileError(f"{shown_path(path)} has no sound", code="E_AUDIO_NONE") from error
-        if "no decoder found" in error.log.lower():
+        missing = _NO_DECODER.search(error.log)
+        if missing is not None:
             reason = "is protected, or of a kind that cannot be decoded"
+            if missing[1] not in (None, "", "none"):
+                reason = f"holds {missing[1]}, which cannot be decoded"
             raise FileError(f"{shown_path(path)} {reason}", code="E_AUDIO_FORMAT") from error
         raise broken(path, "cannot be decoded") from error
 

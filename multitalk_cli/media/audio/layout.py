@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.files import shown_path
-from multitalk_cli.media.audio import blocks, kinds, mpeg, ogg, riff, tags
+from multitalk_cli.media.audio import blocks, flac_frames, kinds, mpeg, ogg, riff, tags
 from multitalk_cli.media.audio.plain import PlainSamples
 from multitalk_cli.media.audio.window import Window
 
@@ -160,7 +160,7 @@ def _samples(place: _Place) -> Layout:
     is_empty = any(part.is_unknown and (part.claimed == 0 or place.kind != "wav") for part in used)
     pieces = tuple(piece for part in used for piece in part.pieces)
     is_split = len(pieces) > len(used)
-    is_odd = is_empty or is_split or any(part.is_unpadded for part in used)
+    is_odd = is_empty or is_split or any(part.is_odd for part in used)
     is_plain = joined.is_plain and not is_stale and not (is_odd and block)
     tag, channels, rate_hz, _, _, bits = first.shape
     return replace(
@@ -188,11 +188,14 @@ def _claims(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
             yield f"the samples of {place.name} lie in {len(part.pieces)} chunks: all are used"
         if part.is_stale and part.bytes_per_s:
             claimed_s = part.claimed / part.bytes_per_s
-            seen_s = (part.piece[1] - part.body) / part.bytes_per_s
-            yield (
-                f"the header of {place.name} claims {claimed_s:.1f} s: "
-                f"all {seen_s:.1f} s that follow are used"
-            )
+            yield _claim(place, claimed_s, (part.piece[1] - part.body) / part.bytes_per_s)
+
+
+def _claim(place: _Place, claimed_s: float, seen_s: float) -> str:
+    return (
+        f"the header of {place.name} claims {claimed_s:.1f} s: "
+        f"all {seen_s:.1f} s that follow are used"
+    )
 
 
 def _rests(place: _Place, parts: list[riff.Part]) -> Iterator[str]:
@@ -289,10 +292,7 @@ def _frame_claims(place: _Place, recordings: list[mpeg.Recording]) -> Iterator[s
         claimed_s, seen_s = each.claimed_s, each.samples / each.rate_hz
         # An encoder may leave out its last frame or two.
         if claimed_s and abs(claimed_s - seen_s) * each.rate_hz > 4 * 1152:
-            yield (
-                f"the header of {place.name} claims {claimed_s:.1f} s: "
-                f"all {seen_s:.1f} s that follow are used"
-            )
+            yield _claim(place, claimed_s, seen_s)
 
 
 # Ogg, FLAC, WebM, MP4
@@ -333,22 +333,21 @@ def _flac(place: _Place) -> Layout:
         if found < 0:
             break
         starts.append(found)
+    infos = {start: flac_frames.read_info(window, start) for start in starts}
     shapes: list[object] = [window.at(start + 18, 2) + window.at(start + 20, 1) for start in starts]
     layout = _joined(place, shapes, _between(starts, window.size))
-    totals = [
-        int.from_bytes(window.at(start + 21, 5), "big") & 0xF_FFFF_FFFF
-        for start in starts
-        if any(span[0] == start for span in layout.spans)
-    ]
-    return Layout(
-        kind="flac",
-        size=window.size,
-        spans=layout.spans,
-        is_plain=layout.is_plain,
-        samples=sum(totals) if all(totals) else None,
-        adjusted=layout.adjusted,
-        warnings=layout.warnings,
-    )
+    totals = [infos[start].samples for start, _ in layout.spans]
+    layout = replace(layout, samples=sum(totals) if all(totals) else None)
+    end = tags.trailers_start(window)
+    info = infos[place.start]
+    seen = flac_frames.count_samples(window, place.start, end) if len(starts) == 1 else None
+    if seen is not None and info.rate_hz and info.samples not in (0, seen):
+        claim = _claim(place, info.samples / info.rate_hz, seen / info.rate_hz)
+        said = (claim,) if 25 * abs(info.samples - seen) > info.rate_hz else ()
+        layout = replace(layout, samples=seen, is_plain=False, adjusted=(*layout.adjusted, *said))
+    if layout.is_plain:
+        return layout
+    return replace(layout, spans=tuple((start, min(stop, end)) for start, stop in layout.spans))
 
 
 def _between(starts: list[int], end: int) -> list[tuple[int, int]]:

@@ -48,8 +48,8 @@ class Part:
     claimed: bytes of samples after its header; stale: whether that claim is not what is read.
     missing: bytes that the header announces behind the end. rest: bytes behind it that are neither
     samples nor chunks. more: further chunks of samples. next_start: where another such file
-    follows. is_unpadded: whether an odd chunk before the samples is not filled up, so that other
-    readers do not find them.
+    follows. is_odd: whether other readers do not find the samples: an odd chunk before them is not
+    filled up, or their format is not said in full.
     """
 
     start: int
@@ -64,7 +64,7 @@ class Part:
     rest: int = 0
     more: tuple[tuple[int, int], ...] = ()
     next_start: int | None = None
-    is_unpadded: bool = False
+    is_odd: bool = False
 
     @property
     def block_bytes(self) -> int:
@@ -152,11 +152,12 @@ def read_wav(window: Window, start: int) -> Part | None:
     order = ">" if window.at(start, 4) == b"RIFX" else "<"
     data = _find_chunk(window, start, b"data", order)
     described = _find_chunk(window, start, b"fmt ", order)
-    if data is None or described is None or described.length < 16:
+    if data is None or described is None or described.length < 14:
         return None
-    claimed, shape = data.length, _shape(window.at(described.body, 40), order)
-    if shape is None:
+    described_shape = _shape(window.at(described.body, min(40, described.length)), order)
+    if described_shape is None:
         return None
+    claimed, (shape, is_vague) = data.length, described_shape
     large = _find_chunk(window, start, b"ds64", order)
     if large is not None and claimed == 0xFFFF_FFFF and large.length >= 16:
         claimed = struct.unpack("<Q", window.at(large.body + 8, 8))[0]
@@ -167,7 +168,7 @@ def read_wav(window: Window, start: int) -> Part | None:
         order=order,
         shape=shape,
         claimed=claimed,
-        is_unpadded=data.is_unpadded or described.is_unpadded,
+        is_odd=data.is_unpadded or described.is_unpadded or is_vague,
     )
     return _judged(window, part)
 
@@ -197,7 +198,7 @@ def read_aiff(window: Window, start: int) -> Part | None:
         order=order,
         shape=(tag, channels, rate_hz, rate_hz * block, block, bits),
         claimed=max(0, data.length - before),
-        is_unpadded=data.is_unpadded or common.is_unpadded,
+        is_odd=data.is_unpadded or common.is_unpadded,
     )
     return _judged(window, part)
 
@@ -275,13 +276,20 @@ def _judged(window: Window, part: Part) -> Part:
     return _with_tail(window, part)
 
 
-def _shape(fields: bytes, order: str) -> Shape | None:
-    if len(fields) < 16:
+def _shape(fields: bytes, order: str) -> tuple[Shape, bool] | None:
+    """The shape that a header describes, and whether it says too little for any other reader."""
+    if len(fields) < 14:
         return None
-    tag, channels, rate_hz, byte_rate, block, bits = struct.unpack(order + "HHIIHH", fields[:16])
-    if tag == _EXTENSIBLE and len(fields) >= 26:
-        tag = struct.unpack(order + "H", fields[24:26])[0]
-    return tag, channels, rate_hz, byte_rate, block, bits
+    tag, channels, rate_hz, byte_rate, block = struct.unpack(order + "HHIIH", fields[:14])
+    bits = struct.unpack(order + "H", fields[14:16])[0] if len(fields) >= 16 else 0
+    if tag == _EXTENSIBLE:
+        tag = struct.unpack(order + "H", fields[24:26])[0] if len(fields) >= 26 else 0
+    is_plain = tag in (plain.PCM, plain.FLOAT) and bits > 0
+    width = 8 * block // channels if channels else 0
+    if not is_plain and tag in (0, plain.PCM, plain.FLOAT) and plain.is_readable(plain.PCM, width):
+        # What is left says how wide the samples are; of a kind that is not said they are PCM.
+        return (tag or plain.PCM, channels, rate_hz, byte_rate, block, width), True
+    return (tag, channels, rate_hz, byte_rate, block, bits), False
 
 
 def _with_tail(window: Window, part: Part) -> Part:

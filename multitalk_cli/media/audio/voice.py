@@ -43,6 +43,7 @@ _CLIPPED_LEVEL, _CLIPPED_PLACES = 0.98, 5
 # A voice of common level peaks at -12 to 0 dBFS.
 _QUIET_DBFS, _LOUD_DBFS = -36.0, -3.0
 _CANCELS_DB = -12.0
+_UNREADABLE = ("E_AUDIO_FORMAT", "E_AUDIO_BROKEN")
 # A codec's own delay and padding.
 _CODEC_SLACK_S = 0.06
 
@@ -184,25 +185,37 @@ def _chosen_track(
         notes.adjusted.append(f"{name} has one sound track: --audio-track is not used for it")
     if count == 1:
         return *_scan_source(source), notes
-    first: tuple[Source, _Scan] | None = None
-    for number in range(count):
-        used, scan = _scan_source(choose_track(source, number, frame_s=frame_s))
-        is_silent = dbfs(scan.peak) < SILENT_DBFS
-        if first is None and not is_silent:
-            first = used, scan
-        if not is_silent and not is_steady(speech_levels(_as_speech(scan))):
-            break
-        notes.adjusted.append(
-            f"sound track {number + 1} of {name} is {'silent' if is_silent else 'no speech'}"
-        )
-    else:
-        used, scan = (used, scan) if first is None else first
-        notes.adjusted.clear()
+    used, scan = _first_with_a_voice(source, frame_s, notes)
     notes.warnings.append(
         f"{name} has {count} sound tracks: {describe_tracks(source.tracks)}; "
         f"track {used.track + 1} is used, --audio-track N chooses another"
     )
     return used, scan, notes
+
+
+def _first_with_a_voice(source: Source, frame_s: float, notes: _Notes) -> tuple[Source, _Scan]:
+    """The first track in which somebody speaks; without one the first that is not silent."""
+    name, count = shown_path(source.path), len(source.tracks)
+    seen: list[tuple[Source, _Scan]] = []
+    unread: list[str] = []
+    for number in range(count):
+        try:
+            used, scan = _scan_source(choose_track(source, number, frame_s=frame_s))
+        except FileError as error:
+            if error.code not in _UNREADABLE or (number == count - 1 and not seen):
+                raise
+            unread.append(f"sound track {number + 1} of {name} cannot be decoded")
+            continue
+        seen.append((used, scan))
+        is_silent = dbfs(scan.peak) < SILENT_DBFS
+        if not is_silent and not is_steady(speech_levels(_as_speech(scan))):
+            notes.adjusted += unread
+            return used, scan
+        notes.adjusted.append(
+            f"sound track {number + 1} of {name} is {'silent' if is_silent else 'no speech'}"
+        )
+    notes.adjusted[:] = unread
+    return next((each for each in seen if dbfs(each[1].peak) >= SILENT_DBFS), seen[-1])
 
 
 def _scan_source(source: Source) -> tuple[Source, _Scan]:

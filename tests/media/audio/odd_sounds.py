@@ -11,10 +11,20 @@ import zlib
 import imageio_ffmpeg
 import numpy as np
 import soundfile
+from hypothesis import HealthCheck, settings
 
 from tests.media.audio.sounds import EXAMPLE_VOICE
 
 RATE_HZ = 16_000
+
+
+REPEATABLE = settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @functools.cache
@@ -23,6 +33,27 @@ def voice():
     samples, rate_hz = soundfile.read(EXAMPLE_VOICE, dtype="int16")
     assert rate_hz == RATE_HZ
     return samples
+
+
+def is_same(loaded, samples) -> bool:
+    """Whether exactly these int16 samples were read, at 16 kHz."""
+    expected = samples.astype(np.float32) / 32_768
+    return loaded.samples == len(samples) and np.allclose(loaded.speech, expected, atol=2e-6)
+
+
+def is_alike(speech, samples) -> bool:
+    """Whether this is the same recording, after a codec, within a millisecond."""
+    expected = samples.astype(np.float32)[16:-16]
+    count = min(len(speech) - 32, len(expected))
+    return any(
+        np.corrcoef(speech[shift : shift + count], expected[:count])[0, 1] > 0.9
+        for shift in range(33)
+    )
+
+
+def said(loaded) -> str:
+    """All that is reported of a voice, a sentence a line."""
+    return "\n".join((*loaded.adjusted, *loaded.warnings))
 
 
 def chunk(name: bytes, body: bytes, claimed: int | None = None, *, is_padded: bool = True) -> bytes:

@@ -5,62 +5,32 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitalk_cli.errors import ExitCode, MultitalkError
 from multitalk_cli.media.audio import mpeg
-from multitalk_cli.media.audio.layout import read_layout
 from multitalk_cli.media.audio.tracks import sound_track
-from multitalk_cli.media.audio.voice import load_voice
 from tests.media.audio import odd_sounds as odd
-from tests.media.audio.odd_sounds import RATE_HZ, chunk, encoded, id3, wav
-
-SEEDS = range(3)
-REPEATABLE = settings(
-    max_examples=25,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+from tests.media.audio.odd_sounds import (
+    RATE_HZ,
+    REPEATABLE,
+    chunk,
+    encoded,
+    id3,
+    is_alike,
+    is_same,
+    said,
+    wav,
 )
 
-
-@pytest.fixture
-def load(tmp_path):
-    """Loads the voice that a file with these bytes holds."""
-
-    def call(content: bytes, name: str = "a", **options):
-        (tmp_path / name).write_bytes(content)
-        return load_voice(tmp_path / name, **options)
-
-    return call
+SEEDS = range(3)
 
 
 def refusal(load, content: bytes, name: str = "a") -> MultitalkError:
     with pytest.raises(MultitalkError) as caught:
         load(content, name)
     return caught.value
-
-
-def is_same(loaded, samples) -> bool:
-    """Whether exactly these int16 samples were read, at 16 kHz."""
-    expected = samples.astype(np.float32) / 32_768
-    return loaded.samples == len(samples) and np.allclose(loaded.speech, expected, atol=2e-6)
-
-
-def is_alike(speech, samples) -> bool:
-    """Whether this is the same recording, after a codec, within a millisecond."""
-    expected = samples.astype(np.float32)[16:-16]
-    count = min(len(speech) - 32, len(expected))
-    return any(
-        np.corrcoef(speech[shift : shift + count], expected[:count])[0, 1] > 0.9
-        for shift in range(33)
-    )
-
-
-def said(loaded) -> str:
-    return "\n".join((*loaded.adjusted, *loaded.warnings))
 
 
 # WAV
@@ -272,110 +242,6 @@ def test_a_sound_behind_tags_is_the_same_sound(load, ending, seed):
     assert is_alike(loaded.speech, expected.speech)
 
 
-# Tags that claim more or less than they have, and tags behind the sound
-
-
-def layout_of(tmp_path, content: bytes):
-    (tmp_path / "a").write_bytes(content)
-    with (tmp_path / "a").open("rb") as file:
-        return read_layout(tmp_path / "a", file)
-
-
-def without_tag(ending: str) -> bytes:
-    options = {"mp3": ("-id3v2_version", "0"), "amr": ("-ar", "8000"), "ac3": ("-ar", "48000")}
-    return encoded(ending, *options.get(ending, ()))
-
-
-@REPEATABLE
-@given(
-    ending=st.sampled_from(BEHIND_TAGS),
-    content=st.one_of(
-        st.integers(20, 300).map(bytes),
-        st.integers(0, 99).map(lambda seed: random.Random(seed).randbytes(70_000)),
-    ),
-    wrong=st.one_of(st.integers(-19, 9_000), st.integers(40_000, 200_000_000)),
-)
-def test_a_tag_that_claims_more_or_less_than_it_has_is_read_past(tmp_path, ending, content, wrong):
-    sound = without_tag(ending)
-    tag = id3(content, claimed=len(content) + wrong)
-    layout, expected = layout_of(tmp_path, tag + sound), layout_of(tmp_path, sound)
-    assert layout.kind == expected.kind
-    assert layout.spans == tuple(
-        (start + len(tag), end + len(tag)) for start, end in expected.spans
-    )
-    assert (layout.samples, layout.adjusted, layout.warnings) == (expected.samples, (), ())
-
-
-BLOCKS = ("mp3", "aac", "amr", "ac3", "eac3", "wv", "w64")
-drawn_bytes = st.builds(
-    lambda seed, count: random.Random(seed).randbytes(count),
-    st.integers(0, 99),
-    st.integers(0, 9_000),
-)
-texts = st.sampled_from([b"la ", "Stra\u00dfe \u6b4c\r\n".encode(), b"[00:10]oh no\n"]).map(
-    lambda line: line * 300
-)
-trailers = st.one_of(
-    st.builds(odd.id3v1, st.sampled_from([b"+", b"a title" * 30]), is_long=st.booleans()),
-    st.builds(odd.ape, drawn_bytes, has_header=st.booleans()),
-    st.builds(odd.lyrics, texts | drawn_bytes, st.sampled_from([1, 2])),
-    st.integers(0, 9_000).map(id3),
-)
-texts_behind = st.one_of(
-    texts,
-    st.sampled_from(["<html><body>", '{"error": "quota"}', "\u6b4c"]).map(
-        lambda text: (text * 900).encode("utf-16")
-    ),
-    st.sampled_from([b"\0", b"\xff"]).map(lambda byte: byte * 9_000),
-)
-
-
-@REPEATABLE
-@given(
-    ending=st.sampled_from(BLOCKS),
-    tags=st.lists(trailers, min_size=1, max_size=3),
-    text=st.one_of(st.just(b""), texts_behind),
-)
-def test_tags_and_texts_behind_a_sound_are_none_of_it(tmp_path, ending, tags, text):
-    sound = without_tag(ending)
-    (expected,) = layout_of(tmp_path, sound).spans
-    contents = (sound + text, sound + text + odd.id3v1()) if ending != "amr" else ()
-    for content in (sound + b"".join(tags), *contents):
-        layout = layout_of(tmp_path, content)
-        assert layout.spans == (expected,)
-        assert (layout.adjusted, layout.warnings) == ((), ())
-
-
-@pytest.mark.parametrize("ending", BLOCKS[:-1])
-@pytest.mark.parametrize("seed", SEEDS)
-def test_other_bytes_behind_frames_are_left_out_with_a_warning(tmp_path, ending, seed):
-    sound = without_tag(ending)
-    layout = layout_of(tmp_path, sound + random.Random(seed).randbytes(9_000))
-    assert layout.spans == layout_of(tmp_path, sound).spans
-    assert any("at the end of" in warning for warning in layout.warnings)
-
-
-@pytest.mark.parametrize("header", [True, False])
-def test_an_mp3_before_bytes_that_look_like_a_frame_is_whole(load, header):
-    sound = encoded("mp3", "-id3v2_version", "0", "-write_xing", str(int(header)))
-    loaded = load(sound + b"\xff\xfb\x90\x64 and no frame" + odd.id3v1())
-    np.testing.assert_array_equal(loaded.speech, load(sound).speech)
-    assert said(loaded) == ""
-
-
-def test_an_ac3_with_a_gap_is_decoded_behind_it(load):
-    sound = without_tag("ac3")
-    half = len(sound) // 2
-    loaded = load(sound[:half] + bytes(500) + sound[half:])
-    assert loaded.duration_s == pytest.approx(3.1, abs=0.1)
-
-
-@pytest.mark.parametrize("frames", [7, 9])
-def test_a_short_mp3_before_a_tag(load, frames):
-    sound = b"".join(odd.frames_of(without_tag("mp3"), mpeg.mp3_frame)[1 : frames + 1])
-    assert load(sound + odd.id3v1()).duration_s == pytest.approx(frames * 576 / RATE_HZ, abs=0.01)
-
-
 # Ogg and FLAC
 
 
@@ -431,73 +297,6 @@ def test_a_damaged_frame_of_a_flac_leaves_a_gap_and_a_warning(load, seed):
     assert loaded.samples == len(odd.voice())
     assert "damaged part" in said(loaded)
     assert is_alike(loaded.speech[-16_000:], odd.voice()[-16_000:])
-
-
-def flipped(content: bytes, places) -> bytes:
-    """The bytes with one bit changed at each place."""
-    changed = bytearray(content)
-    for place in places:
-        changed[place] ^= 0x10
-    return bytes(changed)
-
-
-@pytest.mark.parametrize("ending", ["flac", "wv"])
-@pytest.mark.parametrize("count", [1, 2])
-@pytest.mark.parametrize("is_tagged", [False, True])
-def test_parts_with_a_wrong_checksum_are_silent_and_counted(load, ending, count, is_tagged):
-    whole = encoded(ending)
-    places = [len(whole) // 3 + n * len(whole) // 4 for n in range(count)]
-    loaded = load((id3(300) if is_tagged else b"") + flipped(whole, places))
-    same = np.isclose(loaded.speech, odd.voice() / np.float32(32_768), atol=2e-6)
-    assert loaded.samples == len(odd.voice())
-    assert (loaded.speech[~same] == 0).all()
-    assert 0 < (~same).sum() < 5_000 * count
-    words = "1 damaged part of" if count == 1 else "2 damaged parts of"
-    assert words in said(loaded)
-    assert said(loaded).count("\n") == 0
-
-
-def test_a_flac_whose_last_frame_is_damaged_keeps_its_length(load):
-    whole = encoded("flac")
-    loaded = load(flipped(whole, [len(whole) - 20]))
-    assert loaded.samples == len(odd.voice())
-    assert "1 damaged part of" in said(loaded)
-
-
-@pytest.mark.parametrize("ending", ["tta", "ac3"])
-def test_other_parts_with_a_wrong_checksum_are_reported(load, ending):
-    options = ("-ar", "48000") if ending == "ac3" else ()
-    whole = encoded(ending, *options)
-    loaded = load(flipped(whole, [2 * len(whole) // 3]))
-    assert "1 damaged part of" in said(loaded)
-
-
-@REPEATABLE
-@given(
-    ending=st.sampled_from(["ogg", "opus", "oga"]),
-    shares=st.sets(st.integers(2, 9), min_size=1, max_size=3),
-    within=st.floats(0, 1),
-)
-def test_damaged_pages_of_an_ogg_are_counted(tmp_path, ending, shares, within):
-    pages = odd.ogg_pages(encoded(ending, "-page_duration", "250000"))
-    damaged = [
-        flipped(page, [int(within * (len(page) - 1))]) if n in shares else page
-        for n, page in enumerate(pages)
-    ]
-    count = f"{len(shares)} of {len(pages)} parts"
-    for content in (damaged, [page for n, page in enumerate(pages) if n not in shares]):
-        layout = layout_of(tmp_path, b"".join(content))
-        is_first = 2 in shares and content is not damaged
-        assert is_first or [count in warning for warning in layout.warnings] == [True]
-
-
-def test_what_follows_a_damaged_page_of_an_ogg_stays_where_it_was(load):
-    pages = odd.ogg_pages(encoded("ogg", "-page_duration", "250000"))
-    pages[5] = flipped(pages[5], [700])
-    loaded = load(b"".join(pages))
-    assert loaded.duration_s == pytest.approx(3.1, abs=0.02)
-    assert is_alike(loaded.speech[-16_000:], odd.voice()[-16_000:])
-    assert said(loaded).count("\n") == 0
 
 
 # MP3
