@@ -9,6 +9,7 @@ import sys
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import modal
@@ -22,8 +23,6 @@ from tests.terminal.program import ForkedProgram, colourful
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASS = "Current.*"
-_COMMANDS = CommandServer()
-atexit.register(_COMMANDS.stop)
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
 
 
@@ -51,6 +50,14 @@ class Ran:
         """The one error of the JSON object."""
         (error,) = self.json["errors"]
         return error
+
+
+@cache
+def _commands(site: Path) -> CommandServer:
+    """The server of commands of the client that is installed there."""
+    server = CommandServer(site)
+    atexit.register(server.stop)
+    return server
 
 
 def install(folder: Path, source: Path = ROOT) -> Path:
@@ -92,14 +99,14 @@ class User:
     def start(self, *words, stdin="", **env) -> "Running":
         """Starts a command."""
         _, _, *command = self.command(*words)
-        process = _COMMANDS.fork(command, {**self.env, **env}, self.folder, stdin)
+        process = _commands(self.site).fork(command, {**self.env, **env}, self.folder, stdin)
         return Running(process)
 
     def at_terminal(self, *words, columns=80, **env) -> ForkedProgram:
         """Starts a command on a terminal, with colours."""
         _, _, *command = self.command(*words)
         env = {**colourful(self.env), **env}
-        return ForkedProgram(_COMMANDS, command, env, columns=columns, cwd=self.folder)
+        return ForkedProgram(_commands(self.site), command, env, columns=columns, cwd=self.folder)
 
     def speech(self, name: str, duration_s: float) -> str:
         """A voice in the working folder, another for each name."""

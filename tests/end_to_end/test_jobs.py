@@ -184,13 +184,13 @@ def test_two_commands_for_one_job_make_one_call(deployed, rpcs):
     assert len([job for job in _jobs(deployed) if job["label"] == "both"]) == 1
 
 
-def test_one_job_at_a_time_writes_to_a_file(deployed, rpcs):
+def test_one_job_at_a_time_writes_to_a_file(cloud, deployed, rpcs):
     mine = deployed.generate(deployed.speech("mine.wav", 0.5), "--detach")
     other = deployed.generate(deployed.speech("other.wav", 0.5), "-o", "talk.mp4")
-    first = deployed.run(*mine, "-o", "talk.mp4")
-
-    refused = deployed.run(*other, "--json")
-    moved = deployed.run(*mine, "-o", "moved.mp4")
+    with cloud.commits_held():
+        first = deployed.run(*mine, "-o", "talk.mp4")
+        refused = deployed.run(*other, "--json")
+        moved = deployed.run(*mine, "-o", "moved.mp4")
     attached = deployed.run("jobs", "attach", first.stdout.strip())
 
     assert (refused.code, refused.error["code"]) == (3, "E_OUTPUT_TAKEN"), refused.stderr

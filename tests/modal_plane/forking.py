@@ -1,13 +1,13 @@
 """Fork servers: containers, and commands, begin as copies of a process that has imported libraries.
 
-`python -u forking.py FD container|command` reads requests from a Unix socket: JSON, and
+`python -u forking.py FD container|command [SITE]` reads requests from a Unix socket: JSON, and
 descriptors. It answers with the process id and, when that process has ended, with its status. An
 interpreter of its own would spend most of its time importing the same libraries.
 
 A container's request names a `namespaces.Spec`, its environment, and where its output goes; after
 the fork it enters its file system and runs the module as `python -m` does. A command's request has
-its words, environment, folder and three streams; none of our own modules is imported before the
-fork, and Modal's settings are read again after it.
+its words, environment, folder and three streams; the modules of the installed client are imported
+before the fork, which has no other effect, and Modal's settings are read again after it.
 
 Standard library only until the libraries are imported, because it starts outside of any package.
 `ForkServer` is the control plane's end, `CommandServer` that of the tests.
@@ -18,6 +18,7 @@ import fcntl
 import importlib
 import json
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -162,9 +163,11 @@ class ForkedCommand:
 
 
 class CommandServer:
-    """Forks commands of one Python; starts on first use."""
+    """Forks commands of one installed client; starts on first use."""
 
-    def __init__(self) -> None:
+    def __init__(self, site: Path) -> None:
+        """site: the folder on Python's path that has the client."""
+        self._site = site
         self._control: socket.socket | None = None
         self._pids: deque[int] = deque()
         self._statuses: dict[int, int] = {}
@@ -233,7 +236,7 @@ class CommandServer:
         environment = {"PATH": os.environ["PATH"], "HOME": "/", "LANG": "C.UTF-8"}
         environment |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._server = subprocess.Popen(
-            _command(theirs, "command"),
+            [*_command(theirs, "command"), str(self._site)],
             env=environment,
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
@@ -348,12 +351,24 @@ def become_container(request: dict) -> None:
     runpy.run_module(MODULE, run_name="__main__", alter_sys=True)
 
 
+def _import_client(site: str) -> None:
+    """Imports all modules of the client that is installed there, but the one that runs it."""
+    sys.path.insert(0, site)
+    client = importlib.import_module("multitalk_cli")
+    for module in pkgutil.walk_packages(client.__path__, "multitalk_cli."):
+        if module.name != "multitalk_cli.__main__":
+            importlib.import_module(module.name)
+    sys.path.remove(site)
+
+
 def main() -> None:
     """Imports, serves, and in each copy runs the container or the command."""
     control, kind = socket.socket(fileno=int(sys.argv[1])), sys.argv[2]
     here = sys.path.pop(0)
     for name in LIBRARIES[kind]:
         importlib.import_module(name)
+    if kind == "command":
+        _import_client(sys.argv[3])
     sys.modules.pop(MODULE, None)
     sys.path.insert(0, here)
     import namespaces
