@@ -165,11 +165,19 @@ def sha256_of(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+TOO_LARGE = "it would be larger than files may be here (ulimit -f, or the disk's own limit)"
+LIFT_LIMIT = "ulimit -f unlimited"
 
 
 def write_error(target: Path, error: OSError) -> FileError:
-    """The error for a failed write: E_DISK_FULL, or E_OUTPUT_PATH with the system's reason."""
+    """The error for a failed write: E_DISK_FULL, or E_OUTPUT_PATH with the reason."""
+    if error.errno == errno.EFBIG:
+        return FileError(
+            f"{shown_path(target)} cannot be written: {TOO_LARGE}",
+            code="E_OUTPUT_PATH",
+            hint=LIFT_LIMIT,
+        )
     if error.errno in _FULL:
         return FileError(f"no space left to write {shown_path(target)}", code="E_DISK_FULL")
     reason = error.strerror if error.strerror else str(error)

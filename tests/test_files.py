@@ -165,7 +165,14 @@ def test_checking_a_place_leaves_nothing_there(target):
     assert (names_in(target.parent), target.read_bytes()) == (["talk.mp4"], b"old")
 
 
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 def test_a_full_disk_has_its_own_error(number):
     error = write_error(Path("talk.mp4"), OSError(number, os.strerror(number)))
     assert (error.code, error.message) == ("E_DISK_FULL", "no space left to write talk.mp4")
+
+
+def test_a_file_that_may_not_be_that_large_is_no_full_disk():
+    error = write_error(Path("talk.mp4"), OSError(errno.EFBIG, os.strerror(errno.EFBIG)))
+    assert error.code == "E_OUTPUT_PATH"
+    assert "larger than files may be here (ulimit -f" in error.message
+    assert error.hint == "ulimit -f unlimited"

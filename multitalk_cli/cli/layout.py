@@ -22,7 +22,7 @@ LEAST_WIDTH = 50
 WIDEST = 1000
 """The limit of a width that a variable or a terminal gives, in characters."""
 NARROWEST_COLUMN = 12
-_PROGRAMS = ("chmod", "export", "mkdir", "multitalk", "pip", "pipx", "printf", "unset")
+_PROGRAMS = ("chmod", "export", "mkdir", "multitalk", "pip", "pipx", "printf", "ulimit", "unset")
 _GAP = 2
 _RICH_STYLES: Mapping[Style, str] = {"red": "bold red"}
 

@@ -10,7 +10,7 @@ OTHER_PICTURES = (
 )
 OTHER_FILES = (
     *("a web page", "a ZIP archive", "metadata of macOS without the file itself"),
-    "a Git LFS pointer without the file itself",
+    *("a Git LFS pointer without the file itself", "a file packed with gzip"),
 )
 SOUNDS = ("WAV", "FLAC", "Ogg", "MP3", "MP4", "WebM")
 _MAGIC = (
@@ -41,6 +41,7 @@ _MAGIC = (
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!DOCTYPE html|html)", re.IGNORECASE), "a web page"),
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
+    (re.compile(rb"\x1f\x8b\x08"), "a file packed with gzip"),
     (re.compile(rb"\0\x05\x16\x07"), "metadata of macOS without the file itself"),
     (re.compile(rb"version https://git-lfs"), "a Git LFS pointer without the file itself"),
     (re.compile(rb"RIFF....WAVE|RF64....WAVE", re.DOTALL), "WAV"),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.masking import hide
-from multitalk_cli.storage.answers import watch
+from multitalk_cli.storage import answers, key_text
 from multitalk_cli.storage.endpoint import EndpointError, find_proxy, parse_endpoint
 from multitalk_cli.storage.errors import converted
 
@@ -124,7 +124,8 @@ def _open_client(session: Any, access: Access, endpoint: str | None) -> Any:
         endpoint_url=endpoint,
         config=_config(access.credentials is not None),
     )
-    watch(client)
+    answers.watch(client)
+    key_text.watch(client)
     if access.pays:
         client.meta.events.register("before-parameter-build.s3", _agree_to_pay)
         client.meta.events.register("before-sign.s3", _sign_agreement)

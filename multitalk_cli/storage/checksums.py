@@ -27,6 +27,7 @@ class ObjectMetadata:
 
     part_bytes: size of the parts of its upload, 0 if unknown. archive: the archive that it must be
     restored from before it can be read, empty for none. is_being_restored: whether that has begun.
+    encoding: in which its bytes are kept, such as gzip; empty for none.
     """
 
     size_bytes: int
@@ -38,6 +39,7 @@ class ObjectMetadata:
     part_bytes: int
     archive: str = ""
     is_being_restored: bool = False
+    encoding: str = ""
 
 
 def modified_s(row: Mapping[str, Any]) -> float:
@@ -52,6 +54,12 @@ def _archive_of(head: Mapping[str, Any]) -> str:
         return ""
     kind = str(head.get("StorageClass", ""))
     return str(head.get("ArchiveStatus") or (kind if kind in _ARCHIVES else ""))
+
+
+def _encoding_of(head: Mapping[str, Any]) -> str:
+    """The encoding of the content; that of an upload in pieces is none of the object's."""
+    names = (name.strip().lower() for name in head.get("ContentEncoding", "").split(","))
+    return ", ".join(name for name in names if name not in ("", "identity", "aws-chunked"))
 
 
 def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int) -> ObjectMetadata:
@@ -71,6 +79,7 @@ def read_metadata(head: Mapping[str, Any], etag: str, size: int, part_bytes: int
         part_bytes=part_bytes,
         archive=_archive_of(head),
         is_being_restored='ongoing-request="true"' in head.get("Restore", ""),
+        encoding=_encoding_of(head),
     )
 
 

@@ -5,30 +5,26 @@ Only this room imports boto3, and turns its errors into ours.
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import heapq
 import mimetypes
 import os
-import re
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from multitalk_cli.errors import FileError, StorageError, TemporaryError, UsageError
+from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import (
     move_into_place,
     open_input,
     require_replaceable,
     sha256_of,
     shown_path,
-    write_error,
 )
-from multitalk_cli.storage.access import MAX_CONNECTIONS, Access, connect
+from multitalk_cli.storage import key_text, ranges
+from multitalk_cli.storage.access import Access, connect
 from multitalk_cli.storage.address import S3Uri, is_folder
 from multitalk_cli.storage.checksums import (
     SHA256_FIELD,
@@ -39,18 +35,15 @@ from multitalk_cli.storage.checksums import (
 )
 from multitalk_cli.storage.endpoint import without_bucket
 from multitalk_cli.storage.errors import archived, converted, lacks_conditions, library_errors
-from multitalk_cli.storage.retry import Clock, RetryPolicy
+from multitalk_cli.storage.parts import locked_part, part_path, remove_outdated
+from multitalk_cli.storage.ranges import PART_BYTES, TRANSFERS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-PART_BYTES = 8 * 1024**2
 MAX_URL_S = 7 * 24 * 3600
 _MAX_PARTS = 10_000
-_TRANSFERS = MAX_CONNECTIONS - 2
-_READ_BYTES = 256 * 1024
-_RETRIES = RetryPolicy(pauses_s=(0.5, 2.0, 5.0))
 
 Report = Callable[[int], None]
 """Receives the number of bytes that have just arrived."""
@@ -84,13 +77,16 @@ class Listing:
 class Transferred:
     """A finished transfer. checked: the digest compared: sha256, etag, crc32 or size.
 
-    resumed_bytes: fetched by an earlier run.
+    resumed_bytes: fetched by an earlier run. was_there: whether the whole file was. encoding: of
+    the bytes as the store keeps them and as they are fetched, such as gzip; empty for none.
     """
 
     uri: S3Uri
     size_bytes: int
     checked: str
     resumed_bytes: int = 0
+    was_there: bool = False
+    encoding: str = ""
 
 
 class Storage:
@@ -122,7 +118,8 @@ class Storage:
         with converted("s3:ListBucket", uri):
             pages = self._client.get_paginator("list_objects_v2").paginate(**arguments)
             for page in pages:
-                yield from (folder["Prefix"] for folder in page.get("CommonPrefixes", ()))
+                folders = page.get("CommonPrefixes", ())
+                yield from (key_text.restored(folder["Prefix"]) for folder in folders)
                 rows = (_to_object(row) for row in page.get("Contents", ()))
                 yield from (row for row in rows if row.size_bytes or not is_folder(row.key))
 
@@ -183,21 +180,29 @@ class Storage:
         details = self._details(uri)
         if not overwrite and os.path.lexists(target):
             compared = _compare_existing(target, uri, details)
-            notify(details.size_bytes)
             size = details.size_bytes
-            return Transferred(uri=uri, size_bytes=size, checked=compared, resumed_bytes=size)
+            notify(size)
+            return Transferred(
+                uri=uri,
+                size_bytes=size,
+                checked=compared,
+                resumed_bytes=size,
+                was_there=True,
+                encoding=details.encoding,
+            )
         _require_restored(uri, details)
-        part = _part_path(target, uri, details, self._client.meta.endpoint_url)
-        with _locked_part(part, target) as file:
+        part = part_path(target, uri, details, self._client.meta.endpoint_url)
+        with locked_part(part, target) as file:
             resumed = self._fill(file, uri, details, notify)
             checked = _check(file, part, uri, details)
             move_into_place(part, target, overwrite=overwrite)
-        _remove_outdated(part, target)
+        remove_outdated(part, target)
         return Transferred(
             uri=uri,
             size_bytes=details.size_bytes,
             checked=checked,
             resumed_bytes=resumed,
+            encoding=details.encoding,
         )
 
     def put(
@@ -283,69 +288,12 @@ class Storage:
         if start > details.size_bytes:
             start = file.truncate(0)
         report(start)
-        for chunk in self._ranges(uri, details, start):
+        for chunk in ranges.read(self._client, self._place(uri), uri, details, start):
             file.write(chunk)
             file.flush()
             report(len(chunk))
         os.fsync(file.fileno())
         return start
-
-    def _ranges(self, uri: S3Uri, details: ObjectMetadata, start: int) -> Iterator[bytearray]:
-        """The rest of an object in order, fetched as several ranges at a time."""
-        stop = threading.Event()
-        waiting: deque[Future[bytearray]] = deque()
-        starts = iter(range(start, details.size_bytes, PART_BYTES))
-        with ThreadPoolExecutor(_TRANSFERS) as pool:
-            try:
-                while True:
-                    while len(waiting) < _TRANSFERS and (first := next(starts, None)) is not None:
-                        last = min(first + PART_BYTES, details.size_bytes) - 1
-                        waiting.append(
-                            pool.submit(self._range, uri, details.etag, first, last, stop)
-                        )
-                    if not waiting:
-                        return
-                    yield waiting.popleft().result()
-            finally:
-                stop.set()
-                pool.shutdown(wait=False, cancel_futures=True)
-
-    def _range(
-        self, uri: S3Uri, etag: str, first: int, last: int, stop: threading.Event
-    ) -> bytearray:
-        """The bytes from `first` to `last`, retried after network errors."""
-
-        def pause(seconds: float) -> None:
-            stop.wait(seconds)
-
-        retry = _RETRIES.start(Clock(sleep=pause))
-        while True:
-            try:
-                return self._range_once(uri, etag, first, last, stop)
-            except TemporaryError:
-                if not retry.wait() or stop.is_set():
-                    raise
-
-    def _range_once(
-        self, uri: S3Uri, etag: str, first: int, last: int, stop: threading.Event
-    ) -> bytearray:
-        # One block of memory for each range: growing ones would leave holes of megabytes.
-        arrived, count = bytearray(last - first + 1), 0
-        view = memoryview(arrived)
-        with converted("s3:GetObject", uri):
-            answer = self._client.get_object(
-                **self._place(uri),
-                Range=f"bytes={first}-{last}",
-                IfMatch=f'"{etag}"',
-            )
-            with answer["Body"] as body:
-                while not stop.is_set() and (more := body.readinto(view[count:][:_READ_BYTES])):
-                    count += more
-        if count != len(arrived):
-            raise TemporaryError(
-                f"{uri}: only {count} of {len(arrived)} bytes arrived", code="E_S3_NETWORK"
-            )
-        return arrived
 
     # Storing
 
@@ -459,7 +407,7 @@ class Storage:
             answer = self._client.upload_part(**upload, PartNumber=number, Body=body)
             return {"PartNumber": number, "ETag": answer["ETag"]}
 
-        pool = ThreadPoolExecutor(_TRANSFERS)
+        pool = ThreadPoolExecutor(TRANSFERS)
         parts: list[dict[str, Any]] = []
         try:
             for part in pool.map(send, range(1, -(-size // part_bytes) + 1)):
@@ -481,7 +429,7 @@ def _to_object(row: Mapping[str, Any]) -> StoredObject:
             f"unexpected response of the store: no size of {row['Key']}", code="E_STORAGE"
         )
     return StoredObject(
-        key=row["Key"],
+        key=key_text.restored(row["Key"]),
         size_bytes=size_bytes,
         modified_s=modified_s(row),
         etag=row.get("ETag", "").strip('"'),
@@ -492,22 +440,6 @@ def _require_restored(uri: S3Uri, details: ObjectMetadata) -> None:
     """Raises StorageError E_S3_ARCHIVED for an object that cannot be read now."""
     if details.archive:
         raise archived(uri, details.archive, is_on_its_way=details.is_being_restored)
-
-
-def _part_path(target: Path, uri: S3Uri, details: ObjectMetadata, endpoint: str) -> Path:
-    """The file for the beginning of exactly this object until it is whole."""
-    identity = f"{endpoint}\n{uri}\n{details.etag}\n{details.size_bytes}"
-    tag = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    return target.with_name(f".{target.name[:50]}.{tag}.part")
-
-
-def _remove_outdated(part: Path, target: Path) -> None:
-    """Removes the unfinished files of earlier versions of the same target."""
-    pattern = re.compile(re.escape(f".{target.name[:50]}.") + r"[0-9a-f]{12}\.part")
-    for path in part.parent.iterdir():
-        if pattern.fullmatch(path.name):
-            with suppress(OSError):
-                path.unlink()
 
 
 def _compare_existing(target: Path, uri: S3Uri, details: ObjectMetadata) -> str:
@@ -533,25 +465,3 @@ def _check(file: BinaryIO, part: Path, uri: S3Uri, details: ObjectMetadata) -> s
     raise StorageError(
         f"{uri} arrived with {compared} {seen}, the store has {expected}", code="E_S3_CHANGED"
     )
-
-
-@contextmanager
-def _locked_part(part: Path, target: Path) -> Iterator[BinaryIO]:
-    """The unfinished file, open for appending in this process alone."""
-    try:
-        # A symbolic link in its place is not followed.
-        handle = os.open(part, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        with os.fdopen(handle, "r+b") as file:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield file
-    except BlockingIOError as error:
-        raise FileError(
-            f"{shown_path(target)} is being fetched by another process",
-            code="E_OUTPUT_PATH",
-            facts={"is_busy": True},
-        ) from error
-    except OSError as error:
-        # Removed on failure: a full disk needs the space.
-        with suppress(OSError):
-            part.unlink()
-        raise write_error(target, error) from error

@@ -15,8 +15,14 @@ from multitalk_cli import contract
 from multitalk_cli.contract.events import DOWNLOADING, UPLOADING
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
-from multitalk_cli.files import is_safe_name, is_same_file, is_web_address, open_input
-from multitalk_cli.reporting.formatting import human_bytes
+from multitalk_cli.files import (
+    is_safe_name,
+    is_same_file,
+    is_web_address,
+    open_input,
+    shown_path,
+)
+from multitalk_cli.reporting.formatting import human_bytes, shell_line, shell_word
 from multitalk_cli.reporting.reporter import Reporter
 from multitalk_cli.storage import recent_keys
 from multitalk_cli.storage.address import S3Uri, is_folder, is_stored, parse_uri, shown_key
@@ -27,6 +33,7 @@ if TYPE_CHECKING:
 
 
 OUTPUTS = "outputs/"
+_GZIP = ("gzip", "x-gzip")
 _GLOB = re.compile(r"[*?\[]")
 
 
@@ -40,13 +47,17 @@ class BucketListing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchedFile:
-    """An object that is now a file. checked: the digest that its bytes were compared by."""
+    """An object that is now a file. checked: the digest that its bytes were compared by.
+
+    was_there: whether it was one before.
+    """
 
     uri: S3Uri
     path: Path
     size_bytes: int
     checked: str
     resumed_bytes: int
+    was_there: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +120,23 @@ def to_object_uri(text: str, bucket: str) -> S3Uri:
 
 
 def list_newest(storage: Storage, uri: S3Uri, limit: int, *, recursive: bool) -> BucketListing:
-    """The newest objects below a URI, whose keys a shell completes from then on."""
-    listing = storage.newest(uri, limit, recursive=recursive)
+    """The newest objects below a URI, whose keys a shell completes from then on.
+
+    A folder may be named without its slash.
+    """
+    uri, listing = _newest(storage, uri, limit, recursive=recursive)
     recent_keys.remember(f"s3://{uri.bucket}/{found.key}" for found in reversed(listing.objects))
     return BucketListing(uri=uri, listing=listing)
+
+
+def _newest(storage: Storage, uri: S3Uri, limit: int, *, recursive: bool) -> tuple[S3Uri, Listing]:
+    """The newest objects of the folder that a URI names, else those whose keys begin with it."""
+    if uri.key and not is_folder(uri.key):
+        folder = S3Uri(bucket=uri.bucket, key=f"{uri.key}/")
+        listing = storage.newest(folder, limit, recursive=recursive)
+        if listing.count or listing.folders:
+            return folder, listing
+    return uri, storage.newest(uri, limit, recursive=recursive)
 
 
 # get
@@ -139,7 +163,7 @@ def fetch(
 
 def latest(storage: Storage, uri: S3Uri) -> S3Uri:
     """The newest object below a URI. Raises StorageError E_S3_KEY for an empty place."""
-    listing = storage.newest(uri, 1)
+    uri, listing = _newest(storage, uri, 1, recursive=True)
     if not listing.objects:
         raise StorageError(
             f"{uri} is empty", code="E_S3_KEY", facts={"folder": f"s3://{uri.bucket}/"}
@@ -276,10 +300,7 @@ def _fetch_all(
 
         for one in downloads:
             moved = storage.get(one.uri, one.target, overwrite=overwrite, report=report)
-            if moved.resumed_bytes:
-                reporter.fact("resumed", f"{human_bytes(moved.resumed_bytes)} were already there")
-            size = human_bytes(moved.size_bytes)
-            reporter.fact("fetched", f"{one.uri}, {size}, {moved.checked} OK")
+            _report_fetched(moved, one.target, reporter)
             fetched.append(
                 FetchedFile(
                     uri=one.uri,
@@ -287,9 +308,28 @@ def _fetch_all(
                     size_bytes=moved.size_bytes,
                     checked=moved.checked,
                     resumed_bytes=moved.resumed_bytes,
+                    was_there=moved.was_there,
                 )
             )
     return fetched
+
+
+def _report_fetched(moved: Transferred, target: Path, reporter: Reporter) -> None:
+    if moved.resumed_bytes and not moved.was_there:
+        reporter.fact("resumed", f"{human_bytes(moved.resumed_bytes)} were already there")
+    about = f"{moved.uri}, {human_bytes(moved.size_bytes)}, {moved.checked} OK"
+    if moved.was_there:
+        reporter.fact("present", f"{about}: not fetched again")
+    else:
+        reporter.fact("fetched", about)
+    if moved.encoding:
+        name = shown_path(target)
+        warning = f"{name} is as the store keeps it, in the encoding {moved.encoding}"
+        if moved.encoding in _GZIP:
+            words = shell_line(["gunzip", "-c", str(target)])
+            unpacked = shell_word(str(target.with_name(f"unpacked-{target.name}")))
+            warning += f"; to unpack it:\n{words} > {unpacked}"
+        reporter.warn(warning)
 
 
 @contextmanager

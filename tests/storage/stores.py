@@ -171,9 +171,10 @@ class ScriptedStore:
 
     answer: (status, headers, body) in place of all else. delay_s: before each range is sent.
     listed: how many keys a listing has. keys: those that it has in place of made-up ones.
-    cut: how many answers break off in the middle. rejects: header -> the answer to requests that
-    have it. is_empty: whether no object is there before it is stored. stored, heads: what was sent,
-    and the headers of every request.
+    cut: how many answers break off in the middle. has_ranges: whether a part can be asked for.
+    extra: bytes that a whole object has more than it says. page: a listing. rejects: header -> the
+    answer to requests that have it. is_empty: whether no object is there before it is stored.
+    stored, heads: what was sent, and the headers of every request.
     """
 
     body: bytes = b""
@@ -184,6 +185,9 @@ class ScriptedStore:
     listed: int = 0
     keys: tuple = ()
     cut: int = 0
+    has_ranges: bool = True
+    extra: bytes = b""
+    page: bytes = b""
     rejects: dict = field(default_factory=dict)
     is_empty: bool = False
     url: str = ""
@@ -276,21 +280,26 @@ class _Handler(BaseHTTPRequestHandler):
         if self.headers.get("If-Match", store.etag) != store.etag:
             self._send(412, {}, error_body("PreconditionFailed"))
             return
-        first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
-        body = store.body[first : last + 1]
         time.sleep(store.delay_s)
-        headers = self._object_headers()
-        headers["Content-Range"] = f"bytes {first}-{last}/{len(store.body)}"
+        if store.has_ranges and "Range" in self.headers:
+            first, last = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            status, body = 206, store.body[first : last + 1]
+            more = {"Content-Range": f"bytes {first}-{last}/{len(store.body)}"}
+        else:
+            status, first, body, more = 200, 0, store.body + store.extra, {}
+        headers = {**self._object_headers(), **more}
         if store.cut:
             store.cut -= 1
-            self._send(206, headers, body[: len(body) // 2], promised=len(body))
+            self._send(status, headers, body[: len(body) // 2], promised=len(body))
             store.ranges.append((first, len(body) // 2))
             self.close_connection = True
             return
         store.ranges.append((first, len(body)))
-        self._send(206, headers, body)
+        self._send(status, headers, body)
 
     def _page(self):
+        if self.server.store.page:
+            return self.server.store.page
         query = parse_qs(urlsplit(self.path).query)
         first = int(query.get("continuation-token", ["0"])[0])
         keys = self.server.store.keys

@@ -9,10 +9,11 @@ import tracemalloc
 import pytest
 
 from multitalk_cli.errors import FileError, MultitalkError, StorageError, UsageError
-from multitalk_cli.storage import client
+from multitalk_cli.storage import client, ranges
 from multitalk_cli.storage.access import Access
 from multitalk_cli.storage.address import S3Uri, parse_uri
-from multitalk_cli.storage.client import PART_BYTES, Storage
+from multitalk_cli.storage.client import Storage
+from multitalk_cli.storage.ranges import PART_BYTES
 from multitalk_cli.storage.retry import RetryPolicy
 from tests.storage.stores import error_body
 
@@ -28,7 +29,7 @@ def store(s3_client):
 @pytest.fixture
 def impatient(monkeypatch):
     """A network failure is tried again at once."""
-    monkeypatch.setattr(client, "_RETRIES", RetryPolicy(pauses_s=(0.0, 0.0)))
+    monkeypatch.setattr(ranges, "_RETRIES", RetryPolicy(pauses_s=(0.0, 0.0)))
 
 
 def at(name, key):
@@ -284,6 +285,52 @@ def test_a_connection_that_stays_broken_is_a_network_error(scripted_s3, tmp_path
     assert not (tmp_path / "t").exists()
 
 
+# Stores that send all of an object whatever part is asked for
+
+
+@pytest.mark.parametrize("etag", [None, '"nothing-to-compare"'])
+@pytest.mark.parametrize("cut", [0, 1])
+@pytest.mark.usefixtures("impatient")
+def test_a_store_without_ranges_is_read_from_the_beginning(scripted_s3, tmp_path, etag, cut):
+    about = whole() if etag is None else whole(etag=etag)
+    scripted_s3(**about, has_ranges=False, cut=cut)
+
+    Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False)
+
+    assert (tmp_path / "t").read_bytes() == MEGABYTES
+
+
+def test_what_arrived_of_a_store_without_ranges_is_kept(scripted_s3, tmp_path):
+    scripted_s3(**whole(), has_ranges=False)
+    with pytest.raises(KeyboardInterrupt):
+        Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False, report=stop_after(3))
+
+    fetched = Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False)
+
+    assert (tmp_path / "t").read_bytes() == MEGABYTES
+    assert fetched.resumed_bytes > 0
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_store_without_ranges_that_always_breaks_off_is_given_up(scripted_s3, tmp_path):
+    server = scripted_s3(**whole(cut=1000), has_ranges=False)
+
+    error = failure(lambda: Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False))
+
+    assert error.code == "E_S3_NETWORK"
+    assert server.cut > 900
+    assert not (tmp_path / "t").exists()
+
+
+def test_more_bytes_than_the_store_says_are_another_object(scripted_s3, tmp_path):
+    scripted_s3(**whole(etag='"nothing-to-compare"'), has_ranges=False, extra=b"more")
+
+    error = failure(lambda: Storage().get(at("bucket", "k"), tmp_path / "t", overwrite=False))
+
+    assert error.code == "E_S3_CHANGED"
+    assert not (tmp_path / "t").exists()
+
+
 def test_damaged_bytes_are_never_put_in_place(scripted_s3, tmp_path):
     scripted_s3(body=bytes([MEGABYTES[0] ^ 1]) + MEGABYTES[1:], etag=whole()["etag"])
 
@@ -362,7 +409,7 @@ def test_a_link_in_the_place_of_the_rest_is_not_followed(scripted_s3, tmp_path, 
     scripted_s3(body=CONTENT, etag=f'"{hashlib.md5(CONTENT).hexdigest()}"')
     victim = tmp_path / "victim"
     victim.write_bytes(b"untouched")
-    monkeypatch.setattr(client, "_part_path", lambda *_: tmp_path / ".part")
+    monkeypatch.setattr(client, "part_path", lambda *_: tmp_path / ".part")
     (tmp_path / ".part").symlink_to(victim)
 
     with pytest.raises(FileError):

@@ -9,7 +9,7 @@ from http.server import HTTPServer
 
 import pytest
 
-from multitalk_cli.storage.client import PART_BYTES
+from multitalk_cli.storage.ranges import PART_BYTES
 from tests.storage import stores
 from tests.storage.stores import error_body, use_credentials
 

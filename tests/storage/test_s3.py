@@ -1,11 +1,13 @@
 """`multitalk s3`: listings, fetching, storing, and keys with foreign names."""
 
+import gzip
 import hashlib
 import json
 import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 import urllib.request
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 
 from multitalk_cli.cli.views import s3
 from multitalk_cli.storage import recent_keys
-from multitalk_cli.storage.client import PART_BYTES
+from multitalk_cli.storage.ranges import PART_BYTES
 from tests.storage.stores import KEY_ID, use_credentials
 
 VIDEO = os.urandom(2000)
@@ -70,6 +72,41 @@ def test_ls_of_nothing(cli, filled):
 
     assert (ran.code, ran.stdout) == (0, "")
     assert ran.stderr == f"s3://{filled}/inputs/ is empty\n"
+
+
+@pytest.mark.parametrize("flags", [[], ["--recursive"]])
+def test_ls_of_a_folder_needs_no_slash(cli, s3_client, filled, flags):
+    s3_client.put_object(Bucket=filled, Key="outputs2/other.mp4", Body=VIDEO)
+
+    bare, with_slash = (
+        cli("s3", "ls", place, *flags, "--json").json["data"] for place in ("outputs", "outputs/")
+    )
+
+    assert bare == with_slash
+    assert bare["objects"][-1]["key"] == "outputs/second.mp4"
+
+
+@pytest.mark.usefixtures("filled")
+def test_ls_of_the_beginning_of_a_key_shows_what_begins_so(cli):
+    ran = cli("s3", "ls", "outputs/sec")
+
+    assert [line.split()[-1] for line in ran.stdout.splitlines()] == ["outputs/second.mp4"]
+
+
+@pytest.mark.parametrize("control", ["&#27;", "&#x1B;", "&#x1b;", "\x1b"])
+def test_control_characters_of_a_key_are_read_although_xml_has_none(cli, scripted_s3, control):
+    rows = (
+        f"<Contents><Key>outputs/a{control}[2J&#9;&#xD800;.mp4</Key><Size>9</Size></Contents>"
+        f"<CommonPrefixes><Prefix>outputs/b{control}/</Prefix></CommonPrefixes>"
+    )
+    scripted_s3(page=f"<ListBucketResult>{rows}</ListBucketResult>".encode())
+
+    ran = cli("s3", "ls", "s3://bucket/outputs/", "--json")
+
+    assert ran.code == 0
+    assert ran.json["data"]["folders"] == ["outputs/b\x1b/"]
+    (found,) = ran.json["data"]["objects"]
+    assert found["key"] == "outputs/a\x1b[2J\t\ufffd.mp4"
 
 
 def test_ls_escapes_what_could_move_the_cursor(cli, scripted_s3):
@@ -149,7 +186,40 @@ def test_get_as_json(cli, filled, folder):
         "size_bytes": 2000,
         "checked": "etag",
         "resumed_bytes": 0,
+        "already_there": False,
     }
+
+
+def test_latest_of_a_folder_needs_no_slash(cli, s3_client, filled, folder):
+    s3_client.put_object(Bucket=filled, Key="outputs/earlier-than/z.mp4", Body=VIDEO)
+
+    assert cli("s3", "get", "--latest", "outputs/earlier").code == 0
+    assert [path.name for path in folder.iterdir()] == ["b.mp4"]
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "aws-chunked,gzip"])
+def test_a_packed_object_is_fetched_as_it_is_and_that_is_said(
+    cli, s3_client, filled, folder, encoding
+):
+    packed = gzip.compress(VIDEO)
+    s3_client.put_object(
+        Bucket=filled, Key="outputs/a b.txt", Body=packed, ContentEncoding=encoding
+    )
+
+    ran = cli("s3", "get", "outputs/a b.txt")
+
+    assert (folder / "a b.txt").read_bytes() == packed
+    (command,) = (line.strip() for line in ran.stderr.splitlines() if "gunzip" in line)
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+    assert (folder / "unpacked-a b.txt").read_bytes() == VIDEO
+
+
+def test_an_encoding_that_is_none_is_not_mentioned(cli, s3_client, filled):
+    s3_client.put_object(
+        Bucket=filled, Key="outputs/a.txt", Body=VIDEO, ContentEncoding="aws-chunked"
+    )
+
+    assert "encoding" not in cli("s3", "get", "outputs/a.txt").stderr
 
 
 def test_latest_of_another_place(cli, filled, folder):
@@ -221,7 +291,12 @@ def test_get_again_is_done_already(cli):
     ran = cli("s3", "get", "outputs/second.mp4")
 
     assert ran.code == 0
-    assert "2 kB were already there" in ran.stderr
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith("present     s3://")
+    assert line.endswith("2 kB, etag OK: not fetched again")
+    assert cli("s3", "get", "outputs/second.mp4", "--json").json["data"]["files"][0][
+        "already_there"
+    ]
 
 
 @pytest.mark.parametrize(

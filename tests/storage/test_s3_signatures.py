@@ -7,7 +7,7 @@ import urllib.request
 
 import pytest
 
-from multitalk_cli.storage.client import PART_BYTES
+from multitalk_cli.storage.ranges import PART_BYTES
 from tests.storage.stores import KEY_ID, SECRET, use_credentials
 
 CONTENT = os.urandom(PART_BYTES + 1000)

@@ -84,6 +84,7 @@ def fetched_data(files: Sequence[FetchedFile]) -> dict[str, Any]:
             "size_bytes": file.size_bytes,
             "checked": file.checked,
             "resumed_bytes": file.resumed_bytes,
+            "already_there": file.was_there,
         }
         for file in files
     ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.files import LIFT_LIMIT, TOO_LARGE
 
 if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 # The limit of one allocation: a header's claim must not fill the memory.
 _MAX_ALLOCATION_BYTES = 256 * 1024 * 1024
 _LOG_BYTES = 8192
-_FULL = ("No space left on device", "File too large", "Disk quota exceeded")
+_FULL = ("No space left on device", "Disk quota exceeded")
+_TOO_LARGE = "File too large"
 _SIGXFSZ = 25
 _NO_PROGRAM = {errno.ENOENT, errno.ENOTDIR, errno.EACCES, errno.ENOEXEC}
 VARIABLE = "IMAGEIO_FFMPEG_EXE"
@@ -201,8 +203,10 @@ class Running:
         self._process.wait()
         self._listener.join()
         log = self.log
-        too_large = self._process.returncode == -_SIGXFSZ
-        if too_large or any(reason in log for reason in _FULL):
+        if self._process.returncode == -_SIGXFSZ or _TOO_LARGE in log:
+            message = f"the video cannot be written: {TOO_LARGE}"
+            raise FfmpegError(message, code="E_OUTPUT_PATH", log=log, hint=LIFT_LIMIT)
+        if any(reason in log for reason in _FULL):
             raise FfmpegError("no space left on the disk", code="E_DISK_FULL", log=log)
         if not log and self._process.returncode == 0:
             raise _no_ffmpeg(self._program, "is not ffmpeg")

@@ -40,6 +40,7 @@ def test_names_of_any_kind(tmp_path, name):
         (b"\x76\x2f\x31\x01\2\0\0\0", "E_IMAGE_FORMAT", "OpenEXR"),
         (b"\n<!doctype HTML><title>Log in</title>", "E_IMAGE_FORMAT", "a web page"),
         (b"PK\x03\x04\x14\0", "E_IMAGE_FORMAT", "is a ZIP archive, not a picture"),
+        (b"\x1f\x8b\x08\0abcd", "E_IMAGE_FORMAT", "is a file packed with gzip, not a picture"),
         (b"\0\x05\x16\x07\0\2\0\0Mac OS X", "E_IMAGE_FORMAT", "is metadata of macOS"),
         (b"version https://git-lfs.github.com/spec/v1\n", "E_IMAGE_FORMAT", "Git LFS pointer"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "E_IMAGE_BROKEN", "is damaged"),

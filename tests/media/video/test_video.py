@@ -261,7 +261,7 @@ def test_a_place_that_cannot_be_written(tmp_path, place):
 
 @pytest.fixture
 def small_files():
-    """No file may grow beyond 20 kB: what a full disk looks like to a program."""
+    """No file may grow beyond 20 kB."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
     yield
@@ -276,7 +276,7 @@ def _noise(count):
 def test_a_limit_while_writing_a_segment_leaves_nothing(tmp_path):
     with pytest.raises(FileError) as caught:
         write_segment(tmp_path / "s.mp4", _noise(100))
-    assert caught.value.code == "E_DISK_FULL"
+    assert (caught.value.code, caught.value.hint) == ("E_OUTPUT_PATH", "ulimit -f unlimited")
     assert not list(tmp_path.iterdir())
 
 
@@ -285,7 +285,7 @@ def test_a_limit_while_joining_leaves_nothing(tmp_path, request):
     request.getfixturevalue("small_files")
     with pytest.raises(FileError) as caught:
         join_segments([segment], None, tmp_path / "o.mp4", frames=20, fps=24, recipe="{}")
-    assert caught.value.code == "E_DISK_FULL"
+    assert (caught.value.code, caught.value.hint) == ("E_OUTPUT_PATH", "ulimit -f unlimited")
     assert [path.name for path in tmp_path.iterdir()] == ["s.mp4"]
 
 
@@ -294,7 +294,7 @@ def test_a_limit_while_writing_the_sound_leaves_nothing(tmp_path, request):
     request.getfixturevalue("small_files")
     with pytest.raises(FileError) as caught:
         write_sound_track([voice], "sequence", tmp_path / "s.flac", 96, 24)
-    assert caught.value.code == "E_DISK_FULL"
+    assert (caught.value.code, caught.value.hint) == ("E_OUTPUT_PATH", "ulimit -f unlimited")
     assert [path.name for path in tmp_path.iterdir()] == ["a.wav"]
 
 
