@@ -22,8 +22,9 @@ test: $(VENV)/.test
 test-fast: $(VENV)/.test
 	$(PYTEST) -n 2 -m "not (gpu or e2e or bench or pins or long or cloud or shell)"
 
+# What takes minutes, and properties with more examples than make test has.
 test-long: $(VENV)/.test
-	$(PYTEST) -m long
+	$(PYTEST) --hypothesis-profile=long -m "long or hypothesis"
 
 # When remote/deployment/pins.py or pyproject.toml changed, and before a release.
 test-pins: $(VENV)/.test

@@ -1,7 +1,7 @@
 """Thousands of damaged files and odd command lines: refused with words, quickly, in little memory.
 
-The examples are drawn the same way each time, so that a failure repeats; raise `max_examples` and
-drop `derandomize` to look further.
+The examples are drawn the same way each time, so that a failure repeats; drop `derandomize` to look
+further.
 """
 
 import contextlib
@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from multitalk_cli.cli.app import run
 from multitalk_cli.errors import ExitCode, MultitalkError
+from tests.repetitions import examples
 
 PICTURES, SOUNDS, CONTAINERS, COMMAND_LINES = 600, 400, 60, 500
 LONGEST_S = 5.0  # of processor time
@@ -239,7 +240,7 @@ def test_whole_sounds_are_taken(content):
 
 
 @pytest.mark.usefixtures("silent_streams")
-@settings(max_examples=PICTURES, **REPEATABLE)
+@settings(max_examples=examples(PICTURES), **REPEATABLE)
 @given(st.sampled_from(WHOLE["pictures"]), damages, st.booleans())
 def test_damaged_pictures_are_taken_or_refused(content, steps, sums_fit):
     damaged = damage(content, steps)
@@ -248,7 +249,7 @@ def test_damaged_pictures_are_taken_or_refused(content, steps, sums_fit):
 
 
 @pytest.mark.usefixtures("silent_streams")
-@settings(max_examples=SOUNDS, **REPEATABLE)
+@settings(max_examples=examples(SOUNDS), **REPEATABLE)
 @given(st.sampled_from(WHOLE["sounds"]), damages)
 def test_damaged_sounds_are_taken_or_refused(content, steps):
     accepts(load_voice, damage(content, steps))
@@ -260,14 +261,14 @@ def containers(tmp_path_factory):
 
 
 @pytest.mark.usefixtures("silent_streams")
-@settings(max_examples=CONTAINERS, **REPEATABLE)
+@settings(max_examples=examples(CONTAINERS), **REPEATABLE)
 @given(which=st.integers(0, 3), steps=damages)
 def test_damaged_containers_are_taken_or_refused(containers, which, steps):
     accepts(load_voice, damage(containers[which], steps))
 
 
 @pytest.mark.usefixtures("silent_streams")
-@settings(max_examples=300, **REPEATABLE)
+@settings(max_examples=examples(300), **REPEATABLE)
 @given(
     head=st.sampled_from(
         [b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WAVE", b"fLaC", b"OggS",
@@ -330,7 +331,7 @@ def surroundings(folder, capfdbinary, tmp_path):
     return folder, tmp_path / "config", capfdbinary
 
 
-@settings(max_examples=COMMAND_LINES, **REPEATABLE)
+@settings(max_examples=examples(COMMAND_LINES), **REPEATABLE)
 @given(argv=command_lines)
 def test_every_command_line_ends_with_words_and_a_documented_code(surroundings, argv):
     folder, config, printed = surroundings

@@ -106,8 +106,10 @@ def cli_process(monkeypatch):
 
 @pytest.mark.shell
 @pytest.mark.parametrize("name", _blocks())
-def test_command_block_of_a_page_runs(name, folder, cli_process, request):
+def test_command_block_of_a_page_runs(name, folder, cli_process, request, monkeypatch):
     block = _blocks()[name]
+    # A quarter of the pixels is as good an example.
+    monkeypatch.setenv("MULTITALK_SIZE", "448x224")
     if "multitalk s3" in block:
         request.getfixturevalue("s3_client").create_bucket(Bucket="my-bucket")
     done = cli_process(folder, block)

@@ -13,6 +13,7 @@ from rich.control import Control
 from multitalk_cli.cli.bars import BarsView
 from multitalk_cli.cli.terminal import Terminal
 from multitalk_cli.contract import Fetching, Queued, Stage, Step, WindowDone
+from tests.repetitions import examples
 from tests.terminal.program import Screen, assert_orderly, bar_cells, start_python
 from tests.terminal.screens import assert_kept
 from tests.terminal.timelines import LONGEST, Clock, download, lost_connection, timelines
@@ -70,7 +71,7 @@ def assert_bars(bars, columns):
         assert re.match(r"[^━╺]{11,} [━╺╸]", bar), bar
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 @given(st.sampled_from(WIDTHS), timelines, st.booleans())
 def test_bars_stand_any_order_of_events_at_any_width(columns, timeline, fails):
     screen, shown = play(columns, timeline, prints=True, fails=fails)

@@ -23,6 +23,7 @@ from tests.media.audio.odd_sounds import (
     said,
     wav,
 )
+from tests.repetitions import examples
 
 SEEDS = range(3)
 
@@ -566,7 +567,7 @@ CONTAINERS = (
 )  # fmt: skip
 
 
-@settings(REPEATABLE, max_examples=60)
+@settings(REPEATABLE, max_examples=examples(60))
 @given(
     ending=st.sampled_from(CONTAINERS),
     edits=st.lists(st.tuples(st.integers(0, 600), st.integers(0, 255)), min_size=1, max_size=8),

@@ -19,6 +19,7 @@ from multitalk_cli.media.faces.speakers import (
 )
 from multitalk_cli.media.image.frame import frame_picture
 from tests.media.image.pictures import to_picture
+from tests.repetitions import examples
 
 FIRST, SECOND = Path("first.wav"), Path("second.wav")
 
@@ -272,7 +273,7 @@ def test_boxes_to_keep_are_in_the_pictures_pixels():
     assert boxes_to_keep(specs, picture) == (pytest.approx((100, 100, 400, 400)),)
 
 
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 @given(
     centers=st.lists(
         st.tuples(st.floats(30, 866), st.floats(30, 418), st.floats(20, 200)),

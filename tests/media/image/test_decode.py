@@ -32,6 +32,7 @@ from tests.media.image.pictures import (
     refused,
     saved,
 )
+from tests.repetitions import examples
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
@@ -307,7 +308,7 @@ def _seeds():
     return stored
 
 
-@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(400), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     data=st.sampled_from(_seeds()),
     edits=st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=12),

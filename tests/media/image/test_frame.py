@@ -18,6 +18,7 @@ from tests.media.image.pictures import (
     quarters,
     to_picture,
 )
+from tests.repetitions import examples
 
 
 def test_cover_without_faces_cuts_the_middle_and_more_below_than_above():
@@ -76,7 +77,7 @@ def _face(box):
     bucket=st.sampled_from((*BUCKETS_480P, *BUCKETS_720P)),
     data=st.data(),
 )
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 def test_cover_keeps_faces_whenever_it_can(size, bucket, data):
     width, height = size
     share = st.floats(0, 1)
