@@ -247,7 +247,8 @@ def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:
     """A token that variables spoil is mended there."""
     unset, clean = facts.get("unset"), facts.get("clean")
     if isinstance(unset, tuple) and unset:
-        return f"unset {' '.join(unset)}"
+        again = "\nmultitalk login" if facts.get("needs_login") else ""
+        return f"unset {' '.join(unset)}{again}"
     if clean:
         return f'export {clean}="$(printf %s "${clean}" | LC_ALL=C tr -cd \'!#-&(-~\')"'
     return "multitalk login"

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud import modal_config
+from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
 from multitalk_cli.cloud.modal_words import in_our_words
 from multitalk_cli.cloud.volume_upload import upload_files
@@ -63,10 +63,11 @@ class Cloud:
     def reachable(cls, place: AppRef) -> Cloud:
         """An app in the account. Raises SetupError without a token, TemporaryError offline."""
         modal_config.require_token()
+        modal_config.require_settings()
         with ThreadPoolExecutor(1) as pool:
             # Takes as long as a round trip to Modal.
             pool.submit(import_module, "modal")
-            modal_config.require_network()
+            network.require_network()
         return cls(place)
 
     # The deployment

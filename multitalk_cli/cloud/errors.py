@@ -17,6 +17,7 @@ from multitalk_cli.planning import gpus
 if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
 
+_SETTING = re.compile(r"[Ii]nvalid value for (\w+) config")
 _BUDGET = re.compile(r"spend(ing)?\s+(limit|cap)|budget|billing cycle", re.IGNORECASE)
 
 
@@ -47,30 +48,56 @@ def modal_errors(place: AppRef) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except theirs.AuthError as error:
-        code = "E_NO_TOKEN" if "Token missing" in str(error) else "E_TOKEN"
-        raise SetupError(first_line(error), code=code) from error
-    except theirs.PermissionDeniedError as error:
-        raise SetupError(first_line(error), code="E_TOKEN") from error
+    except (theirs.AuthError, theirs.PermissionDeniedError) as error:
+        raise _explain_denied(error) from error
     except theirs.NotFoundError as error:
         raise _explain_missing(place, error) from error
     except theirs.ResourceExhaustedError as error:
         raise _explain_exhausted(error) from error
     except theirs.VersionError as error:
         raise SetupError(first_line(error), code="E_MODAL_VERSION") from error
-    except _lost_connection() as error:
+    except theirs.InvalidError as error:
+        raise _explain_invalid(error) from error
+    except lost_connection() as error:
         message = f"the connection to Modal was lost: {first_line(error)}"
         raise TemporaryError(message, code="E_NETWORK") from error
     except theirs.Error as error:
         raise RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE") from error
 
 
-def _lost_connection() -> tuple[type[Exception], ...]:
+def lost_connection() -> tuple[type[Exception], ...]:
+    """What Modal's client raises where the network fails; also what its libraries do."""
     import aiohttp
     import modal.exception as theirs
+    from grpclib.exceptions import StreamTerminatedError
+    from h2.exceptions import ProtocolError
 
     rpc = (theirs.ConnectionError, theirs.ServiceError, theirs.InternalError, theirs.TimeoutError)
-    return (*rpc, aiohttp.ClientError, OSError)
+    return (*rpc, aiohttp.ClientError, StreamTerminatedError, ProtocolError, OSError)
+
+
+def _explain_denied(error: Exception) -> SetupError:
+    """The error for a token that is missing or refused; one in variables goes before a stored."""
+    message = first_line(error)
+    if "Token missing" in message:
+        return SetupError(message, code="E_NO_TOKEN")
+    variables = modal_config.hiding_variables()
+    if not variables:
+        return SetupError(message, code="E_TOKEN")
+    return SetupError(
+        f"{message} (the token in {' and '.join(variables)})",
+        code="E_TOKEN",
+        facts={"unset": variables, "needs_login": not modal_config.has_stored_token()},
+    )
+
+
+def _explain_invalid(error: Exception) -> MultitalkError:
+    """A setting of Modal's client, or something that its server does not accept."""
+    message = first_line(error)
+    setting = _SETTING.search(message)
+    if setting is None:
+        return RemoteError(f"Modal refused: {message}", code="E_REMOTE")
+    return modal_config.refused_setting(setting[1], f"Modal's client refused: {message}")
 
 
 def _explain_exhausted(error: Exception) -> MultitalkError:

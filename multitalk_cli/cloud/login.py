@@ -8,13 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from multitalk_cli.cloud import modal_config
-from multitalk_cli.cloud.errors import AppRef, modal_errors
+from multitalk_cli.cloud import modal_config, network
+from multitalk_cli.cloud.errors import AppRef, lost_connection, modal_errors
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.files import check_creatable
+from multitalk_cli.reporting.reporter import Reporter
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
 _NOWHERE = AppRef(app="", environment="")
+_RECONNECTS = RetryPolicy(pauses_s=(1.0, 2.0, 5.0), limit_s=600.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,13 +29,15 @@ class LoginPage:
     is_open: bool
 
 
-def login_in_browser(show: Callable[[LoginPage], None]) -> Path:
+def login_in_browser(
+    show: Callable[[LoginPage], None], reporter: Reporter, clock: Clock = SYSTEM_CLOCK
+) -> Path:
     """Opens Modal's page, waits for the user, and stores the token; returns its file.
 
     show: receives the page before the waiting begins; it may be opened on another machine.
     """
     _require_place()
-    modal_config.require_network()
+    network.require_network()
     import modal
     from modal.config import config
     from modal.token_flow import TokenFlow
@@ -41,10 +46,25 @@ def login_in_browser(show: Callable[[LoginPage], None]) -> Path:
         flow = TokenFlow(client)
         with flow.start() as (_, address, code):
             show(LoginPage(address=address, code=code, is_open=_open(address)))
-            found = None
-            while found is None:
-                found = flow.finish()
+            found = _await_token(flow, reporter, clock)
     return _store(found.token_id, found.token_secret)
+
+
+def _await_token(flow: Any, reporter: Reporter, clock: Clock) -> Any:
+    """The token once the user has confirmed the page; a laptop may sleep meanwhile."""
+    retry = _RECONNECTS.start(clock)
+    while True:
+        try:
+            found = flow.finish()
+        except lost_connection():
+            if not retry.has_failed:
+                reporter.warn("the connection to Modal was lost; reconnecting")
+            if not retry.wait():
+                raise
+            continue
+        retry.succeed()
+        if found is not None:
+            return found
 
 
 def _open(address: str) -> bool:
@@ -65,7 +85,7 @@ def login_with_pair(token_id: str, token_secret: str) -> Path:
         if flaw:
             raise SetupError(f"the token's {name} has {flaw}", code="E_TOKEN")
     _require_place()
-    modal_config.require_network()
+    network.require_network()
     return _store(token_id, token_secret)
 
 

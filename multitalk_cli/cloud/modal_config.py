@@ -5,11 +5,11 @@ MODAL_PROFILE names, or the one that is marked active.
 """
 
 import difflib
+import logging
 import os
-import socket
-import threading
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,14 +17,16 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
-from multitalk_cli.errors import SetupError, TemporaryError
+from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import is_there
-from multitalk_cli.storage.endpoint import Proxy, find_proxy
 
 DEFAULT_SERVER_URL = "https://api.modal.com"
-PROBE_S = 3.0
+DEFAULT_SERVER_URLS = f"{DEFAULT_SERVER_URL},https://api.modal2.com"
+"""As in Modal's client, which uses the second where a network blocks the first."""
 _CODE = "E_MODAL_CONFIG"
+_PART = re.compile(r"a[ks]-\w")
+"""How the id and the secret of a token begin."""
 _PAIRS = (
     ("token_id", "token_secret"),
     ("oauth_refresh_token", "oauth_client_id"),
@@ -44,7 +46,12 @@ def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
     Raises SetupError E_MODAL_CONFIG for a file that Modal could not read.
     """
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise _broken(path, "it begins with a byte order mark, which Modal refuses")
+        document = tomllib.loads(text)
+    except IsADirectoryError:
+        raise _broken(path, "it is a folder, as Docker makes for a missing file") from None
     except OSError as error:
         # In the home folder of another user, which may not be looked into, it counts as absent.
         if not is_there(path):
@@ -56,12 +63,12 @@ def profiles(path: Path) -> dict[str, Mapping[str, Any]]:
         ) from None
     loose = [name for name, item in document.items() if not isinstance(item, dict)]
     if loose:
-        raise SetupError(
-            f"{path}: {', '.join(loose)} must be in a section, such as [default]",
-            code=_CODE,
-            facts={"broken_file": str(path)},
-        )
+        raise _broken(path, f"{', '.join(loose)} must be in a section, such as [default]")
     return document
+
+
+def _broken(path: Path, problem: str) -> SetupError:
+    return SetupError(f"{path}: {problem}", code=_CODE, facts={"broken_file": str(path)})
 
 
 def profile(path: Path) -> Mapping[str, Any]:
@@ -140,6 +147,7 @@ def _has_pair(section: Mapping[str, Any]) -> bool:
             _require_clean(name, value)
         given = [bool(value) for value in values]
         if all(given):
+            _require_one_kind(section)
             return True
         if any(given):
             absent, half = names[given.index(False)], names[given.index(True)]
@@ -147,6 +155,14 @@ def _has_pair(section: Mapping[str, Any]) -> bool:
             message = f"the Modal token lacks its {absent}"
             raise SetupError(message, code="E_TOKEN", facts={"unset": unset})
     return False
+
+
+def _require_one_kind(section: Mapping[str, Any]) -> None:
+    """Raises SetupError E_MODAL_CONFIG for a token beside OAuth, of which Modal refuses both."""
+    if all(os.environ.get(_variable(name), section.get(name)) for pair in _PAIRS for name in pair):
+        message = "a Modal token and OAuth credentials are set, and Modal takes one of them"
+        unset = tuple(name for name in hiding_variables() if "OAUTH" in name)
+        raise SetupError(message, code=_CODE, facts={"unset": unset})
 
 
 def _require_clean(name: str, value: object) -> None:
@@ -161,6 +177,12 @@ def _require_clean(name: str, value: object) -> None:
         message = f"{variable} has {flaw}"
         raise SetupError(message, code="E_TOKEN", facts={"clean": variable})
     raise SetupError(f"{name} in {config_file()} has {flaw}", code="E_TOKEN")
+
+
+def has_stored_token() -> bool:
+    """Whether the file has a token, whatever the variables say."""
+    section = profile(config_file())
+    return any(all(section.get(name) for name in names) for names in _PAIRS)
 
 
 def stored_tokens() -> list[str]:
@@ -192,7 +214,63 @@ def require_token() -> None:
     """Raises SetupError E_NO_TOKEN without a token, or as `has_token`."""
     if not has_token():
         message = f"no Modal token in {config_file()} or MODAL_TOKEN_ID"
+        unread = _unread_tokens()
+        if unread:
+            message = (
+                f"{' and '.join(unread)} hold a token, but Modal reads MODAL_TOKEN_ID and "
+                "MODAL_TOKEN_SECRET"
+            )
         raise SetupError(message, code="E_NO_TOKEN")
+
+
+def _unread_tokens() -> list[str]:
+    """Variables with parts of a token that Modal's client does not read, such as MODAL_SECRET."""
+    return [
+        name
+        for name, value in os.environ.items()
+        if "MODAL" in name and name not in map(_variable, _PAIRS[0]) and _PART.match(value.strip())
+    ]
+
+
+def _is_level(text: str) -> bool:
+    return text.upper() in logging.getLevelNamesMapping()
+
+
+def _is_log_format(text: str) -> bool:
+    return text.upper() != "JSON" or find_spec("pythonjsonlogger") is not None
+
+
+def _is_number(text: str) -> bool:
+    with suppress(ValueError):
+        return float(text) >= 0
+    return False
+
+
+_READ_AT_IMPORT: Mapping[str, tuple[Callable[[str], bool], str]] = {
+    "loglevel": (_is_level, "DEBUG, INFO, WARNING or ERROR"),
+    "log_format": (_is_log_format, "STRING; JSON needs the package python-json-logger"),
+    "heartbeat_interval": (_is_number, "a number of seconds"),
+}
+"""Settings whose wrong values make the import of Modal's client fail, and right values."""
+
+
+def require_settings() -> None:
+    """Raises SetupError E_MODAL_CONFIG for a value with which Modal's client cannot be imported."""
+    section = profile(config_file())
+    for name, (is_right, right) in _READ_AT_IMPORT.items():
+        variable, value = _variable(name), section.get(name)
+        origin = f"{name} in {config_file()}"
+        if variable in os.environ:
+            origin, value = variable, os.environ[variable]
+        if value is not None and not is_right(str(value)):
+            raise refused_setting(name, f"{origin} is {value!r}, and must be {right}")
+
+
+def refused_setting(name: str, message: str) -> SetupError:
+    """The error for a setting that Modal's client refuses."""
+    variable = _variable(name)
+    unset = (variable,) if variable in os.environ else ()
+    return SetupError(message, code=_CODE, facts={"unset": unset})
 
 
 def prefer_plain_payloads() -> None:
@@ -212,12 +290,17 @@ def environment() -> str:
 
 
 def server_url() -> str:
-    """The address of Modal's server, the first where several are given.
+    """The first address of `server_urls`."""
+    return server_urls()[0]
+
+
+def server_urls() -> list[str]:
+    """The addresses of Modal's server; its client takes the first that answers.
 
     Raises SetupError E_MODAL_CONFIG for one that is no address.
     """
     variable = os.environ.get("MODAL_SERVER_URL")
-    found = variable or profile(config_file()).get("server_url") or DEFAULT_SERVER_URL
+    found = variable or profile(config_file()).get("server_url") or DEFAULT_SERVER_URLS
     given = found.split(",") if isinstance(found, str) else [str(found)]
     for address in given:
         flaw = _find_address_flaw(address)
@@ -228,7 +311,12 @@ def server_url() -> str:
                 code=_CODE,
                 facts=_correct_address(address, in_variable=bool(variable)),
             )
-    return given[0].strip()
+    return [address.strip() for address in given]
+
+
+def ignores_proxies() -> bool:
+    """Whether Modal's client was told to connect without a proxy."""
+    return bool(os.environ.get("MODAL_DISABLE_API_PROXY"))
 
 
 def _find_address_flaw(address: str) -> str:
@@ -259,46 +347,3 @@ def _correct_address(address: str, *, in_variable: bool) -> dict[str, Fact]:
 def _without_password(address: str) -> str:
     before, at, host = address.rpartition("@")
     return f"{before.partition('://')[0]}://***@{host}" if at else address
-
-
-def require_network() -> None:
-    """Raises TemporaryError E_NETWORK unless Modal, or the proxy to it, answers within 3 seconds.
-
-    Modal's client would try for a minute. Raises SetupError as `server_url`, and E_PROXY.
-    """
-    address = server_url()
-    url = urlsplit(address)
-    if url.scheme == "unix":
-        return
-    is_direct = bool(os.environ.get("MODAL_DISABLE_API_PROXY"))
-    proxy = None if is_direct else find_proxy(address, knows_socks=True)
-    if proxy is None:
-        host, port = url.hostname or "", url.port or (80 if url.scheme == "http" else 443)
-        place = f"Modal at {host}:{port}"
-    else:
-        _require_proxy_support(proxy, url.hostname or "")
-        host, port = proxy.host, proxy.port
-        place = f"the proxy {proxy.shown} of {proxy.variable}"
-    reached = threading.Event()
-
-    def connect() -> None:
-        with suppress(OSError), socket.create_connection((host, port), timeout=PROBE_S):
-            reached.set()
-
-    # A thread, because the look-up of a name has no time limit of its own.
-    attempt = threading.Thread(target=connect, daemon=True)
-    attempt.start()
-    attempt.join(PROBE_S)
-    if not reached.is_set():
-        raise TemporaryError(f"cannot reach {place}", code="E_NETWORK")
-
-
-def _require_proxy_support(proxy: Proxy, host: str) -> None:
-    """Raises SetupError E_PROXY without the package that Modal's client needs for any proxy."""
-    if find_spec("python_socks") is None:
-        raise SetupError(
-            f"{proxy.variable} names the proxy {proxy.shown}, for which Modal's client lacks the "
-            "package python-socks",
-            code="E_PROXY",
-            hint=f"pip install 'python-socks[asyncio]'\nor exclude Modal: export NO_PROXY={host}",
-        )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud import modal_config
+from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.call_result import as_answer
 from multitalk_cli.cloud.pack import find_pack
 from multitalk_cli.contract.secrets import AWS_SPEC, HUB_SPEC, SecretSpec
@@ -98,7 +98,7 @@ class Account:
         """Whether Modal answers within three seconds."""
         began_s = time.monotonic()
         try:
-            modal_config.require_network()
+            network.require_network()
         except TemporaryError as error:
             if self._chosen is not None and uses_this_machine(self._chosen):
                 text = f"{error.message}; videos are made on this machine"

@@ -267,7 +267,7 @@ CODES: dict[str, Explanation] = {
     "E_MODAL_CONFIG": Explanation(
         _S,
         "settings of Modal's client cannot be used",
-        "The file ~/.modal.toml is damaged or has no active profile, or MODAL_PROFILE or MODAL_SERVER_URL is misspelled.",
+        "The file ~/.modal.toml is damaged or has no active profile, or a variable such as MODAL_PROFILE or MODAL_LOGLEVEL has a value that Modal's client refuses.",
         "Correct the file or the variable that the message names; multitalk login writes a new profile.",
     ),
     "E_NOT_DEPLOYED": Explanation(
@@ -383,6 +383,12 @@ CODES: dict[str, Explanation] = {
         "the S3 credentials have expired",
         "Temporary credentials and single sign-on are valid for some hours.",
         "Renew them at their origin (aws sso login), then run the same command again.",
+    ),
+    "E_CERTIFICATE": Explanation(
+        _S,
+        "another certificate than Modal's",
+        "A proxy, a virus scanner or a firewall reads encrypted connections with a certificate of its own, or this machine's clock is wrong.",
+        "Add the network's root certificate, ROOT.pem, to the file in the message; ask whoever runs the network for it.",
     ),
     "E_PROXY": Explanation(
         _S,

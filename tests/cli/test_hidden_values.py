@@ -178,13 +178,13 @@ def test_a_broken_token_of_the_hub_is_refused(cli, monkeypatch, folder, mark):
 
 def test_a_library_s_error_never_shows_a_token(cli, monkeypatch):
     """The last resort: something unexpected that quotes the environment."""
-    from multitalk_cli.cloud import modal_config
+    from multitalk_cli.cloud import network
 
     def fail():
         raise ValueError(f"Invalid metadata value: {os.environ['MODAL_TOKEN_SECRET']!r}")
 
     monkeypatch.setenv("MODAL_TOKEN_SECRET", f"{VALUE}")
-    monkeypatch.setattr(modal_config, "require_network", fail)
+    monkeypatch.setattr(network, "require_network", fail)
 
     for words in (["status"], ["status", "--json"], ["status", "--debug"]):
         ran = cli(*words)

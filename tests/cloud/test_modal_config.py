@@ -1,13 +1,14 @@
 """Modal's own settings, read as Modal reads them but without importing it."""
 
-import socket
 import subprocess
 import sys
 
+import modal.config
 import pytest
 
-from multitalk_cli.cloud import modal_config
-from multitalk_cli.errors import SetupError, TemporaryError
+from multitalk_cli.cloud import modal_config, network
+from multitalk_cli.cloud.errors import AppRef, modal_errors
+from multitalk_cli.errors import SetupError
 
 
 @pytest.fixture(autouse=True)
@@ -146,11 +147,11 @@ def test_an_address_that_is_none_is_named_with_one_that_is(
 ):
     monkeypatch.setenv("MODAL_SERVER_URL", address)
     with pytest.raises(SetupError, match=f"^MODAL_SERVER_URL is .*{flaw}") as in_variable:
-        modal_config.require_network()
+        network.require_network()
     monkeypatch.delenv("MODAL_SERVER_URL")
     stored(f'[default]\nserver_url = "{address}"\n{WHOLE}')
     with pytest.raises(SetupError, match=rf"^server_url in .*modal\.toml is .*{flaw}") as in_file:
-        modal_config.require_network()
+        network.require_network()
 
     assert {in_variable.value.code, in_file.value.code} == {"E_MODAL_CONFIG"}
     expected = corrected if corrected else modal_config.DEFAULT_SERVER_URL
@@ -168,10 +169,12 @@ def test_a_password_in_an_address_is_not_shown(monkeypatch):
     assert "pass" not in caught.value.message
 
 
-def test_the_first_of_several_addresses_is_asked(monkeypatch):
-    monkeypatch.setenv("MODAL_SERVER_URL", "https://api.modal.com,https://api.modal2.com")
+def test_several_addresses_are_read_as_modal_does(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://api.modal.com, https://api.modal2.com")
 
-    assert modal_config.server_url() == "https://api.modal.com"
+    assert modal_config.server_urls() == ["https://api.modal.com", "https://api.modal2.com"]
+    monkeypatch.delenv("MODAL_SERVER_URL")
+    assert modal_config.server_urls() == modal.config.DEFAULT_SERVER_URL.split(",")
 
 
 def test_the_address_comes_from_the_variable_then_the_file(stored, monkeypatch):
@@ -180,83 +183,6 @@ def test_the_address_comes_from_the_variable_then_the_file(stored, monkeypatch):
     assert modal_config.server_url() == "https://example.test"
     monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
     assert modal_config.server_url() == "http://127.0.0.1:9"
-
-
-def test_a_server_that_listens_is_reached(monkeypatch):
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
-
-        assert modal_config.require_network() is None
-
-
-def test_a_refused_connection_is_said_at_once(monkeypatch):
-    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
-
-    with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9") as caught:
-        modal_config.require_network()
-    assert (caught.value.code, int(caught.value.exit_code)) == ("E_NETWORK", 7)
-
-
-def test_silence_is_waited_for_three_seconds(monkeypatch):
-    monkeypatch.setattr(modal_config, "PROBE_S", 0.2)
-    # A backlog that is full answers nothing.
-    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
-        address = server.getsockname()
-        fillers = [socket.socket() for _ in range(4)]
-        for filler in fillers:
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{address[1]}")
-        try:
-            with pytest.raises(TemporaryError):
-                modal_config.require_network()
-        finally:
-            for filler in fillers:
-                filler.close()
-
-
-@pytest.fixture
-def proxy_support(monkeypatch, tmp_path):
-    """The package that Modal's client needs for a proxy, by its name alone."""
-    (tmp_path / "packages" / "python_socks").mkdir(parents=True)
-    (tmp_path / "packages" / "python_socks" / "__init__.py").touch()
-    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
-
-
-@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
-def test_a_proxy_is_asked_in_place_of_modal(monkeypatch, proxy_support, scheme):
-    name = "HTTPS_PROXY" if scheme == "http" else "ALL_PROXY"
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        host, port = listening.getsockname()
-        monkeypatch.setenv(name, f"{scheme}://me:hunter22@{host}:{port}")
-        assert modal_config.require_network() is None
-
-    with pytest.raises(TemporaryError) as caught:
-        modal_config.require_network()
-    assert f"cannot reach the proxy {scheme}://{host}:{port} of {name}" == caught.value.message
-
-
-def test_a_proxy_that_modal_cannot_use_is_named(monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@127.0.0.1:9")
-
-    with pytest.raises(SetupError) as caught:
-        modal_config.require_network()
-
-    assert (caught.value.code, "hunter22" in caught.value.message) == ("E_PROXY", False)
-    assert "lacks the package python-socks" in caught.value.message
-    assert "NO_PROXY=api.modal.com" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("name", "value"), [("MODAL_DISABLE_API_PROXY", "1"), ("NO_PROXY", "127.0.0.1")]
-)
-def test_modal_is_reached_without_its_proxy(monkeypatch, name, value):
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        monkeypatch.setenv("MODAL_SERVER_URL", "https://{}:{}".format(*listening.getsockname()))
-        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-        monkeypatch.setenv(name, value)
-
-        assert modal_config.require_network() is None
 
 
 def test_modal_is_not_imported_to_look_for_a_token():
@@ -290,3 +216,89 @@ def test_a_token_that_is_no_text_is_refused_without_being_printed(stored):
 
     assert caught.value.code == "E_TOKEN"
     assert "51342" not in caught.value.message
+
+
+# What people meet
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda path: path.mkdir(), "it is a folder, as Docker makes for a missing file"),
+        (lambda path: path.write_text(f"\ufeff[default]\n{WHOLE}"), "a byte order mark"),
+    ],
+    ids=["folder", "notepad"],
+)
+def test_a_file_that_is_none_is_put_aside(tmp_path, make, problem):
+    make(tmp_path / "modal.toml")
+
+    with pytest.raises(SetupError, match=problem) as caught:
+        modal_config.has_token()
+    assert caught.value.code == "E_MODAL_CONFIG"
+    assert caught.value.facts == {"broken_file": str(tmp_path / "modal.toml")}
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right", "said"),
+    [
+        ("loglevel", "verbose", "debug", "DEBUG, INFO, WARNING or ERROR"),
+        ("log_format", "json", "string", "python-json-logger"),
+        ("heartbeat_interval", "soon", "2.5", "a number of seconds"),
+    ],
+)
+def test_a_setting_with_which_modal_cannot_be_imported_is_named(
+    stored, monkeypatch, name, wrong, right, said
+):
+    variable = f"MODAL_{name.upper()}"
+    monkeypatch.setattr(modal_config, "find_spec", lambda _name: None)
+    monkeypatch.setenv(variable, wrong)
+    with pytest.raises(SetupError, match=f"^{variable} is '{wrong}', and must be .*{said}") as both:
+        modal_config.require_settings()
+    assert both.value.facts == {"unset": (variable,)}
+    monkeypatch.setenv(variable, right)
+    modal_config.require_settings()
+
+    monkeypatch.delenv(variable)
+    stored(f'[default]\n{WHOLE}{name} = "{wrong}"\n')
+    with pytest.raises(SetupError, match=rf"^{name} in .*modal\.toml is '{wrong}'") as in_file:
+        modal_config.require_settings()
+    assert in_file.value.facts == {"unset": ()}
+
+
+def test_a_setting_that_modal_refuses_later_is_no_refusal_of_its_server(monkeypatch):
+    monkeypatch.setenv("MODAL_MAX_THROTTLE_WAIT", "1.5")
+
+    with pytest.raises(SetupError) as caught, modal_errors(AppRef(app="a", environment="")):
+        modal.config.config.get("max_throttle_wait")
+
+    assert (caught.value.code, caught.value.facts) == (
+        "E_MODAL_CONFIG",
+        {"unset": ("MODAL_MAX_THROTTLE_WAIT",)},
+    )
+    assert "max_throttle_wait" in caught.value.message
+
+
+def test_a_token_beside_oauth_is_refused_as_modal_does(stored, monkeypatch):
+    stored(f"[default]\n{WHOLE}")
+    monkeypatch.setenv("MODAL_OAUTH_REFRESH_TOKEN", "rt-1")
+    monkeypatch.setenv("MODAL_OAUTH_CLIENT_ID", "oc-1")
+
+    with pytest.raises(SetupError, match="Modal takes one of them") as caught:
+        modal_config.has_token()
+
+    assert (caught.value.code, caught.value.facts) == (
+        "E_MODAL_CONFIG",
+        {"unset": ("MODAL_OAUTH_REFRESH_TOKEN", "MODAL_OAUTH_CLIENT_ID")},
+    )
+
+
+def test_variables_that_modal_does_not_read_are_named(monkeypatch):
+    monkeypatch.setenv("MODAL_TOKEN", "ak-1")
+    monkeypatch.setenv("MODAL_SECRET", " as-1")
+
+    with pytest.raises(
+        SetupError, match=r"^MODAL_TOKEN and MODAL_SECRET hold a token, but"
+    ) as said:
+        modal_config.require_token()
+
+    assert (said.value.code, "-1" in said.value.message) == ("E_NO_TOKEN", False)

@@ -302,19 +302,22 @@ def test_login_refuses_a_wrong_pair(user, without_token):
 def test_login_in_the_browser_shows_where_to_confirm_and_stores_a_token(
     cloud, user, without_token, quiet
 ):
+    """Although the connection is lost meanwhile, as where a laptop sleeps."""
     cloud.state.token_flows.clear()
+    cloud.on("TokenFlowWait", before=cloud.hang_up)
     command = user.command("login", *quiet)
     with subprocess.Popen(
         command, env=without_token, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         cloud.wait_until(lambda: cloud.state.token_flows, "a client asks for a token")
-        shown = [process.stderr.readline() for _ in range(1 if quiet else 3)]
+        shown = [process.stderr.readline() for _ in range(1 if quiet else 4)]
         cloud.confirm_login()
         out, err = process.communicate(timeout=30)
 
     (flow,) = cloud.state.token_flows
     assert f"/token-flow/{flow}" in shown[0]
     assert "LOCAL\n" in shown[0 if quiet else 1]
+    assert quiet or "the connection to Modal was lost; reconnecting" in shown[3]
     assert (process.returncode, out) == (0, ""), err
     assert ("next:  multitalk deploy" in err) is not bool(quiet)
     (user.home / ".modal.toml").unlink()

@@ -70,7 +70,8 @@ def test_empty_variables_that_hide_a_stored_token_are_named(tokenless):
 def test_a_refused_token_is_said(newcomer):
     ran, checks = doctor(newcomer, MODAL_TOKEN_SECRET="wrong")
 
-    assert (checks["workspace"]["code"], ran.data["next"]) == ("E_TOKEN", "multitalk login")
+    unset = "unset MODAL_TOKEN_ID MODAL_TOKEN_SECRET"
+    assert (checks["workspace"]["code"], ran.data["next"]) == ("E_TOKEN", unset)
 
 
 def test_half_a_token_is_said(tokenless):

@@ -217,7 +217,18 @@ def test_a_refused_token_is_said(deployed):
     ran = deployed.run(*deployed.generate(voice, "--json"), MODAL_TOKEN_SECRET="wrong")
 
     assert (ran.code, ran.error["code"]) == (4, "E_TOKEN")
-    assert "login" in ran.error["hint"]
+    assert "(the token in MODAL_TOKEN_ID and MODAL_TOKEN_SECRET)" in ran.error["message"]
+    # A new login would not help: the variables go before what it stores.
+    unset = "unset MODAL_TOKEN_ID MODAL_TOKEN_SECRET"
+    assert ran.error["hint"] == f"{unset}\nmultitalk login"
+
+
+def test_a_connection_that_breaks_each_time_is_no_bug(cloud, deployed):
+    cloud.on("DictGet", before=cloud.hang_up, times=9)
+
+    ran = deployed.run("status", "--json")
+
+    assert (ran.code, ran.error["code"]) == (7, "E_NETWORK")
 
 
 def test_waiting_for_a_card_is_said(cloud, deployed, rpcs):

@@ -29,7 +29,7 @@ def login(
     if pair:
         file = cloud_login.login_with_pair(*pair)
     else:
-        file = cloud_login.login_in_browser(lambda page: _show(page, console))
+        file = cloud_login.login_in_browser(lambda page: _show(page, console), console)
     console.fact("token", f"stored in {file}")
     hidden = hiding_variables()
     if hidden:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from multitalk_cli import settings
-from multitalk_cli.cloud import modal_config
+from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.deploy import deploy_app, plan_again
 from multitalk_cli.cloud.errors import AppRef, deploy_facts
@@ -112,7 +112,7 @@ def set_up(options: SecretOptions, reporter: Reporter) -> SecretsResult:
     given = _collect(options, reporter)
     specs = _choose_specs(options, given, reporter)
     modal_config.require_token()
-    modal_config.require_network()
+    network.require_network()
     account.require_environment(options.place)
     secrets = [
         PendingSecret(spec=spec, existing=account.find_keys(options.place, spec.name, spec.keys))

@@ -1,0 +1,147 @@
+"""Whether Modal can be reached, asked before its client, which would try for a minute."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from multitalk_cli.cloud import modal_config
+from multitalk_cli.errors import MultitalkError, SetupError, TemporaryError
+from multitalk_cli.reporting.formatting import shell_word
+from multitalk_cli.storage.endpoint import Proxy, find_proxy
+
+if TYPE_CHECKING:
+    import ssl
+
+PROBE_S = 3.0
+LOOKUP_S = 8.0
+"""For the name: a first name server that does not answer costs 5 s."""
+_BAD_DATES = (9, 10)
+"""OpenSSL's numbers of a certificate that is not valid yet or any more."""
+
+
+def require_network() -> None:
+    """Raises TemporaryError E_NETWORK unless Modal, or the proxy to it, answers within 3 seconds.
+
+    Raises SetupError E_CERTIFICATE where another than Modal answers, E_MODAL_CONFIG for settings of
+    Modal's client with which it fails, and E_PROXY.
+    """
+    modal_config.require_settings()
+    failures: list[MultitalkError] = []
+    began_s = time.monotonic()
+    for address in modal_config.server_urls():
+        if failures and time.monotonic() - began_s >= LOOKUP_S:
+            break
+        failure = _find_failure(address)
+        if failure is None:
+            return
+        failures.append(failure)
+    raise next((each for each in failures if each.code == "E_CERTIFICATE"), failures[0])
+
+
+def _find_failure(address: str) -> MultitalkError | None:
+    """The reason why Modal's client would not get through to this address."""
+    url = urlsplit(address)
+    if url.scheme == "unix":
+        return None
+    is_direct = modal_config.ignores_proxies()
+    proxy = None if is_direct else find_proxy(address, knows_socks=True)
+    if proxy is None:
+        is_encrypted = url.scheme == "https"
+        port = url.port or (443 if is_encrypted else 80)
+        place = f"Modal at {url.hostname}:{port}"
+        attempt = _Attempt(url.hostname or "", port, place, is_encrypted=is_encrypted)
+    else:
+        _require_proxy_support(proxy, url.hostname or "")
+        place = f"the proxy {proxy.shown} of {proxy.variable}"
+        attempt = _Attempt(proxy.host, proxy.port, place, is_encrypted=False)
+    return attempt.run()
+
+
+class _Attempt:
+    """An attempt to connect to a server, in a thread: the look-up of a name has no time limit."""
+
+    def __init__(self, host: str, port: int, place: str, *, is_encrypted: bool) -> None:
+        self._host, self._port, self._place = host, port, place
+        self._is_encrypted = is_encrypted
+        self._was_found = threading.Event()
+        self._was_reached = threading.Event()
+        self._failure: MultitalkError | None = TemporaryError(
+            f"cannot reach {place}", code="E_NETWORK"
+        )
+
+    def run(self) -> MultitalkError | None:
+        """The reason of a failure; None once connected."""
+        thread = threading.Thread(target=self._connect, daemon=True)
+        thread.start()
+        if self._was_found.wait(LOOKUP_S):
+            thread.join(PROBE_S)
+        # Certificates that take longer to arrive are left to Modal's client.
+        return None if thread.is_alive() and self._was_reached.is_set() else self._failure
+
+    def _connect(self) -> None:
+        found: list[Any] = []
+        with suppress(OSError, UnicodeError):
+            found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        self._was_found.set()
+        for family, kind, protocol, _, address in found:
+            with suppress(OSError), socket.socket(family, kind, protocol) as connection:
+                connection.settimeout(PROBE_S)
+                connection.connect(address)
+                self._was_reached.set()
+                self._failure = self._check_encryption(connection)
+                return
+
+    def _check_encryption(self, connection: socket.socket) -> MultitalkError | None:
+        if not self._is_encrypted:
+            return None
+        import ssl
+
+        context, trusted = _trust()
+        try:
+            with context.wrap_socket(connection, server_hostname=self._host):
+                return None
+        except ssl.SSLCertVerificationError as error:
+            return _not_trusted(self._place, error, trusted)
+        except (ssl.SSLError, ConnectionError) as error:
+            reason = getattr(error, "reason", None) or error
+            message = f"{self._place} breaks off encrypted connections: {reason}"
+            return TemporaryError(
+                message, code="E_NETWORK", hint="Ask whoever runs this network's firewall."
+            )
+
+
+def _trust() -> tuple[ssl.SSLContext, str]:
+    """What Modal's client trusts, and the file with it, to which certificates can be added."""
+    import ssl
+
+    import certifi
+
+    trusted = certifi.where()
+    return ssl.create_default_context(cafile=trusted), trusted
+
+
+def _not_trusted(place: str, error: ssl.SSLCertVerificationError, trusted: str) -> SetupError:
+    """The error for a certificate that is not Modal's, or that a wrong clock makes invalid."""
+    message = f"the certificate of {place} is not trusted: {error.verify_message}"
+    if error.verify_code in _BAD_DATES:
+        hint = "Set this machine's clock, then run the same command again."
+    else:
+        hint = f"cat ROOT.pem >> {shell_word(trusted)}"
+    return SetupError(message, code="E_CERTIFICATE", hint=hint)
+
+
+def _require_proxy_support(proxy: Proxy, host: str) -> None:
+    """Raises SetupError E_PROXY without the package that Modal's client needs for any proxy."""
+    if find_spec("python_socks") is None:
+        raise SetupError(
+            f"{proxy.variable} names the proxy {proxy.shown}, for which Modal's client lacks the "
+            "package python-socks",
+            code="E_PROXY",
+            hint=f"pip install 'python-socks[asyncio]'\nor exclude Modal: export NO_PROXY={host}",
+        )

@@ -1,0 +1,243 @@
+"""Whether Modal can be reached: names, proxies, certificates."""
+
+import datetime
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+
+import certifi
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from multitalk_cli.cloud import network
+from multitalk_cli.errors import SetupError, TemporaryError
+
+
+@pytest.fixture(autouse=True)
+def _no_account(monkeypatch, tmp_path):
+    for name in ("SERVER_URL", "PROFILE", "LOGLEVEL"):
+        monkeypatch.delenv(f"MODAL_{name}", raising=False)
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MODAL_CONFIG_PATH", str(tmp_path / "modal.toml"))
+
+
+def test_a_server_that_listens_is_reached(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        assert network.require_network() is None
+
+
+def test_a_refused_connection_is_said_at_once(monkeypatch):
+    monkeypatch.setenv("MODAL_SERVER_URL", "http://127.0.0.1:9")
+
+    with pytest.raises(TemporaryError, match=r"127\.0\.0\.1:9") as caught:
+        network.require_network()
+    assert (caught.value.code, int(caught.value.exit_code)) == ("E_NETWORK", 7)
+
+
+def test_silence_is_waited_for_three_seconds(monkeypatch):
+    monkeypatch.setattr(network, "PROBE_S", 0.2)
+    # A backlog that is full answers nothing.
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as server:
+        address = server.getsockname()
+        fillers = [socket.socket() for _ in range(4)]
+        for filler in fillers:
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{address[1]}")
+        try:
+            with pytest.raises(TemporaryError):
+                network.require_network()
+        finally:
+            for filler in fillers:
+                filler.close()
+
+
+@pytest.fixture
+def proxy_support(monkeypatch, tmp_path):
+    """The package that Modal's client needs for a proxy, by its name alone."""
+    (tmp_path / "packages" / "python_socks").mkdir(parents=True)
+    (tmp_path / "packages" / "python_socks" / "__init__.py").touch()
+    monkeypatch.syspath_prepend(str(tmp_path / "packages"))
+
+
+@pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
+def test_a_proxy_is_asked_in_place_of_modal(monkeypatch, proxy_support, scheme):
+    name = "HTTPS_PROXY" if scheme == "http" else "ALL_PROXY"
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        host, port = listening.getsockname()
+        monkeypatch.setenv(name, f"{scheme}://me:hunter22@{host}:{port}")
+        assert network.require_network() is None
+
+    with pytest.raises(TemporaryError) as caught:
+        network.require_network()
+    assert f"cannot reach the proxy {scheme}://{host}:{port} of {name}" == caught.value.message
+
+
+def test_a_proxy_that_modal_cannot_use_is_named(monkeypatch):
+    monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@127.0.0.1:9")
+
+    with pytest.raises(SetupError) as caught:
+        network.require_network()
+
+    assert (caught.value.code, "hunter22" in caught.value.message) == ("E_PROXY", False)
+    assert "lacks the package python-socks" in caught.value.message
+    assert "NO_PROXY=api.modal.com" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("MODAL_DISABLE_API_PROXY", "1"), ("NO_PROXY", "127.0.0.1")]
+)
+def test_modal_is_reached_without_its_proxy(monkeypatch, name, value):
+    monkeypatch.setattr(network, "PROBE_S", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        monkeypatch.setenv("MODAL_SERVER_URL", "https://{}:{}".format(*listening.getsockname()))
+        monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+        monkeypatch.setenv(name, value)
+
+        assert network.require_network() is None
+
+
+# Names and addresses
+
+
+def test_a_slow_name_server_is_waited_for(monkeypatch):
+    """With a first name server that does not answer, each look-up takes 5 s."""
+    look_up = socket.getaddrinfo
+
+    def slow(*arguments, **options):
+        time.sleep(0.3)
+        return look_up(*arguments, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", slow)
+    monkeypatch.setattr(network, "PROBE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+
+        assert network.require_network() is None
+
+
+def test_a_name_that_is_never_found_is_looked_up_once(monkeypatch):
+    asked, end = [], threading.Event()
+
+    def silent(host, *_arguments, **_options):
+        asked.append(host)
+        end.wait(5)
+        raise socket.gaierror
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    monkeypatch.setattr(network, "LOOKUP_S", 0.1)
+    with pytest.raises(TemporaryError, match=r"cannot reach Modal at api\.modal\.com:443"):
+        network.require_network()
+    end.set()
+
+    assert asked == ["api.modal.com"]
+
+
+def test_the_second_address_is_enough(monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        second = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("MODAL_SERVER_URL", f"http://127.0.0.1:9,{second}")
+
+        assert network.require_network() is None
+
+
+# Certificates
+
+
+@pytest.fixture
+def serve(tmp_path):
+    """Starts a server with TLS: `serve(days)` gives its address, and the file of its certificate.
+
+    days: from its first to its last day, counted from today; None for one that hangs up instead.
+    """
+    servers = []
+
+    def start(days):
+        server = socket.create_server(("127.0.0.1", 0))
+        servers.append(server)
+        certificate = tmp_path / "certificate.pem"
+        context = None if days is None else certified(certificate, tmp_path / "key.pem", days)
+        threading.Thread(target=answer, args=(server, context), daemon=True).start()
+        return f"https://127.0.0.1:{server.getsockname()[1]}", certificate
+
+    yield start
+    for server in servers:
+        server.shutdown(socket.SHUT_RDWR)
+        server.close()
+
+
+def certified(certificate, key_file, days):
+    """A server's TLS with a certificate that it has signed itself."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    first, last = (now + datetime.timedelta(days=day) for day in days)
+    built = (
+        x509.CertificateBuilder(name, name, key.public_key(), 1, first, last)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    plain = serialization.NoEncryption(), serialization.PrivateFormat.PKCS8
+    certificate.write_bytes(built.public_bytes(pem))
+    key_file.write_bytes(key.private_bytes(pem, plain[1], plain[0]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key_file)
+    return context
+
+
+def answer(server, context):
+    """Answers one client."""
+    try:
+        connection, _ = server.accept()
+        with connection:
+            if context is not None:
+                context.wrap_socket(connection, server_side=True).close()
+    except OSError:
+        return  # It did not trust us.
+
+
+def test_a_certificate_that_is_not_modal_s_is_said_at_once(monkeypatch, serve):
+    """Modal's client tries for a minute, and then tells of no reason."""
+    address, certificate = serve((-1, 9))
+    monkeypatch.setenv("MODAL_SERVER_URL", address)
+
+    with pytest.raises(SetupError, match=r"is not trusted: self.signed certificate") as caught:
+        network.require_network()
+    assert (caught.value.code, int(caught.value.exit_code)) == ("E_CERTIFICATE", 4)
+    assert caught.value.hint == f"cat ROOT.pem >> {certifi.where()}"
+
+    address, certificate = serve((-1, 9))
+    monkeypatch.setenv("MODAL_SERVER_URL", address)
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+    assert network.require_network() is None
+
+
+@pytest.mark.parametrize("days", [(-9, -1), (1, 9)], ids=["past", "future"])
+def test_a_wrong_clock_makes_certificates_invalid(monkeypatch, serve, days):
+    address, certificate = serve(days)
+    monkeypatch.setenv("MODAL_SERVER_URL", address)
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+
+    with pytest.raises(SetupError, match=r"certificate (has expired|is not yet valid)") as caught:
+        network.require_network()
+
+    assert caught.value.hint.startswith("Set this machine's clock")
+
+
+def test_a_firewall_that_breaks_connections_off_is_named(monkeypatch, serve):
+    address, _ = serve(None)
+    monkeypatch.setenv("MODAL_SERVER_URL", address)
+
+    with pytest.raises(TemporaryError, match="breaks off encrypted connections") as caught:
+        network.require_network()
+
+    assert "firewall" in caught.value.hint
