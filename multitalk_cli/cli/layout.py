@@ -59,8 +59,9 @@ class Table:
 
     titles: a first row. right: columns that are aligned at the right. gives_way: columns that get
     narrower where the terminal is, the first before the second; by default the widest. below:
-    columns whose long cells go below their row first, each on lines of its own. styles: one for
-    each row; none where it is empty. indent: spaces before each line.
+    columns whose long cells go below their row first, each on lines of its own. shortens: columns
+    that give way by losing the middle of their cells, not by lines: for lists that are looked over.
+    styles: one for each row; none where it is empty. indent: spaces before each line.
     """
 
     rows: Sequence[Sequence[str]]
@@ -68,6 +69,7 @@ class Table:
     right: Sequence[int] = ()
     gives_way: Sequence[int] = ()
     below: Sequence[int] = ()
+    shortens: Sequence[int] = ()
     styles: Sequence[Style] = ()
     indent: int = 0
 
@@ -213,7 +215,14 @@ def _draw_table(table: Table, clean: Clean, width: int) -> RenderableType:
     parts: list[RenderableType] = []
     for row, style in zip(rows, table.all_styles, strict=True):
         long = [cell for cell, limit in zip(row, limits, strict=True) if cell_len(cell) > limit]
-        texts = [Text("" if cell in long else cell, style=_rich(style)) for cell in row]
+        fitted = [
+            shorten(cell, widths[at]) if at in table.shortens else cell
+            for at, cell in enumerate(row)
+        ]
+        texts = [
+            Text("" if cell in long else fitted[at], style=_rich(style))
+            for at, cell in enumerate(row)
+        ]
         parts.append(_draw_line(texts, widths, table.right))
         parts += [Padding(Text(cell, style=_rich(style)), (0, 0, 0, _GAP)) for cell in long]
     return Padding(Group(*parts), (0, 0, 0, table.indent))

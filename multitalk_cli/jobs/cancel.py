@@ -48,8 +48,11 @@ def cancel(
         reporter.note(f"job {job.id} had already finished, its GPU is free")
         return jobs_ledger.DONE, True
     with suppress(MultitalkError):
-        # No container started the job, and so none will remove its prepared inputs.
-        if cloud.state(job.id) is None:
+        state = cloud.state(job.id)
+        if state is not None:
+            ledger.update(job.id, **jobs_ledger.spent(job, float(state["run_s"])))
+        else:
+            # No container started the job, and so none will remove its prepared inputs.
             cloud.remove_folder(contract.JOBS_VOLUME, job.id)
     reporter.note(f"job {job.id} is cancelled, its GPU is free")
     return jobs_ledger.CANCELLED, True

@@ -247,23 +247,26 @@ class Follower:
         return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
 
     def _note_failure(self, event: contract.Failed) -> None:
+        windows: float | None = 0
+        spent: dict[str, Any] = {}
+        try:
+            last = self._cloud.state(self.job.id)
+        except TemporaryError:
+            windows = None
+        else:
+            if last is not None:
+                windows = int(last["windows"])
+                spent = jobs_ledger.spent(self.job, float(last["run_s"]))
+        is_final = event.code in contract.FINAL_FAILURES
+        # The same command continues what failed after a window, which is paid for.
+        can_resume = not is_final and (windows is None or windows > 0)
         if event.code == "E_CANCELLED":
             state = jobs_ledger.CANCELLED
-        elif self.job.state == jobs_ledger.LOST or self._can_resume(event.code):
+        elif self.job.state == jobs_ledger.LOST or can_resume:
             state = jobs_ledger.LOST
         else:
             state = jobs_ledger.FAILED
-        self._note(state=state, error=event.code)
-
-    def _can_resume(self, code: str) -> bool:
-        """Whether the same command continues the job: its finished windows are paid for."""
-        if code in contract.FINAL_FAILURES:
-            return False
-        try:
-            state = self._cloud.state(self.job.id)
-        except TemporaryError:
-            return True
-        return state is not None and int(state["windows"]) > 0
+        self._note(state=state, error=event.code, error_text=event.message, **spent)
 
     def _expired(self, text: str) -> contract.Event:
         """The end of a job whose call's answer is gone, from its Volume where that is kept."""

@@ -18,6 +18,7 @@ from multitalk_cli import contract
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import is_there, user_folder
 from multitalk_cli.jobs import schema
+from multitalk_cli.planning.cost import price_of
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
@@ -105,8 +106,13 @@ _COLUMNS = {field.name: field.name for field in fields(Job)} | {"attempt": "link
 _FIELDS = {column: name for name, column in _COLUMNS.items()}
 
 
-def _job(row: sqlite3.Row) -> Job:
+def job_from_row(row: sqlite3.Row) -> Job:
+    """The job of a row of the table."""
     return Job(**{_FIELDS[column]: _from_sql(value) for column, value in dict(row).items()})
+
+
+def _input(row: sqlite3.Row) -> KnownInput:
+    return KnownInput(sha256=row["sha256"], location=_from_sql(row["location"]))
 
 
 def _to_sql(value: Any) -> Any:
@@ -126,6 +132,11 @@ def _from_sql(value: Any) -> Any:
 
 def _marks(values: Collection[str]) -> str:
     return ", ".join("?" * len(values))
+
+
+def spent(job: Job, run_s: float) -> dict[str, Any]:
+    """The fields of a job whose containers ran for so long."""
+    return {"gpu_seconds": run_s, "price_usd": price_of(job.gpu, run_s)}
 
 
 def taken(target: str, holder: Job) -> FileError:
@@ -192,7 +203,7 @@ class Ledger:
             " ORDER BY state = ?, created_s DESC LIMIT 1",
             (*fingerprints, job.app, job.environment, *UNFINISHED, DONE, DONE),
         ).fetchone()
-        return None if row is None else _job(row)
+        return None if row is None else job_from_row(row)
 
     def _add(self, db: sqlite3.Connection, job: Job, inputs: Sequence[KnownInput]) -> Job:
         now_s = time.time()
@@ -229,7 +240,7 @@ class Ledger:
             " OR state = ? AND fetched_s IS NULL AND ended_s > ?)",
             (_to_sql(target), SPAWNING, RUNNING, DONE, time.time() - contract.JOBS_KEPT_S),
         )
-        return [job for row in rows if (job := _job(row)).fingerprint not in fingerprints]
+        return [job for row in rows if (job := job_from_row(row)).fingerprint not in fingerprints]
 
     def resume(self, job: Job, **changes: Any) -> Job | None:
         """The lost job as its next attempt, with these changes; None where another was faster."""
@@ -284,13 +295,13 @@ class Ledger:
 
     def get(self, job_id: str) -> Job | None:
         """The job with exactly this id."""
-        found = self._select("SELECT * FROM jobs WHERE id = ?", (job_id,))
+        found = self._select("SELECT * FROM jobs WHERE id = ?", job_id)
         return found[0] if found else None
 
     def find(self, prefix: str) -> Job | None:
         """The job whose id has this prefix. Raises UsageError E_NO_JOB where several have."""
         query = "SELECT * FROM jobs WHERE id >= ? AND id < ? ORDER BY created_s DESC"
-        found = self._select(query, (prefix, prefix + _LAST_CHARACTER)) if prefix else []
+        found = self._select(query, prefix, prefix + _LAST_CHARACTER) if prefix else []
         exact = [job for job in found if job.id == prefix]
         if len(found) > 1 and not exact:
             ids = ", ".join(job.id for job in found[:3])
@@ -306,7 +317,8 @@ class Ledger:
         found = self._select(
             f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND state = ?"
             " ORDER BY created_s DESC LIMIT 1",
-            (*fingerprints, DONE),
+            *fingerprints,
+            DONE,
         )
         return found[0] if found else None
 
@@ -316,26 +328,22 @@ class Ledger:
             id="", fingerprint="", app=app, environment=environment, stack="", gpu="", seed=0,
             target="", label="", recipe="",
         )  # fmt: skip
-        if not is_there(self._path):
-            return None
-        with self._reading() as db:
-            return self._same(db, asked, {*fingerprints})
+        with self.reading() as db:
+            return None if db is None else self._same(db, asked, {*fingerprints})
 
     def holders(self, target: str, fingerprints: Collection[str]) -> list[Job]:
         """The jobs for which `start` would refuse another one with these names that target."""
-        if not is_there(self._path):
-            return []
-        with self._reading() as db:
-            return self._holders(db, target, {*fingerprints})
+        with self.reading() as db:
+            return [] if db is None else self._holders(db, target, {*fingerprints})
 
     def concerns(self, target: str, sha256s: Sequence[str]) -> bool:
         """Whether a job has this picture and these voices, or may be to write to that target.
 
         Quick, in contrast to a fingerprint, for which the inputs are encoded.
         """
-        if not is_there(self._path):
-            return False
-        with self._reading() as db:
+        with self.reading() as db:
+            if db is None:
+                return False
             if target and self._holders(db, target, frozenset()):
                 return True
             found = set.intersection(
@@ -348,64 +356,58 @@ class Ledger:
 
     def newest(self, limit: int = -1) -> list[Job]:
         """The jobs, the newest first."""
-        return self._select(_NEWEST + " LIMIT ?", (limit,))
+        return self._select(_NEWEST + " LIMIT ?", limit)
 
     def unfinished(self) -> list[Job]:
         """The jobs that may still run, the newest first; those of lost containers do not."""
         query = "SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY created_s DESC, rowid DESC"
-        return self._select(query, (SPAWNING, RUNNING))
+        return self._select(query, SPAWNING, RUNNING)
 
     def count(self) -> int:
         """How many jobs there are."""
-        if not is_there(self._path):
-            return 0
-        with self._reading() as db:
-            return int(db.execute("SELECT count(*) FROM jobs").fetchone()[0])
+        return sum(int(row[0]) for row in self._rows("SELECT count(*) FROM jobs"))
 
     def start_seconds(self, app: str, environment: str) -> list[float]:
         """How long the containers of this app's newest finished jobs took to start."""
         rows = self._select(
             f"SELECT * FROM jobs WHERE state = '{DONE}' AND app = ? AND environment = ?"
             " AND kind = ? AND result <> '' ORDER BY created_s DESC LIMIT ?",
-            (app, environment, GENERATE, _RECENT_JOBS),
+            app,
+            environment,
+            GENERATE,
+            _RECENT_JOBS,
         )
         found = [json.loads(job.result).get("start_s") for job in rows]
         return [float(seconds) for seconds in found if seconds is not None][:_RECENT_STARTS]
 
     def inputs_of(self, job_id: str) -> list[KnownInput]:
         """The job's picture, then its voices."""
-        return self._inputs(
-            "SELECT sha256, location FROM job_inputs WHERE job_id = ? ORDER BY position", job_id
-        )
+        return self.inputs_of_all([job_id])[0]
+
+    def inputs_of_all(self, job_ids: Sequence[str]) -> list[list[KnownInput]]:
+        """The inputs of each of the jobs."""
+        query = "SELECT sha256, location FROM job_inputs WHERE job_id = ? ORDER BY position"
+        with self.reading() as db:
+            if db is None:
+                return [[] for _ in job_ids]
+            return [[_input(row) for row in db.execute(query, (each,))] for each in job_ids]
 
     def find_inputs(self, sha256: str) -> list[KnownInput]:
         """The places where a file with this content was seen, the newest first."""
-        return self._inputs(
-            "SELECT sha256, location FROM inputs WHERE sha256 = ? ORDER BY seen_s DESC", sha256
-        )
+        query = "SELECT sha256, location FROM inputs WHERE sha256 = ? ORDER BY seen_s DESC"
+        return [_input(row) for row in self._rows(query, sha256)]
 
     def calls_of(self, job_id: str) -> list[str]:
         """The ids of the job's calls at Modal, the first one first."""
-        if not is_there(self._path):
-            return []
         query = "SELECT call_id FROM calls WHERE job_id = ? ORDER BY attempt, noted_s"
-        with self._reading() as db:
-            return [str(row["call_id"]) for row in db.execute(query, (job_id,))]
+        return [str(row["call_id"]) for row in self._rows(query, job_id)]
 
-    def _select(self, query: str, values: Sequence[Any]) -> list[Job]:
-        if not is_there(self._path):
-            return []
-        with self._reading() as db:
-            return [_job(row) for row in db.execute(query, values)]
+    def _select(self, query: str, *values: Any) -> list[Job]:
+        return [job_from_row(row) for row in self._rows(query, *values)]
 
-    def _inputs(self, query: str, value: str) -> list[KnownInput]:
-        if not is_there(self._path):
-            return []
-        with self._reading() as db:
-            rows = db.execute(query, (value,)).fetchall()
-        return [
-            KnownInput(sha256=row["sha256"], location=_from_sql(row["location"])) for row in rows
-        ]
+    def _rows(self, query: str, *values: Any) -> list[sqlite3.Row]:
+        with self.reading() as db:
+            return [] if db is None else db.execute(query, values).fetchall()
 
     # The file
 
@@ -417,7 +419,11 @@ class Ledger:
             db.execute("COMMIT")
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> Iterator[sqlite3.Connection | None]:
+        """The database to read from; None where there is no file, which is not made."""
+        if not is_there(self._path):
+            yield None
+            return
         with self._opened() as db:
             yield db
 

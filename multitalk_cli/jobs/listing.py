@@ -1,97 +1,194 @@
-"""Jobs with their newest state: from the ledger alone, or from the cloud."""
+"""Lists of jobs with their newest state, from the ledger or from the index of all machines."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import queue
+import threading
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from multitalk_cli import contract
-from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.errors import MultitalkError
+from multitalk_cli.jobs import search as jobs_search
+from multitalk_cli.jobs import states
 from multitalk_cli.jobs.ledger import Ledger
+from multitalk_cli.jobs.refresh import ListedJob, refresh
+from multitalk_cli.jobs.search import JobQuery
 
 if TYPE_CHECKING:
-    from multitalk_cli.cloud.client import CallOutcome, Cloud
+    from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.jobs.ledger import Job
 
-STOPPED = "stopped"
-"""State of a job whose call has ended without an answer; following it continues or explains it."""
-_ENDED: tuple[CallOutcome, ...] = ("timeout", "lost", "ended")
+MOST_REFRESHED, REFRESHED_WITHIN_S, _AT_ONCE = 200, 10.0, 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ListedJob:
-    """A job with its newest state.
+class JobList:
+    """Jobs, the newest first. problem: why some have an old state; empty where all are current."""
 
-    event: what it does, where it runs. stopped: how its call ended, where its state is STOPPED.
-    windows, run_s: how many windows are kept, and for how long it ran; None where no container
-    recorded them.
-    """
-
-    job: Job
-    event: contract.Event | None = None
-    stopped: CallOutcome | None = None
-    windows: int | None = None
-    run_s: float | None = None
+    jobs: tuple[ListedJob, ...]
+    problem: str = ""
 
 
-def list_local(limit: int) -> list[ListedJob]:
-    """The ledger's jobs, the newest first."""
-    return [ListedJob(job=job) for job in Ledger().newest(limit)]
+def list_local(query: JobQuery, limit: int = -1) -> JobList:
+    """The ledger's jobs that match, once Modal was asked about those that run."""
+    ledger = Ledger()
+    newest = refresh_all(ledger, ledger.unfinished())
+    found = jobs_search.search(ledger, query, limit)
+    return JobList(
+        jobs=_with_inputs(ledger, [newest.of(job) for job in found]), problem=newest.problem
+    )
 
 
-def list_remote(place: AppRef, limit: int) -> list[ListedJob]:
-    """The jobs of all machines with their newest state, the newest first."""
+def _with_inputs(ledger: Ledger, jobs: Sequence[ListedJob]) -> tuple[ListedJob, ...]:
+    inputs = ledger.inputs_of_all([each.job.id for each in jobs])
+    return tuple(
+        replace(each, inputs=tuple(known)) for each, known in zip(jobs, inputs, strict=True)
+    )
+
+
+def list_remote(place: AppRef, query: JobQuery, limit: int = -1) -> JobList:
+    """The jobs of all machines that match. Raises SetupError, TemporaryError offline."""
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.jobs.control import job_from_entry
 
-    cloud = Cloud.reachable(place)
-    entries = cloud.indexed()[:limit]
-    known = {job.id: job for job in Ledger().newest()}
-    jobs = (known.get(entry["id"]) or job_from_entry(place, entry) for entry in entries)
-    return [_look_up(cloud, job) for job in jobs]
+    ledger = Ledger()
+    entries = Cloud.reachable(place).indexed()
+    known = {job.id: job for job in ledger.newest()}
+    jobs = [known.get(entry["id"]) or job_from_entry(place, entry) for entry in entries]
+    jobs = [job for job in jobs if job.created_s >= query.since_s and _has_text(job, query.text)]
+    newest = refresh_all(ledger, [job for job in jobs if job.is_unfinished])
+    listed = [newest.of(job) for job in jobs]
+    if query.states:
+        listed = [
+            each
+            for each in listed
+            if any(states.has_state(each.job, state) for state in query.states)
+        ]
+    listed = listed if limit < 0 else listed[:limit]
+    return JobList(jobs=_with_inputs(ledger, listed), problem=newest.problem)
+
+
+def _has_text(job: Job, text: str) -> bool:
+    texts = (job.id, job.label, job.target, job.prompt)
+    return any(text.casefold() in each.casefold() for each in texts)
 
 
 def find(place: AppRef, prefix: str) -> ListedJob:
-    """One job with its newest state. Raises UsageError E_NO_JOB."""
+    """One job with its newest state; a finished one of the ledger needs no network.
+
+    Raises UsageError E_NO_JOB.
+    """
     from multitalk_cli.jobs.control import open_job
 
-    return _look_up(*open_job(place, Ledger(), prefix))
-
-
-def _look_up(cloud: Cloud, job: Job) -> ListedJob:
-    """A job with its newest state.
-
-    Modal ends a call that takes too long, and a lost container writes nothing: then the state is
-    that of a running job, and only the call shows the end.
-    """
-    from multitalk_cli.jobs.control import latest_attempt
-
-    state = cloud.state(job.id)
-    if state is None:
-        return ListedJob(job=job)
-    listed = _from_state(job, state)
-    if listed.event is None:
-        return listed
-    call_id = latest_attempt(cloud, job).call_id
-    outcome = cloud.poll(call_id, 0).outcome if call_id else "unclaimed"
-    if outcome not in _ENDED:
-        return listed
-    return replace(listed, job=replace(job, state=STOPPED), event=None, stopped=outcome)
-
-
-def _from_state(job: Job, state: Mapping[str, Any]) -> ListedJob:
-    event = contract.event_from_wire(state["event"])
-    match event:
-        case contract.Done():
-            job, running = replace(job, state=jobs_ledger.DONE), None
-        case contract.Failed(code="E_CANCELLED"):
-            job, running = replace(job, state=jobs_ledger.CANCELLED, error=event.code), None
-        case contract.Failed():
-            job, running = replace(job, state=jobs_ledger.FAILED, error=event.code), None
-        case _:
-            job, running = replace(job, state=jobs_ledger.RUNNING), event
-    return ListedJob(
-        job=job, event=running, windows=int(state["windows"]), run_s=float(state["run_s"])
+    ledger = Ledger()
+    known = ledger.find(prefix)
+    if known is None:
+        cloud, job = open_job(place, ledger, prefix)
+        return refresh(cloud, ledger, job)
+    newest = refresh_all(ledger, [known] if known.is_unfinished else [])
+    return replace(
+        newest.of(known),
+        is_current=not newest.problem,
+        inputs=tuple(ledger.inputs_of(known.id)),
+        calls=tuple(ledger.calls_of(known.id)),
     )
+
+
+# The newest states
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refreshed:
+    """Jobs that Modal was asked about. problem: why some were not; empty where all were."""
+
+    jobs: Mapping[str, ListedJob]
+    problem: str = ""
+
+    def of(self, job: Job) -> ListedJob:
+        """The job with its newest state, where that is known."""
+        return self.jobs.get(job.id) or ListedJob(job=job)
+
+
+def refresh_all(
+    ledger: Ledger, jobs: Sequence[Job], within_s: float = REFRESHED_WITHIN_S
+) -> Refreshed:
+    """The newest states of unfinished jobs, in parallel and within a limit of time and number."""
+    if not jobs:
+        return Refreshed(jobs={})
+    asked = jobs[:MOST_REFRESHED]
+    work = _Refreshing(ledger, asked)
+    try:
+        work.connect()
+    except MultitalkError as error:
+        return Refreshed(jobs={}, problem=error.message)
+    done = work.run(within_s)
+    return Refreshed(jobs=done, problem=work.problem(len(jobs)))
+
+
+class _Refreshing:
+    """Threads that ask Modal about jobs, one after the other each."""
+
+    def __init__(self, ledger: Ledger, jobs: Sequence[Job]) -> None:
+        self._ledger, self._jobs = ledger, jobs
+        self._waiting: queue.SimpleQueue[Job] = queue.SimpleQueue()
+        self._ended: queue.SimpleQueue[ListedJob | Exception] = queue.SimpleQueue()
+        self._clouds: dict[tuple[str, str], Cloud] = {}
+        self._done: dict[str, ListedJob] = {}
+        self._error: MultitalkError | None = None
+        for job in jobs:
+            self._waiting.put(job)
+
+    def connect(self) -> None:
+        """Raises SetupError without a token, TemporaryError offline."""
+        from multitalk_cli.cloud.client import Cloud
+        from multitalk_cli.cloud.errors import AppRef
+
+        for job in self._jobs:
+            place = (job.app, job.environment)
+            if place not in self._clouds:
+                ref = AppRef(app=job.app, environment=job.environment)
+                # The first one is reached for all.
+                self._clouds[place] = Cloud(ref) if self._clouds else Cloud.reachable(ref)
+
+    def run(self, within_s: float) -> Mapping[str, ListedJob]:
+        """The jobs that were answered in time."""
+        for _ in range(min(_AT_ONCE, len(self._jobs))):
+            # Daemons: a connection that hangs delays neither the list nor the end.
+            threading.Thread(target=self._ask, daemon=True).start()
+        end_s = time.monotonic() + within_s
+        for _ in self._jobs:
+            try:
+                ended = self._ended.get(timeout=max(0.0, end_s - time.monotonic()))
+            except queue.Empty:
+                break
+            if isinstance(ended, ListedJob):
+                self._done[ended.job.id] = ended
+            elif isinstance(ended, MultitalkError):
+                self._error = ended
+            else:
+                raise ended
+        return self._done
+
+    def _ask(self) -> None:
+        while True:
+            try:
+                job = self._waiting.get_nowait()
+            except queue.Empty:
+                return
+            try:
+                cloud = self._clouds[job.app, job.environment]
+                self._ended.put(refresh(cloud, self._ledger, job))
+            except Exception as error:  # noqa: BLE001 - judged in the thread that waits
+                self._ended.put(error)
+
+    def problem(self, asked_for: int) -> str:
+        """Why not all jobs were answered."""
+        missing = asked_for - len(self._done)
+        if not missing:
+            return ""
+        if self._error is not None:
+            return self._error.message
+        return f"Modal has not answered for {missing} of {asked_for} running jobs"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.fetch import load_result, priced
-from multitalk_cli.planning.cost import price_of
+from multitalk_cli.jobs.ledger import spent
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import CallStatus, Cloud
-    from multitalk_cli.jobs.ledger import Job, Ledger
+    from multitalk_cli.jobs.ledger import Job, KnownInput, Ledger
 
 _ENDS = {
     "timeout": ("E_TIMEOUT", "the call reached its time limit"),
@@ -30,13 +30,16 @@ class ListedJob:
     """A job with its newest state.
 
     event: what it does, while it runs. windows: how many finished windows are kept; None where no
-    container recorded that. is_current: whether Modal was asked, or need not be.
+    container recorded that. is_current: whether Modal was asked, or need not be. inputs: the
+    picture, then the voices. calls: ids at Modal.
     """
 
     job: Job
     event: contract.Event | None = None
     windows: int | None = None
     is_current: bool = True
+    inputs: tuple[KnownInput, ...] = ()
+    calls: tuple[str, ...] = ()
 
 
 def refresh(cloud: Cloud, ledger: Ledger, job: Job) -> ListedJob:
@@ -92,11 +95,6 @@ def _from_state(job: Job, state: Mapping[str, Any]) -> ListedJob:
         case event:
             running = replace(job, state=jobs_ledger.RUNNING)
             return ListedJob(job=running, event=event, windows=windows)
-
-
-def spent(job: Job, run_s: float) -> dict[str, Any]:
-    """The fields of a job whose containers ran for so long."""
-    return {"gpu_seconds": run_s, "price_usd": price_of(job.gpu, run_s)}
 
 
 def _done(job: Job, result: contract.Result, at_s: float) -> Job:

@@ -82,7 +82,7 @@ def test_detach_prints_the_id_and_attach_brings_the_video(deployed, rpcs):
     assert attached.stdout == f"{deployed.folder / 'left.mp4'}\n", attached.stderr
     assert probe_video(deployed.folder / "left.mp4").frames == 12
     assert rpcs.count("FunctionMap") == 1
-    assert deployed.run("jobs", "ls").stdout.splitlines()[1].startswith(f"{job}  done")
+    assert deployed.run("jobs", "ls").stdout.splitlines()[1].split()[::2][:2] == [job[:8], "done"]
 
 
 def test_a_job_is_followed_from_another_machine(deployed, elsewhere):
@@ -107,7 +107,7 @@ def test_a_finished_job_is_fetched_and_shown(deployed, elsewhere):
     assert not (elsewhere.folder / "gone").exists()
     here, there = deployed.folder / "made.mp4", elsewhere.folder / "copy.mp4"
     assert here.read_bytes() == there.read_bytes()
-    assert shown.data["job"]["state"] == "done"
+    assert shown.data["job"]["state"] == "not-fetched"
 
 
 def test_no_such_job_is_a_wrong_command_line(elsewhere):
@@ -201,6 +201,32 @@ def test_one_job_at_a_time_writes_to_a_file(cloud, deployed, rpcs):
     assert attached.stdout == f"{deployed.folder / 'moved.mp4'}\n", attached.stderr
     assert not (deployed.folder / "talk.mp4").exists()
     assert rpcs.count("FunctionMap") == 1
+
+
+def test_a_list_asks_what_became_of_detached_jobs(cloud, deployed):
+    left = [
+        deployed.run(*deployed.generate(deployed.speech(f"left{n}.wav", 0.5), "--detach"))
+        for n in range(2)
+    ]
+    ids = [ran.stdout.strip() for ran in left]
+    cloud.wait_until(lambda: all(_is_done(cloud, job) for job in ids), "both are done")
+    with cloud.network_lost():
+        offline = deployed.run("jobs", "ls", "--json")
+    online = deployed.run("jobs", "ls", "--state", "not-fetched", "--total", "--json")
+
+    assert (offline.code, offline.data["is_current"]) == (0, False)
+    assert "cannot reach Modal" in offline.stderr
+    rows = {row["id"]: row for row in online.data["jobs"]}
+    assert set(ids) <= rows.keys()
+    assert all(rows[job]["price_usd"] > 0 and rows[job]["ended_s"] for job in ids)
+    assert online.data["total"]["price_usd"] > 0
+    assert [each["location"] for each in rows[ids[0]]["inputs"]] == [
+        str(deployed.folder / name) for name in ("host.png", "left0.wav")
+    ]
+
+
+def _is_done(cloud, job):
+    return state_of(cloud, job).get("event", {}).get("kind") == "done"
 
 
 def _jobs(user):

@@ -9,6 +9,8 @@ from multitalk_cli.cloud.client import CallStatus, PoolStats
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.follow import DetachedError, Follower
 from multitalk_cli.jobs.ledger import Ledger
+from multitalk_cli.jobs.spawning import spawn_lock
+from multitalk_cli.planning.cost import price_of
 from tests.cloud.calls import LOST, WAITING, ScriptedCloud, StoppableReporter, answered
 from tests.jobs.test_ledger import job_of
 
@@ -197,7 +199,9 @@ def test_the_same_command_resumes_what_failed_after_a_window(
     cloud.report(STEP, windows=windows)
 
     assert end_of(follower_of(cloud, ledger, reporter)).code == code
-    assert ledger.find(JOB).state == state
+    kept = ledger.find(JOB)
+    assert (kept.state, kept.error, kept.error_text) == (state, code, "it failed")
+    assert (kept.gpu_seconds, kept.price_usd) == (10.0, pytest.approx(price_of("h100", 10.0)))
 
 
 def test_time_limits_are_followed_by_calls_while_windows_are_finished(ledger, reporter):
@@ -250,12 +254,14 @@ def test_a_job_that_was_cancelled_on_another_machine_is_cancelled(ledger, report
 
 def test_stopping_cancels_the_job_and_confirms_it(ledger, reporter):
     cloud = JobCloud(WAITING)
+    cloud.report(STEP)
     reporter.stop()
 
     with pytest.raises(KeyboardInterrupt):
         end_of(follower_of(cloud, ledger, reporter))
     assert cloud.cancelled == ["fc-0"]
     assert ledger.find(JOB).state == jobs_ledger.CANCELLED
+    assert ledger.find(JOB).price_usd == pytest.approx(price_of("h100", 10.0))
     assert reporter.notes[-1] == f"job {JOB} is cancelled, its GPU is free"
 
 
@@ -279,3 +285,41 @@ def test_detaching_leaves_the_job_running(ledger, reporter):
         end_of(follower_of(cloud, ledger, reporter))
     assert (caught.value.job_id, cloud.cancelled) == (JOB, [])
     assert ledger.find(JOB).state == jobs_ledger.RUNNING
+
+
+def test_a_job_that_was_cancelled_before_its_call_is_not_started(ledger, reporter):
+    cloud = JobCloud(DONE)
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+    ledger.update(JOB, state=jobs_ledger.CANCELLED)
+
+    assert (end_of(follower).code, cloud.spawned) == ("E_CANCELLED", [])
+
+
+def test_a_call_that_another_process_noted_is_taken_over(ledger, reporter):
+    cloud = JobCloud(DONE)
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+    ledger.update(JOB, state=jobs_ledger.RUNNING, call_id="fc-7")
+
+    assert isinstance(end_of(follower), contract.Done)
+    assert (cloud.polled, cloud.spawned) == (["fc-7"], [])
+
+
+def test_no_call_is_made_while_another_process_makes_one(ledger, reporter):
+    cloud = JobCloud(DONE)
+    follower = follower_of(cloud, ledger, reporter, call_id="", state=jobs_ledger.SPAWNING)
+    events = follower.events()
+
+    with spawn_lock(ledger.folder, JOB):
+        assert next(events) == contract.Queued()
+    assert isinstance(list(events)[-1], contract.Done)
+    assert cloud.spawned == [0]
+
+
+def test_two_that_follow_a_job_to_a_time_limit_make_one_call(ledger, reporter):
+    cloud = JobCloud(TIMEOUT, DONE)
+    cloud.report(STEP, windows=1)
+    follower = follower_of(cloud, ledger, reporter)
+    ledger.update(JOB, attempt=1, call_id="fc-1")
+
+    assert isinstance(end_of(follower), contract.Done)
+    assert (cloud.polled, cloud.spawned) == (["fc-0", "fc-1"], [])

@@ -1,5 +1,9 @@
 """Jobs, videos and containers as lines and JSON."""
 
+import json
+import time
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -12,51 +16,30 @@ from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
-from multitalk_cli.jobs.ledger import Job
-from multitalk_cli.jobs.listing import STOPPED, ListedJob
+from multitalk_cli.jobs.ledger import Job, KnownInput
+from multitalk_cli.jobs.refresh import ListedJob
+from multitalk_cli.jobs.search import Total
 
-ROW = {
-    "id": "abcdabcd", "state": "running", "label": "host", "gpu": "h100", "stack": "current",
-    "seed": 7, "price_usd": None, "target": "/v/host.mp4", "error": "", "link": 1,
-    "created_s": 100.0,
+RECIPE = {
+    "size": [896, 448], "frames": 298, "fps": 24, "windows": [81, 81, 81, 81, 77],
+    "sample_steps": 20, "seed_drawn": True,
 }  # fmt: skip
+RESULT = {"gpu": "h200", "frames": 298, "fps": 24, "size_bytes": 6_100_000, "stored": None}
+STEP = contract.Step(window=1, windows=2, step=3, steps=20)
+NOW_S = datetime(2026, 11, 20, 14, 30).timestamp()
+PICTURE = KnownInput(sha256="1" * 64, location="/pictures/host.jpg")
+VOICE = KnownInput(sha256="2" * 64, location="/voices/talk.wav")
 
 
 def job(**changes):
     values = {
-        "id": "abcdabcd", "fingerprint": "f", "app": "multitalk", "environment": "",
+        "id": "abcdabcdabcdabcd", "fingerprint": "f", "app": "multitalk", "environment": "",
         "stack": "current", "gpu": "h100", "seed": 7, "target": "/v/host.mp4", "label": "host",
-        "recipe": "{}", "state": jobs_ledger.RUNNING, "call_id": "fc-1", "attempt": 1,
-        "created_s": 100.0,
+        "recipe": json.dumps(RECIPE), "state": jobs_ledger.RUNNING, "call_id": "fc-1",
+        "attempt": 1, "created_s": NOW_S - 160.0, "started_s": NOW_S - 100.0,
+        "prompt": "A host talks",
     }  # fmt: skip
     return Job(**values | changes)
-
-
-def test_a_row_keeps_the_keys_that_scripts_know():
-    assert view.list_data([ListedJob(job=job())]) == {"jobs": [ROW]}
-
-
-def test_a_job_is_shown_with_its_call_and_what_is_kept():
-    step = contract.Step(window=1, windows=2, step=3, steps=20)
-    listed = ListedJob(job=job(), event=step, windows=0, run_s=12.34)
-
-    assert view.show_data(listed) == {
-        "job": {**ROW, "doing": "window 1/2 step 3/20", "call": "fc-1", "run_s": 12.3,
-                "windows_kept": 0}
-    }  # fmt: skip
-
-
-def test_a_shown_job_has_words_for_a_person():
-    done = job(state=jobs_ledger.DONE, price_usd=0.0141702, result='{"gpu": "h200"}')
-    listed = ListedJob(job=done, windows=1, run_s=80.0)
-
-    rows = dict(plain_row(row) for row in view.show_blocks(listed, now_s=160.0))
-
-    assert rows == {
-        "id": "abcdabcd", "state": "done", "age": "1 min ago", "gpu": "h200", "price": "$0.014",
-        "video": "/v/host.mp4", "run": "1 min 20 s", "windows": "1 finished window kept",
-        "stack": "current", "seed": "7", "call": "fc-1",
-    }  # fmt: skip
 
 
 def plain_row(row):
@@ -65,20 +48,99 @@ def plain_row(row):
     return label, text.strip()
 
 
-def test_a_table_says_age_price_and_what_a_job_does():
-    done = job(state=jobs_ledger.DONE, price_usd=0.25, result='{"gpu": "h200"}')
-    stopped = ListedJob(job=job(state=STOPPED), stopped="timeout", windows=3)
-
-    (table,) = view.list_blocks([ListedJob(job=done), stopped], now_s=160.0)
-    title, first, second = plain(table, str)
-
-    assert title.split() == ["id", "state", "age", "gpu", "price", "video"]
-    assert first.split() == ["abcdabcd", "done", "1", "min", "h200", "$0.25", "/v/host.mp4"]
-    assert "stopped  reached its time limit after window 3; resume: multitalk jobs attach" in second
+def cells(listed):
+    """The cells of a job's row."""
+    (table,) = view.list_blocks([listed], NOW_S)
+    return dict(zip(table.titles, table.rows[0], strict=True))
 
 
-def test_no_jobs_are_no_table():
-    assert view.list_blocks([], now_s=0.0) == []
+def test_a_row_tells_when_what_and_how_much():
+    listed = ListedJob(job=job(price_usd=0.31), event=STEP, inputs=(PICTURE, VOICE))
+
+    assert cells(listed) == {
+        "id": "abcdabcd", "started": "14:27", "state": "running, window 1/2 step 3/20",
+        "price": "$0.31", "what": "/v/host.mp4", "inputs": "host.jpg, talk.wav",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"started_s": None}, "queued"),
+        ({"state": "done"}, "done, not fetched"),
+        ({"state": "done", "fetched_s": 1.0}, "file missing"),
+        ({"state": "done", "fetched_s": 1.0, "target": "s3://b/k.mp4"}, "done"),
+        ({"state": "failed", "error": "E_BLACK"}, "failed, E_BLACK"),
+        ({"state": "lost", "error": "E_TIMEOUT"}, "stopped, E_TIMEOUT"),
+        ({"state": "cancelled"}, "cancelled"),
+        ({"state": "expired"}, "expired"),
+    ],
+)
+def test_states_in_words(changes, words):
+    values = {"ended_s": time.time(), "updated_s": time.time()} | changes
+
+    assert cells(ListedJob(job=job(**values)))["state"] == words
+
+
+def test_other_calls_are_named_by_their_kind():
+    named = [cells(ListedJob(job=job(kind=kind, label=label, target="", state="done")))["what"]
+             for kind, label in (("download", "bf16"), ("bench", "bench"))]  # fmt: skip
+
+    assert named == ["download bf16", "bench"]
+
+
+def test_no_jobs_are_no_table_and_sums_are_a_line():
+    total = Total(jobs=12, gpu_seconds=2460.0, price_usd=4.2, unknown=1)
+
+    assert view.list_blocks([], NOW_S) == []
+    (line,) = view.list_blocks([], NOW_S, total)
+    assert line.text == "12 jobs, 41 min of GPU, $4.20, 1 price unknown"
+
+
+def test_what_a_person_asks_about_a_finished_job():
+    done = job(
+        state="done", fetched_s=1.0, ended_s=NOW_S, gpu_seconds=95.4, result=json.dumps(RESULT),
+        price_usd=0.019836167813623178,
+    )  # fmt: skip
+    listed = ListedJob(job=done, windows=5, inputs=(PICTURE, VOICE), calls=("fc-1",))
+
+    rows = dict(plain_row(row) for row in view.show_blocks(listed, NOW_S))
+
+    assert rows == {
+        "job": "abcdabcdabcdabcd", "state": "file missing",
+        "video": "/v/host.mp4, 12.4 s, 6.1 MB", "picture": "/pictures/host.jpg",
+        "voice": "/voices/talk.wav", "prompt": "A host talks",
+        "size": "896x448, 298 frames at 24 fps, 5 windows, 5 finished", "steps": "20",
+        "seed": "7 (drawn)", "gpu": "h200", "created": "14:27",
+        "started": "14:28, waited 1 min", "ended": "14:30, took 1 min 40 s",
+        "price": "$0.02, 1 min 40 s of GPU",
+    }  # fmt: skip
+    assert view.next_step(listed) == "multitalk jobs fetch abcdabcd"
+
+
+def test_a_failure_has_its_reason_its_calls_and_a_way_on():
+    failed = job(state="failed", error="E_BLACK", error_text="all frames are black", gpu="l4",
+                 stack="cuda12.1", result="", recipe="")  # fmt: skip
+    voices = (PICTURE, VOICE, replace(VOICE, location="/voices/b.wav"))
+    listed = ListedJob(job=failed, inputs=voices, calls=("fc-1", "fc-2"))
+
+    rows = dict(plain_row(row) for row in view.show_blocks(listed, NOW_S))
+
+    assert rows["state"] == "failed, E_BLACK: all frames are black"
+    assert rows["gpu"] == "l4, cuda12.1"
+    assert rows["calls"] == "fc-1, fc-2"
+    assert "size" not in rows
+    assert view.next_step(listed) == "multitalk jobs logs abcdabcd"
+    assert [name for name in rows if name.startswith("voice")] == ["voice"]
+
+
+def test_a_call_without_a_video_shows_no_prompt():
+    bench = job(kind="bench", label="bench", recipe="", target="", prompt="")
+
+    rows = dict(plain_row(row) for row in view.show_blocks(ListedJob(job=bench), NOW_S))
+
+    assert rows.keys() == {"job", "state", "what", "gpu", "created", "started"}
+    assert view.next_step(ListedJob(job=bench)) == ""
 
 
 @pytest.mark.parametrize(
