@@ -240,7 +240,8 @@ def _correct_file(facts: Mapping[str, Fact], _words: list[str]) -> str:
 
 def _upgrade_modal(_facts: Mapping[str, Fact], _words: list[str]) -> str:
     # pipx keeps packages apart from the Python that `pip` means.
-    return f"{shell_word(sys.executable)} -m pip install --upgrade 'modal>=1.6.3,<2'"
+    package = "modal[api-proxy-support]>=1.6.3,<2"
+    return shell_line([sys.executable, "-m", "pip", "install", "--upgrade", package])
 
 
 def _log_in(facts: Mapping[str, Fact], _words: list[str]) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import sys
 import threading
 import time
-from contextlib import suppress
+from base64 import b64encode
+from contextlib import closing, suppress
+from http.client import HTTPConnection
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.errors import MultitalkError, SetupError, TemporaryError
-from multitalk_cli.reporting.formatting import shell_word
+from multitalk_cli.reporting.formatting import shell_line, shell_word
+from multitalk_cli.storage.answers import rejected_by_proxy
 from multitalk_cli.storage.endpoint import Proxy, find_proxy
 
 if TYPE_CHECKING:
@@ -21,6 +26,7 @@ if TYPE_CHECKING:
 PROBE_S = 3.0
 LOOKUP_S = 8.0
 """For the name: a first name server that does not answer costs 5 s."""
+_REJECTED = "Tunnel connection failed: 407"
 _BAD_DATES = (9, 10)
 """OpenSSL's numbers of a certificate that is not valid yet or any more."""
 
@@ -57,10 +63,13 @@ def _find_failure(address: str) -> MultitalkError | None:
         place = f"Modal at {url.hostname}:{port}"
         attempt = _Attempt(url.hostname or "", port, place, is_encrypted=is_encrypted)
     else:
-        _require_proxy_support(proxy, url.hostname or "")
+        _prepare_proxy(proxy, url.hostname or "")
         place = f"the proxy {proxy.shown} of {proxy.variable}"
         attempt = _Attempt(proxy.host, proxy.port, place, is_encrypted=False)
-    return attempt.run()
+    failure = attempt.run()
+    if failure is None and proxy is not None and _is_rejected(proxy, url):
+        return rejected_by_proxy(address, knows_socks=True)
+    return failure
 
 
 class _Attempt:
@@ -136,12 +145,41 @@ def _not_trusted(place: str, error: ssl.SSLCertVerificationError, trusted: str) 
     return SetupError(message, code="E_CERTIFICATE", hint=hint)
 
 
-def _require_proxy_support(proxy: Proxy, host: str) -> None:
-    """Raises SetupError E_PROXY without the package that Modal's client needs for any proxy."""
+def _is_rejected(proxy: Proxy, url: SplitResult) -> bool:
+    """Whether an HTTP proxy wants another user or password; other failures are Modal's client's."""
+    if proxy.scheme != "http":
+        return False
+    connection = HTTPConnection(proxy.host, proxy.port, timeout=PROBE_S)
+    basic = b64encode(unquote(proxy.authority).encode()).decode()
+    headers = {"Proxy-Authorization": f"Basic {basic}"} if proxy.authority else {}
+    port = url.port or (443 if url.scheme == "https" else 80)
+    connection.set_tunnel(url.hostname or "", port, headers)
+    with closing(connection):
+        try:
+            connection.connect()
+        except OSError as error:
+            return str(error).startswith(_REJECTED)
+    return False
+
+
+def _prepare_proxy(proxy: Proxy, host: str) -> None:
+    """Makes Modal's client use the proxy; raises SetupError E_PROXY where it cannot."""
     if find_spec("python_socks") is None:
         raise SetupError(
             f"{proxy.variable} names the proxy {proxy.shown}, for which Modal's client lacks the "
             "package python-socks",
             code="E_PROXY",
-            hint=f"pip install 'python-socks[asyncio]'\nor exclude Modal: export NO_PROXY={host}",
+            hint=shell_line([sys.executable, "-m", "pip", "install", "modal[api-proxy-support]"])
+            + f"\nor exclude Modal: export NO_PROXY={host}",
         )
+    if proxy.scheme == "https":
+        raise SetupError(
+            f"{proxy.variable} names the proxy {proxy.shown}; to Modal it must be http:// or "
+            "socks5://",
+            code="E_PROXY",
+            facts={"variable": proxy.variable},
+        )
+    address = os.environ.get(proxy.variable, "")
+    if address and "://" not in address:
+        # Modal's client reads no address without a scheme, in contrast to other programs.
+        os.environ[proxy.variable] = f"http://{address.lstrip('/')}"

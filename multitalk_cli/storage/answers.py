@@ -55,9 +55,9 @@ def _refuse_foreign(
         raise _foreign(url, http, operation.name)
 
 
-def rejected_by_proxy(url: str) -> SetupError:
-    """The error for a proxy that wants another user or password."""
-    proxy = find_proxy(url)
+def rejected_by_proxy(url: str, *, knows_socks: bool = False) -> SetupError:
+    """The error for a proxy that wants another user or password. knows_socks: of `find_proxy`."""
+    proxy = find_proxy(url, knows_socks=knows_socks)
     shown, variable = ("", "") if proxy is None else (f" {proxy.shown}", proxy.variable)
     message = f"the proxy{shown} rejects the user and password in {variable or 'its address'}"
     return SetupError(message, code="E_PROXY", facts={"variable": variable})

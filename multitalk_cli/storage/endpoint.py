@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from multitalk_cli.errors import SetupError
@@ -109,12 +109,17 @@ def without_bucket(endpoint: str, bucket: str) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """The proxy of an address. variable: that names it. shown: its address without a password."""
+    """The proxy of an address. variable: that names it. shown: its address without a password.
+
+    authority: USER:PASSWORD as in the address, empty without them.
+    """
 
     variable: str
     shown: str
+    scheme: str
     host: str
     port: int
+    authority: str = field(repr=False)
 
 
 _PROXY = re.compile(
@@ -152,8 +157,14 @@ def find_proxy(url: str, *, knows_socks: bool = False) -> Proxy | None:
             code="E_PROXY",
             facts={"variable": variable},
         )
-    shown = _without_user(address)
-    return Proxy(variable=variable, shown=shown, host=match[2].strip("[]"), port=port)
+    return Proxy(
+        variable=variable,
+        shown=_without_user(address),
+        scheme=scheme,
+        host=match[2].strip("[]"),
+        port=port,
+        authority=address.rpartition("//")[2].rpartition("@")[0],
+    )
 
 
 def _proxy_flaw(address: str) -> str:

@@ -2,10 +2,16 @@
 
 import datetime
 import ipaddress
+import json
+import os
 import socket
 import ssl
+import subprocess
+import sys
 import threading
 import time
+from importlib.util import find_spec
+from urllib.parse import urlsplit
 
 import certifi
 import pytest
@@ -16,6 +22,7 @@ from cryptography.x509.oid import NameOID
 
 from multitalk_cli.cloud import network
 from multitalk_cli.errors import SetupError, TemporaryError
+from tests.cloud.connect_proxy import PASSWORD, USER, proxying
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +78,7 @@ def proxy_support(monkeypatch, tmp_path):
 @pytest.mark.parametrize("scheme", ["http", "socks5", "socks5h"])
 def test_a_proxy_is_asked_in_place_of_modal(monkeypatch, proxy_support, scheme):
     name = "HTTPS_PROXY" if scheme == "http" else "ALL_PROXY"
+    monkeypatch.setattr(network, "PROBE_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         host, port = listening.getsockname()
         monkeypatch.setenv(name, f"{scheme}://me:hunter22@{host}:{port}")
@@ -82,6 +90,7 @@ def test_a_proxy_is_asked_in_place_of_modal(monkeypatch, proxy_support, scheme):
 
 
 def test_a_proxy_that_modal_cannot_use_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "python_socks", None)
     monkeypatch.setenv("HTTPS_PROXY", "http://me:hunter22@127.0.0.1:9")
 
     with pytest.raises(SetupError) as caught:
@@ -103,6 +112,64 @@ def test_modal_is_reached_without_its_proxy(monkeypatch, name, value):
         monkeypatch.setenv(name, value)
 
         assert network.require_network() is None
+
+
+def test_a_proxy_without_a_scheme_is_completed_for_modal(monkeypatch, proxy_support):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://127.0.0.1:9")
+    with proxying() as (port, _):
+        monkeypatch.setenv("HTTPS_PROXY", f"{USER}:{PASSWORD}@127.0.0.1:{port}")
+
+        # Whether Modal answers behind it is left to Modal's client.
+        network.require_network()
+
+    assert os.environ["HTTPS_PROXY"] == f"http://{USER}:{PASSWORD}@127.0.0.1:{port}"
+
+
+def test_a_proxy_of_a_kind_that_modal_cannot_use_is_named(monkeypatch, proxy_support):
+    monkeypatch.setenv("HTTPS_PROXY", "https://me:hunter22@127.0.0.1:9")
+
+    with pytest.raises(SetupError, match="must be http:// or socks5://") as caught:
+        network.require_network()
+
+    assert (caught.value.code, "hunter22" in caught.value.message) == ("E_PROXY", False)
+
+
+def test_a_rejected_password_is_named_before_modal_is_asked(monkeypatch, proxy_support):
+    """Modal's client tries for more than a minute."""
+    with proxying() as (port, places):
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{USER}:other%20secret@127.0.0.1:{port}")
+
+        with pytest.raises(SetupError) as caught:
+            network.require_network()
+
+    expected = f"the proxy http://127.0.0.1:{port} rejects the user and password in HTTPS_PROXY"
+    assert (caught.value.code, caught.value.message) == ("E_PROXY", expected)
+    assert not places
+
+
+needs_proxy_support = pytest.mark.skipif(
+    find_spec("python_socks") is None, reason="needs the dependency python-socks"
+)
+
+
+@needs_proxy_support
+def test_the_account_is_reached_through_a_proxy(client_env, tmp_path, rpcs):
+    with proxying() as (port, places):
+        address = f"http://{USER}:{PASSWORD}@127.0.0.1:{port}"
+        ran = subprocess.run(
+            [sys.executable, "-m", "multitalk_cli", "status", "--json"],
+            env={**client_env, "HTTP_PROXY": address, "NO_PROXY": ""},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    (error,) = json.loads(ran.stdout)["errors"]
+    assert error["code"] == "E_NOT_DEPLOYED", ran.stdout + ran.stderr
+    assert set(places) == {urlsplit(client_env["MODAL_SERVER_URL"]).netloc}
+    assert rpcs.names()
 
 
 # Names and addresses
