@@ -19,13 +19,12 @@ from multitalk_cli.files import (
     write_atomically,
     write_error,
 )
+from multitalk_cli.media.video.names import check_name, suffix_of
 from multitalk_cli.storage.address import parse_uri
-from multitalk_cli.storage.upload import UploadTarget
+from multitalk_cli.storage.upload import SUFFIX, UploadTarget
 
-SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
 SIDECAR_SUFFIX = ".json"
 LONGEST_NAME_BYTES = 255
-_VIDEO_SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
 
@@ -42,7 +41,7 @@ class OutputNames:
     @property
     def suffix(self) -> str:
         """The ending of a valid name."""
-        return PREVIEW_SUFFIX if self.preview else SUFFIX
+        return suffix_of(preview=self.preview)
 
     @property
     def stem(self) -> str:
@@ -81,7 +80,7 @@ def choose_output(output: str | None, names: OutputNames) -> Path:
             code="E_OUTPUT_NAME",
             facts={"proposed": "FILE"},
         )
-    _check_suffix(target, names, output)
+    check_name(target, names.stem, preview=names.preview, typed=output)
     try:
         _check_place(target, names)
     except OSError as error:
@@ -173,39 +172,6 @@ def _fill_address(template: str, names: OutputNames) -> str:
         return template.format(**names.values)
     except ValueError as error:
         raise _bad_template(template, str(error)) from None
-
-
-def _check_suffix(target: Path, names: OutputNames, typed: str | None) -> None:
-    """Raises UsageError for a name that is no video's. typed: it, or a template of it."""
-    if target.name.endswith(names.suffix) and target.name != names.suffix:
-        if names.preview or not target.name.endswith(PREVIEW_SUFFIX):
-            return
-        what = "a video that is not a preview must not be named as one"
-    else:
-        what = f"a {'preview' if names.preview else 'video'}'s name ends in {names.suffix}"
-    proposed = _with_suffix(Path(target if typed is None else typed), names)
-    raise UsageError(
-        f"{what}, not {target.name!r}",
-        code="E_OUTPUT_NAME",
-        facts={"proposed": str(proposed)},
-    )
-
-
-def _with_suffix(path: Path, names: OutputNames) -> Path:
-    """The path with the ending of a valid name in place of one that is another type's."""
-    if not names.preview and path.name.endswith(PREVIEW_SUFFIX):
-        return path.with_name(path.name.removesuffix(PREVIEW_SUFFIX) + SUFFIX)
-    # Of `take.v2` and `talk.` nothing is lost but the dots at the end.
-    name = path.name.rstrip(".")
-    stem, dot, suffix = name.rpartition(".")
-    is_type = bool(stem) and dot + suffix.lower() in _known_suffixes()
-    return path.with_name((stem if is_type else name if name else names.stem) + names.suffix)
-
-
-def _known_suffixes() -> set[str]:
-    import mimetypes
-
-    return {*_VIDEO_SUFFIXES, *mimetypes.MimeTypes().types_map[True]}
 
 
 def _check_place(target: Path, names: OutputNames) -> None:

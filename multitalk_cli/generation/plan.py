@@ -45,7 +45,13 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
             summary.plan, table, settings["gpu"], stack=stack, starts=known_starts(settings)
         )
         if settings["max_cost"] is not None:
-            cost.check_cost(summary.plan, estimates[0], settings["max_cost"], interactive=False)
+            cost.check_cost(
+                summary.plan,
+                estimates[0],
+                settings["max_cost"],
+                interactive=False,
+                others=estimates[1:],
+            )
         return VideoPlan(
             summary=summary,
             options=spec.options,

@@ -144,10 +144,8 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     if known is not None and known.windows < len(plan.windows):
         plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
-    asked = settings["gpu"]
-    estimate = cost.estimate_cost(
-        plan, table, asked if asked == gpus.AUTO else gpu, known_starts(settings)
-    )
+    asked, starts = settings["gpu"], known_starts(settings)
+    estimate = cost.estimate_cost(plan, table, asked if asked == gpus.AUTO else gpu, starts)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
@@ -157,7 +155,10 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
-    decision = cost.check_cost(plan, estimate, settings["max_cost"], interactive=reporter.can_ask)
+    others = cost.estimate_all(plan, table, stack=settings["stack"], starts=starts)
+    decision = cost.check_cost(
+        plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others
+    )
     if decision.action == "ask" and not reporter.confirm(decision.question):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
 

@@ -19,6 +19,7 @@ from multitalk_cli.jobs import fetch as jobs_fetch
 from multitalk_cli.jobs import follow
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
+from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, check_name
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -169,12 +170,16 @@ def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
 
 def _default_name(job: Job) -> str:
     """A file name for a video that was only to be stored."""
-    name = f"{Path(job.label).name}.mp4"
-    return name if is_safe_name(name) else f"{job.id}.mp4"
+    stem = Path(job.label).name.removesuffix(PREVIEW_SUFFIX.removesuffix(SUFFIX))
+    name = f"{stem}{SUFFIX}"
+    return name if is_safe_name(name) else f"{job.id}{SUFFIX}"
 
 
 def _target(job: Job, output: str | None, force: bool) -> Path | None:
-    """The path of the video's file; None where it is only stored. Raises FileError."""
+    """The path of the video's file; None where it is only stored.
+
+    Raises UsageError for a name that is no video's, FileError for a place that cannot be used.
+    """
     if output is None and (not job.target or is_stored(job.target)):
         return None
     target = Path(job.target)
@@ -182,6 +187,7 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
         name = target.name if target.name else _default_name(job)
         is_folder = output.endswith("/") or Path(output).is_dir()
         target = Path(output) / name if is_folder else Path(output)
+        check_name(target, Path(_default_name(job)).stem)
     if not target.parent.is_dir():
         folder = str(target.parent)
         raise FileError(

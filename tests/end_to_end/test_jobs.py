@@ -99,12 +99,15 @@ def test_a_finished_job_is_fetched_and_shown(deployed, elsewhere):
     job = deployed.run(*deployed.generate(deployed.speech("made.wav", 0.5), "--json")).data["job"]
 
     fetched = elsewhere.run("jobs", "fetch", job, "-o", "copy.mp4")
+    no_video = elsewhere.run("jobs", "fetch", job, "-o", "notes.txt", "--json")
     no_folder = elsewhere.run("jobs", "fetch", job, "-o", "gone/", "--json")
     shown = elsewhere.run("jobs", "show", job, "--json")
 
     assert fetched.code == 0, fetched.stderr
     assert (no_folder.code, no_folder.error["code"]) == (3, "E_OUTPUT_PATH")
     assert not (elsewhere.folder / "gone").exists()
+    assert (no_video.code, no_video.error["code"]) == (2, "E_OUTPUT_NAME")
+    assert no_video.error["hint"] == f"multitalk jobs fetch {job} -o notes.mp4"
     here, there = deployed.folder / "made.mp4", elsewhere.folder / "copy.mp4"
     assert here.read_bytes() == there.read_bytes()
     assert shown.data["job"]["state"] == "not-fetched"

@@ -71,6 +71,7 @@ def test_a_price_that_nobody_agreed_to(deployed, recognised):
     words = words_for(deployed, "dear.wav", "--max-cost", "0.001")
     error = recognised(deployed.run(*words), "E_COST")
     assert "--max-cost" in error["hint"]
+    assert "cheaper: --gpu " in error["hint"]
     enough = error["hint"].partition("--max-cost ")[2].split()[0]
 
     again = [enough if word == "0.001" else word for word in words]

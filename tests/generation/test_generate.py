@@ -486,13 +486,14 @@ def test_a_typed_box_counts_as_one_person_and_is_cut_with_a_word(cli):
     ran = cli("generate", "duo.png", "--speaker", "box:55%,0%,95%,100%=voice.wav", "--plan")
 
     assert "cut to the frame" in ran.stderr
-    assert "of 3 faces" not in ran.stderr
+    assert "cannot be whole" not in ran.stderr
 
 
 def test_a_plan_beyond_the_money_is_refused_and_shows_no_other_result(cli, folder):
     ran = cli("generate", "host.png", "voice.wav", "--plan", "--max-cost", "0.01", "--json")
 
     assert (ran.code, ran.error["code"]) == (8, "E_COST")
+    assert "cheaper: --sample-steps 10 (about $0.27), --gpu " in ran.error["hint"]
     assert not (folder / "host.plan.png").exists()
 
 
