@@ -319,6 +319,13 @@ def ignores_proxies() -> bool:
     return bool(os.environ.get("MODAL_DISABLE_API_PROXY"))
 
 
+def complete_proxy(variable: str) -> None:
+    """Gives the proxy that a variable names a scheme, without which Modal's client fails."""
+    address = os.environ.get(variable, "")
+    if address and "://" not in address:
+        os.environ[variable] = f"http://{address.lstrip('/')}"
+
+
 def _find_address_flaw(address: str) -> str:
     """The reason why it is no address of a server; empty for one that is."""
     try:

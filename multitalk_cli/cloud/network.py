@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 import threading
@@ -179,7 +178,4 @@ def _prepare_proxy(proxy: Proxy, host: str) -> None:
             code="E_PROXY",
             facts={"variable": proxy.variable},
         )
-    address = os.environ.get(proxy.variable, "")
-    if address and "://" not in address:
-        # Modal's client reads no address without a scheme, in contrast to other programs.
-        os.environ[proxy.variable] = f"http://{address.lstrip('/')}"
+    modal_config.complete_proxy(proxy.variable)
