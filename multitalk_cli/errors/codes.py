@@ -252,6 +252,12 @@ CODES: dict[str, Explanation] = {
         "Above 60 seconds of speech or 5 dollars, a script must pass --max-cost.",
         "Add --max-cost DOLLARS, or compare cheaper options with --plan.",
     ),
+    "E_MAX_COST": Explanation(
+        _X,
+        "the run was stopped at the cost limit",
+        "With another window the job would have cost more than --max-cost. Finished windows are kept for 7 days.",
+        "Run the same command with a higher --max-cost: it resumes after the last window.",
+    ),
     "E_NO_TOKEN": Explanation(
         _S,
         "no Modal token",

@@ -19,11 +19,13 @@ def call_wire(
     *,
     keep_inputs: bool,
     persistent_params: int | None = None,
+    most_s: float | None = None,
 ) -> dict[str, Any]:
     """The arguments of a call in their wire form.
 
     request, upload: None where the cloud keeps them for the job. persistent_params: None for the
-    number that suits the GPU.
+    number that suits the GPU. most_s: seconds that all runs of the job may take; None without a
+    limit, or, where the cloud keeps the request, for the one that it keeps too.
     """
     suited = gpus.find_gpu(job.gpu).persistent_params
     return {
@@ -37,4 +39,5 @@ def call_wire(
         "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),
         "upload": None if upload is None else contract.to_wire(upload),
+        **({} if request is None else {"most_s": most_s}),
     }

@@ -87,6 +87,18 @@ def price_of(gpu: str, seconds: float) -> float:
     return seconds * table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
 
 
+def seconds_for(gpu: str, max_usd: float | None) -> float | None:
+    """How long a job may run with that GPU for so much money, and then idle; None without a limit.
+
+    Its start is not counted, which a warm container does not have.
+    """
+    if max_usd is None:
+        return None
+    table = rates.load()
+    price_per_s = table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
+    return max(0.0, max_usd / price_per_s - table.idle.scaledown_s)
+
+
 def seconds_per_forward(tokens: int, persons: int, gpu: GpuRate, rates: Rates) -> float:
     """One pass through the model: a L + b L^2, more for two people, scaled to the GPU."""
     return rates.speed.seconds_per_forward(tokens, persons) * gpu.slowness

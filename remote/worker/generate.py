@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping
 from contextlib import closing, suppress
@@ -180,7 +181,9 @@ class Worker:
         persistent, job_id = wire["persistent_params"], request.job_id
         earlier_s = self._earlier_s(job_id)
         pace = _Pace(began_s, self._container.limit_s)
+        most_s = self._most_s(wire)
         with Reporter(self._states, job_id, {"link": wire["link"]}, earlier_s) as reporter:
+            budget = _Budget(most_s, reporter.run_s)
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
             started = _StartTime(self._set_up_s)
             made = run.run(request, self._model, store, persistent_params=persistent)
@@ -194,6 +197,9 @@ class Worker:
                         last = event
                         break
                     reporter.show(event)
+                    if budget.is_spent(event, reporter.run_s):
+                        last = budget.failure
+                        break
                     # The first event names what earlier calls made: each call makes a window.
                     if number and isinstance(event, contract.WindowDone):
                         is_late = pace.is_late(self._clock()) and event.window < event.windows
@@ -232,6 +238,14 @@ class Worker:
             _log.exception("job %s: its next call could not be noted", wire["job"])
         return call_id
 
+    def _most_s(self, wire: Mapping[str, Any]) -> float:
+        """The seconds that all runs of the job may take, of the newest command that said so."""
+        key = f"{wire['job']}/most_s"
+        if "most_s" in wire:
+            self._states.put(key, json.dumps(wire["most_s"]))
+        most_s = json.loads(self._states.get(key) or "null")
+        return math.inf if most_s is None else float(most_s)
+
     def _earlier_s(self, job_id: str) -> float:
         """The seconds of earlier runs of the job, from their last state."""
         text = self._states.get(job_id)
@@ -260,6 +274,33 @@ class _Pace:
         self._longest_s = max(self._longest_s, now_s - self._last_s)
         self._last_s = now_s
         return self._end_s - now_s < RESERVE_S + _SLOWER * self._longest_s
+
+
+class _Budget:
+    """Whether a job has taken the seconds that it may take, or would with one more window."""
+
+    def __init__(self, most_s: float, run_s: float) -> None:
+        """run_s: seconds of the job's runs so far."""
+        self._most_s, self._last_s, self._longest_s = most_s, run_s, 0.0
+        self._made, self._windows = 0, 0
+
+    def is_spent(self, event: contract.Event, run_s: float) -> bool:
+        """Whether to stop after this event; a video whose windows are all made is finished."""
+        if isinstance(event, contract.WindowDone):
+            self._longest_s = max(self._longest_s, run_s - self._last_s)
+            self._last_s, self._made, self._windows = run_s, event.window, event.windows
+            if self._made < self._windows:
+                return run_s + self._longest_s > self._most_s
+        return run_s > self._most_s and (self._made < self._windows or not self._windows)
+
+    @property
+    def failure(self) -> contract.Failed:
+        """Why the job ends."""
+        made = (
+            f"{self._made} of {self._windows} windows are kept" if self._made else "no window yet"
+        )
+        message = f"another window would cost more than --max-cost; {made}"
+        return contract.Failed(code="E_MAX_COST", message=message)
 
 
 def _request(store: VolumeStore, body: Mapping[str, Any]) -> contract.GenerateRequest | None:

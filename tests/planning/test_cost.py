@@ -14,6 +14,8 @@ from multitalk_cli.planning.cost import (
     check_cost,
     estimate_all,
     estimate_cost,
+    price_of,
+    seconds_for,
     seconds_per_forward,
 )
 from multitalk_cli.reporting.formatting import human_money
@@ -36,6 +38,13 @@ def test_a_full_window_takes_on_an_h100_what_was_measured():
     assert estimate.seconds_run == pytest.approx(152.8, rel=0.01)
     assert estimate.measured
     assert estimate.note == ""
+
+
+def test_a_limit_pays_for_the_run_and_the_idle_container_after_it():
+    seconds = seconds_for("h100", 2.0)
+
+    assert price_of("h100", seconds + RATES.idle.scaledown_s) == pytest.approx(2.0)
+    assert (seconds_for("h100", None), seconds_for("h100", 0.0)) == (None, 0.0)
 
 
 def test_money_is_time_in_the_container_kept_apart():

@@ -28,6 +28,7 @@ from multitalk_cli.jobs.follow import Follower
 from multitalk_cli.jobs.refresh import refresh
 from multitalk_cli.jobs.spawning import spawn_lock
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.cost import seconds_for
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
@@ -44,7 +45,8 @@ NAME = "modal"
 class ModalOptions:
     """Options of a run that are not in the request.
 
-    place: the app that runs it. for_plan: whether no video is made, so that no weights are needed.
+    place: the app that runs it. max_cost: in dollars, of the video. for_plan: whether no video is
+    made, so that no weights are needed.
     """
 
     place: AppRef
@@ -52,6 +54,7 @@ class ModalOptions:
     gpu: str
     keep_inputs: bool
     persistent_params: int | None = None
+    max_cost: float | None = None
     for_plan: bool = False
 
 
@@ -250,6 +253,7 @@ class ModalBackend:
                 upload,
                 keep_inputs=self._options.keep_inputs,
                 persistent_params=self._options.persistent_params,
+                most_s=seconds_for(job.gpu, self._options.max_cost),
             )
             return cloud.spawn(job.stack, job.gpu, wire)
 

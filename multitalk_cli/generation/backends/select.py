@@ -65,6 +65,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
         gpu=settings["gpu"],
         keep_inputs=settings["keep_inputs"],
         persistent_params=None if parameters is None else int(parameters),
+        max_cost=settings["max_cost"],
         for_plan=for_plan,
     )
     backend = modal.ModalBackend(options, reporter)

@@ -359,3 +359,40 @@ def test_a_clock_that_jumps_deletes_no_running_job(tmp_path, kind):
         _age(tmp_path / "jobs" / "abcdabcd", days=400)
         kept.delete_outdated()
         assert not (tmp_path / "jobs" / "abcdabcd").exists()
+
+
+def _window(number, windows=3):
+    return contract.WindowDone(window=number, windows=windows)
+
+
+def test_a_budget_ends_before_the_window_that_it_cannot_pay():
+    budget = generate._Budget(30.0, 0.0)
+
+    assert not budget.is_spent(_window(1), 10.0)
+    assert budget.is_spent(_window(2), 21.0)
+    assert budget.failure.code == "E_MAX_COST"
+    assert "2 of 3 windows are kept" in budget.failure.message
+
+
+def test_a_budget_ends_within_a_window_that_takes_too_long():
+    budget = generate._Budget(30.0, 0.0)
+    step = contract.Step(window=1, windows=3, step=5, steps=9)
+
+    assert not budget.is_spent(step, 29.0)
+    assert budget.is_spent(step, 31.0)
+
+
+def test_a_video_whose_windows_are_made_is_finished_whatever_it_costs():
+    budget = generate._Budget(30.0, 0.0)
+
+    assert not budget.is_spent(_window(3), 40.0)
+    assert not budget.is_spent(contract.Stage(name="joining"), 50.0)
+
+
+def test_the_newest_command_decides_what_a_job_may_cost(tmp_path):
+    worker = worker_at(tmp_path, States())
+
+    assert worker._most_s(wire()) == float("inf")
+    assert worker._most_s(wire(most_s=12.0)) == 12.0
+    assert worker._most_s(wire(link=1)) == 12.0
+    assert worker._most_s(wire(most_s=None)) == float("inf")

@@ -179,6 +179,18 @@ def run_with(recording, tmp_path, monkeypatch):
     return run
 
 
+def test_a_job_at_its_cost_limit_resumes_with_a_higher_one(recording, request_of_two, run_with):
+    recording.made, recording.fault = [], None
+    body = _wire(request_of_two, 0)
+
+    stopped = run_with({**body, "most_s": 0.0}, Container())
+    answer = run_with({**_wire(request_of_two, 1), "most_s": 1e6}, Container())
+
+    assert stopped["event"]["code"] == "E_MAX_COST"
+    assert _is_done(answer)
+    assert len(recording.made) <= WINDOWS + 1
+
+
 @pytest.mark.parametrize(
     "is_lasting",
     [pytest.param(False, id="once", marks=pytest.mark.long), pytest.param(True, id="always")],
