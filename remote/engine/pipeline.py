@@ -181,6 +181,20 @@ class Engine:
             known = window.motion
             yield window
 
+    @torch.inference_mode()
+    def first_step(self, request: RenderRequest) -> dict[Branch, Tensor]:
+        """The velocity [C, F, h, w] of each branch in the first step of the first window."""
+        prepared = self.prepare(request)
+        plan = self._plan(prepared)
+        scene = self._scene(plan, 0, prepared.picture[:, None])
+        channels = self.networks.config.dit.out_channels
+        noise = self._noise(request.seed)(0)((channels, *scene.conditioning.shape[1:]))
+        predict = self._predict(plan, scene)
+        return {
+            branch: predict(branch, 0, noise.to(self.device))
+            for branch in request.guidance.branches
+        }
+
     def _window(
         self, plan: _Plan, index: int, known: Tensor, is_guarded: bool
     ) -> Generator[Event, None, WindowFinished]:

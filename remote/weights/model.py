@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from pathlib import Path
@@ -51,7 +51,7 @@ class _StoppedError(Exception):
     """Raised in the reading thread when loading was cancelled."""
 
 
-class _TextOnDemand:
+class TextOnDemand:
     """The text encoder, read only for a new prompt, and released once that is encoded.
 
     It runs on the CPU if the GPU has no room for it.
@@ -90,11 +90,11 @@ class PackedModel:
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
         self._folder, self._features = folder, features
         self._read_bytes, self._is_stopped = 0, False
-        self._pack = _open(folder, self._note)
+        self._pack = open_weights(folder, self._note)
         self._device = choose_device(device, self._pack.manifest.size_bytes)
         self.revision = self._pack.manifest.revision
         self._tokenizer: Any = None
-        self._text: _TextOnDemand | None = None
+        self._text: TextOnDemand | None = None
         self._engine: Engine | None = None
         self._work = self._workload(None)
         self._persistent_params: int | None = None
@@ -179,30 +179,21 @@ class PackedModel:
 
     def _read(self) -> Engine:
         pack, device = self._pack, self._device
-        dtype = _computed_type(device)
-        computed, config = dtype or torch.bfloat16, pack.manifest.config.dit
+        computed, config = computed_type(device) or torch.bfloat16, pack.manifest.config.dit
         with ThreadPoolExecutor(2, "setup") as pool:
             # Loading and compiling kernels takes seconds in which the disk would be idle.
             attending = pool.submit(choose_backend, device, computed, config.head_dim)
             choice = pool.submit(choose_operations, device, computed, config)
-            vae, image, wav2vec = (
-                pack.load(name, device, _other_type(dtype)) for name in _SMALL_NETWORKS
-            )
-            dit = cast(DiT, pack.load("dit", self._place_of_blocks(), dtype))
-            self._leave_room(dit)
+            networks = read_networks(pack, device, self._read_transformer)
             backend, operations = attending.result(), choice.result()
-        self._text = _TextOnDemand(_open(self._folder), device, _other_type(dtype))
-        networks = Networks(
-            config=pack.manifest.config,
-            dit=dit,
-            vae=cast(VAE, vae),
-            image=cast(ImageEncoder, image),
-            wav2vec=cast(VoiceEncoder, wav2vec),
-            text=self._text,
-            # A CPU and a GPU encode in other types: features of one are not for the other.
-            revision=f"{self.revision}-{device.type}",
-        )
+        self._text = cast(TextOnDemand, networks.text)
         return Engine(networks, backend=backend, operations=operations, features=self._features)
+
+    def _read_transformer(self) -> DiT:
+        dtype = computed_type(self._device)
+        dit = cast(DiT, self._pack.load("dit", self._place_of_blocks(), dtype))
+        self._leave_room(dit)
+        return dit
 
     # Memory of the GPU
 
@@ -235,7 +226,23 @@ class PackedModel:
                 stream_blocks(dit, plan, self._device)
 
 
-def _computed_type(device: torch.device) -> torch.dtype | None:
+def read_networks(pack: read.Pack, device: torch.device, read_dit: Callable[[], DiT]) -> Networks:
+    """The networks of a pack. read_dit: reads the transformer, after the smaller ones."""
+    dtype = _other_type(computed_type(device))
+    vae, image, wav2vec = (pack.load(name, device, dtype) for name in _SMALL_NETWORKS)
+    return Networks(
+        config=pack.manifest.config,
+        dit=read_dit(),
+        vae=cast(VAE, vae),
+        image=cast(ImageEncoder, image),
+        wav2vec=cast(VoiceEncoder, wav2vec),
+        text=TextOnDemand(open_weights(pack.folder), device, dtype),
+        # A CPU and a GPU encode in other types: features of one are not for the other.
+        revision=f"{pack.manifest.revision}-{device.type}",
+    )
+
+
+def computed_type(device: torch.device) -> torch.dtype | None:
     """The type in which the transformer computes; None for bfloat16, in which it is stored.
 
     Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. GPUs before Ampere
@@ -253,7 +260,8 @@ def _other_type(dtype: torch.dtype | None) -> torch.dtype | None:
     return None if dtype == torch.float16 else dtype
 
 
-def _open(folder: Path, progress: Any = None) -> read.Pack:
+def open_weights(folder: Path, progress: Any = None) -> read.Pack:
+    """Opens a pack. Raises SetupError E_WEIGHTS where the folder is no complete one."""
     try:
         return read.open_pack(folder, progress)
     except FileNotFoundError:

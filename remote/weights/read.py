@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -88,6 +89,23 @@ class Pack:
         tensors = _dequantized(self.tensors(component, device, dtype), dtype or torch.bfloat16)
         load_module(module, tensors, device)
         return module
+
+    def load_start(
+        self, blocks: int, device: torch.device, dtype: torch.dtype | None = None
+    ) -> nn.Module:
+        """Builds the transformer with its first blocks only, and reads no others."""
+        config = self.manifest.config
+        few = replace(config.dit, layers=min(blocks, config.dit.layers))
+        module = build("dit", replace(config, dit=few))
+        kept = set(module.state_dict())
+        names = (n for n in self.manifest.index["dit"] if n.removesuffix(".scale") in kept)
+        tensors = ((name, _moved(name, self._read("dit", name), device, dtype)) for name in names)
+        load_module(module, _dequantized(tensors, dtype or torch.bfloat16), device)
+        return module
+
+    def _read(self, component: str, name: str) -> Tensor:
+        with TensorFile(self.folder / self.manifest.index[component][name]) as file:
+            return file.read(name)
 
     def _require_index(self, packed: PackedFile, file: TensorFile) -> None:
         index = self.manifest.index[packed.component]
