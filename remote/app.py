@@ -124,6 +124,11 @@ class _Methods:
         return self.worker.examine(wire)
 
     @modal.method()
+    def prove(self, wire: dict[str, Any]) -> dict[str, Any]:
+        """Compares a step of a few blocks with float32, and attention kernels."""
+        return self.worker.prove(wire)
+
+    @modal.method()
     def bench(self, wire: dict[str, Any]) -> dict[str, Any]:
         """Runs the benchmark."""
         return self.worker.bench(wire)

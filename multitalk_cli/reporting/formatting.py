@@ -101,6 +101,11 @@ def human_money(usd: float) -> str:
     return "$" + (text.rstrip("0") if decimals > 2 else text)
 
 
+def human_figure(value: float | None) -> str:
+    """A measured number with three significant digits, whatever its size; None is not finite."""
+    return "nan" if value is None else f"{value:.3g}"
+
+
 def human_bytes(count: float) -> str:
     """A size in powers of 1000: `6.1 MB`, `412 MB`, `92.5 GB`."""
     _require_amount(count)

@@ -6,7 +6,7 @@ The slowest layers come first: a change of our code rebuilds none of them.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,16 +59,21 @@ def _variables(stack: str) -> dict[str, str]:
     }
 
 
+_CURRENT = Stack(
+    base="python:3.11.13-bookworm",
+    adds_python=False,
+    has_entrypoint=False,
+    layers=(
+        ImageLayer(pins=tuple(pins.CURRENT_TORCH.split())),
+        ImageLayer(pins=tuple(pins.CURRENT_REST.split())),
+    ),
+    variables=_variables("current"),
+)
 STACKS = {
-    "current": Stack(
-        base="python:3.11.13-bookworm",
-        adds_python=False,
-        has_entrypoint=False,
-        layers=(
-            ImageLayer(pins=tuple(pins.CURRENT_TORCH.split())),
-            ImageLayer(pins=tuple(pins.CURRENT_REST.split())),
-        ),
-        variables=_variables("current"),
+    "current": _CURRENT,
+    # For comparisons alone. Its other layers are built already, for `current`.
+    "proof": replace(
+        _CURRENT, layers=(*_CURRENT.layers, ImageLayer(pins=tuple(pins.PROOF.split())))
     ),
     "cuda12.1": Stack(
         base="nvidia/cuda:12.1.1-devel-ubuntu22.04",

@@ -28,6 +28,12 @@ CURRENT_REST = """
     truststore==0.10.5 urllib3==2.8.0 wcwidth==0.9.4
 """
 
+PROOF = """
+    annotated-doc==0.0.7 annotated-types==0.8.0 markdown-it-py==4.3.0 mdurl==0.1.2 pydantic==2.14.4
+    pydantic-core==2.50.5 pygments==2.21.0 regex==2026.11.19 rich==15.0.0 safetensors==0.8.0
+    shellingham==1.5.4 transformers==5.24.0 typer==0.29.2 typing-inspection==0.4.5
+"""
+
 CUDA121_TORCH = """
     einops==0.8.2 filelock==4.2.11 fsspec==2026.9.0 jinja2==3.1.6 markupsafe==3.0.4
     mpmath==1.3.0 networkx==3.6.1 ninja==1.13.2 numpy==1.26.4 nvidia-cublas-cu12==12.1.3.1

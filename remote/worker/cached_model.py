@@ -56,6 +56,10 @@ class CachedModel:
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
         return self._opened().render(request, resume)
 
+    def forget(self) -> None:
+        """Frees the memory of the model; the next job opens it again."""
+        self._model = None
+
     def _opened(self) -> Model:
         if self._failure is not None:
             raise self._failure

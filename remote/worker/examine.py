@@ -21,7 +21,9 @@ from remote.worker.failures import as_answer
 from remote.worker.upload import open_bucket
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from remote.service.run import Model
 
@@ -209,22 +211,36 @@ def check_sound(wire: Mapping[str, Any]) -> dict[str, Any]:
     "difference": root-mean-square, relative to the voice; None, and why, without librosa.
     """
     import numpy as np
-    import soundfile
-
-    from multitalk_cli.media.audio.voice import load_voice
 
     contract.check_version(wire)
     try:
         librosa: Any = importlib.import_module("librosa")
     except ImportError as error:
         return {"difference": None, "reason": str(error)}
+    ours, theirs = compare_sound("voice.wav", _CROSS_RATE_HZ)
+    gap = np.sqrt(np.mean((ours - theirs) ** 2))
+    return {"difference": float(gap / np.sqrt(np.mean(theirs**2))), "version": librosa.__version__}
+
+
+def compare_sound(name: str, rate_hz: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The example voice from a stereo file of that name and rate, by us and by librosa.
+
+    Where one has fewer samples, the others are compared with silence.
+    """
+    import numpy as np
+    import soundfile
+
+    from multitalk_cli.media.audio.voice import load_voice
+
+    librosa: Any = importlib.import_module("librosa")
     with example("voice.wav") as voice, TemporaryDirectory(prefix="multitalk-") as folder:
-        path = Path(folder) / "voice.wav"
-        samples, rate_hz = soundfile.read(voice, dtype="float32")
-        other = librosa.resample(samples, orig_sr=rate_hz, target_sr=_CROSS_RATE_HZ)
-        soundfile.write(path, other, _CROSS_RATE_HZ, subtype="FLOAT")
+        path = Path(folder) / name
+        samples, example_hz = soundfile.read(voice, dtype="float32")
+        other = librosa.resample(samples, orig_sr=example_hz, target_sr=rate_hz)
+        subtype = "FLOAT" if path.suffix == ".wav" else None
+        soundfile.write(path, np.stack([other, other / 2], axis=1), rate_hz, subtype=subtype)
         ours = load_voice(path).speech
         theirs, _ = librosa.load(path, sr=contract.MODEL_RATE_HZ, mono=True)
-    count = min(len(ours), len(theirs))
-    gap = np.sqrt(np.mean((ours[:count] - theirs[:count]) ** 2))
-    return {"difference": float(gap / np.sqrt(np.mean(theirs**2))), "version": librosa.__version__}
+    most = max(len(ours), len(theirs))
+    ours, theirs = (np.pad(each, (0, most - len(each))) for each in (ours, theirs))
+    return ours, theirs

@@ -83,6 +83,7 @@ class Worker:
         container: Container,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._pack = pack
         self._model = CachedModel(lambda: open_model(pack, caches))
         self._jobs, self._states, self._volume = jobs, states, volume
         self._container, self._clock = container, clock
@@ -121,6 +122,13 @@ class Worker:
         from remote.worker.examine import examine
 
         return self._checked(examine(self._model, wire))
+
+    def prove(self, wire: Mapping[str, Any]) -> dict[str, Any]:
+        """Compares a step of a few blocks with float32; the loaded model makes room for it."""
+        from remote.worker.prove_step import prove_step
+
+        self._model.forget()
+        return self._checked(prove_step(self._pack, wire))
 
     def bench(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the benchmark with the engine that makes videos."""

@@ -1,0 +1,193 @@
+"""The proof on tiny random weights: every part agrees, and an error planted in one is found."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tokenizers import Tokenizer, models, processors
+
+from multitalk_cli import __version__, contract
+from multitalk_cli.contract.codec import from_plain
+from multitalk_cli.contract.proof import ProofRow
+from multitalk_cli.media.audio import voice
+from remote.engine.kernels import attention
+from remote.engine.networks import text, wav2vec
+from remote.weights.model import open_weights
+from remote.weights.read import Pack
+from remote.worker import prove_encoders, prove_step
+from remote.worker.cached_model import CachedModel
+from remote.worker.prove_encoders import sound_rows, text_row, tokenizer_row, wav2vec_row
+from tests.remote.requests import open_model
+
+WIRE = {
+    "contract": contract.CONTRACT_VERSION,
+    "client": __version__,
+    "prompt": "A person talks",
+    "negative_prompt": "blurred",
+}
+# librosa imports modules that Python itself will drop.
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def pack(tiny_pack):
+    return open_weights(tiny_pack)
+
+
+def rows_of(answer):
+    """Each row of a container's answer, by its part."""
+    rows = [from_plain(ProofRow, row) for row in answer["rows"]]
+    return {row.part: row for row in rows}
+
+
+def outside(rows):
+    return {part for part, row in rows.items() if row.is_within is False}
+
+
+# Encoders
+
+
+def test_every_encoder_agrees_with_its_reference(tiny_pack):
+    answer = prove_encoders.prove_encoders(tiny_pack, WIRE)
+
+    rows = rows_of(answer)
+    assert list(rows) == ["sound, decoded", "sound, resampled", "tokenizer", "wav2vec2", "umT5"]
+    assert outside(rows) == set()
+    assert all(row.ours > 0 and row.difference <= row.limit for row in rows.values())
+    assert rows["wav2vec2"].difference < 1e-5 and rows["umT5"].difference < 1e-5
+    assert answer["facts"].keys() == {"transformers", "librosa", "tokenizers", "torch"}
+
+
+@pytest.mark.parametrize("change", [lambda x: 0.9 * x, lambda x: x[200:], lambda x: x[::-1]])
+def test_sound_that_is_read_otherwise_is_found(monkeypatch, change):
+    right = voice.load_voice
+
+    def wrong(path):
+        read = right(path)
+        return replace(read, speech=change(read.speech))
+
+    monkeypatch.setattr(voice, "load_voice", wrong)
+
+    assert [row.is_within for row in sound_rows()] == [False, False]
+
+
+@pytest.fixture
+def letters(pack, tmp_path):
+    """The pack with a tokenizer that has an id for each letter of the prompts."""
+    letters = sorted(
+        {letter for pair in prove_encoders.PROMPTS for part in pair for letter in part}
+    )
+    pieces = ["<pad>", "</s>", "<unk>", *letters]
+    tokenizer = Tokenizer(models.Unigram([(piece, 0.0) for piece in pieces], unk_id=2))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="$A </s>", special_tokens=[("</s>", 1)]
+    )
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    return Pack(tmp_path, pack.manifest)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "wrong"),
+    [
+        (text, "clean_text", str.strip),
+        (prove_encoders, "tokenize", lambda *given: text.tokenize(*given)[:-1]),
+    ],
+)
+def test_ids_that_differ_are_counted(letters, monkeypatch, module, name, wrong):
+    assert tokenizer_row(letters).difference == 0
+    monkeypatch.setattr(module, name, wrong)
+
+    row = tokenizer_row(letters)
+
+    assert (row.is_within, row.difference > 0) == (False, True)
+
+
+def test_speech_features_without_positions_are_found(pack, monkeypatch):
+    monkeypatch.setattr(wav2vec.PositionConv, "forward", lambda _self, x: torch.zeros_like(x))
+
+    assert wav2vec_row(pack).is_within is False
+
+
+def test_states_of_a_prompt_with_other_positions_are_found(pack, monkeypatch):
+    monkeypatch.setattr(text, "MAX_DISTANCE", 40)
+
+    assert text_row(pack).is_within is False
+
+
+def test_no_number_is_outside(pack, monkeypatch):
+    monkeypatch.setattr(text.TextFeedForward, "forward", lambda _self, x: x * float("nan"))
+
+    row = text_row(pack)
+
+    assert (row.is_within, row.ours, row.difference) == (False, None, None)
+    assert row.reference > 0
+
+
+def test_another_tensor_than_the_reference_has_is_refused(pack, monkeypatch):
+    monkeypatch.setattr(prove_encoders, "rename", lambda _component, key, _config: key)
+
+    with pytest.raises(ValueError, match="transformers' wav2vec2: missing keys"):
+        wav2vec_row(pack)
+
+
+# The step
+
+
+def wrong_where(is_wrong):
+    """A kernel that is right in the small run by which it is chosen; then without the last key."""
+
+    def run(q, k, v):
+        if k.shape[1] in attention._PROBE_TOKENS or not is_wrong(q, k):
+            return attention._sdpa(q, k, v)
+        return attention._sdpa(q, k[:, : k.shape[1] // 2], v[:, : v.shape[1] // 2])
+
+    return run
+
+
+def test_a_step_agrees_with_float32_and_every_kernel_that_runs_does(tiny_pack):
+    answer = prove_step.prove_step(tiny_pack, WIRE)
+
+    rows = rows_of(answer)
+    assert outside(rows) == set()
+    steps = [rows["one step, 1 voice"], rows["one step, 2 voices"]]
+    # Rounded to bfloat16, they differ by something.
+    assert all(1e-4 < row.difference < row.limit for row in steps)
+    assert list(rows)[2:] == [f"attention {name}" for name in attention.LOADERS]
+    assert rows["attention sdpa"].is_within is True
+    assert (rows["attention fa3"].is_within, rows["attention fa3"].difference) == (None, None)
+    assert "installed" in rows["attention fa3"].note
+    assert answer["facts"]["type"] == "bfloat16"
+
+
+@pytest.mark.parametrize(
+    ("is_wrong", "is_seen_alone"),
+    [(lambda q, k: q.shape == k.shape, True), (lambda q, k: q.shape != k.shape, False)],
+    ids=["self-attention", "cross-attention"],
+)
+def test_a_kernel_that_is_wrong_at_real_sizes_is_found(
+    tiny_pack, monkeypatch, is_wrong, is_seen_alone
+):
+    monkeypatch.setitem(attention.LOADERS, "sdpa", lambda: wrong_where(is_wrong))
+
+    rows = rows_of(prove_step.prove_step(tiny_pack, WIRE))
+
+    steps = {"one step, 1 voice", "one step, 2 voices"}
+    assert outside(rows) == steps | ({"attention sdpa"} if is_seen_alone else set())
+
+
+def test_the_loaded_model_makes_room(tiny_pack):
+    opened = []
+    model = CachedModel(lambda: opened.append(1) or open_model(tiny_pack))
+    for _ in model.load():
+        pass
+
+    model.forget()
+
+    assert model.revision
+    assert len(opened) == 2
+
+
+@pytest.mark.parametrize("prove", [prove_encoders.prove_encoders, prove_step.prove_step])
+def test_another_contract_and_no_pack_are_refused_as_data(tiny_pack, tmp_path, prove):
+    assert prove(tiny_pack, {**WIRE, "contract": 99})["event"]["code"] == "E_CONTRACT"
+    assert prove(tmp_path, WIRE)["event"]["code"] == "E_WEIGHTS"
