@@ -167,8 +167,12 @@ class Cloud:
 
     def spawn(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         """Starts a call that makes a video, and returns its id."""
+        return self._spawn("generate", stack, gpu, wire)
+
+    def _spawn(self, method: str, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         with modal_errors(self.place):
-            return str(self._instance(stack, gpu).generate.spawn(dict(wire)).object_id)
+            called = getattr(self._instance(stack, gpu), method)
+            return str(called.spawn(dict(wire)).object_id)
 
     def call(self, function: str, wire: Mapping[str, Any]) -> Mapping[str, Any]:
         """The answer of a function of the app that needs no GPU."""
@@ -243,13 +247,15 @@ class Cloud:
 
     def spawn_examination(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         """Starts a call that examines a container with that GPU, and returns its id."""
-        with modal_errors(self.place):
-            return str(self._instance(stack, gpu).examine.spawn(dict(wire)).object_id)
+        return self._spawn("examine", stack, gpu, wire)
+
+    def spawn_proof(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
+        """Starts a call that compares a step on that GPU with float32, and returns its id."""
+        return self._spawn("prove", stack, gpu, wire)
 
     def spawn_bench(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         """Starts a call that measures the speed of that GPU, and returns its id."""
-        with modal_errors(self.place):
-            return str(self._instance(stack, gpu).bench.spawn(dict(wire)).object_id)
+        return self._spawn("bench", stack, gpu, wire)
 
     def set_idle_window(self, stack: str, gpu: str, idle_s: int) -> None:
         """Sets how long a container for that GPU waits for another call before it stops."""

@@ -134,10 +134,31 @@ def deploy_app(
     _note(cloud, deployment)
 
 
+def deploy_proof(place: AppRef, reporter: Reporter, *, shows_log: bool = False) -> AppRef:
+    """Deploys the app that compares the model with references, named after the app; its place.
+
+    Raises RemoteError E_DEPLOY where its image cannot be built.
+    """
+    check_remote_package()
+    from remote.deployment.options import Deployment
+
+    own = replace(place, app=f"{place.app}{contract.PROOF_SUFFIX}")
+    reporter.fact("build", "the image with transformers, if it has changed")
+    failed = _deploy(own, Deployment(), reporter, shows_log=shows_log, module="remote.proof_app")
+    if failed is not None:
+        raise failed
+    return own
+
+
 def _deploy(
-    place: AppRef, deployment: Deployment, reporter: Reporter, *, shows_log: bool
+    place: AppRef,
+    deployment: Deployment,
+    reporter: Reporter,
+    *,
+    shows_log: bool,
+    module: str = "remote.app",
 ) -> RemoteError | None:
-    """Deploys with these options; the error where an image cannot be built."""
+    """Deploys the module's app with these options; the error where an image cannot be built."""
     import modal.exception as theirs
 
     from remote.deployment import image
@@ -146,11 +167,11 @@ def _deploy(
     modal_config.set_variable("MODAL_IMAGE_BUILDER_VERSION", image.BUILDER)
     modal_config.set_variable(VARIABLE, deployment.to_json())
     # The app is defined by importing it, here as in its containers; a second deploy defines anew.
-    sys.modules.pop("remote.app", None)
+    sys.modules.pop(module, None)
 
     began_s = time.monotonic()
     with modal_errors(place), deploy_output(reporter, shows_log=shows_log) as output:
-        app = importlib.import_module("remote.app").app
+        app = importlib.import_module(module).app
         try:
             app.deploy(name=place.app, environment_name=place.environment_name, tag=_tag())
         except theirs.ImageBuildError as error:

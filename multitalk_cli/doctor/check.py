@@ -13,7 +13,7 @@ from multitalk_cli.errors import MultitalkError
 State = Literal["ok", "warn", "fail", "skip"]
 STEPS = ("local", "account", "deployment", "weights")
 """Groups without which no video can be made in the account."""
-GROUPS = (*STEPS, "storage", "gpu")
+GROUPS = (*STEPS, "storage", "gpu", "model")
 LIMIT_S = 6.0
 
 

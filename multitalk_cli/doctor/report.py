@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult
+
+if TYPE_CHECKING:
+    from multitalk_cli.doctor.model import Proof
 
 # A preview needs neither the right time nor the list of jobs nor a model.
 _NOT_FOR_PREVIEWS = ("clock", "jobs", "model")
@@ -17,10 +20,12 @@ class DoctorReport:
     """Results by group, in the order of a first set-up.
 
     measured: the answer of a container with a GPU; None if none was wanted, empty if none started.
+    proof: of the model's parts; None if none was wanted, or no container started.
     """
 
     checks: tuple[CheckResult, ...]
     measured: Mapping[str, Any] | None = field(default=None)
+    proof: Proof | None = None
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:
@@ -64,8 +69,10 @@ class DoctorReport:
 
 
 def make_report(
-    checks: Sequence[CheckResult], measured: Mapping[str, Any] | None = None
+    checks: Sequence[CheckResult],
+    measured: Mapping[str, Any] | None = None,
+    proof: Proof | None = None,
 ) -> DoctorReport:
     """Sorts results by group; each group keeps its order."""
     ordered = sorted(checks, key=lambda check: GROUPS.index(check.group))
-    return DoctorReport(checks=tuple(ordered), measured=measured)
+    return DoctorReport(checks=tuple(ordered), measured=measured, proof=proof)

@@ -540,6 +540,12 @@ CODES: dict[str, Explanation] = {
         "A kernel is missing in the container, or was built for other GPUs. The next kernel that runs makes the same video in more time; without any, the run fails.",
         "multitalk doctor --gpu lists the kernels with reasons; pass another --gpu, or --stack current.",
     ),
+    "E_MODEL_DIFFERS": Explanation(
+        _S,
+        "a part of the model differs from its reference",
+        "A package or the GPU computes something else than expected, the weights are not those that this version was written for, or multitalk has an error.",
+        "multitalk doctor --model --report report.md writes all figures to a file: attach it to an issue, and make no long video before.",
+    ),
     "E_START": Explanation(
         ExitCode.TEMPORARY,
         "no container started",

@@ -162,7 +162,7 @@ ELSEWHERE = {
     "E_REMOTE_PACKAGE", "E_DEPLOY", "E_LEDGER", "E_MODAL_VERSION", "E_SPENDING_LIMIT",
     "E_EXPIRED", "E_INTERRUPTED", "E_NETWORK", "E_NO_ARGUMENTS", "E_OUTPUT_TAKEN", "E_PROXY",
     "E_CERTIFICATE",
-    "E_DISK_SPACE", "E_LORA",
+    "E_DISK_SPACE", "E_LORA", "E_MODEL_DIFFERS",
 }  # fmt: skip
 """Codes that need an account, an hour, a full disk or a broken installation."""
 

@@ -16,12 +16,15 @@ import typer.main
 from multitalk_cli import contract
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
-from multitalk_cli.cli.views import bench, download, generate, jobs, secrets, status
+from multitalk_cli.cli.views import bench, doctor, download, generate, jobs, secrets, status
 from multitalk_cli.cloud.bench import BenchResult, Comparison
 from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
 from multitalk_cli.cloud.pack import UploadedPack
 from multitalk_cli.cloud.secrets.setup import SavedSecret, SecretsResult
+from multitalk_cli.contract.proof import ProofRow
+from multitalk_cli.doctor.model import Proof
+from multitalk_cli.doctor.report import make_report
 from multitalk_cli.generation.result import DetachedJob, Video
 from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
 from multitalk_cli.jobs.ledger import Job, KnownInput, ledger_path
@@ -200,7 +203,15 @@ COMPARISON = Comparison(
 )  # fmt: skip
 RECORD = {"client": "0.1.0", "contract": 1, "stacks": ["current"], "gpus": ["H100"]}
 
+PROOF = Proof(
+    rows=(
+        ProofRow(part="umT5", limit=1e-3, ours=0.2, reference=0.2, difference=1e-6, is_within=True),
+        ProofRow(part="attention fa3", limit=0.02, note="not installed"),
+    ),
+    facts={"encoders": {"transformers": "5.24.0"}, "step": {"gpu": "cpu"}},
+)
 VIEWS = {
+    "doctor-model": lambda: doctor.data(make_report([], None, PROOF))["model"],
     "generate": lambda: generate.data(VIDEO),
     "generate-detached": lambda: generate.data(DetachedJob(job_id="7f3a")),
     "jobs-ls-running": lambda: jobs.list_data(

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import signal
 
 import boto3
@@ -9,7 +10,8 @@ import modal
 import pytest
 
 from multitalk_cli import contract
-from tests.end_to_end.product import upload_pack
+from remote.deployment import pins
+from tests.end_to_end.product import CLASS, upload_pack
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
 from tests.storage.stores import KEY_ID, SECRET
 from tests.tools.commands import problems
@@ -369,6 +371,57 @@ def test_nothing_is_started_where_something_is_missing(ready, weights, rpcs):
 
     assert (ran.code, "card" in checks) == (4, False)
     assert rpcs.count("FunctionMap") == 0
+
+
+# The model
+
+
+def test_a_script_must_say_that_the_comparison_may_be_paid(ready, rpcs):
+    ran = ready.run("doctor", "--model", "--json")
+
+    assert (ran.code, ran.error["hint"]) == (2, "multitalk doctor --model --yes")
+    assert not {*rpcs.names()} & {"FunctionMap", "AppPublish"}
+
+
+def test_the_model_is_compared_after_its_price_is_said(cloud, ready):
+    # Importing transformers and librosa takes a busy machine long.
+    ran, checks = doctor(ready, "--model", "--yes", "--report", "proof.md", timeout_s=180)
+
+    said, *facts = ran.stderr.splitlines()
+    assert said.startswith("h100: compares parts of the model with transformers, librosa ")
+    assert re.search(r", \d+ min( \d+ s)? to [\w ]+, \$0\.\d+ to \$0\.\d+$", said)
+    labels = [line.split()[0] for line in facts if not line.startswith("comparing ")]
+    # The other layers were built for the app.
+    assert labels == ["build", "build", "deployed", "report"], ran.stderr
+    assert (ran.code, checks["encoders"]["state"], checks["step"]["state"]) == (0, "ok", "ok")
+    assert checks["encoders"]["seen"].startswith("5 parts compared with transformers 5.")
+    assert "float32 (cpu, bfloat16, attention sdpa)" in checks["step"]["seen"]
+    parts = [row["part"] for row in ran.data["model"]["rows"]]
+    assert parts[:7] == [
+        "sound, decoded", "sound, resampled", "tokenizer", "wav2vec2", "umT5",
+        "one step, 1 voice", "one step, 2 voices",
+    ]  # fmt: skip
+    report = (ready.folder / "proof.md").read_text(encoding="utf-8").partition("## model")[2]
+    assert all(re.search(rf"^{part} +.*verdict (ok|not run)", report, re.M) for part in parts)
+    definition = cloud.function("multitalk-proof", contract.PROOF_FUNCTION).definition
+    assert not definition.resources.gpu_config.gpu_type
+    assert {mount.mount_path: mount.read_only for mount in definition.volume_mounts} == {
+        "/weights": True
+    }
+    recipe = "\n".join(cloud.recipe("multitalk-proof", contract.PROOF_FUNCTION))
+    assert all(pin in recipe for pin in pins.PROOF.split())
+    assert "transformers==" not in "\n".join(cloud.recipe(contract.APP_NAME, CLASS))
+
+
+def test_an_image_that_cannot_be_built_leaves_the_step(cloud, ready):
+    cloud.run_now(cloud.state.images.clear)
+    cloud.faults.image_build_failure = "no such package"
+
+    ran, checks = doctor(ready, "--model", "--yes")
+
+    assert (ran.code, checks["encoders"]["code"], checks["step"]["state"]) == (4, "E_DEPLOY", "ok")
+    assert ran.data["next"] == checks["encoders"]["remedy"] == "multitalk doctor --model --debug"
+    assert ran.data["model"]["facts"].keys() == {"step"}
 
 
 def polled(rpcs):

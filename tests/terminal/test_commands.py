@@ -114,9 +114,10 @@ def test_a_first_video_and_settings_need_no_account(person):
     [
         (("bench",), "\r"),
         (("doctor", "--gpu"), "n\r"),
+        (("doctor", "--model"), "n\r"),
         (("generate", "portrait.png", "long.wav"), "n\r"),
     ],
-    ids=["bench", "doctor", "generate"],
+    ids=["bench", "doctor", "model", "generate"],
 )
 def test_no_at_a_question_of_money_starts_nothing(owner, words, answer):
     owner.speech("long.wav", 61.0)

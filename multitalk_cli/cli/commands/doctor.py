@@ -1,6 +1,7 @@
 """`multitalk doctor`: the state of the set-up, and the command that continues it."""
 
 import shutil
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +18,14 @@ from multitalk_cli.errors import ExitCode, FileError, MultitalkError
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.doctor.check import CheckResult
+    from multitalk_cli.doctor.model import Proof
+    from multitalk_cli.doctor.report import DoctorReport
 
 EXAMPLES = (
     "multitalk doctor",
     "multitalk doctor --gpu --yes",
     "multitalk doctor --gpu l4",
+    "multitalk doctor --model --report report.md",
     "multitalk doctor --report report.md",
 )
 
@@ -47,6 +51,12 @@ def doctor(
             metavar="[GPU]", help="Also start a container with this GPU for a test video."
         ),
     ] = None,
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model", help="Also compare the model in your account with reference software."
+        ),
+    ] = False,
     report_file: Annotated[
         Path | None,
         typer.Option(
@@ -62,7 +72,7 @@ def doctor(
 ) -> None:
     """Check this machine and your account, and name the next command.
 
-    Exit code 4 if something must be set up first.
+    Exit code 4 if something must be set up first, or if a part of the model differs.
     """
     from multitalk_cli.cli.views import doctor as view
     from multitalk_cli.cli.views import support_report
@@ -77,11 +87,9 @@ def doctor(
     place = account.Account(chosen)
     results = check.run_all([*local.checks(columns), *place.checks()], debug=console.options.debug)
     report = make_report(results)
-    if gpu is not None and chosen is not None and report.is_deployed:
-        more, measured = _examine(place.cloud, chosen, yes=yes, console=console)
-        report = make_report([*results, *more], measured)
-    elif gpu is not None:
-        report = make_report([*results, _not_started()], {})
+    if gpu is not None or model:
+        paid = _Paid(place.cloud, chosen, console, yes) if chosen and report.is_deployed else None
+        report = _with_containers(results, paid, has_gpu=gpu is not None, has_model=model)
     if report_file is not None:
         text = support_report.text(report, chosen)
         files.write_atomically(report_file, text.encode(), overwrite=force)
@@ -103,13 +111,6 @@ def _require_new(path: Path, force: bool) -> None:
         raise FileError(f"{files.shown_path(path)} exists", code="E_OUTPUT_EXISTS")
 
 
-def _not_started() -> "CheckResult":
-    from multitalk_cli.doctor.check import CheckResult, Outcome
-
-    skipped = Outcome(text="no container was started: see above", state="skip")
-    return CheckResult(name="container", group="gpu", outcome=skipped, is_blocked=True)
-
-
 def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:
     """The settings; None for files or variables that cannot be read, which a check reports.
 
@@ -124,10 +125,52 @@ def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:
         return None
 
 
-def _examine(
-    cloud: "Cloud", chosen: settings.Settings, *, yes: bool, console: Console
-) -> "tuple[list[CheckResult], dict[str, Any]]":
-    from multitalk_cli.doctor import gpu
+def _with_containers(
+    results: "list[CheckResult]", paid: "_Paid | None", *, has_gpu: bool, has_model: bool
+) -> "DoctorReport":
+    """The report with what containers found. paid: None if they cannot be started."""
+    from multitalk_cli.doctor.report import make_report
 
-    agree_to_pay(console, "a container with a GPU", gpu.question(chosen), yes=yes)
-    return gpu.examine(cloud, chosen, console)
+    checks, measured, proof = [*results], None, None
+    if has_gpu:
+        found, measured = ([_not_started("gpu")], {}) if paid is None else paid.examine()
+        checks += found
+    if has_model:
+        found, proof = ([_not_started("model")], None) if paid is None else paid.prove()
+        checks += found
+    return make_report(checks, measured, proof)
+
+
+def _not_started(group: str) -> "CheckResult":
+    from multitalk_cli.doctor.check import CheckResult, Outcome
+
+    skipped = Outcome(text="no container was started: see above", state="skip")
+    return CheckResult(name="container", group=group, outcome=skipped, is_blocked=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Paid:
+    """Containers that cost money, each started after its question."""
+
+    cloud: "Cloud"
+    chosen: settings.Settings
+    console: Console
+    yes: bool
+
+    def examine(self) -> "tuple[list[CheckResult], dict[str, Any]]":
+        """The checks of a container with a GPU, and its answer."""
+        from multitalk_cli.doctor import gpu
+
+        self._ask("a container with a GPU", gpu.question(self.chosen))
+        return gpu.examine(self.cloud, self.chosen, self.console)
+
+    def prove(self) -> "tuple[list[CheckResult], Proof]":
+        """The checks of the model's parts, and their figures."""
+        from multitalk_cli.doctor import model
+
+        self._ask("comparing the model", model.question(self.chosen))
+        shows_log = self.console.options.debug
+        return model.prove(self.cloud, self.chosen, self.console, shows_log=shows_log)
+
+    def _ask(self, work: str, price: str) -> None:
+        agree_to_pay(self.console, work, price, yes=self.yes)

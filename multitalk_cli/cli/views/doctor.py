@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.views.next_step import GENERATE
+from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.doctor.check import STEPS, CheckResult, State
 from multitalk_cli.doctor.report import DoctorReport
 from multitalk_cli.errors import ExitCode, TemporaryError
+from multitalk_cli.reporting.formatting import human_figure
+
+if TYPE_CHECKING:
+    from multitalk_cli.contract.proof import ProofRow
 
 _STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
-_SUBJECTS = ("local", "account", "deployment", "weights", "secrets", "storage", "gpu")
+_SUBJECTS = ("local", "account", "deployment", "weights", "secrets", "storage", "gpu", "model")
 """The lines of the screen, in the order of a first set-up."""
 # Shown if nothing is wrong; the rest is in --all and --json.
 _SHOWN = (
     "python", "ffmpeg", "disk", "workspace", "network", "app", "version", "pack", "huggingface",
     "aws", "bucket", "model", "card", "attention", "load", "sound", "canary", "speed",
+    "encoders", "step",
 )  # fmt: skip
+
+
+PROOF_TITLES = ("part", "ours", "reference", "difference", "limit", "verdict")
+_PROOF_STYLES: dict[bool | None, Style] = {True: "", False: "red", None: "dim"}
 
 
 class _Row(NamedTuple):
@@ -61,7 +71,11 @@ def data(report: DoctorReport) -> dict[str, Any]:
         "steps": len(STEPS),
         "next": next_step(report),
     }
-    return found if report.measured is None else {**found, "gpu": dict(report.measured)}
+    if report.measured is not None:
+        found["gpu"] = dict(report.measured)
+    if report.proof is not None:
+        found["model"] = to_plain(report.proof)
+    return found
 
 
 def _check_data(check: CheckResult) -> dict[str, Any]:
@@ -98,9 +112,28 @@ def blocks(report: DoctorReport, *, every: bool, columns: int) -> list[Block]:
     return [
         *_laid_out(rows, columns),
         Line(""),
+        *_proof_table(report),
         Row(preview, f"real video: {video}", width=len(preview) + 6),
         Row("next:", next_step(report), "bold", width=7, wraps=False),
     ]
+
+
+def _proof_table(report: DoctorReport) -> Iterator[Block]:
+    """What was compared, and what could not be."""
+    if report.proof is None or not report.proof.rows:
+        return
+    rows = [proof_cells(row) for row in report.proof.rows]
+    styles: list[Style] = [_PROOF_STYLES[row.is_within] for row in report.proof.rows]
+    yield Table(rows=rows, titles=PROOF_TITLES, right=(1, 2, 3, 4), styles=styles)
+    yield Line("")
+
+
+def proof_cells(row: ProofRow) -> tuple[str, ...]:
+    """A row of the table of the model's parts."""
+    if row.is_within is None:
+        return (row.part, "", "", "", human_figure(row.limit), "not run")
+    figures = (row.ours, row.reference, row.difference, row.limit)
+    return (row.part, *map(human_figure, figures), "ok" if row.is_within else "outside")
 
 
 def _laid_out(rows: Sequence[_Row], columns: int) -> Iterator[Block]:
@@ -125,11 +158,11 @@ def _rows_of_checks(checks: Sequence[CheckResult]) -> list[_Row]:
 
 
 def _rows_of_subjects(report: DoctorReport) -> list[_Row]:
-    """One line a subject; findings about a GPU are long, and get a line each."""
+    """One line a subject; findings of paid containers are long, and get a line each."""
     rows = []
     for subject in _SUBJECTS:
         checks = [check for check in report.checks if _subject(check) == subject]
-        if subject == "gpu":
+        if subject in ("gpu", "model"):
             rows += [_row(subject, [check]) for check in checks if _is_shown(check)]
         elif checks:
             rows.append(_row(subject, checks))

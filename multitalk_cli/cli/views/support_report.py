@@ -14,6 +14,7 @@ from multitalk_cli.cli.views import doctor
 from multitalk_cli.errors.masking import mask
 
 if TYPE_CHECKING:
+    from multitalk_cli.doctor.model import Proof
     from multitalk_cli.doctor.report import DoctorReport
 
 _PACKAGES = (
@@ -24,7 +25,7 @@ _LONGEST_LINE = 2000
 
 
 def text(report: DoctorReport, chosen: settings.Settings | None) -> str:
-    """Markdown: versions, settings and where each comes from, every check, and the GPU's answer.
+    """Markdown: versions, settings and where each comes from, every check, what containers found.
 
     Keys, tokens and passwords are masked; the home folder is `~`.
     """
@@ -40,7 +41,20 @@ def text(report: DoctorReport, chosen: settings.Settings | None) -> str:
     if report.measured:
         answer = json.dumps(dict(report.measured), indent=1, sort_keys=True, default=str)
         lines += ["## gpu", "", "```json", *answer.splitlines(), "```", ""]
+    if report.proof is not None:
+        lines += ["## model", "", "```", *_aligned(_proof(report.proof)), "```", ""]
     return _without_home(mask("\n".join(lines)))
+
+
+def _proof(found: Proof) -> dict[str, str]:
+    """What each container ran with, and every row as on the screen, with its note."""
+    facts = {name: json.dumps(dict(seen)) for name, seen in found.facts.items()}
+    titles = doctor.PROOF_TITLES[1:]
+    for row in found.rows:
+        cells = zip(titles, doctor.proof_cells(row)[1:], strict=True)
+        figures = ", ".join(f"{title} {cell}" for title, cell in cells if cell)
+        facts[row.part] = f"{figures}; {row.note}" if row.note else figures
+    return facts
 
 
 def _versions() -> dict[str, str]:

@@ -6,7 +6,9 @@ import pytest
 
 from multitalk_cli.cli.layout import Table
 from multitalk_cli.cli.views import doctor as view
+from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.doctor.check import CheckResult, Outcome
+from multitalk_cli.doctor.model import Proof
 from multitalk_cli.doctor.report import make_report
 from multitalk_cli.errors import SetupError, TemporaryError
 
@@ -89,6 +91,27 @@ def test_offline_the_next_command_is_one_that_works_offline():
     assert view.next_step(make_report(checks[1:])) == "multitalk login"
     disk = CheckResult(name="disk", group="local", outcome=full)
     assert view.next_step(make_report([disk, *checks])) == "free some space"
+
+
+def test_the_parts_of_the_model_are_a_table():
+    rows = (
+        ProofRow(
+            part="umT5", limit=1e-3, ours=0.21, reference=0.2, difference=0.05, is_within=False
+        ),
+        ProofRow(part="attention fa3", limit=0.02, note="not installed"),
+        ProofRow(part="one step, 1 voice", limit=0.05, reference=1.2, is_within=False),
+    )
+    report = make_report(report_of({}).checks, None, Proof(rows=rows, facts={}))
+
+    _, _, table, *_ = view.blocks(report, every=False, columns=80)
+
+    assert table.rows == [
+        ("umT5", "0.21", "0.2", "0.05", "0.001", "outside"),
+        ("attention fa3", "", "", "", "0.02", "not run"),
+        ("one step, 1 voice", "nan", "1.2", "nan", "0.05", "outside"),
+    ]
+    assert (table.all_styles, table.width <= 80) == (["dim", "red", "dim", "red"], True)
+    assert view.data(report)["model"]["rows"][0]["difference"] == 0.05
 
 
 def test_an_error_has_the_exit_code_of_the_process():
