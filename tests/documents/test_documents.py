@@ -9,8 +9,9 @@ import tomllib
 
 import pytest
 
-from multitalk_cli import contract
+from multitalk_cli import contract, settings
 from multitalk_cli.contract.weights_task import PACK_BYTES, PUBLISHED_BYTES
+from multitalk_cli.doctor import gpu, model
 from multitalk_cli.errors import ExitCode
 from multitalk_cli.media.audio.voice import SILENT_DBFS
 from multitalk_cli.planning import rates
@@ -301,6 +302,19 @@ def test_screen_of_the_video_estimates_as_the_preview_does():
     ]
     assert len(prices) == 2
     assert prices[0] == prices[1]
+
+
+def test_the_first_run_names_the_prices_that_are_asked_for():
+    text, chosen = PAGES["docs/first-run.md"], settings.load_settings()
+    asked = [gpu.question(chosen), model.question(chosen)]
+    for question in asked:
+        _, duration, price = question.rsplit(", ", 2)
+        assert f"\n{question}\n" in text
+        assert f"| {duration} | {price} |" in text
+    video = re.search(
+        r"price +(\S+ to \S+) on .* \((.*)\)", PAGES["README.md"].partition("job  ")[0]
+    )
+    assert f"| {video[2]} | {video[1]} |" in text
 
 
 def _size_texts():

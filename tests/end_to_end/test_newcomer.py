@@ -1,13 +1,17 @@
 """From nothing to a video: an empty home, the wheel, and only the commands that doctor prints."""
 
+import re
+
 import pytest
 
 from multitalk_cli.media.video.probe import probe_video
+from tests.documents.pages import PAGES, screens
 from tests.end_to_end.product import ROOT, User
 from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
 
 MOST_COMMANDS = 5
+FIRST_RUN = [*screens(PAGES["docs/first-run.md"])]
 
 
 @pytest.fixture
@@ -48,3 +52,34 @@ def test_the_next_command_leads_from_nothing_to_a_video(newcomer):
         "login", "deploy", "download", "generate",
     ]  # fmt: skip
     assert probe_video(newcomer.folder / "voice.mp4").frames == 75
+
+
+# docs/first-run.md
+
+
+def label(line):
+    """The first word; of a part of the model its name and limit, which no machine changes."""
+    part = re.match(r"([\w, -]+?) {2,}.*?([\d.]+)  (?:ok|not run)$", line)
+    return part.groups() if part else line.split()[0]
+
+
+def not_shown(lines, printed):
+    """The lines of a screen that do not come among those printed, in their order."""
+    rest = iter([label(line) for line in printed if line.strip()])
+    return [line for line in lines if line.strip(". ") and label(line) not in rest]
+
+
+@pytest.mark.long
+def test_the_first_hour_shows_what_its_page_says(newcomer):
+    assert len(FIRST_RUN) == 8
+    for command, lines in FIRST_RUN:
+        words = answered(command)
+        words += ["--yes"] if words[0] == "doctor" and len(words) > 1 else []
+        ran = newcomer.run(*words, stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n", timeout_s=180)
+        assert ran.code == 0, ran.stderr
+        shown = [
+            line.replace("/home/you", str(newcomer.folder))
+            for line in lines
+            if not line.startswith(("Continue?", "Deploy multitalk"))
+        ]
+        assert not_shown(shown, f"{ran.stderr}\n{ran.stdout}".splitlines()) == [], command
