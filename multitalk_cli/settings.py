@@ -209,6 +209,15 @@ _ALL = (
         metavar="STACK",
     ),
     Setting(
+        name="attention",
+        kind=str,
+        default=contract.AUTO_ATTENTION,
+        help="attention kernel",
+        values="auto (default), or one that the stack has: docs/gpus.md.",
+        choices=(contract.AUTO_ATTENTION, *contract.ATTENTIONS),
+        metavar="NAME",
+    ),
+    Setting(
         name="app",
         kind=str,
         default=contract.APP_NAME,

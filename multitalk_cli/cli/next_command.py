@@ -544,6 +544,7 @@ COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 
 
 RULES: dict[str, Rule] = {
+    "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
     "E_AUDIO_FORMAT": _convert_sound,
     "E_CANCELLED": _download,
     "E_CONTRACT": _deploy,

@@ -77,6 +77,7 @@ AppName = Annotated[str | None, setting_option("app")]
 Environment = Annotated[str | None, setting_option("environment")]
 Gpu = Annotated[str | None, setting_option("gpu")]
 Stack = Annotated[str | None, setting_option("stack")]
+Attention = Annotated[str | None, setting_option("attention")]
 STDOUT = "-"
 """The output of `generate` that is no file."""
 

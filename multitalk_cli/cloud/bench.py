@@ -28,7 +28,7 @@ _OTHER_FORWARDS = 15
 _SHORTEST_WAIT_S, _SLACK = 1800.0, 5.0
 
 
-def make_task(size: str, persons: str, steps: int, gpu: str) -> BenchTask:
+def make_task(size: str, persons: str, steps: int, gpu: str, attention: str) -> BenchTask:
     """The task for a GPU. Raises UsageError E_RANGE."""
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
     if match is None:
@@ -51,6 +51,7 @@ def make_task(size: str, persons: str, steps: int, gpu: str) -> BenchTask:
             persons=PERSONS[persons],
             steps=steps,
             persistent_params=gpus.find_gpu(gpu).persistent_params,
+            attention=attention,
         )
     except contract.ContractError as error:
         # It names its fields; a user knows the options.
@@ -74,10 +75,14 @@ def estimate(task: BenchTask, gpu: str, stack: str) -> Cost:
     chosen, table = gpus.find_gpu(gpu), rates.load()
     plans = [_measured_plan(task, persons) for persons in task.persons]
     gpus.check_gpu(chosen, stack, plans[-1])
-    estimates = [planning_cost.estimate_cost(plan, table, chosen.name) for plan in plans]
+    gpus.check_attention(task.attention, chosen, stack)
+    asked = planning_cost.Setup(stack=stack, attention=task.attention)
+    estimates = [
+        planning_cost.estimate_cost(plan, table, chosen.name, asked=asked) for plan in plans
+    ]
     rate = table.gpu(chosen.name)
     tokens = plans[0].tokens(plans[0].windows[0])
-    other_s = _OTHER_FORWARDS * planning_cost.seconds_per_forward(tokens, 1, rate, table)
+    other_s = _OTHER_FORWARDS * planning_cost.seconds_per_forward(tokens, 1, rate, table, stack)
     seconds = estimates[0].start.most_s + sum(each.seconds_run for each in estimates) + other_s
     paid_s = seconds + table.idle.scaledown_s
     return Cost(
@@ -149,26 +154,33 @@ def run(
         )
     report = answer["report"]
     return BenchResult(
-        report=report, table=tuple(answer["lines"]), comparisons=compare(report, task, gpu)
+        report=report,
+        table=tuple(answer["lines"]),
+        comparisons=compare(report, task, gpu, stack),
     )
 
 
-def compare(report: Mapping[str, Any], task: BenchTask, gpu: str) -> tuple[Comparison, ...]:
+def compare(
+    report: Mapping[str, Any], task: BenchTask, gpu: str, stack: str
+) -> tuple[Comparison, ...]:
     """The report's rows, compared with the rates of the GPU that the container had."""
     device = report["machine"]["device"]
     seen = "" if device == "cpu" else gpus.gpu_from_device(device, gpu)
     paid = gpus.paid_gpu(device, gpu)
-    return tuple(_compare(row, task, seen, paid) for row in report["runs"])
+    return tuple(_compare(row, task, seen, paid, stack) for row in report["runs"])
 
 
-def _compare(row: Mapping[str, Any], task: BenchTask, gpu: str, paid: str) -> Comparison:
+def _compare(
+    row: Mapping[str, Any], task: BenchTask, gpu: str, paid: str, stack: str
+) -> Comparison:
     persons, forward_s = row["persons"], row["forward"]["median"]
     per_s = _seconds_per_video_s(row["prices"])
     expected_s = ratio = usd = None
     if gpu:
         measured, table = _measured_plan(task, persons), rates.load()
         tokens = measured.tokens(measured.windows[0])
-        expected_s = planning_cost.seconds_per_forward(tokens, persons, table.gpu(gpu), table)
+        rate = table.gpu(gpu)
+        expected_s = planning_cost.seconds_per_forward(tokens, persons, rate, table, stack)
         ratio, usd = forward_s / expected_s, planning_cost.price_of(paid, per_s)
     return Comparison(
         gpu=gpu,

@@ -49,6 +49,8 @@ from multitalk_cli.contract.limits import (
 )
 from multitalk_cli.contract.names import (
     APP_NAME,
+    ATTENTIONS,
+    AUTO_ATTENTION,
     AWS_SECRET,
     CACHES_VOLUME,
     DEPLOYMENTS_DICT,
@@ -70,6 +72,7 @@ from multitalk_cli.contract.names import (
     RESULT_FILE,
     SECRETS,
     SOUND_FUNCTION,
+    STACK_ATTENTIONS,
     STACK_CLASSES,
     STATES_DICT,
     STORAGE_FUNCTION,
@@ -91,6 +94,8 @@ from multitalk_cli.contract.wire import (
 
 __all__ = [
     "APP_NAME",
+    "ATTENTIONS",
+    "AUTO_ATTENTION",
     "AWS_SECRET",
     "BYTE_STAGES",
     "CACHES_VOLUME",
@@ -136,6 +141,7 @@ __all__ = [
     "SECRETS",
     "SIDE_MULTIPLE_PX",
     "SOUND_FUNCTION",
+    "STACK_ATTENTIONS",
     "STACK_CLASSES",
     "STATES_DICT",
     "STORAGE_FUNCTION",

@@ -1,8 +1,10 @@
 """The task of a benchmark in a container, as it crosses the wire."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from multitalk_cli import contract
+from multitalk_cli.contract.codec import ADDED
+from multitalk_cli.contract.request import require_attention
 
 MIN_STEPS, MAX_STEPS = 1, 10
 PERSONS = {"1": (1,), "2": (2,), "both": (1, 2)}
@@ -16,7 +18,7 @@ class BenchTask:
 
     job_id: where its progress is written. persons: how many are timed, one after another.
     steps: of each window that is timed. persistent_params: at most so many stay on the GPU,
-    None for all that fit.
+    None for all that fit. attention: as of a GenerateRequest.
     """
 
     job_id: str
@@ -25,6 +27,7 @@ class BenchTask:
     persons: tuple[int, ...]
     steps: int
     persistent_params: int | None = None
+    attention: str = field(default=contract.AUTO_ATTENTION, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if not contract.JOB_ID.fullmatch(self.job_id):
@@ -37,6 +40,7 @@ class BenchTask:
             raise contract.ContractError(
                 f"steps must be {MIN_STEPS} to {MAX_STEPS}, not {self.steps}"
             )
+        require_attention(self.attention)
         if self.persistent_params is not None and self.persistent_params < 0:
             raise contract.ContractError(
                 f"persistent_params must be 0 or more, not {self.persistent_params}"

@@ -5,6 +5,14 @@ from collections.abc import Mapping
 APP_NAME = "multitalk"
 STACK_CLASSES = {"current": "Current", "cuda12.1": "Cuda121"}
 """Stack -> the deployed class that runs on it."""
+AUTO_ATTENTION = "auto"
+STACK_ATTENTIONS: Mapping[str, tuple[str, ...]] = {
+    "current": ("fa3", "sdpa-cudnn", "sdpa-flash", "sdpa"),
+    "cuda12.1": ("fa2", "xformers", "sdpa-cudnn", "sdpa-flash", "sdpa"),
+}
+"""Stack -> the attention kernels that its image has."""
+ATTENTIONS = ("fa3", "fa4", "sdpa-cudnn", "sdpa-flash", "xformers", "fa2", "sdpa")
+"""All that the engine knows, as `--backend local` may have them."""
 WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
     "multitalk-weights",
     "multitalk-jobs",

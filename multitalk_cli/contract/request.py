@@ -2,8 +2,9 @@
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.contract.limits import (
     JOB_ID,
     MAX_FPS,
@@ -19,6 +20,13 @@ from multitalk_cli.contract.limits import (
     require,
     require_text,
 )
+from multitalk_cli.contract.names import ATTENTIONS, AUTO_ATTENTION
+
+
+def require_attention(name: str) -> None:
+    """Raises ContractError unless it is AUTO_ATTENTION or one of ATTENTIONS."""
+    known = (AUTO_ATTENTION, *ATTENTIONS)
+    require(name in known, "attention", f"one of {', '.join(known)}", name)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +91,8 @@ class GenerateRequest:
     image: the prepared picture, a PNG of exactly width_px x height_px, RGB.
     sound: the sound track to mux, a FLAC file with the user's channels and rate, or None.
     frames: how many frames the video has; the windows cover at least these.
-    recipe: a JSON object to keep in the MP4's metadata.
+    recipe: a JSON object to keep in the MP4's metadata. attention: the kernel to compute with, one
+    of ATTENTIONS; AUTO_ATTENTION for the one that suits the GPU.
     """
 
     job_id: str
@@ -104,6 +113,7 @@ class GenerateRequest:
     windows: tuple[Window, ...]
     motion_frames: int
     recipe: str
+    attention: str = field(default=AUTO_ATTENTION, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         require(bool(JOB_ID.fullmatch(self.job_id)), "job_id", "8 to 32 of a-z, 0-9", self.job_id)
@@ -128,6 +138,7 @@ class GenerateRequest:
             self.shift,
         )
         require(MIN_FPS <= self.fps <= MAX_FPS, "fps", f"{MIN_FPS} to {MAX_FPS}", self.fps)
+        require_attention(self.attention)
         self._check_texts()
         self._check_windows()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +28,13 @@ _SOUND_DIFFERENCE, _SOUND_S = 0.02, 120.0
 _HOPPER = "9."
 _LEAST_DRIVERS = {"12": 525, "13": 580}
 """CUDA's major version -> the oldest driver that runs it."""
-_REASON_CHARACTERS = 50
 
 
 def question(chosen: Settings) -> str:
     """The work of `examine`, and an estimate of its time and price."""
     gpu = gpus.find_gpu(chosen["gpu"]).name
-    estimate = cost.estimate_cost(_canary_plan(_CANARY_STEPS), rates.load(), gpu)
+    asked = cost.Setup(stack=chosen["stack"])
+    estimate = cost.estimate_cost(_canary_plan(_CANARY_STEPS), rates.load(), gpu, asked=asked)
     about = f"{time_range(estimate)}, {price_range(estimate)}"
     return f"{gpu}: starts a container, loads the weights and generates a test video, {about}"
 
@@ -82,7 +81,7 @@ def examine(
         "load": _check_loading(answer),
         "canary": _check_canary(answer),
     }
-    speed, measured = _check_speed(answer, chosen["gpu"])
+    speed, measured = _check_speed(answer, chosen["gpu"], chosen["stack"])
     outcomes |= {} if speed is None else {"speed": speed}
     checks = [CheckResult(name=name, group=GROUP, outcome=seen) for name, seen in outcomes.items()]
     return [*checks, sound.result()], {**answer, **measured}
@@ -124,24 +123,19 @@ def _check_device(answer: Mapping[str, Any]) -> Outcome:
 
 
 def _check_attention(answer: Mapping[str, Any], stack: str) -> Outcome:
-    """The chosen attention kernel, the others that run, and why preferred ones do not."""
+    """The chosen attention kernel and why, and the others that run."""
     chosen, backends = answer["attention"], dict(answer["backends"])
     before = list(backends)[: list(backends).index(chosen)] if chosen in backends else []
-    refused = [f"{name}: {_shortened(backends[name])}" for name in before if backends[name]]
     runs = [name for name, reason in backends.items() if not reason and name != chosen]
     text = f"attention {chosen}"
+    # An app of an earlier version does not tell.
+    text += f" ({answer['attention_reason']})" if answer.get("attention_reason") else ""
     text += f", {', '.join(runs)} also available" if runs else ""
-    text += f" (not {'; not '.join(refused)})" if refused else ""
     is_hopper = str(answer.get("capability", "")).startswith(_HOPPER)
     if is_hopper and stack == gpus.DEFAULT_STACK and before:
         text += "; same videos, slower"
         return Outcome(text=text, state="warn", code="E_ATTENTION")
     return Outcome(text=text)
-
-
-def _shortened(reason: str) -> str:
-    """The first words of a library's long reason."""
-    return textwrap.shorten(reason, _REASON_CHARACTERS, placeholder="...")
 
 
 def _check_loading(answer: Mapping[str, Any]) -> Outcome:
@@ -183,7 +177,9 @@ def _check_canary(answer: Mapping[str, Any]) -> Outcome:
     return Outcome(text=f"test video of {seconds}, generated in {made}")
 
 
-def _check_speed(answer: Mapping[str, Any], named: str) -> tuple[Outcome | None, dict[str, Any]]:
+def _check_speed(
+    answer: Mapping[str, Any], named: str, stack: str
+) -> tuple[Outcome | None, dict[str, Any]]:
     """Time and price of a second of video at 20 steps, compared with the table of rates.
 
     named: the GPU in the settings, whose price is paid whatever the device is.
@@ -198,8 +194,9 @@ def _check_speed(answer: Mapping[str, Any], named: str) -> tuple[Outcome | None,
     measured = {"s_per_video_s": per_s, "usd_per_video_s": usd}
     if answer["gpu"] == "cpu":
         return Outcome(text=text), measured
-    whole = _canary_plan(20)
-    expected = cost.estimate_cost(whole, rates.load(), gpu).seconds_run / whole.duration_s
+    whole, asked = _canary_plan(20), cost.Setup(stack=stack)
+    estimate = cost.estimate_cost(whole, rates.load(), gpu, asked=asked)
+    expected = estimate.seconds_run / whole.duration_s
     if per_s > _SLOWER_THAN_TABLE * expected:
         text += f"; expected {expected:.1f} s"
         return Outcome(text=text, state="warn", remedy="multitalk doctor --gpu"), measured

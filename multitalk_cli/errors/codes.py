@@ -537,7 +537,7 @@ CODES: dict[str, Explanation] = {
     "E_ATTENTION": Explanation(
         _R,
         "the preferred attention kernel does not run on the GPU",
-        "A kernel is missing in the container, or was built for other GPUs. The next kernel that runs makes the same video in more time; without any, the run fails.",
+        "A kernel is missing in the container, or was built for other GPUs. The next kernel that runs makes the same video in more time; without any, and for one named by --attention, the run fails.",
         "multitalk doctor --gpu lists the kernels with reasons; pass another --gpu, or --stack current.",
     ),
     "E_MODEL_DIFFERS": Explanation(
@@ -621,6 +621,12 @@ CODES: dict[str, Explanation] = {
         "the video is not as it was made",
         "Its length, frames or sound, or a file given as its input, differ from what the recipe recorded.",
         "multitalk jobs ls lists the jobs whose video can be fetched again.",
+    ),
+    "E_ATTENTION_STACK": Explanation(
+        _X,
+        "the stack does not have this attention kernel",
+        "Each stack has kernels of its own, and GPUs before Ampere run few of them.",
+        "Omit --attention, or pass one that the message names, or another --stack.",
     ),
     "E_QUALITY": Explanation(
         _X,

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
+_HERE = ("local", "preview")
+"""Backends of this machine, which has kernels of its own."""
+
 
 def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> VideoPlan:
     """Plans a video.
@@ -39,10 +42,16 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
     with closing(_prepare(args, settings, spec, reporter)) as inputs:
         table, summary = rates.load(), inputs.summary
         report_inputs(spec, spec.options.seed, summary, reporter)
-        gpu, stack = chosen_gpu(settings), settings["stack"]
-        gpus.check_gpu(gpus.find_gpu(gpu), stack, summary.plan)
+        gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
+        gpus.check_gpu(gpu, stack, summary.plan)
+        if settings["backend"] not in _HERE:
+            gpus.check_attention(settings["attention"], gpu, stack)
         estimates = cost.estimate_all(
-            summary.plan, table, settings["gpu"], stack=stack, starts=known_starts(settings)
+            summary.plan,
+            table,
+            settings["gpu"],
+            asked=cost.Setup(stack=stack, attention=settings["attention"]),
+            starts=known_starts(settings),
         )
         if settings["max_cost"] is not None:
             cost.check_cost(

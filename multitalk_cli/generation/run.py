@@ -144,8 +144,9 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     if known is not None and known.windows < len(plan.windows):
         plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
-    asked, starts = settings["gpu"], known_starts(settings)
-    estimate = cost.estimate_cost(plan, table, asked if asked == gpus.AUTO else gpu, starts)
+    named, starts = settings["gpu"], known_starts(settings)
+    asked = cost.Setup(stack=settings["stack"], attention=settings["attention"])
+    estimate = cost.estimate_cost(plan, table, named if named == gpus.AUTO else gpu, starts, asked)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
@@ -155,7 +156,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
-    others = cost.estimate_all(plan, table, stack=settings["stack"], starts=starts)
+    others = cost.estimate_all(plan, table, asked=asked, starts=starts)
     decision = cost.check_cost(
         plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others
     )

@@ -140,4 +140,5 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         audio_track=settings["audio_track"],
         trim_silence=settings["trim_silence"],
         sound_level=settings["sound_level"],
+        attention=settings["attention"],
     )

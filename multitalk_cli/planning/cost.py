@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import Window
+from multitalk_cli.contract import AUTO_ATTENTION, Window
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.windows import Plan
@@ -22,6 +22,27 @@ ASK_ABOVE_USD = 5.0
 MIN_CHEAPER_STEPS = 10
 MIN_KNOWN_STARTS = 3
 NOT_MEASURED = "estimate: not measured on this GPU"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What decides the speed on a GPU: the stack, and the attention kernel that is asked for."""
+
+    stack: str = gpus.DEFAULT_STACK
+    attention: str = AUTO_ATTENTION
+
+    def note(self, gpu: GpuRate, rates: Rates) -> str:
+        """What of it was not measured; empty for what was."""
+        if not gpu.measured:
+            return NOT_MEASURED
+        if self.stack not in rates.speeds:
+            return f"estimate: not measured with the stack {self.stack}"
+        if self.attention not in (AUTO_ATTENTION, rates.speed_of(self.stack).attention):
+            return f"estimate: not measured with --attention {self.attention}"
+        return ""
+
+
+DEFAULT_SETUP = Setup()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +70,8 @@ class Estimate:
 
     start: a cold container until its first step; a warm one needs none. idle: the container after
     the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
-    steps. measured: whether the speed was timed on this GPU. other_gpu: what may run it instead,
-    at its own price; empty where one GPU was asked for.
+    steps. note: a remark on a speed that was not timed so. other_gpu: what may run it instead, at
+    its own price; empty where one GPU was asked for.
     """
 
     gpu: str
@@ -62,7 +83,7 @@ class Estimate:
     price_run_usd: float
     price_start_usd: float
     price_idle_usd: float
-    measured: bool
+    note: str = ""
     other_gpu: str = ""
 
     @property
@@ -76,9 +97,9 @@ class Estimate:
         return self.price_start_usd + self.price_run_usd + self.price_idle_usd
 
     @property
-    def note(self) -> str:
-        """A remark on the figures; empty where they were measured."""
-        return "" if self.measured else NOT_MEASURED
+    def measured(self) -> bool:
+        """Whether the speed was timed on this GPU, with this stack and attention."""
+        return not self.note
 
 
 def price_of(gpu: str, seconds: float) -> float:
@@ -99,13 +120,19 @@ def seconds_for(gpu: str, max_usd: float | None) -> float | None:
     return max(0.0, max_usd / price_per_s - table.idle.scaledown_s)
 
 
-def seconds_per_forward(tokens: int, persons: int, gpu: GpuRate, rates: Rates) -> float:
+def seconds_per_forward(
+    tokens: int, persons: int, gpu: GpuRate, rates: Rates, stack: str = gpus.DEFAULT_STACK
+) -> float:
     """One pass through the model: a L + b L^2, more for two people, scaled to the GPU."""
-    return rates.speed.seconds_per_forward(tokens, persons) * gpu.slowness
+    return rates.speed_of(stack).seconds_per_forward(tokens, persons) * gpu.slowness
 
 
 def estimate_cost(
-    plan: Plan, rates: Rates, gpu_name: str, starts: Sequence[float] = ()
+    plan: Plan,
+    rates: Rates,
+    gpu_name: str,
+    starts: Sequence[float] = (),
+    asked: Setup = DEFAULT_SETUP,
 ) -> Estimate:
     """Time and money for the plan on that GPU; KeyError for a GPU without rates.
 
@@ -113,8 +140,8 @@ def estimate_cost(
     """
     start = start_range(rates, starts)
     if gpu_name != gpus.AUTO:
-        return _estimate(plan, rates, gpu_name, start)
-    first, other = (_estimate(plan, rates, name, start) for name in gpus.FALLBACKS)
+        return _estimate(plan, rates, gpu_name, start, asked)
+    first, other = (_estimate(plan, rates, name, start, asked) for name in gpus.FALLBACKS)
     return replace(
         first,
         seconds_least=min(first.seconds_least, other.seconds_least),
@@ -126,12 +153,13 @@ def estimate_cost(
     )
 
 
-def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange) -> Estimate:
+def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange, asked: Setup) -> Estimate:
     gpu = rates.gpu(gpu_name)
     price_per_s = rates.price_per_s_usd(gpu)
-    fixed, windows = rates.speed.fixed, plan.windows
+    fixed, windows = rates.speed_of(asked.stack).fixed, plan.windows
     denoise_s = plan.forwards_per_window * sum(
-        seconds_per_forward(plan.tokens(window), plan.persons, gpu, rates) for window in windows
+        seconds_per_forward(plan.tokens(window), plan.persons, gpu, rates, asked.stack)
+        for window in windows
     )
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
     run_s = denoise_s + around_s * gpu.slowness
@@ -146,7 +174,7 @@ def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange) -> Est
         price_run_usd=run_s * price_per_s,
         price_start_usd=start.most_s * price_per_s,
         price_idle_usd=rates.idle.scaledown_s * price_per_s,
-        measured=gpu.measured,
+        note=asked.note(gpu, rates),
     )
 
 
@@ -162,18 +190,24 @@ def estimate_all(
     rates: Rates,
     first: str | None = None,
     *,
-    stack: str = gpus.DEFAULT_STACK,
+    asked: Setup = DEFAULT_SETUP,
     starts: Sequence[float] = (),
 ) -> tuple[Estimate, ...]:
     """An estimate for each GPU that can run it, the fastest first; but `first`, if given, leads.
 
-    first: a name, an alias or `auto`. starts: as of `estimate_cost`.
+    first: a name, an alias or `auto`. asked, starts: as of `estimate_cost`.
     """
     leading = None if first is None else gpus.find_gpu(first).name
-    able = (gpu.name for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), stack, plan))
+    able = (
+        gpu.name for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), asked.stack, plan)
+    )
     estimates = [
         estimate_cost(
-            plan, rates, gpus.AUTO if first == gpus.AUTO and name == leading else name, starts
+            plan,
+            rates,
+            gpus.AUTO if first == gpus.AUTO and name == leading else name,
+            starts,
+            asked,
         )
         for name in able
     ]

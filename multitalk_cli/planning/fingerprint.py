@@ -24,6 +24,7 @@ ADDED_DEFAULTS: dict[str, Any] = {
     "audio_track": None,
     "trim_silence": False,
     "sound_level": None,
+    "attention": "auto",
 }
 """Keys of recipes and fields of requests that came after the first release, with their defaults.
 

@@ -5,7 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from multitalk_cli.contract import STACK_CLASSES, Window
+from multitalk_cli.contract import (
+    AUTO_ATTENTION,
+    STACK_ATTENTIONS,
+    STACK_CLASSES,
+    Window,
+)
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import rates
 
@@ -13,6 +18,7 @@ AUTO = "auto"
 DEFAULT_STACK = "current"
 _MEBIBYTES_PER_GIB = 1024
 
+_OLD_ATTENTIONS = ("xformers", "sdpa")
 _REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
 # The transformer's blocks are streamed to GPUs that do not hold them all. A GPU must hold, as in
@@ -47,6 +53,7 @@ class Gpu:
     modal_name: Modal's name for it. usable_gib: its memory less what the driver needs.
     stacks: those that it runs with. aliases: other names that users give it.
     persistent_params: the default of the most parameters that stay on it; None for as many as fit.
+    has_bf16: as all from Ampere on; kernels of attention other than `_OLD_ATTENTIONS` need it.
     """
 
     name: str
@@ -55,10 +62,11 @@ class Gpu:
     stacks: tuple[str, ...] = tuple(STACK_CLASSES)
     aliases: tuple[str, ...] = ()
     persistent_params: int | None = None
+    has_bf16: bool = True
 
 
 GPUS = (
-    Gpu(name="t4", modal_name="T4", usable_gib=14.6),
+    Gpu(name="t4", modal_name="T4", usable_gib=14.6, has_bf16=False),
     Gpu(name="l4", modal_name="L4", usable_gib=22.0),
     Gpu(
         name="a10g",
@@ -173,4 +181,27 @@ def check_gpu(gpu: Gpu, stack: str, plan: Sizes) -> None:
         f"{gpu.name} has {gpu.usable_gib:.0f} GB",
         code="E_GPU_TOO_SMALL",
         facts={"gpu": fitting.name},
+    )
+
+
+def attentions_of(gpu: Gpu, stack: str) -> tuple[str, ...]:
+    """The attention kernels that the stack has for the GPU."""
+    return tuple(
+        name for name in STACK_ATTENTIONS[stack] if gpu.has_bf16 or name in _OLD_ATTENTIONS
+    )
+
+
+def check_attention(name: str, gpu: Gpu, stack: str) -> None:
+    """Raises RefusedError for a kernel of attention that the stack does not have for the GPU.
+
+    Facts: the `stack` that has it, or else the `attention` that suits.
+    """
+    has = attentions_of(gpu, stack)
+    if name == AUTO_ATTENTION or name in has:
+        return
+    others = [other for other in gpu.stacks if name in attentions_of(gpu, other)]
+    raise RefusedError(
+        f"no attention {name} on {gpu.name} with the stack {stack}, which has {', '.join(has)}",
+        code="E_ATTENTION_STACK",
+        facts={"stack": others[0]} if others else {"attention": AUTO_ATTENTION},
     )

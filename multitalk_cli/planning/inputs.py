@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from multitalk_cli.contract import AUTO_ATTENTION
 from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
 
@@ -68,7 +69,7 @@ class GenerateOptions:
     """Everything but the inputs that decides a request.
 
     seed_drawn: whether the seed is random, and not the user's. audio_track: of files with several,
-    from 1; None for the first with a voice.
+    from 1; None for the first with a voice. attention: the kernel, as of a GenerateRequest.
     """
 
     size: str
@@ -89,3 +90,4 @@ class GenerateOptions:
     audio_track: int | None = field(default=None, metadata={ADDED: True})
     trim_silence: bool = field(default=False, metadata={ADDED: True})
     sound_level: float | None = field(default=None, metadata={ADDED: True})
+    attention: str = field(default=AUTO_ATTENTION, metadata={ADDED: True})

@@ -7,7 +7,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, TypeVar
 
-RATES_VERSION = 1
+RATES_VERSION = 2
+REFERENCE_STACK = "current"
 T = TypeVar("T")
 
 
@@ -40,9 +41,13 @@ class FixedWork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """Seconds of one forward on the reference GPU: per_token_s * L + per_token_pair_s * L * L."""
+    """Seconds of one forward on the reference GPU: per_token_s * L + per_token_pair_s * L * L.
+
+    attention: the kernel that it was measured with.
+    """
 
     reference_gpu: str
+    attention: str
     source: str
     per_token_s: float
     per_token_pair_s: float
@@ -94,13 +99,22 @@ class GpuRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """The whole table."""
+    """The whole table. speeds: stack -> its speed, for those that were measured."""
 
     prices: Prices
-    speed: Speed
+    speeds: Mapping[str, Speed]
     start: Start
     idle: Idle
     gpus: tuple[GpuRate, ...]
+
+    @property
+    def speed(self) -> Speed:
+        """That of the default stack."""
+        return self.speeds[REFERENCE_STACK]
+
+    def speed_of(self, stack: str) -> Speed:
+        """The speed of a stack; that of the default one, if it was not measured."""
+        return self.speeds.get(stack, self.speed)
 
     def gpu(self, name: str) -> GpuRate:
         """The rate of the GPU of that name; KeyError for any other."""
@@ -136,26 +150,39 @@ def parse(text: str) -> Rates:
     if version != RATES_VERSION:
         raise RatesError(f"version must be {RATES_VERSION}, not {version!r}")
     _require_keys(body, {"prices", "speed", "start", "idle", "gpu"}, "rates")
-    speed = dict(body["speed"])
-    fixed = _build(FixedWork, speed.pop("fixed", {}), "speed.fixed")
-    _require_keys(speed, {field.name for field in fields(Speed)} - {"fixed"}, "speed")
-    _check_numbers(speed, "speed")
+    speeds = {stack: _read_speed(rows, f"speed.{stack}") for stack, rows in body["speed"].items()}
+    if REFERENCE_STACK not in speeds:
+        raise RatesError(f"speed lacks: {REFERENCE_STACK}")
     return Rates(
         prices=_build(Prices, body["prices"], "prices"),
-        speed=Speed(fixed=fixed, **speed),
+        speeds=speeds,
         start=_build(Start, body["start"], "start"),
         idle=_build(Idle, body["idle"], "idle"),
-        gpus=_read_gpus(body["gpu"], speed["reference_gpu"]),
+        gpus=_read_gpus(body["gpu"], speeds),
     )
 
 
-def _read_gpus(rows: list[dict[str, Any]], reference_name: str) -> tuple[GpuRate, ...]:
+def _read_speed(rows: Mapping[str, Any], where: str) -> Speed:
+    rest = dict(rows)
+    fixed = _build(FixedWork, rest.pop("fixed", {}), f"{where}.fixed")
+    _require_keys(rest, {field.name for field in fields(Speed)} - {"fixed"}, where)
+    _check_numbers(rest, where)
+    return Speed(fixed=fixed, **rest)
+
+
+def _read_gpus(rows: list[dict[str, Any]], speeds: Mapping[str, Speed]) -> tuple[GpuRate, ...]:
+    """All speeds are scaled from one GPU."""
     names = [str(row.get("name")) for row in rows]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RatesError(f"gpu {twice[0]} is in the table twice")
-    if reference_name not in names:
-        raise RatesError(f"speed.reference_gpu {reference_name!r} is no gpu of the table")
+    reference_name = speeds[REFERENCE_STACK].reference_gpu
+    for stack, speed in speeds.items():
+        if speed.reference_gpu not in names:
+            where = f"speed.{stack}.reference_gpu {speed.reference_gpu!r}"
+            raise RatesError(f"{where} is no gpu of the table")
+        if speed.reference_gpu != reference_name:
+            raise RatesError(f"speed.{stack} is not of {reference_name}")
     reference = rows[names.index(reference_name)].get("bf16_tflops")
     if reference is None:
         raise RatesError(f"gpu.{reference_name} lacks: bf16_tflops")

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RECIPE_FORMAT = 1
 RECORDED_OPTIONS = (
     "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
-    "audio_track", "trim_silence", "sound_level",
+    "audio_track", "trim_silence", "sound_level", "attention",
 )  # fmt: skip
 
 
@@ -143,5 +143,6 @@ def make_request(
         windows=plan.windows,
         motion_frames=plan.motion_frames,
         recipe=json.dumps(recipe, separators=(",", ":")),
+        attention=options.attention,
     )
     return request, notes

@@ -283,6 +283,7 @@ def measure(
     if loaded is not None and isinstance(engine.networks.dit.blocks, StreamedBlocks):
         report["memory"] = describe_streaming(engine.networks.dit, usable_bytes(device), clock)
     report["backend"] = engine.backend.name
+    report["backend_reason"] = engine.backend.reason
     report["operations"] = engine.operations.name
     report["operations_refused"] = engine.operations.refused
     if options.gpu_gib is None:

@@ -12,8 +12,9 @@ def table(report: Report) -> str:
         "{device}, torch {torch}, CUDA {cuda}, triton {triton}".format(**report["machine"]),
         f"{options['width_px']}x{options['height_px']}, {options['frames']} frames, "
         f"{options['steps']} steps, tier {report['tier']}"
-        f"{' in float16' if options['float16'] else ''}, attention {report['backend']}, "
+        f"{' in float16' if options['float16'] else ''}, "
         f"kernels {report['operations']} {report['operations_refused']}",
+        f"attention {report['backend']} ({report['backend_reason']})",
         "matmul {matmul_tflops:.0f} TFLOP/s, copy {copy_gb_per_s:.0f} GB/s".format(
             **report["ceilings"]
         ),

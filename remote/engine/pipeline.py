@@ -126,23 +126,26 @@ class Engine:
         """backend, operations: None chooses by small runs. noise: seed -> source, for tests."""
         self.networks = networks
         self.device = networks.dit.patch_embedding.weight.device
-        head_dim = networks.config.dit.head_dim
-        self.backend = (
-            choose_backend(self.device, networks.dit.dtype, head_dim)
-            if backend is None
-            else backend
-        )
-        networks.dit.backend = self.backend
         self.vae: VAE | HalfVAE = networks.vae
         self.operations = operations or choose_operations(
             self.device, networks.dit.dtype, networks.config.dit
         )
-        if self.device.type == "cuda" and networks.dit.dtype == torch.bfloat16:
-            networks.dit.fuse(self.operations, self.backend)
         if self.device.type == "cuda" and networks.dit.dtype != torch.float32:
             self.vae = HalfVAE(networks.vae, self.operations.norm_silu)
+        if backend is None:
+            head_dim = networks.config.dit.head_dim
+            backend = choose_backend(self.device, networks.dit.dtype, head_dim)
+        self.attend_with(backend)
         self._features = MemoryStore() if features is None else features
         self._noise = noise
+
+    def attend_with(self, backend: AttentionBackend) -> None:
+        """Uses this kernel in every video from now on."""
+        self.backend = backend
+        dit = self.networks.dit
+        dit.backend = backend
+        if self.device.type == "cuda" and dit.dtype == torch.bfloat16:
+            dit.fuse(self.operations, backend)
 
     def run(self, request: RenderRequest, resume: Resume | None = None) -> Iterator[Event]:
         """Makes the video; closing the iterator stops it after at most one more forward."""

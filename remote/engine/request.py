@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from remote.engine.config import LATENT_STRIDE, DiTConfig
+from remote.engine.kernels.attention import AUTO
 from remote.engine.networks.memory import Workload, workload
 from remote.engine.sampling.cache import CacheSettings
 from remote.engine.sampling.guidance import Guidance
@@ -46,7 +47,8 @@ class RenderRequest:
     prompt_ids, negative_ids: tokens with the end token, without padding.
     frames: length of the video; the windows cover it and overlap by motion_frames.
     color_strength: 0 to 1, how much of the picture's colours each frame takes back.
-    cache: of steps; None computes every step.
+    cache: of steps; None computes every step. attention: the name of a kernel, by which the engine
+    is set up before the run; AUTO for the one that suits the GPU.
     """
 
     picture: Tensor
@@ -66,6 +68,7 @@ class RenderRequest:
     color_strength: float = 1.0
     seed: int = 42
     cache: CacheSettings | None = None
+    attention: str = AUTO
 
     def __post_init__(self) -> None:
         if len(self.voices) not in (1, 2) or all(voice is None for voice in self.voices):

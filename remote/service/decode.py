@@ -42,6 +42,7 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
         shift=request.shift,
         guidance=Guidance(text_scale=request.text_guidance, audio_scale=request.audio_guidance),
         seed=request.seed,
+        attention=request.attention,
     )
 
 

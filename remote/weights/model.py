@@ -14,7 +14,7 @@ from torch import Tensor
 from multitalk_cli import __version__, contract
 from multitalk_cli.errors import FileError, RefusedError, SetupError
 from remote.engine.features import FeatureStore
-from remote.engine.kernels.attention import choose_backend
+from remote.engine.kernels.attention import AUTO, AttentionBackend, choose_backend
 from remote.engine.kernels.select import choose_operations
 from remote.engine.networks.dit import DiT
 from remote.engine.networks.image import ImageEncoder
@@ -98,6 +98,7 @@ class PackedModel:
         self._engine: Engine | None = None
         self._work = self._workload(None)
         self._persistent_params: int | None = None
+        self._backends: dict[str, AttentionBackend] = {}
 
     def tokenize(self, text: str) -> tuple[int, ...]:
         """A prompt's ids, the end included."""
@@ -111,16 +112,23 @@ class PackedModel:
     ) -> Iterator[contract.Loading]:
         """Reads the weights unless they are loaded; closing the iterator stops it.
 
-        request: decides the memory needed in addition to the weights; None for the default size.
-        persistent_params: at most so many of the transformer's parameters stay on the GPU, the
-        others are streamed. Both may move weights off the GPU later, never back.
-        Raises RefusedError E_GPU_TOO_SMALL.
+        request: decides the memory needed in addition to the weights, None for the default size,
+        and the attention kernel. persistent_params: at most so many of the transformer's parameters
+        stay on the GPU, the others are streamed. Both may move weights off the GPU later, never
+        back. Raises RefusedError E_GPU_TOO_SMALL, BackendUnavailableError.
         """
         self._work = self._workload(request)
         self._persistent_params = persistent_params
+        attention = AUTO if request is None else request.attention
         if self._engine is not None:
+            backend = self._backend(attention)
+            if backend is not self._engine.backend:
+                self._engine.attend_with(backend)
             self._leave_room(self._engine.networks.dit)
             return
+        if attention != AUTO:
+            # It may be missing, which is known before anything is read.
+            self._backend(attention)
         sizes = [
             file.size_bytes
             for n in (*_SMALL_NETWORKS, "dit")
@@ -129,7 +137,7 @@ class PackedModel:
         total = sum(sizes)
         self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
         with ThreadPoolExecutor(1, "weights") as pool:
-            reading = pool.submit(self._read)
+            reading = pool.submit(self._read, attention)
             try:
                 while not wait([reading], timeout=_REPORT_S).done:
                     yield contract.Loading(
@@ -177,12 +185,22 @@ class PackedModel:
         if self._is_stopped:
             raise _StoppedError
 
-    def _read(self) -> Engine:
+    def _backend(self, name: str) -> AttentionBackend:
+        """The attention kernel of that name, or that suits the GPU; chosen once."""
+        if name not in self._backends:
+            dtype = computed_type(self._device) or torch.bfloat16
+            head_dim = self._pack.manifest.config.dit.head_dim
+            found = choose_backend(self._device, dtype, head_dim, name)
+            _log.info("attention %s: %s", found.name, found.reason)
+            self._backends[name] = found
+        return self._backends[name]
+
+    def _read(self, attention: str) -> Engine:
         pack, device = self._pack, self._device
         computed, config = computed_type(device) or torch.bfloat16, pack.manifest.config.dit
         with ThreadPoolExecutor(2, "setup") as pool:
             # Loading and compiling kernels takes seconds in which the disk would be idle.
-            attending = pool.submit(choose_backend, device, computed, config.head_dim)
+            attending = pool.submit(self._backend, attention)
             choice = pool.submit(choose_operations, device, computed, config)
             networks = read_networks(pack, device, self._read_transformer)
             backend, operations = attending.result(), choice.result()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -48,6 +49,7 @@ def _measure(model: Model, task: BenchTask, reporter: Reporter) -> Report:
     )
     # A larger size may leave room for fewer blocks.
     largest = make_request(options, max(task.persons), WINDOWS, config)
+    largest = replace(largest, attention=task.attention)
     for event in model.load(largest, task.persistent_params):
         reporter.show(event)
     return measure(

@@ -66,7 +66,11 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
     request = canary_request(size, str(body["prompt"]), str(body["negative_prompt"]))
     with TemporaryDirectory(prefix="multitalk-") as folder:
         canary = _make(model, request, Path(folder))
-    chosen = {"attention": model.machine.attention, "kernels": model.machine.kernels}
+    chosen = {
+        "attention": model.machine.attention,
+        "attention_reason": model.engine.backend.reason,
+        "kernels": model.machine.kernels,
+    }
     return {**machine, **load, **chosen, "canary": canary}
 
 

@@ -146,6 +146,8 @@ CASES = [
     ("E_WEIGHTS", [*MADE[:3], "--backend", "local", "--weights", "weights"], _pack),
     ("E_WEIGHTS", ["config", "set", "weights", "gone"], None),
     ("E_GPU_TOO_SMALL", [*MADE[:3], "--plan", "--gpu", "t4", "--size", "2048x2048"], None),
+    ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--attention", "fa2"], None),
+    ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--gpu", "t4", "--attention", "fa3"], None),
     ("E_SECRET_SOURCE", ["setup-secrets", "--from-env"], None),
     ("E_SECRET_SOURCE", ["setup-secrets"], None),
     ("E_SECRET_FILE", ["setup-secrets", "--from-file", "keys"], _open_secrets),

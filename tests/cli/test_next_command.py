@@ -23,6 +23,10 @@ from multitalk_cli.reporting.formatting import shell_line
 GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]
 
 EXAMPLES = {
+    "E_ATTENTION_STACK": [
+        ({"stack": "cuda12.1"}, [*GENERATE, "--attention", "fa2"]),
+        ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
+    ],
     "E_CANCELLED": [({"weights_folder": "my weights"}, ["download", "--to", "my weights"])],
     "E_CONFIG": [({"name": "fps", "is_project": True, "example": "60"}, ["config", "show"])],
     "E_CONFLICT": [

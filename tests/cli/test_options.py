@@ -42,7 +42,8 @@ def test_an_old_command_stands_for_one_that_there_is():
 
 
 @pytest.mark.parametrize(
-    "name", ["--app", "--environment", "--gpu", "--stack", "--output", "--force", "--yes"]
+    "name",
+    ["--app", "--environment", "--gpu", "--stack", "--attention", "--output", "--force", "--yes"],
 )
 def test_a_shared_option_means_the_same_in_every_command(name):
     # `deploy` sets defaults with --gpu and --stack; `doctor --gpu` may stand without a value.

@@ -12,7 +12,7 @@ from multitalk_cli.planning import cost, rates
 
 def task(**changes):
     """A benchmark of one person on an H100."""
-    values = {"size": "896x448", "persons": "1", "steps": 3, "gpu": "h100"}
+    values = {"size": "896x448", "persons": "1", "steps": 3, "gpu": "h100", "attention": "auto"}
     return bench.make_task(**values | changes)
 
 
@@ -80,18 +80,21 @@ def test_more_work_costs_more():
 
 def test_a_gpu_that_was_not_measured_is_named():
     assert "not measured" in view.cost_line(bench.estimate(task(), "l40s", "current"))
+    older = bench.estimate(task(attention="fa2"), "h100", "cuda12.1")
+    assert "not measured with the stack cuda12.1" in view.cost_line(older)
 
 
 @pytest.mark.parametrize(
-    ("gpu", "stack", "size", "code"),
+    ("gpu", "stack", "changes", "code"),
     [
-        ("b200", "cuda12.1", "896x448", "E_GPU_STACK"),
-        ("t4", "current", "2048x2048", "E_GPU_TOO_SMALL"),
+        ("b200", "cuda12.1", {}, "E_GPU_STACK"),
+        ("t4", "current", {"size": "2048x2048"}, "E_GPU_TOO_SMALL"),
+        ("h100", "current", {"attention": "fa2"}, "E_ATTENTION_STACK"),
     ],
 )
-def test_a_gpu_that_cannot_do_it_is_rejected(gpu, stack, size, code):
+def test_a_gpu_that_cannot_do_it_is_rejected(gpu, stack, changes, code):
     with pytest.raises(RefusedError) as caught:
-        bench.estimate(task(size=size), gpu, stack)
+        bench.estimate(task(**changes), gpu, stack)
 
     assert caught.value.code == code
 
@@ -121,14 +124,14 @@ def expected_s(gpu):
 def test_the_measured_speed_is_compared_with_the_rates(times, verdict):
     measured = report("NVIDIA H100 80GB HBM3", times * expected_s("h100"))
 
-    (found,) = bench.compare(measured, task(), "auto")
+    (found,) = bench.compare(measured, task(), "auto", "current")
 
     assert found.ratio == pytest.approx(times)
     assert f"{times:.2f} times as long: {verdict}" in view.comparison_line(found)
 
 
 def test_it_is_compared_with_the_gpu_of_the_container():
-    (found,) = bench.compare(report("NVIDIA H200", expected_s("h200")), task(), "h100")
+    (found,) = bench.compare(report("NVIDIA H200", expected_s("h200")), task(), "h100", "current")
 
     assert (found.gpu, found.ratio) == ("h200", pytest.approx(1.0))
     table = rates.load()

@@ -16,6 +16,7 @@ HOPPER = {
     "free_bytes": 80e9,
     "total_bytes": 85e9,
     "attention": "fa3",
+    "attention_reason": "preferred",
     "backends": {"fa3": "", "sdpa-cudnn": "", "sdpa": ""},
     "load_bytes": 39_900_000_000,
     "load_s": 17.0,
@@ -27,6 +28,7 @@ T4 = {
     "capability": "7.5",
     "bf16": False,
     "attention": "sdpa",
+    "attention_reason": "fa3: no kernel image is available",
     "backends": {"fa3": "no kernel image is available", "sdpa": ""},
 }
 
@@ -90,10 +92,10 @@ def examine():
     """Gives the checks of an answer by their names, and what was measured."""
     from multitalk_cli.cli.console import Console, OutputOptions
 
-    def call(answer, sound=SAME_SOUND):
+    def call(answer, sound=SAME_SOUND, **given):
         cloud = Cloud(answer, sound)
         output = Console(OutputOptions(quiet=True))
-        checks, measured = gpu.examine(cloud, settings.load_settings(), output)
+        checks, measured = gpu.examine(cloud, settings.load_settings(given), output)
         assert cloud.cancelled == []
         return {check.name: check for check in checks}, measured
 
@@ -119,18 +121,39 @@ def test_a_t4_has_no_bf16_and_no_flash_attention(examine):
 
     assert (checks["card"].state, checks["attention"].state) == ("warn", "ok")
     assert "no bf16" in checks["card"].text
-    assert "attention sdpa (not fa3: no kernel image is available)" in checks["attention"].text
+    assert "attention sdpa (fa3: no kernel image is available)" in checks["attention"].text
 
 
 def test_a_fast_card_without_its_kernel_is_warned_of(examine):
     reason = "neither fa3_fwd nor flash_attn_interface is installed"
     backends = {"fa3": reason, "sdpa-cudnn": "", "sdpa": ""}
-    answer = {**HOPPER, "attention": "sdpa-cudnn", "backends": backends, "canary": CANARY}
+    why = "fa3: neither fa3_fwd nor flash_attn_interface is..."
+    chosen = {"attention": "sdpa-cudnn", "attention_reason": why, "backends": backends}
+    answer = {**HOPPER, **chosen, "canary": CANARY}
 
     checks, _ = examine(answer)
 
     assert (checks["attention"].state, checks["attention"].code) == ("warn", "E_ATTENTION")
-    assert "(not fa3: neither fa3_fwd nor flash_attn_interface is...)" in checks["attention"].text
+    assert f"attention sdpa-cudnn ({why}), sdpa also available" in checks["attention"].text
+
+
+def test_the_older_stack_tells_why_its_own_kernels_are_not_used(examine):
+    why = "fa2: 61 % slower than sdpa-cudnn; xformers: 63 % slower than sdpa-cudnn"
+    backends = {"fa3": "absent", "sdpa-cudnn": "", "xformers": "", "fa2": "", "sdpa": ""}
+    chosen = {"attention": "sdpa-cudnn", "attention_reason": why, "backends": backends}
+
+    checks, _ = examine({**HOPPER, **chosen, "canary": CANARY}, stack="cuda12.1")
+
+    assert checks["attention"].state == "ok"
+    assert f"attention sdpa-cudnn ({why})" in checks["attention"].text
+
+
+def test_an_app_of_an_earlier_version_gives_no_reason(examine):
+    answer = {name: value for name, value in HOPPER.items() if name != "attention_reason"}
+
+    checks, _ = examine({**answer, "canary": CANARY})
+
+    assert checks["attention"].text.startswith("attention fa3, ")
 
 
 def test_slow_reading_and_a_slow_card_are_warned_of(examine):

@@ -31,6 +31,24 @@ def test_a_picture_and_a_voice_become_a_video(deployed, rpcs):
     assert (recipe["seed"], recipe["backend"]) == (5, "modal")
 
 
+def test_an_attention_that_is_asked_for_makes_the_video(deployed, rpcs):
+    voice = deployed.speech("asked.wav", 0.4)
+    words = deployed.generate(voice, "--json")
+
+    refused = deployed.run(*words, "--attention", "fa2")
+    started = rpcs.count("FunctionMap")
+    ran = deployed.run(*words, "--attention", "sdpa-flash")
+    absent = deployed.run(*words, "--attention", "fa3", "-o", "absent.mp4")
+
+    assert (refused.code, refused.error["code"], started) == (8, "E_ATTENTION_STACK", 0)
+    assert "--stack cuda12.1" in refused.error["hint"]
+    assert ran.code == 0, ran.stderr
+    recipe = read_recipe(deployed.folder / "asked.mp4")
+    assert recipe["attention"] == recipe["engine"]["attention"] == "sdpa-flash"
+    # This container has no GPU.
+    assert (absent.code, absent.error["code"]) == (5, "E_ATTENTION")
+
+
 def test_two_voices_become_one_video(deployed):
     one, other = deployed.speech("one.wav", 0.4), deployed.speech("two.wav", 0.6)
     places = ("--speaker", f"box:5%,20%,45%,80%={one}", "--speaker", f"box:55%,20%,95%,80%={other}")

@@ -1,6 +1,7 @@
 """Time and price follow the rates, and the cost guard holds."""
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from multitalk_cli.errors import ExitCode, RefusedError
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import (
     NOT_MEASURED,
+    Setup,
     cheaper_choices,
     check_cost,
     estimate_all,
@@ -99,6 +101,37 @@ def test_gpus_that_were_not_measured_are_marked():
     assert notes.pop("h100") == ""
     assert set(notes.values()) == {NOT_MEASURED}
     assert len(notes) == len(RATES.gpus) - 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "note"),
+    [
+        (Setup(), ""),
+        (Setup(attention="fa3"), ""),
+        (Setup(attention="sdpa"), "estimate: not measured with --attention sdpa"),
+        (Setup(stack="cuda12.1"), "estimate: not measured with the stack cuda12.1"),
+        (
+            Setup(stack="cuda12.1", attention="fa2"),
+            "estimate: not measured with the stack cuda12.1",
+        ),
+    ],
+)
+def test_a_setup_that_was_not_measured_is_planned_with_the_rates_there_are(asked, note):
+    estimate = estimate_cost(plan_of(), RATES, "h100", asked=asked)
+
+    assert (estimate.note, estimate.measured) == (note, not note)
+    assert estimate.seconds == estimate_cost(plan_of(), RATES, "h100").seconds
+    assert estimate_all(plan_of(), RATES, "h100", asked=asked)[0] == estimate
+
+
+def test_a_stack_that_was_measured_is_planned_with_its_own_rates():
+    slower = replace(RATES.speed, per_token_s=2 * RATES.speed.per_token_s)
+    table = replace(RATES, speeds={**RATES.speeds, "cuda12.1": slower})
+
+    own = estimate_cost(plan_of(), table, "h100", asked=Setup(stack="cuda12.1"))
+
+    assert own.measured
+    assert own.seconds_denoise > 1.3 * estimate_cost(plan_of(), table, "h100").seconds_denoise
 
 
 def test_estimates_are_sorted_by_time_below_the_leading_gpu():

@@ -134,3 +134,11 @@ def test_a_new_option_of_a_speaker_at_its_default_changes_none(request_of, monke
 
     assert fingerprints(request_of(speakers=(calm,))) == fingerprints(request_of())
     assert fingerprints(request_of(speakers=(wild,))) != fingerprints(request_of())
+
+
+def test_an_attention_that_is_asked_for_makes_another_video(request_of):
+    names = [{*fingerprints(request_of(attention=name))} for name in ("auto", "sdpa", "fa3")]
+
+    assert names[0] == {*fingerprints(request_of())}
+    assert not names[0] & names[1]
+    assert not names[1] & names[2]

@@ -91,3 +91,38 @@ def test_a_gpu_newer_than_the_stack_is_refused():
         gpus.check_gpu(gpus.find_gpu("b200"), "cuda12.1", plan_of())
 
     assert (caught.value.code, caught.value.facts) == ("E_GPU_STACK", {"stack": "current"})
+
+
+# Attention
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "stack"),
+    [
+        ("auto", "t4", "current"),
+        ("fa3", "h100", "current"),
+        ("fa2", "a100", "cuda12.1"),
+        ("xformers", "t4", "cuda12.1"),
+        ("sdpa-cudnn", "l40s", "cuda12.1"),
+    ],
+)
+def test_a_stack_has_its_attention_kernels(name, gpu, stack):
+    gpus.check_attention(name, gpus.find_gpu(gpu), stack)
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "stack", "facts"),
+    [
+        ("fa2", "h100", "current", {"stack": "cuda12.1"}),
+        ("fa3", "h100", "cuda12.1", {"stack": "current"}),
+        # That stack does not run on the GPU.
+        ("fa2", "b200", "current", {"attention": "auto"}),
+        ("fa2", "t4", "cuda12.1", {"attention": "auto"}),
+        ("fa4", "h100", "current", {"attention": "auto"}),
+    ],
+)
+def test_another_attention_is_refused_with_what_helps(name, gpu, stack, facts):
+    with pytest.raises(RefusedError, match=f"no attention {name} on {gpu}") as caught:
+        gpus.check_attention(name, gpus.find_gpu(gpu), stack)
+
+    assert (caught.value.code, caught.value.facts) == ("E_ATTENTION_STACK", facts)

@@ -60,16 +60,17 @@ def test_an_unknown_gpu_is_a_key_error():
 @pytest.mark.parametrize(
     ("old", "new", "named"),
     [
-        ("version = 1", "version = 2", "version must be 1"),
-        ("version = 1", "version = 1\nspare = 3", "rates has unknown fields: spare"),
+        ("version = 2", "version = 1", "version must be 2"),
+        ("version = 2", "version = 2\nspare = 3", "rates has unknown fields: spare"),
         ("core_per_s_usd = 0.0000131\n", "", "prices lacks: core_per_s_usd"),
         ("core_per_s_usd = 0.0000131", "core_per_s_usd = -1", "prices.core_per_s_usd"),
         ("core_per_s_usd = 0.0000131", "core_per_s_usd = nan", "prices.core_per_s_usd"),
         ("core_per_s_usd = 0.0000131", 'core_per_s_usd = "1"', "must be a number"),
-        ("per_token_s = 3.723e-5", "per_token_s = 0", "speed.per_token_s"),
-        ("vae_s = 1.647", "vae_ms = 1780", "speed.fixed has unknown fields: vae_ms"),
+        ("per_token_s = 3.723e-5", "per_token_s = 0", "speed.current.per_token_s"),
+        ("vae_s = 1.647", "vae_ms = 1780", "speed.current.fixed has unknown fields: vae_ms"),
         ('reference_gpu = "h100"', 'reference_gpu = "h900"', "is no gpu of the table"),
         ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
+        ("[speed.current]", "[speed.other]", "speed.other.fixed lacks"),
         ('name = "b200"', 'name = "h100"', "h100 is in the table twice"),
         ("bf16_tflops = 2250\n", "", "gpu.b200 needs either"),
         ("relative_speed = 1.017", "relative_speed = 1\nbf16_tflops = 2", "gpu.h200 needs either"),
@@ -82,3 +83,38 @@ def test_a_wrong_table_is_refused_by_name(old, new, named):
 
     with pytest.raises(rates.RatesError, match=named):
         rates.parse(TEXT.replace(old, new, 1))
+
+
+def test_a_stack_that_was_not_measured_has_the_speed_of_the_current_one():
+    table = rates.load()
+
+    assert set(table.speeds) == {"current"}
+    assert table.speed_of("cuda12.1") is table.speed_of("current") is table.speed
+    assert table.speed.attention == "fa3"
+
+
+def with_older_stack(**changes):
+    """The table with a speed of the older stack, as the current one's but for these changes."""
+    start = TEXT.index("[speed.current]")
+    own = TEXT[start : TEXT.index("# A cold container", start)]
+    own = own.replace("[speed.current", '[speed."cuda12.1"')
+    for old, new in changes.values():
+        assert old in own
+        own = own.replace(old, new)
+    return TEXT.replace("# A cold container", f"{own}\n# A cold container")
+
+
+def test_a_stack_that_was_measured_has_a_speed_of_its_own():
+    slower = with_older_stack(speed=("per_token_s = 3.723e-5", "per_token_s = 8e-5"))
+
+    table = rates.parse(slower)
+
+    assert table.speed_of("cuda12.1").per_token_s == 8e-5
+    assert table.speed_of("current").per_token_s == 3.723e-5
+
+
+def test_all_stacks_are_scaled_from_one_gpu():
+    other = with_older_stack(gpu=('reference_gpu = "h100"', 'reference_gpu = "b200"'))
+
+    with pytest.raises(rates.RatesError, match="is not of h100"):
+        rates.parse(other)

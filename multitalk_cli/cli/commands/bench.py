@@ -6,7 +6,15 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import AppName, Environment, Gpu, Stack, Yes, agree_to_pay
+from multitalk_cli.cli.options import (
+    AppName,
+    Attention,
+    Environment,
+    Gpu,
+    Stack,
+    Yes,
+    agree_to_pay,
+)
 
 EXAMPLES = ("multitalk bench", "multitalk bench --gpu l40s --persons 1 --steps 1 --yes")
 
@@ -15,6 +23,7 @@ def bench(
     ctx: typer.Context,
     gpu: Gpu = None,
     stack: Stack = None,
+    attention: Attention = None,
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the video.")] = "896x448",
     persons: Annotated[str, typer.Option(metavar="1|2|both", help="Talking persons.")] = "both",
     steps: Annotated[
@@ -37,9 +46,15 @@ def bench(
 
     console: Console = ctx.obj
     chosen = settings.load_settings(
-        {"gpu": gpu, "stack": stack, "app": app, "environment": environment}
+        {
+            "gpu": gpu,
+            "stack": stack,
+            "attention": attention,
+            "app": app,
+            "environment": environment,
+        }
     )
-    task = cloud_bench.make_task(size, persons, steps, chosen["gpu"])
+    task = cloud_bench.make_task(size, persons, steps, chosen["gpu"], chosen["attention"])
     cost = cloud_bench.estimate(task, chosen["gpu"], chosen["stack"])
     modal_config.require_token()
     if not yes and not console.can_ask:

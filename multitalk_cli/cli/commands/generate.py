@@ -54,8 +54,8 @@ HelpAll = Annotated[
         "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
         "sound_level",
         "trim_silence", "audio_track",
-        "weights", "device", "stack", "app", "environment", "persistent_params", "keep_inputs",
-        "sidecar", "embed_prompt",
+        "weights", "device", "stack", "attention", "app", "environment", "persistent_params",
+        "keep_inputs", "sidecar", "embed_prompt",
     ),
 )  # fmt: skip
 def generate(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.planning.cost import NOT_MEASURED
 from multitalk_cli.planning.describe import describe_start, price_range, time_range
-from multitalk_cli.planning.gpus import AUTO, find_gpu
+from multitalk_cli.planning.gpus import AUTO, DEFAULT_STACK, find_gpu
 from multitalk_cli.reporting.formatting import human_length, human_span
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     below += _rule_of_cheapest(video.estimates)
     below += [
         Row("start", describe_start(video.estimates[0])),
-        Row("estimate", "scaled from the speed of an H100, not measured on this GPU"),
+        Row("estimate", _meaning_of_estimate(video.estimates)),
         Row("rates of", f"{rates.prices.date.isoformat()}, {rates.prices.source}"),
     ]
     below += [] if picture is None else [Row("picture", str(picture))]
@@ -104,6 +105,15 @@ def _rule_of_cheapest(estimates: Sequence[Estimate]) -> list[Block]:
     if all(estimate.price_least_usd >= least for estimate in estimates):
         return []
     return [Row("cheapest", "has the lowest upper price, the one that --max-cost compares")]
+
+
+def _meaning_of_estimate(estimates: Sequence[Estimate]) -> str:
+    """What the mark says: the GPU, the stack or the attention kernel was not measured."""
+    notes = {estimate.note for estimate in estimates} - {"", NOT_MEASURED}
+    if not notes:
+        return "scaled from the speed of an H100, not measured on this GPU"
+    note = notes.pop().removeprefix("estimate: ")
+    return f"{note}: planned with the speed of an H100 and the stack {DEFAULT_STACK}"
 
 
 def _describe_order(summary: Summary, order: str) -> str:

@@ -52,6 +52,7 @@ class ModalOptions:
     place: AppRef
     stack: str
     gpu: str
+    attention: str
     keep_inputs: bool
     persistent_params: int | None = None
     max_cost: float | None = None
@@ -99,8 +100,9 @@ class ModalBackend:
 
     def check(self, plan: Plan) -> None:
         """Raises RefusedError for what the GPU cannot do, and what the look-up raised."""
-        options = self._options
-        gpus.check_gpu(gpus.find_gpu(options.gpu), options.stack, plan)
+        options, gpu = self._options, gpus.find_gpu(self._options.gpu)
+        gpus.check_gpu(gpu, options.stack, plan)
+        gpus.check_attention(options.attention, gpu, options.stack)
         self._prefetched.get()
 
     # What earlier commands did

@@ -62,6 +62,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
     options = modal.ModalOptions(
         place=AppRef(app=settings["app"], environment=settings["environment"]),
         stack=settings["stack"],
+        attention=settings["attention"],
         gpu=settings["gpu"],
         keep_inputs=settings["keep_inputs"],
         persistent_params=None if parameters is None else int(parameters),

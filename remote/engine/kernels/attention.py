@@ -1,4 +1,4 @@
-"""Attention with several kernels; the fastest one that runs correctly here is chosen once.
+"""Attention with several kernels: one that runs correctly here is chosen once.
 
 Axes: B batch, L query tokens, M key tokens, H heads, D channels of a head.
 """
@@ -6,8 +6,10 @@ Axes: B batch, L query tokens, M key tokens, H heads, D channels of a head.
 import functools
 import importlib
 import importlib.util
-from collections.abc import Callable
-from dataclasses import dataclass
+import textwrap
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,22 +19,34 @@ from remote.engine.errors import BackendUnavailableError
 
 Kernel = Callable[[Tensor, Tensor, Tensor], Tensor]
 
+AUTO = "auto"
+PROMISED = {"12.1": ("fa2", "xformers")}
+"""CUDA's version -> kernels that a stack with it is chosen for, which go before those of torch."""
+MOST_SLOWER = 0.05
+"""By how much a promised kernel may be slower than the fastest of torch."""
+_TORCH_KERNELS = ("sdpa-cudnn", "sdpa-flash", "sdpa")
+
 _PROBE_TOKENS = (192, 77)
+_TIMED_SHAPE = (1, 8192, 8)  # a part of a window that fits beside the weights
+_TIMED_ON_CPU = (1, 64, 2)
+_ROUNDS = 5
+_REASON_CHARACTERS = 50
 _ERROR_LIMITS = {torch.float32: 1e-4, torch.bfloat16: 2e-2, torch.float16: 5e-3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttentionBackend:
-    """A kernel that ran here: its name, its measured error, and why the preferred ones did not.
+    """A kernel that ran here.
 
     error: root-mean-square difference from exact softmax attention, relative to it.
-    refused: (name, reason) of every kernel that was tried before.
+    refused: (name, reason) of every kernel that was tried before. reason: why this one was chosen.
     """
 
     name: str
     kernel: Kernel
     error: float = 0.0
     refused: tuple[tuple[str, str], ...] = ()
+    reason: str = ""
 
 
 def _sdpa(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -139,22 +153,121 @@ def load_backend(
 
 
 def choose_backend(
-    device: torch.device, dtype: torch.dtype, head_dim: int = 128
+    device: torch.device, dtype: torch.dtype, head_dim: int = 128, wanted: str = AUTO
 ) -> AttentionBackend:
-    """The first kernel, in order of preference, that a small run finds correct."""
-    plain = device.type != "cuda" or dtype == torch.float32
-    names = ["sdpa"] if plain else list(LOADERS)
+    """The wanted kernel; for AUTO the first of LOADERS that a small run finds correct.
+
+    Kernels that this CUDA promises go first, unless a timed run finds them slower than torch's.
+    Raises BackendUnavailableError.
+    """
+
+    def load(name: str) -> AttentionBackend:
+        return load_backend(name, device, dtype, head_dim)
+
+    if wanted != AUTO:
+        return _load_wanted(wanted, load)
+    if device.type != "cuda" or dtype == torch.float32:
+        return _first_of(["sdpa"], load)
+    promised = PROMISED.get(torch.version.cuda or "", ())
+    if not promised:
+        return _first_of(LOADERS, load)
+    return choose_promised(promised, load, lambda each: seconds_of(each, device, dtype, head_dim))
+
+
+def _load_wanted(name: str, load: Callable[[str], AttentionBackend]) -> AttentionBackend:
+    try:
+        return replace(load(name), reason="as asked")
+    except BackendUnavailableError as error:
+        raise BackendUnavailableError(f"attention {name} does not run here: {error}") from error
+
+
+def _first_of(names: Iterable[str], load: Callable[[str], AttentionBackend]) -> AttentionBackend:
     refused: list[tuple[str, str]] = []
     for name in names:
         try:
-            found = load_backend(name, device, dtype, head_dim)
-        except BackendUnavailableError as reason:
-            refused.append((name, str(reason)))
+            found = load(name)
+        except BackendUnavailableError as error:
+            refused.append((name, str(error)))
             continue
-        return AttentionBackend(
-            name=name, kernel=found.kernel, error=found.error, refused=tuple(refused)
-        )
-    raise BackendUnavailableError(f"no attention runs on {device} in {dtype}: {refused}")
+        reason = _told(refused) if refused else "preferred"
+        return replace(found, refused=tuple(refused), reason=reason)
+    raise BackendUnavailableError(f"no attention runs here: {refused}")
+
+
+def choose_promised(
+    promised: Iterable[str],
+    load: Callable[[str], AttentionBackend],
+    time_s: Callable[[AttentionBackend], float],
+) -> AttentionBackend:
+    """The first promised kernel that is not much slower than the fastest of torch, or that one.
+
+    load: raises BackendUnavailableError. time_s: the seconds of one run.
+    """
+    best, best_s, refused = _fastest_of_torch(load, time_s)
+    for name in promised:
+        try:
+            found = load(name)
+        except BackendUnavailableError as error:
+            refused.append((name, str(error)))
+            continue
+        slower = time_s(found) / best_s - 1
+        percent, word = abs(round(100 * slower)), "slower" if slower > 0 else "faster"
+        compared = f"{percent} % {word} than {best.name}"
+        if slower <= MOST_SLOWER:
+            reason = f"preferred on this stack, {compared}"
+            return replace(found, refused=tuple(refused), reason=reason)
+        refused.append((name, compared))
+    return replace(best, refused=tuple(refused), reason=_told(refused))
+
+
+def _told(refused: Iterable[tuple[str, str]]) -> str:
+    """The first words of each reason, of which a library's may be long."""
+    return "; ".join(
+        f"{name}: {textwrap.shorten(reason, _REASON_CHARACTERS, placeholder='...')}"
+        for name, reason in refused
+    )
+
+
+def _fastest_of_torch(
+    load: Callable[[str], AttentionBackend], time_s: Callable[[AttentionBackend], float]
+) -> tuple[AttentionBackend, float, list[tuple[str, str]]]:
+    """The fastest of torch's kernels, its seconds, and those that do not run."""
+    timed: list[tuple[float, AttentionBackend]] = []
+    refused: list[tuple[str, str]] = []
+    for name in _TORCH_KERNELS:
+        try:
+            found = load(name)
+        except BackendUnavailableError as error:
+            refused.append((name, str(error)))
+            continue
+        timed.append((time_s(found), found))
+    if not timed:
+        raise BackendUnavailableError(f"no attention runs here: {refused}")
+    best_s, best = min(timed, key=lambda each: each[0])
+    return best, best_s, refused
+
+
+def seconds_of(
+    backend: AttentionBackend, device: torch.device, dtype: torch.dtype, head_dim: int
+) -> float:
+    """The least of a few runs: weights may be copied to the GPU at the same time."""
+    shape = (*(_TIMED_SHAPE if device.type == "cuda" else _TIMED_ON_CPU), head_dim)
+    q, k, v = (torch.randn(shape, device=device, dtype=dtype) for _ in range(3))
+    return min(_once(lambda: backend.kernel(q, k, v), device) for _ in range(_ROUNDS + 1))
+
+
+def _once(work: Callable[[], object], device: torch.device) -> float:
+    if device.type != "cuda":
+        began_s = time.perf_counter()
+        work()
+        return time.perf_counter() - began_s
+    # Not the clock of the host, which would wait for the copies of others too.
+    start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    start.record()
+    work()
+    end.record()
+    end.synchronize()
+    return float(start.elapsed_time(end)) / 1000
 
 
 def _probe(kernel: Kernel, device: torch.device, dtype: torch.dtype, head_dim: int) -> float:

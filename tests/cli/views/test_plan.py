@@ -12,7 +12,7 @@ from multitalk_cli.cli.layout import plain
 from multitalk_cli.cli.views import plan as view
 from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.planning import rates
-from multitalk_cli.planning.cost import estimate_all
+from multitalk_cli.planning.cost import DEFAULT_SETUP, Setup, estimate_all
 from multitalk_cli.planning.inputs import GenerateOptions
 from multitalk_cli.planning.summary import PictureFacts, Summary
 from tests.planning.plans import plan_of
@@ -25,13 +25,13 @@ OPTIONS = GenerateOptions(
 )  # fmt: skip
 
 
-def rows_of(seconds, gpu="h100", size=(896, 448), steps=20):
+def rows_of(seconds, gpu="h100", size=(896, 448), steps=20, asked=DEFAULT_SETUP):
     plan = plan_of(seconds, size=size, steps=steps)
     summary = Summary(
         picture=PictureFacts(text="a.png", name="a.png", sha256="0", width_px=896, height_px=448),
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
     )  # fmt: skip
-    estimates = estimate_all(plan, RATES, first=gpu)
+    estimates = estimate_all(plan, RATES, first=gpu, asked=asked)
     video = VideoPlan(
         summary=summary,
         options=OPTIONS,
@@ -45,6 +45,15 @@ def rows_of(seconds, gpu="h100", size=(896, 448), steps=20):
 
 def test_each_window_is_shown_as_the_part_of_the_video_that_it_adds():
     assert rows_of(9.8)[0].startswith("windows     1: 0.0 to 3.4 s   2: 3.4 to 5.5 s")
+
+
+def test_a_stack_that_was_not_measured_is_named():
+    rows = rows_of(9.8, asked=Setup(stack="cuda12.1"))
+
+    (h100,) = (row for row in rows if row.strip().startswith("h100 "))
+    (meaning,) = (row for row in rows if row.startswith("estimate"))
+    assert h100.rstrip().endswith(", estimate")
+    assert "not measured with the stack cuda12.1: planned with the speed of" in meaning
 
 
 def test_a_long_list_of_windows_is_shortened():

@@ -3,15 +3,21 @@
 import pytest
 import torch
 
+from multitalk_cli import contract
+from remote.deployment import image
 from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels import attention as module
 from remote.engine.kernels.attention import (
+    AUTO,
     LOADERS,
+    PROMISED,
     SDPA,
     AttentionBackend,
     attention,
     choose_backend,
+    choose_promised,
     load_backend,
+    seconds_of,
 )
 
 CPU = torch.device("cpu")
@@ -71,3 +77,89 @@ def test_a_kernel_that_fails_is_passed_over_with_its_reason(monkeypatch):
     monkeypatch.setattr(module, "LOADERS", {"sdpa": absent})
     with pytest.raises(BackendUnavailableError, match="no such kernel"):
         choose_backend(CPU, torch.float32)
+
+
+# The stack that promises kernels of its own
+
+
+def choose(seconds, promised=("fa2", "xformers")):
+    """The choice where each kernel takes so long; None does not run."""
+
+    def load(name):
+        if seconds[name] is None:
+            raise BackendUnavailableError(f"no {name}")
+        return AttentionBackend(name=name, kernel=SDPA.kernel)
+
+    return choose_promised(promised, load, lambda backend: seconds[backend.name])
+
+
+TORCH = {"sdpa-cudnn": 10.0, "sdpa-flash": 16.0, "sdpa": 17.0}
+
+
+@pytest.mark.parametrize(
+    ("fa2", "xformers", "chosen", "reason"),
+    [
+        (9.0, 9.0, "fa2", "preferred on this stack, 10 % faster than sdpa-cudnn"),
+        (10.4, 9.0, "fa2", "preferred on this stack, 4 % slower than sdpa-cudnn"),
+        (None, 10.0, "xformers", "preferred on this stack, 0 % faster than sdpa-cudnn"),
+        (16.1, 10.2, "xformers", "preferred on this stack, 2 % slower than sdpa-cudnn"),
+        (
+            16.1,
+            18.0,
+            "sdpa-cudnn",
+            "fa2: 61 % slower than sdpa-cudnn; xformers: 80 % slower than sdpa-cudnn",
+        ),
+        (None, None, "sdpa-cudnn", "fa2: no fa2; xformers: no xformers"),
+    ],
+)
+def test_a_promised_kernel_goes_first_unless_it_is_slower(fa2, xformers, chosen, reason):
+    found = choose({**TORCH, "fa2": fa2, "xformers": xformers})
+
+    assert (found.name, found.reason) == (chosen, reason)
+
+
+def test_the_fastest_of_torch_is_what_counts():
+    found = choose({**TORCH, "sdpa-cudnn": None, "fa2": 16.5, "xformers": None})
+
+    assert found.reason == "preferred on this stack, 3 % slower than sdpa-flash"
+    assert found.refused == (("sdpa-cudnn", "no sdpa-cudnn"),)
+
+
+def test_without_any_kernel_there_is_no_attention():
+    with pytest.raises(BackendUnavailableError, match="no attention runs here"):
+        choose(dict.fromkeys([*TORCH, "fa2", "xformers"]))
+
+
+def test_kernels_are_timed_by_running_them():
+    found = choose_promised(
+        ["sdpa"],
+        lambda name: load_backend(name, CPU, torch.float32, 16),
+        lambda backend: seconds_of(backend, CPU, torch.float32, 16),
+    )
+
+    assert found.name in LOADERS
+
+
+def test_a_wanted_kernel_is_taken_or_refused_by_name():
+    found = choose_backend(CPU, torch.float32, 16, "sdpa-flash")
+
+    assert (found.name, found.reason) == ("sdpa-flash", "as asked")
+    with pytest.raises(BackendUnavailableError, match="attention fa2 does not run here: "):
+        choose_backend(CPU, torch.float32, 16, "fa2")
+
+
+def test_the_names_are_those_of_the_contract():
+    assert set(LOADERS) == set(contract.ATTENTIONS)
+    assert AUTO == contract.AUTO_ATTENTION
+    older = contract.STACK_ATTENTIONS["cuda12.1"]
+    assert older[: len(PROMISED["12.1"])] == PROMISED["12.1"]
+    assert all(set(names) <= set(LOADERS) for names in contract.STACK_ATTENTIONS.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "package"), [("fa2", "flash-attn"), ("fa3", "fa3-fwd"), ("xformers", "xformers")]
+)
+def test_a_stack_has_the_kernels_of_its_packages(name, package):
+    for stack, names in contract.STACK_ATTENTIONS.items():
+        packages = [pin for layer in image.STACKS[stack].layers for pin in layer.pins]
+        assert (name in names) == any(pin.startswith(f"{package}==") for pin in packages)

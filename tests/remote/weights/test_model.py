@@ -6,7 +6,9 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.errors import RefusedError, SetupError
 from remote.engine.checkpoint.published import COMPONENTS
+from remote.engine.errors import BackendUnavailableError
 from remote.service import run
+from remote.service.decode import decode_request
 from remote.service.store import DirectoryStore
 from remote.weights import model as weights_model
 from remote.weights import read as weights_read
@@ -146,3 +148,28 @@ def test_full_size_weights_reach_a_cpu_only_when_told(
     with pytest.raises(RefusedError, match="finds no GPU") as caught:
         choose_device(wanted, size_bytes)
     assert caught.value.code == "E_CPU_ONLY"
+
+
+def test_a_request_decides_the_attention_of_its_video(tiny_pack):
+    model = open_model(tiny_pack)
+    ids = model.tokenize("A person")
+    seen = []
+
+    for name in ("sdpa-flash", "auto", "sdpa-flash"):
+        request = decode_request(tiny_request(attention=name), lambda _: ids)
+        for _ in model.load(request):
+            pass
+        seen.append((model.machine.attention, model.engine.networks.dit.backend.reason))
+
+    assert seen[0] == seen[2] == ("sdpa-flash", "as asked")
+    assert seen[1][0] == "sdpa"
+
+
+def test_an_attention_that_does_not_run_is_refused_before_anything_is_read(tiny_pack, read):
+    model = open_model(tiny_pack)
+    request = decode_request(tiny_request(attention="fa2"), lambda _: (1,))
+
+    with pytest.raises(BackendUnavailableError, match="fa2"):
+        list(model.load(request))
+
+    assert read == []

@@ -1,5 +1,7 @@
 """The benchmark of a model that is loaded: its own networks, and nothing is kept of it."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -50,11 +52,13 @@ def parts(monkeypatch):
 def test_the_loaded_engine_is_what_is_measured(model, parts):
     seen, _ = parts
     states = States()
+    asked = replace(TASK, attention="sdpa-flash")
 
-    answer = bench.bench(model, contract.to_wire(TASK), states)
+    answer = bench.bench(model, contract.to_wire(asked), states)
 
     ((_, options, loaded),) = seen
     assert loaded is model.engine
+    assert loaded.backend.name == "sdpa-flash"
     assert (options.width_px, options.persons, options.device) == (32, (1,), "cpu")
     assert answer["event"]["code"] == "E_FROZEN"
     assert '"name": "arithmetic"' in states["abcdabcd"]
@@ -112,3 +116,4 @@ def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monk
     assert "float32" not in report
     assert list(report["encoders"]) == ["image"]
     assert "text encoder left out: no memory" in table(report)
+    assert "attention sdpa (preferred)" in table(report)

@@ -33,6 +33,7 @@ def test_a_container_reports_machine_weights_and_canary(pack):
     answer = examine.examine(CachedModel(lambda: open_model(pack)), WIRE)
 
     assert (answer["gpu"], answer["attention"]) == ("cpu", "sdpa")
+    assert answer["attention_reason"] == "preferred"
     assert answer["load_bytes"] > 1_000_000
     canary = answer["canary"]
     assert canary["event"]["kind"] == "done"
