@@ -17,7 +17,7 @@ import copy
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
     from multitalk_cli.reporting.reporter import StopRequests
+    from multitalk_cli.settings import Settings
 
 FilePath = str | os.PathLike[str]
 _DETACH_S = 5.0
@@ -55,7 +56,8 @@ class Client:
         settings: by the names that `multitalk config show` lists, such as size="auto", fps=25,
         gpu="h200" or max_cost=2.5. Raises UsageError for an unknown name or a bad value.
         """
-        self._settings = load_settings({"backend": backend, **settings}, as_keywords=True)
+        self._given = {"backend": backend, **settings}
+        self._settings = load_settings(self._given, as_keywords=True)
         self._jobs: dict[str, JobHandle] = {}
         self._lock = threading.Lock()
 
@@ -113,15 +115,49 @@ class Client:
             upload_to=upload_to,
             force=force,
         )
-        return self._start(args)
+        return self._start(args, self._settings)
 
-    def _start(self, args: GenerateArgs) -> JobHandle:
+    def redo(
+        self,
+        video: FilePath,
+        *,
+        seed: int | Literal["new", "same"] = "new",
+        image: FilePath | None = None,
+        voices: Sequence[FilePath] = (),
+        prompt: str | None = None,
+        output: FilePath | None = None,
+        force: bool = False,
+        **settings: object,
+    ) -> JobHandle:
+        """Starts a video with the inputs and settings of another one's recipe.
+
+        seed: "new" for a random one, "same" for that of the video. image, voices: where the inputs
+        are, if they are not found by their content, or others. prompt: another one. output: by
+        default VIDEO-SEED in the current folder. settings: in place of the recipe's, as for
+        `Client`. Raises FileError for a video without a usable recipe or with unknown inputs, and
+        all that `submit` does.
+        """
+        from multitalk_cli.recipes.redo import Changes, redo_arguments
+
+        changes = Changes(
+            seed=seed,
+            image=None if image is None else os.fspath(image),
+            voices=tuple(os.fspath(voice) for voice in voices),
+            prompt=prompt,
+            settings=tuple(settings),
+        )
+        chosen = load_settings({**self._given, **settings}, as_keywords=True)
+        args, chosen = redo_arguments(Path(video), changes, chosen, QuietReporter())
+        target = None if output is None else os.fspath(output)
+        return self._start(replace(args, output=target, force=force), chosen)
+
+    def _start(self, args: GenerateArgs, settings: Settings) -> JobHandle:
         from multitalk_cli.generation import run as generation
         from multitalk_cli.generation.job import open_job
         from multitalk_cli.generation.result import Video
 
         reporter = _JobReporter()
-        with open_job(args, self._settings, reporter) as job:
+        with open_job(args, settings, reporter) as job:
             existing = generation.find_existing(job, reporter)
             if isinstance(existing, Video):
                 video = existing

@@ -454,6 +454,11 @@ class Settings:
         """The origin of the value of `name`."""
         return self._values[name].origin
 
+    def replaced(self, values: Mapping[str, Any], origin: str) -> "Settings":
+        """These settings with other values; each must be one that its setting takes, or None."""
+        changed = {name: SettingValue(value, origin) for name, value in values.items()}
+        return Settings({**self._values, **changed})
+
     def items(self) -> list[tuple[Setting, SettingValue]]:
         """Every setting with its value, in the order of the table."""
         return [(setting, self._values[name]) for name, setting in SETTINGS.items()]

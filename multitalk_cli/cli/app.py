@@ -30,6 +30,8 @@ from multitalk_cli.cli.commands.generate import generate
 from multitalk_cli.cli.commands.inspect import inspect, verify
 from multitalk_cli.cli.commands.jobs import app as jobs_app
 from multitalk_cli.cli.commands.login import login
+from multitalk_cli.cli.commands.redo import EXAMPLES as REDO_EXAMPLES
+from multitalk_cli.cli.commands.redo import redo
 from multitalk_cli.cli.commands.s3 import app as s3_app
 from multitalk_cli.cli.commands.setup_secrets import EXAMPLES as SECRETS_EXAMPLES
 from multitalk_cli.cli.commands.setup_secrets import setup_secrets
@@ -145,6 +147,7 @@ def _add(
 
 _add("generate", generate, MAKE, *GENERATE_EXAMPLES)
 _add("demo", demo, MAKE, "multitalk demo")
+_add("redo", redo, MAKE, *REDO_EXAMPLES)
 _add("inspect", inspect, MAKE, "multitalk inspect voice.mp4")
 _add(
     "verify",

@@ -100,6 +100,7 @@ def _correct_template(fields: tuple[str, ...], words: list[str]) -> str:
 
 _OVERWRITING = (
     ["generate"],
+    ["redo"],
     ["demo"],
     ["jobs", "attach"],
     ["jobs", "fetch"],
@@ -488,6 +489,12 @@ def _inspect(facts: Mapping[str, Fact], words: list[str]) -> str:
     return f"multitalk inspect {shell_word(str(facts['video']))}" if is_useful else ""
 
 
+def _name_input(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The words typed, and the option for an input of the recipe that was not found."""
+    option = facts.get("option")
+    return typed_line([*words, str(option), str(facts["example"])]) if option else ""
+
+
 # setup-secrets
 
 _WITH_VALUE = (
@@ -575,6 +582,7 @@ RULES: dict[str, Rule] = {
     "E_OUTPUT_TAKEN": _leave_output,
     "E_RANGE": _either(_nearest_word, _example),
     "E_RECIPE": _inspect,
+    "E_RECIPE_INPUT": _name_input,
     "E_REMOTE": _download,
     "E_SAME_VOICE": _drop_voice,
     "E_SPEAKER": _correct_speaker,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -51,16 +51,47 @@ def setting_options(
             parameters.append(parameter)
             parameters += [_parameter(name) for name in after.get(argument, ())]
         parameters += [_parameter(name, is_advanced=True) for name in advanced]
-
-        @functools.wraps(command)
-        def call(**values: object) -> None:
-            mine = {name: value for name, value in values.items() if name in own}
-            command(**mine, given={name: values[name] for name in values.keys() - own.keys()})
-
-        call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return call
+        return _with_parameters(command, own, parameters)
 
     return decorate
+
+
+def options_of(
+    other: Command, without: Collection[str], optional: Collection[str]
+) -> Callable[[Command], Command]:
+    """Adds the options of another command behind a command's own; `given` has their values.
+
+    without: arguments of the other command that are left out. optional: those that are None where
+    they are not given, in place of the other command's default.
+    """
+
+    def decorate(command: Command) -> Command:
+        own = dict(inspect.signature(command, eval_str=True).parameters)
+        del own["given"]
+        theirs = [
+            parameter.replace(default=None) if name in optional else parameter
+            for name, parameter in inspect.signature(other).parameters.items()
+            if name not in {*own, *without}
+        ]
+        return _with_parameters(command, own, [*own.values(), *theirs])
+
+    return decorate
+
+
+def _with_parameters(
+    command: Command,
+    own: Mapping[str, inspect.Parameter],
+    parameters: Sequence[inspect.Parameter],
+) -> Command:
+    """The command with these parameters; the values of those that are not its own are `given`."""
+
+    @functools.wraps(command)
+    def call(**values: object) -> None:
+        mine = {name: value for name, value in values.items() if name in own}
+        command(**mine, given={name: values[name] for name in values.keys() - own.keys()})
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return call
 
 
 def _parameter(name: str, *, is_advanced: bool = False) -> inspect.Parameter:

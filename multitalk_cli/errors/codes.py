@@ -186,6 +186,12 @@ CODES: dict[str, Explanation] = {
         "The recipe is missing, as in videos that were not made by multitalk or were uploaded somewhere, or it holds what no request can hold.",
         "Use the original file, or put its sidecar next to it.",
     ),
+    "E_RECIPE_INPUT": Explanation(
+        _F,
+        "an input of the video is not known here",
+        "A recipe names pictures, voices and prompts by their content: they are looked for in the ledger of jobs and next to the video.",
+        "Name it with --image, --voice, --prompt or --negative-prompt.",
+    ),
     "E_OUTPUT_EXISTS": Explanation(
         _F,
         "the output exists and has other content",
@@ -620,7 +626,7 @@ CODES: dict[str, Explanation] = {
         _X,
         "the video is not as it was made",
         "Its length, frames or sound, or a file given as its input, differ from what the recipe recorded.",
-        "multitalk jobs ls lists the jobs whose video can be fetched again.",
+        "multitalk jobs ls lists the jobs whose video can be fetched again; multitalk redo makes it again.",
     ),
     "E_ATTENTION_STACK": Explanation(
         _X,

@@ -90,7 +90,7 @@ def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iter
         job_id, recipe = inputs.identify(backend)
         target = None
         if args.output is None or not is_stored(args.output):
-            names = output_names(spec, backend, recipe["seed"])
+            names = output_names(args, spec, backend, recipe["seed"])
             target = output_path.choose_output(args.output, names)
         yield GenerateJob(
             job_id=job_id,

@@ -30,13 +30,18 @@ TEMPLATE_FIELDS = ("image", "voice", "seed", "n")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OutputNames:
-    """Parts of an output's name. is_foreign: whether the inputs' names come from a store."""
+    """Parts of an output's name.
+
+    is_foreign: whether the inputs' names come from a store. given: the default name without its
+    ending, in place of one from the inputs.
+    """
 
     image: Path
     voices: tuple[Path, ...]
     seed: int
     preview: bool
     is_foreign: bool = False
+    given: str | None = None
 
     @property
     def suffix(self) -> str:
@@ -46,6 +51,8 @@ class OutputNames:
     @property
     def stem(self) -> str:
         """The default name without its ending."""
+        if self.given is not None:
+            return self.given
         stems = [path.stem for path in self.voices]
         return "-".join([self.image.stem, *stems] if len(stems) > 1 else stems)
 

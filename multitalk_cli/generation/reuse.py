@@ -21,7 +21,7 @@ def is_already_made(
     """
     if force or not os.path.lexists(target):
         return False
-    if found is not None and _comparable(found, recipe) == _comparable(recipe, recipe):
+    if is_same(found, recipe):
         return True
     differing = _differences(found, recipe)
     raise FileError(
@@ -40,10 +40,9 @@ def is_already_stored(
     if force or status is None or not status.is_taken:
         return False
     found = None if status.recipe is None else dict(json.loads(status.recipe))
-    is_same = found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
-    if is_same and target is None:
+    if is_same(found, recipe) and target is None:
         return True
-    if is_same and target is not None:
+    if is_same(found, recipe) and target is not None:
         raise FileError(
             f"{status.address} exists and is made from the same inputs and options",
             code="E_S3_EXISTS",
@@ -52,6 +51,11 @@ def is_already_stored(
     raise FileError(
         f"{status.address} exists and {_differences(found, recipe)}", code="E_S3_EXISTS"
     )
+
+
+def is_same(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> bool:
+    """Whether a recipe, which a file may lack, is of the same inputs and options."""
+    return found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
 
 
 def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:

@@ -65,6 +65,10 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | KnownJob | No
     from multitalk_cli.media.video.recipe import read_recipe
 
     target, force = job.target, job.args.force
+    source = None if force else job.args.maybe_made
+    if source is not None and reuse.is_same(recipe := read_recipe(source), job.recipe):
+        reporter.fact(source.name, "is this video: the same inputs, options and seed")
+        return _existing(job, recipe or {}, source, _store_file(job, source))
     if target is not None:
         recipe = read_recipe(target) if target.is_file() else None
         if reuse.is_already_made(target, job.recipe, recipe, force=force):

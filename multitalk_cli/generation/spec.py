@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS
@@ -24,6 +25,8 @@ class GenerateArgs:
     of their own. seed: random if None. output: a file, FOLDER/, a template or an s3:// address.
     force: overwrite it. is_temporary: the output is removed once it was read, so that no record
     names it. upload: store the video too. upload_to: where, None for the bucket's own folder.
+    name: of the output without its ending, where `output` names none; from the inputs if None.
+    maybe_made: a file that is the result if it was made from the same inputs and options.
     """
 
     image: str
@@ -37,6 +40,8 @@ class GenerateArgs:
     is_temporary: bool = False
     upload: bool = False
     upload_to: str | None = None
+    name: str | None = None
+    maybe_made: Path | None = None
 
 
 def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:

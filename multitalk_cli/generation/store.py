@@ -39,12 +39,14 @@ def choose_upload(
         )
     return output_path.choose_upload(
         args.output if is_output else args.upload_to,
-        output_names(spec, backend, spec.options.seed),
+        output_names(args, spec, backend, spec.options.seed),
         overwrite=args.force,
     )
 
 
-def output_names(spec: GenerateSpec, backend: Backend, seed: int) -> output_path.OutputNames:
+def output_names(
+    args: GenerateArgs, spec: GenerateSpec, backend: Backend, seed: int
+) -> output_path.OutputNames:
     """The words that an output's name is made of."""
     return output_path.OutputNames(
         image=spec.image.path,
@@ -52,6 +54,7 @@ def output_names(spec: GenerateSpec, backend: Backend, seed: int) -> output_path
         seed=seed,
         preview=not backend.model_output,
         is_foreign=bool(spec.stored),
+        given=args.name,
     )
 
 

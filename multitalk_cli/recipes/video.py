@@ -167,4 +167,5 @@ def _prompts(jobs: Iterable[Job]) -> Iterable[str]:
 
 
 def _negative_prompts(jobs: Iterable[Job]) -> Iterable[str | None]:
-    return (_to_object(job.request).get("negative_prompt") for job in jobs)
+    recorded = (_to_object(job.request).get("settings") for job in jobs)
+    return (each.get("negative_prompt") for each in recorded if isinstance(each, dict))

@@ -147,6 +147,13 @@ def test_the_json_of_ffmpeg_keeps_its_shape(cli):
     frozen("ffmpeg", cli("--json", "ffmpeg", "-i", "voice.wav", "copy.wav").json["data"])
 
 
+@pytest.mark.usefixtures("portrait", "voice")
+def test_the_json_of_a_video_made_again_is_that_of_a_preview(cli):
+    assert cli(*RUNS["generate-preview"]).code == 0
+    ran = cli("redo", "voice.preview.mp4", "--backend", "preview", "--json")
+    frozen("generate-preview", ran.json["data"])
+
+
 @pytest.mark.usefixtures("voice")
 @pytest.mark.parametrize("name", STORE_RUNS)
 def test_the_json_of_the_store_keeps_its_shape(cli, s3_client, s3_bucket, name):
@@ -271,7 +278,12 @@ def test_every_command_has_a_recorded_shape():
     root = read_tree(typer.main.get_command(app))
     names = {"-".join(each.path) for each in root.all() if each.path and not each.commands}
     recorded = {path.stem for path in FOLDER.glob("*.json")}
-    same = {"demo": "generate-preview", "jobs-fetch": "jobs-attach", "deploy": "deploy-plan"}
+    same = {
+        "demo": "generate-preview",
+        "redo": "generate-preview",
+        "jobs-fetch": "jobs-attach",
+        "deploy": "deploy-plan",
+    }
 
     assert {same.get(name, name) for name in names - SIMPLE} <= recorded
     assert recorded == {*RUNS, *STORE_RUNS, *VIEWS, "failure", "ffmpeg", "generate-existing"}

@@ -56,6 +56,7 @@ EXAMPLES = {
     "E_NO_JOB": [({"job_prefix": "7f"}, ["jobs", "show", "7f"])],
     "E_NO_SECRET": [({"app": "studio", "is_set_up": False}, GENERATE)],
     "E_NO_TOKEN": [({}, GENERATE)],
+    "E_RECIPE_INPUT": [({"option": "--voice", "example": "VOICE.wav"}, ["redo", "talk.mp4"])],
     "E_RECIPE": [({"video": "my talk.mp4"}, ["verify", "my talk.mp4"])],
     "E_OUTPUT_EXISTS": [({}, GENERATE), ({}, ["demo"]), ({}, ["s3", "get", "outputs/a.mp4"])],
     "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],

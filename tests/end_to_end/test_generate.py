@@ -1,6 +1,7 @@
 """A video from the cloud: the installed command, the real client, the real container runtime."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -189,3 +190,23 @@ def test_the_newest_state_is_the_end(cloud, deployed):
     job = deployed.run(*deployed.generate(deployed.speech("ended.wav", 0.4), "--json")).data["job"]
 
     assert state_of(cloud, job)["event"]["kind"] == "done"
+
+
+def test_a_video_is_made_again_with_a_new_seed_and_paid_once(deployed, rpcs):
+    voice = deployed.speech("take.wav", 0.5)
+    ran = deployed.run(*deployed.generate(voice, "-p", "A talk of two takes"))
+    assert ran.code == 0, ran.stderr
+    # Inputs and prompt are not beside it: the ledger knows them.
+    video = (deployed.folder / "take.mp4").rename(deployed.home / "take.mp4")
+    calls = rpcs.count("FunctionMap")
+
+    again = deployed.run("redo", video, "--backend", "modal", "--json")
+    same = deployed.run("redo", video, "--seed", "same", "--backend", "modal", "--json")
+
+    assert (again.code, same.code) == (0, 0), again.stderr + same.stderr
+    assert again.data["seed"] != same.data["seed"] == read_recipe(video)["seed"]
+    assert (same.data["already_made"], same.data["output"]) == (True, str(video))
+    assert rpcs.count("FunctionMap") == calls + 1
+    first, second = read_recipe(video), read_recipe(Path(again.data["output"]))
+    assert (first["prompt_sha256"], first["size"]) == (second["prompt_sha256"], second["size"])
+    assert deployed.run("verify", again.data["output"]).code == 0

@@ -13,6 +13,7 @@ import pytest
 from multitalk_cli import contract
 from tests.end_to_end.product import ROOT, SMALL, User
 from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
+from tests.recipes.made import copied
 from tests.storage.stores import KEY_ID, SECRET
 from tests.terminal.program import assert_orderly, bar_cells
 from tests.terminal.screens import assert_kept, settled
@@ -107,6 +108,18 @@ def test_a_first_video_and_settings_need_no_account(person):
     end(person.at_terminal("config", "show", columns=60), person, "config-show-60")
     refused = person.at_terminal("generate", "portrait.png", "voice.wav", "--fps", "x")
     end(refused, person, "refusal", 2)
+
+
+def test_a_video_s_origin_its_changes_and_another_take(person):
+    words = ("--size", "256x128", "--seed", "7", "--backend", "preview", "-o", "look.preview.mp4")
+    assert person.run("generate", "portrait.png", "voice.wav", *words).code == 0
+    copied(person.folder / "look.preview.mp4", person.folder / "cut.mp4", "-c", "copy", "-t", "1")
+
+    end(person.at_terminal("inspect", "look.preview.mp4"), person, "inspect")
+    end(person.at_terminal("inspect", "cut.mp4", columns=60), person, "inspect-cut-60")
+    end(person.at_terminal("verify", "cut.mp4"), person, "verify", 8)
+    again = ("redo", "look.preview.mp4", "--seed", "8", "--fps", "25", "--backend", "preview")
+    end(person.at_terminal(*again), person, "redo")
 
 
 @pytest.mark.parametrize(

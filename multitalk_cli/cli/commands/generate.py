@@ -22,7 +22,6 @@ EXAMPLES = (
 )
 
 
-PROMPT_HELP = f"What the video shows. (default: {settings.DEFAULT_PROMPT})"
 OUTPUT_HELP = "FILE, FOLDER/, s3://..., - (stdout) or with {image}, {voice}, {seed}, {n}."
 SPEAKER_HELP = "left, right, face:N or box:x0%,y0%,x1%,y1%."
 
@@ -69,7 +68,7 @@ def generate(
         typer.Argument(metavar="VOICE [VOICE2]", help="Who speaks, from left to right."),
     ] = None,
     prompt: Annotated[
-        str, typer.Option("--prompt", "-p", metavar="TEXT", help=PROMPT_HELP, show_default=False)
+        str, typer.Option("--prompt", "-p", metavar="TEXT", help="What the video shows.")
     ] = settings.DEFAULT_PROMPT,
     output_path: Annotated[
         str | None, typer.Option("--output", "-o", metavar="PATH", help=OUTPUT_HELP)
@@ -110,18 +109,36 @@ def generate(
         upload=upload,
         upload_to=upload_to,
     )
-    make = stream_video if output_path == STDOUT else make_video
-    (show_plan if plan else make)(args, settings.load_settings(given), ctx.obj)
+    make(args, settings.load_settings(given), ctx.obj, plan=plan, command="generate")
 
 
-def show_plan(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
-    """Prints the plan of a video, and writes its picture."""
+def make(
+    args: "GenerateArgs",
+    chosen: settings.Settings,
+    console: Console,
+    *,
+    plan: bool,
+    command: str,
+) -> None:
+    """Makes a video, or only its plan. command: the one that was typed."""
+    if plan:
+        show_plan(args, chosen, console, command=command)
+    elif args.output == STDOUT:
+        stream_video(args, chosen, console)
+    else:
+        make_video(args, chosen, console, command=command)
+
+
+def show_plan(
+    args: "GenerateArgs", chosen: settings.Settings, console: Console, *, command: str
+) -> None:
+    """Prints the plan of a video, and writes its picture. command: the one that was typed."""
     from multitalk_cli.cli.views import plan as view
     from multitalk_cli.generation import plan
 
     video = plan.make_plan(args, chosen, console)
     picture = plan.save_picture(video, args, console)
-    console.succeed("generate", view.data(video, picture), view.blocks(video, picture))
+    console.succeed(command, view.data(video, picture), view.blocks(video, picture))
 
 
 def make_video(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.views.generate import describe_sync
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.errors import CODES
-from multitalk_cli.reporting.formatting import human_bytes, human_count
+from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
 
 if TYPE_CHECKING:
     from multitalk_cli.contract import Quality
@@ -114,14 +115,16 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
     ]
     rows += [Row("quality", ", ".join(texts))] if (texts := _describe(recipe.quality)) else []
     rows += [] if video.job is None else [Row("job", video.job)]
-    return rows
+    again = shell_line(["multitalk", "redo", str(video.path)])
+    return [*rows, Row("again", again, wraps=False)]
 
 
 def _describe_file(video: KnownVideo) -> str:
     info = video.info
-    parts = [f"{info.duration_s:.2f} s", f"{info.width}x{info.height}"]
+    parts = [f"{info.duration_s:.2f} s", human_count(info.frames, "frame")]
+    parts += [f"{info.width}x{info.height}"]
     parts += [f"{float(info.fps):g} fps"] if info.fps else []
-    parts += [human_count(info.frames, "frame"), human_bytes(video.size_bytes)]
+    parts += [human_bytes(video.size_bytes)]
     return ", ".join(parts)
 
 
@@ -160,7 +163,10 @@ def _change_rows(inspected: InspectedVideo) -> Iterator[Row]:
 
 
 def _describe_input(each: FoundInput) -> str:
-    return each.location or f"not known here (sha256 {each.sha256[:_SHORT_DIGEST]}...)"
+    """Where an input is, from this folder if it is in it."""
+    if each.location is None:
+        return f"not known here (sha256 {each.sha256[:_SHORT_DIGEST]}...)"
+    return each.location.removeprefix(f"{Path.cwd()}/")
 
 
 def _describe_text(text: str | None, sha256: str) -> str:
