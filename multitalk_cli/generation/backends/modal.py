@@ -215,7 +215,8 @@ class ModalBackend:
         self, cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, task: GenerateTask
     ) -> StartedRun:
         """Makes the job's next call."""
-        task.keep()
+        if job.id == task.job_id:
+            task.keep()
         self._reporter.fact("job", f"{job.id}, {gpus.find_gpu(job.gpu).name}")
         follower = self._follower(cloud, ledger, job, task)
         follower.start("" if task.target is None or task.is_temporary else task.name)
