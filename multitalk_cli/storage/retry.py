@@ -7,12 +7,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 
+def _now_s() -> float:
+    return time.monotonic()
+
+
+def _sleep(seconds: float) -> None:
+    time.sleep(seconds)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clock:
-    """Time as retries see it; tests pass their own."""
+    """Time as retries see it; tests pass their own, or replace `time` in this module."""
 
-    now_s: Callable[[], float] = time.monotonic
-    sleep: Callable[[float], None] = time.sleep
+    now_s: Callable[[], float] = _now_s
+    sleep: Callable[[float], None] = _sleep
 
 
 SYSTEM_CLOCK = Clock()

@@ -9,7 +9,9 @@ import pytest
 
 from multitalk_cli.cli.console import Console, OutputOptions
 from multitalk_cli.errors import masking
+from multitalk_cli.storage import retry
 from multitalk_cli.storage.access import Access, connect
+from tests.storage.clock import FakeClock
 
 VALUE = "qLmNoPqRsTuVwXyZaBcDeFgHiJk"
 MARKS = {
@@ -43,6 +45,14 @@ def _no_account(monkeypatch):
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     for name in (*MODAL, *AWS):
         monkeypatch.setenv(name, f"whole-{name.lower()}")
+
+
+@pytest.fixture
+def no_pauses(monkeypatch):
+    """Retries follow each other at once. Gives the pauses that they would have made."""
+    clock = FakeClock()
+    monkeypatch.setattr(retry, "time", clock)
+    return clock.slept_s
 
 
 def assert_hidden(ran):
@@ -165,6 +175,7 @@ def test_an_endpoint_in_the_configuration_has_no_password_either(cli, monkeypatc
     assert_hidden(ran)
 
 
+@pytest.mark.usefixtures("no_pauses")
 @pytest.mark.parametrize("mark", MARKS.values(), ids=MARKS)
 def test_a_broken_token_of_the_hub_is_refused(cli, monkeypatch, folder, mark):
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
