@@ -195,6 +195,20 @@ def _deploy(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return deploy_command(facts) if "app" in facts else ""
 
 
+def _match_versions(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """A deploy by the newer client, or the newer client for a job of a newer app."""
+    if "is_client_older" in facts:
+        after = [f"multitalk jobs attach {facts['job']}"] if "job" in facts else []
+        return "\n".join(
+            ["install the newer version: pipx install --force . in its checkout", *after]
+        )
+    if "app" in facts:
+        return deploy_command(facts)
+    chosen = settings.load_settings()
+    typed = {name: option_values(words, f"--{name}") for name in ("app", "environment")}
+    return deploy_command({name: (values or [chosen[name]])[-1] for name, values in typed.items()})
+
+
 def _show_build(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"{deploy_command(facts)} --debug" if "app" in facts else ""
 
@@ -554,7 +568,7 @@ RULES: dict[str, Rule] = {
     "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
     "E_AUDIO_FORMAT": _convert_sound,
     "E_CANCELLED": _download,
-    "E_CONTRACT": _deploy,
+    "E_CONTRACT": _match_versions,
     "E_CONFIG": _correct_file,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,

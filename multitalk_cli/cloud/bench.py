@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.call_result import await_answer
+from multitalk_cli.cloud.call_result import await_answer, read_progress
 from multitalk_cli.contract.bench_task import PERSONS, WINDOWS, BenchTask
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning import cost as planning_cost
@@ -143,7 +143,9 @@ def run(
                 progress.show(contract.Queued())
                 return
             spent_usd = planning_cost.price_of(gpu, state["run_s"])
-            progress.show(contract.event_from_wire(state["event"]), spent_usd)
+            event = read_progress(state["event"])
+            if event is not None:
+                progress.show(event, spent_usd)
 
         answer = await_answer(
             cloud,

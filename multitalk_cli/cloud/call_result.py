@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from multitalk_cli import contract
+from multitalk_cli import __version__, contract
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
-from multitalk_cli.errors import MultitalkError, RemoteError, TemporaryError, error_from_code
+from multitalk_cli.errors import (
+    MultitalkError,
+    RemoteError,
+    SetupError,
+    TemporaryError,
+    error_from_code,
+)
 from multitalk_cli.reporting.formatting import human_duration
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
 
@@ -17,6 +23,7 @@ if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.reporting.reporter import Reporter
 
+T = TypeVar("T")
 _RETRIES = RetryPolicy(pauses_s=(1.0,), limit_s=60.0)
 
 
@@ -29,8 +36,44 @@ def as_answer(
     """
     reported = wire.get("event", wire)
     if isinstance(reported, Mapping) and reported.get("kind") == "failed":
-        raise to_error(contract.from_wire(contract.Failed, reported), facts)
+        raise to_error(read_answer(contract.Failed, reported), facts)
     return wire
+
+
+def read_answer(
+    kind: type[T], wire: Mapping[str, Any], facts: Mapping[str, Fact] | None = None
+) -> T:
+    """Rebuilds what a container sent. Raises SetupError E_CONTRACT for that of another version."""
+    with _version_errors(facts):
+        return contract.from_wire(kind, wire)
+
+
+def read_event(wire: Mapping[str, Any], facts: Mapping[str, Fact] | None = None) -> contract.Event:
+    """Rebuilds an event that ends a call; as `read_answer`."""
+    with _version_errors(facts):
+        return contract.event_from_wire(wire)
+
+
+def read_progress(wire: Mapping[str, Any]) -> contract.Event | None:
+    """Rebuilds an event of running work; None for that of another version, which shows nothing."""
+    with suppress(contract.VersionMismatchError):
+        return contract.event_from_wire(wire)
+    return None
+
+
+@contextmanager
+def _version_errors(facts: Mapping[str, Fact] | None) -> Iterator[None]:
+    try:
+        yield
+    except contract.NewerPeerError as error:
+        raise SetupError(
+            f"the deployed app (version {error.peer}) is newer than this client (version "
+            f"{__version__}), which does not know {error.what}",
+            code="E_CONTRACT",
+            facts={"is_client_older": True, **({} if facts is None else facts)},
+        ) from error
+    except contract.VersionMismatchError as error:
+        raise SetupError(str(error), code="E_CONTRACT", facts=facts) from error
 
 
 def to_error(failed: contract.Failed, facts: Mapping[str, Fact] | None = None) -> MultitalkError:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeVar
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.call_result import as_answer
+from multitalk_cli.cloud.call_result import as_answer, read_answer
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import deploy_facts
 from multitalk_cli.cloud.secrets import account
@@ -91,7 +91,7 @@ class CloudStore:
 
     def _ask(self, kind: type[T], function: str, what: object) -> T:
         answer = self._connect().call(function, contract.to_wire(what))
-        return contract.from_wire(kind, as_answer(answer))
+        return read_answer(kind, as_answer(answer))
 
 
 def _check_files(wanted: GenerateSpec) -> None:

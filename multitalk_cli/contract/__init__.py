@@ -85,6 +85,7 @@ from multitalk_cli.contract.names import (
 from multitalk_cli.contract.request import Box, GenerateRequest, Speaker, Window
 from multitalk_cli.contract.wire import (
     CONTRACT_VERSION,
+    NewerPeerError,
     VersionMismatchError,
     check_version,
     event_from_wire,
@@ -159,6 +160,7 @@ __all__ = [
     "Fetching",
     "GenerateRequest",
     "Loading",
+    "NewerPeerError",
     "Quality",
     "Queued",
     "Result",

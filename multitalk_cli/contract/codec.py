@@ -7,7 +7,7 @@ import typing
 from collections.abc import Mapping
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from multitalk_cli.contract.limits import ContractError, require
+from multitalk_cli.contract.limits import ContractError, UnknownError, require
 
 T = TypeVar("T")
 ADDED = "added"
@@ -53,6 +53,9 @@ class _Reader:
         if origin is tuple:
             return self._convert_tuple(get_args(hint), item, path)
         if origin is typing.Literal:
+            if isinstance(item, str) and item not in get_args(hint):
+                known = f"one of {get_args(hint)}"
+                raise UnknownError(f"{path} must be {known}, not {item!r}", f"{path} {item!r}")
             require(item in get_args(hint), path, f"one of {get_args(hint)}", item)
             return item
         if origin is not None and issubclass(origin, Mapping):
@@ -67,7 +70,8 @@ class _Reader:
         fields = {field.name: field for field in dataclasses.fields(kind)}
         unknown = sorted(str(name) for name in set(item) - set(fields))
         if unknown:
-            raise ContractError(f"{path} has unknown fields: {', '.join(unknown)}")
+            names = ", ".join(f"{path}.{name}" for name in unknown)
+            raise UnknownError(f"{path} has unknown fields: {', '.join(unknown)}", names)
         missing = [
             name
             for name, field in fields.items()

@@ -83,7 +83,7 @@ class Result:
     gpu: str | None = None
     gpu_seconds: float | None = None
     price_usd: float | None = None
-    start_s: float | None = None
+    start_s: float | None = field(default=None, metadata={ADDED: True})
     quality: Quality | None = None
     stored: str | None = None
 

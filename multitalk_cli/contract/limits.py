@@ -23,6 +23,14 @@ class ContractError(ValueError):
     """A value that breaks the contract; the message names the field and the value seen."""
 
 
+class UnknownError(ContractError):
+    """A field or a word that this version does not know, and a newer one may. what: names it."""
+
+    def __init__(self, message: str, what: str) -> None:
+        super().__init__(message)
+        self.what = what
+
+
 def require(condition: bool, field: str, expected: str, seen: object) -> None:
     if not condition:
         raise ContractError(f"{field} must be {expected}, not {seen!r}")

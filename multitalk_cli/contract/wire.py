@@ -6,13 +6,27 @@ from typing import Any, TypeVar
 from multitalk_cli import __version__
 from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.contract.events import EVENTS, Event
-from multitalk_cli.contract.limits import ContractError
+from multitalk_cli.contract.limits import ContractError, UnknownError
 
 CONTRACT_VERSION = 1
 
 
 class VersionMismatchError(ContractError):
     """The other side speaks another version of the contract."""
+
+
+class NewerPeerError(VersionMismatchError):
+    """The other side sends what only a newer version knows.
+
+    peer: its version. what: fields or words that are unknown here.
+    """
+
+    def __init__(self, peer: object, what: str) -> None:
+        self.peer, self.what = str(peer), what
+        super().__init__(
+            f"the other side (version {peer}) is newer than this one (version {__version__}), "
+            f"which does not know {what}"
+        )
 
 
 T = TypeVar("T")
@@ -26,9 +40,13 @@ def to_wire(value: object) -> dict[str, Any]:
 def from_wire(kind: type[T], wire: Mapping[str, Any]) -> T:
     """Rebuilds a `kind` from what `to_wire` returned; unknown fields are refused.
 
-    Raises VersionMismatchError for another contract version, ContractError for anything malformed.
+    Raises VersionMismatchError for another contract version, NewerPeerError for what this one does
+    not know, ContractError for anything malformed.
     """
-    return from_plain(kind, check_version(wire), use_defaults=True)
+    try:
+        return from_plain(kind, check_version(wire), use_defaults=True)
+    except UnknownError as error:
+        raise NewerPeerError(wire.get("client"), error.what) from error
 
 
 def event_from_wire(wire: Mapping[str, Any]) -> Event:
@@ -36,9 +54,11 @@ def event_from_wire(wire: Mapping[str, Any]) -> Event:
     body = check_version(wire)
     name = body.get("kind")
     kind = EVENTS.get(name) if isinstance(name, str) else None
+    if kind is None and isinstance(name, str):
+        raise NewerPeerError(wire.get("client"), f"the event {name!r}")
     if kind is None:
         raise ContractError(f"unknown event kind {name!r}")
-    event: Event = from_plain(kind, body, use_defaults=True)
+    event: Event = from_wire(kind, wire)
     return event
 
 

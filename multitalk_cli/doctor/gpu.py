@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.call_result import as_answer, await_answer, to_error
+from multitalk_cli.cloud.call_result import as_answer, await_answer, read_event, to_error
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import cost, gpus, rates, windows
@@ -165,7 +165,7 @@ def _check_canary(answer: Mapping[str, Any]) -> Outcome:
     """Whether a test video was generated without black, frozen or NaN frames."""
     canary = answer["canary"]
     told = canary["event"]
-    event = None if told is None else contract.event_from_wire(told)
+    event = None if told is None else read_event(told)
     if isinstance(event, contract.Failed):
         return Outcome.from_error(to_error(event))
     if not isinstance(event, contract.Done):

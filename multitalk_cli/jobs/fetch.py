@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.call_result import to_error
+from multitalk_cli.cloud.call_result import read_answer, read_event, to_error
 from multitalk_cli.errors import (
     FileError,
     MultitalkError,
@@ -78,7 +78,7 @@ class FinishedJob:
     @property
     def done(self) -> contract.Done:
         """The event that it ended with."""
-        event = contract.event_from_wire(self.answer["event"])
+        event = read_event(self.answer["event"], {"job": self.job.id})
         if not isinstance(event, contract.Done):
             raise ValueError(f"job {self.job.id} ended with {event.kind}, not with a video")
         return event
@@ -138,7 +138,12 @@ def copied_video(job: Job) -> CopiedVideo | None:
     path = Path(job.target)
     if not job.result or not job.target or not path.is_file() or not is_video_of(path, job):
         return None
-    done = contract.Done(result=contract.from_wire(contract.Result, json.loads(job.result)))
+    try:
+        result = contract.from_wire(contract.Result, json.loads(job.result))
+    except contract.VersionMismatchError:
+        # A newer client wrote it; the cloud may have the video too.
+        return None
+    done = contract.Done(result=result)
     return CopiedVideo(
         path=path, answer={"event": contract.to_wire(done), "parts": [], "video": None}
     )
@@ -179,7 +184,7 @@ def check_stored(finished: FinishedJob, target: Path | None) -> None:
     wire = finished.answer.get("unstored")
     if wire is None or not finished.is_fresh:
         return
-    failed = contract.from_wire(contract.Failed, wire)
+    failed = read_answer(contract.Failed, wire)
     raise unstored(finished.job, target, to_error(failed))
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.call_result import read_event, read_progress
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
 from multitalk_cli.errors import TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
@@ -168,7 +169,7 @@ class Follower:
             if state is None:
                 event = self._queue_event()
             else:
-                event = contract.event_from_wire(state["event"])
+                event = read_progress(state["event"])
                 self.spent_usd = price_of(self.job.gpu, state["run_s"])
         except TemporaryError:
             # A connection that is lost shows in the next poll.
@@ -205,7 +206,7 @@ class Follower:
         )
 
     def _answered(self, answer: Mapping[str, Any]) -> Iterator[contract.Event]:
-        event = contract.event_from_wire(answer["event"])
+        event = read_event(answer["event"], {"job": self.job.id})
         if isinstance(event, contract.Failed) and "owner" in answer:
             # Another call makes the video: an earlier one, or the next of a long job.
             self._note(call_id=answer["owner"], attempt=answer.get("link", self.job.attempt))
@@ -274,7 +275,7 @@ class Follower:
         if answer is None:
             return contract.Failed(code="E_EXPIRED", message=f"job {self.job.id}: {text}")
         self.answer = answer
-        return contract.event_from_wire(answer["event"])
+        return read_event(answer["event"], {"job": self.job.id})
 
     def _note(self, **changes: Any) -> None:
         self.job = replace(self.job, **changes)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.call_result import read_progress
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.fetch import load_result, priced
 from multitalk_cli.jobs.ledger import spent
@@ -87,7 +88,7 @@ def _from_state(job: Job, state: Mapping[str, Any]) -> ListedJob:
     at_s = float(state.get("at_s", time.time()))
     started_s = at_s - run_s if job.started_s is None else job.started_s
     job = replace(job, started_s=started_s, **spent(job, run_s))
-    match contract.event_from_wire(state["event"]):
+    match read_progress(state["event"]):
         case contract.Done(result=result):
             return ListedJob(job=_done(job, result, at_s), windows=windows)
         case contract.Failed() as failed:
@@ -151,7 +152,7 @@ def _from_answer(listed: ListedJob, answer: Mapping[str, Any], now_s: float) -> 
     if "owner" in answer:
         # Another call makes the video: the next look finds it.
         return listed
-    match contract.event_from_wire(answer["event"]):
+    match read_progress(answer["event"]):
         case contract.Done(result=result):
             return replace(listed, job=_done(listed.job, result, now_s), event=None)
         case contract.Failed() as failed:

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract, settings
-from multitalk_cli.cloud.call_result import as_answer
+from multitalk_cli.cloud.call_result import as_answer, read_progress
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef, not_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
@@ -226,8 +226,8 @@ class _TaskFollower:
         if state is None:
             view.show(contract.Stage(name="starting"))
             return
-        event = contract.event_from_wire(state["event"])
-        if not isinstance(event, contract.Done | contract.Failed):
+        event = read_progress(state["event"])
+        if event is not None and not isinstance(event, contract.Done | contract.Failed):
             view.show(event)
             self._progress = max(self._progress, _progress_of(event))
 

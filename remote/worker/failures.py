@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from multitalk_cli import contract
+from multitalk_cli import __version__, contract
 from multitalk_cli.errors import error_from_code
 from remote.service.failures import to_failed
 
@@ -35,6 +35,12 @@ def as_answer(
         def answer(*args: P.args, **kwargs: P.kwargs) -> Answer:
             try:
                 return method(*args, **kwargs)
+            except contract.NewerPeerError as error:
+                message = (
+                    f"this client (version {error.peer}) is newer than the deployed app (version "
+                    f"{__version__}), which does not know {error.what}"
+                )
+                return to_answer(contract.Failed(code="E_CONTRACT", message=message))
             except contract.VersionMismatchError as error:
                 return to_answer(contract.Failed(code="E_CONTRACT", message=str(error)))
             except Exception as error:

@@ -33,7 +33,10 @@ EXAMPLES = {
         ({"addresses": ("s3://b/k",)}, ["s3", "get"]),
         ({"sources": ("a b.wav", "c.wav"), "is_file": True}, ["s3", "put", "a b.wav", "c.wav"]),
     ],
-    "E_CONTRACT": [({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"])],
+    "E_CONTRACT": [
+        ({"app": "studio", "stacks": ("cuda12.1",), "gpu": "l4"}, ["status"]),
+        ({}, [*GENERATE, "--app", "studio", "--environment=staging"]),
+    ],
     "E_COST": [({"enough_usd": 1.5, "cheaper": ()}, GENERATE)],
     "E_DEPLOY": [({"app": "studio", "environment": "staging"}, ["deploy", "--app", "studio"])],
     "E_DOWNLOAD_RUNS": [({"volume": "w", "app": "studio"}, ["download", "--app", "studio"])],

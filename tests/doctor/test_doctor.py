@@ -139,7 +139,7 @@ def test_another_modal_is_refused(monkeypatch):
 def test_the_packages_are_those_that_the_project_needs():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-    needed = {text.partition(">")[0] for text in project["dependencies"]}
+    needed = {re.split(r"[\[>]", text)[0] for text in project["dependencies"]}
     assert set(local.PACKAGES) == needed
 
 

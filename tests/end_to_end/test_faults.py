@@ -194,8 +194,13 @@ def test_a_container_of_another_contract_says_so():
     engine = modal.Cls.from_name(contract.APP_NAME, "Current")()
 
     answer = engine.generate.spawn({"contract": 99, "client": "9.9"}).get(timeout=30)
+    newer = {"contract": contract.CONTRACT_VERSION, "client": "9.9", "mood": "calm"}
+    prepared = modal.Function.from_name(contract.APP_NAME, contract.PREPARE_FUNCTION)
 
     assert answer["event"]["code"] == "E_CONTRACT"
+    failed = prepared.remote(newer)
+    assert failed["code"] == "E_CONTRACT"
+    assert failed["message"].endswith("which does not know PrepareRequest.mood")
 
 
 def test_missing_weights_are_found_before_anything_is_sent(deployed, tiny_pack, rpcs):

@@ -4,8 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from multitalk_cli import contract
+from multitalk_cli import __version__, contract
+from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cloud.client import CallStatus, PoolStats
+from multitalk_cli.errors import SetupError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.follow import DetachedError, Follower
 from multitalk_cli.jobs.ledger import Ledger
@@ -109,6 +111,43 @@ def test_each_event_is_shown_once(ledger, reporter):
     assert (events, done.result) == ([STEP], RESULT)
     assert follower.spent_usd > 0
     assert follower.finished().answer == DONE.answer
+
+
+def test_progress_that_only_a_newer_client_knows_shows_nothing(ledger, reporter):
+    cloud = JobCloud()
+
+    def report():
+        cloud.report(STEP)
+        cloud.newest["event"] |= {"mood": "calm"}
+        return WAITING
+
+    cloud.statuses = [report, DONE]
+
+    (done,) = follower_of(cloud, ledger, reporter).events()
+
+    assert done.result == RESULT
+    assert not cloud.cancelled
+
+
+def test_a_video_that_only_a_newer_client_can_read_is_kept_for_it(ledger, reporter):
+    event = contract.to_wire(contract.Done(result=RESULT))
+    event |= {"client": "9.9", "result": {**event["result"], "mood": "calm"}}
+    cloud = JobCloud(answered(event=event, parts=[], video=b"v"))
+
+    with pytest.raises(SetupError) as caught:
+        end_of(follower_of(cloud, ledger, reporter))
+
+    assert caught.value.code == "E_CONTRACT"
+    assert caught.value.message == (
+        f"the deployed app (version 9.9) is newer than this client (version {__version__}), "
+        "which does not know Done.result.mood"
+    )
+    assert next_command(caught.value, ["generate", "a.png", "b.wav"]).splitlines() == [
+        "install the newer version: pipx install --force . in its checkout",
+        f"multitalk jobs attach {JOB}",
+    ]
+    assert ledger.find(JOB).state == jobs_ledger.RUNNING
+    assert not cloud.cancelled
 
 
 def test_waiting_for_a_gpu_differs_from_a_container_that_starts(ledger, reporter):

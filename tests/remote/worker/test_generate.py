@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from multitalk_cli import contract
+from multitalk_cli import __version__, contract
 from multitalk_cli.errors import FileError, RefusedError, SetupError
 from multitalk_cli.storage.upload import UploadTarget
 from remote.worker import cached_model, generate
@@ -163,6 +163,18 @@ def test_another_contract_is_refused_as_data(tmp_path):
 
     assert body.generate(wire(contract=99), "fc-1")["event"]["code"] == "E_CONTRACT"
     assert body.warm(wire(contract=99))["event"]["code"] == "E_CONTRACT"
+
+
+def test_a_request_of_a_newer_client_is_answered_with_both_versions(tmp_path):
+    request = {**contract.to_wire(tiny_request()), "client": "9.9", "mood": "calm"}
+
+    event = worker_at(tmp_path, States()).generate(wire(request=request), "fc-1")["event"]
+
+    assert (event["code"], event["message"]) == (
+        "E_CONTRACT",
+        f"this client (version 9.9) is newer than the deployed app (version {__version__}), "
+        "which does not know GenerateRequest.mood",
+    )
 
 
 def test_a_failed_load_is_answered_again_and_not_tried_again():
