@@ -70,7 +70,8 @@ def not_shown(lines, printed):
 
 
 @pytest.mark.long
-def test_the_first_hour_shows_what_its_page_says(newcomer):
+def test_the_first_hour_shows_what_its_page_says(cloud, newcomer):
+    cloud.reset()
     assert len(FIRST_RUN) == 8
     for command, lines in FIRST_RUN:
         words = answered(command)
