@@ -60,9 +60,21 @@ def _can_grow(folder: Path) -> bool:
     return nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)
 
 
+def is_printable(text: str) -> bool:
+    """Whether no character of a name moves the cursor, fakes a line or turns the text around.
+
+    Joiners, which Python counts among those, do not: Persian and Indian languages are written with
+    them, and emoji are made of several.
+    """
+    return text.translate(_WITHOUT_JOINERS).isprintable()
+
+
+_WITHOUT_JOINERS = {0x200C: None, 0x200D: None}
+
+
 def is_safe_name(name: str) -> bool:
     """Whether the foreign name of an object is safe for a file: visible and printable."""
-    return bool(name) and not name.startswith(".") and name.isprintable()
+    return bool(name) and not name.startswith(".") and is_printable(name)
 
 
 # pathlib folds the two slashes of an address into one.
@@ -87,7 +99,7 @@ def expand_home(path: str | Path) -> Path:
 def shown_path(path: Path) -> str:
     """The path for a message, with control characters escaped."""
     text = str(path)
-    return text if text.isprintable() else ascii(text)
+    return text if is_printable(text) else ascii(text)
 
 
 def is_web_address(text: str) -> bool:

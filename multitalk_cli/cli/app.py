@@ -49,6 +49,7 @@ from multitalk_cli.cli.help import (
     show_help_of,
 )
 from multitalk_cli.cli.interrupts import end_at_once
+from multitalk_cli.cli.library_messages import library_messages
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
 from multitalk_cli.cloud.modal_config import stored_tokens
@@ -193,7 +194,7 @@ def run(argv: Sequence[str]) -> int:
     console = Console(options)
     masking.forget()
     console.hide(stored_tokens())
-    with _signals(received, console):
+    with _signals(received, console), library_messages(console):
         try:
             check_output_options(options)
             for renaming in renamings:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import re
 import shutil
+import stat
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -107,9 +109,20 @@ def is_foreground_terminal(stream: TextIO | None) -> bool:
         return False
 
 
-def terminal_width() -> int:
-    """COLUMNS, or the width of the terminal in characters; at least layout.LEAST_WIDTH."""
-    return max(layout.LEAST_WIDTH, _columns())
+def terminal_width(stream: TextIO | None = None) -> int:
+    """COLUMNS, or the width of the terminal in characters; at least layout.LEAST_WIDTH.
+
+    stream: a terminal that is drawn on, which COLUMNS may exceed: it stays as it was exported when
+    the window gets narrower.
+    """
+    return max(layout.LEAST_WIDTH, min(_columns(), _most_columns(stream)))
+
+
+def _most_columns(stream: TextIO | None) -> int:
+    with suppress(OSError, ValueError):
+        columns = 0 if stream is None else os.get_terminal_size(stream.fileno()).columns
+        return columns if columns > 0 else layout.WIDEST
+    return layout.WIDEST
 
 
 def _columns() -> int:
@@ -200,6 +213,8 @@ class Console:
         """
         if about:
             self.tell(about)
+        # An Enter while the command started, or a yes to a price that was not seen, is no answer.
+        interrupts.drop_typed()
         return self.ask(f"{question} [y/N]", end=" ").strip().lower() in ("y", "yes")
 
     def tell(self, text: str) -> None:
@@ -211,7 +226,9 @@ class Console:
         self._show(sys.stderr, layout.Line(question), end=end)
         answer = ""
         try:
-            answer = sys.stdin.readline()
+            # Bytes that are no text are no answer.
+            with suppress(UnicodeDecodeError):
+                answer = sys.stdin.readline()
         finally:
             if not answer.endswith("\n"):
                 # Ctrl-C or Ctrl-D: what follows begins its own line.
@@ -222,14 +239,18 @@ class Console:
         """A line that is not shown while it is typed; empty at the end of input."""
         import getpass
 
-        try:
-            return getpass.getpass(f"{printable(question)}: ", stream=sys.stderr)
-        except EOFError:
-            self._write(sys.stderr, "\n")
-            return ""
-        except KeyboardInterrupt:
-            self._write(sys.stderr, "\n")
-            raise
+        while True:
+            try:
+                return getpass.getpass(f"{printable(question)}: ", stream=sys.stderr)
+            except UnicodeDecodeError:
+                self._write(sys.stderr, "\n")
+                self.tell("what was typed has bytes that are no text; type it again")
+            except EOFError:
+                self._write(sys.stderr, "\n")
+                return ""
+            except KeyboardInterrupt:
+                self._write(sys.stderr, "\n")
+                raise
 
     def hide(self, values: Iterable[str]) -> None:
         """Masks these values in everything that is printed from now on."""
@@ -246,7 +267,7 @@ class Console:
 
         kind = self.options.progress
         if kind == "auto":
-            has_room = terminal_width() > layout.LEAST_WIDTH
+            has_room = terminal_width(sys.stderr) > layout.LEAST_WIDTH
             kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
         if kind != "bars":
@@ -309,6 +330,11 @@ class Console:
         else:
             for block in blocks:
                 self._show(sys.stdout, block)
+
+    @property
+    def columns(self) -> int:
+        """The columns that a result may take, however few."""
+        return min(shutil.get_terminal_size().columns, terminal_width(sys.stdout))
 
     @property
     def shows_results(self) -> bool:
@@ -440,7 +466,7 @@ class Console:
         elif isinstance(block, str):
             self._write(stream, block + end)
         elif self._is_drawn(stream):
-            self._draw(self._terminal(stream), block, terminal_width(), end)
+            self._draw(self._terminal(stream), block, terminal_width(stream), end)
         else:
             for line in layout.plain(block, self._clean):
                 self._write(stream, line + end)
@@ -459,14 +485,12 @@ class Console:
         # Not the stream itself: bars put another in its place while they are drawn.
         name = "stderr" if stream is sys.stderr else "stdout"
         if name not in self._terminals:
-            width = terminal_width()
-            has_own_width = "COLUMNS" in os.environ or width <= layout.LEAST_WIDTH
             self._terminals[name] = Terminal(
+                lambda: terminal_width(stream),
                 file=cast(TextIO, _Stream(self, stream)),
                 force_terminal=is_foreground_terminal(stream),
                 color_system="auto" if self._wants_color else None,
                 no_color=not self._wants_color,
-                width=width if has_own_width else None,
                 _environ=_without_size(),
             )
         return self._terminals[name]
@@ -478,10 +502,10 @@ class Console:
         page = io.StringIO()
         width = terminal_width()
         terminal = Terminal(
+            lambda: width,
             file=page,
             force_terminal=False,
             color_system=None,
-            width=width,
             _environ=_without_size(),
         )
         for block in blocks:
@@ -492,8 +516,13 @@ class Console:
         """Writes text to a stream; a reader that has left is no error."""
         if stream is None:
             return
+        masked = masking.mask(text)
         with _lost_reader(stream):
-            stream.buffer.write(_encode(masking.mask(text)))
+            if hasattr(stream, "buffer"):
+                stream.buffer.write(_encode(masked))
+            else:
+                # A cell of a notebook.
+                stream.write(masked)
             stream.flush()
 
 
@@ -503,14 +532,23 @@ def _lost_reader(stream: TextIO) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        has_left = isinstance(error, BrokenPipeError) or _is_closed_terminal(stream, error)
         _turn_off(stream)
         # A reader that is gone has what it wanted.
-        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+        if stream is sys.stdout and not has_left:
             raise FileError(
                 f"the result cannot be written to stdout: {error.strerror}",
                 code="E_OUTPUT_PATH",
                 hint="send stdout somewhere that can be written to",
             ) from None
+
+
+def _is_closed_terminal(stream: TextIO, error: OSError) -> bool:
+    """Whether the terminal of a job that goes on without it (nohup, disown) was closed."""
+    with suppress(OSError, ValueError):
+        is_device = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
+        return error.errno == errno.EIO and is_device
+    return False
 
 
 class _MaskedStream(io.TextIOWrapper):
@@ -557,8 +595,8 @@ class _Stream(io.TextIOBase):
 
 
 def _is_dumb() -> bool:
-    """Whether the terminal can only print lines."""
-    return os.environ.get("TERM") == "dumb"
+    """Whether the terminal can only print lines, or is not known to do more."""
+    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
 
 
 def _without_controls(text: str) -> str:

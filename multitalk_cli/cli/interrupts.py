@@ -140,7 +140,8 @@ def _single_keys() -> Iterator[int]:
     try:
         # A terminal that was closed has no modes any more, and reading from it ends at once.
         with suppress(termios.error):
-            tty.setcbreak(_STDIN, termios.TCSADRAIN)
+            # What was typed before the question is no answer to it.
+            tty.setcbreak(_STDIN, termios.TCSAFLUSH)
         yield _STDIN
     finally:
         restore_modes(before)
@@ -165,6 +166,15 @@ def terminal_modes() -> Modes | None:
         return termios.tcgetattr(_STDIN)
     except termios.error:
         return None
+
+
+def drop_typed() -> None:
+    """Forgets what was typed before a question was shown."""
+    import termios
+
+    if is_in_foreground(_STDIN):
+        with suppress(termios.error):
+            termios.tcflush(_STDIN, termios.TCIFLUSH)
 
 
 def restore_modes(modes: Modes | None) -> None:

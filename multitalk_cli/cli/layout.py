@@ -6,6 +6,7 @@ one line, whatever its length, so that scripts can read it.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -110,14 +111,31 @@ def is_command(text: str) -> bool:
 
 
 def shorten(text: str, width: int) -> str:
-    """A text of at most this many characters; its middle is left out, as names differ at the end.
+    """A text of at most this many cells; its middle is left out, as names differ at the end.
 
-    width: 1 or more.
+    width: 1 or more. A character of Chinese, Japanese or Korean takes two cells.
     """
-    if len(text) <= width:
+    from rich.cells import cell_len
+
+    if cell_len(text) <= width:
         return text
     end = (width - 1) * 2 // 3
-    return text[: width - 1 - end] + "…" + text[len(text) - end :]
+    last = _begin(text[::-1], end)[::-1]
+    return _begin(text, width - 1 - end) + _left_out() + last
+
+
+def _begin(text: str, cells: int) -> str:
+    """As many of the first characters as fit."""
+    from rich.cells import cell_len
+
+    while cell_len(text) > cells:
+        text = text[: min(len(text) - 1, cells)]
+    return text
+
+
+def _left_out() -> str:
+    """The sign for a part that is left out; older encodings lack the usual one."""
+    return "…" if sys.getfilesystemencoding().lower().startswith("utf") else "~"
 
 
 # Plain

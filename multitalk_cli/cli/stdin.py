@@ -15,4 +15,8 @@ def read_pipe(max_bytes: int, hint: str) -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         message = "--stdin reads a pipe; a terminal would show the secret while it is typed"
         raise UsageError(message, code="E_USAGE", hint=hint)
-    return sys.stdin.buffer.read(max_bytes + 1)
+    try:
+        return sys.stdin.buffer.read(max_bytes + 1)
+    except OSError:
+        # nohup replaces a terminal by a device that can only be written to.
+        return b""

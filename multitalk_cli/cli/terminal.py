@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console as RichConsole
+from rich.console import ConsoleDimensions
 
 
 class Terminal(RichConsole):
@@ -19,11 +20,19 @@ class Terminal(RichConsole):
     another thread prints in between would be lost.
     """
 
-    def __init__(self, **options: Any) -> None:
-        super().__init__(highlight=False, emoji=False, markup=False, **options)
+    def __init__(self, measure: Callable[[], int], **options: Any) -> None:
+        """measure: the columns that may be drawn in, asked for each time."""
+        self._measure = measure
+        # In a notebook Rich would draw beside the stream.
+        super().__init__(highlight=False, emoji=False, markup=False, force_jupyter=False, **options)
         self.drawing = threading.RLock()
         self._depth = 0
         self._put_off: Callable[[], None] | None = None
+
+    @property  # type: ignore[misc]
+    def size(self) -> ConsoleDimensions:
+        """The columns by `measure`, the lines by Rich."""
+        return ConsoleDimensions(self._measure(), super().size.height)
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Prints as Rich does, whole."""

@@ -51,6 +51,19 @@ _BARE = re.compile(
 )
 
 
+_THROTTLED = re.compile(
+    r"(?s)^Warning: Received \S*RESOURCE_EXHAUSTED\s+(.*?)\s+for /\S+ .*Retrying"
+)
+
+
+def log_in_our_words(text: str) -> str:
+    """A line of the log of Modal's client; a pause that its server asked for is told as one."""
+    throttled = _THROTTLED.match(text)
+    if throttled is None:
+        return f"Modal's client: {in_our_words(text)}"
+    return f"Modal is throttling this account ({throttled[1]}); retrying"
+
+
 def in_our_words(text: str) -> str:
     """The same text without commands that only Modal's own program has."""
     return _BARE.sub(_instead, _QUOTED.sub(_instead, _LEFT_OUT.sub("", text)))

@@ -5,15 +5,17 @@ import os
 import shlex
 from collections.abc import Iterable
 
+from multitalk_cli.files import is_printable
+
 
 def printable(text: str) -> str:
     """Text from outside without control characters that could move the cursor or fake a line."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return "".join(c if is_printable(c) else repr(c)[1:-1] for c in text)
 
 
 def shell_word(word: str) -> str:
     """A word quoted for a shell, always on one line: control characters as in $'a\\nb'."""
-    if word.isprintable():
+    if is_printable(word):
         return shlex.quote(word)
     return f"$'{''.join(map(_escape, word))}'"
 
@@ -26,7 +28,7 @@ def shell_line(words: Iterable[str]) -> str:
 def _escape(character: str) -> str:
     if character in "\\'":
         return f"\\{character}"
-    if character.isprintable():
+    if is_printable(character):
         return character
     try:
         return "".join(f"\\x{byte:02x}" for byte in os.fsencode(character))

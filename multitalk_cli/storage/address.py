@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from multitalk_cli.errors import UsageError
+from multitalk_cli.files import is_printable
 
 _STORE = re.compile(r"s3:/", re.IGNORECASE)
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{2,254}")
@@ -70,4 +71,4 @@ def is_folder(key: str) -> bool:
 
 def shown_key(key: str) -> str:
     """A key for one line of text: escaped if it has control characters."""
-    return key if key.isprintable() else ascii(key)
+    return key if is_printable(key) else ascii(key)

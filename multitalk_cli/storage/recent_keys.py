@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from multitalk_cli.errors import FileError
-from multitalk_cli.files import user_folder, write_atomically
+from multitalk_cli.files import is_printable, user_folder, write_atomically
 
 MOST_KEPT = 1000
 _MOST_BYTES = 4_000_000
@@ -18,7 +18,7 @@ def keys_path() -> Path:
 
 def remember(addresses: Iterable[str]) -> None:
     """Adds addresses before the known ones; the oldest are dropped."""
-    fresh = [address for address in addresses if address.isprintable()]
+    fresh = [address for address in addresses if is_printable(address)]
     kept = list(dict.fromkeys([*fresh, *known()]))[:MOST_KEPT]
     path = keys_path()
     content = "".join(f"{address}\n" for address in kept)
@@ -32,5 +32,5 @@ def known() -> Iterator[str]:
     """The known addresses, the latest first; none from an unreadable file."""
     with suppress(OSError), keys_path().open(encoding="utf-8", errors="replace") as file:
         for line in file.read(_MOST_BYTES).splitlines():
-            if line.startswith("s3://") and line.isprintable():
+            if line.startswith("s3://") and is_printable(line):
                 yield line

@@ -4,13 +4,14 @@ import io
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 import typer.main
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitalk_cli.cli.app import app
+from multitalk_cli.cli.app import app, run
 from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.cli.console import (
     VALUED,
@@ -24,7 +25,8 @@ from multitalk_cli.cli.console import (
 from multitalk_cli.cli.layout import Line
 from multitalk_cli.contract import Stage
 from multitalk_cli.errors import CODES, FileError, UsageError
-from multitalk_cli.reporting.formatting import printable
+from multitalk_cli.files import is_printable, is_safe_name, shown_path
+from multitalk_cli.reporting.formatting import printable, shell_word
 
 
 class Streams:
@@ -195,12 +197,48 @@ def test_a_bug_shows_its_traceback_only_when_asked(streams):
 def test_no_text_can_move_the_cursor_or_begin_a_line(text):
     shown = printable(text)
 
-    assert shown.isprintable()
+    assert is_printable(shown)
     assert printable(shown) == shown
 
 
 def test_escapes_show_what_they_hide():
     assert printable("a\x1b[2Jb\n\u202e\udcff") == r"a\x1b[2Jb\n\u202e\udcff"
+
+
+def test_joiners_of_persian_and_of_emoji_are_part_of_a_name():
+    for name in ("\u0645\u06cc\u200c\u062e.wav", "\N{WOMAN}\u200d\N{MICROPHONE}.wav"):
+        assert printable(name) == name
+        assert shown_path(Path(name)) == name
+        assert is_safe_name(name)
+        assert shell_word(name) in (name, f"'{name}'")
+
+
+class Cell(io.TextIOBase):
+    """A stream of a notebook, which has no bytes behind it."""
+
+    encoding = "UTF-8"
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+        return len(text)
+
+
+def test_a_notebook_s_cell_shows_everything(monkeypatch):
+    """As with `%run -m multitalk_cli`; Rich would draw beside the stream."""
+    shell = type("ZMQInteractiveShell", (), {})
+    monkeypatch.setattr("builtins.get_ipython", shell, raising=False)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Cell())
+
+    codes = [run(words) for words in (["--help"], ["explain", "E_BUG"], ["frobnicate"])]
+
+    assert codes == [0, 0, 2]
+    assert sys.stdout.text.startswith("Usage: multitalk")
+    assert "E_BUG (exit 1)" in sys.stdout.text
+    assert sys.stderr.text.startswith("error: No such command 'frobnicate'")
 
 
 def test_labels_from_outside_cannot_move_the_cursor(streams):

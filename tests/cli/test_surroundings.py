@@ -231,6 +231,14 @@ def test_a_full_or_closed_stream(place, command):
         assert "the result cannot be written to stdout" in full.stderr
 
 
+def test_the_stdin_that_nohup_leaves_is_an_empty_pipe(place):
+    for words in (["login", "--stdin"], ["setup-secrets", "--stdin"]):
+        ran = run_in(place, words, with_stream(0, "/dev/null"))
+
+        assert ran.code in (2, 4), ran.stderr
+        assert_clear(ran, ran.code)
+
+
 # Encodings: the interpreter chooses when it starts
 
 ENCODINGS = [

@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 import modal
 import pytest
+from grpclib import Status
+from modal_proto import api_pb2
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
@@ -226,6 +228,23 @@ def test_a_refused_token_is_said(deployed):
     # A new login would not help: the variables go before what it stores.
     unset = "unset MODAL_TOKEN_ID MODAL_TOKEN_SECRET"
     assert ran.error["hint"] == f"{unset}\nmultitalk login"
+
+
+def test_what_modal_s_client_warns_of_is_told_once_as_ours(cloud, deployed):
+    outdated = "This client is outdated.\nUpgrade it, and run `modal token new`."
+    pause = api_pb2.RPCRetryPolicy(retry_after_secs=0.1)
+    throttled = (Status.RESOURCE_EXHAUSTED, "250 requests in 10 s", [pause])
+    cloud.on("ClassGet", after=lambda _, reply: reply.server_warnings.add(message=outdated))
+    cloud.on("DictGet", error=throttled, times=2)
+
+    ran = deployed.run("status", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert ran.data["warnings"] == [
+        "Modal is throttling this account (250 requests in 10 s); retrying",
+        "This client is outdated. Upgrade it, and run `multitalk login`.",
+    ]
+    assert ran.stderr == "".join(f"warning     {text}\n" for text in ran.data["warnings"])
 
 
 def test_a_connection_that_breaks_each_time_is_no_bug(cloud, deployed):

@@ -48,7 +48,7 @@ def play(columns, timeline, *, prints=False, fails=False, every=1):
     """
     file, clock, shown = ScreenFile(columns), Clock(), []
     look = {"force_terminal": True, "color_system": "256", "no_color": False}
-    terminal = Terminal(file=file, width=columns, height=ROWS, **look)
+    terminal = Terminal(lambda: columns, file=file, height=ROWS, **look)
     try:
         with BarsView(terminal, clock) as view:
             for number, (pause_s, event, spent_usd) in enumerate(timeline):
@@ -170,7 +170,7 @@ def test_a_failure_leaves_the_bar_where_it_was_and_promises_nothing():
 
 def test_bars_without_a_terminal_print_their_end_once():
     file = io.StringIO()
-    with BarsView(Terminal(file=file, width=100), Clock()) as view:
+    with BarsView(Terminal(lambda: 100, file=file), Clock()) as view:
         for window in (1, 2):
             view.show(Step(window=window, windows=2, step=4, steps=4))
             view.show(WindowDone(window=window, windows=2))
@@ -256,8 +256,9 @@ def test_colours_are_used_on_a_terminal():
     assert b"\x1b[33m" in terminal.raw
 
 
-def test_a_dumb_terminal_gets_lines():
-    terminal = start_python(SCRIPT, TERM="dumb")
+@pytest.mark.parametrize("name", ["dumb", "unknown", ""])
+def test_a_terminal_that_can_do_nothing_gets_lines(name):
+    terminal = start_python(SCRIPT, TERM=name)
 
     assert terminal.end() == [
         "plan        2 windows",
@@ -265,6 +266,15 @@ def test_a_dumb_terminal_gets_lines():
         "/home/me/voice.mp4",
     ]
     assert b"\x1b" not in terminal.raw
+
+
+def test_a_width_of_an_earlier_window_breaks_no_line():
+    """COLUMNS stays as it was exported when the window is made narrower."""
+    terminal = start_python(SCRIPT, columns=60, COLUMNS="120")
+    lines = terminal.end()
+
+    assert_orderly(terminal)
+    assert sum(bar_cells(line) > 0 for line in lines) == 3
 
 
 PATH_SCRIPT = r"""

@@ -1,6 +1,5 @@
 """`multitalk doctor`: the state of the set-up, and the command that continues it."""
 
-import shutil
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +10,6 @@ import typer
 from multitalk_cli import files, settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.help import PagedCommand
-from multitalk_cli.cli.layout import WIDEST
 from multitalk_cli.cli.options import AppName, Environment, Force, Yes, agree_to_pay
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError
 
@@ -83,7 +81,7 @@ def doctor(
     if report_file is not None:
         _require_new(report_file, force)
     chosen = _read_settings({"environment": environment, "app": app, "gpu": gpu if gpu else None})
-    columns = min(shutil.get_terminal_size().columns, WIDEST)
+    columns = console.columns
     place = account.Account(chosen)
     results = check.run_all([*local.checks(columns), *place.checks()], debug=console.options.debug)
     report = make_report(results)

@@ -1,0 +1,58 @@
+"""What libraries warn of and log, as lines of ours: above the bars, masked, wrapped at words.
+
+Modal's client passes on warnings of its server as Python's warnings, such as that it is outdated,
+and logs that it is throttled.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from multitalk_cli.cloud.modal_words import in_our_words, log_in_our_words
+from multitalk_cli.reporting.reporter import Reporter
+
+_LOGGERS = ("modal-client", "modal-utils")
+
+
+@contextmanager
+def library_messages(reporter: Reporter) -> Iterator[None]:
+    """Reports warnings and Modal's log inside the block; each warning once."""
+    reported: set[str] = set()
+
+    def warn(text: str) -> None:
+        if text not in reported:
+            reported.add(text)
+            reporter.warn(text)
+
+    def show_warning(message: Warning | str, *_where: Any, **_more: Any) -> None:
+        warn(_joined(in_our_words(str(message))))
+
+    def report_record(record: logging.LogRecord) -> bool:
+        """Takes the record off Modal's own handler, which writes across the bars."""
+        text = record.getMessage()
+        if record.levelno >= logging.WARNING:
+            warn(_joined(log_in_our_words(text)))
+        else:
+            at = time.strftime("%H:%M:%S", time.localtime(record.created))
+            reporter.note(_joined(f"{at} {record.name}: {text}"))
+        return False
+
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    before, warnings.showwarning = warnings.showwarning, show_warning
+    for logger in loggers:
+        logger.addFilter(report_record)
+    try:
+        yield
+    finally:
+        warnings.showwarning = before
+        for logger in loggers:
+            logger.removeFilter(report_record)
+
+
+def _joined(text: str) -> str:
+    return " ".join(text.split())
