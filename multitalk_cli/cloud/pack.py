@@ -115,16 +115,16 @@ def upload_pack(cloud: Cloud, files: Sequence[Path], reporter: Reporter) -> Uplo
     reporter.fact("pack", f"{what} to the Volume {contract.WEIGHTS_VOLUME}")
     reporter.leaving = "interrupted; the same command resumes"
     with reporter.progress() as view:
-        # Modal's client looks for what is there already, by checksums of its own.
+
+        def show(sent: int) -> None:
+            done = min(sent, size_bytes)
+            view.show(contract.Stage(name=UPLOADING, done=done, total=size_bytes))
+
+        # Modal's client looks for what is there already, by checksums of its own, and does not
+        # report that.
         view.show(contract.Stage(name="reading"))
-        cloud.upload(
-            contract.WEIGHTS_VOLUME,
-            files,
-            f"/{contract.PACK_FOLDER}",
-            lambda sent: view.show(
-                contract.Stage(name=UPLOADING, done=min(sent, size_bytes), total=size_bytes)
-            ),
-        )
+        cloud.upload(contract.WEIGHTS_VOLUME, files, f"/{contract.PACK_FOLDER}", show)
+        show(size_bytes)
     return UploadedPack(files=len(files), size_bytes=size_bytes)
 
 
