@@ -84,6 +84,13 @@ class Cloud:
                 environment.hydrate()
         return str(workspace.name), self.place.environment or str(environment.name)
 
+    def default_builder(self) -> str:
+        """The version of Modal's builder of images that the workspace has chosen."""
+        import modal
+
+        with modal_errors(self.place):
+            return str(modal.Workspace.from_context().settings.list().image_builder_version)
+
     def deployment(self) -> dict[str, Any] | None:
         """The record of the last deploy; None if there was none."""
         text = self._dict_get(contract.DEPLOYMENTS_DICT, self.place.app)

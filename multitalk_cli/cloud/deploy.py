@@ -205,6 +205,8 @@ def _missing_bases(deployment: Deployment, lines: Sequence[str]) -> str:
 
 
 def _note(cloud: Cloud, deployment: Deployment) -> None:
+    from remote.deployment import image
+
     cloud.note_deployment(
         {
             "client": __version__,
@@ -212,6 +214,7 @@ def _note(cloud: Cloud, deployment: Deployment) -> None:
             "stacks": list(deployment.stacks),
             "gpus": list(deployment.gpus),
             "secrets": list(deployment.secrets),
+            "builder": image.BUILDER,
         }
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud.call_result import as_answer, await_answer, read_event, to_error
+from multitalk_cli.doctor import surroundings
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import cost, gpus, rates, windows
@@ -60,6 +62,8 @@ def examine(
         "prompt": "A person talks to the camera",
         "negative_prompt": chosen["negative_prompt"],
     }
+    # Before a GPU is paid for.
+    account = surroundings.account_facts(cloud)
     # Runs without a GPU, at the same time.
     sound = start(
         Check(
@@ -80,11 +84,12 @@ def examine(
         "attention": _check_attention(answer, chosen["stack"]),
         "load": _check_loading(answer),
         "canary": _check_canary(answer),
+        **surroundings.check_all(answer, account),
     }
     speed, measured = _check_speed(answer, chosen["gpu"], chosen["stack"])
     outcomes |= {} if speed is None else {"speed": speed}
     checks = [CheckResult(name=name, group=GROUP, outcome=seen) for name, seen in outcomes.items()]
-    return [*checks, sound.result()], {**answer, **measured}
+    return [*checks, sound.result()], {**answer, **measured, "account": asdict(account)}
 
 
 def _call(

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from remote.worker.failures import as_answer
+from remote.worker.surroundings import describe_surroundings
 from remote.worker.upload import open_bucket
+from remote.worker.volume_store import Volume
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,10 +55,10 @@ def check_storage(wire: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @as_answer()
-def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
+def examine(model: Model, wire: Mapping[str, Any], jobs: Path, volume: Volume) -> dict[str, Any]:
     """Reports the machine, loads the weights unless they are there, and makes a short video.
 
-    wire: contract and client versions, and the two prompts.
+    wire: contract and client versions, and the two prompts. jobs: where the Volume is mounted.
     """
     import torch
 
@@ -71,7 +73,9 @@ def examine(model: Model, wire: Mapping[str, Any]) -> dict[str, Any]:
         "attention_reason": model.engine.backend.reason,
         "kernels": model.machine.kernels,
     }
-    return {**machine, **load, **chosen, "canary": canary}
+    # Last: by then the process held as much memory as it needs.
+    surroundings = describe_surroundings(jobs, volume)
+    return {**machine, **load, **chosen, "canary": canary, "surroundings": surroundings}
 
 
 def describe_machine() -> dict[str, Any]:

@@ -121,7 +121,7 @@ class Worker:
         """Reports the machine, how fast the weights are read, and a short video."""
         from remote.worker.examine import examine
 
-        return self._checked(examine(self._model, wire))
+        return self._checked(examine(self._model, wire, self._jobs, self._volume))
 
     def prove(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Compares a step of a few blocks with float32; the loaded model makes room for it."""

@@ -74,6 +74,12 @@ class Cloud:
         assert wire["contract"] == contract.CONTRACT_VERSION
         return "fc-1"
 
+    def deployment(self):
+        return {"builder": "2025.06"}
+
+    def default_builder(self):
+        return "2026.10"
+
     def call(self, function, _wire):
         assert function == contract.SOUND_FUNCTION
         return self.sound

@@ -8,7 +8,7 @@ from grpclib import GRPCError, Status
 from modal_proto import api_pb2 as pb
 
 from tests.modal_plane.faults import Faults
-from tests.modal_plane.state import State, new_id
+from tests.modal_plane.state import DEFAULT_ENVIRONMENT, State, new_id
 
 WORKSPACE = "local"
 # Dollars: an hour of a core, a GiB or a GPU. Values of the tests, not Modal's.
@@ -50,6 +50,12 @@ class AccountService:
 
     async def WorkspaceNameLookup(self, _request: Empty, _caller: str) -> Any:
         return pb.WorkspaceNameLookupResponse(workspace_name=WORKSPACE, username=WORKSPACE)
+
+    async def WorkspaceSettings(self, _request: Empty, _caller: str) -> Any:
+        return pb.WorkspaceSettingsResponse(
+            default_environment_name=DEFAULT_ENVIRONMENT,
+            image_builder_version=self._faults.image_builder,
+        )
 
     async def WorkspaceBillingRates(self, _request: Any, _caller: str) -> Any:
         return pb.WorkspaceBillingRatesResponse(rates=RATES)

@@ -81,11 +81,19 @@ def test_the_set_up_and_a_video_on_a_terminal(owner):
 
 
 def test_a_container_is_examined_for_a_yes(owner):
-    program = owner.at_terminal("doctor", "--gpu")
+    program = owner.at_terminal("doctor", "--gpu", "--report", "gpu.md")
     program.answer("[y/N] ", "y\r")
     end(program, owner, "doctor-gpu")
 
     assert "usually 1-3 min" in program.raw.decode()
+    report = (owner.folder / "gpu.md").read_text()
+    for fact in (
+        "pinned memory: not tried (no GPU), expandable segments: not tried (no GPU)",
+        "to a Volume: written in",
+        "image builder 2025.06 (of the workspace: 2025.06), out of memory: not seen yet",
+        '"peak_bytes": ',
+    ):
+        assert fact in report
 
 
 def test_a_pack_is_uploaded_with_progress(cloud, owner, tiny_pack):

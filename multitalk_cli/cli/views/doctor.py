@@ -24,6 +24,7 @@ _SUBJECTS = ("local", "account", "deployment", "weights", "secrets", "storage", 
 _SHOWN = (
     "python", "ffmpeg", "disk", "workspace", "network", "app", "version", "pack", "huggingface",
     "aws", "bucket", "model", "card", "attention", "load", "sound", "canary", "speed",
+    "host", "volume", "modal",
     "encoders", "step",
 )  # fmt: skip
 

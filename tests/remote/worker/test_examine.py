@@ -3,6 +3,8 @@
 import importlib
 import sys
 import types
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from remote.engine.kernels import attention
 from remote.worker import examine, upload
 from remote.worker.cached_model import CachedModel
 from tests.remote.requests import open_model, write_tiny_pack
+from tests.remote.worker.test_generate import Volume
 from tests.storage.stores import use_credentials
 
 WIRE = {
@@ -29,12 +32,20 @@ def pack(golden_dir, tmp_path_factory):
     return write_tiny_pack(golden_dir, tmp_path_factory.mktemp("tiny"))
 
 
+def examined(model):
+    """The answer of a container with this model and an empty Volume."""
+    with TemporaryDirectory() as folder:
+        return examine.examine(model, WIRE, Path(folder), Volume())
+
+
 def test_a_container_reports_machine_weights_and_canary(pack):
-    answer = examine.examine(CachedModel(lambda: open_model(pack)), WIRE)
+    answer = examined(CachedModel(lambda: open_model(pack)))
 
     assert (answer["gpu"], answer["attention"]) == ("cpu", "sdpa")
     assert answer["attention_reason"] == "preferred"
     assert answer["load_bytes"] > 1_000_000
+    assert answer["surroundings"]["pinned"] == {"works": None, "reason": "no GPU"}
+    assert answer["surroundings"]["memory"]["peak_bytes"] > answer["load_bytes"]
     canary = answer["canary"]
     assert canary["event"]["kind"] == "done"
     assert (canary["size"], canary["steps"]) == ([64, 32], examine.CANARY_STEPS)
@@ -44,9 +55,9 @@ def test_a_container_reports_machine_weights_and_canary(pack):
 
 def test_a_warm_container_has_loaded_already(pack):
     model = CachedModel(lambda: open_model(pack))
-    examine.examine(model, WIRE)
+    examined(model)
 
-    assert examine.examine(model, WIRE)["load_bytes"] == 0
+    assert examined(model)["load_bytes"] == 0
 
 
 @pytest.mark.parametrize(
@@ -65,13 +76,13 @@ def test_what_keeps_weights_from_the_card_is_said(pack, monkeypatch, broken, cod
     else:
         monkeypatch.setattr("remote.weights.model.PackedModel._read", load)
 
-    answer = examine.examine(CachedModel(lambda: open_model(pack)), WIRE)
+    answer = examined(CachedModel(lambda: open_model(pack)))
 
     assert answer["event"]["code"] == code
 
 
 def test_absent_weights_are_said(tmp_path):
-    answer = examine.examine(CachedModel(lambda: open_model(tmp_path)), WIRE)
+    answer = examined(CachedModel(lambda: open_model(tmp_path)))
 
     assert answer["event"]["code"] == "E_WEIGHTS"
 
@@ -81,7 +92,7 @@ def test_absent_weights_are_said(tmp_path):
     [
         examine.check_sound,
         examine.check_storage,
-        lambda wire: examine.examine(None, wire),
+        lambda wire: examine.examine(None, wire, Path(), Volume()),
     ],
 )
 def test_another_contract_is_refused_as_data(call):
