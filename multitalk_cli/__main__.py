@@ -26,7 +26,7 @@ def main() -> None:
         return
     _speed_up()
     from multitalk_cli.cli.app import run
-    from multitalk_cli.cli.console import mask_streams
+    from multitalk_cli.cli.streams import mask_streams
 
     mask_streams()
     code = run(sys.argv[1:])

@@ -306,7 +306,8 @@ def test_only_settings_and_the_console_read_the_environment():
     # Secrets are taken from the environment where the user asks for that. __main__.py sets numpy's
     # threads.
     readers = (
-        "__main__.py", "settings.py", "cli/console.py", "cloud/modal_config.py",
+        "__main__.py", "settings.py", "cli/console.py", "cli/streams.py",
+        "cloud/modal_config.py",
         "cloud/secrets/sources.py", "errors/masking.py", "media/video/ffmpeg.py",
         "storage/access.py", "storage/endpoint.py", "storage/hub.py",
     )  # fmt: skip
@@ -318,7 +319,10 @@ def test_only_settings_and_the_console_read_the_environment():
 def test_only_the_console_prints():
     printers = ("sys.stdout", "sys.stderr", "print", "typer.echo", "typer.secho")
 
-    assert not users(without(CLIENT, "multitalk_cli/cli/console.py"), *printers)
+    assert not users(
+        without(CLIENT, *(f"multitalk_cli/cli/{name}.py" for name in ("console", "streams"))),
+        *printers,
+    )
 
 
 def test_no_function_is_longer_than_sixty_lines():

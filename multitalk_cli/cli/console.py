@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import json
 import os
-import re
 import shutil
-import stat
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +14,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from multitalk_cli.cli import interrupts, layout
+from multitalk_cli.cli.streams import (
+    StreamForRich,
+    is_dumb,
+    is_foreground_terminal,
+    lost_reader,
+    terminal_width,
+    without_controls,
+    without_size,
+    write,
+)
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError, masking
 from multitalk_cli.reporting.formatting import printable
 
@@ -32,7 +39,6 @@ PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 BUG = "internal error of multitalk"
 _ERROR_WIDTH, _NEXT_WIDTH = 7, 9
 _NEXT = "next:"
-_USUAL_WIDTH = 80
 _BELOW_BARS = b"\x1b[0m\r\n\x1b[?25h"
 """Ends colours, and shows the cursor on a line of its own."""
 OTHER_PROGRAM = "ffmpeg"
@@ -99,51 +105,6 @@ def check_output_options(options: OutputOptions) -> None:
         )
 
 
-def is_foreground_terminal(stream: TextIO | None) -> bool:
-    """Whether the stream is a terminal on which we are in the foreground."""
-    try:
-        if stream is None or not stream.isatty():
-            return False
-        return os.tcgetpgrp(stream.fileno()) == os.getpgrp()
-    except (OSError, ValueError):
-        return False
-
-
-def terminal_width(stream: TextIO | None = None) -> int:
-    """COLUMNS, or the width of the terminal in characters; at least layout.LEAST_WIDTH.
-
-    stream: a terminal that is drawn on, which COLUMNS may exceed: it stays as it was exported when
-    the window gets narrower.
-    """
-    return max(layout.LEAST_WIDTH, min(_columns(), _most_columns(stream)))
-
-
-def _most_columns(stream: TextIO | None) -> int:
-    with suppress(OSError, ValueError):
-        columns = 0 if stream is None else os.get_terminal_size(stream.fileno()).columns
-        return columns if columns > 0 else layout.WIDEST
-    return layout.WIDEST
-
-
-def _columns() -> int:
-    # ValueError: no number, or one of more digits than Python converts.
-    with suppress(KeyError, ValueError):
-        columns = int(os.environ["COLUMNS"])
-        if columns > 0:
-            return min(columns, layout.WIDEST)
-    for descriptor in (2, 1, 0):
-        with suppress(OSError):
-            columns = os.get_terminal_size(descriptor).columns
-            # A terminal that was not told its size has 0 columns.
-            return min(columns, layout.WIDEST) if columns > 0 else _USUAL_WIDTH
-    return _USUAL_WIDTH
-
-
-def _without_size() -> dict[str, str]:
-    """The environment for Rich, which would fail on a COLUMNS or LINES that is no number."""
-    return {name: each for name, each in os.environ.items() if name not in ("COLUMNS", "LINES")}
-
-
 class Console:
     """The reporter of a terminal, and the printer of each command's one result.
 
@@ -161,10 +122,10 @@ class Console:
         self.leaving = "interrupted; partial files removed"
         self.is_interactive = is_foreground_terminal(sys.stderr)
         in_ci = bool(os.environ.get("CI"))
-        is_plain = bool(os.environ.get("NO_COLOR")) or in_ci or _is_dumb()
+        is_plain = bool(os.environ.get("NO_COLOR")) or in_ci or is_dumb()
         self._wants_color = options.color and not is_plain
         self.color = self._wants_color and self.is_interactive
-        self._animated = self.is_interactive and not in_ci and not _is_dumb()
+        self._animated = self.is_interactive and not in_ci and not is_dumb()
 
     @property
     def is_quiet(self) -> bool:
@@ -232,7 +193,7 @@ class Console:
         finally:
             if not answer.endswith("\n"):
                 # Ctrl-C or Ctrl-D: what follows begins its own line.
-                self._write(sys.stderr, "\n")
+                write(sys.stderr, "\n")
         return answer
 
     def ask_hidden(self, question: str) -> str:
@@ -243,13 +204,13 @@ class Console:
             try:
                 return getpass.getpass(f"{printable(question)}: ", stream=sys.stderr)
             except UnicodeDecodeError:
-                self._write(sys.stderr, "\n")
+                write(sys.stderr, "\n")
                 self.tell("what was typed has bytes that are no text; type it again")
             except EOFError:
-                self._write(sys.stderr, "\n")
+                write(sys.stderr, "\n")
                 return ""
             except KeyboardInterrupt:
-                self._write(sys.stderr, "\n")
+                write(sys.stderr, "\n")
                 raise
 
     def hide(self, values: Iterable[str]) -> None:
@@ -271,7 +232,7 @@ class Console:
             kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
         if kind != "bars":
-            yield progress.lines_view(kind, lambda line: self._write(sys.stderr, f"{line}\n"))
+            yield progress.lines_view(kind, lambda line: write(sys.stderr, f"{line}\n"))
             return
         from multitalk_cli.cli.bars import BarsView
 
@@ -345,7 +306,7 @@ class Console:
         """The result as the bytes of a file, on stdout."""
         if sys.stdout is None:
             return
-        with file.open("rb") as content, _lost_reader(sys.stdout):
+        with file.open("rb") as content, lost_reader(sys.stdout):
             shutil.copyfileobj(content, sys.stdout.buffer, 1 << 20)
             sys.stdout.flush()
 
@@ -357,7 +318,7 @@ class Console:
             for block in blocks:
                 self._show(sys.stdout, block)
         else:
-            self._write(sys.stdout, f"{self._draw_page(blocks)}\n")
+            write(sys.stdout, f"{self._draw_page(blocks)}\n")
 
     def fail(self, command: str, error: MultitalkError, hint: str = "") -> None:
         """An error that the user can act on. hint: the command that helps, if not the error's."""
@@ -406,9 +367,7 @@ class Console:
     ) -> None:
         error = {"code": code, "message": message, "hint": hint, "exit_code": int(exit_code)}
         if self._says_json:
-            self._write(
-                sys.stderr, f"{json.dumps(masking.mask_all({'event': 'error', **error}))}\n"
-            )
+            write(sys.stderr, f"{json.dumps(masking.mask_all({'event': 'error', **error}))}\n")
         if self.options.json:
             # The error itself counts, and its exit code: not that stdout is full too.
             with suppress(FileError):
@@ -426,7 +385,7 @@ class Console:
         }
         if self._warnings:
             envelope["data"] = {**data, "warnings": self._warnings}
-        self._write(sys.stdout, f"{json.dumps(masking.mask_all(envelope))}\n")
+        write(sys.stdout, f"{json.dumps(masking.mask_all(envelope))}\n")
 
     # Printing
 
@@ -445,7 +404,7 @@ class Console:
                 {"label": block.label} if event == "fact" and isinstance(block, layout.Row) else {}
             )
             line = masking.mask_all({"event": event, **label, "text": block.text})
-            self._write(sys.stderr, f"{json.dumps(line)}\n")
+            write(sys.stderr, f"{json.dumps(line)}\n")
 
     def _show_error(self, *blocks: layout.Block) -> None:
         if not self._says_json:
@@ -457,19 +416,19 @@ class Console:
         return printable(masking.mask(text))
 
     def _is_drawn(self, stream: TextIO | None) -> bool:
-        return is_foreground_terminal(stream) and not _is_dumb()
+        return is_foreground_terminal(stream) and not is_dumb()
 
     def _show(self, stream: TextIO | None, block: layout.Block, end: str = "\n") -> None:
         """Prints a block: laid out on a terminal, plain elsewhere."""
         if isinstance(block, str) and stream is not None and stream.isatty():
-            self._write(stream, _without_controls(block) + end)
+            write(stream, without_controls(block) + end)
         elif isinstance(block, str):
-            self._write(stream, block + end)
+            write(stream, block + end)
         elif self._is_drawn(stream):
             self._draw(self._terminal(stream), block, terminal_width(stream), end)
         else:
             for line in layout.plain(block, self._clean):
-                self._write(stream, line + end)
+                write(stream, line + end)
 
     def _draw(self, terminal: Terminal, block: layout.Block, width: int, end: str) -> None:
         from rich.text import Text
@@ -487,11 +446,11 @@ class Console:
         if name not in self._terminals:
             self._terminals[name] = Terminal(
                 lambda: terminal_width(stream),
-                file=cast(TextIO, _Stream(self, stream)),
+                file=cast(TextIO, StreamForRich(stream)),
                 force_terminal=is_foreground_terminal(stream),
                 color_system="auto" if self._wants_color else None,
                 no_color=not self._wants_color,
-                _environ=_without_size(),
+                _environ=without_size(),
             )
         return self._terminals[name]
 
@@ -506,119 +465,8 @@ class Console:
             file=page,
             force_terminal=False,
             color_system=None,
-            _environ=_without_size(),
+            _environ=without_size(),
         )
         for block in blocks:
             self._draw(terminal, block, width, "\n")
         return "\n".join(line.rstrip() for line in page.getvalue().split("\n")).rstrip("\n")
-
-    def _write(self, stream: TextIO | None, text: str) -> None:
-        """Writes text to a stream; a reader that has left is no error."""
-        if stream is None:
-            return
-        masked = masking.mask(text)
-        with _lost_reader(stream):
-            if hasattr(stream, "buffer"):
-                stream.buffer.write(_encode(masked))
-            else:
-                # A cell of a notebook.
-                stream.write(masked)
-            stream.flush()
-
-
-@contextmanager
-def _lost_reader(stream: TextIO) -> Iterator[None]:
-    """Turns the stream off where writing fails. Raises FileError for a result that was lost."""
-    try:
-        yield
-    except OSError as error:
-        has_left = isinstance(error, BrokenPipeError) or _is_closed_terminal(stream, error)
-        _turn_off(stream)
-        # A reader that is gone has what it wanted.
-        if stream is sys.stdout and not has_left:
-            raise FileError(
-                f"the result cannot be written to stdout: {error.strerror}",
-                code="E_OUTPUT_PATH",
-                hint="send stdout somewhere that can be written to",
-            ) from None
-
-
-def _is_closed_terminal(stream: TextIO, error: OSError) -> bool:
-    """Whether the terminal of a job that goes on without it (nohup, disown) was closed."""
-    with suppress(OSError, ValueError):
-        is_device = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
-        return error.errno == errno.EIO and is_device
-    return False
-
-
-class _MaskedStream(io.TextIOWrapper):
-    """A standard stream whose text is masked, whoever writes it."""
-
-    def write(self, text: str) -> int:
-        """Writes the text without secrets."""
-        super().write(masking.mask(text))
-        return len(text)
-
-
-def mask_streams() -> None:
-    """Masks what libraries, warnings and threads that fail print past the Console too."""
-    for name in ("stdout", "stderr"):
-        stream = getattr(sys, name)
-        if isinstance(stream, io.TextIOWrapper):
-            masked = _MaskedStream(
-                stream.detach(),
-                encoding=stream.encoding,
-                errors=stream.errors,
-                line_buffering=stream.line_buffering,
-                write_through=stream.write_through,
-            )
-            setattr(sys, name, masked)
-            setattr(sys, f"__{name}__", masked)
-
-
-class _Stream(io.TextIOBase):
-    """A stream for Rich that writes through Console: masked, dropped once the reader is gone."""
-
-    def __init__(self, console: Console, stream: TextIO | None) -> None:
-        self._console, self._stream = console, stream
-        self._encoding = "utf-8" if stream is None else stream.encoding
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override]
-        """The stream's, which decides whether bars are drawn in ASCII."""
-        return self._encoding
-
-    def write(self, text: str) -> int:
-        """Writes the text through Console."""
-        self._console._write(self._stream, text)
-        return len(text)
-
-
-def _is_dumb() -> bool:
-    """Whether the terminal can only print lines, or is not known to do more."""
-    return os.environ.get("TERM", "").lower() in ("", "dumb", "unknown")
-
-
-def _without_controls(text: str) -> str:
-    """A result without what a terminal obeys: the name of a file may come from outside.
-
-    Lines and columns of scripts stay, and bytes of names that are no text.
-    """
-    kept = re.compile("[\n\t\udc80-\udcff]")
-    return "".join(c if kept.match(c) else printable(c) for c in text)
-
-
-def _encode(text: str) -> bytes:
-    """A path as the bytes that it is; what the terminal's encoding lacks as an escape."""
-    try:
-        return os.fsencode(text)
-    except UnicodeEncodeError:
-        return text.encode(sys.getfilesystemencoding(), "backslashreplace")
-
-
-def _turn_off(stream: TextIO) -> None:
-    """Sends a stream that failed to nowhere: Python would complain again when it closes it."""
-    with suppress(OSError):
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, stream.fileno())
-        os.close(nowhere)

@@ -18,11 +18,10 @@ from multitalk_cli.cli.console import (
     Console,
     OutputOptions,
     check_output_options,
-    is_foreground_terminal,
     split_output_options,
-    terminal_width,
 )
 from multitalk_cli.cli.layout import Line
+from multitalk_cli.cli.streams import is_foreground_terminal, terminal_width
 from multitalk_cli.contract import Stage
 from multitalk_cli.errors import CODES, FileError, UsageError
 from multitalk_cli.files import is_printable, is_safe_name, shown_path

@@ -263,7 +263,7 @@ def test_what_libraries_print_is_masked_too():
     """Warnings, logs, threads that fail and errors with causes, on the real streams."""
     program = """
 import logging, os, sys, threading, warnings
-from multitalk_cli.cli.console import mask_streams
+from multitalk_cli.cli.streams import mask_streams
 mask_streams()
 secret = os.environ["HF_TOKEN"]
 warnings.warn(f"careful: {secret}")
