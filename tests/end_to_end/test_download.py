@@ -175,6 +175,7 @@ def test_a_second_download_says_at_once_that_all_is_there(hub, user, rpcs):
     assert rpcs.count("FunctionMap") == 0
 
 
+@pytest.mark.long
 def test_a_volume_of_version_1_is_filled_likewise(cloud, user):
     assert volume(cloud).version == 2
     cloud.add_environment("earlier")
@@ -200,6 +201,7 @@ def test_somebody_must_agree(hub, empty):
 # Killed
 
 
+@pytest.mark.long
 def test_ten_kills_at_random_points_cost_almost_nothing(cloud, hub, empty):
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S
     chance = random.Random(5)
@@ -235,6 +237,7 @@ def _busy(function):
     return [each for each in list(function.containers.values()) if each.running]
 
 
+@pytest.mark.long
 def test_a_call_that_runs_out_of_time_is_followed_by_another(cloud, hub, empty, rpcs):
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 2
     with limited(cloud, timeout_s=6):
@@ -326,6 +329,7 @@ def test_a_cancelled_download_keeps_what_came(cloud, hub, empty, how):
     assert hub.sent_bytes <= 1.05 * size_of(cloud)
 
 
+@pytest.mark.long
 def test_a_download_that_ends_while_it_is_cancelled_is_not_called_cancelled(hub, empty):
     assert hub is not None
     ran = empty.run("download", "--yes")

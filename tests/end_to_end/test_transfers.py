@@ -78,6 +78,7 @@ def fetching(user, job, **options):
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_only_missing_parts_of_a_large_video_are_fetched(cloud, deployed, large, rpcs):
     job, video, parts = large
     assert len(parts) == 12
