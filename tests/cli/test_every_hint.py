@@ -87,7 +87,7 @@ CASES = [
     ("E_USAGE", ["generate", "host.png"], None),
     ("E_USAGE", ["generate"], None),
     ("E_USAGE", [*MADE, "--stpes", "20"], None),
-    ("E_USAGE", ["bench", "--gpu", "l4"], None),
+    ("E_NO_TOKEN", ["bench", "--gpu", "l4"], None),
     ("E_RANGE", [*MADE, "--steps", "5"], None),
     ("E_RANGE", [*MADE, "--gpu", "v100"], None),
     ("E_RANGE", [*MADE, "--size", "1000x1000"], None),
