@@ -7,7 +7,7 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version -V $shared"
-            commands='generate demo redo inspect verify login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
+            commands='generate demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
             ;;
         'generate')
             options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
@@ -31,6 +31,11 @@ __multitalk_place() {
             options="--help -h $shared"
             arguments=(':files' ':files')
             repeated=1
+            ;;
+        'compare')
+            options="--help -h $shared"
+            arguments=(':files' ':files')
+            repeated=0
             ;;
         'login')
             options="--stdin --help -h $shared"
@@ -78,7 +83,7 @@ __multitalk_place() {
             ;;
         'help')
             options="--help -h $shared"
-            arguments=('generate demo redo inspect verify login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
+            arguments=('generate demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
             repeated=1
             ;;
         'jobs')

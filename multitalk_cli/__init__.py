@@ -4,6 +4,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Client",
+    "ComparedVideos",
     "Done",
     "Event",
     "Failed",
@@ -56,10 +57,12 @@ if TYPE_CHECKING:
         UsageError,
     )
     from multitalk_cli.generation.result import Video, VideoPlan
+    from multitalk_cli.recipes.compare import ComparedVideos
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
 
 _MODULES = {
     "Client": "api",
+    "ComparedVideos": "recipes.compare",
     "InspectedVideo": "recipes.inspect",
     "JobHandle": "api",
     "VerifiedVideo": "recipes.inspect",

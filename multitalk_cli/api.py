@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from multitalk_cli.generation.result import Video, VideoPlan
     from multitalk_cli.generation.spec import GenerateArgs
     from multitalk_cli.jobs.ledger import Job
+    from multitalk_cli.recipes.compare import ComparedVideos
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
     from multitalk_cli.reporting.reporter import StopRequests
     from multitalk_cli.settings import Settings
@@ -239,6 +240,15 @@ class Client:
         from multitalk_cli.recipes.inspect import verify
 
         return verify(Path(video), [Path(each) for each in inputs])
+
+    def compare(self, first: FilePath, second: FilePath) -> ComparedVideos:
+        """Two videos next to each other: their frames, figures and recipes.
+
+        Takes some 40 ms of a processor for each frame. Raises FileError for what is no MP4.
+        """
+        from multitalk_cli.recipes.compare import compare
+
+        return compare(Path(first), Path(second), QuietReporter())
 
     def jobs(self, limit: int = 20) -> list[JobHandle]:
         """This client's jobs, and on Modal those of this machine's ledger, the newest first."""

@@ -14,6 +14,7 @@ import typer
 from multitalk_cli import __version__, files
 from multitalk_cli.cli.commands.bench import EXAMPLES as BENCH_EXAMPLES
 from multitalk_cli.cli.commands.bench import bench
+from multitalk_cli.cli.commands.compare import compare
 from multitalk_cli.cli.commands.completion import app as completion_app
 from multitalk_cli.cli.commands.config import app as config_app
 from multitalk_cli.cli.commands.demo import demo
@@ -157,6 +158,7 @@ _add(
     "multitalk verify voice.mp4",
     "multitalk verify voice.mp4 host.jpg voice.wav",
 )
+_add("compare", compare, MAKE, "multitalk compare voice.mp4 voice-8.mp4")
 app.add_typer(jobs_app, name="jobs", rich_help_panel=MAKE)
 _add("login", login, SET_UP, "multitalk login")
 app.command(

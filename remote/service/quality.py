@@ -14,14 +14,21 @@ from multitalk_cli.media.audio.envelope import mouth_openings, voice_levels
 from multitalk_cli.media.faces.detect import (
     CHIN,
     FOREHEAD,
-    LOWER_LIP_INNER,
     NOSE_BASE,
     RELIABLE_MESH,
-    UPPER_LIP_INNER,
     Face,
     find_faces,
     follow_face,
 )
+from multitalk_cli.media.faces.lips import (
+    chance,
+    highest,
+    lag_correlations,
+    lip_gap,
+    looked_at,
+    offset_frames,
+)
+from multitalk_cli.media.image.lab import to_lab
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,11 +37,6 @@ if TYPE_CHECKING:
     Curve = NDArray[np.float64]  # [frames], NaN where nothing was seen
 
 _UPRIGHT_DEGREES = 45
-_SPANS, _SPAN_S = 4, 4  # of a long video; 20 ms of work a frame and face
-_REACH_S = 0.5  # the largest offset that can be found
-_LEAST_SEEN_S = 0.5
-_LEAST_PEAK = 0.2  # below this no offset is reported
-_OTHER_SOUNDS = 8
 _COLOR_STRIDE_PX = 2
 _LEAST_SPREAD, _LEAST_DETAIL = 1.0, 1e-3  # of a picture of one colour, which has none to compare
 _BLACK_LEVEL, _BRIGHT_LEVEL = 8, 40  # as the engine's, which ends a run for a wholly black window
@@ -85,7 +87,7 @@ class Meter:
         """picture: [H, W, 3], what the video is made from."""
         self._request = request
         self._people = _people(request)
-        self._looked_at = _looked_at(request.frames, request.fps)
+        self._looked_at = looked_at(request.frames, request.fps)
         self._look = _look(picture)
         self._is_bright = int(picture.max()) > _BRIGHT_LEVEL
         self._faces = _match(find_faces(picture), self._people)
@@ -159,7 +161,7 @@ class Meter:
                 known |= faces
             for person, seen in zip(self._people, gaps, strict=True):
                 face = faces.get(person.number)
-                seen.append(None if face is None else _gap(follow_face(frame, face)))
+                seen.append(None if face is None else lip_gap(follow_face(frame, face)))
         if faces is None:
             known = self._find(frames[0])
         return tuple(tuple(seen) for seen in gaps), known
@@ -180,12 +182,12 @@ class Meter:
         floors: list[float | None] = [None] * speakers
         for place, person in enumerate(self._people):
             seen = self._seen(place, windows)
-            curves.append(_correlations(seen, person.expected, request.fps))
-            correlations[person.number] = _highest(curves[-1])
-            floors[person.number] = _floor(seen, person.expected, request.fps)
+            curves.append(lag_correlations(seen, person.expected, request.fps))
+            correlations[person.number] = highest(curves[-1])
+            floors[person.number] = chance(seen, person.expected, request.fps)
         known = [each for each in windows if each is not None]
         return contract.Quality(
-            av_offset_frames=_offset_frames(curves),
+            av_offset_frames=offset_frames(curves),
             mouth_correlation=tuple(correlations),
             color_drift=tuple(each.color_drift for each in known if len(known) == len(windows)),
             correlation_floor=tuple(floors),
@@ -254,105 +256,23 @@ def _match(faces: Sequence[Face], people: Sequence[_MeasuredPerson]) -> dict[int
     return found
 
 
-def _looked_at(frames: int, fps: int) -> Mapping[int, int]:
-    """The frames whose lips are looked at, each with its place in its span."""
-    length = _SPAN_S * fps
-    if frames <= _SPANS * length:
-        return {number: number for number in range(frames)}
-    starts = [span * (frames - length) // (_SPANS - 1) for span in range(_SPANS)]
-    return {start + n: n for start in starts for n in range(length)}
-
-
 def _is_inside(face: Face, region: tuple[float, float, float, float]) -> bool:
     x, y = face.center
     left, top, right, bottom = region
     return left <= x <= right and top <= y <= bottom
 
 
-# Lips
-
-
-def _gap(face: Face) -> float | None:
-    """The gap between the inner edges of the lips, in heights of the face; None where a guess."""
-    if face.mesh_score < RELIABLE_MESH:
-        return None
-    # The corners of a mouth move little, and in other ways.
-    upper = face.mesh[list(UPPER_LIP_INNER[3:-3])]
-    lower = face.mesh[list(LOWER_LIP_INNER[3:-3])]
-    height = np.hypot(*(face.mesh[CHIN] - face.mesh[FOREHEAD]))
-    return float(np.hypot(*(lower - upper).T).mean() / height)
-
-
-def _correlations(seen: Curve, expected: Curve, fps: int) -> list[float | None]:
-    """Of the lips with what the voice asks for, which they trail by each lag that is tried."""
-    reach = max(1, round(_REACH_S * fps))
-    return [_correlation(seen, expected, lag, fps) for lag in range(-reach, reach + 1)]
-
-
-def _correlation(seen: Curve, expected: Curve, lag: int, fps: int) -> float | None:
-    """Pearson's; None where too little was seen, or one of the two does not move."""
-    numbers = np.flatnonzero(np.isfinite(seen))
-    numbers = numbers[(numbers >= lag) & (numbers - lag < len(seen))]
-    if len(numbers) < _LEAST_SEEN_S * fps:
-        return None
-    lips, voice = seen[numbers], expected[numbers - lag]
-    if np.ptp(lips) < 1e-4 or np.ptp(voice) < 1e-4:
-        return None
-    return float(np.corrcoef(lips, voice)[0, 1])
-
-
-def _peak(curve: Sequence[float | None]) -> int | None:
-    """Where a curve is highest; None at its ends: there the search ended, not the rise."""
-    known = [-1.0 if value is None else value for value in curve]
-    best = int(np.argmax(known)) if known else 0
-    return best if 0 < best < len(known) - 1 and curve[best] is not None else None
-
-
-def _highest(curve: Sequence[float | None]) -> float | None:
-    best = _peak(curve)
-    return None if best is None else curve[best]
-
-
-def _floor(seen: Curve, expected: Curve, fps: int) -> float | None:
-    """The best that sounds reach which these lips did not speak: the voice backwards, shifted."""
-    backwards = expected[::-1]
-    shifts = [number * len(expected) // _OTHER_SOUNDS for number in range(_OTHER_SOUNDS)]
-    reached = [_highest(_correlations(seen, np.roll(backwards, by), fps)) for by in shifts]
-    return max((value for value in reached if value is not None), default=None)
-
-
-def _offset_frames(curves: Sequence[Sequence[float | None]]) -> float | None:
-    """Frames by which the lips trail the voices, to a fraction of a frame."""
-    means: list[float | None] = []
-    for values in zip(*curves, strict=True):
-        known = [value for value in values if value is not None]
-        means.append(float(np.mean(known)) if known else None)
-    best = _peak(means)
-    if best is None:
-        return None
-    before, peak, after = (-1.0 if each is None else each for each in means[best - 1 : best + 2])
-    if peak < _LEAST_PEAK:
-        return None
-    bend = before - 2 * peak + after
-    return best - len(means) // 2 + (0.5 * (before - after) / bend if bend < 0 else 0.0)
-
-
 # Frames against the picture
 
 
 def _look(frame: Frame) -> _Look:
-    import torch
-
-    from remote.engine.sampling.color import rgb_to_lab
-
-    small = np.ascontiguousarray(frame[::_COLOR_STRIDE_PX, ::_COLOR_STRIDE_PX].transpose(2, 0, 1))
-    lab = rgb_to_lab(torch.from_numpy(small)[:, None].float() / 255).double().flatten(1)
+    lab = to_lab(frame[::_COLOR_STRIDE_PX, ::_COLOR_STRIDE_PX]).reshape(-1, 3)
     light = frame.mean(axis=2, dtype=np.float32)
     inner = light[1:-1, 1:-1]
     curvature = 4 * inner - light[:-2, 1:-1] - light[2:, 1:-1] - light[1:-1, :-2] - light[1:-1, 2:]
     return _Look(
-        mean=lab.mean(dim=1).numpy(),
-        spread=lab.std(dim=1).numpy(),
+        mean=lab.mean(axis=0),
+        spread=lab.std(axis=0, ddof=1),
         # Of all detail, so that contrast does not count.
         detail=float((curvature**2).mean() / max(float(inner.var()), 1e-3)),
     )

@@ -154,6 +154,14 @@ def test_the_json_of_a_video_made_again_is_that_of_a_preview(cli):
     frozen("generate-preview", ran.json["data"])
 
 
+@pytest.mark.usefixtures("portrait")
+def test_the_json_of_a_comparison_keeps_its_shape(cli, speech):
+    words = ("generate", "host.png", speech("a.wav", 1.0), "--backend", "preview")
+    for name, size in (("a", "256x128"), ("b", "320x160")):
+        assert cli(*words, "--size", size, "--seed", "1", "-o", f"{name}.preview.mp4").code == 0
+    frozen("compare", cli("compare", "a.preview.mp4", "b.preview.mp4", "--json").json["data"])
+
+
 @pytest.mark.usefixtures("voice")
 @pytest.mark.parametrize("name", STORE_RUNS)
 def test_the_json_of_the_store_keeps_its_shape(cli, s3_client, s3_bucket, name):
@@ -286,7 +294,15 @@ def test_every_command_has_a_recorded_shape():
     }
 
     assert {same.get(name, name) for name in names - SIMPLE} <= recorded
-    assert recorded == {*RUNS, *STORE_RUNS, *VIEWS, "failure", "ffmpeg", "generate-existing"}
+    assert recorded == {
+        *RUNS,
+        *STORE_RUNS,
+        *VIEWS,
+        "compare",
+        "failure",
+        "ffmpeg",
+        "generate-existing",
+    }
 
 
 def test_a_shape_tells_keys_types_and_what_may_be_absent():

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from multitalk_cli import contract
+from multitalk_cli.media.faces import lips
 from multitalk_cli.media.video.video import read_frames
 from remote.service import quality
 from remote.service.decode import decode_picture
@@ -107,8 +108,8 @@ def test_a_video_shifted_by_three_frames_is_found_out(talk, plain, shift):
     [([0.1, 0.2, 0.3], None), ([0.3, 0.2, 0.1], None), ([None] * 3, None), ([0.1, 0.4, None], 0.4)],
 )
 def test_an_optimum_at_the_border_of_the_search_is_not_measured(curve, value):
-    assert quality._highest(curve) == value
-    assert quality._offset_frames([curve]) == (None if value is None else pytest.approx(0, abs=0.5))
+    assert lips.highest(curve) == value
+    assert lips.offset_frames([curve]) == (None if value is None else pytest.approx(0, abs=0.5))
 
 
 def test_sound_that_was_not_spoken_reaches_less(plain):
@@ -251,7 +252,7 @@ def test_a_mouth_that_does_not_move_follows_nothing(talk):
 
 @pytest.mark.parametrize("frames", [1, 100, 384, 385, 5_000, 43_200])
 def test_the_work_on_a_long_video_is_bounded(frames):
-    places = quality._looked_at(frames, 24)
+    places = lips.looked_at(frames, 24)
     assert len(places) <= 16 * 24
     assert min(places) == 0 and max(places) == frames - 1
     assert all(places.get(number - 1) == place - 1 for number, place in places.items() if place)

@@ -1,0 +1,63 @@
+"""Two videos next to each other, with what their recipes say."""
+
+from pathlib import Path
+
+import pytest
+
+from multitalk_cli import Client
+from tests.recipes.made import copied, model_video, recipe_of_model, with_recipe
+
+
+@pytest.fixture(scope="module")
+def talk(tmp_path_factory):
+    return model_video(tmp_path_factory.mktemp("talk"))
+
+
+def test_a_copy_is_identical_and_of_the_same_recipe(talk, tmp_path):
+    compared = Client().compare(talk, copied(talk, tmp_path / "b.mp4", "-c", "copy"))
+
+    assert (compared.has_same_frames, compared.has_same_sound) == (True, True)
+    assert compared.differences == ()
+
+
+def test_a_cut_copy_has_the_same_first_frames_only(talk, tmp_path):
+    compared = Client().compare(talk, copied(talk, tmp_path / "b.mp4", "-c", "copy", "-t", "1"))
+
+    assert (compared.likeness.psnr_db, compared.has_same_frames) == (None, False)
+
+
+def test_what_differs_is_named(cli, talk, tmp_path):
+    other = recipe_of_model(seed=6, sample_steps=40, voices_sha256=["c" * 64], gpu="l40s")
+    again = copied(talk, tmp_path / "x.mp4", "-c:v", "libx264", "-crf", "40", "-c:a", "copy")
+    changed = with_recipe(again, tmp_path / "b.mp4", other)
+
+    data = cli("compare", talk, changed, "--json").json["data"]
+    assert {each["name"]: each["values"] for each in data["differences"]} == {
+        "voices": [["b" * 64], ["c" * 64]],
+        "seed": [5, 6],
+        "sample steps": [20, 40],
+        "gpu": ["h100", "l40s"],
+    }
+    assert 10 < data["psnr_db"] < 60
+    assert 0.2 < data["ssim"] < 1
+    shown = cli("compare", talk, changed)
+    assert shown.code == 0
+    for words in (
+        "sample steps  20",
+        "sha256 bbbbbbbbbbbb...",
+        "PSNR ",
+        "length  2.08 s, 50 frames",
+    ):
+        assert words in shown.stdout
+
+
+def test_a_video_without_a_recipe_is_compared_too(cli, talk, tmp_path):
+    bare = copied(talk, tmp_path / "bare.mp4", "-c", "copy", "-map_metadata", "-1", "-an")
+    shown = cli("compare", talk, bare)
+
+    assert "frames      identical, 50 frames" in shown.stdout
+    assert "recipes     not compared" in shown.stdout
+
+
+def test_a_missing_video_is_an_error(cli, talk):
+    assert cli("compare", talk, Path("nowhere.mp4")).code == 3
