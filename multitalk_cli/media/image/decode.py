@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.image.opened import SEVERAL, Opened, ask_for_smaller, open_picture
-from multitalk_cli.media.image.pixels import Look, plain_mode, to_srgb_pixels
+from multitalk_cli.media.image.pixels import Look, orientation_of, plain_mode, to_srgb_pixels
 from multitalk_cli.media.image.srgb import conversion
 
 if TYPE_CHECKING:
@@ -204,7 +204,6 @@ def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
 def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1 where there is none."""
     try:
-        value = image.getexif().get(_ORIENTATION_TAG, 1)
+        return orientation_of(image.getexif().get(_ORIENTATION_TAG, 1))
     except _READER_ERRORS:
         return 1  # broken metadata of a picture that is otherwise whole
-    return value if isinstance(value, int) and 1 <= value <= 8 else 1

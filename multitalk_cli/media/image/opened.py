@@ -203,7 +203,7 @@ def _open_tiff(file: BinaryIO, shown: str) -> Opened:
         format="TIFF",
         bits=facts.bits,
         profile=_profile(image),
-        turned=facts.orientation,
+        turned=facts.turned,
         is_negative=facts.is_negative,
         notes=notes,
     )

@@ -35,6 +35,23 @@ class Look:
     is_negative: bool = False
 
 
+def orientation_of(value: object) -> int:
+    """The EXIF orientation, 1 to 8, of a tag's value in any type; 1 for anything else.
+
+    It is to be a SHORT, but programs write it as a BYTE, which the reader gives as bytes, and as a
+    text or a fraction.
+    """
+    if isinstance(value, tuple):
+        value = value[0] if value else 1
+    if isinstance(value, bytes) and value:
+        value = value[0] if value[:1] < b"0" else value.decode("ascii", "replace").strip("\0 ")
+    try:
+        number = int(value)  # type: ignore[call-overload]
+    except (TypeError, ValueError, ArithmeticError):
+        return 1
+    return number if 1 <= number <= 8 else 1
+
+
 def kept_scale(size: tuple[int, int]) -> int:
     """The power of two by which a picture of this size is reduced."""
     factor = 1

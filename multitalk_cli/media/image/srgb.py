@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # A profile called sRGB that differs from it by no more levels is left alone.
 _SRGB_SLACK = 10
+_NAMELESS, _LONGEST_NAME = "the picture's profile", 200
 _NO_FIT = "a colour profile that does not fit the picture ignored"
 _EXIF_IFD, _INTEROP_IFD, _COLOR_SPACE_TAG, _INTEROP_TAG = 0x8769, 0xA005, 0xA001, 1
 _ADOBE, _UNCALIBRATED = 2, 0xFFFF
@@ -53,6 +54,7 @@ def conversion(mode: str, profile: bytes | None, stated: ColorSpace | None) -> C
     notes = [f"{mode} converted to sRGB"] if mode in ("CMYK", "LAB") else []
     if mode == "CMYK" and profile is None:
         notes = ["CMYK without a profile converted to sRGB: its colours are approximate"]
+    is_embedded = profile is not None
     if profile is None and stated is not None and mode in ("L", "RGB"):
         profile = _stated_profile(mode, stated)
     try:
@@ -71,7 +73,8 @@ def conversion(mode: str, profile: bytes | None, stated: ColorSpace | None) -> C
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, AttributeError):
         return Conversion(mode=mode, transform=None, notes=(*notes, _NO_FIT))
     if not notes:
-        notes.append(f"colours converted from {name} to sRGB")
+        shown = f'"{name}"' if is_embedded else name
+        notes.append(f"colours converted from {shown if name else _NAMELESS} to sRGB")
     return Conversion(mode=mode, transform=transform, notes=tuple(notes))
 
 
@@ -103,10 +106,10 @@ def _source_profile(mode: str, profile: bytes | None) -> Any:
 
 
 def _profile_name(source: Any) -> str:
-    """The profile's own description, printable and short."""
+    """The profile's own description, on one line; empty without one."""
     text = source.profile.profile_description or ""
-    name = "".join(c for c in text if c.isprintable()).strip()[:40]
-    return name if name else "the picture's profile"
+    words = "".join(c if c.isprintable() else " " for c in text).split()
+    return " ".join(words)[:_LONGEST_NAME]
 
 
 def _is_nearly_srgb(transform: Any) -> bool:

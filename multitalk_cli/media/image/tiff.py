@@ -38,14 +38,15 @@ _BIG_ENDIAN_BIG_TIFF = b"MM\0+"  # Pillow takes it for a small one
 class TiffFacts:
     """What the tags say about the picture that is read.
 
-    frame: its number; a smaller copy may come first. orientation: 1 to 8; the reader turns the
-    picture itself. is_negative: whether 16-bit or larger samples count from white, which the
-    reader ignores. bits: of a sample. layout: the samples in words, where they are plausible.
-    has_odd_planes: whether planes are separate that only libtiff can read.
+    frame: its number; a smaller copy may come first. turned: the orientation by which the reader
+    turns the picture itself; None where its tag is of a type that the reader ignores. is_negative:
+    whether 16-bit or larger samples count from white, which the reader ignores. bits: of a sample.
+    layout: the samples in words, where they are plausible. has_odd_planes: whether planes are
+    separate that only libtiff can read.
     """
 
     frame: int = 0
-    orientation: int = 1
+    turned: int | None = 1
     is_negative: bool = False
     bits: int = 8
     layout: str = ""
@@ -74,6 +75,7 @@ def examine(file: BinaryIO, shown: str) -> TiffFacts:
     whole = [n for n, tags in enumerate(chain) if not _number(tags, _SUBFILE, 0) & _REDUCED]
     frame = whole[0] if whole else 0
     tags = chain[frame]
+    orientation = tags.get(_ORIENTATION, 1)
     bits = max(_numbers(tags, _BITS), default=1)
     extra = _numbers(tags, _EXTRA_SAMPLES)
     is_odd = bits > 8 or extra == [_PREMULTIPLIED]
@@ -85,7 +87,7 @@ def examine(file: BinaryIO, shown: str) -> TiffFacts:
         )
     return TiffFacts(
         frame=frame,
-        orientation=_number(tags, _ORIENTATION, 1),
+        turned=orientation if isinstance(orientation, int) else None,
         is_negative=bits >= 16 and _number(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         bits=bits,
         layout=_layout(tags),

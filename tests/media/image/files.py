@@ -173,6 +173,26 @@ def exif_of_a_camera(space, interoperability=""):
     return b"Exif\0\0MM\0*\0\0\0\x08" + first + details + bytes(4) + name
 
 
+def exif_with_orientation(orientation, kind, order):
+    """EXIF data whose orientation is of that type; order: < or >."""
+    types = {"BYTE": (1, "B"), "SHORT": (3, "H"), "LONG": (4, "I"), "UNDEFINED": (7, "B")}
+    code, form = (types | {"SLONG": (9, "i")}).get(kind, (0, ""))
+    count, rest = 1, b""
+    if kind == "ASCII":
+        code, count, value = 2, 2, f"{orientation}\0".encode()
+    elif kind == "RATIONAL":
+        code, value, rest = (
+            5,
+            struct.pack(order + "I", 26),
+            struct.pack(order + "II", orientation, 1),
+        )
+    else:
+        value = struct.pack(order + form, orientation)
+    head = b"II*\0" if order == "<" else b"MM\0*"
+    entry = struct.pack(order + "IHHHI", 8, 1, 274, code, count) + value.ljust(4, b"\0")
+    return b"Exif\0\0" + head + entry + bytes(4) + rest
+
+
 def tall_jpeg(width, height, **options):
     """A JPEG of any height that repeats 128 rows of the portrait; made without its pixels."""
     strip = portrait(width // 8, 16).resize((width, 128))

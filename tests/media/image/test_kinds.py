@@ -25,6 +25,7 @@ from tests.media.image.files import (
     camera_raw,
     encoded,
     exif_of_a_camera,
+    exif_with_orientation,
     gamma_chunk,
     hlg_levels,
     light,
@@ -39,7 +40,7 @@ from tests.media.image.files import (
     tiff,
     with_chunks,
 )
-from tests.media.image.pictures import png_bytes, png_chunk, refused, saved
+from tests.media.image.pictures import png_bytes, png_chunk, quarters, refused, saved
 
 HAS_AVIF = "avif" in features.modules and features.check("avif")
 needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="needs a Pillow with AVIF")
@@ -142,12 +143,32 @@ def test_grey_that_counts_from_white_is_no_negative(tmp_path, kind, compression)
     assert psnr(loaded(tmp_path, data).pixels[..., 0], grey) > 50
 
 
+@FEW
+@given(
+    orientation=st.integers(1, 8),
+    kind=st.sampled_from(["BYTE", "ASCII", "SHORT", "LONG", "RATIONAL", "UNDEFINED", "SLONG"]),
+    order=st.sampled_from("<>"),
+    format_=st.sampled_from(["JPEG", "PNG", "WEBP"]),
+)
+def test_orientation_counts_whatever_its_type(tmp_path, orientation, kind, order, format_):
+    data = encoded(quarters(), format_, exif=exif_with_orientation(orientation, kind, order))
+    exif = Image.Exif()
+    exif[274] = orientation
+    picture, usual = (
+        loaded(tmp_path, data),
+        loaded(tmp_path, encoded(quarters(), format_, exif=exif)),
+    )
+    assert np.array_equal(picture.pixels, usual.pixels)
+    assert picture.adjusted == usual.adjusted
+
+
+@pytest.mark.parametrize("kind", "BHI")
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_tiff_turned_by_its_tag_says_so(tmp_path, orientation):
+def test_tiff_turned_by_its_tag_says_so(tmp_path, orientation, kind):
     turn = Image.Transpose
     undo = {2: 0, 3: 3, 4: 1, 5: turn.TRANSPOSE, 6: turn.ROTATE_90, 7: 6, 8: turn.ROTATE_270}
     stored = portrait().transpose(undo[orientation]) if orientation > 1 else portrait()
-    tag = (274, "H", 1, orientation, True)
+    tag = (274, kind, 1, orientation, True)
     picture = loaded(tmp_path, tiff(np.asarray(stored), extratags=[tag]))
     assert psnr(picture.pixels, portrait()) > 50
     assert (picture.source_width_px, picture.source_height_px) == portrait().size
@@ -242,7 +263,20 @@ def test_profile_decides_and_not_its_name(tmp_path, name, called):
         psnr(picture.pixels, portrait()) > likeness > psnr(stored, portrait()) or name != "linear"
     )
     assert psnr(picture.pixels, portrait()) > likeness
-    assert picture.adjusted == (f"colours converted from {space.name} to sRGB",)
+    assert picture.adjusted == (f'colours converted from "{space.name}" to sRGB',)
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("Display P3 of a studio, calibrated in May to 120 nits", None),
+        ("Display\nP3\x07", "Display P3"),
+    ],
+)
+def test_the_whole_name_of_a_profile_is_quoted(tmp_path, name, shown):
+    profile = rgb_profile(ColorSpace(name=name, primaries=P3, curve="srgb"))
+    picture = loaded(tmp_path, encoded(portrait(), "PNG", icc_profile=profile))
+    assert picture.adjusted == (f'colours converted from "{shown or name}" to sRGB',)
 
 
 @FEW
@@ -340,7 +374,7 @@ def test_grey_profile_is_applied(tmp_path):
     profile = grey_profile(ColorSpace(name="Linear grey", primaries=SRGB, curve=1.0))
     picture = loaded(tmp_path, encoded(as_image(light(grey)), "PNG", icc_profile=profile))
     assert psnr(picture.pixels[..., 0], grey) > 30
-    assert picture.adjusted == ("colours converted from Linear grey to sRGB",)
+    assert picture.adjusted == ('colours converted from "Linear grey" to sRGB',)
 
 
 def test_profile_for_colours_on_a_grey_picture_is_applied(tmp_path):
@@ -350,7 +384,7 @@ def test_profile_for_colours_on_a_grey_picture_is_applied(tmp_path):
     data = encoded(stored, "JPEG", quality=97, icc_profile=rgb_profile(space))
     picture = loaded(tmp_path, data)
     assert psnr(picture.pixels[..., 0], grey) > 38
-    assert picture.adjusted == ("colours converted from Adobe RGB to sRGB",)
+    assert picture.adjusted == ('colours converted from "Adobe RGB" to sRGB',)
 
 
 def test_profile_of_more_than_a_megabyte_is_read(tmp_path):
@@ -631,7 +665,7 @@ def test_heic(tmp_path, name):
     assert psnr(picture.pixels, portrait(512, 264)) > 34
     assert (picture.source_width_px, picture.source_height_px) == (512, 264)
     assert picture.format == "HEIC"
-    converted = ("colours converted from Display P3 to sRGB",)
+    converted = ('colours converted from "Display P3" to sRGB',)
     assert picture.adjusted == (converted if name == "phone.heic" else ())
 
 
