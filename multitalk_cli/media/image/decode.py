@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from multitalk_cli.media.image.jpeg import Salvaged
+
 MIN_SIDE_PX = 64
 MAX_ASPECT = 8
 
@@ -185,20 +187,25 @@ def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
         if failure is not None:
             raise failure
         return opened.image
-    image, rows = salvaged
-    missing = image.height - rows
-    if failure is None and not opened.is_cut_off and missing == 0:
-        return image
-    if missing > _MADE_UP_SHARE * image.height:
-        share = round(100 * missing / image.height)
+    missing = salvaged.image.height - salvaged.rows
+    if missing > _MADE_UP_SHARE * salvaged.image.height:
+        share = round(100 * missing / salvaged.image.height)
         raise OSError(f"the lower {share} % of the picture cannot be read") from failure
-    note = "the end of the file is missing"
-    if missing > 0:
-        last = image.crop((0, rows - 1, image.width, rows))
-        image.paste(last.resize((image.width, missing)), (0, rows))
-        note += f": the lowest {missing} rows repeat the one above"
-    adjusted.append(note)
-    return image
+    if salvaged.is_coarse:
+        adjusted.append("the last part of the file is missing, and with it fine detail")
+    elif failure is not None or opened.is_cut_off or missing > 0:
+        adjusted.append(_completed(salvaged, missing))
+    return salvaged.image
+
+
+def _completed(salvaged: Salvaged, missing: int) -> str:
+    """Fills the rows that are missing; returns the note of it."""
+    image, note = salvaged.image, "the end of the file is missing"
+    if missing == 0:
+        return note
+    last = image.crop((0, salvaged.rows - 1, image.width, salvaged.rows))
+    image.paste(last.resize((image.width, missing)), (0, salvaged.rows))
+    return f"{note}: the lowest {missing} rows repeat the one above"
 
 
 def _orientation(image: Image.Image) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.image import heif, jpeg, png, tiff
+from multitalk_cli.media.image.jpeg import Salvaged
 from multitalk_cli.media.image.pixels import kept_scale
 from multitalk_cli.media.image.srgb import exif_color_space
 
@@ -34,8 +35,8 @@ class Opened:
     receives them. turned: the EXIF orientation where the reader turns the picture itself.
     is_negative: whether grey of more than 8 bits counts from white. notes: of how it is stored.
     is_cut_off: whether the end is known to be missing; looks_cut_off: whether it may be, once the
-    picture is decoded, since the reader does not say. salvage: gives the picture and how many of
-    its rows are whole, None where that cannot be known; for one that is cut off or not decoded.
+    picture is decoded, since the reader does not say. salvage: gives what there is of one that is
+    cut off or not decoded, None where that cannot be known.
     """
 
     image: Image.Image
@@ -49,7 +50,7 @@ class Opened:
     notes: list[str] = field(default_factory=list)
     is_cut_off: bool = False
     looks_cut_off: Callable[[], bool] = lambda: False
-    salvage: Callable[[], tuple[Image.Image, int] | None] = lambda: None
+    salvage: Callable[[], Salvaged | None] = lambda: None
 
 
 def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
@@ -114,11 +115,11 @@ def _open_png(file: BinaryIO) -> Opened:
     _scale_transparent_value(image, facts.depth)
     profile = _profile(image) if facts.profile is None else facts.profile
 
-    def salvage() -> tuple[Image.Image, int] | None:
+    def salvage() -> Salvaged | None:
         rows = png.whole_rows(file, image.size)
         # What was decoded is in the picture; another attempt would fail again.
         image.tile = []
-        return None if rows is None else (image, rows)
+        return None if rows is None else Salvaged(image, rows)
 
     return Opened(
         image=image,
@@ -156,6 +157,7 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         return again
 
     # Not Image.open, which refuses 200 megapixels and looks for further pictures in the file.
+    file = jpeg.stated_height(file)
     is_cut_off = jpeg.ends_in_zeros(file)
     seen, notes = file, []
     try:
@@ -176,7 +178,9 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         max_pixels=MAX_PIXELS if is_progressive else MAX_JPEG_PIXELS,
         notes=notes,
         is_cut_off=is_cut_off,
-        looks_cut_off=lambda: jpeg.looks_cut_off(image),
+        looks_cut_off=lambda: (
+            jpeg.lacks_scans(seen) if is_progressive else jpeg.looks_cut_off(image)
+        ),
         salvage=lambda: jpeg.load_cut_off(seen, load),
     )
 

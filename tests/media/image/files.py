@@ -193,6 +193,32 @@ def exif_with_orientation(orientation, kind, order):
     return b"Exif\0\0" + head + entry + bytes(4) + rest
 
 
+def jpeg_segments(data):
+    """Marker and place of each segment of a JPEG, to its end mark."""
+    at = 2
+    while data[at : at + 2] != b"\xff\xd9":
+        yield data[at + 1], at
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        while data[at] != 0xFF or data[at + 1] in (0, *range(0xD0, 0xD8)):
+            at += 1
+    yield data[at + 1], at
+
+
+def scan_places(data):
+    """Where the scans of a JPEG start."""
+    return [at for marker, at in jpeg_segments(data) if marker == 0xDA]
+
+
+def with_height_behind(data, *, is_stated=True):
+    """A JPEG whose height stands in a segment behind its first scan, or nowhere."""
+    segments = list(jpeg_segments(data))
+    frame = next(at for marker, at in segments if marker in (0xC0, 0xC2)) + 5
+    scan = next(n for n, (marker, _) in enumerate(segments) if marker == 0xDA)
+    behind, height = segments[scan + 1][1], data[frame : frame + 2]
+    line = b"\xff\xdc\0\4" + height if is_stated else b""
+    return data[:frame] + b"\0\0" + data[frame + 2 : behind] + line + data[behind:]
+
+
 def tall_jpeg(width, height, **options):
     """A JPEG of any height that repeats 128 rows of the portrait; made without its pixels."""
     strip = portrait(width // 8, 16).resize((width, 128))

@@ -5,6 +5,7 @@ import struct
 import subprocess
 import sys
 import zlib
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -34,11 +35,13 @@ from tests.media.image.files import (
     primaries_chunk,
     psnr,
     recolored,
+    scan_places,
     spoiled,
     srgb_levels,
     text_chunk,
     tiff,
     with_chunks,
+    with_height_behind,
 )
 from tests.media.image.pictures import png_bytes, png_chunk, quarters, refused, saved
 
@@ -537,6 +540,44 @@ def test_jpeg_without_its_last_bytes(tmp_path, size, cut, quality, progressive, 
     with Image.open(io.BytesIO(whole)) as right:
         assert psnr(picture.pixels, right.convert("RGB")) > 30
     assert picture.adjusted[0].startswith("the end of the file is missing")
+
+
+@FEW
+@given(
+    size=sizes,
+    mode=st.sampled_from(["RGB", "L"]),
+    subsampling=st.sampled_from([0, 2]),
+    within=st.floats(0, 0.9),
+    ending=st.sampled_from([b"\xff\xd9", b"", bytes(300)]),
+)
+def test_progressive_jpeg_that_lacks_scans_says_so(
+    tmp_path, size, mode, subsampling, within, ending
+):
+    whole = encoded(
+        portrait(*size).convert(mode), "JPEG", progressive=True, subsampling=subsampling
+    )
+    places = scan_places(whole)
+    for start, end in pairwise(places):
+        cut = whole[: start + int(within * (end - start))]
+        (tmp_path / "cut.jpg").write_bytes(cut + ending)
+        # The first two scans: the mean of each block, then its coarse detail, which may be cut off.
+        if sum(place + 20 <= len(cut) for place in places) < 3:
+            refused(tmp_path / "cut.jpg", "E_IMAGE_BROKEN", "only a coarse preview")
+            continue
+        note = "the last part of the file is missing, and with it fine detail"
+        assert load_picture(tmp_path / "cut.jpg").adjusted == (note,)
+
+
+@FEW
+@given(size=sizes, progressive=st.booleans(), rows=st.sampled_from([0, 1]))
+def test_jpeg_whose_height_stands_behind_its_first_scan(tmp_path, size, progressive, rows):
+    options = {"progressive": progressive, "restart_marker_rows": rows}
+    whole = encoded(portrait(*size), "JPEG", **options)
+    picture = loaded(tmp_path, with_height_behind(whole))
+    assert np.array_equal(picture.pixels, loaded(tmp_path, whole).pixels)
+    assert picture.adjusted == ()
+    (tmp_path / "open.jpg").write_bytes(with_height_behind(whole, is_stated=False))
+    refused(tmp_path / "open.jpg", "E_IMAGE_FORMAT", "does not say how high it is")
 
 
 SEGMENTS = (
