@@ -164,6 +164,15 @@ def _convert_sound(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return f"multitalk ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
 
 
+def _shrink_picture(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """A smaller copy, still larger than any video, by a reader that takes less memory."""
+    if "large_file" not in facts:
+        return ""
+    path = str(facts["large_file"])
+    source, target = shell_word(path), shell_word(f"{path}.png")
+    return f"multitalk ffmpeg -i {source} -vf scale=4096:-2 {target}"
+
+
 def _option(name: str) -> Rule:
     """The command with the value that the facts have for an option."""
 
@@ -581,6 +590,7 @@ RULES: dict[str, Rule] = {
     "E_HUB_THROTTLED": _open_hub,
     "E_HUB_TOKEN": _open_hub,
     "E_ENVIRONMENT": _choose_environment,
+    "E_IMAGE_SIZE": _shrink_picture,
     "E_MODAL_CONFIG": _correct_modal_config,
     "E_MODAL_VERSION": _upgrade_modal,
     "E_NETWORK": _either(_return_to_job, _download),

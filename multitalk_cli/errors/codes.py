@@ -139,7 +139,7 @@ CODES: dict[str, Explanation] = {
     "E_IMAGE_SIZE": Explanation(
         _F,
         "the picture is too small, too large or too narrow",
-        "A small face has too little detail; a picture over 100 megapixels (a JPEG over 250) is a possible decompression bomb.",
+        "A small face has too little detail; a picture over 100 megapixels (a JPEG over 250) is a possible decompression bomb. A WebP of over 62 megapixels, and some AVIF and TIFF of over 70, would take more than 1 GB of memory.",
         "Pass a picture of at least 64 pixels per side, at most 100 megapixels, and an aspect ratio of at most 8.",
     ),
     "E_AUDIO_FORMAT": Explanation(

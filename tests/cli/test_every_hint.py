@@ -55,6 +55,20 @@ def _tiny():
     Image.new("RGB", (9, 9)).save("tiny.png")
 
 
+def _huge():
+    import io
+
+    from PIL import Image
+
+    stored = io.BytesIO()
+    Image.new("RGB", (90, 90)).save(stored, "WEBP")
+    data = bytearray(stored.getvalue())
+    at = data.index(b"\x9d\x01\x2a") + 3
+    # Width and height, 9000 each.
+    data[at : at + 4] = bytes.fromhex("28232823")
+    Path("huge.webp").write_bytes(data)
+
+
 def _pack():
     Path("weights").mkdir()
 
@@ -131,6 +145,7 @@ CASES = [
     ("E_IMAGE_FORMAT", ["generate", "a.png", "voice.wav", *PREVIEW], _files(a_png="text")),
     ("E_IMAGE_BROKEN", ["generate", "cut.png", "voice.wav", *PREVIEW], _cut_picture),
     ("E_IMAGE_SIZE", ["generate", "tiny.png", "voice.wav", *PREVIEW], _tiny),
+    ("E_IMAGE_SIZE", ["generate", "huge.webp", "voice.wav", *PREVIEW], _huge),
     ("E_AUDIO_FORMAT", ["generate", "host.png", "a.wav", *PREVIEW], _files(a_wav="text")),
     ("E_AUDIO_BROKEN", ["generate", "host.png", "cut.wav", *PREVIEW], _cut_voice),
     ("E_AUDIO_SILENT", ["generate", "host.png", "silent.wav", *PREVIEW], _silence),

@@ -52,6 +52,7 @@ EXAMPLES = {
     "E_GPU_TOO_SMALL": [({"gpu": "l40s"}, GENERATE), ({"gpu": "l4"}, ["doctor", "--gpu", "t4"])],
     "E_HUB_THROTTLED": [({"volume": "w"}, ["download"])],
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
+    "E_IMAGE_SIZE": [({"large_file": "my face.webp"}, ["generate", "my face.webp", "b.wav"])],
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
     "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],
@@ -103,7 +104,8 @@ ADVICE = {
 
 def parse(words):
     """Parses a command line as the application does, without running it. Raises its refusal."""
-    words, _ = split_output_options(words)
+    program, *words = words
+    words = [program, *split_output_options(words)[0]]
     if words[-1] == "--help":
         # Help would be printed: the words before it must be those of a command.
         groups = typer.main.get_command(app)

@@ -11,18 +11,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError
+from multitalk_cli.files import shown_path
 from multitalk_cli.media.image.opened import SEVERAL, Opened, ask_for_smaller, open_picture
 from multitalk_cli.media.image.pixels import Look, orientation_of, plain_mode, to_srgb_pixels
+from multitalk_cli.media.image.rows import WholeRows
 from multitalk_cli.media.image.srgb import conversion
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
-    from multitalk_cli.media.image.jpeg import Salvaged
+    from multitalk_cli.media.image.rows import Rows
 
 MIN_SIDE_PX = 64
 MAX_ASPECT = 8
@@ -30,6 +33,7 @@ MAX_ASPECT = 8
 # Of a picture whose end is missing: at most this share of its rows is made up.
 _MADE_UP_SHARE = 0.02
 _ORIENTATION_TAG = 0x0112
+_MAX_DECODED_BYTES = 1_000_000_000
 # How Pillow's readers begin to say that a file is of a kind that they lack.
 _UNSUPPORTED = ("unsupported", "cannot handle")
 # Raised by Pillow's readers on files that break their format's rules.
@@ -60,15 +64,19 @@ class Decoded:
     adjusted: tuple[str, ...]
 
 
-def decode(file: BinaryIO, kind: str, shown: str, background: tuple[int, int, int]) -> Decoded:
+def decode(file: BinaryIO, kind: str, path: Path, background: tuple[int, int, int]) -> Decoded:
     """Decodes a picture.
 
-    kind: one of READABLE_PICTURES. shown: the file's name for messages. Raises FileError:
+    kind: one of READABLE_PICTURES. path: of the file, for messages. Raises FileError:
     E_IMAGE_SIZE before anything is decoded, E_IMAGE_FORMAT for a layout that is not supported,
     E_IMAGE_BROKEN for a damaged file.
     """
+    shown = shown_path(path)
     with _reader_errors_explained(shown), _reader_warnings_muted():
-        return _decode(open_picture(file, kind, shown), shown, background)
+        opened = open_picture(file, kind, shown)
+        _check_size(opened.image.size, opened.max_pixels, shown)
+        _check_memory(opened, path)
+        return _decode(opened, shown, background)
 
 
 @contextlib.contextmanager
@@ -111,24 +119,19 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
     if opened.bits > 8:
         adjusted.append("16 bits per channel reduced to 8")
     size = opened.image.size
-    _check_size(size, opened.max_pixels, shown)
-    ask_for_smaller(opened.image)
-    image = _loaded(opened, adjusted)
-    if image.size[0] > size[0] or image.size[1] > size[1]:
-        _check_size(image.size, opened.max_pixels, shown)
-        size = image.size
-    if (
-        opened.format == "BMP"
-        and image.mode == "RGBA"
-        and image.getchannel("A").getextrema() == (0, 0)
-    ):
-        # Many programs leave the fourth byte of a pixel at zero, whatever the header names it.
-        image = image.convert("RGB")
-    orientation = _orientation(image) if opened.turned is None else 1
-    turned = orientation if opened.turned is None else opened.turned
+    rows: Rows | None = opened.rows
+    if rows is None:
+        ask_for_smaller(opened.image)
+        image = _loaded(opened, adjusted)
+        if image.size[0] > size[0] or image.size[1] > size[1]:
+            _check_size(image.size, opened.max_pixels, shown)
+            size = image.size
+        rows = WholeRows(image)
+    orientation, turned = _orientations(opened)
+    loss = len(adjusted)
     if 2 <= turned <= 8:
         adjusted.append(f"turned upright (EXIF orientation {turned})")
-    colors = conversion(plain_mode(image.mode), opened.profile, opened.stated)
+    colors = conversion(plain_mode(rows.mode), opened.profile, opened.stated)
     adjusted += colors.notes
     look = Look(
         orientation=orientation,
@@ -136,7 +139,10 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
         background=background,
         is_negative=opened.is_negative,
     )
-    pixels, is_transparent = to_srgb_pixels(image, look)
+    pixels, is_transparent = to_srgb_pixels(rows, look)
+    if rows.missing:
+        _check_missing(rows.missing, rows.size[1], None)
+        adjusted.insert(loss, _repeated(rows.missing))
     if is_transparent and all((row == background).all() for row in pixels):
         where = " in its first frame" if SEVERAL in opened.notes else ""
         raise FileError(
@@ -170,6 +176,20 @@ def _check_size(size: tuple[int, int], max_pixels: int, shown: str) -> None:
         raise FileError(f"{shown} is {width}x{height} pixels: {problem}", code="E_IMAGE_SIZE")
 
 
+def _check_memory(opened: Opened, path: Path) -> None:
+    """Raises FileError (E_IMAGE_SIZE) for a picture that would fill a small memory."""
+    width, height = opened.image.size
+    needed = width * height * opened.pixel_bytes
+    if opened.rows is None and needed > _MAX_DECODED_BYTES:
+        most = _MAX_DECODED_BYTES / opened.pixel_bytes / 1e6
+        raise FileError(
+            f"{shown_path(path)} is {width}x{height} pixels: decoding {opened.format} of that size "
+            f"takes {needed / 1e9:.1f} GB of memory; at most 1 GB is used ({most:.0f} megapixels)",
+            code="E_IMAGE_SIZE",
+            facts={"large_file": str(path)},
+        )
+
+
 def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
     """The decoded picture; one of which only the last rows are missing is completed."""
     failure: BaseException | None = None
@@ -177,7 +197,7 @@ def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
         if not opened.is_cut_off:
             opened.image.load()
             if not opened.looks_cut_off():
-                return opened.image
+                return _opaque(opened)
     except _READER_ERRORS as error:
         failure = error
     salvaged = opened.salvage()
@@ -188,29 +208,45 @@ def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
             raise failure
         return opened.image
     missing = salvaged.image.height - salvaged.rows
-    if missing > _MADE_UP_SHARE * salvaged.image.height:
-        share = round(100 * missing / salvaged.image.height)
-        raise OSError(f"the lower {share} % of the picture cannot be read") from failure
+    _check_missing(missing, salvaged.image.height, failure)
     if salvaged.is_coarse:
         adjusted.append("the last part of the file is missing, and with it fine detail")
     elif failure is not None or opened.is_cut_off or missing > 0:
-        adjusted.append(_completed(salvaged, missing))
+        adjusted.append(_repeated(missing))
+    if missing > 0:
+        image = salvaged.image
+        last = image.crop((0, salvaged.rows - 1, image.width, salvaged.rows))
+        image.paste(last.resize((image.width, missing)), (0, salvaged.rows))
     return salvaged.image
 
 
-def _completed(salvaged: Salvaged, missing: int) -> str:
-    """Fills the rows that are missing; returns the note of it."""
-    image, note = salvaged.image, "the end of the file is missing"
-    if missing == 0:
-        return note
-    last = image.crop((0, salvaged.rows - 1, image.width, salvaged.rows))
-    image.paste(last.resize((image.width, missing)), (0, salvaged.rows))
-    return f"{note}: the lowest {missing} rows repeat the one above"
+def _opaque(opened: Opened) -> Image.Image:
+    """The picture; a BMP whose fourth bytes are all zero without them."""
+    image = opened.image
+    is_unset = opened.format == "BMP" and image.mode == "RGBA"
+    if is_unset and image.getchannel("A").getextrema() == (0, 0):
+        # Many programs leave the fourth byte of a pixel at zero, whatever the header names it.
+        return image.convert("RGB")
+    return image
 
 
-def _orientation(image: Image.Image) -> int:
-    """The EXIF orientation, 1 where there is none."""
+def _check_missing(missing: int, height: int, failure: BaseException | None) -> None:
+    if missing > _MADE_UP_SHARE * height:
+        share = round(100 * missing / height)
+        raise OSError(f"the lower {share} % of the picture cannot be read") from failure
+
+
+def _repeated(missing: int) -> str:
+    note = "the end of the file is missing"
+    return f"{note}: the lowest {missing} rows repeat the one above" if missing > 0 else note
+
+
+def _orientations(opened: Opened) -> tuple[int, int]:
+    """The EXIF orientation that is still to be undone, and that of the file; 1 for none."""
+    if opened.turned is not None:
+        return (1 if opened.rows is None else opened.turned), opened.turned
     try:
-        return orientation_of(image.getexif().get(_ORIENTATION_TAG, 1))
+        value = orientation_of(opened.image.getexif().get(_ORIENTATION_TAG, 1))
     except _READER_ERRORS:
-        return 1  # broken metadata of a picture that is otherwise whole
+        value = 1  # broken metadata of a picture that is otherwise whole
+    return value, value

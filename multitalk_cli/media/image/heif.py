@@ -41,16 +41,38 @@ def open_heif(file: BinaryIO, kind: str, shown: str) -> Image.Image:
 
 def stated_colors(file: BinaryIO) -> ColorSpace | None:
     """The colour space of the first `colr` box with code points; the file is rewound."""
-    file.seek(0)
-    levels = [file.read(_HEAD_BYTES)]
-    file.seek(0)
-    for name, skipped in ((b"meta", _VERSIONED), (b"iprp", 0), (b"ipco", 0), (b"colr", 0)):
-        levels = [box[skipped:] for data in levels for box in _boxes(data, name)]
-    for color in levels:
+    for color in _properties(file, b"colr"):
         if color[:4] == b"nclx" and len(color) >= 8:
             primaries, transfer = color[4:6], color[6:8]
             return from_h273(int.from_bytes(primaries, "big"), int.from_bytes(transfer, "big"))
     return None
+
+
+def avif_bytes(file: BinaryIO) -> float:
+    """The bytes that the reader of AVIF takes for a pixel; the file is rewound.
+
+    Measured with pictures of 49 and 99 megapixels: 9.2 with 4:2:0, 10.9 with 4:4:4, 11.0 and 14.1
+    with the same in 10 bits.
+    """
+    most = 1.5
+    for config in _properties(file, b"av1C"):
+        if len(config) < 3:
+            continue
+        is_deep, is_grey = config[2] & 0x40, config[2] & 0x10
+        halved = (config[2] & 0x08) // 0x08 + (config[2] & 0x04) // 0x04
+        planes = 1.0 if is_grey else 1 + 2 / 2**halved
+        most = max(most, planes * (2 if is_deep else 1))
+    return 8 + most
+
+
+def _properties(file: BinaryIO, name: bytes) -> list[bytes]:
+    """The content of all boxes of that name among the properties of pictures."""
+    file.seek(0)
+    levels = [file.read(_HEAD_BYTES)]
+    file.seek(0)
+    for level, skipped in ((b"meta", _VERSIONED), (b"iprp", 0), (b"ipco", 0), (name, 0)):
+        levels = [box[skipped:] for data in levels for box in _boxes(data, level)]
+    return levels
 
 
 def _boxes(data: bytes, name: bytes) -> Iterator[bytes]:

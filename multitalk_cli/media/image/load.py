@@ -70,7 +70,7 @@ def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Pi
             )
         file.seek(0)
         sha256 = sha256_of(file)
-        decoded = decode(file, kind, shown, background)
+        decoded = decode(file, kind, path, background)
     return Picture(
         pixels=decoded.pixels,
         source_width_px=decoded.width_px,

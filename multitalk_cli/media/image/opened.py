@@ -10,7 +10,10 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.media.image import heif, jpeg, png, tiff
 from multitalk_cli.media.image.jpeg import Salvaged
 from multitalk_cli.media.image.pixels import kept_scale
+from multitalk_cli.media.image.png_rows import SAMPLES, PngRows
+from multitalk_cli.media.image.rows import MAX_WHOLE_BYTES, whole_bytes
 from multitalk_cli.media.image.srgb import exif_color_space
+from multitalk_cli.media.image.tiff_rows import open_rows
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,11 +21,14 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from multitalk_cli.media.image.profiles import ColorSpace
+    from multitalk_cli.media.image.rows import Rows
 
 MAX_PIXELS = 100_000_000
 # The JPEG decoder skips detail that would be discarded, unless the file is progressive.
 MAX_JPEG_PIXELS = 250_000_000
 
+# Measured with 99 megapixels: its reader has four copies of each picture.
+_WEBP_BYTES = 16
 SEVERAL = "the first of several frames used"
 """The note of an animation."""
 
@@ -36,7 +42,9 @@ class Opened:
     is_negative: whether grey of more than 8 bits counts from white. notes: of how it is stored.
     is_cut_off: whether the end is known to be missing; looks_cut_off: whether it may be, once the
     picture is decoded, since the reader does not say. salvage: gives what there is of one that is
-    cut off or not decoded, None where that cannot be known.
+    cut off or not decoded, None where that cannot be known. rows: of a picture that is too large to
+    be decoded whole. pixel_bytes: of memory that its reader takes for a pixel, where that is more
+    than the usual 4 to 6.
     """
 
     image: Image.Image
@@ -51,6 +59,8 @@ class Opened:
     is_cut_off: bool = False
     looks_cut_off: Callable[[], bool] = lambda: False
     salvage: Callable[[], Salvaged | None] = lambda: None
+    rows: Rows | None = None
+    pixel_bytes: float = 0.0
 
 
 def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
@@ -68,8 +78,14 @@ def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
         # The pictures of a HEIC file are no frames; the reader takes the primary one.
         notes = _frame_notes(image) if kind == "AVIF" else []
         stated = heif.stated_colors(file)
-        profile = _profile(image)
-        return Opened(image=image, format=kind, profile=profile, stated=stated, notes=notes)
+        return Opened(
+            image=image,
+            format=kind,
+            profile=_profile(image),
+            stated=stated,
+            notes=notes,
+            pixel_bytes=heif.avif_bytes(file) if kind == "AVIF" else 0,
+        )
     try:
         image = Image.open(file, formats=[kind.upper()])
     except OSError as error:
@@ -77,8 +93,13 @@ def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
         if missing == 0:
             raise
         raise OSError(f"its last {missing:,} bytes are missing") from error
-    notes = _frame_notes(image)
-    return Opened(image=image, format=kind.upper(), profile=_profile(image), notes=notes)
+    return Opened(
+        image=image,
+        format=kind.upper(),
+        profile=_profile(image),
+        notes=_frame_notes(image),
+        pixel_bytes=_WEBP_BYTES if kind == "WebP" else 0,
+    )
 
 
 def _missing_riff_bytes(file: BinaryIO) -> int:
@@ -114,6 +135,7 @@ def _open_png(file: BinaryIO) -> Opened:
     image = Image.open(seen, formats=["PNG"])
     _scale_transparent_value(image, facts.depth)
     profile = _profile(image) if facts.profile is None else facts.profile
+    rows = _png_rows(file, facts, image)
 
     def salvage() -> Salvaged | None:
         rows = png.whole_rows(file, image.size)
@@ -131,7 +153,17 @@ def _open_png(file: BinaryIO) -> Opened:
         # Rows that are not in the file stay zero.
         looks_cut_off=lambda: _last_row(image).getbbox(alpha_only=False) is None,
         salvage=salvage,
+        rows=rows,
     )
+
+
+def _png_rows(file: BinaryIO, facts: png.PngFacts, image: Image.Image) -> Rows | None:
+    """The rows of a large PNG; None for one that the reader may decode whole."""
+    if whole_bytes(image) <= MAX_WHOLE_BYTES or facts.is_interlaced or facts.color not in SAMPLES:
+        return None
+    # Asked for metadata behind the pixels, the reader would decode them.
+    image.info.setdefault("exif", b"Exif\0\0" + facts.exif if facts.exif else b"")
+    return PngRows(file, facts, image)
 
 
 def _scale_transparent_value(image: Image.Image, depth: int) -> None:
@@ -202,6 +234,7 @@ def _open_tiff(file: BinaryIO, shown: str) -> Opened:
         raise FileError(
             f"{shown} is a TIFF with {facts.layout}, which is not supported", code="E_IMAGE_FORMAT"
         ) from None
+    is_large = whole_bytes(image) > MAX_WHOLE_BYTES
     return Opened(
         image=image,
         format="TIFF",
@@ -210,4 +243,7 @@ def _open_tiff(file: BinaryIO, shown: str) -> Opened:
         turned=facts.turned,
         is_negative=facts.is_negative,
         notes=notes,
+        rows=open_rows(file, image, facts) if is_large else None,
+        # A single compressed strip is unpacked whole before it becomes a picture.
+        pixel_bytes=4 + facts.bits * facts.samples / 8 if is_large else 0,
     )

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from multitalk_cli.media.image.rows import Rows
     from multitalk_cli.media.image.srgb import Conversion
 
 # A picture with more pixels is reduced to a half, a quarter, ...: still enough for any video size.
@@ -19,6 +20,10 @@ KEPT_PIXELS = 24_000_000
 # Between its mode and sRGB a strip takes up to 20 bytes for each pixel.
 _STRIP_PIXELS = 2_000_000
 _EIGHT_BIT_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
+# Pillow's numbers of what turns a stored picture upright, by its EXIF orientation: mirrored, by 180
+# degrees, upside down, along its diagonals, by 270 and 90 degrees.
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+_FROM_THE_END = (3, 4, 6, 7)  # its last row comes first, or its last row is the left column
 _GREY_MODES = ("1", "L", "LA", "La", "I", "F")
 
 
@@ -67,51 +72,47 @@ def plain_mode(mode: str) -> str:
     return "L" if mode in _GREY_MODES or mode.startswith("I;16") else "RGB"
 
 
-def to_srgb_pixels(image: Image.Image, look: Look) -> tuple[NDArray[np.uint8], bool]:
+def to_srgb_pixels(rows: Rows, look: Look) -> tuple[NDArray[np.uint8], bool]:
     """[H, W, 3] uint8 sRGB, upright and of at most KEPT_PIXELS; whether anything is transparent."""
     import numpy as np
+    from PIL import Image
 
-    factor = kept_scale(image.size)
-    width, height = image.size[::-1] if look.orientation >= 5 else image.size
-    pixels = np.empty((-(-height // factor), -(-width // factor), 3), dtype=np.uint8)
-    white = _white(image)
-    rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
+    factor = kept_scale(rows.size)
+    (width, height), lies = rows.size, look.orientation >= 5
+    upright = (height, width) if lies else (width, height)
+    pixels = np.empty((*(-(-side // factor) for side in upright[::-1]), 3), dtype=np.uint8)
+    white = _white(rows)
     is_transparent = False
-    for top in range(0, height, rows):
-        strip = _upright_strip(image, top, min(top + rows, height), look.orientation)
-        if image.mode in _EIGHT_BIT_MODES and factor > 1:
+    for top, bottom in _strips(rows.size, factor, look.orientation):
+        strip = rows.strip(top, bottom)
+        if look.orientation in _TURNS:
+            strip = strip.transpose(Image.Transpose(_TURNS[look.orientation]))
+        if rows.mode in _EIGHT_BIT_MODES and factor > 1:
             strip = strip.reduce(factor)
         alpha = _alpha(strip)
         rgb = look.conversion.apply(_eight_bit(strip, white, look.is_negative))
         if alpha is not None:
             is_transparent = True
             rgb = _laid_on(look.background, rgb, alpha)
-        if image.mode not in _EIGHT_BIT_MODES and factor > 1:
+        if rows.mode not in _EIGHT_BIT_MODES and factor > 1:
             rgb = rgb.reduce(factor)
-        pixels[top // factor :][: rgb.height] = np.asarray(rgb)
+        at = (height - bottom if look.orientation in _FROM_THE_END else top) // factor
+        (pixels.swapaxes(0, 1) if lies else pixels)[at:][: rgb.width if lies else rgb.height] = (
+            np.asarray(rgb).swapaxes(0, 1) if lies else np.asarray(rgb)
+        )
     return pixels, is_transparent
 
 
-def _upright_strip(image: Image.Image, top: int, bottom: int, orientation: int) -> Image.Image:
-    """Rows of the upright picture, from columns of the stored one if that lies on its side."""
-    from PIL import Image
-
-    turn = Image.Transpose
-    turns = {
-        2: turn.FLIP_LEFT_RIGHT,
-        3: turn.ROTATE_180,
-        4: turn.FLIP_TOP_BOTTOM,
-        5: turn.TRANSPOSE,
-        6: turn.ROTATE_270,
-        7: turn.TRANSVERSE,
-        8: turn.ROTATE_90,
-    }
-    along = image.width if orientation >= 5 else image.height
-    if orientation in (3, 4, 7, 8):
-        top, bottom = along - bottom, along - top
-    box = (top, 0, bottom, image.height) if orientation >= 5 else (0, top, image.width, bottom)
-    strip = image.crop(box)
-    return strip.transpose(turns[orientation]) if orientation in turns else strip
+def _strips(size: tuple[int, int], factor: int, orientation: int) -> Iterator[tuple[int, int]]:
+    """First and last rows of strips; the upright picture begins with whole ones."""
+    width, height = size
+    rows = max(1, _STRIP_PIXELS // (width * factor)) * factor
+    top = 0
+    while top < height:
+        is_part = top == 0 and orientation in _FROM_THE_END
+        bottom = min(top + (height % rows if is_part and height % rows else rows), height)
+        yield top, bottom
+        top = bottom
 
 
 def _laid_on(background: tuple[int, int, int], rgb: Image.Image, alpha: Image.Image) -> Image.Image:
@@ -163,26 +164,18 @@ def _eight_bit_grey(image: Image.Image, white: float, is_negative: bool) -> Imag
     return Image.fromarray(255 - grey if is_negative else grey)
 
 
-def _white(image: Image.Image) -> float:
+def _white(rows: Rows) -> float:
     """The value of white in greys of more than 8 bits: of the scale that fits the highest one."""
     import numpy as np
 
-    if image.mode not in ("I", "F"):
+    if rows.mode not in ("I", "F"):
         return 65535.0
     highest = 0.0
-    for values in _numbers(image):
+    for top, bottom in _strips(rows.size, 1, 1):
+        values = np.asarray(rows.strip(top, bottom), dtype=np.float32)
         if not np.isfinite(values).all():
             raise ValueError("it holds NaN or infinite values")
-        if image.mode == "I" and values.min() < 0:
+        if rows.mode == "I" and values.min() < 0:
             raise ValueError("it holds numbers of 32 bits that are too large")
         highest = max(highest, float(values.max()))
     return next((white for white in (1.0, 255.0, 65535.0) if highest <= white), highest)
-
-
-def _numbers(image: Image.Image) -> Iterator[NDArray[np.float32]]:
-    import numpy as np
-
-    rows = max(1, _STRIP_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
-        yield np.asarray(strip, dtype=np.float32)

@@ -64,12 +64,17 @@ def _chunks(file: BinaryIO) -> Iterator[_Chunk]:
 class PngFacts:
     """What lies around the pixels of a PNG.
 
-    depth: bits of a sample. profile: an ICC profile that the reader would refuse as too large.
-    h273: primaries and transfer of a cICP chunk. left_out: (start, end) of chunks that the reader
-    must not see. frames: of an animation. notes: sentences about damage.
+    depth: bits of a sample. color: the type of pixels. is_interlaced: whether rows come in seven
+    passes. exif: EXIF data. profile: an ICC
+    profile that the reader would refuse as too large. h273: primaries and transfer of a cICP chunk.
+    left_out: (start, end) of chunks that the reader must not see. frames: of an animation. notes:
+    sentences about damage.
     """
 
     depth: int = 0
+    color: int = 0
+    is_interlaced: bool = False
+    exif: bytes = b""
     frames: int = 0
     profile: bytes | None = None
     h273: tuple[int, int] | None = None
@@ -104,6 +109,8 @@ class PngFacts:
                 return False
         elif chunk.name == b"cICP" and len(body) == 4:
             self.h273 = body[0], body[1]
+        elif chunk.name == b"eXIf":
+            self.exif = body
         return True
 
 
@@ -117,7 +124,8 @@ def examine(file: BinaryIO) -> PngFacts:
         if chunk.name == b"CgBI":
             raise ValueError("unsupported PNG, as Xcode packs it for iOS (CgBI)")
         if chunk.name == b"IHDR" and chunk.length == 13:
-            facts.depth = _body(file, chunk)[8]
+            facts.depth, facts.color, *_, interlaced = _body(file, chunk)[8:]
+            facts.is_interlaced = interlaced != 0
         pixels_seen = pixels_seen or chunk.name == b"IDAT"
         if chunk.is_critical:
             continue
@@ -261,32 +269,35 @@ def stated_colors(facts: PngFacts, info: dict[Any, Any]) -> ColorSpace | None:
 def whole_rows(file: BinaryIO, size: tuple[int, int]) -> int | None:
     """How many rows can be read; None for an interlaced PNG, whose rows come in pieces."""
     width, height = size
+    header = _bytes(file, 0, _HEADER_BYTES)[16:]
+    samples = {2: 3, 4: 2, 6: 4}.get(header[9], 1)
+    row_bytes = 0 if header[12] else 1 + (width * samples * header[8] + 7) // 8
+    if row_bytes == 0:
+        return None
+    return min(sum(map(len, pixel_bytes(file))) // row_bytes, height)
+
+
+def pixel_bytes(file: BinaryIO) -> Iterator[bytes]:
+    """The filtered rows, inflated piece by piece, as far as they can be."""
     inflater = zlib.decompressobj()
-    row_bytes = there = 0
     for chunk in _unfinished_chunks(file):
-        if chunk.name == b"IHDR":
-            header = _body(file, chunk)
-            samples = {2: 3, 4: 2, 6: 4}.get(header[9], 1)
-            row_bytes = 0 if header[12] else 1 + (width * samples * header[8] + 7) // 8
-        if chunk.name != b"IDAT" or row_bytes == 0:
+        if chunk.name != b"IDAT":
             continue
-        file.seek(chunk.start + 8)
-        left = chunk.length
-        while left > 0 and (piece := file.read(min(left, _PIECE_BYTES))):
-            left -= len(piece)
+        at, left = chunk.start + 8, chunk.length
+        while left > 0:
+            file.seek(at)
+            piece = file.read(min(left, _PIECE_BYTES))
+            if not piece:
+                break
+            at, left = at + len(piece), left - len(piece)
             try:
-                there += _inflated_bytes(inflater, piece)
+                while piece:
+                    inflated = inflater.decompress(piece, _PIECE_BYTES)
+                    piece = inflater.unconsumed_tail
+                    if inflated:
+                        yield inflated
             except zlib.error:
-                left = 0
-    return min(there // row_bytes, height) if row_bytes else None
-
-
-def _inflated_bytes(inflater: Any, piece: bytes) -> int:
-    there = 0
-    while piece:
-        there += len(inflater.decompress(piece, _PIECE_BYTES))
-        piece = inflater.unconsumed_tail
-    return there
+                return
 
 
 def _unfinished_chunks(file: BinaryIO) -> Iterator[_Chunk]:

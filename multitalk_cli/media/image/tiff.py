@@ -40,15 +40,16 @@ class TiffFacts:
 
     frame: its number; a smaller copy may come first. turned: the orientation by which the reader
     turns the picture itself; None where its tag is of a type that the reader ignores. is_negative:
-    whether 16-bit or larger samples count from white, which the reader ignores. bits: of a sample.
-    layout: the samples in words, where they are plausible. has_odd_planes: whether planes are
-    separate that only libtiff can read.
+    whether 16-bit or larger samples count from white, which the reader ignores. bits, samples: of a
+    sample, and of a pixel. layout: the samples in words, where they are plausible. has_odd_planes:
+    whether planes are separate that only libtiff can read.
     """
 
     frame: int = 0
     turned: int | None = 1
     is_negative: bool = False
     bits: int = 8
+    samples: int = 1
     layout: str = ""
     has_odd_planes: bool = False
 
@@ -90,6 +91,7 @@ def examine(file: BinaryIO, shown: str) -> TiffFacts:
         turned=orientation if isinstance(orientation, int) else None,
         is_negative=bits >= 16 and _number(tags, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         bits=bits,
+        samples=_number(tags, _SAMPLES, 1),
         layout=_layout(tags),
         has_odd_planes=has_odd_planes,
     )

@@ -130,7 +130,64 @@ def interlaced_png(image):
     return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
 
 
+def filtered_png(samples, seed, kept=None):
+    """[H, W, C] samples of 8 or 16 bits as a PNG whose rows have any filters.
+
+    kept: how many bytes of the rows are there; None for all.
+    """
+    height, width, channels = samples.shape
+    wide = samples.itemsize * channels
+    raw = samples.astype(samples.dtype.newbyteorder(">")).view(np.uint8).reshape(height, -1)
+    above = np.vstack([np.zeros_like(raw[:1]), raw[:-1]]).astype(int)
+    left, corner = (
+        np.pad(rows, ((0, 0), (wide, 0)))[:, :-wide].astype(int) for rows in (raw, above)
+    )
+    guess = left + above - corner
+    near = [abs(guess - one) for one in (left, above, corner)]
+    paeth = np.where(
+        (near[0] <= near[1]) & (near[0] <= near[2]),
+        left,
+        np.where(near[1] <= near[2], above, corner),
+    )
+    predicted = np.stack([np.zeros_like(left), left, above, (left + above) // 2, paeth])
+    filters = np.random.default_rng(seed).integers(0, 5, height)
+    rows = (raw - predicted[filters, np.arange(height)]).astype(np.uint8)
+    data = np.hstack([filters[:, None].astype(np.uint8), rows]).tobytes()[:kept]
+    header = struct.pack(
+        ">IIBBBBB", width, height, 8 * samples.itemsize, {2: 4, 3: 2, 4: 6}[channels], 0, 0, 0
+    )
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(data)), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(png_chunk(*chunk) for chunk in chunks)
+
+
 # TIFF
+
+
+def huge_tiff(width, height, rows, stated=None):
+    """A compressed RGB TIFF all of whose strips are the same one, of colours from left to right.
+
+    stated: the rows of a strip in the header, where they are not those that are there.
+    """
+    strip = np.zeros((rows, width, 3), np.uint8)
+    strip[..., 0] = np.arange(width) * 255 // width
+    data = zlib.compress(strip, 1)
+    stated = rows if stated is None else stated
+    count = -(-height // stated)
+    entries = [(256, width), (257, height), (259, 8), (262, 2), (277, 3), (278, stated)]
+    ends = {258: struct.pack("<3H", 8, 8, 8)}
+    ends[273] = struct.pack("<I", 8) * count
+    ends[279] = struct.pack("<I", len(data)) * count
+    at, tail, table = 8 + len(data), b"", []
+    for tag, value in entries:
+        table.append((tag, 4, 1, value))
+    for tag, body in ends.items():
+        table.append(
+            (tag, 3 if tag == 258 else 4, len(body) // (2 if tag == 258 else 4), at + len(tail))
+        )
+        tail += body + bytes(len(body) % 2)
+    tags = b"".join(struct.pack("<HHII", *entry) for entry in sorted(table))
+    head = b"II*\0" + struct.pack("<I", at + len(tail))
+    return head + data + tail + struct.pack("<H", len(table)) + tags + bytes(4)
 
 
 def tiff(samples, **options):

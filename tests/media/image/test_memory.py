@@ -8,9 +8,10 @@ import zlib
 
 import numpy as np
 import pytest
+from PIL import features
 
 from tests.conftest import ROOT
-from tests.media.image.files import encoded, portrait, tall_jpeg
+from tests.media.image.files import encoded, huge_tiff, portrait, tall_jpeg
 from tests.media.image.pictures import png_chunk, refused
 
 MOST_BYTES = 300 * 10**6
@@ -42,7 +43,7 @@ def measured(path):
 
 def huge_png(depth, color, palette=b""):
     """9999x9999 pixels that repeat the bytes 0 to 255 in each row."""
-    row_bytes = (9999 * depth + 7) // 8
+    row_bytes = (9999 * depth * (3 if color == 2 else 1) + 7) // 8
     row = b"\0" + bytes(np.arange(row_bytes, dtype=np.uint32).astype(np.uint8))
     packer = zlib.compressobj(1)
     body = b"".join(packer.compress(row) for _ in range(9999)) + packer.flush()
@@ -55,7 +56,9 @@ def huge_png(depth, color, palette=b""):
 @pytest.mark.parametrize(
     ("depth", "color", "mean"),
     [
-        (16, 0, (127, 127, 127)),
+        (8, 2, (127, 127, 127)),
+        pytest.param(16, 2, (127, 127, 127), marks=pytest.mark.long),
+        pytest.param(16, 0, (127, 127, 127), marks=pytest.mark.long),
         pytest.param(8, 3, (127.5, 0, 255), marks=pytest.mark.long),
         pytest.param(1, 0, (127.5, 127.5, 127.5), marks=pytest.mark.long),
     ],
@@ -68,6 +71,32 @@ def test_huge_png_of_any_mode(tmp_path, depth, color, mean):
     assert seen["size"] == [9999, 9999]
     assert seen["mean"] == pytest.approx(mean, abs=2)
     assert seen["extra"] < MOST_BYTES
+
+
+@pytest.mark.parametrize("rows", [64, pytest.param(4000, marks=pytest.mark.long)])
+def test_huge_tiff_in_strips(tmp_path, rows):
+    path = tmp_path / "huge.tif"
+    path.write_bytes(huge_tiff(9999, 9999, rows))
+    seen = measured(path)
+    assert seen["size"] == [9999, 9999]
+    assert seen["mean"] == pytest.approx((127, 0, 0), abs=2)
+    assert seen["extra"] < MOST_BYTES
+
+
+def test_webp_and_avif_that_take_a_gigabyte_are_refused(tmp_path):
+    path = tmp_path / "huge"
+    data = bytearray(encoded(portrait(), "WEBP"))
+    at = data.index(b"\x9d\x01\x2a") + 3
+    data[at : at + 4] = struct.pack("<HH", 8000, 7900)
+    path.write_bytes(data)
+    refused(path, "E_IMAGE_SIZE", "takes 1.0 GB of memory; at most 1 GB is used (62 megapixels)")
+    if not features.check("avif"):
+        return
+    data = bytearray(encoded(portrait(), "AVIF", subsampling="4:4:4"))
+    at = data.index(b"ispe") + 8
+    data[at : at + 8] = struct.pack(">II", 9990, 9990)
+    path.write_bytes(data)
+    refused(path, "E_IMAGE_SIZE", "decoding AVIF of that size takes 1.1 GB of memory")
 
 
 @pytest.mark.parametrize(
