@@ -7,18 +7,23 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version -V $shared"
-            commands='generate demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
+            commands='generate batch demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
+            ;;
+        'batch')
+            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
+            arguments=(':files')
+            repeated=0
             ;;
         'demo')
             options="--force -f --help -h $shared"
             ;;
         'redo')
-            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -78,12 +83,12 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_SPENDING_LIMIT E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_DECLINED E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_SPENDING_LIMIT E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
             repeated=0
             ;;
         'help')
             options="--help -h $shared"
-            arguments=('generate demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
+            arguments=('generate batch demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
             repeated=1
             ;;
         'jobs')
@@ -187,6 +192,7 @@ __multitalk_value() {
             'generate '--sample-steps | \
             'generate '--steps | \
             'generate '--seed | \
+            'generate '--seeds | \
             'generate '--max-cost | \
             'generate '--fail-under | \
             'generate '--upload-to | \
@@ -201,6 +207,29 @@ __multitalk_value() {
             'generate '--environment | \
             'generate '--persistent-params | \
             'generate '--vram-params | \
+            'batch '--prompt | \
+            'batch '-p | \
+            'batch '--seed | \
+            'batch '--seeds | \
+            'batch '--parallel | \
+            'batch '--budget | \
+            'batch '--max-cost | \
+            'batch '--size | \
+            'batch '--fps | \
+            'batch '--sample-steps | \
+            'batch '--steps | \
+            'batch '--negative-prompt | \
+            'batch '--text-guidance | \
+            'batch '--audio-guidance | \
+            'batch '--shift | \
+            'batch '--background | \
+            'batch '--sound-level | \
+            'batch '--audio-track | \
+            'batch '--app | \
+            'batch '--environment | \
+            'batch '--persistent-params | \
+            'batch '--vram-params | \
+            'batch '--fail-under | \
             'redo '--seed | \
             'redo '--prompt | \
             'redo '-p | \
@@ -208,6 +237,7 @@ __multitalk_value() {
             'redo '--fps | \
             'redo '--sample-steps | \
             'redo '--steps | \
+            'redo '--seeds | \
             'redo '--max-cost | \
             'redo '--fail-under | \
             'redo '--upload-to | \
@@ -275,6 +305,8 @@ __multitalk_value() {
             ;;
         'generate '--output | \
             'generate '-o | \
+            'batch '--output | \
+            'batch '-o | \
             'redo '--output | \
             'redo '-o | \
             'setup-secrets '--from-file | \
@@ -292,18 +324,22 @@ __multitalk_value() {
             value=':speakers'
             ;;
         'generate '--order | \
+            'batch '--order | \
             'redo '--order)
             value='sequence together add para'
             ;;
         'generate '--fit | \
+            'batch '--fit | \
             'redo '--fit)
             value='cover contain stretch'
             ;;
         'generate '--backend | \
+            'batch '--backend | \
             'redo '--backend)
             value='auto modal local preview'
             ;;
         'generate '--gpu | \
+            'batch '--gpu | \
             'redo '--gpu | \
             'deploy '--gpu | \
             'doctor '--gpu | \
@@ -314,15 +350,20 @@ __multitalk_value() {
             value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb rtx-pro-6000 h100 h200 b200'
             ;;
         'generate '--weights | \
+            'batch '--pairs | \
+            'batch '--report | \
+            'batch '--weights | \
             'redo '--weights | \
             'download '--to)
             value=':folders'
             ;;
         'generate '--device | \
+            'batch '--device | \
             'redo '--device)
             value='auto cuda cpu'
             ;;
         'generate '--stack | \
+            'batch '--stack | \
             'redo '--stack | \
             'deploy '--stack | \
             'status '--stack | \

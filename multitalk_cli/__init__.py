@@ -3,6 +3,7 @@
 __version__ = "0.1.0"
 
 __all__ = [
+    "BatchResult",
     "Client",
     "ComparedVideos",
     "Done",
@@ -34,6 +35,7 @@ __all__ = [
 TYPE_CHECKING = False  # typing itself would take a fifth of the time of `multitalk --version`
 if TYPE_CHECKING:
     from multitalk_cli.api import Client, JobHandle
+    from multitalk_cli.batch.run import BatchResult
     from multitalk_cli.contract import (
         Done,
         Event,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
 
 _MODULES = {
+    "BatchResult": "batch.run",
     "Client": "api",
     "ComparedVideos": "recipes.compare",
     "InspectedVideo": "recipes.inspect",

@@ -18,17 +18,19 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.contract import Done, Failed
 from multitalk_cli.errors import MultitalkError, RemoteError, UsageError
-from multitalk_cli.reporting.reporter import Choice, QuietReporter, StoppedError
+from multitalk_cli.reporting.job_reporter import JobReporter
+from multitalk_cli.reporting.reporter import NoStopRequests, QuietReporter, StoppedError
 from multitalk_cli.settings import DEFAULT_PROMPT, load_settings
 
 if TYPE_CHECKING:
+    from multitalk_cli.batch.run import BatchResult
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.contract import Event
     from multitalk_cli.generation.result import Video, VideoPlan
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.recipes.compare import ComparedVideos
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
-    from multitalk_cli.reporting.reporter import StopRequests
     from multitalk_cli.settings import Settings
 
 FilePath = str | os.PathLike[str]
@@ -157,7 +158,7 @@ class Client:
         from multitalk_cli.generation.job import open_job
         from multitalk_cli.generation.result import Video
 
-        reporter = _JobReporter()
+        reporter = JobReporter()
         with open_job(args, settings, reporter) as job:
             existing = generation.find_existing(job, reporter)
             if isinstance(existing, Video):
@@ -189,6 +190,38 @@ class Client:
                 destination=(job.target, job.upload),
             )
         )
+
+    def batch(
+        self,
+        manifest: FilePath,
+        *,
+        output: FilePath | None = None,
+        parallel: int | None = None,
+        budget_usd: float | None = None,
+        fail_fast: bool = False,
+    ) -> BatchResult:
+        """Makes the videos of a list, a CSV or JSON lines file, and waits for all of them.
+
+        output: a folder or template for rows without one. parallel: videos at the same time.
+        budget_usd: the most for all, with what earlier runs of these rows paid. fail_fast: start
+        nothing else after a failure. Rows that fail raise nothing, see `BatchResult.results`.
+        Raises one error for all that is wrong with the list, and RefusedError E_COST above 5
+        dollars without a budget.
+        """
+        from multitalk_cli.batch import manifest as manifests
+        from multitalk_cli.batch import plan, rows, run
+
+        found = manifests.read_manifest(os.fspath(manifest))
+        where = None if output is None else os.fspath(output)
+        quiet = QuietReporter()
+        read = rows.read_rows(
+            found, rows.Defaults(output=where, given=self._given), quiet, found.problems
+        )
+        found.problems.require_none(found.name)
+        planned = plan.plan_rows(found.name, read, found.problems)
+        plan.check_total(planned, budget_usd, interactive=False)
+        options = run.RunOptions(parallel=parallel, budget_usd=budget_usd, fail_fast=fail_fast)
+        return run.run_batch(planned, options, run.Unwatched(), NoStopRequests())
 
     def job(self, job_id: str, output: FilePath | None = None, force: bool = False) -> JobHandle:
         """A job of this client, or one on Modal that any program started, by its id or a prefix.
@@ -303,7 +336,7 @@ class JobHandle:
         job_id: str,
         name: str,
         work: Callable[[], Video],
-        reporter: _JobReporter,
+        reporter: JobReporter,
         *,
         outlives_program: bool = False,
         destination: object = None,
@@ -459,50 +492,6 @@ def _copied(error: Exception) -> Exception:
     return error
 
 
-class _JobReporter(QuietReporter):
-    """A quiet reporter that passes events on, and requests to stop in the other direction.
-
-    should_stop: cancels the job. should_detach: leaves it running.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.should_stop, self.should_detach = threading.Event(), threading.Event()
-        self.on_event: Callable[[Event], None] | None = None
-
-    def show(self, event: Event, spent_usd: float | None = None) -> None:
-        """Passes the event on. Raises StoppedError when the program ends."""
-        del spent_usd
-        if self.should_detach.is_set():
-            raise StoppedError
-        if self.on_event is not None:
-            self.on_event(event)
-
-    @contextmanager
-    def stop_requests(self) -> Iterator[StopRequests]:
-        """Requests of `JobHandle.cancel`, and of the program's end."""
-        yield _JobRequests(self)
-
-
-class _JobRequests:
-    """Requests to stop that a reporter has received."""
-
-    is_urgent = False
-
-    def __init__(self, reporter: _JobReporter) -> None:
-        self._reporter = reporter
-
-    @property
-    def is_pending(self) -> bool:
-        """Whether to cancel or to detach."""
-        return self._reporter.should_stop.is_set() or self._reporter.should_detach.is_set()
-
-    def choose(self, question: str | None) -> Choice:
-        """Cancels where that was asked for, and detaches at the program's end."""
-        del question
-        return "cancel" if self._reporter.should_stop.is_set() else "detach"
-
-
 def _attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
     """A job of the ledger or the index, which is followed on demand."""
     from multitalk_cli.cloud.errors import AppRef
@@ -510,7 +499,7 @@ def _attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
     from multitalk_cli.jobs import control, ledger
 
     place = AppRef(app=job.app, environment=job.environment)
-    reporter = _JobReporter()
+    reporter = JobReporter()
 
     def work() -> Video:
         if reporter.should_stop.is_set():

@@ -531,9 +531,21 @@ def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") 
         raise UsageError(f"{origin} {error}", code=code, facts=facts) from None
 
 
-def parse_whole(option: str, raw: str) -> int:
+def parse_whole(option: str, raw: object, *, low: float = -math.inf, high: float = math.inf) -> int:
     """The whole number of an option. Raises UsageError E_RANGE."""
-    return int(_parse(Setting(name="", kind=int, default=None, help=""), raw, option, "E_RANGE"))
+    setting = Setting(name="", kind=int, default=None, help="", low=low, high=high)
+    return int(_parse(setting, raw, option, "E_RANGE"))
+
+
+def parse_dollars(option: str, raw: object) -> float:
+    """The amount of an option. Raises UsageError E_RANGE."""
+    setting = Setting(name="", kind=float, default=None, help="", low=0)
+    return float(_parse(setting, raw, option, "E_RANGE"))
+
+
+def parse_flag(option: str, raw: object) -> bool:
+    """The truth value of an option. Raises UsageError E_RANGE."""
+    return bool(_parse(Setting(name="", kind=bool, default=None, help=""), raw, option, "E_RANGE"))
 
 
 def parse_option(name: str, raw: str) -> Any:

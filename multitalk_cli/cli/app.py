@@ -12,6 +12,8 @@ from typing import Annotated
 import typer
 
 from multitalk_cli import __version__, files
+from multitalk_cli.cli.commands.batch import EXAMPLES as BATCH_EXAMPLES
+from multitalk_cli.cli.commands.batch import batch
 from multitalk_cli.cli.commands.bench import EXAMPLES as BENCH_EXAMPLES
 from multitalk_cli.cli.commands.bench import bench
 from multitalk_cli.cli.commands.compare import compare
@@ -148,6 +150,7 @@ def _add(
 
 
 _add("generate", generate, MAKE, *GENERATE_EXAMPLES)
+_add("batch", batch, MAKE, *BATCH_EXAMPLES)
 _add("demo", demo, MAKE, "multitalk demo")
 _add("redo", redo, MAKE, *REDO_EXAMPLES)
 _add("inspect", inspect, MAKE, "multitalk inspect voice.mp4")

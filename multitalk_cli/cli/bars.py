@@ -71,15 +71,11 @@ class Bar:
         return next((f"  {text}" for text in texts if text and len(text) + 2 <= width), "")
 
 
-class BarsView:
-    """Bars that move with the events of a job on a terminal."""
+class LiveBars:
+    """Bars on a terminal that are drawn until the block ends. A child says which."""
 
     def __init__(self, terminal: Terminal, clock: Clock = time.monotonic) -> None:
-        self._work, self._clock = WorkState(clock), clock
-        self._bars: dict[str, Bar] = {}
-        self._current: str | None = None
-        self._file: Bar | None = None
-        self._terminal = terminal
+        self._clock, self._terminal = clock, terminal
         self._live = self._new_live()
         self._has_ended = threading.Event()
         self._mover = threading.Thread(target=self._keep_moving, daemon=True)
@@ -101,9 +97,7 @@ class BarsView:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._end(is_finished=error is None)
-            if error is None:
-                self._drop_waits()
+            self._end_all(is_finished=error is None)
             self._has_ended.set()
             self._mover.join()
             self._draw()
@@ -137,6 +131,56 @@ class BarsView:
 
         self._terminal.when_whole(take_down)
 
+    def _shown(self) -> list[Bar]:
+        """The bars, from top to bottom."""
+        raise NotImplementedError
+
+    def _end_all(self, *, is_finished: bool) -> None:
+        """The last change of the bars. is_finished: whether the work ended well."""
+
+    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
+        """The bars at the terminal's width of now."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table as Grid
+        from rich.text import Text
+
+        now_s, width = self._clock(), max(1, options.max_width - _MARGIN)
+        labels = label_width(options.max_width)
+        bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, width // 2 - 18))
+        text_width = max(1, width - labels - bar_width - 1)
+        grid = Grid.grid()
+        grid.add_column(width=labels)
+        grid.add_column(width=bar_width + 1)
+        grid.add_column(width=text_width, no_wrap=True, overflow="ellipsis")
+        for bar in self._shown():
+            done, total = bar.fraction
+            detail = bar.describe(now_s)
+            grid.add_row(
+                Text(shorten(bar.work.label, labels - 1)),
+                ProgressBar(total=total, completed=done, width=bar_width),
+                Text(detail).append(bar.describe_rest(text_width - len(detail)), style="dim"),
+            )
+        yield grid
+
+
+class BarsView(LiveBars):
+    """Bars that move with the events of a job on a terminal."""
+
+    def __init__(self, terminal: Terminal, clock: Clock = time.monotonic) -> None:
+        super().__init__(terminal, clock)
+        self._work = WorkState(clock)
+        self._bars: dict[str, Bar] = {}
+        self._current: str | None = None
+        self._file: Bar | None = None
+
+    def _shown(self) -> list[Bar]:
+        return [*self._bars.values(), *([] if self._file is None else [self._file])]
+
+    def _end_all(self, *, is_finished: bool) -> None:
+        self._end(is_finished=is_finished)
+        if is_finished:
+            self._drop_waits()
+
     def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Moves the bar that the event belongs to."""
         work = self._work.read(event, spent_usd)
@@ -167,28 +211,3 @@ class BarsView:
     def _drop_waits(self) -> None:
         """Takes away the bars of waits, which nobody asks about once they are over."""
         self._bars = {name: bar for name, bar in self._bars.items() if name not in WAITS}
-
-    def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
-        """The bars at the terminal's width of now."""
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table as Grid
-        from rich.text import Text
-
-        bars = [*self._bars.values(), *([] if self._file is None else [self._file])]
-        now_s, width = self._clock(), max(1, options.max_width - _MARGIN)
-        labels = label_width(options.max_width)
-        bar_width = max(_NARROWEST_BAR, min(_WIDEST_BAR, width // 2 - 18))
-        text_width = max(1, width - labels - bar_width - 1)
-        grid = Grid.grid()
-        grid.add_column(width=labels)
-        grid.add_column(width=bar_width + 1)
-        grid.add_column(width=text_width, no_wrap=True, overflow="ellipsis")
-        for bar in bars:
-            done, total = bar.fraction
-            detail = bar.describe(now_s)
-            grid.add_row(
-                Text(shorten(bar.work.label, labels - 1)),
-                ProgressBar(total=total, completed=done, width=bar_width),
-                Text(detail).append(bar.describe_rest(text_width - len(detail)), style="dim"),
-            )
-        yield grid

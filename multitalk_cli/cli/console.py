@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TextIO, cast
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from multitalk_cli.cli import interrupts, layout
 from multitalk_cli.cli.streams import (
@@ -30,10 +30,11 @@ from multitalk_cli.reporting.formatting import printable
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from multitalk_cli.cli.bars import LiveBars
     from multitalk_cli.cli.terminal import Terminal
     from multitalk_cli.reporting.reporter import Progress
 
-
+Bars = TypeVar("Bars", bound="LiveBars")
 JSON_VERSION = 1
 PROGRESS_KINDS = ("auto", "bars", "plain", "json", "none")
 BUG = "internal error of multitalk"
@@ -226,20 +227,41 @@ class Console:
         """A view of events in the form that was asked for, open until the block ends."""
         from multitalk_cli.cli import progress
 
+        kind = self.progress_kind
+        if kind != "bars":
+            yield progress.lines_view(kind, self.write_progress)
+            return
+        from multitalk_cli.cli.bars import BarsView
+
+        with self.bars(BarsView(self.progress_terminal)) as bars:
+            yield bars
+
+    @property
+    def progress_kind(self) -> str:
+        """The form in which progress is shown: bars, plain, json or none."""
         kind = self.options.progress
         if kind == "auto":
             has_room = terminal_width(sys.stderr) > layout.LEAST_WIDTH
             kind = "bars" if self._animated and has_room else "plain"
             kind = "none" if self.options.quiet else kind
-        if kind != "bars":
-            yield progress.lines_view(kind, lambda line: write(sys.stderr, f"{line}\n"))
-            return
-        from multitalk_cli.cli.bars import BarsView
+        return kind
 
+    def write_progress(self, line: str) -> None:
+        """Prints a line of progress as it is."""
+        write(sys.stderr, f"{line}\n")
+
+    @property
+    def progress_terminal(self) -> Terminal:
+        """Rich where progress is drawn."""
+        return self._terminal(sys.stderr)
+
+    @contextmanager
+    def bars(self, drawn: Bars) -> Iterator[Bars]:
+        """Draws bars until the block ends."""
         self._has_bars = True
         try:
             with (
-                BarsView(self._terminal(sys.stderr)) as bars,
+                drawn as bars,
                 interrupts.job_control(bars.pause, self._modes, self.restore_terminal),
             ):
                 yield bars
@@ -291,6 +313,11 @@ class Console:
         else:
             for block in blocks:
                 self._show(sys.stdout, block)
+
+    def result_line(self, data: Mapping[str, Any]) -> None:
+        """One of several results, as a JSON object on a line of its own, with the version."""
+        line = {"version": JSON_VERSION, **data}
+        write(sys.stdout, f"{json.dumps(masking.mask_all(line))}\n")
 
     @property
     def columns(self) -> int:

@@ -135,7 +135,8 @@ def _make_folder(facts: Mapping[str, Fact], _words: list[str]) -> str:
 def _allow_cost(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "enough_usd" not in facts:
         return ""
-    lines = [typed_again(words, "--max-cost", f"{facts['enough_usd']:g}")]
+    option = str(facts.get("option", "--max-cost"))
+    lines = [typed_again(words, option, f"{facts['enough_usd']:g}")]
     cheaper = _texts(facts["cheaper"])
     if cheaper:
         lines.append("cheaper: " + ", ".join(cheaper))
@@ -324,6 +325,8 @@ _CONFLICTS: dict[tuple[str, ...], tuple[str, bool]] = {
     ("-o s3://", "--sidecar"): ("--sidecar", False),
     ("--upload", "--backend"): ("--upload", False),
     ("--detach", "--backend"): ("--detach", False),
+    ("--seeds", "--detach"): ("--detach", False),
+    ("--seeds", "-o -"): ("--seeds", True),
 }
 """Options that contradict each other -> the one to leave out, and whether it has a value."""
 

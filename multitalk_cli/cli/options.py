@@ -130,6 +130,7 @@ OutputPath = Annotated[
     ),
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.")]
+Seeds = Annotated[str | None, typer.Option(metavar="N", help="N variations, from --seed on.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")]
 
 
@@ -150,6 +151,23 @@ def agree_to_pay(console: Console, work: str, price: str, *, yes: bool) -> None:
         )
     if not console.confirm("Continue?", about=price):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
+
+
+def _help_all(ctx: typer.Context, is_asked: bool) -> None:
+    if is_asked:
+        hidden: list[Any] = [each for each in ctx.command.params if getattr(each, "hidden", False)]
+        for parameter in hidden:
+            parameter.hidden = False
+        try:
+            ctx.get_help()
+        finally:
+            for parameter in hidden:
+                parameter.hidden = True
+
+
+HelpAll = Annotated[
+    bool, typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option.")
+]
 
 
 # Renamed words

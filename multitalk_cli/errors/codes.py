@@ -57,6 +57,12 @@ CODES: dict[str, Explanation] = {
         "Some options exclude each other, such as --speaker and voices given by position.",
         "Remove one of the two that the message names.",
     ),
+    "E_MANIFEST": Explanation(
+        _U,
+        "a batch's manifest is wrong",
+        "All problems are listed with the numbers of their rows. Nothing was started.",
+        "multitalk batch --help shows a manifest; its columns are the options of generate.",
+    ),
     "E_UNKNOWN_CODE": Explanation(
         _U,
         "unknown error code",
@@ -198,6 +204,12 @@ CODES: dict[str, Explanation] = {
         "Nothing is overwritten without --force.",
         "Add --force to overwrite it, or -o with another name.",
     ),
+    "E_ROW_FILES": Explanation(
+        _F,
+        "files of a batch's rows are unusable",
+        "All problems are listed with the numbers of their rows. Nothing was started.",
+        "Correct the files or the manifest, and run the same command again.",
+    ),
     "E_OUTPUT_TAKEN": Explanation(
         _F,
         "another job is to write the output",
@@ -263,6 +275,12 @@ CODES: dict[str, Explanation] = {
         "the run was stopped at the cost limit",
         "With another window the job would have cost more than --max-cost. Finished windows are kept for 7 days.",
         "Run the same command with a higher --max-cost: it resumes after the last window.",
+    ),
+    "E_ROW_COST": Explanation(
+        _X,
+        "rows of a batch are above the cost limit",
+        "--max-cost is compared with the highest price of each row. Nothing was started.",
+        "Raise --max-cost, remove these rows, or look for cheaper options with --plan.",
     ),
     "E_NO_TOKEN": Explanation(
         _S,
@@ -675,6 +693,12 @@ CODES: dict[str, Explanation] = {
         "the run failed",
         "The container reported an error that has no code here.",
         "Run the same command again; if it fails again, run it with --debug.",
+    ),
+    "E_ROWS": Explanation(
+        _R,
+        "videos of a batch are missing",
+        "Some rows failed, were cancelled, or were not started; each says why.",
+        "Run the same command again: it makes what is missing, and pays for nothing else.",
     ),
     "E_DECLINED": Explanation(
         _X,

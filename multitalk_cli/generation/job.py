@@ -71,8 +71,16 @@ class GenerateJob:
 
 
 @contextmanager
-def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iterator[GenerateJob]:
+def open_job(
+    args: GenerateArgs,
+    settings: Settings,
+    reporter: Reporter,
+    *,
+    prepared: PreparedInputs | None = None,
+) -> Iterator[GenerateJob]:
     """The job for the arguments; inputs that no run needs are removed when the block ends.
+
+    prepared: inputs that were read before, for the seed of the arguments.
 
     Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
     """
@@ -82,15 +90,17 @@ def open_job(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Iter
             "--loudness and --no-loudness change nothing: the model scales every voice to one "
             "level; --sound-level sets the level of the video's sound"
         )
-    if not spec.stored:
+    if not spec.stored and prepared is None:
         check_inputs(spec.image, spec.voices)
     backend = choose_backend(settings, reporter, detach=args.detach)
     upload = choose_upload(args, settings, spec, backend)
-    with closing(_prepare(spec, backend, upload, reporter)) as inputs:
+    if prepared is None:
+        prepared = _prepare(spec, backend, upload, reporter)
+    with closing(prepared) as inputs:
         job_id, recipe = inputs.identify(backend)
         target = None
         if args.output is None or not is_stored(args.output):
-            names = output_names(args, spec, backend, recipe["seed"])
+            names = output_names(args, spec, recipe["seed"], preview=not backend.model_output)
             target = output_path.choose_output(args.output, names)
         yield GenerateJob(
             job_id=job_id,

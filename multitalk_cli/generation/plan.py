@@ -39,7 +39,7 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
     RefusedError for a GPU that cannot run it, or E_COST for a price above `max_cost`.
     """
     spec = build_spec(args, settings)
-    with closing(_prepare(args, settings, spec, reporter)) as inputs:
+    with closing(read_inputs(args, settings, spec, reporter)) as inputs:
         table, summary = rates.load(), inputs.summary
         report_inputs(spec, spec.options.seed, summary, reporter)
         gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
@@ -70,9 +70,10 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
         )
 
 
-def _prepare(
+def read_inputs(
     args: GenerateArgs, settings: Settings, spec: GenerateSpec, reporter: Reporter
 ) -> PreparedInputs:
+    """The inputs for a plan. Raises what is wrong with them, or with a store that they are in."""
     if not spec.stored:
         return LocalInputs(spec)
     backend = choose_backend(settings, reporter, detach=args.detach, for_plan=True)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli import contract
+from multitalk_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
     from multitalk_cli.generation.backends.base import Backend
     from multitalk_cli.media.faces.detect import Face
-    from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.planning.inputs import GenerateOptions, GenerateSpec
     from multitalk_cli.planning.request import EncodedMedia
     from multitalk_cli.planning.summary import Summary
     from multitalk_cli.reporting.reporter import Reporter
@@ -43,6 +45,9 @@ class PreparedInputs(Protocol):
 
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         """The job's id, and the recipe with the job's seed."""
+
+    def with_options(self, options: GenerateOptions) -> PreparedInputs:
+        """The same inputs for another seed; nothing is read or encoded once more."""
 
     def start_encoding(self) -> None:
         """Starts to encode what a request needs, in other threads."""
@@ -81,6 +86,11 @@ class LocalInputs:
         self.summary = summarize(self._prepared)
         self._encoded: EncodedMedia | None = None
 
+    def with_options(self, options: GenerateOptions) -> LocalInputs:
+        same = copy.copy(self)
+        same._options, same._prepared = options, replace(self._prepared, options=options)
+        return same
+
     def identify(self, backend: Backend) -> tuple[str, dict[str, Any]]:
         from multitalk_cli.planning.request import make_recipe
 
@@ -93,7 +103,8 @@ class LocalInputs:
     def start_encoding(self) -> None:
         from multitalk_cli.planning.request import begin_encoding
 
-        self._encoded = begin_encoding(self._prepared)
+        if self._encoded is None:
+            self._encoded = begin_encoding(self._prepared)
 
     def object_status(self, job_id: str) -> ObjectStatus | None:
         if self._store is None or self._upload is None:
@@ -139,6 +150,13 @@ class RemoteInputs:
         self._store, self._job_id = store, secrets.token_hex(8)
         self._is_needed = for_plan
         self._result = store.prepare(spec, upload, self._job_id, for_plan=for_plan)
+
+    def with_options(self, options: GenerateOptions) -> RemoteInputs:
+        del options
+        raise UsageError(
+            "--seeds needs inputs on this machine: fetch them with multitalk s3 get",
+            code="E_CONFLICT",
+        )
 
     @property
     def summary(self) -> Summary:

@@ -58,6 +58,12 @@ def is_same(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> bool:
     return found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
 
 
+def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two videos the same but for their seed and their backend, in every version."""
+    same = _comparable(recipe, {"seed_drawn": True})
+    return {name: same[name] for name in same.keys() - {"backend", "model_output"}}
+
+
 def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
     ignored = {"seed", "seed_drawn"} if wanted.get("seed_drawn") else {"seed_drawn"}
     # Versions change with every upgrade, windows may: a finished video stays paid for.

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from multitalk_cli.generation.spec import GenerateArgs
+    from multitalk_cli.planning.summary import Summary
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
@@ -109,12 +110,31 @@ def _describe_known(known: KnownJob, windows: int) -> str:
 def _existing(
     job: GenerateJob, recipe: Mapping[str, Any], target: Path | None, stored: str | None
 ) -> Video:
-    summary = job.inputs.summary
+    return existing_video(
+        job.inputs.summary,
+        job.backend.name,
+        recipe,
+        target,
+        stored=stored,
+        model_output=job.backend.model_output,
+    )
+
+
+def existing_video(
+    summary: Summary,
+    backend: str,
+    recipe: Mapping[str, Any],
+    target: Path | None,
+    *,
+    model_output: bool,
+    stored: str | None = None,
+) -> Video:
+    """A video that was made before, for which nothing is paid. recipe: the one that it has."""
     return Video(
         path=None if target is None else target.absolute(),
         stored=stored,
-        backend=job.backend.name,
-        model_output=job.backend.model_output,
+        backend=backend,
+        model_output=model_output,
         frames=summary.plan.frames,
         fps=summary.plan.fps,
         duration_s=summary.plan.duration_s,

@@ -39,20 +39,20 @@ def choose_upload(
         )
     return output_path.choose_upload(
         args.output if is_output else args.upload_to,
-        output_names(args, spec, backend, spec.options.seed),
+        output_names(args, spec, spec.options.seed, preview=not backend.model_output),
         overwrite=args.force,
     )
 
 
 def output_names(
-    args: GenerateArgs, spec: GenerateSpec, backend: Backend, seed: int
+    args: GenerateArgs, spec: GenerateSpec, seed: int, *, preview: bool
 ) -> output_path.OutputNames:
     """The words that an output's name is made of."""
     return output_path.OutputNames(
         image=spec.image.path,
         voices=tuple(voice.path for voice in spec.voices),
         seed=seed,
-        preview=not backend.model_output,
+        preview=preview,
         is_foreign=bool(spec.stored),
         given=args.name,
     )

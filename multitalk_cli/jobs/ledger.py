@@ -336,6 +336,15 @@ class Ledger:
         with self.reading() as db:
             return [] if db is None else self._holders(db, target, {*fingerprints})
 
+    def paid_for(self, targets: Sequence[str]) -> float:
+        """What jobs that have ended cost for one of these files, in dollars."""
+        query = "SELECT total(price_usd) FROM jobs WHERE target = ? AND state NOT IN (?, ?)"
+        with self.reading() as db:
+            if db is None:
+                return 0.0
+            rows = (db.execute(query, (_to_sql(each), SPAWNING, RUNNING)) for each in {*targets})
+            return sum(float(row.fetchone()[0]) for row in rows)
+
     def concerns(self, target: str, sha256s: Sequence[str]) -> bool:
         """Whether a job has this picture and these voices, or may be to write to that target.
 

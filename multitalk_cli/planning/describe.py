@@ -39,7 +39,12 @@ def describe_price(estimate: Estimate, rates: Rates) -> str:
 
 def price_range(estimate: Estimate) -> str:
     """`$0.65 to $0.80`."""
-    return _range(estimate.price_least_usd, estimate.price_usd, human_money)
+    return money_range(estimate.price_least_usd, estimate.price_usd)
+
+
+def money_range(least_usd: float, most_usd: float) -> str:
+    """`$0.65 to $0.80`; one amount where both are almost the same."""
+    return _range(least_usd, most_usd, human_money)
 
 
 def time_range(estimate: Estimate) -> str:

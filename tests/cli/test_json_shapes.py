@@ -135,6 +135,16 @@ def test_the_json_of_a_video_that_exists_keeps_its_shape(cli):
     frozen("generate-existing", again.json["data"])
 
 
+@pytest.mark.usefixtures("portrait", "voice")
+def test_the_json_of_a_batch_keeps_its_shape(cli):
+    Path("list.csv").write_text("id,image,voice\na,host.png,voice.wav\n", encoding="utf-8")
+    words = ("batch", "list.csv", "--backend", "preview", "--size", "192x96")
+
+    frozen("batch-plan", cli(*words, "--plan", "--json").json["data"])
+    frozen("batch-line", json.loads(cli(*words).stdout))
+    frozen("batch", cli(*words, "--report", "report", "--json").json["data"])
+
+
 def test_the_json_of_the_demo_is_that_of_a_preview(cli):
     ran = cli("demo", "--json")
 

@@ -1,13 +1,13 @@
 """`multitalk generate`: from a picture and a voice to a video."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import STDOUT, Force, setting_options
+from multitalk_cli.cli.options import STDOUT, Force, HelpAll, Seeds, setting_options
 from multitalk_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,23 +24,6 @@ EXAMPLES = (
 
 OUTPUT_HELP = "FILE, FOLDER/, s3://..., - (stdout) or with {image}, {voice}, {seed}, {n}."
 SPEAKER_HELP = "left, right, face:N or box:x0%,y0%,x1%,y1%."
-
-
-def _help_all(ctx: typer.Context, is_asked: bool) -> None:
-    if is_asked:
-        hidden: list[Any] = [each for each in ctx.command.params if getattr(each, "hidden", False)]
-        for parameter in hidden:
-            parameter.hidden = False
-        try:
-            ctx.get_help()
-        finally:
-            for parameter in hidden:
-                parameter.hidden = True
-
-
-HelpAll = Annotated[
-    bool, typer.Option("--help-all", is_eager=True, callback=_help_all, help="Show every option.")
-]
 
 
 @setting_options(
@@ -79,6 +62,7 @@ def generate(
     seed: Annotated[
         str | None, typer.Option(metavar="N", help="Random by default; the result names it.")
     ] = None,
+    seeds: Seeds = None,
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Show plan, time and price only.")
     ] = False,
@@ -109,7 +93,11 @@ def generate(
         upload=upload,
         upload_to=upload_to,
     )
-    make(args, settings.load_settings(given), ctx.obj, plan=plan, command="generate")
+    chosen = settings.load_settings(given)
+    if seeds is not None:
+        make_variations(args, seeds, chosen, ctx.obj, is_plan=plan)
+    else:
+        make(args, chosen, ctx.obj, plan=plan, command="generate")
 
 
 def make(
@@ -154,6 +142,38 @@ def make_video(
     outcome = run.generate(args, chosen, console)
     _show_facts(outcome, console)
     console.succeed(command, view.data(outcome), view.lines(outcome))
+
+
+def make_variations(
+    args: "GenerateArgs", seeds: str, chosen: settings.Settings, console: Console, *, is_plan: bool
+) -> None:
+    """Makes several videos that differ in their seed, and prints their paths."""
+    from multitalk_cli.batch.plan import plan_variations
+    from multitalk_cli.batch.rows import parse_seeds
+    from multitalk_cli.batch.run import RunOptions
+    from multitalk_cli.cli.commands import batch
+    from multitalk_cli.cli.views import batch as view
+
+    for option in ("-o -",) if args.output == STDOUT else ("--detach",) if args.detach else ():
+        raise UsageError(
+            f"{option} is for one video, and --seeds makes several",
+            code="E_CONFLICT",
+            facts={"options": ("--seeds", option)},
+        )
+    plan = plan_variations(args, chosen, parse_seeds("--seeds", seeds), console)
+    if is_plan:
+        console.succeed("generate", view.plan_data(plan), view.plan_blocks(plan))
+        return
+    console.fact("price", view.describe_price(plan))
+    options = RunOptions()
+    batch.agree(plan, options, console)
+    with console.stop_requests() as requests:
+        ended = batch.run(plan, options, console, requests, in_lines=False)
+        lines = [each.video.place for each in ended.results if each.video is not None]
+        console.fact("videos", view.summary(ended))
+        console.succeed("generate", view.data(ended, None), lines, view.errors(ended))
+        batch.end_if_stopped(ended)
+    batch.require_complete(ended, "generate", console)
 
 
 def _show_facts(outcome: "Video | DetachedJob", console: Console) -> None:

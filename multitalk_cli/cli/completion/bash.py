@@ -5,6 +5,7 @@ Works in bash 3.2 (macOS) and later, without the package bash-completion.
 
 from multitalk_cli.cli.completion import tree
 from multitalk_cli.cli.completion.tree import Command, ValueKind
+from multitalk_cli.media import file_endings
 
 HEADER = "# Completion of multitalk for bash, made by: multitalk completion show bash"
 
@@ -217,8 +218,8 @@ _multitalk() {
 }
 
 complete -F _multitalk multitalk
-""".replace("PICTURES", _pattern(tree.PICTURES))
-    .replace("PLAN", tree.PLAN_PICTURE)
-    .replace("SOUNDS", _pattern(tree.SOUNDS))
+""".replace("PICTURES", _pattern(file_endings.PICTURES))
+    .replace("PLAN", file_endings.PLAN_PICTURE)
+    .replace("SOUNDS", _pattern(file_endings.SOUNDS))
     .replace("PLACES", " ".join(tree.PLACES))
 )

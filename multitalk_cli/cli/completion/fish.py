@@ -2,6 +2,7 @@
 
 from multitalk_cli.cli.completion import tree
 from multitalk_cli.cli.completion.tree import Command, Option, ValueKind
+from multitalk_cli.media import file_endings
 
 HEADER = "# Completion of multitalk for fish, made by: multitalk completion show fish"
 
@@ -178,8 +179,8 @@ function __multitalk_complete
 end
 
 complete -c multitalk -f -a '(__multitalk_complete)'
-""".replace("PICTURES", _pattern(tree.PICTURES))
-    .replace("PLAN", tree.PLAN_PICTURE.removesuffix(".png"))
-    .replace("SOUNDS", _pattern(tree.SOUNDS))
+""".replace("PICTURES", _pattern(file_endings.PICTURES))
+    .replace("PLAN", file_endings.PLAN_PICTURE.removesuffix(".png"))
+    .replace("SOUNDS", _pattern(file_endings.SOUNDS))
     .replace("PLACES", ",".join(tree.PLACES))
 )

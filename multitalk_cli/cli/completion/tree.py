@@ -12,12 +12,6 @@ from multitalk_cli.contract.weights_task import LORAS, PRECISIONS
 from multitalk_cli.errors import CODES
 from multitalk_cli.settings import SETTINGS
 
-PICTURES = ("png", "jpg", "jpeg", "webp", "gif", "tif", "tiff", "bmp", "avif", "heic", "heif")
-PLAN_PICTURE = ".plan.png"  # what --plan writes: nobody makes a video of it
-SOUNDS = (
-    "wav", "flac", "mp3", "ogg", "oga", "opus", "m4a", "webm", "mp4", "mov", "aac", "aif", "aiff",
-    "amr", "3gp", "avi", "caf", "flv", "mka", "mkv", "mpg", "ts", "w64", "wma", "wv",
-)  # fmt: skip
 SHELLS = ("bash", "zsh", "fish")
 PLACES = ("left=", "right=", "face:1=", "face:2=", "box:")
 
@@ -81,6 +75,7 @@ _BY_LABEL = {
     "ID": JOBS,
     "IMAGE": PICTURE,
     "KEY": KEYS,
+    "MANIFEST": FILES,
     "PACK": FOLDERS,
     "PATH": FILES,
     PLACED: SPEAKER,

@@ -4,6 +4,7 @@ import re
 
 from multitalk_cli.cli.completion import tree
 from multitalk_cli.cli.completion.tree import Argument, Command, Option, ValueKind
+from multitalk_cli.media import file_endings
 
 HEADER = (
     "#compdef multitalk\n# Completion of multitalk for zsh, made by: multitalk completion show zsh"
@@ -148,8 +149,8 @@ _multitalk_speaker() {
         compadd -S '' -a places
     fi
 }
-""".replace("PICTURES", "|".join(tree.PICTURES))
-    .replace("PLAN", tree.PLAN_PICTURE)
-    .replace("SOUNDS", "|".join(tree.SOUNDS))
+""".replace("PICTURES", "|".join(file_endings.PICTURES))
+    .replace("PLAN", file_endings.PLAN_PICTURE)
+    .replace("SOUNDS", "|".join(file_endings.SOUNDS))
     .replace("PLACES", " ".join(tree.PLACES))
 )

@@ -22,9 +22,7 @@ def choose_backend(
     Raises SetupError E_NO_BACKEND in a script without weights and token, or for what the named
     backend lacks.
     """
-    name = settings["backend"]
-    if name == "auto":
-        name = _choose_name(settings, reporter)
+    name = choose_name(settings, reporter)
     if name == "modal":
         return _modal(settings, reporter, for_plan=for_plan)
     if detach:
@@ -36,9 +34,12 @@ def choose_backend(
     return _local(settings) if name == "local" else _preview()
 
 
-def _choose_name(settings: "Settings", reporter: "Reporter") -> str:
+def choose_name(settings: "Settings", reporter: "Reporter") -> str:
+    """The name of the backend that makes the video. Raises SetupError E_NO_BACKEND."""
     from multitalk_cli.cloud import modal_config
 
+    if settings["backend"] != "auto":
+        return str(settings["backend"])
     if settings["weights"] is not None:
         return "local"
     if modal_config.has_token():

@@ -1,0 +1,1 @@
+"""Many videos: a manifest, its rows, their price, the run, and a report."""

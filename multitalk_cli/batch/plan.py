@@ -1,0 +1,333 @@
+"""The videos of a batch as they would be made: what exists already, and the price of the rest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from multitalk_cli.batch import rows as batch_rows
+from multitalk_cli.batch.problems import Problems
+from multitalk_cli.batch.rows import BatchRow
+from multitalk_cli.contract import MAX_SEED
+from multitalk_cli.errors import MultitalkError, RefusedError
+from multitalk_cli.generation import reuse
+from multitalk_cli.generation.arguments import known_inputs
+from multitalk_cli.generation.backends.select import choose_name
+from multitalk_cli.generation.job import chosen_gpu, known_starts
+from multitalk_cli.generation.plan import read_inputs
+from multitalk_cli.generation.report import report_inputs
+from multitalk_cli.generation.run import existing_video
+from multitalk_cli.generation.spec import build_spec
+from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.planning import cost, gpus, rates
+from multitalk_cli.planning.request import make_recipe
+from multitalk_cli.reporting.formatting import human_money
+from multitalk_cli.reporting.reporter import QuietReporter
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from multitalk_cli.generation.prepared_inputs import PreparedInputs
+    from multitalk_cli.generation.result import Video
+    from multitalk_cli.generation.spec import GenerateArgs
+    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.reporting.reporter import Reporter
+    from multitalk_cli.settings import Settings
+
+Known = Literal["", "made", "finished", "running"]
+"""What exists of a video: nothing, its file, a job whose video is kept, or a job that runs."""
+SHARED_ROWS = 1
+"""Rows of a batch of which the prepared inputs are kept: more would fill the memory."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlannedVideo:
+    """One video of a row.
+
+    seed: None where it is random. price_least_usd, price_usd: the range of what is still to be
+    paid; 0 for what is known, and on this machine. video: the file that was made before, if nothing
+    is left to do with it. inputs: prepared, where they are shared.
+    """
+
+    row: BatchRow
+    seed: int | None
+    target: Path | None
+    name: str
+    seconds: float
+    gpu: str
+    known: Known
+    video: Video | None
+    price_least_usd: float
+    price_usd: float
+    inputs: PreparedInputs | None = None
+
+    @property
+    def id(self) -> str:
+        """The row's, with the seed where the row is several videos."""
+        return self.row.id if self.row.seeds == 1 else f"{self.row.id}-{self.seed}"
+
+    @property
+    def is_new(self) -> bool:
+        """Whether it is still to be made and paid."""
+        return not self.known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchPlan:
+    """All videos of a batch, in the order of the manifest. name: of the manifest."""
+
+    name: str
+    videos: tuple[PlannedVideo, ...]
+    unpaired: tuple[str, ...] = ()
+
+    @property
+    def price_least_usd(self) -> float:
+        """The least that all together still cost."""
+        return sum(video.price_least_usd for video in self.videos)
+
+    @property
+    def price_usd(self) -> float:
+        """The most that all together still cost, each in a container of its own."""
+        return sum(video.price_usd for video in self.videos)
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether any of them is made where that costs money."""
+        return any(video.row.is_paid for video in self.videos)
+
+    def ordered(self) -> list[PlannedVideo]:
+        """What is known first, then those of one GPU after the other: containers stay warm."""
+        first: dict[tuple[object, ...], int] = {}
+        for number, video in enumerate(self.videos):
+            first.setdefault(pool_of(video), number)
+        return sorted(self.videos, key=lambda each: (each.is_new, first[pool_of(each)]))
+
+
+def pool_of(video: PlannedVideo) -> tuple[object, ...]:
+    """What two videos share that the same containers may make."""
+    chosen = video.row.settings
+    names = ("app", "environment", "stack", "gpu")
+    return (video.row.backend, *(chosen[name] for name in names))
+
+
+def plan_rows(
+    name: str,
+    rows: Sequence[BatchRow],
+    problems: Problems,
+    *,
+    unpaired: tuple[str, ...] = (),
+    show: Callable[[int, int], None] = lambda _done, _total: None,
+) -> BatchPlan:
+    """Plans every row, one after the other, without a network as long as inputs are files.
+
+    show(done, total): is called before each row. Raises one error for all problems.
+    """
+    videos: list[PlannedVideo] = []
+    taken: dict[str, int] = {}
+    for done, row in enumerate(rows):
+        show(done, len(rows))
+        try:
+            is_kept = len(rows) <= SHARED_ROWS
+            planned = [*_plan_row(row, QuietReporter(), keep_inputs=is_kept)]
+        except MultitalkError as error:
+            problems.add(error, row.number)
+            continue
+        for video in planned:
+            batch_rows.find_collision(taken, video.name, row.number, problems)
+        videos += planned
+    show(len(rows), len(rows))
+    problems.require_none(name)
+    return BatchPlan(name=name, videos=tuple(videos), unpaired=unpaired)
+
+
+def plan_variations(
+    args: GenerateArgs, settings: Settings, seeds: int, reporter: Reporter
+) -> BatchPlan:
+    """The videos of one picture and its voices that differ in their seed; read once for all.
+
+    Raises whatever keeps any of them from being made.
+    """
+    backend = choose_name(settings, reporter)
+    output = batch_rows.seeded_output(
+        args.output, seeds, is_drawn=args.seed is None, backend=backend
+    )
+    args = replace(args, output=output)
+    row = BatchRow(
+        number=1, id=batch_rows.stem_of(args), args=args, settings=settings, seeds=seeds,
+        backend=backend, given={},
+    )  # fmt: skip
+    videos = [*_plan_row(row, reporter, keep_inputs=True)]
+    return BatchPlan(name=row.id, videos=tuple(videos))
+
+
+def _plan_row(row: BatchRow, reporter: Reporter, *, keep_inputs: bool) -> Iterator[PlannedVideo]:
+    spec = build_spec(row.args, row.settings)
+    with closing(read_inputs(row.args, row.settings, spec, reporter)) as inputs:
+        seeds = _seeds(row, spec, inputs)
+        report_inputs(spec, seeds[0], inputs.summary, reporter)
+        estimate = _estimate(row, inputs) if row.is_paid else None
+        if keep_inputs and row.seeds > 1:
+            # Once for all of them.
+            inputs.start_encoding()
+        for seed in seeds:
+            yield _plan_video(row, spec, inputs, estimate, seed, keep_inputs=keep_inputs)
+
+
+def _estimate(row: BatchRow, inputs: PreparedInputs) -> Estimate:
+    """Raises RefusedError for a GPU that cannot make it, and for a price above --max-cost."""
+    chosen, plan = row.settings, inputs.summary.plan
+    gpu, asked = chosen_gpu(chosen), chosen["gpu"]
+    gpus.check_gpu(gpus.find_gpu(gpu), chosen["stack"], plan)
+    estimate = cost.estimate_cost(
+        plan, rates.load(), asked if asked == gpus.AUTO else gpu, known_starts(chosen)
+    )
+    if chosen["max_cost"] is not None:
+        cost.check_cost(plan, estimate, chosen["max_cost"], interactive=False)
+    return estimate
+
+
+def _seeds(row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs) -> list[int]:
+    """The seeds of a row. Variations without a given one have seeds made of their inputs and
+    options, so that a rerun finds them."""
+    if row.seeds == 1:
+        return [spec.options.seed]
+    base = row.args.seed
+    if base is None:
+        recipe = make_recipe(inputs.summary, spec.options, "", model_output=True)
+        digest = hashlib.sha256(json.dumps(reuse.identity(recipe), sort_keys=True).encode())
+        base = int.from_bytes(digest.digest()[:3])
+    if base + row.seeds - 1 > MAX_SEED:
+        raise batch_rows.bad_row(f"--seeds {row.seeds} from {base} are above {MAX_SEED}")
+    return [base + number for number in range(row.seeds)]
+
+
+def _plan_video(
+    row: BatchRow,
+    spec: GenerateSpec,
+    inputs: PreparedInputs,
+    estimate: Estimate | None,
+    seed: int,
+    *,
+    keep_inputs: bool,
+) -> PlannedVideo:
+    if row.seeds > 1:
+        options = replace(spec.options, seed=seed, seed_drawn=False)
+        spec, inputs = replace(spec, options=options), inputs.with_options(options)
+        row = replace(row, args=replace(row.args, seed=seed))
+    target, name = batch_rows.choose_target(row, spec)
+    known, video = _find_known(row, spec, inputs, target)
+    is_priced = estimate is not None and not known
+    return PlannedVideo(
+        row=row,
+        seed=row.args.seed,
+        target=target,
+        name=name,
+        seconds=inputs.summary.plan.duration_s,
+        gpu=chosen_gpu(row.settings) if row.is_paid else "",
+        known=known,
+        video=video,
+        price_least_usd=estimate.price_least_usd if estimate and is_priced else 0.0,
+        price_usd=estimate.price_usd if estimate and is_priced else 0.0,
+        inputs=inputs if keep_inputs and not spec.stored else None,
+    )
+
+
+def _find_known(
+    row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs, target: Path | None
+) -> tuple[Known, Video | None]:
+    """What exists of the video, as far as this machine knows. Raises FileError for another file.
+
+    The video itself where its file is all that was asked for.
+    """
+    summary = inputs.summary
+    is_preview = row.backend == batch_rows.PREVIEW
+    recipe = make_recipe(summary, spec.options, row.backend, model_output=not is_preview)
+    if target is not None:
+        found = read_recipe(target) if target.is_file() else None
+        if reuse.is_already_made(target, recipe, found, force=row.args.force):
+            is_all = not row.args.upload and row.args.upload_to is None
+            is_all &= row.settings["fail_under"] is None
+            video = existing_video(
+                summary, row.backend, found or {}, target, model_output=not is_preview
+            )
+            return "made", video if is_all else None
+    if not row.is_paid or row.args.force or spec.stored:
+        return "", None
+    return _find_job(row, spec, inputs, target, recipe), None
+
+
+def _find_job(
+    row: BatchRow,
+    spec: GenerateSpec,
+    inputs: PreparedInputs,
+    target: Path | None,
+    recipe: dict[str, Any],
+) -> Known:
+    """What the ledger knows of the video. Raises FileError where another job is to write it."""
+    ledger = jobs_ledger.Ledger()
+    path = "" if target is None else str(target.parent.resolve() / target.name)
+    sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
+    if not ledger.concerns(path, sums):
+        return ""
+    inputs.start_encoding()
+    names = inputs.build_request("0" * 16, recipe).fingerprints
+    for holder in ledger.holders(path, names):
+        if holder.state == jobs_ledger.DONE:
+            raise jobs_ledger.taken(path, holder)
+    job = ledger.find_same(row.settings["app"], row.settings["environment"], names)
+    if job is None or job.state == jobs_ledger.LOST:
+        return ""
+    return "finished" if job.state == jobs_ledger.DONE else "running"
+
+
+# The money of all rows
+
+
+@dataclass(slots=True)
+class Budget:
+    """Money of a batch: what is paid, and what running videos may still cost.
+
+    limit_usd: None without a limit.
+    """
+
+    limit_usd: float | None = None
+    paid_usd: float = 0.0
+    reserved_usd: dict[int, float] = field(default_factory=dict)
+
+    def fits(self, price_usd: float) -> bool:
+        """Whether another video of this price at most fits. What costs nothing always does."""
+        if self.limit_usd is None or price_usd <= 0:
+            return True
+        return self.paid_usd + sum(self.reserved_usd.values()) + price_usd <= self.limit_usd
+
+
+def paid_before(plan: BatchPlan) -> float:
+    """What earlier runs of these rows have paid, by the ledger."""
+    ledger = jobs_ledger.Ledger()
+    targets = [video.name for video in plan.videos if video.row.is_paid and video.target]
+    return ledger.paid_for(targets)
+
+
+def check_total(plan: BatchPlan, budget_usd: float | None, *, interactive: bool) -> str:
+    """The question that must be asked before all is started; empty for none.
+
+    Raises RefusedError E_COST where it cannot be asked.
+    """
+    price_usd = plan.price_usd
+    if budget_usd is not None or price_usd <= cost.ASK_ABOVE_USD:
+        return ""
+    new = sum(video.is_new for video in plan.videos)
+    about = f"up to {human_money(price_usd)} for {new} videos"
+    if interactive:
+        return f"{about}. Continue?"
+    raise RefusedError(
+        f"{about}: a price above ${cost.ASK_ABOVE_USD:g} needs --budget",
+        code="E_COST",
+        facts={"enough_usd": round(price_usd + 0.05, 1), "cheaper": (), "option": "--budget"},
+    )

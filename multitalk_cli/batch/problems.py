@@ -1,0 +1,67 @@
+"""What is wrong with the rows of a batch, collected, so that all of it is shown at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from multitalk_cli.errors import FileError, MultitalkError, RefusedError, SetupError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_MOST_NUMBERS = 8
+
+
+class Problems:
+    """Errors of rows, in the order in which they were found."""
+
+    def __init__(self) -> None:
+        self._found: list[tuple[int | None, MultitalkError]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    @property
+    def rows(self) -> set[int]:
+        """The numbers of the rows that have one."""
+        return {number for number, _ in self._found if number is not None}
+
+    def add(self, error: MultitalkError, number: int | None) -> None:
+        """Adds an error of a row, or of all of them."""
+        self._found.append((number, error))
+
+    def require_none(self, name: str) -> None:
+        """Raises one error that names all. What must be set up for every row is raised itself."""
+        if not self._found:
+            return
+        errors = [error for _, error in self._found]
+        for error in errors:
+            if isinstance(error, SetupError):
+                raise error
+        lines = self.lines()
+        count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
+        message = "\n".join([f"{count} in {name}; nothing was started", *lines])
+        if any(isinstance(error, UsageError) for error in errors):
+            raise UsageError(message, code="E_MANIFEST")
+        if all(isinstance(error, RefusedError) for error in errors):
+            raise RefusedError(message, code="E_ROW_COST")
+        raise FileError(message, code="E_ROW_FILES")
+
+    def lines(self) -> list[str]:
+        """`row 3: ...`; rows with the same problem share a line."""
+        numbers: dict[str, list[int]] = {}
+        for number, error in sorted(self._found, key=lambda each: each[0] or 0):
+            rows = numbers.setdefault(error.message.replace("\n", " "), [])
+            if number is not None and number not in rows:
+                rows.append(number)
+        return [f"{name_rows(rows)}{text}" for text, rows in numbers.items()]
+
+
+def name_rows(numbers: Sequence[int]) -> str:
+    """`row 3: `, `rows 3, 5 and 200 more: `; empty for none."""
+    if not numbers:
+        return ""
+    if len(numbers) == 1:
+        return f"row {numbers[0]}: "
+    shown, more = numbers[:_MOST_NUMBERS], len(numbers) - _MOST_NUMBERS
+    return f"rows {', '.join(map(str, shown))}{f' and {more} more' if more > 0 else ''}: "

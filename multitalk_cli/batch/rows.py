@@ -1,0 +1,309 @@
+"""The rows of a manifest as arguments and settings of videos, checked as far as no decoding."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli import settings as all_settings
+from multitalk_cli.batch.problems import Problems, name_rows
+from multitalk_cli.errors import MultitalkError, UsageError
+from multitalk_cli.files import expand_home, is_safe_name, is_web_address
+from multitalk_cli.generation import output_path
+from multitalk_cli.generation.backends.select import choose_name
+from multitalk_cli.generation.spec import GenerateArgs, build_spec
+from multitalk_cli.generation.store import output_names
+from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX
+from multitalk_cli.planning.prepare import check_inputs
+from multitalk_cli.storage.address import is_stored
+
+if TYPE_CHECKING:
+    from multitalk_cli.batch.manifest import Manifest, ManifestRow
+    from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.reporting.reporter import Reporter
+    from multitalk_cli.settings import Settings
+
+INPUTS = ("id", "image", "voice", "voice2")
+ARGUMENTS = ("output", "prompt", "speaker", "seed", "seeds", "upload", "upload_to", "force")
+"""Options of `generate` that are no settings."""
+NOT_OF_VIDEOS = ("bucket",)
+"""Settings that are no option of `generate`."""
+COLUMNS = (
+    *INPUTS,
+    *ARGUMENTS,
+    *(name for name in all_settings.SETTINGS if name not in NOT_OF_VIDEOS),
+)
+MOST_SEEDS = 100
+PREVIEW, PAID = "preview", "modal"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Defaults:
+    """What holds for every row that does not say otherwise.
+
+    output: a folder or a template. given: settings by name, None where they were not given.
+    """
+
+    output: str | None = None
+    prompt: str = all_settings.DEFAULT_PROMPT
+    seed: int | None = None
+    seeds: int = 1
+    force: bool = False
+    given: Mapping[str, object] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchRow:
+    """One video to make, or several that differ in their seed.
+
+    given: what the row and the command line set, for a report. backend: its name.
+    """
+
+    number: int
+    id: str
+    args: GenerateArgs
+    settings: Settings
+    seeds: int
+    backend: str
+    given: Mapping[str, object]
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it costs money."""
+        return self.backend == PAID
+
+
+def read_rows(
+    manifest: Manifest, defaults: Defaults, reporter: Reporter, problems: Problems
+) -> list[BatchRow]:
+    """The rows that are right; what is wrong with others goes to `problems`.
+
+    Raises UsageError for wrong defaults.
+    """
+    all_settings.load_settings(defaults.given)
+    _check_columns(manifest, problems)
+    rows: list[BatchRow] = []
+    taken: dict[str, int] = {}
+    for found in manifest.rows:
+        with _noting(problems, found.number):
+            row = _read_row(found, manifest.folder, defaults, reporter)
+            spec = build_spec(row.args, row.settings)
+            if not spec.stored:
+                check_inputs(spec.image, spec.voices)
+            rows.append(row)
+            _, name = choose_target(row, spec)
+            if row.seeds == 1:
+                find_collision(taken, name, row.number, problems)
+    _check_ids(rows, problems)
+    return rows
+
+
+class _noting(suppress):
+    """Notes an error of a row."""
+
+    def __init__(self, problems: Problems, number: int) -> None:
+        super().__init__(MultitalkError)
+        self._problems, self._number = problems, number
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> bool:
+        if isinstance(error, MultitalkError):
+            self._problems.add(error, self._number)
+        return bool(super().__exit__(kind, error, trace))
+
+
+def bad_row(message: str) -> UsageError:
+    """The error of a row that says something wrong."""
+    return UsageError(message, code="E_MANIFEST")
+
+
+# Columns
+
+
+def _check_columns(manifest: Manifest, problems: Problems) -> None:
+    """Notes unknown columns once, with the row of the titles or the first row that has them."""
+    first: dict[str, int] = dict.fromkeys(filter(None, manifest.columns), 1)
+    for row in manifest.rows:
+        for column in row.values:
+            first.setdefault(column, row.number)
+    for column, number in first.items():
+        if _known_name(column) is None:
+            close = difflib.get_close_matches(column, COLUMNS, n=1)
+            hint = f"; did you mean {close[0]!r}?" if close else ""
+            problems.add(bad_row(f"unknown column {column!r}{hint}"), number)
+    if manifest.columns and "image" not in manifest.columns:
+        problems.add(bad_row("no column 'image': the first row has the names of the columns"), 1)
+
+
+def _known_name(column: str) -> str | None:
+    """The column by its own name or that of its option; None for an unknown one."""
+    aliases = {
+        alias.lstrip("-").replace("-", "_"): setting.name
+        for setting in all_settings.SETTINGS.values()
+        for alias in setting.aliases
+    }
+    name = aliases.get(column, column)
+    return name if name in COLUMNS else None
+
+
+# One row
+
+
+def _read_row(found: ManifestRow, folder: Path, defaults: Defaults, reporter: Reporter) -> BatchRow:
+    values = {
+        name: value
+        for column, value in found.values.items()
+        if (name := _known_name(column)) is not None
+    }
+    for name in ("image", "voice", "voice2", "output", "prompt", "upload_to"):
+        if not isinstance(values.get(name, ""), str):
+            raise bad_row(f"{name} must be text, not {values[name]!r}")
+    if "image" not in values:
+        raise bad_row("no image")
+    row_id = str(values.get("id", found.number))
+    seed = all_settings.parse_whole("seed", values["seed"]) if "seed" in values else defaults.seed
+    seeds = parse_seeds("seeds", values["seeds"]) if "seeds" in values else defaults.seeds
+    settings = _settings(values, defaults, folder)
+    args = GenerateArgs(
+        image=resolve(folder, values["image"]),
+        voices=tuple(
+            resolve(folder, values[name]) for name in ("voice", "voice2") if name in values
+        ),
+        speakers=_speakers(values.get("speaker"), folder),
+        prompt=values.get("prompt", defaults.prompt),
+        seed=seed,
+        force=_flag("force", values, defaults.force),
+        upload=_flag("upload", values, default=False),
+        upload_to=values.get("upload_to"),
+    )
+    output = _output(values, row_id, folder, defaults)
+    backend = choose_name(settings, reporter)
+    args = replace(
+        args, output=seeded_output(output, seeds, is_drawn=seed is None, backend=backend)
+    )
+    given = {**(defaults.given or {}), **values}
+    shown = {name: value for name, value in given.items() if value is not None}
+    return BatchRow(
+        number=found.number, id=row_id, args=args, settings=settings, seeds=seeds,
+        backend=backend, given={name: shown[name] for name in shown if name not in INPUTS},
+    )  # fmt: skip
+
+
+def _settings(values: Mapping[str, Any], defaults: Defaults, folder: Path) -> Settings:
+    own = {name: value for name, value in values.items() if name in all_settings.SETTINGS}
+    if isinstance(own.get("weights"), str):
+        own["weights"] = resolve(folder, own["weights"])
+    given = {name: value for name, value in (defaults.given or {}).items() if name not in own}
+    return all_settings.load_settings({**given, **own}, as_keywords=True)
+
+
+def _flag(name: str, values: Mapping[str, Any], default: bool) -> bool:
+    return all_settings.parse_flag(name, values[name]) if name in values else default
+
+
+def _speakers(value: object, folder: Path) -> tuple[str, ...]:
+    """PLACE=VOICE, several separated by semicolons, or a list of them in JSON."""
+    texts = [] if value is None else value.split(";") if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(each, str) for each in texts):
+        raise bad_row(f"speaker must be PLACE=VOICE, several with semicolons, not {value!r}")
+    speakers = []
+    for text in filter(None, map(str.strip, texts)):
+        place, equals, voice = text.partition("=")
+        speakers.append(f"{place}{equals}{resolve(folder, voice) if voice else ''}")
+    return tuple(speakers)
+
+
+def resolve(folder: Path, text: str) -> str:
+    """A path of a row, which follows the manifest's folder; addresses stay as they are."""
+    if not text or is_stored(text) or is_web_address(text):
+        return text
+    path = os.fspath(expand_home(text)) + ("/" if text.endswith("/") else "")
+    return path if folder == Path() or path.startswith("/") else f"{folder}/{path}"
+
+
+def parse_seeds(option: str, raw: object) -> int:
+    """A number of variations. Raises UsageError E_RANGE."""
+    return all_settings.parse_whole(option, raw, low=1, high=MOST_SEEDS)
+
+
+# Outputs
+
+
+def stem_of(args: GenerateArgs) -> str:
+    """The name of a row after its voices."""
+    voices = [*args.voices, *(each.partition("=")[2] for each in args.speakers)]
+    return "-".join(Path(voice).stem for voice in voices)
+
+
+def _output(values: Mapping[str, Any], row_id: str, folder: Path, defaults: Defaults) -> str | None:
+    output = resolve(folder, values["output"]) if "output" in values else defaults.output
+    if output is None:
+        return None if folder == Path() else f"{folder}/"
+    if output == "-":
+        raise bad_row("output - (stdout) is for multitalk generate only")
+    if "{id}" in output:
+        if not is_safe_name(row_id) or set("{}") & set(row_id):
+            raise bad_row(f"id {row_id!r} cannot be part of a file's name")
+        output = output.replace("{id}", row_id)
+    if "{n}" in output or "{n:" in output:
+        raise bad_row(f"output {output!r} has {{n}}, with which a rerun would make it again")
+    return output
+
+
+def seeded_output(output: str | None, seeds: int, *, is_drawn: bool, backend: str) -> str | None:
+    """The output with the seed in its name where there are several.
+
+    Raises UsageError for a template without it, and for one with a seed that each run draws.
+    """
+    has_seed = output is not None and "{seed" in output
+    if seeds == 1:
+        if has_seed and is_drawn:
+            raise bad_row(f"output {output!r} has {{seed}}, which needs a seed to be found again")
+        return output
+    ending = PREVIEW_SUFFIX if backend == PREVIEW else SUFFIX
+    if output is None or output.endswith("/") or Path(output).is_dir():
+        return f"{(output or '').rstrip('/')}{'/' if output else ''}{{voice}}-{{seed}}{ending}"
+    if not has_seed:
+        raise UsageError(
+            f"{seeds} videos cannot have the name {output!r}: put {{seed}} into it",
+            code="E_OUTPUT_NAME",
+            facts={"proposed": f"{{voice}}-{{seed}}{ending}"},
+        )
+    return output
+
+
+def choose_target(row: BatchRow, spec: GenerateSpec) -> tuple[Path | None, str]:
+    """The row's file, None where it is only stored; and a name that two rows must not share.
+
+    Raises what is wrong with the output.
+    """
+    names = output_names(row.args, spec, spec.options.seed, preview=row.backend == PREVIEW)
+    args = row.args
+    if args.output is not None and is_stored(args.output):
+        place = output_path.choose_upload(args.output, names, overwrite=args.force)
+        return None, f"s3://{place.bucket}/{place.key or place.stem}"
+    target = output_path.choose_output(args.output, names)
+    if not args.force and row.settings["sidecar"] and not target.exists():
+        output_path.check_sidecar(target, force=False)
+    return target, os.path.realpath(target)
+
+
+def _check_ids(rows: Sequence[BatchRow], problems: Problems) -> None:
+    first: dict[str, int] = {}
+    for row in rows:
+        if (before := first.setdefault(row.id, row.number)) != row.number:
+            problems.add(
+                bad_row(f"id {row.id!r} is that of {name_rows([before])[:-2]}"), row.number
+            )
+
+
+def find_collision(taken: dict[str, int], name: str, number: int, problems: Problems) -> None:
+    """Notes that another row has this output."""
+    before = taken.setdefault(name, number)
+    if before != number:
+        text = f"the output {name!r} is that of {name_rows([before])[:-2]}"
+        problems.add(bad_row(text), number)

@@ -1,0 +1,260 @@
+"""A batch: its plan, a video of it that has ended, and all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
+from multitalk_cli.errors import CODES, RemoteError
+from multitalk_cli.planning.describe import money_range
+from multitalk_cli.reporting.formatting import (
+    human_count,
+    human_duration,
+    human_length,
+    human_money,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from multitalk_cli.batch.plan import BatchPlan, PlannedVideo
+    from multitalk_cli.batch.run import BatchResult, VideoResult
+
+_KNOWN = {
+    "made": "already made",
+    "finished": "finished, to be fetched",
+    "running": "already running",
+    "": "new",
+}
+_STYLES: dict[str, Style] = {"failed": "red", "not started": "yellow", "cancelled": "yellow"}
+
+
+# The plan
+
+
+def plan_data(plan: BatchPlan) -> dict[str, Any]:
+    """The JSON of `batch --plan`."""
+    return {
+        "manifest": plan.name,
+        "videos": len(plan.videos),
+        "new": sum(video.is_new for video in plan.videos),
+        "seconds": round(sum(video.seconds for video in plan.videos), 3),
+        "price_least_usd": round(plan.price_least_usd, 4),
+        "price_usd": round(plan.price_usd, 4),
+        "rows": [_planned_data(video) for video in plan.videos],
+        "unpaired": list(plan.unpaired),
+    }
+
+
+def _planned_data(video: PlannedVideo) -> dict[str, Any]:
+    return {
+        **_inputs_data(video),
+        "output": _output(video),
+        "backend": video.row.backend,
+        "gpu": video.gpu,
+        "seed": video.seed,
+        "seconds": round(video.seconds, 3),
+        "known": video.known,
+        "price_least_usd": round(video.price_least_usd, 4),
+        "price_usd": round(video.price_usd, 4),
+    }
+
+
+def _inputs_data(video: PlannedVideo) -> dict[str, Any]:
+    args = video.row.args
+    return {
+        "row": video.row.number,
+        "id": video.id,
+        "image": args.image,
+        "voices": [*args.voices, *args.speakers],
+    }
+
+
+def _output(video: PlannedVideo) -> str:
+    return video.name if video.target is None else str(video.target.absolute())
+
+
+def plan_blocks(plan: BatchPlan) -> list[Block]:
+    """The table of a plan: a line a video, and the whole price."""
+    rows = [
+        (
+            video.id,
+            _name(video),
+            human_length(video.seconds),
+            video.gpu or video.row.backend,
+            _price(video) if video.row.is_paid else "nothing",
+            _KNOWN[video.known],
+        )
+        for video in plan.videos
+    ]
+    table = Table(
+        rows=rows,
+        titles=("id", "video", "length", "GPU", "price", "state"),
+        right=(2,),
+        gives_way=(1, 0),
+    )
+    return [table, Line(""), *_totals(plan)]
+
+
+def _name(video: PlannedVideo) -> str:
+    return video.name if video.target is None else video.target.name
+
+
+def _price(video: PlannedVideo) -> str:
+    if not video.is_new:
+        return "nothing"
+    return money_range(video.price_least_usd, video.price_usd)
+
+
+def _totals(plan: BatchPlan) -> list[Block]:
+    new = sum(video.is_new for video in plan.videos)
+    seconds = sum(video.seconds for video in plan.videos)
+    there = f", {len(plan.videos) - new} of them made or started" if new < len(plan.videos) else ""
+    total = f"{human_count(len(plan.videos), 'video')}, {human_length(seconds)}{there}"
+    rows: list[Block] = [Row("videos", total), Row("price", describe_price(plan))]
+    return [*rows, *unpaired_rows(plan)]
+
+
+def describe_price(plan: BatchPlan) -> str:
+    """The whole price as a range."""
+    if not plan.is_paid:
+        return "nothing, made on this machine"
+    if not plan.price_usd:
+        return "nothing, all is paid"
+    most = money_range(plan.price_least_usd, plan.price_usd)
+    return f"{most}; the most if every video starts a container of its own"
+
+
+def unpaired_rows(plan: BatchPlan) -> list[Row]:
+    """Files of a folder of which no pair was made."""
+    if not plan.unpaired:
+        return []
+    shown, more = plan.unpaired[:5], len(plan.unpaired) - 5
+    names = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    return [Row("left out", f"no partner of the same name: {names}", "yellow")]
+
+
+# Results
+
+
+def row_data(result: VideoResult) -> dict[str, Any]:
+    """One video that has ended, as JSON."""
+    video, planned = result.video, result.planned
+    return {
+        **_inputs_data(planned),
+        "output": _output(planned) if video is None else video.place,
+        "stored": None if video is None else video.stored,
+        "state": result.state,
+        "job": result.job_id,
+        "backend": planned.row.backend,
+        "gpu": planned.gpu,
+        "seed": planned.seed if video is None else video.seed,
+        "seconds": round(planned.seconds, 3),
+        "already_made": video is not None and video.already_made,
+        "price_usd": result.price_usd,
+        "took_s": round(result.took_s, 3),
+        "error": None if not result.code else {"code": result.code, "message": result.reason},
+        "reason": result.reason,
+    }
+
+
+def describe(result: VideoResult) -> str:
+    """How a video ended, in a line."""
+    video = result.video
+    if video is None:
+        job = f"; multitalk jobs attach {result.job_id}" if result.state == "running" else ""
+        code = f" ({result.code})" if result.code else ""
+        reason = f": {result.reason.partition(chr(10))[0]}" if result.reason else ""
+        return f"{result.state}{reason}{code}{job}"
+    if video.already_made:
+        return f"already made, {video.place}"
+    return ", ".join(["done", human_length(video.duration_s), *_money(result), video.place])
+
+
+def _money(result: VideoResult) -> list[str]:
+    return [] if result.price_usd is None else [human_money(result.price_usd)]
+
+
+def data(batch: BatchResult, report: Path | None) -> dict[str, Any]:
+    """The JSON of `batch`."""
+    return {
+        "manifest": batch.plan.name,
+        "videos": len(batch.results),
+        "done": batch.count("done"),
+        "failed": batch.count("failed"),
+        "running": batch.count("running"),
+        "cancelled": batch.count("cancelled"),
+        "not_started": batch.count("not started"),
+        "price_usd": round(batch.paid_usd, 4),
+        "took_s": round(batch.took_s, 3),
+        "report": None if report is None else str(report),
+        "rows": [row_data(result) for result in batch.results],
+    }
+
+
+def blocks(batch: BatchResult) -> list[Block]:
+    """The table for a person."""
+    rows = [
+        (
+            result.planned.id,
+            _state(result),
+            human_length(result.planned.seconds),
+            "".join(_money(result)),
+            _outcome(result),
+        )
+        for result in batch.results
+    ]
+    titles = ("id", "state", "length", "price", "video")
+    styles = [_STYLES.get(result.state, "") for result in batch.results]
+    return [Table(rows=rows, titles=titles, right=(2, 3), gives_way=(4, 0), styles=styles)]
+
+
+def _state(result: VideoResult) -> str:
+    is_old = result.video is not None and result.video.already_made
+    return "already made" if is_old else result.state
+
+
+def _outcome(result: VideoResult) -> str:
+    if result.video is not None:
+        return result.video.place.rpartition("/")[2]
+    code = f" ({result.code})" if result.code else ""
+    return f"{result.reason.partition(chr(10))[0]}{code}" or result.job_id
+
+
+def summary(batch: BatchResult) -> str:
+    """`18 of 20 done (3 already made), 2 failed, $4.20, 1 h 2 min`."""
+    old = sum(each.video is not None and each.video.already_made for each in batch.results)
+    text = f"{batch.count('done')} of {human_count(len(batch.results), 'video')} done"
+    parts = [f"{text} ({old} already made)" if old else text]
+    for state in ("failed", "cancelled", "running", "not started"):
+        count = batch.count(state)
+        parts += [f"{count} {'still running' if state == 'running' else state}"] if count else []
+    parts += [human_money(batch.paid_usd)] if batch.plan.is_paid else []
+    return ", ".join([*parts, human_duration(batch.took_s)])
+
+
+def facts(plan: BatchPlan) -> list[tuple[str, str]]:
+    """What is shown before a batch is started."""
+    new = sum(video.is_new for video in plan.videos)
+    count = human_count(len(plan.videos), "video")
+    there = f", {len(plan.videos) - new} made or started before" if new < len(plan.videos) else ""
+    shown = [("batch", f"{count} of {plan.name}{there}"), ("price", describe_price(plan))]
+    return shown + [(row.label, row.text) for row in unpaired_rows(plan)]
+
+
+def errors(batch: BatchResult) -> list[dict[str, Any]]:
+    """The failure of a batch of which videos are missing, for its JSON."""
+    if batch.is_complete:
+        return []
+    error = missing_error(batch)
+    exit_code = int(error.exit_code)
+    return [
+        {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": exit_code}
+    ]
+
+
+def missing_error(batch: BatchResult) -> RemoteError:
+    """The error of a batch of which videos are missing."""
+    missing = sum(not each.is_done for each in batch.results)
+    message = f"{missing} of {human_count(len(batch.results), 'video')} are missing"
+    return RemoteError(message, code="E_ROWS", hint=CODES["E_ROWS"].remedy)

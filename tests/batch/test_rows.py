@@ -1,0 +1,153 @@
+"""All that is wrong with rows is said together, with their numbers, before anything is started."""
+
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from multitalk_cli.batch.rows import COLUMNS, INPUTS
+from multitalk_cli.cli.app import app
+from multitalk_cli.cli.completion.tree import read_tree
+from multitalk_cli.errors import FileError, RefusedError, UsageError
+from tests.batch.made import planned, speak
+
+NOT_OF_ROWS = {"plan", "dry_run", "detach", "help_all", "help"}
+
+
+@pytest.fixture(autouse=True)
+def inputs(portrait, faces_remembered):
+    speak("a.wav", "b.wav")
+    return portrait
+
+
+def manifest(text):
+    Path("list.csv").write_text(text)
+    return "list.csv"
+
+
+def problems(text, error=UsageError, **defaults):
+    with pytest.raises(error) as caught:
+        planned(manifest(text), **defaults)
+    head, *lines = caught.value.message.split("\n")
+    assert head.endswith("in list.csv; nothing was started")
+    return lines
+
+
+def test_the_columns_are_the_options_of_generate():
+    (generate,) = read_tree(typer.main.get_command(app)).commands[:1]
+    assert generate.path == ("generate",)
+    first = {option.names[0] for option in generate.options}
+    names = {name.lstrip("-").replace("-", "_") for name in first}
+
+    assert {*COLUMNS} - {*INPUTS} == names - NOT_OF_ROWS
+
+
+def test_all_problems_are_said_at_once():
+    text = (
+        "id,image,voice,voice2,fps,seed,ouput,upload\n"
+        "x,host.png,a.wav,,900,,,\n"
+        "x,gone.png,a.wav,,,,,\n"
+        "y,host.png,a.wav,a.wav,,,,\n"
+        "y,host.png,,,,,,\n"
+        ",host.png,a.wav,,,1.5,,\n"
+        ",a.wav,host.png,,,,,\n"
+        ",,a.wav,,,,,\n"
+        "q,host.png,a.wav,,,,,perhaps\n"
+        "r,host.png,b.wav,,,,,\n"
+        "r,host.png,b.wav,,,,,\n"
+    )
+
+    assert problems(text) == [
+        "row 1: unknown column 'ouput'; did you mean 'output'?",
+        "row 2: fps must be from 8 to 60, not 900",
+        "row 3: gone.png does not exist",
+        "row 4: 'a.wav' was given as both voices",
+        "row 5: a voice is missing",
+        "row 6: seed must be a whole number, not '1.5'",
+        "row 7: 'a.wav' is a sound and 'host.png' a picture: they are swapped",
+        "row 8: no image",
+        "row 9: upload must be true or false, not 'perhaps'",
+        f"row 11: the output '{Path.cwd()}/b.preview.mp4' is that of row 10",
+        "row 11: id 'r' is that of row 10",
+    ]
+    assert not list(Path.cwd().glob("*.mp4"))
+
+
+def test_missing_files_alone_are_exit_3():
+    assert problems("image,voice\nno.png,a.wav\nno.png,b.wav\nhost.png,c.wav\n", FileError) == [
+        "rows 2, 3: no.png does not exist",
+        "row 4: c.wav does not exist",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("output", "said"),
+    [
+        ("{n}.preview.mp4", "a rerun would make it again"),
+        ("{seed}.preview.mp4", "needs a seed to be found again"),
+        ("-", "for multitalk generate only"),
+        ("x.mp4", "a preview's name ends in .preview.mp4"),
+        ("gone/", "does not exist"),
+        ("{id}.preview.mp4", "id '../x' cannot be part of a file's name"),
+    ],
+)
+def test_outputs_that_a_rerun_would_not_find_are_refused(output, said):
+    error = FileError if output == "gone/" else UsageError
+    (line,) = problems(f"id,image,voice,output\n../x,host.png,a.wav,{output}\n", error)
+
+    assert line.startswith("row 2: ") and said in line
+
+
+def test_options_of_rows_go_before_those_of_the_command_line():
+    path = manifest("image,voice,steps,Negative Prompt\nhost.png,a.wav,30,\nhost.png,b.wav,,rain\n")
+
+    first, second = planned(path, given={"sample_steps": "12"}).videos
+
+    assert [each.row.settings["sample_steps"] for each in (first, second)] == [30, 12]
+    assert second.row.settings["negative_prompt"] == "rain"
+
+
+def test_paths_follow_the_manifest_from_any_folder(folder, monkeypatch):
+    manifest("image,voice,output\nhost.png,a.wav,out/\nhost.png,b.wav,\n")
+    (folder / "out").mkdir()
+    (folder / "elsewhere").mkdir()
+    monkeypatch.chdir(folder / "elsewhere")
+
+    targets = [video.target.resolve() for video in planned("../list.csv").videos]
+
+    assert targets == [folder / "out" / "a.preview.mp4", folder / "b.preview.mp4"]
+
+
+def test_the_output_of_the_command_line_follows_the_current_folder_and_knows_ids(folder):
+    (folder / "out").mkdir()
+    path = manifest("id,image,voice\nmine,host.png,a.wav\n,host.png,b.wav\n")
+
+    videos = planned(path, output="out/{id}.preview.mp4").videos
+
+    assert [str(each.target) for each in videos] == ["out/mine.preview.mp4", "out/3.preview.mp4"]
+
+
+def test_speakers_are_placed(folder):
+    path = manifest("image,speaker\nhost.png,face:1=a.wav\n")
+
+    (video,) = planned(path).videos
+
+    assert video.row.args.speakers == ("face:1=a.wav",)
+
+
+def test_a_row_above_max_cost_is_refused_before_anything_is_started(monkeypatch):
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+    text = "image,voice,max_cost\nhost.png,a.wav,0.01\nhost.png,b.wav,9\n"
+
+    (line,) = problems(text, RefusedError, given={"backend": "modal"})
+
+    assert line.startswith("row 2: the estimate is up to $0.")
+
+
+def test_an_output_that_is_another_file_is_refused():
+    Path("a.preview.mp4").write_bytes(b"mine")
+
+    (line,) = problems("image,voice\nhost.png,a.wav\n", FileError)
+
+    assert line.endswith("exists and was not made by multitalk")
