@@ -15,7 +15,7 @@ __multitalk_place() {
             repeated=1
             ;;
         'batch')
-            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
+            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -373,6 +373,7 @@ __multitalk_value() {
             value='current cuda12.1'
             ;;
         'generate '--attention | \
+            'batch '--attention | \
             'redo '--attention | \
             'bench '--attention)
             value='auto fa3 fa4 sdpa-cudnn sdpa-flash xformers fa2 sdpa'

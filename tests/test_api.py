@@ -13,6 +13,7 @@ import pytest
 import multitalk_cli
 from multitalk_cli import Client, Done, FileError, RefusedError, RemoteError, Stage, UsageError, api
 from multitalk_cli.jobs import ledger
+from multitalk_cli.reporting.job_reporter import JobReporter
 from tests.command_line import EXAMPLES, ROOT
 
 SMALL = {"backend": "preview", "size": "192x96"}
@@ -401,7 +402,7 @@ def test_an_own_job_on_this_machine_keeps_its_output(inputs):
 def test_at_the_end_all_jobs_are_left_at_once(monkeypatch):
     """No thread ends before every handle was asked: one after the other would wait for each."""
     monkeypatch.setattr(api, "_DETACH_S", 60.0)
-    reporters = [api._JobReporter() for _ in range(4)]
+    reporters = [JobReporter() for _ in range(4)]
 
     def follow():
         for reporter in reporters:

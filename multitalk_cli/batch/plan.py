@@ -13,7 +13,7 @@ from multitalk_cli.batch import rows as batch_rows
 from multitalk_cli.batch.problems import Problems
 from multitalk_cli.batch.rows import BatchRow
 from multitalk_cli.contract import MAX_SEED
-from multitalk_cli.errors import MultitalkError, RefusedError
+from multitalk_cli.errors import MultitalkError, RefusedError, UsageError
 from multitalk_cli.generation import reuse
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.select import choose_name
@@ -203,7 +203,11 @@ def _seeds(row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs) -> list[in
         digest = hashlib.sha256(json.dumps(reuse.identity(recipe), sort_keys=True).encode())
         base = int.from_bytes(digest.digest()[:3])
     if base + row.seeds - 1 > MAX_SEED:
-        raise batch_rows.bad_row(f"--seeds {row.seeds} from {base} are above {MAX_SEED}")
+        raise UsageError(
+            f"--seed must be at most {MAX_SEED + 1 - row.seeds} for {row.seeds} videos, not {base}",
+            code="E_RANGE",
+            facts={"option": "--seed", "example": str(MAX_SEED + 1 - row.seeds)},
+        )
     return [base + number for number in range(row.seeds)]
 
 

@@ -31,13 +31,13 @@ class Problems:
         self._found.append((number, error))
 
     def require_none(self, name: str) -> None:
-        """Raises one error that names all. What must be set up for every row is raised itself."""
+        """Raises one error that names all. What must be set up is raised where that is all."""
         if not self._found:
             return
-        errors = [error for _, error in self._found]
-        for error in errors:
-            if isinstance(error, SetupError):
-                raise error
+        rows = [each for each in self._found if not isinstance(each[1], SetupError)]
+        if not rows:
+            raise self._found[0][1]
+        self._found, errors = rows, [error for _, error in rows]
         lines = self.lines()
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         message = "\n".join([f"{count} in {name}; nothing was started", *lines])

@@ -576,6 +576,15 @@ COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 """Command typed -> its rule, which goes before those of the codes."""
 
 
+def _show_columns(_facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return "multitalk batch --help"
+
+
+def _check_rows(_facts: Mapping[str, Fact], words: list[str]) -> str:
+    """Checks the corrected rows of a batch, and starts nothing."""
+    return "" if "--plan" in words else typed_again(words, "--plan")
+
+
 RULES: dict[str, Rule] = {
     "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
     "E_AUDIO_FORMAT": _convert_sound,
@@ -630,6 +639,8 @@ RULES: dict[str, Rule] = {
     "E_UNFINISHED": _return_to_job,
     "E_UNKNOWN_CODE": _find_code,
     "E_URL": _fetch_address,
+    "E_MANIFEST": _show_columns,
+    "E_ROW_FILES": _check_rows,
     "E_USAGE": _either(_download, _nearest_word, _complete_words),
     "E_WEIGHTS": _either(_download, _choose_weights),
     "E_WEIGHTS_MISSING": _download,

@@ -61,7 +61,7 @@ CODES: dict[str, Explanation] = {
         _U,
         "a batch's manifest is wrong",
         "All problems are listed with the numbers of their rows. Nothing was started.",
-        "multitalk batch --help shows a manifest; its columns are the options of generate.",
+        "multitalk batch --help names the columns of a manifest.",
     ),
     "E_UNKNOWN_CODE": Explanation(
         _U,

@@ -9,6 +9,7 @@ from multitalk_cli.batch.rows import COLUMNS, INPUTS
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.errors import FileError, RefusedError, UsageError
+from multitalk_cli.settings import SETTINGS
 from tests.batch.made import planned, speak
 
 NOT_OF_ROWS = {"plan", "dry_run", "detach", "help_all", "help"}
@@ -40,6 +41,17 @@ def test_the_columns_are_the_options_of_generate():
     names = {name.lstrip("-").replace("-", "_") for name in first}
 
     assert {*COLUMNS} - {*INPUTS} == names - NOT_OF_ROWS
+
+
+def test_a_batch_takes_every_setting_that_generate_takes():
+    commands = {each.words: each for each in read_tree(typer.main.get_command(app)).commands}
+    settings = {
+        name: {each for option in commands[name].options for each in option.names}
+        & {setting.option for setting in SETTINGS.values()}
+        for name in ("batch", "generate")
+    }
+
+    assert settings["batch"] == settings["generate"]
 
 
 def test_all_problems_are_said_at_once():

@@ -136,7 +136,7 @@ def test_generate_makes_variations_of_which_a_rerun_finds_all(cli):
         (("--seeds", "2", "-o", "x.preview.mp4"), "E_OUTPUT_NAME"),
         (("--seeds", "2", "--detach"), "E_CONFLICT"),
         (("--seeds", "2", "-o", "-"), "E_CONFLICT"),
-        (("--seeds", "2", "--seed", str(2**63 - 1)), "E_MANIFEST"),
+        (("--seeds", "2", "--seed", str(2**63 - 1)), "E_RANGE"),
     ],
 )
 def test_variations_that_cannot_be_are_refused(cli, words, code):

@@ -154,6 +154,8 @@ CASES = [
     ("E_RANGE", ["redo", "paid.mp4", "--seed", "old"], _foreign_video),
     ("E_RECIPE", ["verify", "bare.mp4"], _foreign_video),
     ("E_NO_BACKEND", ["generate", "host.png", "voice.wav"], None),
+    ("E_MANIFEST", ["batch", "list.csv", *PREVIEW], _files(list_csv="image,voise\n1,2\n")),
+    ("E_ROW_FILES", ["batch", "list.csv", *PREVIEW], _files(list_csv="image,voice\n1,2\n")),
     ("E_NO_TOKEN", ["status"], None),
     ("E_NO_TOKEN", [*MADE[:3], "--backend", "modal"], None),
     ("E_TOKEN", ["status"], _modal('[default]\ntoken_id = "ak-1"\n')),

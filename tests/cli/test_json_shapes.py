@@ -135,6 +135,9 @@ def test_the_json_of_a_video_that_exists_keeps_its_shape(cli):
     frozen("generate-existing", again.json["data"])
 
 
+BATCH = {"batch", "batch-line", "batch-plan"}
+
+
 @pytest.mark.usefixtures("portrait", "voice")
 def test_the_json_of_a_batch_keeps_its_shape(cli):
     Path("list.csv").write_text("id,image,voice\na,host.png,voice.wav\n", encoding="utf-8")
@@ -308,7 +311,11 @@ def test_every_command_has_a_recorded_shape():
         *RUNS,
         *STORE_RUNS,
         *VIEWS,
+<<<<<<< HEAD
         "compare",
+=======
+        *BATCH,
+>>>>>>> f4ee022 (Answer problems of a batch with commands that help, and rerun a killed one on the control plane)
         "failure",
         "ffmpeg",
         "generate-existing",

@@ -1,0 +1,60 @@
+"""A batch in the cloud: a client that is killed, and reruns that pay for nothing twice."""
+
+import json
+import re
+
+from multitalk_cli.media.video.probe import probe_video
+from tests.end_to_end.product import SMALL
+
+WORDS = (*SMALL, "--backend", "modal", "-q")
+
+
+def write_list(user, *names):
+    """A list of a short video for each name."""
+    rows = [
+        f"{name},host.png,{user.speech(f'row-{name}.wav', 0.2)},{seed}"
+        for seed, name in enumerate(names)
+    ]
+    (user.folder / "list.csv").write_text("\n".join(["id,image,voice,seed", *rows]))
+
+
+def rows_of(ran):
+    return [json.loads(line) for line in ran.stdout.splitlines()]
+
+
+def test_a_killed_batch_is_completed_by_a_rerun_that_pays_nothing_twice(cloud, deployed, rpcs):
+    write_list(deployed, "a", "b", "c")
+    cloud.no_capacity()
+    killed = deployed.start("batch", "list.csv", *WORDS, "--parallel", "3")
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "all rows are started", 60)
+    killed.kill()
+    cloud.capacity_back()
+
+    again = deployed.run("batch", "list.csv", *WORDS, "--report", "report", timeout_s=120)
+    assert again.code == 0, again.stderr
+    assert sorted((row["id"], row["state"]) for row in rows_of(again)) == [
+        ("a", "done"), ("b", "done"), ("c", "done"),
+    ]  # fmt: skip
+    assert all(probe_video(deployed.folder / f"row-{name}.mp4").frames == 5 for name in "abc")
+    assert re.search("3 of 3", (deployed.folder / "report" / "index.html").read_text())
+
+    last = deployed.run("batch", "list.csv", *WORDS, "--json")
+    assert [row["already_made"] for row in last.data["rows"]] == [True] * 3
+    assert last.data["price_usd"] == 0.0
+    assert rpcs.count("FunctionMap") == 3
+
+
+def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
+    write_list(deployed, "d", "e", "f")
+    plan = deployed.run("batch", "list.csv", *WORDS, "--plan", "--json").data
+    price = plan["rows"][0]["price_usd"]
+
+    ran = deployed.run(
+        "batch", "list.csv", *WORDS, "--budget", price * 1.01, "--json", timeout_s=120
+    )
+
+    assert ran.code == 5
+    assert ran.error["code"] == "E_ROWS"
+    assert [row["state"] for row in ran.data["rows"]] == ["done", "not started", "not started"]
+    assert "does not fit" in ran.data["rows"][1]["reason"]
+    assert rpcs.count("FunctionMap") == 1
