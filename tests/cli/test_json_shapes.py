@@ -311,11 +311,8 @@ def test_every_command_has_a_recorded_shape():
         *RUNS,
         *STORE_RUNS,
         *VIEWS,
-<<<<<<< HEAD
         "compare",
-=======
         *BATCH,
->>>>>>> f4ee022 (Answer problems of a batch with commands that help, and rerun a killed one on the control plane)
         "failure",
         "ffmpeg",
         "generate-existing",
