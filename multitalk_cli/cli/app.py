@@ -101,7 +101,7 @@ def _global_options(
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option("--debug", help="Show the traceback of an internal error."),
+        typer.Option("--debug", help="Show tracebacks and logs of what fails."),
     ] = False,
     no_color: Annotated[bool, typer.Option("--no-color", help="Print without colours.")] = False,
     progress: Annotated[
@@ -121,7 +121,7 @@ def _global_options(
 ) -> None:
     """Make talking videos from a picture and a voice.
 
-    These options work anywhere on the command line.
+    The options below work anywhere on the command line.
     """
     # `split_output_options` removes these from the command line before it is parsed, so that they
     # hold for errors of parsing too; they are declared here for the help.
@@ -172,7 +172,7 @@ app.command(
     # A value among the words is refused without being repeated, which Typer would do.
     context_settings={"allow_extra_args": True},
 )(setup_secrets)
-_add("deploy", deploy, SET_UP, "multitalk deploy --dry-run")
+_add("deploy", deploy, SET_UP, "multitalk deploy", "multitalk deploy --dry-run")
 _add("download", download, SET_UP, *DOWNLOAD_EXAMPLES)
 _add("upload-weights", upload_weights, SET_UP, "multitalk upload-weights weights/pack")
 _add("doctor", doctor, SET_UP, *DOCTOR_EXAMPLES, cls=DoctorCommand)

@@ -22,7 +22,7 @@ MAKE, SET_UP, RUN, OTHER = "Make", "Set up", "Run", "Other"
 """The panels of `multitalk --help`."""
 
 _INDENT = 2
-_COMMAND_WIDTH = 13
+_COMMAND_WIDTH = 14
 
 
 def epilog(*examples: str) -> str:
@@ -186,5 +186,6 @@ def _option_row(option: Any) -> tuple[str, str]:
         text += f" {option.metavar if option.metavar else option.name.upper()}"
     default = option.default
     is_shown = option.show_default and isinstance(default, str | int) and not option.is_flag
+    is_shown = is_shown and default != ""
     told = f" (default: {default})" if is_shown else ""
     return text, f"{option.help or ''}{told}"

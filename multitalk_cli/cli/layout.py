@@ -6,6 +6,7 @@ one line, whatever its length, so that scripts can read it.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -106,8 +107,17 @@ def label_width(columns: int) -> int:
 
 
 def is_command(text: str) -> bool:
-    """Whether a text is a command line to copy, in contrast to advice."""
-    return text.partition(" ")[0] in _PROGRAMS
+    """Whether a text is a command line to copy, in contrast to advice that may begin with one."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        # An apostrophe.
+        return False
+    if not words or words[0] not in _PROGRAMS:
+        return False
+    # The last word of a command may be a folder.
+    ends_sentence = text.endswith(".") and words[-1].strip("./") != ""
+    return not ends_sentence and not any(word.endswith(",") for word in words)
 
 
 def shorten(text: str, width: int) -> str:

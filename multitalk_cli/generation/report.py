@@ -47,4 +47,5 @@ def _describe_people(summary: Summary, order: str) -> str:
     for person in summary.people:
         voice = "silent" if person.voice is None else summary.voices[person.voice].name
         people.append(f"{person.place}: {voice}")
-    return ", ".join([*people, order] if len(summary.voices) > 1 else people)
+    spoken = "in sequence" if order == "sequence" else order
+    return ", ".join([*people, spoken] if len(summary.voices) > 1 else people)

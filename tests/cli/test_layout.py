@@ -118,6 +118,21 @@ def test_advice_wraps_at_words_where_a_command_stays_whole():
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [
+        ("multitalk generate a.png 'b, c.wav' -p 'Hello, world.'", True),
+        ("unset X; pip install y", True),
+        ("multitalk deploy deploys it.", False),
+        ("multitalk config set bucket NAME, or write s3://BUCKET/KEY", False),
+        ("multitalk deploy upgrades the deployment to this client's version", False),
+        ("", False),
+    ],
+)
+def test_a_sentence_that_begins_with_a_command_is_none(text, is_one):
+    assert is_command(text) is is_one
+
+
 def test_columns_give_way_in_their_order():
     row = ("7f3a", "running  window 2/5 step 8/20", "9 min", "/home/me/videos/a-long-name.mp4")
     table = Table(rows=[row], gives_way=(3, 1))

@@ -142,7 +142,8 @@ class Program:
         # The terminal echoes Ctrl-C wherever it is, also in the middle of a character.
         text = self.raw.replace(b"^C", b"").decode("utf-8", "replace")
         pieces = _MOVES.split(_COLOURS.sub("", text))
-        return [piece.rstrip() for piece in pieces if piece.strip()]
+        # It also throws away what was not shown yet: half a colour is left of a bar cut so.
+        return [piece.rstrip() for piece in pieces if piece.strip() and "\x1b" not in piece]
 
     @property
     def reads_lines(self):

@@ -28,6 +28,7 @@ def deploy(
     """Deploy the app to your Modal account; repeat it after an upgrade."""
     from multitalk_cli.cli.views import deploy as view
     from multitalk_cli.cli.views.next_step import after_deploy
+    from multitalk_cli.cloud import modal_config
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.deploy import add_secrets, deploy_app, plan_deploy
     from multitalk_cli.cloud.errors import AppRef
@@ -38,6 +39,8 @@ def deploy(
     stacks = [settings.parse_option("stack", each) for each in stack or ()]
     place = AppRef(app=chosen["app"], environment=chosen["environment"])
     plan = plan_deploy(place, stacks, chosen["gpu"])
+    if not dry_run:
+        modal_config.require_token()
     for label, text in view.facts(plan):
         console.fact(label, text)
     if dry_run:

@@ -70,7 +70,7 @@ def generate(
         bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
     ] = False,
     upload: Annotated[
-        bool, typer.Option("--upload", help="Store it in your bucket too, in outputs/.")
+        bool, typer.Option("--upload", help="Store the video in outputs/ of your bucket too.")
     ] = False,
     upload_to: Annotated[
         str | None, typer.Option(metavar="S3", help="Store it at s3://BUCKET/KEY or s3://BUCKET/.")

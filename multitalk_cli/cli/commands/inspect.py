@@ -26,7 +26,7 @@ def verify(
     video: VideoPath,
     inputs: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="[FILE...]", help="Pictures and voices that it was made from."),
+        typer.Argument(metavar="FILE...", help="Pictures and voices that it was made from."),
     ] = None,
 ) -> None:
     """Compare a video, and its inputs, with its recipe.

@@ -53,7 +53,10 @@ def warm(
     app: AppName = None,
     environment: Environment = None,
 ) -> None:
-    """Start a container that loads the weights and waits for jobs."""
+    """Start a container that loads the weights and waits for jobs.
+
+    It is paid while it waits, until multitalk cool.
+    """
     from multitalk_cli.cli.views import status as view
     from multitalk_cli.cloud.containers import start_warm
     from multitalk_cli.cloud.readiness import check_ready

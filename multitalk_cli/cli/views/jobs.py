@@ -225,7 +225,7 @@ def _video_rows(listed: ListedJob) -> list[tuple[str, str]]:
         ("prompt", job.prompt),
         ("size", _describe_size(recipe, listed.windows)),
         ("steps", str(recipe.get("sample_steps", ""))),
-        ("seed", f"{job.seed}{' (drawn)' if recipe.get('seed_drawn') else ''}"),
+        ("seed", f"{job.seed}{' (random)' if recipe.get('seed_drawn') else ''}"),
         ("gpu", _row(listed)["gpu"] + (f", {job.stack}" if job.stack != "current" else "")),
     ]
 

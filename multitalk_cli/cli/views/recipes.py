@@ -110,7 +110,7 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
         Row("prompt", _describe_text(video.prompt, recipe.prompt_sha256)),
         *_negative_rows(video, recipe),
         Row("settings", _describe_settings(recipe)),
-        Row("seed", f"{recipe.seed}, {'drawn' if recipe.seed_drawn else 'as given'}"),
+        Row("seed", f"{recipe.seed}, {'random' if recipe.seed_drawn else 'as given'}"),
         Row("plan", _describe_plan(recipe)),
     ]
     rows += [Row("quality", ", ".join(texts))] if (texts := _describe(recipe.quality)) else []
