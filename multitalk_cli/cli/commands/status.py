@@ -55,7 +55,7 @@ def warm(
 ) -> None:
     """Start a container that loads the weights and waits for jobs.
 
-    It is paid while it waits, until multitalk cool.
+    It is paid while it waits: for TIME after its last job, or until multitalk cool.
     """
     from multitalk_cli.cli.views import status as view
     from multitalk_cli.cloud.containers import start_warm
