@@ -230,7 +230,6 @@ __multitalk_value() {
             'batch '--persistent-params | \
             'batch '--vram-params | \
             'batch '--fail-under | \
-            'redo '--seed | \
             'redo '--prompt | \
             'redo '-p | \
             'redo '--size | \
@@ -383,6 +382,9 @@ __multitalk_value() {
             ;;
         'redo '--voice)
             value=':sounds'
+            ;;
+        'redo '--seed)
+            value='new same'
             ;;
         'setup-secrets '--only)
             value='aws hf'

@@ -88,12 +88,12 @@ def _check_size(video: KnownVideo, recipe: Recipe) -> Check:
 
 
 def _check_length(video: KnownVideo, recipe: Recipe) -> Check:
-    info, seconds = video.info, recipe.frames / recipe.fps
+    info, seconds = video.info, recipe.frames_made / recipe.fps
     is_as_long = abs(info.duration_s - seconds) <= max(_SLACK_S, 1 / recipe.fps)
-    is_same = info.frames == recipe.frames and is_as_long
+    is_same = info.frames == recipe.frames_made and is_as_long
     return Check(
         name="length",
-        recorded=_length(recipe.frames, seconds),
+        recorded=_length(recipe.frames_made, seconds),
         found=_length(info.frames, info.duration_s),
         verdict="same" if is_same else "differs",
     )
@@ -108,11 +108,13 @@ def _check_frames(packets: Packets, recipe: Recipe) -> Check:
     if streams is None:
         return Check(name="frames", recorded=NOT_RECORDED, found="", verdict="unknown")
     windows, whole = len(streams.frames), _find_windows(packets.frames, streams)
-    is_same = len(whole) == windows and len(packets.frames) == recipe.frames
+    is_same = len(whole) == windows and len(packets.frames) == recipe.frames_made
     return Check(
         name="frames",
         recorded=human_count(windows, "window"),
-        found="unchanged" if is_same else _describe_frames(packets.frames, recipe.frames, whole),
+        found="unchanged"
+        if is_same
+        else _describe_frames(packets.frames, recipe.frames_made, whole),
         verdict="same" if is_same else "differs",
     )
 

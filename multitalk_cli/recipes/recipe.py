@@ -90,8 +90,9 @@ class Recipe:
             require(text is None or _is_text(text), name, "text without control characters", text)
             require(text is None or sha256_of_text(text) == digest, name, "of its sha256", text)
         if self.streams is not None:
-            counted = sum(count for count, _ in self.streams.frames)
-            require(counted == self.frames, "streams", f"of {self.frames} frames", counted)
+            counts = [count for count, _ in self.streams.frames]
+            is_counted = all(count >= 1 for count in counts) and 1 <= sum(counts) <= self.frames
+            require(is_counted, "streams", f"of at most {self.frames} frames", counts)
 
     def _check_words(self) -> None:
         for name in ("image", "prompt", "negative_prompt"):
@@ -112,6 +113,12 @@ class Recipe:
             for word in words:
                 is_word = word is None or (word.isprintable() and len(word) <= _LONGEST_WORD)
                 require(is_word, name, f"printable, at most {_LONGEST_WORD} characters", word)
+
+    @property
+    def frames_made(self) -> int:
+        """Frames of the video: all that were planned, unless fewer were recorded."""
+        streams = self.streams
+        return self.frames if streams is None else sum(count for count, _ in streams.frames)
 
     @property
     def typed_places(self) -> tuple[str, ...]:

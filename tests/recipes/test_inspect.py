@@ -156,6 +156,14 @@ def test_a_shorter_video_of_an_earlier_version_differs(tmp_path):
     assert verdicts(cut)["length"] == "differs"
 
 
+def test_a_video_of_fewer_frames_than_were_planned_is_whole(tmp_path):
+    """As the look at a first window is."""
+    video = model_video(tmp_path / "first", frames=500)
+
+    assert verdicts(video) == {}
+    assert found(video, "length") == "50 frames, 2.08 s"
+
+
 def test_a_foreign_video_has_no_recipe(tmp_path):
     inspected = inspect(film(tmp_path / "a.mp4", None))
 

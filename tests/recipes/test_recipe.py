@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -93,7 +94,13 @@ ABSURD = {
     "sound_level": [5, float("-inf")],
     "audio_track": [0, 10**6],
     "quality": [{"mouth_correlation": [float("nan")]}, {"color_drift": "x"}, 7],
-    "streams": [{"frames": [[1, "a"]], "sound": None}, {"frames": "x", "sound": None}, 7],
+    "streams": [
+        {"frames": [[51, "a"]], "sound": None},
+        {"frames": [[60, "a"], [-10, "b"]], "sound": None},
+        {"frames": [], "sound": None},
+        {"frames": "x", "sound": None},
+        7,
+    ],
     "engine": [{"version": "\x1b[31m"}],
     "gpu": ["h100\r\n"],
 }
@@ -132,3 +139,32 @@ def test_lines_of_a_prompt_are_kept():
 
 def test_a_long_value_does_not_fill_the_message():
     assert refused(background="x" * 60_000).endswith("...")
+
+
+def _absurd(random, depth=0):
+    """Any value that JSON can hold."""
+    nested = depth < 3
+    values = (
+        None, True, 0, -1, 10 ** random.randrange(30), random.random() * 1e9, float("nan"),
+        "x" * random.randrange(300), "\x1b[2J", "face 1", 64,
+        [_absurd(random, depth + 1) for _ in range(random.randrange(3))] if nested else [],
+        {str(random.randrange(9)): _absurd(random, depth + 1)} if nested else {},
+    )  # fmt: skip
+    return random.choice(values)
+
+
+def test_a_recipe_of_any_values_is_valid_or_refused():
+    random, valid = Random(1), 0
+    streams = {"frames": [[30, "a"], [20, "b"]], "sound": [30, "c"]}
+    for _ in range(4000):
+        raw = recipe_of_model(quality={"color_drift": [1.0]}, streams=streams)
+        for name in random.sample(list(raw), 2):
+            raw[name] = _absurd(random)
+        try:
+            recipe = parse_recipe(raw, VIDEO)
+        except FileError as error:
+            assert error.code == "E_RECIPE"
+            assert len(error.message) < 300
+        else:
+            valid += recipe.settings["size"] == "64x32" and 1 <= recipe.frames_made <= 50
+    assert 40 < valid < 2000

@@ -35,7 +35,7 @@ def redo(
         str, typer.Option(metavar="SEED", help="new, same (as the video's) or N.")
     ] = "new",
 ) -> None:
-    """Make a video again: with the inputs and options of its recipe, but a new seed.
+    """Make a video again by its recipe, with a new seed and other options.
 
     An option that is given replaces the recipe's. The output is VIDEO-SEED.mp4 by default.
     """

@@ -93,6 +93,7 @@ _CHOICES: _Choices = {
     ("completion install", "shell"): SHELLS,
     ("completion show", "shell"): SHELLS,
     ("explain", "code"): tuple(CODES),
+    ("redo", "seed"): ("new", "same"),
     ("setup-secrets", "only"): tuple(SECRET_SPECS),
 }
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.errors import FileError
+from multitalk_cli.files import shown_path
 from multitalk_cli.media.video import ffmpeg
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import MAX_RECIPE_BYTES, replace_recipe
@@ -19,7 +21,8 @@ KEY = "streams"
 """The entry of a recipe that holds the digests."""
 _LENGTH = 16
 _TRIMMED_PACKETS, _MOST_PACKETS = 2, 99_999_999
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES, _MAX_TEXT_BYTES = 1 << 20, 1 << 27
+"""A packet is listed in about 100 bytes."""
 # Other containers repeat the decoder's settings in front of frames: only the slices count.
 _SLICES = "h264_mp4toannexb,filter_units=pass_types=1-5"
 
@@ -71,7 +74,7 @@ def digest(packets: Sequence[str]) -> str:
 def read_packets(path: Path) -> Packets:
     """Reads an MP4 without decoding it; frames that an edit hides count too.
 
-    Raises FileError for what is no MP4.
+    Raises FileError for what is no MP4, or has more packets than many hours of video.
     """
     info = probe_video(path)
     arguments = ffmpeg.read_from(path, "mov", options=["-ignore_editlist", "1"])
@@ -81,6 +84,8 @@ def read_packets(path: Path) -> Packets:
     with ffmpeg.running([*arguments, "-f", "framehash", "pipe:1"], reads=True) as process:
         while chunk := process.read(_CHUNK_BYTES):
             text += chunk
+            if len(text) > _MAX_TEXT_BYTES:
+                raise FileError(f"{shown_path(path)} has too many packets", code="E_VIDEO_BROKEN")
         process.finish()
     lines = [line.split(",") for line in text.decode().splitlines() if not line.startswith("#")]
     frames, sound = (

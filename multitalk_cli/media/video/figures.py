@@ -89,8 +89,9 @@ def _voice(path: Path, frames: int, fps: int) -> NDArray[np.float64]:
     """How far a mouth would open for the sound track in each frame."""
     import numpy as np
 
-    arguments = [*ffmpeg.read_from(path, "mov"), "-map", "0:a:0", "-ac", "1"]
-    arguments += ["-ar", str(MODEL_RATE_HZ), "-f", "f32le", "pipe:1"]
+    # A sound track may claim to be longer than the frames.
+    arguments = [*ffmpeg.read_from(path, "mov"), "-map", "0:a:0", "-t", f"{frames / fps:.3f}"]
+    arguments += ["-ac", "1", "-ar", str(MODEL_RATE_HZ), "-f", "f32le", "pipe:1"]
     sound = bytearray()
     with ffmpeg.running(arguments, reads=True) as process:
         while chunk := process.read(_CHUNK_BYTES):
