@@ -45,6 +45,7 @@ def record_arguments(args: GenerateArgs, settings: Settings) -> str:
         "prompt": args.prompt,
         "seed": args.seed,
         "output": output,
+        "name": args.name,
         "upload": args.upload,
         "upload_to": args.upload_to,
         "settings": {name: settings[name] for name in SETTINGS if name not in _UNUSED},
@@ -75,6 +76,7 @@ def restore_arguments(
         output=output if body["output"] is None else body["output"],
         upload=body["upload"],
         upload_to=body["upload_to"],
+        name=body.get("name"),
     )
     return args, _settings(body["settings"], given)
 

@@ -35,7 +35,8 @@ class Changes:
 
     seed: "new" for a random one, "same" for the video's. voices: in place of the recorded ones with
     the same content, else of those that are not known here, else of all, in their order. speakers:
-    PLACE=VOICE, in place of all voices. settings: the names of those that were given.
+    PLACE=VOICE, in place of all voices. settings: the names of those that were given. is_series:
+    whether several videos are made, with seeds in a row, the first of which is `seed`.
     """
 
     seed: int | Literal["new", "same"] = NEW
@@ -44,6 +45,7 @@ class Changes:
     speakers: tuple[str, ...] = ()
     prompt: str | None = None
     settings: Collection[str] = ()
+    is_series: bool = False
 
 
 def redo_arguments(
@@ -68,10 +70,14 @@ def redo_arguments(
         speakers=changes.speakers or _placed(recipe.typed_places, voices),
         prompt=_prompt(video, changes.prompt),
         seed=seed,
-        name=f"{_stem(path)}-{seed}",
-        maybe_made=None if any(c.verdict == "differs" for c in check_video(video)) else path,
+        name=None if changes.is_series else f"{_stem(path)}-{seed}",
+        maybe_made=path if _is_whole(video) and not changes.is_series else None,
     )
     return args, settings
+
+
+def _is_whole(video: KnownVideo) -> bool:
+    return all(check.verdict != "differs" for check in check_video(video))
 
 
 def _stem(path: Path) -> str:
@@ -79,9 +85,12 @@ def _stem(path: Path) -> str:
     return name.removesuffix(PREVIEW_SUFFIX) if name.endswith(PREVIEW_SUFFIX) else path.stem
 
 
-def _seed(recipe: Recipe, changes: Changes) -> int:
+def _seed(recipe: Recipe, changes: Changes) -> int | None:
+    """The seed; None where a series draws its own, which the ledger keeps."""
     if changes.seed == SAME:
         return recipe.seed
+    if changes.seed == NEW and changes.is_series:
+        return None
     return secrets.randbelow(2**32) if changes.seed == NEW else int(changes.seed)
 
 
@@ -177,11 +186,13 @@ def _settings(
 
 
 def _facts(
-    recipe: Recipe, changes: Changes, settings: Settings, seed: int
+    recipe: Recipe, changes: Changes, settings: Settings, seed: int | None
 ) -> Iterator[tuple[str, str]]:
     """The seed and what is another than the recipe says, as labels and texts."""
     if changes.seed == SAME:
         yield "seed", f"{seed}, as the video's"
+    elif seed is None:
+        yield "seed", f"a new one for each (the video's: {recipe.seed})"
     else:
         how = "new" if changes.seed == NEW else "as given"
         yield "seed", f"{seed}, {how} (the video's: {recipe.seed}; --seed same repeats it)"

@@ -97,6 +97,15 @@ def test_a_seed_is_the_same_or_as_given(again, typed, seed):
     assert f"seed        {seed}, as " in ran.stderr
 
 
+@pytest.mark.parametrize("typed", [(), ("--seed", "same")])
+def test_several_takes_have_seeds_in_a_row(cli, preview, typed):
+    ran = cli("redo", VIDEO, "--backend", "preview", "--seeds", "2", *typed, "--json")
+
+    assert (ran.code, ran.json["command"]) == (0, "redo"), ran.stderr
+    seeds = sorted(read_recipe(path)["seed"] for path in Path().glob("voice-*.preview.mp4"))
+    assert seeds == ([7, 8] if typed else [seeds[0], seeds[0] + 1])
+
+
 @pytest.mark.parametrize("bad", ["old", "1.5", "", "-1", str(2**63)])
 def test_another_seed_is_refused(again, bad):
     assert again(f"--seed={bad}").error["code"] == "E_RANGE"

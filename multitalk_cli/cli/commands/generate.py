@@ -94,10 +94,7 @@ def generate(
         upload_to=upload_to,
     )
     chosen = settings.load_settings(given)
-    if seeds is not None:
-        make_variations(args, seeds, chosen, ctx.obj, is_plan=plan)
-    else:
-        make(args, chosen, ctx.obj, plan=plan, command="generate")
+    make(args, chosen, ctx.obj, plan=plan, seeds=seeds, command="generate")
 
 
 def make(
@@ -106,10 +103,16 @@ def make(
     console: Console,
     *,
     plan: bool,
+    seeds: str | None,
     command: str,
 ) -> None:
-    """Makes a video, or only its plan. command: the one that was typed."""
-    if plan:
+    """Makes a video, several with different seeds, or only the plan.
+
+    command: the one that was typed.
+    """
+    if seeds is not None:
+        make_variations(args, seeds, chosen, console, is_plan=plan, command=command)
+    elif plan:
         show_plan(args, chosen, console, command=command)
     elif args.output == STDOUT:
         stream_video(args, chosen, console)
@@ -145,7 +148,13 @@ def make_video(
 
 
 def make_variations(
-    args: "GenerateArgs", seeds: str, chosen: settings.Settings, console: Console, *, is_plan: bool
+    args: "GenerateArgs",
+    seeds: str,
+    chosen: settings.Settings,
+    console: Console,
+    *,
+    is_plan: bool,
+    command: str,
 ) -> None:
     """Makes several videos that differ in their seed, and prints their paths."""
     from multitalk_cli.batch.plan import plan_variations
@@ -162,7 +171,7 @@ def make_variations(
         )
     plan = plan_variations(args, chosen, parse_seeds("--seeds", seeds), console)
     if is_plan:
-        console.succeed("generate", view.plan_data(plan), view.plan_blocks(plan))
+        console.succeed(command, view.plan_data(plan), view.plan_blocks(plan))
         return
     console.fact("price", view.describe_price(plan))
     options = RunOptions()
@@ -171,7 +180,7 @@ def make_variations(
         ended = batch.run(plan, options, console, requests, in_lines=False)
         lines = [each.video.place for each in ended.results if each.video is not None]
         console.fact("videos", view.summary(ended))
-        console.succeed("generate", view.data(ended, None), lines, view.errors(ended))
+        console.succeed(command, view.data(ended, None), lines, view.errors(ended))
         batch.end_if_stopped(ended)
     batch.require_complete(ended, "generate", console)
 

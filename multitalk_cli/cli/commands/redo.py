@@ -51,6 +51,7 @@ def redo(
         speakers=tuple(given["speaker"] or ()),
         prompt=given["prompt"],
         settings=[name for name, value in options.items() if value is not None],
+        is_series=given["seeds"] is not None,
     )
     chosen = settings.load_settings(options)
     args, chosen = redo_arguments(video, changes, chosen, ctx.obj)
@@ -59,7 +60,7 @@ def redo(
         output=given["output_path"],
         **{name: given[name] for name in ("force", "detach", "upload", "upload_to")},
     )
-    make(args, chosen, ctx.obj, plan=given["plan"], command="redo")
+    make(args, chosen, ctx.obj, plan=given["plan"], seeds=given["seeds"], command="redo")
 
 
 def _parse_seed(text: str) -> Any:
