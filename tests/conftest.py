@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # `make test-long` looks further.
 settings.register_profile("tests", deadline=None, max_examples=25)
-settings.register_profile("long", deadline=None, max_examples=400)
+settings.register_profile("long", deadline=None, max_examples=200)
 settings.load_profile("tests")
 
 # A shell starts background jobs with Ctrl-C ignored, and every child inherits that.
