@@ -153,16 +153,27 @@ def _picture_first(facts: Mapping[str, Fact], words: list[str]) -> str:
     return shell_line(["multitalk", *rest[:at], picture, *rest[at:]])
 
 
-def _convert_sound(facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _convert_sound(facts: Mapping[str, Fact], words: list[str]) -> str:
     """Text becomes bytes; samples get a header, of the rate that speech services send them at."""
-    names = ("base64_file", "data_uri_file", "raw_file")
-    path = next((str(facts[name]) for name in names if name in facts), "")
+    path = str(facts.get("raw_file", ""))
     source, target = shell_word(path), shell_word(f"{path}.wav")
-    if "data_uri_file" in facts:
-        return f"cut -d, -f2 {source} | base64 -d > {target}"
-    if "base64_file" in facts:
+    from_samples = f"multitalk ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
+    return from_samples or _from_base64("wav")(facts, words)
+
+
+def _from_base64(ending: str) -> Rule:
+    """Text becomes bytes."""
+
+    def rule(facts: Mapping[str, Fact], _words: list[str]) -> str:
+        path = facts.get("data_uri_file", facts.get("base64_file"))
+        if path is None:
+            return ""
+        source, target = shell_word(str(path)), shell_word(f"{path}.{ending}")
+        if "data_uri_file" in facts:
+            return f"cut -d, -f2 {source} | base64 -d > {target}"
         return f"base64 -d {source} > {target}"
-    return f"multitalk ffmpeg -f s16le -ar 24000 -ac 1 -i {source} {target}" if path else ""
+
+    return rule
 
 
 def _shrink_picture(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -602,6 +613,7 @@ RULES: dict[str, Rule] = {
     "E_HUB_THROTTLED": _open_hub,
     "E_HUB_TOKEN": _open_hub,
     "E_ENVIRONMENT": _choose_environment,
+    "E_IMAGE_FORMAT": _from_base64("png"),
     "E_IMAGE_SIZE": _shrink_picture,
     "E_MODAL_CONFIG": _correct_modal_config,
     "E_MODAL_VERSION": _upgrade_modal,

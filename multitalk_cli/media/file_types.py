@@ -11,7 +11,11 @@ OTHER_PICTURES = (
 OTHER_FILES = (
     *("a web page", "a ZIP archive", "metadata of macOS without the file itself"),
     *("a Git LFS pointer without the file itself", "a file packed with gzip"),
+    *("JSON text", "XML text", "an answer of a web server"),
 )
+BASE64_PICTURE = "a picture in base64"
+_PICTURE_AS_TEXT = "a picture that was saved or sent as text, which damages it"
+MANGLED_PICTURES = (BASE64_PICTURE, _PICTURE_AS_TEXT)
 SOUNDS = ("WAV", "FLAC", "Ogg", "MP3", "MP4", "WebM")
 _MAGIC = (
     (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG"),
@@ -39,6 +43,19 @@ _MAGIC = (
     (re.compile(rb"qoif"), "QOI"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(\?xml|!--|!DOCTYPE svg|svg).*", re.DOTALL), "SVG"),
     (re.compile(rb"(\xef\xbb\xbf)?\s*<(!DOCTYPE html|html)", re.IGNORECASE), "a web page"),
+    (re.compile(rb"(\xef\xbb\xbf)?\s*<\?xml"), "XML text"),
+    (re.compile(rb"\s*[{\[]\s*[\"{\[]"), "JSON text"),
+    (re.compile(rb"HTTP/[12]"), "an answer of a web server"),
+    # Line ends that were changed, bytes that are no letters, and bytes taken for letters.
+    (re.compile(rb"\x89PNG(\n|\r\r\n|\r\n\x1a\r)|(\xef\xbf\xbd|\xc2\x89)PNG"), _PICTURE_AS_TEXT),
+    (
+        re.compile(rb"((\xef\xbf\xbd){4}|\xc3\xbf\xc3\x98\xc3\xbf\xc3.)..(JFIF|Exif)", re.DOTALL),
+        _PICTURE_AS_TEXT,
+    ),
+    (
+        re.compile(rb"(data:[^,\s]*;base64,)?(iVBORw0KGg|/9j/[24]|R0lGOD|UklGR[\w+/]{6}XRUJQ)"),
+        BASE64_PICTURE,
+    ),
     (re.compile(rb"%PDF-"), "PDF"),
     (re.compile(rb"PK\x03\x04"), "a ZIP archive"),
     (re.compile(rb"\x1f\x8b\x08"), "a file packed with gzip"),
@@ -51,6 +68,20 @@ _MAGIC = (
     (re.compile(rb"....ftyp", re.DOTALL), "MP4"),
     (re.compile(rb"\x1a\x45\xdf\xa3"), "WebM"),
 )
+
+
+# A picture behind something else: a mark of byte order, empty lines, a message or a header of HTTP.
+_BEHIND = re.compile(
+    rb"(\xef\xbb\xbf)?[\t\r\n\x20-\x7e]{0,2000}?"
+    rb"(?=\x89PNG\r\n\x1a\n|\xff\xd8\xff[\xdb\xe0-\xef]|RIFF....WEBP)",
+    re.DOTALL,
+)
+
+
+def text_before_picture(head: bytes) -> int:
+    """The bytes of text before a picture that does not begin at once; 0 for none."""
+    found = _BEHIND.match(head)
+    return 0 if found is None else found.end()
 
 
 def kind_of(head: bytes) -> str | None:

@@ -142,7 +142,7 @@ def _decode(opened: Opened, shown: str, background: tuple[int, int, int]) -> Dec
     pixels, is_transparent = to_srgb_pixels(rows, look)
     if rows.missing:
         _check_missing(rows.missing, rows.size[1], None)
-        adjusted.insert(loss, _repeated(rows.missing))
+        adjusted.insert(loss, _repeated(rows.missing, "the end of the file is missing"))
     if is_transparent and all((row == background).all() for row in pixels):
         where = " in its first frame" if SEVERAL in opened.notes else ""
         raise FileError(
@@ -212,7 +212,8 @@ def _loaded(opened: Opened, adjusted: list[str]) -> Image.Image:
     if salvaged.is_coarse:
         adjusted.append("the last part of the file is missing, and with it fine detail")
     elif failure is not None or opened.is_cut_off or missing > 0:
-        adjusted.append(_repeated(missing))
+        adjusted[:] = [note for note in adjusted if note != salvaged.problem]
+        adjusted.append(_repeated(missing, salvaged.problem))
     if missing > 0:
         image = salvaged.image
         last = image.crop((0, salvaged.rows - 1, image.width, salvaged.rows))
@@ -236,9 +237,8 @@ def _check_missing(missing: int, height: int, failure: BaseException | None) -> 
         raise OSError(f"the lower {share} % of the picture cannot be read") from failure
 
 
-def _repeated(missing: int) -> str:
-    note = "the end of the file is missing"
-    return f"{note}: the lowest {missing} rows repeat the one above" if missing > 0 else note
+def _repeated(missing: int, problem: str) -> str:
+    return f"{problem}: the lowest {missing} rows repeat the one above" if missing > 0 else problem
 
 
 def _orientations(opened: Opened) -> tuple[int, int]:

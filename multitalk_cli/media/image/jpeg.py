@@ -25,9 +25,17 @@ _MIDDLE_GREY = ((128, 128),) * 3
 _FILLINGS = (_END, b"\0" + b"\x55" * 256 + _END)
 _NEXT_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _START_OF_SCAN = 0xDA
-# All that state a size, also those that the reader does not know; and the segment that states the
-# number of lines.
-_SIZES, _LINES = (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC)), 0xDC
+# All that state a size, and the segment of the number of lines.
+_SIZES, _LINES = (
+    (*range(0xC0, 0xC4), *range(0xC5, 0xC8), *range(0xC9, 0xCC), 0xCD, 0xCE, 0xCF),
+    0xDC,
+)
+# The reader does not know these.
+_UNKNOWN = {
+    **dict.fromkeys((0xC3, 0xC7, 0xCB, 0xCF), "lossless"),
+    **dict.fromkeys((0xC5, 0xC6, 0xCD, 0xCE), "hierarchical"),
+}
+_ARITHMETIC = (0xC9, 0xCA)
 _FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)
 _PROGRESSIVE_FRAMES = (0xC2, 0xCA)
 _COEFFICIENTS = 64
@@ -40,14 +48,15 @@ _ONE_PIXEL = bytes.fromhex("ffc0000b080001000101011100 ffda0008010100003f00")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Salvaged:
-    """What there is of a picture whose end is missing.
+    """What there is of a picture whose end is missing or damaged.
 
-    rows: how many are whole. is_coarse: whether all lack fine detail.
+    rows: how many are whole. is_coarse: whether all lack fine detail. problem: what is wrong.
     """
 
     image: Image.Image
     rows: int
     is_coarse: bool = False
+    problem: str = "the end of the file is missing"
 
 
 @dataclass(slots=True)
@@ -99,6 +108,8 @@ def load_cut_off(file: BinaryIO, load: Callable[[BinaryIO], Image.Image]) -> Sal
     data = _data(file)
     if len(data) > _MAX_BYTES:
         return None
+    if _frame(file)[0] in _ARITHMETIC:
+        raise ValueError("unsupported kind of JPEG: with arithmetic coding")
     data = data.rstrip(b"\0")
     ends = (at for marker, at, _ in _segments(data) if marker in (_END[1], _CUT_OFF))
     data = data[: next(ends, len(data))].rstrip(b"\0")
@@ -148,12 +159,15 @@ def ends_in_zeros(file: BinaryIO) -> bool:
     return not any(marker == _END[1] for marker, _, _ in _segments(data))
 
 
-def stated_height(file: BinaryIO) -> BinaryIO:
+def checked(file: BinaryIO) -> BinaryIO:
     """The file, or a copy whose header has the height that only a line behind the pixels states.
 
-    Raises ValueError where a header leaves the height open and nothing states it.
+    Raises ValueError for a kind of JPEG that no reader here knows, and where nothing states the
+    height.
     """
-    at = _height_place(file)
+    marker, at = _frame(file)
+    if marker in _UNKNOWN:
+        raise ValueError(f"unsupported kind of JPEG: {_UNKNOWN[marker]}")
     file.seek(at)
     is_stated = at == 0 or file.read(2) != b"\0\0"
     file.seek(0)
@@ -167,19 +181,22 @@ def stated_height(file: BinaryIO) -> BinaryIO:
     return io.BytesIO(data[:at] + height + data[at + 2 :])
 
 
-def _height_place(file: BinaryIO) -> int:
-    """Where the header states the height; 0 where it is not found. Reads the header only."""
+def _frame(file: BinaryIO) -> tuple[int, int]:
+    """The marker of the header, and where it states the height; zeros where there is none.
+
+    Nothing behind the header is read.
+    """
     at = 2
     for _ in range(_MAX_SEGMENTS):
         file.seek(at)
         head = file.read(4)
         if len(head) < 4 or head[0] != 0xFF or head[1] == _START_OF_SCAN:
-            return 0
+            break
         if head[1] in _SIZES:
             # Behind the marker, the length of the segment and the bits of a sample.
-            return at + 5
+            return head[1], at + 5
         at += 2 + int.from_bytes(head[2:], "big")
-    return 0
+    return 0, 0
 
 
 def unreadable_segments(file: BinaryIO) -> list[tuple[int, int]]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from multitalk_cli.errors import FileError, MultitalkError
 from multitalk_cli.files import open_input, read_head, sha256_of, shown_path
 from multitalk_cli.media.file_types import (
+    BASE64_PICTURE,
+    MANGLED_PICTURES,
     OTHER_FILES,
     OTHER_PICTURES,
     READABLE_PICTURES,
     SOUNDS,
     kind_of,
+    text_before_picture,
 )
 from multitalk_cli.media.image.decode import decode
+from multitalk_cli.media.image.png import WithoutChunks
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +27,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from multitalk_cli.errors.exceptions import Fact
 
 _WHITE = (255, 255, 255)
 _MAX_FILE_BYTES = 512 * 10**6
@@ -63,14 +69,16 @@ def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Pi
     """
     shown = shown_path(path)
     with open_input(path) as file:
-        kind = _kind(read_head(file), shown)
+        head = read_head(file)
+        start = text_before_picture(head)
+        kind = _kind(head[start:], path)
         if file.seek(0, 2) > _MAX_FILE_BYTES:
             raise FileError(
                 f"{shown} is larger than {_MAX_FILE_BYTES // 10**6} MB", code="E_IMAGE_SIZE"
             )
         file.seek(0)
         sha256 = sha256_of(file)
-        decoded = decode(file, kind, path, background)
+        decoded = decode(_behind(file, start), kind, path, background)
     return Picture(
         pixels=decoded.pixels,
         source_width_px=decoded.width_px,
@@ -78,31 +86,46 @@ def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Pi
         format=decoded.format,
         sha256=sha256,
         background=background,
-        adjusted=decoded.adjusted,
+        adjusted=(
+            *(["text before the picture ignored"] if start else ()),
+            *decoded.adjusted,
+        ),
     )
+
+
+def _behind(file: BinaryIO, start: int) -> BinaryIO:
+    """The file from there on."""
+    return io.BufferedReader(WithoutChunks(file, [(0, start)])) if start else file
 
 
 def looks_like_picture(path: Path) -> bool:
     """Whether the first bytes are those of a picture, supported or not; never raises."""
     try:
         with open_input(path) as file:
-            kind = kind_of(read_head(file))
+            head = read_head(file)
+            kind = kind_of(head[text_before_picture(head) :])
     except MultitalkError:
         return False
     return kind in READABLE_PICTURES or kind in OTHER_PICTURES
 
 
-def _kind(head: bytes, shown: str) -> str:
+def _kind(head: bytes, path: Path) -> str:
     """The format of a picture that can be read; raises FileError for any other file."""
-    kind = kind_of(head)
+    kind, shown = kind_of(head), shown_path(path)
+    facts: dict[str, Fact] = {}
     if kind in READABLE_PICTURES:
         return kind
     if kind in SOUNDS:
         message = f"{shown} is a sound or a video ({kind}), not a picture"
     elif kind in OTHER_FILES:
         message = f"{shown} is {kind}, not a picture"
+    elif kind in MANGLED_PICTURES:
+        message = f"{shown} is {kind}"
+        if kind == BASE64_PICTURE:
+            form = "data_uri_file" if head.startswith(b"data:") else "base64_file"
+            facts = {form: str(path)}
     elif kind is not None:
         message = f"{shown} is {kind}, which is not a supported picture format"
     else:
         message = f"{shown} is not a picture"
-    raise FileError(message, code="E_IMAGE_FORMAT")
+    raise FileError(message, code="E_IMAGE_FORMAT", facts=facts)

@@ -29,6 +29,7 @@ MAX_JPEG_PIXELS = 250_000_000
 
 # Measured with 99 megapixels: its reader has four copies of each picture.
 _WEBP_BYTES = 16
+_DAMAGED = "the pixels have a wrong checksum and may be damaged"
 SEVERAL = "the first of several frames used"
 """The note of an animation."""
 
@@ -92,7 +93,11 @@ def open_picture(file: BinaryIO, kind: str, shown: str) -> Opened:
         missing = _missing_riff_bytes(file) if kind == "WebP" else 0
         if missing == 0:
             raise
-        raise OSError(f"its last {missing:,} bytes are missing") from error
+        if missing > 1:
+            raise OSError(f"its last {missing:,} bytes are missing") from error
+        # Some programs count the byte that fills an odd chunk up, and do not write it.
+        file.seek(0)
+        image = Image.open(io.BytesIO(file.read() + b"\0"), formats=[kind.upper()])
     return Opened(
         image=image,
         format=kind.upper(),
@@ -126,7 +131,7 @@ def _frame_notes(image: Image.Image) -> list[str]:
 
 
 def _open_png(file: BinaryIO) -> Opened:
-    from PIL import Image
+    from PIL import Image, PngImagePlugin
 
     facts = png.examine(file)
     seen: BinaryIO = file
@@ -138,10 +143,17 @@ def _open_png(file: BinaryIO) -> Opened:
     rows = _png_rows(file, facts, image)
 
     def salvage() -> Salvaged | None:
-        rows = png.whole_rows(file, image.size)
-        # What was decoded is in the picture; another attempt would fail again.
+        # Asked for metadata, it would be decoded again, and fail again.
         image.tile = []
-        return None if rows is None else Salvaged(image, rows)
+        found = png.repaired(file, facts, image.size)
+        if found is None:
+            return None
+        again = PngImagePlugin.PngImageFile(found.file)
+        _scale_transparent_value(again, facts.depth)
+        again.load()
+        if found.is_damaged or facts.is_damaged:
+            return Salvaged(again, found.rows, problem=_DAMAGED)
+        return Salvaged(again, found.rows)
 
     return Opened(
         image=image,
@@ -149,7 +161,11 @@ def _open_png(file: BinaryIO) -> Opened:
         bits=facts.depth,
         profile=None if facts.h273 is not None else profile,
         stated=png.stated_colors(facts, image.info),
-        notes=[*([SEVERAL] if facts.frames > 1 else []), *facts.notes],
+        notes=[
+            *([SEVERAL] if facts.frames > 1 else []),
+            *([_DAMAGED] if facts.is_damaged else []),
+            *facts.notes,
+        ],
         # Rows that are not in the file stay zero.
         looks_cut_off=lambda: _last_row(image).getbbox(alpha_only=False) is None,
         salvage=salvage,
@@ -189,7 +205,7 @@ def _open_jpeg(file: BinaryIO) -> Opened:
         return again
 
     # Not Image.open, which refuses 200 megapixels and looks for further pictures in the file.
-    file = jpeg.stated_height(file)
+    file = jpeg.checked(file)
     is_cut_off = jpeg.ends_in_zeros(file)
     seen, notes = file, []
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import zlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
@@ -10,15 +11,17 @@ from typing import TYPE_CHECKING, BinaryIO
 from multitalk_cli.media.image.profiles import SRGB, ColorSpace, from_h273
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from typing import Any
 
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIGNATURE_BYTES, _HEADER_BYTES, _MAX_CHUNKS = 8, 33, 300_000
 _END = bytes.fromhex("00000000 49454e44 ae426082")
 # Pillow refuses more: of an inflated text or profile, and of all texts together.
 _INFLATED_BYTES, _ALL_TEXT_BYTES = 1 << 20, 64 << 20
 _PROFILE_BYTES = 16 << 20
 _PIECE_BYTES = 1 << 20
+_LAST_FILTER = 4
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _USED = (*_TEXTS, b"tRNS", b"gAMA", b"cHRM", b"sRGB", b"iCCP", b"eXIf", b"pHYs")
 _ANIMATION = (b"acTL", b"fcTL", b"fdAT")
@@ -65,7 +68,7 @@ class PngFacts:
     """What lies around the pixels of a PNG.
 
     depth: bits of a sample. color: the type of pixels. is_interlaced: whether rows come in seven
-    passes. exif: EXIF data. profile: an ICC
+    passes. is_damaged: whether a checksum of the pixels is wrong. exif: EXIF data. profile: an ICC
     profile that the reader would refuse as too large. h273: primaries and transfer of a cICP chunk.
     left_out: (start, end) of chunks that the reader must not see. frames: of an animation. notes:
     sentences about damage.
@@ -74,6 +77,7 @@ class PngFacts:
     depth: int = 0
     color: int = 0
     is_interlaced: bool = False
+    is_damaged: bool = False
     exif: bytes = b""
     frames: int = 0
     profile: bytes | None = None
@@ -143,6 +147,9 @@ def examine(file: BinaryIO) -> PngFacts:
         elif chunk.name in _USED and not _is_readable(header, _bytes(file, chunk.start, chunk.end)):
             damaged.append(chunk.name.decode("ascii"))
             facts.leave_out(chunk)
+    facts.is_damaged = not all(
+        _is_whole(file, chunk) for chunk in _chunks(file) if chunk.name == b"IDAT"
+    )
     file.seek(0)
     facts.notes = [f"a damaged chunk of the PNG ignored: {name}" for name in dict.fromkeys(damaged)]
     return facts
@@ -266,38 +273,105 @@ def stated_colors(facts: PngFacts, info: dict[Any, Any]) -> ColorSpace | None:
     )
 
 
-def whole_rows(file: BinaryIO, size: tuple[int, int]) -> int | None:
-    """How many rows can be read; None for an interlaced PNG, whose rows come in pieces."""
-    width, height = size
-    header = _bytes(file, 0, _HEADER_BYTES)[16:]
-    samples = {2: 3, 4: 2, 6: 4}.get(header[9], 1)
-    row_bytes = 0 if header[12] else 1 + (width * samples * header[8] + 7) // 8
-    if row_bytes == 0:
+@dataclass(frozen=True, slots=True)
+class Repaired:
+    """A PNG with all rows of a damaged one, of which so many are whole; the others repeat the last.
+
+    is_damaged: whether its pixels are damaged, and not only too few.
+    """
+
+    file: BinaryIO
+    rows: int
+    is_damaged: bool
+
+
+def repaired(file: BinaryIO, facts: PngFacts, size: tuple[int, int]) -> Repaired | None:
+    """The picture out of a file whose pixels are damaged or not all there.
+
+    None for an interlaced PNG, whose rows come in pieces.
+    """
+    if facts.is_interlaced:
         return None
-    return min(sum(map(len, pixel_bytes(file))) // row_bytes, height)
+    width, height = size
+    samples = {2: 3, 4: 2, 6: 4}.get(facts.color, 1)
+    row_bytes = 1 + (width * samples * facts.depth + 7) // 8
+    rows, pieces, is_damaged = bytearray(), pixel_bytes(file), False
+    try:
+        # A little more than the rows, as far as the checksum behind them.
+        while len(rows) < height * row_bytes + _PIECE_BYTES:
+            rows += next(pieces)
+    except StopIteration as end:
+        is_damaged = not end.value
+    filters = rows[: len(rows) // row_bytes * row_bytes : row_bytes][:height]
+    whole = next((n for n, kind in enumerate(filters) if kind > _LAST_FILTER), len(filters))
+    del rows[whole * row_bytes :]
+    # A row of zeros that is filtered as the difference to the one above repeats it.
+    rows += (b"\2" + bytes(row_bytes - 1)) * (height - whole)
+    left_out = {start for start, _ in facts.left_out}
+    needed = (
+        _bytes(file, chunk.start, chunk.end)
+        for chunk in _chunks(file)
+        if chunk.name in (b"IHDR", b"PLTE", b"tRNS") and chunk.start not in left_out
+    )
+    pixels = pack_chunk(b"IDAT", zlib.compress(rows, 0))
+    again = io.BytesIO(SIGNATURE + b"".join(needed) + pixels + _END)
+    return Repaired(again, whole, is_damaged or whole < len(filters))
 
 
-def pixel_bytes(file: BinaryIO) -> Iterator[bytes]:
-    """The filtered rows, inflated piece by piece, as far as they can be."""
+def pack_chunk(name: bytes, body: bytes) -> bytes:
+    """A chunk, with its checksum."""
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+
+def pixel_bytes(file: BinaryIO) -> Generator[bytes, None, bool]:
+    """The filtered rows, inflated piece by piece, up to the first damage.
+
+    Returns whether there is none.
+    """
     inflater = zlib.decompressobj()
-    for chunk in _unfinished_chunks(file):
-        if chunk.name != b"IDAT":
+    for packed in _packed_pixels(file):
+        if not (yield from _inflated(inflater, packed)):
+            return False
+    return True
+
+
+def _inflated(inflater: Any, packed: bytes) -> Generator[bytes, None, bool]:
+    """What these bytes give, up to the first damage. Returns whether there is none.
+
+    An error loses what the same bytes give before it, and the last checksum may be all that is
+    wrong: so the bytes are halved until the damage is found.
+    """
+    while packed:
+        before = inflater.copy()
+        try:
+            piece = inflater.decompress(packed, _PIECE_BYTES)
+        except zlib.error:
+            half = len(packed) // 2
+            if half == 0 or not (yield from _inflated(before, packed[:half])):
+                return False
+            inflater, packed = before, packed[half:]
             continue
-        at, left = chunk.start + 8, chunk.length
+        packed = inflater.unconsumed_tail
+        if piece:
+            yield piece
+    return True
+
+
+def _packed_pixels(file: BinaryIO) -> Iterator[bytes]:
+    """The bytes of the IDAT chunks that follow each other: a reader sees no others."""
+    are_pixels = False
+    for chunk in _unfinished_chunks(file):
+        if chunk.name != b"IDAT" and are_pixels:
+            return
+        are_pixels = chunk.name == b"IDAT"
+        at, left = chunk.start + 8, chunk.length if are_pixels else 0
         while left > 0:
             file.seek(at)
             piece = file.read(min(left, _PIECE_BYTES))
             if not piece:
                 break
             at, left = at + len(piece), left - len(piece)
-            try:
-                while piece:
-                    inflated = inflater.decompress(piece, _PIECE_BYTES)
-                    piece = inflater.unconsumed_tail
-                    if inflated:
-                        yield inflated
-            except zlib.error:
-                return
+            yield piece
 
 
 def _unfinished_chunks(file: BinaryIO) -> Iterator[_Chunk]:

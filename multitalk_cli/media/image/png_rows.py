@@ -11,14 +11,13 @@ import struct
 import zlib
 from typing import TYPE_CHECKING, BinaryIO
 
-from multitalk_cli.media.image.png import pixel_bytes
+from multitalk_cli.media.image.png import SIGNATURE, pack_chunk, pixel_bytes
 
 if TYPE_CHECKING:
     from PIL import Image
 
     from multitalk_cli.media.image.png import PngFacts
 
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 SAMPLES = {2: 3, 4: 2, 6: 4}
 """Samples of a pixel of each type that is read here: colours, grey with opacity, and both."""
 
@@ -76,13 +75,6 @@ class PngRows:
 
 
 def _png(size: tuple[int, int], color: int, rows: bytes) -> io.BytesIO:
-    chunks = (
-        _chunk(b"IHDR", struct.pack(">IIBB3x", *size, 8, color)),
-        _chunk(b"IDAT", zlib.compress(rows, 0)),
-        _chunk(b"IEND", b""),
-    )
-    return io.BytesIO(_SIGNATURE + b"".join(chunks))
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+    header = struct.pack(">IIBB3x", *size, 8, color)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows, 0)), (b"IEND", b""))
+    return io.BytesIO(SIGNATURE + b"".join(pack_chunk(name, body) for name, body in chunks))

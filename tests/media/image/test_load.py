@@ -30,7 +30,7 @@ def test_names_of_any_kind(tmp_path, name):
         (b"hello", "E_IMAGE_FORMAT", "is not a picture"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "E_IMAGE_FORMAT", "SVG"),
         (b"<?xml version='1.0'?>\n<!-- c --><svg/>", "E_IMAGE_FORMAT", "SVG"),
-        (b"<?xml version='1.0'?><html/>", "E_IMAGE_FORMAT", "is not a picture"),
+        (b"<?xml version='1.0'?><html/>", "E_IMAGE_FORMAT", "is XML text"),
         (b"%PDF-1.7\n", "E_IMAGE_FORMAT", "PDF"),
         (b"8BPS\0\x01", "E_IMAGE_FORMAT", "PSD"),
         (b"\0\0\0\x0cJXL \r\n\x87\n", "E_IMAGE_FORMAT", "JPEG XL"),
