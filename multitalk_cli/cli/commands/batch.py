@@ -161,7 +161,7 @@ def _plan(found: Manifest, defaults: Defaults, console: Console) -> BatchPlan:
     with console.progress() as progress:
 
         def show(done: int, total: int) -> None:
-            progress.show(Stage(name="checking", done=done, total=total))
+            progress.show(Stage(name="reading", done=done, total=total))
 
         return plan_rows(found.name, rows, found.problems, unpaired=found.unpaired, show=show)
 
