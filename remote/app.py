@@ -11,7 +11,8 @@ from modal.experimental import stop_fetching_inputs
 
 from multitalk_cli import contract
 from multitalk_cli.contract import weights_task
-from multitalk_cli.planning.gpus import pool_options
+from multitalk_cli.planning import gpus
+from multitalk_cli.planning.containers import pool_options, reservation
 from remote.deployment import image
 from remote.deployment.options import VARIABLE, this_deployment
 from remote.worker.generate import Container, Worker
@@ -23,8 +24,6 @@ TIMEOUT_S = 12 * HOURS
 STARTUP_TIMEOUT_S = 10 * MINUTES
 SCALEDOWN_S = 30 * SECONDS
 MAX_CONTAINERS = 10
-CORES = 4.0
-MEMORY_MIB = 48 * 1024
 CPU_TIMEOUT_S = 1 * HOURS
 # A longer download is a chain of calls, each of which resumes at the last byte.
 DOWNLOAD_TIMEOUT_S = 6 * HOURS
@@ -61,8 +60,7 @@ _cpu_options: dict[str, Any] = {
 }
 _gpu_options: dict[str, Any] = {
     "gpu": list(deployment.gpus),
-    "cpu": CORES,
-    "memory": MEMORY_MIB,
+    **reservation(gpus.names_of(deployment.gpus)),
     "volumes": {
         str(WEIGHTS): weights.with_mount_options(read_only=True),
         str(JOBS): jobs,
@@ -104,7 +102,7 @@ class _Methods:
     def _spawn(self, wire: Mapping[str, Any]) -> str:
         """Starts another call of `generate`, on the kind of GPU that the wire names."""
         found = modal.Cls.from_name(wire["app"], contract.STACK_CLASSES[self.stack])
-        options = pool_options(wire["gpu"])
+        options = pool_options(wire["gpu"], wire["persistent_params"])
         chosen = found.with_options(**options) if options else found
         return str(chosen().generate.spawn(dict(wire)).object_id)
 

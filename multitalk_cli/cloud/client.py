@@ -18,7 +18,7 @@ from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
 from multitalk_cli.cloud.modal_words import in_our_words
 from multitalk_cli.cloud.volume_upload import upload_files
-from multitalk_cli.planning import gpus
+from multitalk_cli.planning import containers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -162,12 +162,18 @@ class Cloud:
             lambda: modal.Cls.from_name(self.place.app, name, environment_name=environment),
         )
 
-    def _instance(self, stack: str, gpu: str) -> Any:
-        """An object of the deployed class, with its own pool of containers for each GPU."""
-        return self._kept(("object", stack, gpu), lambda: self._new_instance(stack, gpu))
+    def _instance(self, stack: str, gpu: str, persistent_params: int | None = None) -> Any:
+        """An object of the deployed class, with its own pool of containers for each GPU.
 
-    def _new_instance(self, stack: str, gpu: str) -> Any:
-        found, options = self._class(stack), gpus.pool_options(gpu)
+        persistent_params: the most parameters that stay on it, which decides main memory.
+        """
+        options = containers.pool_options(gpu, persistent_params)
+        return self._kept(
+            ("object", stack, json.dumps(options)), lambda: self._new_instance(stack, options)
+        )
+
+    def _new_instance(self, stack: str, options: Mapping[str, Any]) -> Any:
+        found = self._class(stack)
         return found.with_options(**options)() if options else found()
 
     # Calls
@@ -178,7 +184,8 @@ class Cloud:
 
     def _spawn(self, method: str, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         with modal_errors(self.place):
-            called = getattr(self._instance(stack, gpu), method)
+            instance = self._instance(stack, gpu, wire.get("persistent_params"))
+            called = getattr(instance, method)
             return str(called.spawn(dict(wire)).object_id)
 
     def call(self, function: str, wire: Mapping[str, Any]) -> Mapping[str, Any]:

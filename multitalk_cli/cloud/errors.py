@@ -168,6 +168,6 @@ def deploy_facts(place: AppRef, record: Mapping[str, Any] | None = None) -> dict
     facts: dict[str, Fact] = {"app": place.app, "environment": place.environment}
     if record is not None:
         facts["stacks"] = tuple(record.get("stacks", ()))
-        names = [gpu.name for gpu in gpus.GPUS if gpu.modal_name in record.get("gpus", ())]
+        names = gpus.names_of(record.get("gpus", ()))
         facts |= {"gpu": names[0]} if len(names) == 1 else {}
     return facts

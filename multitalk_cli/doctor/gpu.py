@@ -11,7 +11,7 @@ from multitalk_cli.cloud.call_result import as_answer, await_answer, read_event,
 from multitalk_cli.doctor import surroundings
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError
-from multitalk_cli.planning import cost, gpus, rates, windows
+from multitalk_cli.planning import containers, cost, gpus, rates, windows
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
@@ -84,7 +84,7 @@ def examine(
         "attention": _check_attention(answer, chosen["stack"]),
         "load": _check_loading(answer),
         "canary": _check_canary(answer),
-        **surroundings.check_all(answer, account),
+        **surroundings.check_all(answer, account, containers.reserved_gib(chosen["gpu"])),
     }
     speed, measured = _check_speed(answer, chosen["gpu"], chosen["stack"])
     outcomes |= {} if speed is None else {"speed": speed}

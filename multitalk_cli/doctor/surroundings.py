@@ -60,26 +60,34 @@ def _seen_out_of_memory() -> str:
     return ""
 
 
-def check_all(answer: Mapping[str, Any], account: AccountFacts) -> dict[str, Outcome]:
-    """The outcomes by name; an app of an earlier version tells nothing of its machine."""
+def check_all(
+    answer: Mapping[str, Any], account: AccountFacts, reserved_gib: float
+) -> dict[str, Outcome]:
+    """The outcomes by name; an app of an earlier version tells nothing of its machine.
+
+    reserved_gib: the main memory that the container reserves.
+    """
     found = answer.get("surroundings")
     modal = {"modal": _check_modal(account)}
     if found is None:
         return modal
-    return {"host": _check_host(found), "volume": _check_volume(found["volume"]), **modal}
+    host = _check_host(found, reserved_gib * 2**30)
+    return {"host": host, "volume": _check_volume(found["volume"]), **modal}
 
 
-def _check_host(found: Mapping[str, Any]) -> Outcome:
+def _check_host(found: Mapping[str, Any], reserved_bytes: float) -> Outcome:
     """Whether memory can be pinned and segments grow, and how much memory was used."""
     pinned, segments, memory = found["pinned"], found["segments"], found["memory"]
     texts = [
         _works("pinned memory", pinned, _rate(pinned)),
         _works("expandable segments", segments, "work"),
     ]
+    is_worse = pinned["works"] is False or segments["works"] is False
     if memory["works"]:
-        texts.append(f"at most {human_bytes(memory['peak_bytes'])} of main memory used")
-    is_slower = pinned["works"] is False or segments["works"] is False
-    return Outcome(text=", ".join(texts), state="warn" if is_slower else "ok")
+        used = f"at most {human_bytes(memory['peak_bytes'])} of main memory used"
+        texts.append(f"{used}, {human_bytes(reserved_bytes)} reserved")
+        is_worse = is_worse or memory["peak_bytes"] > reserved_bytes
+    return Outcome(text=", ".join(texts), state="warn" if is_worse else "ok")
 
 
 def _rate(pinned: Mapping[str, Any]) -> str:

@@ -21,6 +21,7 @@ from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.cost import Setup
 from multitalk_cli.planning.inputs import GenerateSpec
 from multitalk_cli.planning.prepare import check_inputs
 from multitalk_cli.storage.address import is_stored
@@ -134,6 +135,16 @@ def known_starts(settings: Settings) -> list[float]:
         return Ledger().start_seconds(settings["app"], settings["environment"])
     except FileError:
         return []
+
+
+def chosen_setup(settings: Settings) -> Setup:
+    """What the settings ask of a GPU."""
+    parameters = settings["persistent_params"]  # users write 8e9
+    return Setup(
+        stack=settings["stack"],
+        attention=settings["attention"],
+        persistent_params=None if parameters is None else int(parameters),
+    )
 
 
 def chosen_gpu(settings: Settings) -> str:

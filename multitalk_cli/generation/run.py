@@ -14,7 +14,13 @@ from multitalk_cli.errors import RefusedError
 from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.arguments import record_arguments
 from multitalk_cli.generation.backends.base import GenerateTask, KnownJob, StartedRun
-from multitalk_cli.generation.job import GenerateJob, chosen_gpu, known_starts, open_job
+from multitalk_cli.generation.job import (
+    GenerateJob,
+    chosen_gpu,
+    chosen_setup,
+    known_starts,
+    open_job,
+)
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
 from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import DetachedJob, Video
@@ -169,7 +175,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
     named, starts = settings["gpu"], known_starts(settings)
-    asked = cost.Setup(stack=settings["stack"], attention=settings["attention"])
+    asked = chosen_setup(settings)
     estimate = cost.estimate_cost(plan, table, named if named == gpus.AUTO else gpu, starts, asked)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:

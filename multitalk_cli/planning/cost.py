@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from multitalk_cli.contract import AUTO_ATTENTION, Window
 from multitalk_cli.errors import RefusedError
-from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning import containers, gpus, rates
 from multitalk_cli.planning.windows import Plan
 from multitalk_cli.reporting.formatting import human_duration, human_length, human_money
 
@@ -26,10 +26,14 @@ NOT_MEASURED = "estimate: not measured on this GPU"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Setup:
-    """What decides the speed on a GPU: the stack, and the attention kernel that is asked for."""
+    """What is asked for and decides speed and memory on a GPU.
+
+    persistent_params: the most parameters that stay on the GPU; None for the GPU's own.
+    """
 
     stack: str = gpus.DEFAULT_STACK
     attention: str = AUTO_ATTENTION
+    persistent_params: int | None = None
 
     def note(self, gpu: GpuRate, rates: Rates) -> str:
         """What of it was not measured; empty for what was."""
@@ -155,7 +159,8 @@ def estimate_cost(
 
 def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange, asked: Setup) -> Estimate:
     gpu = rates.gpu(gpu_name)
-    price_per_s = rates.price_per_s_usd(gpu)
+    memory_gib = containers.billed_gib(plan, gpus.find_gpu(gpu_name), asked.persistent_params)
+    price_per_s = rates.price_per_s_usd(gpu, memory_gib)
     fixed, windows = rates.speed_of(asked.stack).fixed, plan.windows
     denoise_s = plan.forwards_per_window * sum(
         seconds_per_forward(plan.tokens(window), plan.persons, gpu, rates, asked.stack)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from multitalk_cli.contract import (
     AUTO_ATTENTION,
@@ -12,11 +13,9 @@ from multitalk_cli.contract import (
     Window,
 )
 from multitalk_cli.errors import RefusedError
-from multitalk_cli.planning import rates
 
 AUTO = "auto"
 DEFAULT_STACK = "current"
-_MEBIBYTES_PER_GIB = 1024
 
 _OLD_ATTENTIONS = ("xformers", "sdpa")
 _REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
@@ -24,7 +23,10 @@ _REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 # The transformer's blocks are streamed to GPUs that do not hold them all. A GPU must hold, as in
 # `remote.engine.networks.memory`: two blocks, the other networks, and the larger of a block's work
 # and the VAE's.
-_BLOCKS_BYTES = 2 * 2 * 464_162_304
+LAYERS, SLOTS = 40, 2
+_BLOCK_PARAMETERS = 464_162_304
+_BLOCK_BYTES = 2 * _BLOCK_PARAMETERS
+BLOCK_GIB = _BLOCK_BYTES / 2**30
 _OTHER_NETWORKS_BYTES = 15 * 2**29
 _BYTES_PER_TOKEN = 2 * (11 * 5120 + 13_824)
 _VAE_BYTES_PER_PIXEL = 12_200
@@ -116,14 +118,9 @@ def find_gpu(name: str) -> Gpu:
     raise KeyError(name)
 
 
-def pool_options(name: str) -> dict[str, Any]:
-    """Modal's options of containers with that GPU; none for AUTO, which the deploy decided."""
-    if name == AUTO:
-        return {}
-    known = find_gpu(name)
-    rate = rates.load().gpu(known.name)
-    memory_mib = int(rate.memory_gib * _MEBIBYTES_PER_GIB)
-    return {"gpu": known.modal_name, "cpu": rate.cores, "memory": memory_mib}
+def names_of(modal_names: Collection[str]) -> tuple[str, ...]:
+    """The GPUs that Modal calls so."""
+    return tuple(gpu.name for gpu in GPUS if gpu.modal_name in modal_names)
 
 
 def gpu_from_device(device: str | None, wanted: str) -> str:
@@ -150,7 +147,21 @@ def needed_gib(plan: Sizes) -> float:
     """The memory that a GPU needs for the largest window of the plan."""
     block = _BYTES_PER_TOKEN * max(plan.tokens(window) for window in plan.windows)
     work = max(block, _VAE_BYTES_PER_PIXEL * plan.width_px * plan.height_px)
-    return (_BLOCKS_BYTES + _OTHER_NETWORKS_BYTES + work) / 2**30
+    return (SLOTS * _BLOCK_BYTES + _OTHER_NETWORKS_BYTES + work) / 2**30
+
+
+def streamed_blocks(gpu: Gpu, plan: Sizes, persistent_params: int | None = None) -> int:
+    """The blocks that stay in main memory, as `remote.engine.networks.memory` divides them.
+
+    persistent_params: the user's limit of parameters on the GPU, None for the GPU's own.
+    """
+    free_gib = gpu.usable_gib - needed_gib(plan) + SLOTS * BLOCK_GIB
+    fitting = max(SLOTS, int(free_gib // BLOCK_GIB))
+    resident = LAYERS if fitting >= LAYERS else fitting - SLOTS
+    limit = gpu.persistent_params if persistent_params is None else persistent_params
+    if limit is not None:
+        resident = min(resident, limit // _BLOCK_PARAMETERS)
+    return LAYERS - resident
 
 
 def can_run(gpu: Gpu, stack: str, plan: Sizes) -> bool:

@@ -123,12 +123,16 @@ class Rates:
                 return gpu
         raise KeyError(name)
 
-    def price_per_s_usd(self, gpu: GpuRate) -> float:
-        """The price of a second in a container with that GPU: GPU, cores and memory."""
+    def price_per_s_usd(self, gpu: GpuRate, memory_gib: float | None = None) -> float:
+        """The price of a second in a container with that GPU: GPU, cores and memory.
+
+        memory_gib: main memory that is billed; None for what is reserved.
+        """
+        billed_gib = gpu.memory_gib if memory_gib is None else memory_gib
         return (
             gpu.price_per_s_usd
             + gpu.cores * self.prices.core_per_s_usd
-            + gpu.memory_gib * self.prices.gib_per_s_usd
+            + billed_gib * self.prices.gib_per_s_usd
         )
 
 

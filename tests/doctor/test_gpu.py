@@ -117,8 +117,8 @@ def test_a_card_with_everything(examine):
     )
     assert checks["load"].text == "39.9 GB of weights in 17 s, 2.3 GB/s"
     assert "differs from librosa 0.11.0 by 0.02 %" in checks["sound"].text
-    assert checks["speed"].text == "47.0 s and $0.059 for a second of video at 20 steps (h100)"
-    assert measured["usd_per_video_s"] == pytest.approx(47 * 0.001256, rel=0.01)
+    assert checks["speed"].text == "47.0 s and $0.055 for a second of video at 20 steps (h100)"
+    assert measured["usd_per_video_s"] == pytest.approx(47 * 0.001167, rel=0.01)
     assert view.data(make_report(list(checks.values()), measured))["gpu"] == measured
 
 

@@ -17,7 +17,7 @@ ACCOUNT = AccountFacts(builder="2025.06", default_builder="2026.10", out_of_memo
 
 
 def outcomes(**changes):
-    return check_all({"surroundings": {**FOUND, **changes}}, ACCOUNT)
+    return check_all({"surroundings": {**FOUND, **changes}}, ACCOUNT, 16)
 
 
 def test_all_that_works_is_one_line_a_subject():
@@ -30,7 +30,7 @@ def test_all_that_works_is_one_line_a_subject():
     }
     assert found["host"].text == (
         "pinned memory works, 54.5 GB/s to the GPU, expandable segments work, at most 12.4 GB of "
-        "main memory used"
+        "main memory used, 17.2 GB reserved"
     )
     assert "67.1 MB to a Volume: written in 0.08 s, committed in 1.31 s" in found["volume"].text
     assert found["modal"].text == (
@@ -44,6 +44,13 @@ def test_what_does_not_work_is_a_warning_with_the_reason(name):
 
     assert found["host"].state == "warn"
     assert "does not work (cudaHostRegister returned 801)" in found["host"].text
+
+
+def test_more_memory_than_is_reserved_is_a_warning():
+    found = outcomes(memory={**FOUND["memory"], "peak_bytes": 20_000_000_000})["host"]
+
+    assert found.state == "warn"
+    assert "at most 20 GB of main memory used, 17.2 GB reserved" in found.text
 
 
 def test_without_a_gpu_nothing_is_claimed():
@@ -72,7 +79,7 @@ def test_a_slow_or_failing_commit_is_a_warning(volume, text):
 
 
 def test_an_app_of_an_earlier_version_tells_nothing_of_its_machine():
-    assert set(check_all({}, ACCOUNT)) == {"modal"}
+    assert set(check_all({}, ACCOUNT, 8)) == {"modal"}
 
 
 # The account
@@ -95,7 +102,7 @@ class Cloud:
 def test_what_is_not_known_is_called_so(record):
     facts = account_facts(Cloud(record))
 
-    text = check_all({}, facts)["modal"].text
+    text = check_all({}, facts, 8)["modal"].text
     assert text == "image builder unknown (of the workspace: unknown), out of memory: not seen yet"
 
 

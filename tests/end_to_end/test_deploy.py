@@ -60,6 +60,7 @@ def test_deploy_prints_a_line_a_stage_and_names_the_next_command(cloud, user):
     assert definition.timeout_secs == 12 * 3600
     assert definition.autoscaler_settings.scaledown_window <= 30
     assert definition.autoscaler_settings.min_containers == 0
+    assert definition.resources.memory_mb == 8 * 1024
     mounts = {mount.mount_path: mount.read_only for mount in definition.volume_mounts}
     assert mounts == {"/weights": True, "/jobs": False, "/caches": False}
 

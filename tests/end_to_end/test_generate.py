@@ -76,7 +76,7 @@ def test_the_result_says_what_it_cost(deployed):
     ran = deployed.run(*deployed.generate(deployed.speech("cost.wav", 0.4), "--json"))
 
     assert ran.data["gpu"] == "h100"
-    assert 0 < ran.data["price_usd"] == pytest.approx(ran.data["gpu_seconds"] * 0.00126, rel=0.02)
+    assert 0 < ran.data["price_usd"] == pytest.approx(ran.data["gpu_seconds"] * 0.00117, rel=0.02)
 
 
 def test_how_long_the_container_took_to_start_is_learnt(deployed):

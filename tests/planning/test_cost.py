@@ -52,7 +52,7 @@ def test_a_limit_pays_for_the_run_and_the_idle_container_after_it():
 def test_money_is_time_in_the_container_kept_apart():
     estimate = estimate_cost(plan_of(), RATES, "h100")
 
-    per_s = 0.001097 + 4 * 0.0000131 + 48 * 0.00000222
+    per_s = 0.001097 + 4 * 0.0000131 + 8 * 0.00000222
     assert estimate.price_run_usd == pytest.approx(estimate.seconds_run * per_s)
     assert estimate.price_start_usd == pytest.approx(estimate.start.most_s * per_s)
     assert estimate.price_idle_usd == pytest.approx(30 * per_s)

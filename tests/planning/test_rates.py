@@ -41,11 +41,11 @@ def test_other_gpus_are_scaled_by_their_published_rate():
     assert table.gpu("h200").slowness == pytest.approx(2.212 / 2.25, abs=1e-3)
 
 
-def test_cores_and_memory_add_about_a_seventh_to_an_h100():
+def test_cores_and_memory_add_about_a_sixteenth_to_an_h100():
     table = rates.load()
     h100 = table.gpu("h100")
 
-    assert table.price_per_s_usd(h100) / h100.price_per_s_usd == pytest.approx(1.145, abs=1e-3)
+    assert table.price_per_s_usd(h100) / h100.price_per_s_usd == pytest.approx(1.064, abs=1e-3)
 
 
 def test_the_table_is_read_once():

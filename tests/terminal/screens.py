@@ -25,7 +25,7 @@ _PLACES = (
     # The kernels depend on what is installed.
     (r"(?s)(attention sdpa).*?(?=\ngpu )", r"\1, ..."),
     (r"librosa N by \S+ %", "librosa N by N %"),
-    (r"at most \d[\d.]* [MG]B of main memory", "at most N MB of main memory"),
+    (r"at most \d[\d.]* [MG]B(\s)of main memory", r"at most N MB\1of main memory"),
     # An earlier call may have loaded them.
     (r"\ngpu .* of weights in .*/s(?=\n)", ""),
 )

@@ -243,7 +243,9 @@ def _fastest_of_torch(
         timed.append((time_s(found), found))
     if not timed:
         raise BackendUnavailableError(f"no attention runs here: {refused}")
-    best_s, best = min(timed, key=lambda each: each[0])
+    fastest_s = min(seconds for seconds, _ in timed)
+    # The first that is about as fast: a name that changes from container to container is a seam.
+    best_s, best = next(each for each in timed if each[0] <= (1 + MOST_SLOWER) * fastest_s)
     return best, best_s, refused
 
 
