@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,13 +11,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from multitalk_cli.contract.codec import from_plain
-from multitalk_cli.contract.limits import ContractError
 from multitalk_cli.errors import FileError
 from multitalk_cli.files import is_there, open_input, shown_path
 from multitalk_cli.generation.output_path import sidecar_of
 from multitalk_cli.jobs.ledger import Job, Ledger
-from multitalk_cli.media.video.digests import KEY, Packets, StreamDigests, digest, read_packets
+from multitalk_cli.media.video.digests import Packets, digest, read_packets
 from multitalk_cli.media.video.probe import VideoInfo, probe_video
 from multitalk_cli.media.video.recipe import COMMENT, WRITER, read_recipe, read_tags
 from multitalk_cli.recipes.recipe import Recipe, parse_recipe, sha256_of_text, unusable
@@ -25,6 +24,8 @@ from multitalk_cli.settings import DEFAULT_PROMPT, NEGATIVE_PROMPT
 RecipeOrigin = Literal["video", "sidecar", "ledger"]
 _FORMAT_KEY = "multitalk"
 _MAX_SIDECAR_BYTES = 1 << 20
+# In the recipe of a result, JSON within JSON: thousands of them are not parsed.
+_FIRST_WINDOW = re.compile(r'streams\\":\s?\{\\"frames\\":\s?\[\[(\d{1,9}),\s?\\"([0-9a-f]{16})\\"')
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -144,14 +145,12 @@ def _find_job(path: Path, packets: Packets, jobs: Iterable[Job]) -> Job | None:
 
 
 def _is_of_frames(job: Job, packets: Packets) -> bool:
-    """Whether the first window of the job's video is that of this one."""
-    try:
-        streams = from_plain(StreamDigests, _raw_recipe(job).get(KEY))
-    except ContractError:
-        # Made by a version that recorded none.
-        return False
-    count, first = streams.frames[0] if streams.frames else (0, "")
-    return count > 0 and digest(packets.frames[:count]) == first
+    """Whether the first window of the job's video is that of this one.
+
+    A version that recorded no digests made a video that cannot be found so.
+    """
+    window = _FIRST_WINDOW.search(job.result)
+    return window is not None and digest(packets.frames[: int(window[1])]) == window[2]
 
 
 def _raw_recipe(job: Job) -> dict[str, Any]:

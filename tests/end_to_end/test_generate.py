@@ -10,6 +10,7 @@ from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from tests.end_to_end.product import CLASS, state_of
+from tests.recipes.made import copied
 
 
 @pytest.fixture(autouse=True)
@@ -210,3 +211,7 @@ def test_a_video_is_made_again_with_a_new_seed_and_paid_once(deployed, rpcs):
     first, second = read_recipe(video), read_recipe(Path(again.data["output"]))
     assert (first["prompt_sha256"], first["size"]) == (second["prompt_sha256"], second["size"])
     assert deployed.run("verify", again.data["output"]).code == 0
+    bare = copied(video, deployed.home / "bare.mp4", "-c", "copy", "-map_metadata", "-1")
+    known = deployed.run("inspect", bare, "--json").data
+    assert (known["recipe_from"], known["prompt"]) == ("ledger", "A talk of two takes")
+    assert known["recipe"]["seed"] == first["seed"]
