@@ -49,6 +49,11 @@ def is_unkept() -> bool:
     return any(is_there(Path(folder.name, "state")) for folder in _kept_here)
 
 
+def is_lasting(folder: Path) -> bool:
+    """Whether one of the user's folders outlives this process."""
+    return not any(folder.is_relative_to(temporary.name) for temporary in _kept_here)
+
+
 def is_there(path: Path) -> bool:
     """Whether it exists; False, unlike pathlib, in a folder that may not be looked into."""
     return os.path.exists(path)  # noqa: PTH110

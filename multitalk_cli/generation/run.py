@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
-from multitalk_cli.errors import RefusedError
+from multitalk_cli.errors import FileError, RefusedError
+from multitalk_cli.files import is_lasting
 from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.arguments import record_arguments
 from multitalk_cli.generation.backends.base import GenerateTask, KnownJob, StartedRun
@@ -244,6 +245,8 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
     summary = job.inputs.summary
     for warning in result.warnings:
         reporter.warn(warning)
+    if not job.backend.is_paid:
+        _remember_inputs(job)
     if result.stored is not None:
         recent_keys.remember([result.stored])
     if job.settings["sidecar"] and job.target is not None:
@@ -264,6 +267,18 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
         warnings=(*summary.warnings, *result.warnings),
         made=result,
     )
+
+
+def _remember_inputs(job: GenerateJob) -> None:
+    """Notes where the inputs are, by which a video can be made again; a paid job has done so."""
+    from multitalk_cli.jobs.ledger import Ledger, ledger_path
+
+    try:
+        if is_lasting(ledger_path()):
+            Ledger().remember_inputs(job.wanted.inputs)
+    except FileError:
+        # The video is there, whatever the ledger's file is.
+        return
 
 
 def _full_recipe(job: GenerateJob, result: contract.Result) -> dict[str, Any]:

@@ -34,8 +34,10 @@ VIDEO = "voice.preview.mp4"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """host.png, voice.wav of a second, and a preview of them with seed 7 at 256x128."""
-    folder = tmp_path_factory.mktemp("made")
-    with contextlib.chdir(folder):
+    folder, home = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("home")
+    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
+        for name in ("CACHE", "CONFIG", "STATE"):
+            patch.setenv(f"XDG_{name}_HOME", str(home))
         shutil.copy(EXAMPLES / "portrait.png", "host.png")
         samples, rate_hz = soundfile.read(EXAMPLES / "voice.wav")
         soundfile.write("voice.wav", samples[:rate_hz], rate_hz)
@@ -215,6 +217,17 @@ def test_inputs_are_those_that_the_ledger_knows(again, tmp_path):
     ran = again()
     planned(ran)
     assert ran.json["data"]["voices"][0]["path"] == str(tmp_path / "voice.wav")
+
+
+def test_inputs_of_a_preview_are_known_from_anywhere(cli, portrait, voice, tmp_path, monkeypatch):
+    make_preview()
+    (tmp_path / "other").mkdir()
+    shutil.move(VIDEO, tmp_path / "other")
+    monkeypatch.chdir(tmp_path / "other")
+
+    ran = cli("redo", VIDEO, "--plan", "--backend", "preview", "--json")
+    planned(ran)
+    assert ran.json["data"]["voices"][0]["path"] == str(voice.absolute())
 
 
 @pytest.mark.parametrize(
