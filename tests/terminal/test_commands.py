@@ -184,6 +184,8 @@ def running(cloud, owner):
         program = owner.at_terminal("generate", "portrait.png", voice, *long)
         cloud.wait_until(lambda: stepping(cloud) - before, "a first step")
         (job,) = stepping(cloud) - before
+        # What nobody has read yet is lost at a Ctrl-C.
+        program.until("step ")
         return program, job
 
     yield start
