@@ -4,6 +4,7 @@ import itertools
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,20 @@ _numbers = itertools.count()
 TERMINAL_VARIABLES = ("CI", "COLUMNS", "FORCE_COLOR", "GITHUB_ACTIONS", "PY_COLORS")
 
 
+def _move_home(patch: pytest.MonkeyPatch, home: Path) -> None:
+    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
+        patch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
+    patch.setenv("HOME", str(home))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _home_of_fixtures(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of a module or of all tests run leaves nothing in the home of who runs it."""
+    with pytest.MonkeyPatch.context() as patch:
+        _move_home(patch, tmp_path_factory.getbasetemp() / "home")
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_surroundings(
     monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
@@ -72,9 +87,6 @@ def _own_surroundings(
         if is_ours or name.startswith("XDG_") or name in TERMINAL_VARIABLES:
             monkeypatch.delenv(name)
     # Not made: what needs it makes it, and thousands of tests do not.
-    home = tmp_path_factory.getbasetemp() / f"home-{next(_numbers)}"
-    for name in ("CACHE", "CONFIG", "DATA", "STATE"):
-        monkeypatch.setenv(f"XDG_{name}_HOME", str(home / name.lower()))
-    monkeypatch.setenv("HOME", str(home))
+    _move_home(monkeypatch, tmp_path_factory.getbasetemp() / f"home-{next(_numbers)}")
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("TERMINAL_WIDTH", "100")

@@ -34,10 +34,8 @@ VIDEO = "voice.preview.mp4"
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     """host.png, voice.wav of a second, and a preview of them with seed 7 at 256x128."""
-    folder, home = tmp_path_factory.mktemp("made"), tmp_path_factory.mktemp("home")
-    with contextlib.chdir(folder), pytest.MonkeyPatch.context() as patch:
-        for name in ("CACHE", "CONFIG", "STATE"):
-            patch.setenv(f"XDG_{name}_HOME", str(home))
+    folder = tmp_path_factory.mktemp("made")
+    with contextlib.chdir(folder):
         shutil.copy(EXAMPLES / "portrait.png", "host.png")
         samples, rate_hz = soundfile.read(EXAMPLES / "voice.wav")
         soundfile.write("voice.wav", samples[:rate_hz], rate_hz)
