@@ -89,16 +89,21 @@ def test_what_takes_its_place(theirs_text, ours):
 
 
 @pytest.mark.parametrize(
-    "kind",
+    ("kind", "code"),
     [
-        theirs.AuthError, theirs.PermissionDeniedError, theirs.ResourceExhaustedError,
-        theirs.VersionError, theirs.ConnectionError, theirs.InvalidError,
+        (theirs.AuthError, "E_TOKEN"),
+        (theirs.PermissionDeniedError, "E_TOKEN"),
+        (theirs.ResourceExhaustedError, "E_CAPACITY"),
+        (theirs.VersionError, "E_MODAL_VERSION"),
+        (theirs.ConnectionError, "E_NETWORK"),
+        (theirs.InvalidError, "E_REMOTE"),
     ],
-)  # fmt: skip
-def test_errors_of_every_kind_name_our_command(kind):
+)
+def test_errors_of_every_kind_name_our_command(kind, code):
     with pytest.raises(MultitalkError) as raised, modal_errors(PLACE):
         raise kind("Run `modal token new` first.")
 
+    assert raised.value.code == code
     assert "Run `multitalk login` first." in raised.value.message
 
 
