@@ -139,16 +139,9 @@ class Program:
     @property
     def drawn(self):
         """Every piece of a line that was ever drawn, also what was erased later."""
-<<<<<<< HEAD
-        # The terminal echoes Ctrl-C wherever it is, also in the middle of a character.
-        text = self.raw.replace(b"^C", b"").decode("utf-8", "replace")
-        pieces = _MOVES.split(_COLOURS.sub("", text))
-        # It also throws away what was not shown yet: half a colour is left of a bar cut so.
-        return [piece.rstrip() for piece in pieces if piece.strip() and "\x1b" not in piece]
-=======
         pieces = _MOVES.split(_COLOURS.sub("", self.raw.decode("utf-8", "replace")))
-        return [piece.rstrip() for piece in pieces if piece.strip()]
->>>>>>> 7797c2e (Read what a terminal shows before Ctrl-C is typed in tests)
+        # A Ctrl-C throws away what was not shown yet: half a colour is left of a bar cut so.
+        return [piece.rstrip() for piece in pieces if piece.strip() and "\x1b" not in piece]
 
     @property
     def reads_lines(self):
