@@ -184,7 +184,7 @@ CODES: dict[str, Explanation] = {
         _F,
         "a video cannot be read",
         "It is not an MP4, is truncated, or its content contradicts its header.",
-        "Generate the video again, with --force if it has the output's name.",
+        "Pass an MP4; generate a damaged video again, with --force if it has the output's name.",
     ),
     "E_RECIPE": Explanation(
         _F,

@@ -8,7 +8,11 @@ from pathlib import Path
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.files import open_input, shown_path
+from multitalk_cli.media.file_types import kind_of
 from multitalk_cli.media.video.mp4_boxes import BoxError, child, children, read_moov, unpack
+
+_HEAD_BYTES = 4096
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"uuid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,9 +48,17 @@ def probe_video(path: Path) -> VideoInfo:
         try:
             return _video_info(*read_moov(file))
         except BoxError as error:
-            raise FileError(
-                f"{shown_path(path)} is no usable MP4: {error}", code="E_VIDEO_BROKEN"
-            ) from error
+            file.seek(0)
+            problem = _problem(file.read(_HEAD_BYTES), error)
+            raise FileError(f"{shown_path(path)} {problem}", code="E_VIDEO_BROKEN") from error
+
+
+def _problem(head: bytes, error: BoxError) -> str:
+    """What is wrong with a file; the first bytes of another kind would say nothing as a box."""
+    if head[4:8] in _FIRST_BOXES:
+        return f"is no usable MP4: {error}"
+    kind = kind_of(head)
+    return "is not MP4" if kind is None else f"is {kind}, not MP4"
 
 
 def _video_info(moov: bytes, has_index_first: bool) -> VideoInfo:

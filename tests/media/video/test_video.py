@@ -346,3 +346,17 @@ def test_nothing_of_the_machine_is_in_the_file(tmp_path):
     data = joined(tmp_path).read_bytes()
     for secret in (str(tmp_path), f"{Path.home()}/", f"{os.uname().nodename}.", "Lavf"):
         assert secret.encode() not in data
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is PNG, not MP4"), (b"a,b,c\n1,2,3\n" * 9, "is not MP4")],
+)
+def test_what_is_no_mp4_is_named_and_not_read_as_boxes(tmp_path, content, said):
+    path = tmp_path / "a.mp4"
+    path.write_bytes(content)
+
+    with pytest.raises(FileError) as caught:
+        probe_video(path)
+
+    assert (caught.value.code, said in str(caught.value)) == ("E_VIDEO_BROKEN", True)
