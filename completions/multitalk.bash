@@ -83,7 +83,7 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_SPENDING_LIMIT E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_BILLING E_SPENDING_LIMIT E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
             repeated=0
             ;;
         'help')
@@ -93,7 +93,7 @@ __multitalk_place() {
             ;;
         'jobs')
             options="--help -h $shared"
-            commands='ls show attach fetch cancel'
+            commands='ls show attach wait fetch cancel rerun logs prune cost'
             ;;
         'jobs ls')
             options="--state --since --search --total --remote --limit --app --environment --help -h $shared"
@@ -108,15 +108,36 @@ __multitalk_place() {
             arguments=(':jobs')
             repeated=0
             ;;
-        'jobs fetch')
-            options="--output -o --force -f --app --environment --help -h $shared"
+        'jobs wait')
+            options="--app --environment --help -h $shared"
             arguments=(':jobs')
-            repeated=0
+            repeated=1
+            ;;
+        'jobs fetch')
+            options="--all --output -o --force -f --app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=1
             ;;
         'jobs cancel')
             options="--app --environment --help -h $shared"
             arguments=(':jobs')
+            repeated=1
+            ;;
+        'jobs rerun')
+            options="--failed --since --gpu --max-cost --detach --yes -y --app --environment --help -h $shared"
+            arguments=(':jobs')
+            repeated=1
+            ;;
+        'jobs logs')
+            options="--app --environment --help -h $shared"
+            arguments=(':jobs')
             repeated=0
+            ;;
+        'jobs prune')
+            options="--older-than --yes -y --help -h $shared"
+            ;;
+        'jobs cost')
+            options="--since --by --check --app --environment --help -h $shared"
             ;;
         's3')
             options="--help -h $shared"
@@ -286,10 +307,23 @@ __multitalk_value() {
             'jobs show '--environment | \
             'jobs attach '--app | \
             'jobs attach '--environment | \
+            'jobs wait '--app | \
+            'jobs wait '--environment | \
             'jobs fetch '--app | \
             'jobs fetch '--environment | \
             'jobs cancel '--app | \
             'jobs cancel '--environment | \
+            'jobs rerun '--since | \
+            'jobs rerun '--max-cost | \
+            'jobs rerun '--app | \
+            'jobs rerun '--environment | \
+            'jobs logs '--app | \
+            'jobs logs '--environment | \
+            'jobs prune '--older-than | \
+            'jobs cost '--since | \
+            'jobs cost '--by | \
+            'jobs cost '--app | \
+            'jobs cost '--environment | \
             's3 ls '--limit | \
             's3 ls '--profile | \
             's3 ls '--endpoint-url | \
@@ -345,7 +379,8 @@ __multitalk_value() {
             'status '--gpu | \
             'warm '--gpu | \
             'cool '--gpu | \
-            'bench '--gpu)
+            'bench '--gpu | \
+            'jobs rerun '--gpu)
             value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb rtx-pro-6000 h100 h200 b200'
             ;;
         'generate '--weights | \

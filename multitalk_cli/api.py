@@ -30,6 +30,8 @@ from multitalk_cli.reporting.reporter import NoStopRequests, QuietReporter, Stop
 from multitalk_cli.settings import DEFAULT_PROMPT, load_settings
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from multitalk_cli.batch.run import BatchResult
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.contract import Event
@@ -283,21 +285,63 @@ class Client:
 
         return compare(Path(first), Path(second), QuietReporter())
 
-    def jobs(self, limit: int = 20) -> list[JobHandle]:
-        """This client's jobs, and on Modal those of this machine's ledger, the newest first."""
+    def jobs(
+        self,
+        limit: int = 20,
+        *,
+        states: Sequence[str] = (),
+        since: datetime | None = None,
+        search: str = "",
+        refresh: bool = False,
+    ) -> list[JobHandle]:
+        """This client's jobs, and on Modal those of this machine's ledger, the newest first.
+
+        states: such as "running", "done", "not-fetched", "file-missing", "expired", "failed",
+        "cancelled" or "stopped". since: the earliest start. search: part of a name, a path or the
+        prompt. These leave out the jobs of other backends. refresh: asks Modal first what became of
+        jobs that ran. Raises UsageError E_RANGE for an unknown state, and what keeps Modal from
+        being asked.
+        """
+        from multitalk_cli.jobs import ledger, listing
+        from multitalk_cli.jobs.search import JobQuery
+        from multitalk_cli.jobs.search import search as search_jobs
+        from multitalk_cli.jobs.states import STATES
+
+        for state in states:
+            if state not in STATES:
+                message = f"states are {', '.join(STATES)}, not {state!r}"
+                raise UsageError(message, code="E_RANGE")
         with self._lock:
             own = dict(reversed(self._jobs.items()))
         place = self._app()
         if place is None:
-            return list(own.values())[:limit]
-        from multitalk_cli.jobs.ledger import Ledger
-
+            return [] if states or since or search else list(own.values())[:limit]
+        kept = ledger.Ledger()
+        if refresh:
+            asked = listing.refresh_all(kept, kept.unfinished())
+            if asked.error is not None:
+                raise asked.error
+        since_s = 0.0 if since is None else since.timestamp()
+        query = JobQuery(states=tuple(states), since_s=since_s, text=search, kind=ledger.GENERATE)
         listed = [
             own[job.id] if job.id in own else _attached(job, None, False)
-            for job in Ledger().newest(limit)
+            for job in search_jobs(kept, query, limit)
         ]
+        if states or since or search:
+            return listed
         known = {handle.id for handle in listed}
         return [*(each for each in own.values() if each.id not in known), *listed][:limit]
+
+    def spent_usd(self, since: datetime | None = None) -> float:
+        """What this machine's calls on Modal cost since then, or in all, as far as it is known.
+
+        Benchmarks, checks and downloads count too, and running jobs with what was seen last.
+        """
+        from multitalk_cli.jobs.ledger import Ledger
+        from multitalk_cli.jobs.search import JobQuery, total
+
+        since_s = 0.0 if since is None else since.timestamp()
+        return total(Ledger(), JobQuery(since_s=since_s)).price_usd
 
     def _begin(self, handle: JobHandle) -> JobHandle:
         """Starts the job; returns the handle that already makes it for the same destination."""

@@ -450,6 +450,10 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self._values[name].value
 
+    def having(self, name: str, value: object) -> "Settings":
+        """The same with another value of `name`."""
+        return Settings({**self._values, name: SettingValue(value, self.origin(name))})
+
     def origin(self, name: str) -> str:
         """The origin of the value of `name`."""
         return self._values[name].origin

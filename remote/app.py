@@ -16,6 +16,7 @@ from multitalk_cli.planning.containers import pool_options, reservation
 from remote.deployment import image
 from remote.deployment.options import VARIABLE, this_deployment
 from remote.worker.generate import Container, Worker
+from remote.worker.logs import log_to_stdout
 from remote.worker.volume_store import VolumeStore
 
 SECONDS, MINUTES, HOURS = 1, 60, 3600
@@ -87,6 +88,7 @@ class _Methods:
     @modal.enter()
     def set_up(self) -> None:
         """Imports the engine; reads no weights."""
+        log_to_stdout()
         self.worker = Worker(
             pack=WEIGHTS / contract.PACK_FOLDER,
             jobs=JOBS,
@@ -209,6 +211,7 @@ def look_at_weights(wire: dict[str, Any]) -> dict[str, Any]:
 def _work_on_weights(wire: dict[str, Any], *, writes: bool) -> dict[str, Any]:
     from remote.worker.weights import work_on_weights
 
+    log_to_stdout()
     call_id = str(modal.current_function_call_id())
     return work_on_weights(
         wire, call_id, folder=WEIGHTS, states=states, volume=weights, writes=writes

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
-from multitalk_cli.cloud.call_result import await_answer, read_progress
+from multitalk_cli.cloud.call_result import CallRecord, await_answer, read_progress
 from multitalk_cli.contract.bench_task import PERSONS, WINDOWS, BenchTask
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning import cost as planning_cost
@@ -132,7 +132,13 @@ class BenchResult:
 
 
 def run(
-    cloud: Cloud, stack: str, gpu: str, task: BenchTask, cost: Cost, reporter: Reporter
+    cloud: Cloud,
+    stack: str,
+    gpu: str,
+    task: BenchTask,
+    cost: Cost,
+    record: CallRecord,
+    reporter: Reporter,
 ) -> BenchResult:
     """The result of a benchmark. Whatever else ends the waiting cancels it."""
     with reporter.progress() as progress:
@@ -142,6 +148,7 @@ def run(
             if state is None:
                 progress.show(contract.Queued())
                 return
+            record.ran(float(state["run_s"]))
             spent_usd = planning_cost.price_of(gpu, state["run_s"])
             event = read_progress(state["event"])
             if event is not None:
@@ -149,11 +156,12 @@ def run(
 
         answer = await_answer(
             cloud,
-            lambda: cloud.spawn_bench(stack, gpu, contract.to_wire(task)),
+            lambda: record.spawned(cloud.spawn_bench(stack, gpu, contract.to_wire(task))),
             show,
             reporter,
             limit_s=max(_SHORTEST_WAIT_S, _SLACK * cost.seconds),
         )
+        show()
     report = answer["report"]
     return BenchResult(
         report=report,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
@@ -24,6 +24,34 @@ if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
 
 T = TypeVar("T")
+
+
+class CallRecord(Protocol):
+    """Where a call that costs money is noted. id: under which its container reports."""
+
+    @property
+    def id(self) -> str: ...
+
+    def spawned(self, call_id: str) -> str:
+        """Notes the id at Modal, and returns it."""
+
+    def ran(self, seconds: float) -> None:
+        """Notes how long its containers ran so far."""
+
+
+class NoRecord:
+    """Notes nothing."""
+
+    id = ""
+
+    def spawned(self, call_id: str) -> str:
+        """Returns the id."""
+        return call_id
+
+    def ran(self, seconds: float) -> None:
+        """Notes nothing."""
+
+
 _RETRIES = RetryPolicy(pauses_s=(1.0,), limit_s=60.0)
 
 

@@ -251,13 +251,11 @@ class Cloud:
             running=stats.num_running_inputs,
         )
 
-    def warm(self, stack: str, gpu: str, *, idle_s: int) -> Mapping[str, Any]:
-        """The answer of a container that loads the weights and then waits so long for calls."""
+    def spawn_warm(self, stack: str, gpu: str) -> str:
+        """Starts a call that loads the weights in a container for that GPU, and returns its id."""
         wire = {"contract": contract.CONTRACT_VERSION, "client": __version__}
-        self.set_idle_window(stack, gpu, idle_s)
         with modal_errors(self.place):
-            answer: Mapping[str, Any] = self._instance(stack, gpu).warm.remote(wire)
-        return answer
+            return str(self._instance(stack, gpu).warm.spawn(wire).object_id)
 
     def spawn_examination(self, stack: str, gpu: str, wire: Mapping[str, Any]) -> str:
         """Starts a call that examines a container with that GPU, and returns its id."""

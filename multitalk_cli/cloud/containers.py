@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.cloud.call_result import as_answer
+from multitalk_cli import contract
+from multitalk_cli.cloud.call_result import CallRecord, await_answer
 from multitalk_cli.planning.cost import price_of
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud, PoolStats
+    from multitalk_cli.reporting.reporter import Reporter
 
 MAX_WARM_S = 3600
+_LONGEST_START_S = 1800.0
 IDLE_S = 30
 """How long a container of the deployed app waits for another job."""
 
@@ -35,6 +38,20 @@ def read_status(cloud: Cloud, stack: str, gpu: str) -> AppStatus:
     )
 
 
-def start_warm(cloud: Cloud, stack: str, gpu: str, *, idle_s: int) -> float:
+def start_warm(
+    cloud: Cloud, stack: str, gpu: str, *, idle_s: int, record: CallRecord, reporter: Reporter
+) -> float:
     """Starts a container that waits so long for jobs; returns the seconds that loading took."""
-    return float(as_answer(cloud.warm(stack, gpu, idle_s=idle_s))["seconds"])
+    cloud.set_idle_window(stack, gpu, idle_s)
+    with reporter.progress() as progress:
+        answer = await_answer(
+            cloud,
+            lambda: record.spawned(cloud.spawn_warm(stack, gpu)),
+            lambda: progress.show(contract.Stage(name="starting")),
+            reporter,
+            limit_s=_LONGEST_START_S,
+        )
+    load_s = float(answer["seconds"])
+    # What it costs at most: jobs that come meanwhile pay for themselves.
+    record.ran(load_s + idle_s)
+    return load_s

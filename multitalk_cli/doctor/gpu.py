@@ -11,6 +11,8 @@ from multitalk_cli.cloud.call_result import as_answer, await_answer, read_event,
 from multitalk_cli.doctor import surroundings
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
 from multitalk_cli.errors import MultitalkError
+from multitalk_cli.jobs.ledger import DOCTOR
+from multitalk_cli.jobs.paid import paid_call
 from multitalk_cli.planning import containers, cost, gpus, rates, windows
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
@@ -96,15 +98,29 @@ def _call(
     cloud: Cloud, chosen: Settings, wire: Mapping[str, Any], reporter: Reporter
 ) -> Mapping[str, Any]:
     """The container's answer; an interrupt cancels the call."""
+    gpu, stack = chosen["gpu"], chosen["stack"]
+    with (
+        paid_call(cloud.place, DOCTOR, "--gpu", gpu=gpu, stack=stack) as record,
+        reporter.progress() as progress,
+    ):
 
-    def spawn() -> str:
-        return cloud.spawn_examination(chosen["stack"], chosen["gpu"], wire)
+        def show() -> None:
+            progress.show(contract.Stage(name="examining"))
+            state = cloud.state(record.id)
+            if state is not None:
+                record.ran(float(state["run_s"]))
 
-    with reporter.progress() as progress:
-        stage = contract.Stage(name="examining")
-        return await_answer(
-            cloud, spawn, lambda: progress.show(stage), reporter, limit_s=_LONGEST_S
+        answer = await_answer(
+            cloud,
+            lambda: record.spawned(cloud.spawn_examination(stack, gpu, {**wire, "job": record.id})),
+            show,
+            reporter,
+            limit_s=_LONGEST_S,
         )
+        # Apps of older versions report nothing on the way.
+        record.ran(float(answer["load_s"]) + float(answer["canary"].get("total_s", 0.0)))
+        show()
+    return answer
 
 
 def _check_device(answer: Mapping[str, Any]) -> Outcome:

@@ -619,6 +619,12 @@ CODES: dict[str, Explanation] = {
         "that the client does not know.",
         "Upgrade Modal's client with the command in the message.",
     ),
+    "E_BILLING": Explanation(
+        _S,
+        "no billing report for this token",
+        "The report of a workspace is for its owners and managers, and not part of every plan.",
+        "Look at https://modal.com/settings/usage, or ask an owner of the workspace for a token.",
+    ),
     "E_SPENDING_LIMIT": Explanation(
         _S,
         "the account's budget is used up",

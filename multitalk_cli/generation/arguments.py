@@ -63,8 +63,9 @@ def restore_arguments(
     """
     if not recorded:
         raise UsageError(
-            "an older version recorded no arguments for it: run its generate command again",
+            "an older version recorded this job without its arguments",
             code="E_NO_ARGUMENTS",
+            hint="multitalk generate IMAGE VOICE, as it was typed for this job",
         )
     body: dict[str, Any] = json.loads(recorded)
     args = GenerateArgs(

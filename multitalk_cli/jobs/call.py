@@ -1,15 +1,50 @@
-"""The arguments of a job's call."""
+"""A job's call: its arguments, and what its end without an answer means."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
+    from multitalk_cli.cloud.client import CallStatus, Cloud
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.storage.upload import UploadTarget
+
+
+def latest_attempt(cloud: Cloud, job: Job) -> Job:
+    """The job with its newest call, which another machine may have made."""
+    attempt, call_id = job.attempt, job.call_id
+    while owner := cloud.owner(job.id, attempt + (1 if call_id else 0)):
+        attempt, call_id = attempt + (1 if call_id else 0), owner
+    return replace(job, attempt=attempt, call_id=call_id)
+
+
+AGAIN = "run the same generate command again: it resumes after the last finished window"
+
+
+def failure_of(
+    status: CallStatus, job_id: str, *, is_cancelled: bool, is_claimed: bool
+) -> contract.Failed:
+    """The failure of a job whose call ended without an answer.
+
+    is_cancelled: whether somebody asked for that. is_claimed: whether a container began it.
+    """
+    text = status.text.partition("\n")[0] or "no reason was given"
+    if is_cancelled:
+        return contract.Failed(code="E_CANCELLED", message=f"job {job_id} was cancelled")
+    if "memory" in text.lower():
+        return contract.Failed(code="E_OUT_OF_MEMORY", message=text)
+    if status.outcome == "timeout":
+        message = f"the call reached its time limit: {text}"
+        return contract.Failed(code="E_TIMEOUT", message=message)
+    if not is_claimed:
+        message = f"no container started for the job: {text}"
+        return contract.Failed(code="E_START", message=message)
+    what = "the container was lost" if status.outcome == "lost" else "the run failed"
+    return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
 
 
 def call_wire(

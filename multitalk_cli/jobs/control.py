@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,23 @@ from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import to_error
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef
-from multitalk_cli.errors import FileError, RemoteError, SetupError, UsageError
+from multitalk_cli.cloud.follow import wait_for_end
+from multitalk_cli.cloud.logs import LogLine, call_log
+from multitalk_cli.errors import (
+    FileError,
+    MultitalkError,
+    RemoteError,
+    SetupError,
+    TemporaryError,
+    UsageError,
+)
 from multitalk_cli.files import is_safe_name
 from multitalk_cli.jobs import cancel as jobs_cancel
 from multitalk_cli.jobs import fetch as jobs_fetch
 from multitalk_cli.jobs import follow
 from multitalk_cli.jobs import ledger as jobs_ledger
-from multitalk_cli.jobs.call import call_wire
+from multitalk_cli.jobs.call import call_wire, latest_attempt
+from multitalk_cli.jobs.refresh import refresh, state_key
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, check_name
 from multitalk_cli.storage.address import is_stored
 
@@ -46,14 +57,18 @@ class CancelledJob:
 
 
 def open_job(place: AppRef, ledger: jobs_ledger.Ledger, prefix: str) -> tuple[Cloud, Job]:
-    """The account and the job whose id has this prefix.
+    """The app in the account, and the job whose id has this prefix.
 
-    Raises as `find_job`, SetupError without a token, TemporaryError offline.
+    place: of a job that the ledger lacks; another is where it was started. Raises as `find_job`,
+    SetupError without a token, TemporaryError offline.
     """
+    known = ledger.find(prefix)
+    if known is not None:
+        place = AppRef(app=known.app, environment=known.environment)
     try:
         cloud = Cloud.reachable(place)
     except SetupError as error:
-        if error.code == "E_NO_TOKEN" and ledger.find(prefix) is None:
+        if error.code == "E_NO_TOKEN" and known is None:
             raise UsageError(
                 f"no job {prefix!r} on this machine, and no Modal token to look in the account",
                 code="E_NO_JOB",
@@ -104,14 +119,6 @@ def job_from_entry(place: AppRef, entry: Mapping[str, Any]) -> Job:
     )
 
 
-def latest_attempt(cloud: Cloud, job: Job) -> Job:
-    """The job with its newest call, which another machine may have made."""
-    attempt, call_id = job.attempt, job.call_id
-    while owner := cloud.owner(job.id, attempt + (1 if call_id else 0)):
-        attempt, call_id = attempt + (1 if call_id else 0), owner
-    return replace(job, attempt=attempt, call_id=call_id)
-
-
 def attach(
     place: AppRef, prefix: str, output: str | None, force: bool, reporter: Reporter
 ) -> FetchedVideo:
@@ -121,6 +128,7 @@ def attach(
     """
     ledger = jobs_ledger.Ledger()
     cloud, found = open_job(place, ledger, prefix)
+    _require_video(found)
     job = latest_attempt(cloud, found)
     target = _target(job, output, force)
     reporter.fact("job", f"{job.id}  {job.label}, {job.gpu}")
@@ -129,6 +137,7 @@ def attach(
         return _write(finished, _place(finished, target, force), force, reporter)
 
     def spawn(job: Job) -> str:
+        _require_inputs(cloud, ledger, job)
         return cloud.spawn(job.stack, job.gpu, call_wire(job, None, keep_inputs=False))
 
     follower = follow.Follower(cloud, ledger, reporter, job, spawn)
@@ -144,28 +153,125 @@ def attach(
     return video
 
 
+def _require_video(job: Job) -> None:
+    """Raises UsageError for a call that makes no video."""
+    if job.kind != jobs_ledger.GENERATE:
+        raise UsageError(
+            f"job {job.id} is a {job.kind}, which makes no video",
+            code="E_NO_JOB",
+            hint=f"multitalk jobs show {job.id[: jobs_ledger.SHORT_ID]}",
+        )
+
+
+def _require_inputs(cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job) -> None:
+    """Raises RemoteError E_START for a job whose command died before it sent the inputs."""
+    kept = cloud.sizes(contract.JOBS_VOLUME, job.id) if job.attempt == 0 else None
+    if job.attempt == 0 and contract.INPUTS_FILE not in (kept or {}):
+        text = "its command ended before the inputs were sent"
+        ledger.update(job.id, state=jobs_ledger.FAILED, error="E_START", error_text=text)
+        raise RemoteError(
+            f"job {job.id} was never started: {text}",
+            code="E_START",
+            hint=f"multitalk jobs rerun {job.id[: jobs_ledger.SHORT_ID]}",
+        )
+
+
 def fetch(
     place: AppRef, prefix: str, output: str | None, force: bool, reporter: Reporter
 ) -> FetchedVideo:
     """Writes the video of a finished job. output: file or folder in place of the job's own."""
     ledger = jobs_ledger.Ledger()
     cloud, job = open_job(place, ledger, prefix)
+    return _fetch(cloud, ledger, job, output, force, reporter)
+
+
+def _fetch(
+    cloud: Cloud,
+    ledger: jobs_ledger.Ledger,
+    job: Job,
+    output: str | None,
+    force: bool,
+    reporter: Reporter,
+) -> FetchedVideo:
+    _require_video(job)
     target = _target(job, output, force)
     if target is None:
         target = _target(job, _default_name(job), force)
     return _write(_find_finished(cloud, ledger, job), target, force, reporter)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchOutcome:
+    """What became of one of several jobs: its video, or the error."""
+
+    job: Job
+    video: FetchedVideo | None = None
+    error: MultitalkError | None = None
+
+
+def fetch_many(
+    jobs: Sequence[Job], output: str | None, force: bool, reporter: Reporter
+) -> list[FetchOutcome]:
+    """Writes the videos of several finished jobs; one that cannot be written stops no other.
+
+    output: a folder in place of the jobs' own. Raises SetupError, TemporaryError offline.
+    """
+    ledger, clouds = jobs_ledger.Ledger(), {}
+    outcomes = []
+    for job in jobs:
+        place = AppRef(app=job.app, environment=job.environment)
+        if place not in clouds:
+            clouds[place] = Cloud.reachable(place)
+        try:
+            video = _fetch(clouds[place], ledger, job, output, force, reporter)
+            outcomes.append(FetchOutcome(job=job, video=video))
+        except TemporaryError:
+            raise
+        except MultitalkError as error:
+            reporter.warn(f"job {job.id}: {error.message}")
+            outcomes.append(FetchOutcome(job=job, error=error))
+    return outcomes
+
+
 def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
     """Cancels a job and waits until its GPU is free."""
     ledger = jobs_ledger.Ledger()
     cloud, found = open_job(place, ledger, prefix)
+    if found.kind != jobs_ledger.GENERATE:
+        return _cancel_call(cloud, ledger, found, reporter)
     job = latest_attempt(cloud, found)
     if not job.is_unfinished:
         reporter.note(f"job {job.id} has already ended: {job.state}")
         return CancelledJob(job_id=job.id, state=job.state, is_confirmed=None)
     state, is_confirmed = jobs_cancel.cancel(cloud, ledger, job, reporter)
     return CancelledJob(job_id=job.id, state=state, is_confirmed=is_confirmed)
+
+
+def read_log(place: AppRef, prefix: str) -> tuple[Job, list[LogLine]]:
+    """What the containers of all calls of a job printed, as far as Modal keeps it."""
+    ledger = jobs_ledger.Ledger()
+    cloud, job = open_job(place, ledger, prefix)
+    calls = ledger.calls_of(job.id)
+    if not calls:
+        newest = latest_attempt(cloud, job).call_id
+        calls = [newest] if newest else []
+    until_s = time.time() if job.ended_s is None else job.ended_s
+    lines = [line for call in calls for line in call_log(cloud, call, job.created_s, until_s)]
+    return job, lines
+
+
+def _cancel_call(
+    cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, reporter: Reporter
+) -> CancelledJob:
+    """Cancels a call that makes no video."""
+    newest = refresh(cloud, ledger, job).job
+    if not newest.is_unfinished or not newest.call_id:
+        reporter.note(f"job {job.id} has already ended: {newest.state}")
+        return CancelledJob(job_id=job.id, state=newest.state, is_confirmed=None)
+    cloud.cancel(state_key(newest), newest.call_id)
+    ended = wait_for_end(cloud, newest.call_id, lambda: False)
+    ledger.update(job.id, state=jobs_ledger.CANCELLED)
+    return CancelledJob(job_id=job.id, state=jobs_ledger.CANCELLED, is_confirmed=ended is not None)
 
 
 def _default_name(job: Job) -> str:
@@ -212,15 +318,33 @@ def _place(finished: jobs_fetch.FinishedJob, target: Path | None, force: bool) -
 
 
 def _find_finished(cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job) -> jobs_fetch.FinishedJob:
-    """A finished job with its answer. Raises RemoteError where it is unfinished or not kept."""
-    answer = jobs_fetch.load_result(cloud, job.id)
+    """A finished job with its answer. Raises RemoteError where it has no video, or none is kept."""
+    short = job.id[: jobs_ledger.SHORT_ID]
+    answer: Mapping[str, Any] | None = jobs_fetch.load_result(cloud, job.id)
+    path = None
+    if answer is None:
+        copied = jobs_fetch.copied_video(job)
+        if copied is not None:
+            answer, path = copied.answer, copied.path
     if answer is not None:
-        return jobs_fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer)
-    if job.is_unfinished:
+        return jobs_fetch.FinishedJob(
+            cloud=cloud, ledger=ledger, job=job, answer=answer, copied=path
+        )
+    if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
         raise RemoteError(
             f"job {job.id} is not finished", code="E_UNFINISHED", facts={"job": job.id}
         )
-    raise RemoteError(f"the video of job {job.id} is no longer kept", code="E_EXPIRED")
+    if job.state in (jobs_ledger.FAILED, jobs_ledger.CANCELLED, jobs_ledger.LOST):
+        ended = "stopped" if job.state == jobs_ledger.LOST else job.state
+        message = f"job {job.id} made no video: {ended}{f' ({job.error})' if job.error else ''}"
+        raise RemoteError(message, code="E_UNFINISHED", hint=f"multitalk jobs rerun {short}")
+    if job.fetched_s is None:
+        ledger.update(job.id, state=jobs_ledger.EXPIRED)
+    raise RemoteError(
+        f"the video of job {job.id} is no longer kept",
+        code="E_EXPIRED",
+        hint=f"multitalk jobs rerun {short}",
+    )
 
 
 def _write(

@@ -12,6 +12,7 @@ from multitalk_cli.cloud.call_result import read_event, read_progress
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort
 from multitalk_cli.errors import TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.call import failure_of
 from multitalk_cli.jobs.cancel import cancel
 from multitalk_cli.jobs.fetch import FinishedJob, load_result
 from multitalk_cli.jobs.spawning import spawn_lock
@@ -28,7 +29,6 @@ LOAD_EVERY_S = 2.0
 INDEXED = ("id", "stack", "gpu", "seed", "label", "created_s", "recipe")
 """Fields of a job that other machines see, with the name of its file."""
 QUESTION = "d = detach (the job keeps running), c = cancel (frees the GPU), Enter = keep watching"
-AGAIN = "run the same generate command again: it resumes after the last finished window"
 
 Spawn = Callable[["Job"], str]
 
@@ -233,19 +233,16 @@ class Follower:
     def _failed(self, status: CallStatus) -> contract.Event:
         if status.outcome == "expired":
             return self._expired(status.text)
-        text = status.text.partition("\n")[0] or "no reason was given"
-        if self._cloud.is_cancelled(self.job.id):
-            message = f"job {self.job.id} was cancelled"
-            return contract.Failed(code="E_CANCELLED", message=message)
-        if "memory" in text.lower():
-            return contract.Failed(code="E_OUT_OF_MEMORY", message=text)
-        self._note(state=jobs_ledger.LOST)
-        if not self._cloud.owner(self.job.id, self.job.attempt):
-            # The method never began.
-            message = f"no container started for the job: {text}"
-            return contract.Failed(code="E_START", message=message)
-        what = "the container was lost" if status.outcome == "lost" else "the run failed"
-        return contract.Failed(code="E_REMOTE", message=f"{what}: {text}", hint=AGAIN)
+        is_claimed = bool(self._cloud.owner(self.job.id, self.job.attempt))
+        failed = failure_of(
+            status,
+            self.job.id,
+            is_cancelled=self._cloud.is_cancelled(self.job.id),
+            is_claimed=is_claimed,
+        )
+        if failed.code in ("E_START", "E_REMOTE"):
+            self._note(state=jobs_ledger.LOST)
+        return failed
 
     def _note_failure(self, event: contract.Failed) -> None:
         windows: float | None = 0

@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
+from multitalk_cli.contract import weights_task
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import is_there, user_folder
 from multitalk_cli.jobs import schema
-from multitalk_cli.planning.cost import price_of
+from multitalk_cli.planning.cost import price_of, price_without_gpu
 
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
@@ -35,6 +36,14 @@ _BUSY_S = 10.0
 _RECENT_JOBS, _RECENT_STARTS = 200, 10
 _LAST_CHARACTER = "\U0010ffff"
 _WITH_INPUT = "SELECT job_id FROM job_inputs WHERE sha256 = ? AND position = ?"
+_MADE = (SPAWNING, RUNNING, DONE)
+_STILL_FAILED = (
+    "SELECT * FROM jobs AS mine WHERE kind = ? AND state IN (?, ?) AND created_s >= ?"
+    " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.fingerprint = mine.fingerprint"
+    " AND other.app = mine.app AND other.environment = mine.environment AND other.id <> mine.id"
+    " AND (other.state IN (?, ?, ?) OR other.created_s > mine.created_s))"
+    " ORDER BY created_s DESC, rowid DESC"
+)
 _NEWEST = "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC"
 
 
@@ -136,6 +145,9 @@ def _marks(values: Collection[str]) -> str:
 
 def spent(job: Job, run_s: float) -> dict[str, Any]:
     """The fields of a job whose containers ran for so long."""
+    if job.kind == DOWNLOAD:
+        price = price_without_gpu(weights_task.CORES, weights_task.MEMORY_MIB / 1024, run_s)
+        return {"price_usd": price}
     return {"gpu_seconds": run_s, "price_usd": price_of(job.gpu, run_s)}
 
 
@@ -298,6 +310,14 @@ class Ledger:
         found = self._select("SELECT * FROM jobs WHERE id = ?", job_id)
         return found[0] if found else None
 
+    def find_call(self, call_id: str) -> Job | None:
+        """The job that has, or had, this call at Modal."""
+        query = (
+            "SELECT jobs.* FROM calls JOIN jobs ON jobs.id = calls.job_id WHERE calls.call_id = ?"
+        )
+        found = self._select(query, call_id)
+        return found[0] if found else None
+
     def find(self, prefix: str) -> Job | None:
         """The job whose id has this prefix. Raises UsageError E_NO_JOB where several have."""
         query = "SELECT * FROM jobs WHERE id >= ? AND id < ? ORDER BY created_s DESC"
@@ -371,6 +391,18 @@ class Ledger:
         """The jobs that may still run, the newest first; those of lost containers do not."""
         query = "SELECT * FROM jobs WHERE state IN (?, ?) ORDER BY created_s DESC, rowid DESC"
         return self._select(query, SPAWNING, RUNNING)
+
+    def failed(self, since_s: float = 0.0) -> list[Job]:
+        """The videos that failed or stopped and are not made by another job since, newest first."""
+        return self._select(_STILL_FAILED, GENERATE, FAILED, LOST, since_s, *_MADE)
+
+    def ended_before(self, before_s: float) -> list[Job]:
+        """The jobs that ended before that moment."""
+        query = (
+            "SELECT * FROM jobs WHERE created_s < ? AND state NOT IN (?, ?)"
+            " AND coalesce(ended_s, updated_s) < ? ORDER BY created_s DESC"
+        )
+        return self._select(query, before_s, SPAWNING, RUNNING, before_s)
 
     def count(self) -> int:
         """How many jobs there are."""

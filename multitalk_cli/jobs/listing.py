@@ -38,11 +38,12 @@ def list_local(query: JobQuery, limit: int = -1) -> JobList:
     newest = refresh_all(ledger, ledger.unfinished())
     found = jobs_search.search(ledger, query, limit)
     return JobList(
-        jobs=_with_inputs(ledger, [newest.of(job) for job in found]), problem=newest.problem
+        jobs=with_inputs(ledger, [newest.of(job) for job in found]), problem=newest.problem
     )
 
 
-def _with_inputs(ledger: Ledger, jobs: Sequence[ListedJob]) -> tuple[ListedJob, ...]:
+def with_inputs(ledger: Ledger, jobs: Sequence[ListedJob]) -> tuple[ListedJob, ...]:
+    """The same with their pictures and voices."""
     inputs = ledger.inputs_of_all([each.job.id for each in jobs])
     return tuple(
         replace(each, inputs=tuple(known)) for each, known in zip(jobs, inputs, strict=True)
@@ -68,12 +69,23 @@ def list_remote(place: AppRef, query: JobQuery, limit: int = -1) -> JobList:
             if any(states.has_state(each.job, state) for state in query.states)
         ]
     listed = listed if limit < 0 else listed[:limit]
-    return JobList(jobs=_with_inputs(ledger, listed), problem=newest.problem)
+    return JobList(jobs=with_inputs(ledger, listed), problem=newest.problem)
 
 
 def _has_text(job: Job, text: str) -> bool:
     texts = (job.id, job.label, job.target, job.prompt)
     return any(text.casefold() in each.casefold() for each in texts)
+
+
+def resolve(place: AppRef, prefixes: Sequence[str]) -> list[Job]:
+    """The jobs with these ids or beginnings of ids, each once. Raises UsageError E_NO_JOB."""
+    from multitalk_cli.jobs.control import open_job
+
+    ledger, found = Ledger(), []
+    for prefix in prefixes:
+        known = ledger.find(prefix)
+        found.append(open_job(place, ledger, prefix)[1] if known is None else known)
+    return list({job.id: job for job in found}.values())
 
 
 def find(place: AppRef, prefix: str) -> ListedJob:
@@ -102,10 +114,14 @@ def find(place: AppRef, prefix: str) -> ListedJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refreshed:
-    """Jobs that Modal was asked about. problem: why some were not; empty where all were."""
+    """Jobs that Modal was asked about.
+
+    problem: why some were not; empty where all were. error: what kept it from being asked.
+    """
 
     jobs: Mapping[str, ListedJob]
     problem: str = ""
+    error: MultitalkError | None = None
 
     def of(self, job: Job) -> ListedJob:
         """The job with its newest state, where that is known."""
@@ -113,23 +129,26 @@ class Refreshed:
 
 
 def refresh_all(
-    ledger: Ledger, jobs: Sequence[Job], within_s: float = REFRESHED_WITHIN_S
+    ledger: Ledger,
+    jobs: Sequence[Job],
+    within_s: float = REFRESHED_WITHIN_S,
+    most: int = MOST_REFRESHED,
 ) -> Refreshed:
     """The newest states of unfinished jobs, in parallel and within a limit of time and number."""
     if not jobs:
         return Refreshed(jobs={})
-    asked = jobs[:MOST_REFRESHED]
+    asked = jobs[:most]
     work = _Refreshing(ledger, asked)
     try:
         work.connect()
     except MultitalkError as error:
-        return Refreshed(jobs={}, problem=error.message)
+        return Refreshed(jobs={}, problem=error.message, error=error)
     done = work.run(within_s)
-    return Refreshed(jobs=done, problem=work.problem(len(jobs)))
+    return Refreshed(jobs=done, problem=work.problem(len(jobs)), error=work.error)
 
 
 class _Refreshing:
-    """Threads that ask Modal about jobs, one after the other each."""
+    """Threads that ask Modal about jobs, one after the other each. error: the last that came."""
 
     def __init__(self, ledger: Ledger, jobs: Sequence[Job]) -> None:
         self._ledger, self._jobs = ledger, jobs
@@ -137,7 +156,7 @@ class _Refreshing:
         self._ended: queue.SimpleQueue[ListedJob | Exception] = queue.SimpleQueue()
         self._clouds: dict[tuple[str, str], Cloud] = {}
         self._done: dict[str, ListedJob] = {}
-        self._error: MultitalkError | None = None
+        self.error: MultitalkError | None = None
         for job in jobs:
             self._waiting.put(job)
 
@@ -167,7 +186,7 @@ class _Refreshing:
             if isinstance(ended, ListedJob):
                 self._done[ended.job.id] = ended
             elif isinstance(ended, MultitalkError):
-                self._error = ended
+                self.error = ended
             else:
                 raise ended
         return self._done
@@ -189,6 +208,6 @@ class _Refreshing:
         missing = asked_for - len(self._done)
         if not missing:
             return ""
-        if self._error is not None:
-            return self._error.message
+        if self.error is not None:
+            return self.error.message
         return f"Modal has not answered for {missing} of {asked_for} running jobs"

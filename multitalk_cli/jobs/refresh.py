@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import read_progress
+from multitalk_cli.contract import weights_task
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.call import failure_of, latest_attempt
 from multitalk_cli.jobs.fetch import load_result, priced
 from multitalk_cli.jobs.ledger import spent
 
@@ -18,12 +20,12 @@ if TYPE_CHECKING:
     from multitalk_cli.cloud.client import CallStatus, Cloud
     from multitalk_cli.jobs.ledger import Job, KnownInput, Ledger
 
-_ENDS = {
-    "timeout": ("E_TIMEOUT", "the call reached its time limit"),
-    "lost": ("E_REMOTE", "the container was lost"),
-    "ended": ("E_REMOTE", "the call ended"),
-}
-"""Outcome of a call without an answer -> code and message of the job."""
+_ENDS = ("timeout", "lost", "ended")
+"""Outcomes of a call without an answer."""
+_RESUMED = ("E_TIMEOUT", "E_START", "E_REMOTE")
+"""Codes of jobs that another call makes, also without a finished window."""
+_FORGOTTEN = "Modal keeps nothing of it any more"
+_SPAWNED_WITHIN_S = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,10 @@ def refresh(cloud: Cloud, ledger: Ledger, job: Job) -> ListedJob:
     Modal ends a call that takes too long, and a lost container writes nothing: then the state that
     the container reported is that of a running job, and only the call shows the end.
     """
-    from multitalk_cli.jobs.control import latest_attempt
-
+    if job.kind != jobs_ledger.GENERATE:
+        listed = ListedJob(job=_refreshed_call(cloud, job))
+        _keep(ledger, job, listed.job)
+        return listed
     newest = latest_attempt(cloud, job)
     state = cloud.state(job.id)
     if state is None:
@@ -65,6 +69,50 @@ def refresh(cloud: Cloud, ledger: Ledger, job: Job) -> ListedJob:
         listed = _from_call(cloud, listed, call)
     _keep(ledger, job, listed.job)
     return listed
+
+
+def state_key(job: Job) -> str:
+    """Where the containers of a job report its state."""
+    is_download = job.kind == jobs_ledger.DOWNLOAD
+    return f"{weights_task.CALLS}/{job.call_id}" if is_download else job.id
+
+
+def _refreshed_call(cloud: Cloud, job: Job) -> Job:
+    """A call that makes no video, with its newest state."""
+    now_s = time.time()
+    if not job.call_id:
+        # Its command ended before it noted the call, which nobody can find any more.
+        is_old = job.created_s < now_s - _SPAWNED_WITHIN_S
+        return _ended(job, "E_START", "no call of it was noted", now_s) if is_old else job
+    state = cloud.state(state_key(job))
+    if state is not None:
+        run_s, at_s = float(state["run_s"]), float(state.get("at_s", now_s))
+        job = replace(job, started_s=at_s - run_s, **spent(job, run_s))
+    call = cloud.poll(job.call_id, 0)
+    if call.outcome == "answer" and call.answer is not None:
+        return _answered_call(job, call.answer, now_s)
+    if call.outcome in _ENDS:
+        # Bench, doctor and warm interrupt their call without another word.
+        is_cancelled = "cancel" in call.text.lower() or cloud.is_cancelled(state_key(job))
+        failed = failure_of(call, job.id, is_cancelled=is_cancelled, is_claimed=True)
+        return _failed(job, failed, now_s, 0)
+    if call.outcome == "expired":
+        return _ended(job, "E_EXPIRED", _FORGOTTEN, now_s)
+    return replace(job, state=jobs_ledger.RUNNING)
+
+
+def _answered_call(job: Job, answer: Mapping[str, Any], now_s: float) -> Job:
+    reported = answer.get("event", answer)
+    if "run_s" in answer:
+        job = replace(job, **spent(job, float(answer["run_s"])))
+    if isinstance(reported, Mapping) and reported.get("kind") == "failed":
+        return _failed(job, contract.from_wire(contract.Failed, reported), now_s, 0)
+    return replace(job, state=jobs_ledger.DONE, ended_s=now_s)
+
+
+def _ended(job: Job, code: str, text: str, now_s: float) -> Job:
+    first_line = text.partition("\n")[0]
+    return replace(job, state=jobs_ledger.FAILED, error=code, error_text=first_line, ended_s=now_s)
 
 
 def _keep(ledger: Ledger, before: Job, after: Job) -> None:
@@ -130,19 +178,14 @@ def _from_call(cloud: Cloud, listed: ListedJob, call: CallStatus | None) -> List
     if call is not None and call.outcome == "answer" and call.answer is not None:
         return _from_answer(listed, call.answer, now_s)
     if call is not None and call.outcome in _ENDS:
-        if cloud.is_cancelled(job.id):
-            return replace(listed, job=replace(job, state=jobs_ledger.CANCELLED), event=None)
-        code, text = _ENDS[call.outcome]
-        text = f"{text}: {call.text}" if call.text else text
-        return replace(listed, job=_lost(job, code, text, now_s), event=None)
+        return replace(listed, job=_unanswered(cloud, listed, call, now_s), event=None)
     # Modal keeps calls and states for a week: without any trace it has ended long ago.
     is_old = job.created_s < now_s - contract.JOBS_KEPT_S
     if (call is not None and call.outcome == "expired") or (call is None and is_old):
         answer = load_result(cloud, job.id)
         if answer is not None:
             return _from_answer(listed, answer, now_s)
-        text = "Modal keeps nothing of it any more"
-        failed = contract.Failed(code="E_EXPIRED", message=text)
+        failed = contract.Failed(code="E_EXPIRED", message=_FORGOTTEN)
         return replace(listed, job=_failed(job, failed, now_s, 0), event=None)
     return listed
 
@@ -162,6 +205,16 @@ def _from_answer(listed: ListedJob, answer: Mapping[str, Any], now_s: float) -> 
             return listed
 
 
-def _lost(job: Job, code: str, text: str, now_s: float) -> Job:
-    first_line = text.partition("\n")[0]
-    return replace(job, state=jobs_ledger.LOST, error=code, error_text=first_line, ended_s=now_s)
+def _unanswered(cloud: Cloud, listed: ListedJob, call: CallStatus, now_s: float) -> Job:
+    """A job whose call ended without an answer."""
+    job = listed.job
+    failed = failure_of(
+        call,
+        job.id,
+        is_cancelled=cloud.is_cancelled(job.id),
+        is_claimed=bool(cloud.owner(job.id, job.attempt)),
+    )
+    ended = _failed(job, failed, now_s, listed.windows or 0)
+    # The same command makes another call.
+    is_lost = ended.state == jobs_ledger.FAILED and failed.code in _RESUMED
+    return replace(ended, state=jobs_ledger.LOST) if is_lost else ended

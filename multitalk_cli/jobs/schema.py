@@ -44,6 +44,7 @@ _INDICES = (
     "CREATE INDEX jobs_by_age ON jobs (created_s)",
     "CREATE INDEX jobs_by_state ON jobs (state, created_s)",
     "CREATE INDEX jobs_by_target ON jobs (target)",
+    "CREATE INDEX jobs_by_call ON calls (call_id)",
     "CREATE INDEX jobs_by_input ON job_inputs (sha256)",
 )
 

@@ -12,11 +12,13 @@ from multitalk_cli.jobs.ledger import job_from_row
 if TYPE_CHECKING:
     import sqlite3
 
+    from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.jobs.ledger import Job, Ledger
 
-By = Literal["day", "preset", "gpu", "kind"]
+By = Literal["day", "utc_day", "preset", "gpu", "kind"]
 _NAMES: dict[By, str] = {
     "day": "date(created_s, 'unixepoch', 'localtime')",
+    "utc_day": "date(coalesce(started_s, created_s), 'unixepoch')",
     "gpu": "coalesce(json_extract(nullif(result, ''), '$.gpu'), nullif(gpu, ''), 'no GPU')",
     "kind": "kind",
     "preset": "coalesce(json_extract(nullif(request, ''), '$.settings.preset'),"
@@ -37,12 +39,14 @@ class JobQuery:
     """The jobs that are asked for.
 
     states: see `jobs.states`; all of them where it is empty. since_s: in seconds since 1970.
-    text: part of an id, name, path, prompt or input, in any case.
+    text: part of an id, name, path, prompt or input, in any case. kind: see `jobs.ledger.KINDS`;
+    all of them where it is empty.
     """
 
     states: tuple[str, ...] = ()
     since_s: float = 0.0
     text: str = ""
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +93,9 @@ def _where(query: JobQuery) -> tuple[str, list[Any]]:
     if recorded:
         clauses.append(f"state IN ({', '.join('?' * len(recorded))})")
         values += sorted(recorded)
+    if query.kind:
+        clauses.append("kind = ?")
+        values.append(query.kind)
     if query.text:
         needle = query.text.casefold()
         in_job = " OR ".join(f"instr(folded({name}), ?)" for name in _TEXTS)
@@ -120,15 +127,22 @@ def total(ledger: Ledger, query: JobQuery) -> Total:
         return _total(db.execute(f"SELECT {_SUMS} FROM jobs WHERE {where}", values).fetchone())
 
 
-def spending(ledger: Ledger, since_s: float, by: By) -> list[Spending]:
-    """The money of all calls since then, by day (the first one first) or the dearest first."""
-    order = "name" if by == "day" else "price_usd DESC, name"
+def spending(ledger: Ledger, since_s: float, by: By, place: AppRef | None = None) -> list[Spending]:
+    """The money of all calls since then, by day (the first one first) or the dearest first.
+
+    place: only the calls of this app.
+    """
+    order = "name" if by in ("day", "utc_day") else "price_usd DESC, name"
+    where = "created_s >= ?"
+    values: tuple[float | str, ...] = (since_s,)
+    if place is not None:
+        where += " AND app = ? AND environment = ?"
+        values = (since_s, place.app, place.environment)
     statement = (
-        f"SELECT {_NAMES[by]} AS name, {_SUMS} FROM jobs WHERE created_s >= ?"
-        f" GROUP BY 1 ORDER BY {order}"
+        f"SELECT {_NAMES[by]} AS name, {_SUMS} FROM jobs WHERE {where} GROUP BY 1 ORDER BY {order}"
     )
     with ledger.reading() as db:
-        rows = [] if db is None else db.execute(statement, (since_s,)).fetchall()
+        rows = [] if db is None else db.execute(statement, values).fetchall()
     return [Spending(name=str(row["name"]), total=_total(row)) for row in rows]
 
 

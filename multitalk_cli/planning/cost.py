@@ -112,6 +112,12 @@ def price_of(gpu: str, seconds: float) -> float:
     return seconds * table.price_per_s_usd(table.gpu(gpus.find_gpu(gpu).name))
 
 
+def price_without_gpu(cores: float, memory_gib: float, seconds: float) -> float:
+    """The price in dollars of a container without a GPU for so many seconds."""
+    prices = rates.load().prices
+    return seconds * (cores * prices.core_per_s_usd + memory_gib * prices.gib_per_s_usd)
+
+
 def seconds_for(gpu: str, max_usd: float | None) -> float | None:
     """How long a job may run with that GPU for so much money, and then idle; None without a limit.
 

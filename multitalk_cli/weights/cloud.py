@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract, settings
-from multitalk_cli.cloud.call_result import as_answer, read_progress
+from multitalk_cli.cloud.call_result import CallRecord, NoRecord, as_answer, read_progress
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef, not_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
@@ -19,10 +19,12 @@ from multitalk_cli.contract.weights_task import (
     PACK_BYTES,
     PUBLISHED_BYTES,
     Precision,
+    WeightsAction,
     WeightsTask,
 )
 from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
 from multitalk_cli.planning import rates
+from multitalk_cli.planning.cost import price_without_gpu
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
@@ -37,8 +39,22 @@ QUESTION = (
 )
 
 
+_LONG: tuple[WeightsAction, ...] = (DOWNLOAD, "add_lora", "verify")
+"""Tasks that transfer or read gigabytes; the others take seconds."""
+
+
+@contextmanager
+def _unrecorded(_label: str, _call_id: str) -> Iterator[CallRecord]:
+    """Notes nothing."""
+    yield NoRecord()
+
+
 class DownloadDetachedError(Exception):
     """The user detached from a download that keeps running."""
+
+
+OpenRecord = Callable[[str, str], AbstractContextManager[CallRecord]]
+"""(what the call does, its id where another command made it) -> where it is noted."""
 
 
 class CloudWeights:
@@ -47,15 +63,22 @@ class CloudWeights:
     title = f"the Volume {contract.WEIGHTS_VOLUME}"
     packs = weights_task.PACKS_THERE
 
-    def __init__(self, cloud: Cloud, *, detach: bool = False) -> None:
-        """detach: whether a download that runs is left alone, with DownloadDetachedError."""
-        self._cloud, self._detach = cloud, detach
+    def __init__(
+        self, cloud: Cloud, *, detach: bool = False, record: OpenRecord = _unrecorded
+    ) -> None:
+        """detach: whether a download that runs is left alone, with DownloadDetachedError.
+
+        record: notes the calls that take long enough to cost something.
+        """
+        self._cloud, self._detach, self._record = cloud, detach, record
         self.facts: Mapping[str, Fact] = {"volume": contract.WEIGHTS_VOLUME, **cloud.place.facts}
 
     @classmethod
-    def reachable(cls, place: AppRef, *, detach: bool = False) -> CloudWeights:
+    def reachable(
+        cls, place: AppRef, *, detach: bool = False, record: OpenRecord = _unrecorded
+    ) -> CloudWeights:
         """The Volume of an account. Raises SetupError without a token, TemporaryError offline."""
-        return cls(Cloud.reachable(place), detach=detach)
+        return cls(Cloud.reachable(place), detach=detach, record=record)
 
     def name(self, file: str) -> str:
         """The name that users see of a file in the Volume."""
@@ -122,7 +145,9 @@ class CloudWeights:
         if self._detach:
             raise DownloadDetachedError
         reporter.note("a download is already running: attached to it")
-        return self._follow(WeightsTask(kind=DOWNLOAD, precision=precision), call_id, reporter)
+        task = WeightsTask(kind=DOWNLOAD, precision=precision)
+        with self._record(_label(task), call_id) as record:
+            return self._follow(task, call_id, record, reporter)
 
     def stop(self, reporter: Reporter) -> bool:
         """Cancels the download that runs and waits for its end; tells whether that stopped one."""
@@ -142,10 +167,12 @@ class CloudWeights:
             raise TemporaryError(
                 f"a download is writing to {self.title}", code="E_DOWNLOAD_RUNS", facts=self.facts
             )
-        call_id = self.spawn(task)
-        if task.kind == DOWNLOAD and self._detach:
-            raise DownloadDetachedError
-        return self._follow(task, call_id, reporter)
+        opened = self._record if task.kind in _LONG else _unrecorded
+        with opened(_label(task), "") as record:
+            call_id = record.spawned(self.spawn(task))
+            if task.kind == DOWNLOAD and self._detach:
+                raise DownloadDetachedError
+            return self._follow(task, call_id, record, reporter)
 
     def spawn(self, task: WeightsTask) -> str:
         """Starts a call that does the task, and returns its id."""
@@ -170,19 +197,22 @@ class CloudWeights:
         reporter.note("cancelled; what was fetched is kept")
         return True
 
-    def _follow(self, task: WeightsTask, call_id: str, reporter: Reporter) -> Mapping[str, Any]:
-        follower = _TaskFollower(self, self._cloud, task, call_id, reporter)
+    def _follow(
+        self, task: WeightsTask, call_id: str, record: CallRecord, reporter: Reporter
+    ) -> Mapping[str, Any]:
+        follower = _TaskFollower(self, self._cloud, task, call_id, record, reporter)
         answer = as_answer(follower.answer(), self.facts)
         if "answer" not in answer:
             kind = answer["event"]["kind"]
             raise RemoteError(f"a download ended with {kind}", code="E_REMOTE", facts=self.facts)
+        record.ran(follower.earlier_s + float(answer["run_s"]))
         found: Mapping[str, Any] = answer["answer"]
         price_usd = _price_usd(float(answer["run_s"]))
         return {**found, "precision": answer["precision"], "price_usd": price_usd}
 
 
 class _TaskFollower:
-    """A task, followed through all its calls."""
+    """A task, followed through all its calls. earlier_s: how long those before the last one ran."""
 
     def __init__(
         self,
@@ -190,11 +220,13 @@ class _TaskFollower:
         cloud: Cloud,
         task: WeightsTask,
         call_id: str,
+        record: CallRecord,
         reporter: Reporter,
     ) -> None:
         self._target, self._cloud, self._reporter = target, cloud, reporter
-        self._task = task
+        self._task, self._record = task, record
         self._progress, self._progress_before = (0, 0), (0, 0)
+        self.earlier_s = 0.0
         is_download = task.kind == DOWNLOAD
         policy = FollowPolicy(
             cancel=self._cancel,
@@ -226,6 +258,7 @@ class _TaskFollower:
         if state is None:
             view.show(contract.Stage(name="starting"))
             return
+        self._record.ran(self.earlier_s + float(state["run_s"]))
         event = read_progress(state["event"])
         if event is not None and not isinstance(event, contract.Done | contract.Failed):
             view.show(event)
@@ -241,13 +274,21 @@ class _TaskFollower:
         # Damage is repaired once fetching has begun.
         is_repair = self._task.is_repair and self._progress[0] == 0
         self._task = replace(self._task, is_repair=is_repair)
-        self._calls.call_id = self._target.spawn(self._task)
+        state = self._cloud.state(_state_key(self._calls.call_id))
+        self.earlier_s += 0.0 if state is None else float(state["run_s"])
+        self._calls.call_id = self._record.spawned(self._target.spawn(self._task))
 
     def _cancel(self, should_abort: ShouldAbort) -> bool:
         is_cancelled = self._target.cancel(self._calls.call_id, self._reporter, should_abort)
         if is_cancelled:
             self._reporter.leaving = "interrupted; what was fetched is kept, run it again to resume"
         return is_cancelled
+
+
+def _label(task: WeightsTask) -> str:
+    """The task in the list of jobs."""
+    words = {DOWNLOAD: task.precision, "add_lora": f"lora {task.lora}", "verify": "--verify"}
+    return words.get(task.kind, task.kind)
 
 
 def _state_key(call_id: str) -> str:
@@ -292,7 +333,4 @@ def _describe_price(size_bytes: float) -> str:
 
 def _price_usd(duration_s: float) -> float:
     """Price of the container that writes."""
-    prices = rates.load().prices
-    memory_gib = weights_task.MEMORY_MIB / 1024
-    rate = weights_task.CORES * prices.core_per_s_usd + memory_gib * prices.gib_per_s_usd
-    return duration_s * rate
+    return price_without_gpu(weights_task.CORES, weights_task.MEMORY_MIB / 1024, duration_s)

@@ -121,7 +121,7 @@ class Worker:
         """Reports the machine, how fast the weights are read, and a short video."""
         from remote.worker.examine import examine
 
-        return self._checked(examine(self._model, wire, self._jobs, self._volume))
+        return self._checked(examine(self._model, wire, self._jobs, self._volume, self._states))
 
     def prove(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Compares a step of a few blocks with float32; the loaded model makes room for it."""
@@ -190,6 +190,9 @@ class Worker:
         earlier_s = self._earlier_s(job_id)
         pace = _Pace(began_s, self._container.limit_s)
         most_s = self._most_s(wire)
+        size = f"{request.width_px}x{request.height_px}"
+        counts = (request.frames, size, len(request.windows), request.sample_steps)
+        _log.info("job %s: %d frames of %s, %d windows, %d steps", job_id, *counts)
         with Reporter(self._states, job_id, {"link": wire["link"]}, earlier_s) as reporter:
             budget = _Budget(most_s, reporter.run_s)
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
@@ -205,6 +208,9 @@ class Worker:
                         last = event
                         break
                     reporter.show(event)
+                    if isinstance(event, contract.WindowDone):
+                        done = (event.window, event.windows, reporter.run_s)
+                        _log.info("job %s: window %d of %d after %.1f s", job_id, *done)
                     if budget.is_spent(event, reporter.run_s):
                         last = budget.failure
                         break
@@ -223,6 +229,8 @@ class Worker:
                 last, failure = _store(store, last, upload, reporter.show)
             answer = _end(store, job_id, last, failure, keep_inputs=wire["keep_inputs"])
             reporter.show(last)
+            code = last.code if isinstance(last, contract.Failed) else last.kind
+            _log.info("job %s: %s after %.1f s", job_id, code, reporter.run_s)
         return answer
 
     def _hand_over(self, wire: Mapping[str, Any]) -> str:

@@ -14,6 +14,8 @@ from multitalk_cli import contract
 from remote.worker.failures import CANCELLED
 
 REPORT_S = 0.5
+REPEAT_S = 10.0
+"""Without news the last event is reported again, with the time that it has taken."""
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Reporter:
         self._states, self._job_id, self._facts = states, job_id, facts
         self._began_s = time.monotonic() - earlier_s
         self._newest: contract.Event | None = None
+        self._last: contract.Event | None = None
+        self._reported_s = self._began_s
         self._windows = 0
         self._stop, self._cancelled = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="progress", daemon=True)
@@ -81,8 +85,12 @@ class Reporter:
 
     def _report(self) -> None:
         event, self._newest = self._newest, None
+        now_s = time.monotonic()
+        if event is None and now_s - self._reported_s > REPEAT_S:
+            event = self._last
         try:
             if event is not None:
+                self._last, self._reported_s = event, now_s
                 self._states.put(self._job_id, self._state(event))
             if self._states.get(f"{self._job_id}/cancel") is not None:
                 self._cancelled.set()

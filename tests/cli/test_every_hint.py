@@ -12,8 +12,10 @@ import pytest
 import typer
 
 from multitalk_cli.errors import CODES
+from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.media.video import ffmpeg
 from tests.cli.test_next_command import parse
+from tests.jobs.test_ledger import job_of
 from tests.recordings import HERE
 
 PREVIEW = ("--backend", "preview")
@@ -91,6 +93,13 @@ def _foreign_video():
     ffmpeg.run(["-i", "paid.mp4", "-c", "copy", "-map_metadata", "-1", "bare.mp4"])
 
 
+def _old_job():
+    """A job that an older version recorded, without its arguments."""
+    ledger = Ledger()
+    ledger.start(job_of("a" * 16))
+    ledger.update("a" * 16, state="failed")
+
+
 CASES = [
     ("E_USAGE", ["genrate", "host.png", "voice.wav"], None),
     ("E_USAGE", ["config", "set"], None),
@@ -163,6 +172,10 @@ CASES = [
     ("E_MODAL_CONFIG", ["status"], _modal('[work]\ntoken_id = "a"\ntoken_secret = "b"\n')),
     ("E_NO_JOB", ["jobs", "show", "7f"], None),
     ("E_NO_JOB", ["jobs", "fetch", "7f"], None),
+    ("E_NO_ARGUMENTS", ["jobs", "rerun", "aaaa"], _old_job),
+    ("E_RANGE", ["jobs", "ls", "--state", "runing"], None),
+    ("E_RANGE", ["jobs", "cost", "--by", "days"], None),
+    ("E_USAGE", ["jobs", "prune", "--older-than", "0m"], _old_job),
     ("E_WEIGHTS", [*MADE[:3], "--backend", "local", "--weights", "weights"], _pack),
     ("E_WEIGHTS", ["config", "set", "weights", "gone"], None),
     ("E_GPU_TOO_SMALL", [*MADE[:3], "--plan", "--gpu", "t4", "--size", "2048x2048"], None),
@@ -182,7 +195,7 @@ ELSEWHERE = {
     "E_LOCAL_EXTRA", "E_CONTRACT", "E_COST", "E_NOT_DEPLOYED", "E_WEIGHTS_MISSING",
     "E_ENVIRONMENT", "E_SECRET_EXISTS", "E_NO_SECRET", "E_SECRET_INCOMPLETE", "E_SECRET_VALUE",
     "E_REMOTE_PACKAGE", "E_DEPLOY", "E_LEDGER", "E_MODAL_VERSION", "E_SPENDING_LIMIT",
-    "E_EXPIRED", "E_INTERRUPTED", "E_NETWORK", "E_NO_ARGUMENTS", "E_OUTPUT_TAKEN", "E_PROXY",
+    "E_EXPIRED", "E_INTERRUPTED", "E_NETWORK", "E_BILLING", "E_OUTPUT_TAKEN", "E_PROXY",
     "E_CERTIFICATE",
     "E_DISK_SPACE", "E_LORA", "E_MODEL_DIFFERS",
 }  # fmt: skip

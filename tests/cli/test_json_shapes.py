@@ -16,17 +16,21 @@ import typer.main
 from multitalk_cli import contract
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
-from multitalk_cli.cli.views import bench, doctor, download, generate, jobs, secrets, status
+from multitalk_cli.cli.views import bench, cost, doctor, download, generate, jobs, secrets, status
 from multitalk_cli.cloud.bench import BenchResult, Comparison
 from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
+from multitalk_cli.cloud.logs import LogLine
 from multitalk_cli.cloud.pack import UploadedPack
 from multitalk_cli.cloud.secrets.setup import SavedSecret, SecretsResult
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.doctor.model import Proof
 from multitalk_cli.doctor.report import make_report
+from multitalk_cli.errors import RemoteError
+from multitalk_cli.generation.rerun import RerunOutcome
 from multitalk_cli.generation.result import DetachedJob, Video
-from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
+from multitalk_cli.jobs.control import CancelledJob, FetchedVideo, FetchOutcome
+from multitalk_cli.jobs.costs import ComparedDay
 from multitalk_cli.jobs.ledger import Job, KnownInput, ledger_path
 from multitalk_cli.jobs.listing import JobList
 from multitalk_cli.jobs.refresh import ListedJob
@@ -97,6 +101,8 @@ RUNS = {
     "deploy-plan": ["deploy", "--dry-run"],
     "doctor": ["doctor"],
     "jobs-ls": ["jobs", "ls"],
+    "jobs-cost": ["jobs", "cost", "--since", "2026-01-01"],
+    "jobs-prune": ["jobs", "prune", "--older-than", "0m", "--yes"],
     "inspect": ["inspect", str(HERE / "paid/videos/prompted.mp4")],
     "verify": ["verify", str(HERE / "paid/videos/prompted.mp4")],
 }
@@ -202,6 +208,7 @@ LISTED = ListedJob(
     job=JOB, event=contract.Step(window=2, windows=5, step=8, steps=20), windows=1,
     inputs=(KnownInput(sha256="0", location="/home/me/host.png"),), calls=("fc-1",),
 )  # fmt: skip
+CANCELLED = CancelledJob(job_id="7f3a", state="cancelled", is_confirmed=True)
 QUALITY = contract.Quality(
     av_offset_frames=0.0,
     mouth_correlation=(0.9, None),
@@ -250,8 +257,25 @@ VIEWS = {
         FetchedVideo(job=JOB, result=RESULT, path=Path("/home/me/a.mp4"))
     ),
     "jobs-attach-detached": lambda: jobs.detached_data("7f3a"),
-    "jobs-cancel": lambda: jobs.cancelled_data(
-        CancelledJob(job_id="7f3a", state="cancelled", is_confirmed=True)
+    "jobs-cancel": lambda: jobs.all_cancelled_data([CANCELLED]),
+    "jobs-cancel-several": lambda: jobs.all_cancelled_data([CANCELLED, CANCELLED]),
+    "jobs-fetch-several": lambda: jobs.fetched_data(
+        [
+            FetchOutcome(
+                job=JOB, video=FetchedVideo(job=JOB, result=RESULT, path=Path("/home/me/a.mp4"))
+            ),
+            FetchOutcome(job=JOB, error=RemoteError("gone", code="E_EXPIRED")),
+        ]
+    ),
+    "jobs-rerun": lambda: jobs.rerun_data(
+        [
+            RerunOutcome(job=JOB, job_id="8a1b", place="/home/me/a.mp4"),
+            RerunOutcome(job=JOB, job_id="7f3a", error=RemoteError("gone", code="E_EXPIRED")),
+        ]
+    ),
+    "jobs-logs": lambda: jobs.log_data(JOB, [LogLine(time_s=1.0, source="stdout", text="done")]),
+    "jobs-cost-check": lambda: cost.compared_data(
+        [ComparedDay(day="2026-11-20", ledger_usd=1.0, billed_usd=1.1, others_usd=0.5)]
     ),
     "status": lambda: status.status_data(
         AppStatus(
@@ -304,6 +328,7 @@ def test_every_command_has_a_recorded_shape():
         "redo": "generate-preview",
         "jobs-fetch": "jobs-attach",
         "deploy": "deploy-plan",
+        "jobs-wait": "jobs-ls",
     }
 
     assert {same.get(name, name) for name in names - SIMPLE} <= recorded

@@ -4,8 +4,10 @@ import pytest
 
 from multitalk_cli import contract, settings
 from multitalk_cli.cli.views import doctor as view
+from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.doctor import gpu
 from multitalk_cli.doctor.report import make_report
+from multitalk_cli.jobs.ledger import Ledger
 
 HOPPER = {
     "gpu": "NVIDIA H100 80GB HBM3",
@@ -66,12 +68,15 @@ CANARY = {
 class Cloud:
     """Answers with what a container would say, at once."""
 
+    place = AppRef(app="multitalk", environment="")
+
     def __init__(self, answer, sound):
         self.answer, self.sound = answer, sound
-        self.cancelled = []
+        self.cancelled, self.job = [], ""
 
     def spawn_examination(self, _stack, _gpu, wire):
         assert wire["contract"] == contract.CONTRACT_VERSION
+        self.job = wire["job"]
         return "fc-1"
 
     def deployment(self):
@@ -79,6 +84,11 @@ class Cloud:
 
     def default_builder(self):
         return "2026.10"
+
+    def state(self, job_id):
+        """What the container reported; an old one nothing."""
+        assert job_id == self.job
+        return None if "load_s" not in self.answer else {"run_s": 50.0}
 
     def call(self, function, _wire):
         assert function == contract.SOUND_FUNCTION
@@ -103,6 +113,13 @@ def examine():
         output = Console(OutputOptions(quiet=True))
         checks, measured = gpu.examine(cloud, settings.load_settings(given), output)
         assert cloud.cancelled == []
+        (paid,) = Ledger().newest(1)
+        assert (paid.kind, paid.id, paid.call_id) == ("doctor", cloud.job, "fc-1")
+        is_done = "load_s" in answer
+        assert (paid.state, paid.gpu_seconds) == (
+            "done" if is_done else "failed",
+            50.0 if is_done else None,
+        )
         return {check.name: check for check in checks}, measured
 
     return call

@@ -36,6 +36,14 @@ def test_a_cpu_is_compared_with_no_card(measured):
     assert (one["card"], one["ratio"], one["usd_per_video_s"]) == ("", None, None)
 
 
+def test_it_is_in_the_list_of_what_cost_money(deployed, measured):
+    assert measured.code == 0
+    row = deployed.run("jobs", "ls", "--limit", "1", "--json").data["jobs"][0]
+
+    assert (row["kind"], row["state"], row["gpu"]) == ("bench", "done", "auto")
+    assert row["price_usd"] > 0
+
+
 def test_it_says_first_what_it_does_and_costs(measured):
     first = measured.stderr.splitlines()[0]
 
@@ -75,6 +83,8 @@ def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
 
     assert ran.code in (130, -signal.SIGINT)
     assert rpcs.count("FunctionCallCancel") == 1
+    row = deployed.run("jobs", "ls", "--limit", "1", "--json").data["jobs"][0]
+    assert (row["kind"], row["state"], row["gpu"]) == ("bench", "cancelled", "l4")
 
 
 def test_without_a_pack_nothing_is_started(deployed, rpcs):

@@ -293,6 +293,7 @@ def wait_for_bytes(cloud, hub):
 
 
 def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
+    before_s = time.time()
     left = under_way(cloud, hub, empty, "--detach").finish()
     lora = empty.run("download", "--lora", "fusionx", "--yes", "--json")
     rpcs.clear()
@@ -308,6 +309,11 @@ def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     assert "attached to it" in attached.stderr
     assert attached.stdout == "multitalk-weights/bf16\n", attached.stderr
     assert is_whole(cloud)
+    # Two commands followed one download.
+    row, *earlier = empty.run("jobs", "ls", "--json").data["jobs"]
+    assert all(each["created_s"] < before_s for each in earlier)
+    assert (row["kind"], row["label"], row["state"], row["gpu"]) == ("download", "bf16", "done", "")
+    assert row["price_usd"] > 0
 
 
 @pytest.mark.parametrize("how", ["signal", "elsewhere"])

@@ -40,6 +40,9 @@ def test_a_cold_start_that_takes_too_long(cloud, deployed, recognised):
 
     assert warmed.code == 0, warmed.stderr
     assert again.code == 0, again.stderr
+    (row,) = deployed.run("jobs", "ls", "--search", "warm", "--json").data["jobs"]
+    assert (row["kind"], row["state"], row["gpu"]) == ("warm", "done", "h200")
+    assert row["gpu_seconds"] > 2
 
 
 def test_a_quota_that_is_reached(cloud, deployed, recognised):

@@ -101,7 +101,7 @@ def test_a_job_that_failed_has_its_reason_and_its_price(ledger, code, windows, s
 )
 def test_a_call_that_ended_without_a_word_is_stopped(ledger, call, error):
     cloud = reported(STEP, windows=1)
-    cloud.statuses = [call]
+    cloud.statuses, cloud.owners[0] = [call], "fc-0"
 
     listed = refreshed(cloud, ledger)
 
@@ -110,6 +110,16 @@ def test_a_call_that_ended_without_a_word_is_stopped(ledger, call, error):
     )  # fmt: skip
     assert "\n" not in listed.job.error_text
     assert listed.job.ended_s is not None
+
+
+@pytest.mark.parametrize(("windows", "state"), [(0, "failed"), (1, "stopped")])
+def test_a_container_without_memory_fails_the_job(ledger, windows, state):
+    cloud = reported(STEP, windows=windows)
+    cloud.statuses = [CallStatus(outcome="ended", text="Container killed: out of memory")]
+
+    listed = refreshed(cloud, ledger)
+
+    assert (states.state_of(listed.job), listed.job.error) == (state, "E_OUT_OF_MEMORY")
 
 
 def test_a_call_that_was_cancelled_before_a_container_began_is_cancelled(ledger):

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
+from datetime import datetime
 
 from tests.modal_plane.state import IMAGE_BUILDER
 
@@ -29,6 +30,7 @@ class Faults:
     commit_every_s: containers' volumes are committed by themselves, also in the middle of a write.
     hidden_s: how long a volume looks empty to its container while it is reloaded.
     poll_s: how long a heartbeat or a request for inputs is held at most.
+    billed: day, app and dollars of the billing report; None for a token that may not see it.
     """
 
     capacity: bool = True
@@ -46,6 +48,7 @@ class Faults:
     commit_every_s: float | None = None
     hidden_s: float = 0.0
     poll_s: float = 10.0
+    billed: tuple[tuple[datetime, str, str], ...] | None = ()
 
     def clear(self) -> None:
         """Back to normal."""

@@ -60,6 +60,18 @@ class AccountService:
     async def WorkspaceBillingRates(self, _request: Any, _caller: str) -> Any:
         return pb.WorkspaceBillingRatesResponse(rates=RATES)
 
+    async def WorkspaceBillingReport(self, request: Any, _caller: str) -> Any:
+        """The rows that a test put into `faults.billed`; a token without the right sees none."""
+        if self._faults.billed is None:
+            raise GRPCError(Status.PERMISSION_DENIED, "only owners may see the billing report")
+        for day, app, usd in self._faults.billed:
+            item = pb.WorkspaceBillingReportItem(
+                object_id="ap-billed", description=app, environment_name="main", cost=usd
+            )
+            item.interval.FromDatetime(day)
+            if item.interval.ToSeconds() >= request.start_timestamp.ToSeconds():
+                yield item
+
     async def EnvironmentGetOrCreate(self, request: Any, _caller: str) -> Any:
         name = self._state.environment(request.deployment_name)
         settings = pb.EnvironmentSettings(image_builder_version=self._faults.image_builder)

@@ -155,8 +155,31 @@ class AppService:
 
     async def AppFetchLogs(self, request: Any, _caller: str) -> Any:
         app = self._state.apps[request.app_id]
-        hits = [batch for batch in app.logs if _concerns(batch, request)]
+        hits = [batch for batch in app.logs if _concerns(batch, request) and _is_in(batch, request)]
         return pb.AppFetchLogsResponse(batches=hits[-(request.limit or 500) :])
+
+    async def AppCountLogs(self, request: Any, _caller: str) -> Any:
+        """How many lines each stretch of time has, by which a client divides what it fetches."""
+        app = self._state.apps[request.app_id]
+        hits = [batch for batch in app.logs if _concerns(batch, request) and _is_in(batch, request)]
+        counts: dict[int, int] = {}
+        for batch in hits:
+            start_s = int(batch.items[0].timestamp) // request.bucket_secs * request.bucket_secs
+            counts[start_s] = counts.get(start_s, 0) + 1
+        reply = pb.AppCountLogsResponse(app_id=app.id)
+        for start_s, count in sorted(counts.items()):
+            reply.buckets.add(stdout_logs=count).bucket_start_at.FromSeconds(start_s)
+        return reply
+
+
+def _is_in(batch: pb.TaskLogsBatch, request: Any) -> bool:
+    """Whether a batch is of the time that is asked for; nothing is asked by those who follow."""
+    since_s, until_s = (
+        (each.seconds + each.nanos / 1e9) if each.ByteSize() else None
+        for each in (request.since, request.until)
+    )
+    time_s = batch.items[0].timestamp
+    return (since_s is None or since_s <= time_s) and (until_s is None or time_s < until_s)
 
 
 def _concerns(batch: pb.TaskLogsBatch, request: Any) -> bool:

@@ -43,6 +43,8 @@ def bench(
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.cloud.readiness import check_ready
+    from multitalk_cli.jobs.ledger import BENCH
+    from multitalk_cli.jobs.paid import paid_call
 
     console: Console = ctx.obj
     chosen = settings.load_settings(
@@ -60,8 +62,11 @@ def bench(
     if not yes and not console.can_ask:
         # A script is refused before the network is used.
         agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
-    cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
+    place = AppRef(app=chosen["app"], environment=chosen["environment"])
+    cloud = Cloud.reachable(place)
     check_ready(cloud, chosen["stack"])
     agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
-    result = cloud_bench.run(cloud, chosen["stack"], chosen["gpu"], task, cost, console)
+    gpu, stack = chosen["gpu"], chosen["stack"]
+    with paid_call(place, BENCH, size, gpu=gpu, stack=stack, job_id=task.job_id) as record:
+        result = cloud_bench.run(cloud, stack, gpu, task, cost, record, console)
     console.succeed("bench", view.data(result), view.blocks(result))

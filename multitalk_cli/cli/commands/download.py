@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.weights import download as weights_download
 from multitalk_cli.weights.download import DownloadOptions, WeightsTarget
+
+if TYPE_CHECKING:
+    from multitalk_cli.cloud.call_result import CallRecord
 
 EXAMPLES = (
     "multitalk download",
@@ -142,10 +146,16 @@ def _run_in_cloud(
 ) -> None:
     from multitalk_cli.cli.views import download as view
     from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.jobs.ledger import DOWNLOAD
+    from multitalk_cli.jobs.paid import paid_call
     from multitalk_cli.weights.cloud import CloudWeights, DownloadDetachedError
 
     account = AppRef(app=chosen["app"], environment=chosen["environment"])
-    target = CloudWeights.reachable(account, detach=detach)
+
+    def record(label: str, call_id: str) -> "AbstractContextManager[CallRecord]":
+        return paid_call(account, DOWNLOAD, label, call_id=call_id)
+
+    target = CloudWeights.reachable(account, detach=detach, record=record)
     if task == "--cancel":
         console.succeed("download", {"cancelled": target.stop(console)})
         return

@@ -1,35 +1,55 @@
 """`multitalk jobs`: jobs in the cloud, from this machine or another."""
 
 import difflib
+import os
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from multitalk_cli import settings
+from multitalk_cli.cli.commands.generate import make_video
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.dates import parse_since
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
-from multitalk_cli.cli.options import AppName, Environment, Force, OutputPath
-from multitalk_cli.errors import UsageError
+from multitalk_cli.cli.options import AppName, Environment, Force, Gpu, OutputPath, Yes
+from multitalk_cli.errors import ExitCode, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.jobs.control import FetchedVideo
-    from multitalk_cli.jobs.search import JobQuery
+    from multitalk_cli.jobs.control import FetchedVideo, FetchOutcome
+    from multitalk_cli.jobs.refresh import ListedJob
+    from multitalk_cli.jobs.search import By, JobQuery
 
 app = typer.Typer(
     cls=PagedGroup,
     no_args_is_help=True,
     help="Show, follow, fetch, cancel and rerun jobs; add up what they cost.",
-    epilog=epilog("multitalk jobs ls", "multitalk jobs attach 7f3a"),
+    epilog=epilog(
+        "multitalk jobs ls --since 2d --total",
+        "multitalk jobs attach 7f3a",
+        "multitalk jobs wait && multitalk jobs fetch --all",
+        "multitalk jobs rerun --failed",
+        "multitalk jobs cost --since 30d --by gpu",
+    ),
 )
 
 STATE_HELP = (
     "queued, running, done, not-fetched, file-missing, expired, failed, cancelled or stopped."
 )
+BY = ("day", "preset", "gpu", "kind")
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or its beginning.")]
+JobIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID...", help="Ids of jobs, or their beginnings.")
+]
+CancelledIds = Annotated[
+    list[str], typer.Argument(metavar="ID...", help="Ids of jobs, or their beginnings.")
+]
+Since = Annotated[
+    str | None, typer.Option(metavar="AGE|DATE", help="Since 2d, 12h, 3w, today or a date.")
+]
 
 
 def _place(app_name: str | None, environment: str | None) -> "AppRef":
@@ -43,11 +63,12 @@ def _place(app_name: str | None, environment: str | None) -> "AppRef":
 def list_jobs(
     ctx: typer.Context,
     state: Annotated[list[str] | None, typer.Option(metavar="STATE", help=STATE_HELP)] = None,
-    since: Annotated[
-        str | None, typer.Option(metavar="AGE|DATE", help="Since 2d, 12h, 3w, today or a date.")
-    ] = None,
+    since: Since = None,
     search: Annotated[
-        str, typer.Option(metavar="TEXT", help="With TEXT in a name, a path or the prompt.")
+        str,
+        typer.Option(
+            metavar="TEXT", help="With TEXT in a name, a path or the prompt.", show_default=False
+        ),
     ] = "",
     total: Annotated[
         bool, typer.Option("--total", help="Add up time and money of all that match.")
@@ -147,20 +168,110 @@ def attach(
     _show_video(video, console)
 
 
+@app.command("wait", cls=PagedCommand)
+def wait(
+    ctx: typer.Context,
+    job_ids: JobIds = None,
+    app_name: AppName = None,
+    environment: Environment = None,
+) -> None:
+    """Wait until jobs have ended, by default all that run; exit code 5 if one failed."""
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs import listing
+    from multitalk_cli.jobs import wait as jobs_wait
+    from multitalk_cli.jobs.ledger import Ledger
+
+    console: Console = ctx.obj
+    ledger = Ledger()
+    if job_ids:
+        jobs = listing.resolve(_place(app_name, environment), job_ids)
+    else:
+        jobs = ledger.unfinished()
+    if not jobs:
+        console.note("no job is running")
+    ended = jobs_wait.wait(ledger, jobs, console, lambda each: _report_end(each, console))
+    _show_jobs(listing.with_inputs(ledger, ended), view.ended_badly(ended), console)
+
+
+def _report_end(listed: "ListedJob", console: Console) -> None:
+    from multitalk_cli.cli.views import jobs as view
+
+    console.note(view.end_line(listed))
+
+
+def _show_jobs(
+    jobs: "Sequence[ListedJob]", errors: "Sequence[Mapping[str, Any]]", console: Console
+) -> None:
+    """Prints jobs as `ls` does, and ends with exit code 5 if some failed."""
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs.listing import JobList
+
+    data = view.list_data(JobList(jobs=tuple(jobs)))
+    console.succeed("jobs", data, view.list_blocks(jobs, time.time()), errors)
+    if errors:
+        raise typer.Exit(int(ExitCode.REMOTE))
+
+
 @app.command("fetch", cls=PagedCommand)
 def fetch(
     ctx: typer.Context,
-    job_id: JobId,
+    job_ids: JobIds = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every finished video that was not fetched.")
+    ] = False,
     output_path: OutputPath = None,
     force: Force = False,
     app_name: AppName = None,
     environment: Environment = None,
 ) -> None:
-    """Write the video of a finished job again."""
-    from multitalk_cli.jobs import control
+    """Write the videos of finished jobs, for the first time or once more."""
+    from multitalk_cli.jobs import control, listing
+    from multitalk_cli.jobs.search import JobQuery
+    from multitalk_cli.jobs.states import NOT_FETCHED
 
+    console: Console = ctx.obj
+    _require_ids(job_ids, "--all", is_given=every)
     place = _place(app_name, environment)
-    _show_video(control.fetch(place, job_id, output_path, force, ctx.obj), ctx.obj)
+    if job_ids is not None and len(job_ids) == 1:
+        _show_video(control.fetch(place, job_ids[0], output_path, force, console), console)
+        return
+    _require_folder(output_path)
+    if every:
+        found = listing.list_local(JobQuery(states=(NOT_FETCHED,)))
+        if found.problem:
+            console.warn(f"{found.problem}; jobs that ended since are left out")
+        jobs = [each.job for each in found.jobs]
+    else:
+        jobs = listing.resolve(place, job_ids or ())
+    _show_fetched(control.fetch_many(jobs, output_path, force, console), console)
+
+
+def _require_ids(job_ids: Sequence[str] | None, option: str, *, is_given: bool) -> None:
+    """Raises UsageError unless there are either ids or the option that stands for them."""
+    if bool(job_ids) == is_given:
+        problem = f"ids and {option} exclude each other" if is_given else f"no ID, and no {option}"
+        raise UsageError(problem, code="E_USAGE", facts={"option": option})
+
+
+def _require_folder(output_path: str | None) -> None:
+    """Raises UsageError for a file as the place of several videos."""
+    if output_path is not None and not output_path.endswith("/") and not os.path.isdir(output_path):  # noqa: PTH112
+        raise UsageError(
+            f"several videos need a folder: {output_path!r} is none",
+            code="E_OUTPUT_NAME",
+            facts={"folder": f"{output_path}/"},
+        )
+
+
+def _show_fetched(outcomes: "Sequence[FetchOutcome]", console: Console) -> None:
+    from multitalk_cli.cli.views import jobs as view
+
+    errors = view.fetch_errors(outcomes)
+    if not outcomes:
+        console.note("nothing to fetch: every finished video was fetched")
+    console.succeed("jobs", view.fetched_data(outcomes), view.fetched_lines(outcomes), errors)
+    if errors:
+        raise typer.Exit(int(ExitCode.REMOTE))
 
 
 def _show_video(video: "FetchedVideo", console: Console) -> None:
@@ -173,12 +284,148 @@ def _show_video(video: "FetchedVideo", console: Console) -> None:
 
 @app.command("cancel", cls=PagedCommand)
 def cancel(
-    ctx: typer.Context, job_id: JobId, app_name: AppName = None, environment: Environment = None
+    ctx: typer.Context,
+    job_ids: CancelledIds,
+    app_name: AppName = None,
+    environment: Environment = None,
 ) -> None:
-    """Cancel a job and free its GPU."""
+    """Cancel jobs and free their GPUs."""
     from multitalk_cli.cli.views import jobs as view
     from multitalk_cli.jobs import control
 
     console: Console = ctx.obj
-    cancelled = control.cancel(_place(app_name, environment), job_id, console)
-    console.succeed("jobs", view.cancelled_data(cancelled), [cancelled.job_id])
+    place = _place(app_name, environment)
+    cancelled = [control.cancel(place, each, console) for each in job_ids]
+    console.succeed("jobs", view.all_cancelled_data(cancelled), [each.job_id for each in cancelled])
+
+
+@app.command("rerun", cls=PagedCommand)
+def rerun(
+    ctx: typer.Context,
+    job_ids: JobIds = None,
+    failed: Annotated[
+        bool, typer.Option("--failed", help="Every video that failed and is not made since.")
+    ] = False,
+    since: Since = None,
+    gpu: Gpu = None,
+    max_cost: Annotated[
+        str | None, typer.Option(metavar="DOLLARS", help="Highest price of each video.")
+    ] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Print the ids and leave; do not fetch the videos.")
+    ] = False,
+    yes: Yes = False,
+    app_name: AppName = None,
+    environment: Environment = None,
+) -> None:
+    """Run jobs again with their arguments and inputs; pays only for what is not done."""
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.generation import rerun as generation_rerun
+    from multitalk_cli.jobs import listing
+    from multitalk_cli.jobs.ledger import Ledger
+
+    console: Console = ctx.obj
+    _require_ids(job_ids, "--failed", is_given=failed)
+    given = {"gpu": gpu, "max_cost": max_cost}
+    since_s = 0.0 if since is None else parse_since("--since", since)
+    ledger = Ledger()
+    if failed:
+        listing.refresh_all(ledger, ledger.unfinished())
+        jobs = ledger.failed(since_s)
+    else:
+        jobs = listing.resolve(_place(app_name, environment), job_ids or ())
+    if len(jobs) == 1 and not failed:
+        again = generation_rerun.prepare_rerun(ledger, jobs[0], given)
+        make_video(replace(again.args, detach=detach), again.settings, console)
+        return
+    if not jobs:
+        console.note("no video failed that is not made since")
+    outcomes = generation_rerun.rerun_all(
+        ledger, jobs, given, console, assume_yes=yes, detach=detach
+    )
+    errors = view.rerun_errors(outcomes)
+    console.succeed("jobs", view.rerun_data(outcomes), view.rerun_lines(outcomes), errors)
+    if errors:
+        raise typer.Exit(int(ExitCode.REMOTE))
+
+
+@app.command("logs", cls=PagedCommand)
+def logs(
+    ctx: typer.Context, job_id: JobId, app_name: AppName = None, environment: Environment = None
+) -> None:
+    """Print what the job's containers logged, as far as Modal keeps it."""
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs import control
+
+    console: Console = ctx.obj
+    job, lines = control.read_log(_place(app_name, environment), job_id)
+    if not lines:
+        console.note(f"Modal keeps no log of job {job.id}, or none yet")
+    console.succeed("jobs", view.log_data(job, lines), view.log_lines(lines))
+
+
+@app.command("prune", cls=PagedCommand)
+def prune(
+    ctx: typer.Context,
+    older_than: Annotated[
+        str, typer.Option(metavar="AGE|DATE", help="Ended longer ago: 30d, 12w or a date.")
+    ] = "90d",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove old jobs from the list, never one that runs; their videos stay where they are.
+
+    What is removed no longer counts in jobs cost, and is paid for again if it is made again.
+    """
+    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.jobs.ledger import Ledger
+    from multitalk_cli.jobs.search import total_of
+
+    console: Console = ctx.obj
+    ledger = Ledger()
+    jobs = ledger.ended_before(parse_since("--older-than", older_than))
+    about = view.prune_text(total_of(jobs))
+    if jobs and not yes:
+        if not console.can_ask:
+            message = f"{about}: this is not a terminal, pass --yes"
+            raise UsageError(message, code="E_USAGE", facts={"option": "--yes"})
+        if not console.confirm("Remove them from the list?", about=about):
+            raise RefusedError("nothing was removed", code="E_DECLINED")
+    ledger.remove([job.id for job in jobs])
+    console.note(f"removed: {about}" if jobs else "no job ended that long ago")
+    console.succeed("jobs", {"removed": [job.id for job in jobs]})
+
+
+@app.command("cost", cls=PagedCommand)
+def cost(
+    ctx: typer.Context,
+    since: Annotated[
+        str, typer.Option(metavar="AGE|DATE", help="Since 30d, 12w, today or a date.")
+    ] = "30d",
+    by: Annotated[str, typer.Option(metavar="WHAT", help=f"{', '.join(BY)}.")] = "day",
+    check: Annotated[
+        bool, typer.Option("--check", help="Compare with what Modal bills, by whole UTC days.")
+    ] = False,
+    app_name: AppName = None,
+    environment: Environment = None,
+) -> None:
+    """Add up what this machine's calls cost."""
+    from multitalk_cli.cli.views import cost as view
+    from multitalk_cli.jobs import costs
+
+    console: Console = ctx.obj
+    if by not in BY:
+        close = difflib.get_close_matches(by, BY, n=1)
+        raise UsageError(
+            f"--by must be one of {', '.join(BY)}, not {by!r}",
+            code="E_RANGE",
+            facts={"option": "--by", "example": close[0] if close else BY[0]},
+        )
+    since_s = parse_since("--since", since)
+    if check:
+        compared = costs.compare(_place(app_name, environment), since_s)
+        console.succeed("jobs", view.compared_data(compared), view.compared_blocks(compared))
+        return
+    found = costs.add_up(since_s, cast("By", by))
+    if found.problem:
+        console.warn(f"{found.problem}; running jobs count with what was seen last")
+    console.succeed("jobs", view.cost_data(found), view.cost_blocks(found))

@@ -60,14 +60,20 @@ def warm(
     from multitalk_cli.cli.views import status as view
     from multitalk_cli.cloud.containers import start_warm
     from multitalk_cli.cloud.readiness import check_ready
+    from multitalk_cli.jobs.ledger import WARM
+    from multitalk_cli.jobs.paid import paid_call
     from multitalk_cli.planning.cost import price_of
+    from multitalk_cli.reporting.formatting import human_duration
 
     console: Console = ctx.obj
     idle_s = parse_duration(duration)
     cloud, chosen = _open({"gpu": gpu, "stack": stack, "app": app, "environment": environment})
     check_ready(cloud, chosen["stack"])
     console.fact("warm", view.warm_text(idle_s, price_of(chosen["gpu"], idle_s)))
-    load_s = start_warm(cloud, chosen["stack"], chosen["gpu"], idle_s=idle_s)
+    gpu, stack = chosen["gpu"], chosen["stack"]
+    label = human_duration(idle_s)
+    with paid_call(cloud.place, WARM, label, gpu=gpu, stack=stack) as record:
+        load_s = start_warm(cloud, stack, gpu, idle_s=idle_s, record=record, reporter=console)
     console.note("multitalk cool stops it sooner")
     console.succeed("warm", {"seconds": idle_s, "load_seconds": load_s})
 

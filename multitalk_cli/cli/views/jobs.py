@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract
 from multitalk_cli.cli.dates import shown_time
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
+from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import states
 from multitalk_cli.reporting.formatting import (
@@ -23,7 +25,10 @@ from multitalk_cli.reporting.formatting import (
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
-    from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
+    from multitalk_cli.cloud.logs import LogLine
+    from multitalk_cli.errors import MultitalkError
+    from multitalk_cli.generation.rerun import RerunOutcome
+    from multitalk_cli.jobs.control import CancelledJob, FetchedVideo, FetchOutcome
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.jobs.listing import JobList
     from multitalk_cli.jobs.refresh import ListedJob
@@ -32,6 +37,7 @@ if TYPE_CHECKING:
 _TITLES = ("id", "started", "state", "price", "what", "inputs")
 _PRICE, _STATE, _WHAT, _INPUTS = 3, 2, 4, 5
 _STATE_WORDS = {states.NOT_FETCHED: "done, not fetched", states.FILE_MISSING: "file missing"}
+_BAD = (states.FAILED, states.CANCELLED, states.STOPPED, states.EXPIRED)
 _STYLES: dict[str, Style] = {
     states.FAILED: "red", states.STOPPED: "yellow", states.EXPIRED: "yellow",
     states.NOT_FETCHED: "yellow", states.FILE_MISSING: "yellow", states.CANCELLED: "dim",
@@ -329,12 +335,123 @@ def detached_data(job_id: str) -> dict[str, Any]:
     return {"job": job_id, "detached": True}
 
 
-# cancel
+# Several jobs
+
+
+def end_line(listed: ListedJob) -> str:
+    """A line for a job that has just ended."""
+    job = listed.job
+    money = "" if job.price_usd is None else f", {human_money(job.price_usd)}"
+    return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
+
+
+def error_row(error: MultitalkError) -> dict[str, Any]:
+    """An error among the results of a command, as in the JSON of a failure."""
+    return {
+        "code": error.code,
+        "message": error.message,
+        "hint": next_command(error, []),
+        "exit_code": int(error.exit_code),
+    }
+
+
+def ended_badly(jobs: Sequence[ListedJob]) -> list[dict[str, Any]]:
+    """An error for each job that ended without a video."""
+    bad = [each for each in jobs if states.state_of(each.job) in _BAD]
+    return [
+        error_row(
+            RemoteError(
+                f"job {each.job.id} {state_text(each)}",
+                code=_code_of(each.job),
+                hint=next_step(each),
+            )
+        )
+        for each in bad
+    ]
+
+
+def _code_of(job: Job) -> str:
+    """The code of the job's own failure, where that is one of a remote run."""
+    is_remote = job.error in CODES and CODES[job.error].exit_code is ExitCode.REMOTE
+    cancelled = job.state == jobs_ledger.CANCELLED
+    return job.error if is_remote else "E_CANCELLED" if cancelled else "E_REMOTE"
+
+
+def fetched_data(outcomes: Sequence[FetchOutcome]) -> dict[str, Any]:
+    """The JSON of `jobs fetch` of several jobs."""
+    return {
+        "videos": [
+            {"job": each.job.id, "output": None, "error": each.error.code}
+            if each.error is not None
+            else {"job": each.job.id, "output": each.video and _location(each.video), "error": None}
+            for each in outcomes
+        ]
+    }
+
+
+def fetched_lines(outcomes: Sequence[FetchOutcome]) -> list[str]:
+    """The paths of the videos."""
+    return [line for each in outcomes if each.video for line in video_lines(each.video)]
+
+
+def fetch_errors(outcomes: Sequence[FetchOutcome]) -> list[dict[str, Any]]:
+    """An error for each video that was not written."""
+    return [error_row(each.error) for each in outcomes if each.error is not None]
+
+
+def all_cancelled_data(cancelled: Sequence[CancelledJob]) -> dict[str, Any]:
+    """The JSON of `jobs cancel`: of one job as it is, of several as a list."""
+    rows = [cancelled_data(each) for each in cancelled]
+    return rows[0] if len(rows) == 1 else {"jobs": rows}
 
 
 def cancelled_data(cancelled: CancelledJob) -> dict[str, Any]:
-    """The JSON of `jobs cancel` of one job."""
+    """The JSON of one cancelled job."""
     data: dict[str, Any] = {"job": cancelled.job_id, "state": cancelled.state}
     if cancelled.is_confirmed is not None:
         data["confirmed"] = cancelled.is_confirmed
     return data
+
+
+def rerun_data(outcomes: Sequence[RerunOutcome]) -> dict[str, Any]:
+    """The JSON of `jobs rerun` of several jobs."""
+    return {
+        "jobs": [
+            {
+                "job": each.job.id,
+                "new_job": each.job_id,
+                "output": each.place,
+                "error": None if each.error is None else each.error.code,
+            }
+            for each in outcomes
+        ]
+    }
+
+
+def rerun_lines(outcomes: Sequence[RerunOutcome]) -> list[str]:
+    """The path or address of each video, or the id of the job that makes it."""
+    return [each.place or each.job_id for each in outcomes if each.error is None]
+
+
+def rerun_errors(outcomes: Sequence[RerunOutcome]) -> list[dict[str, Any]]:
+    """An error for each job that made no video."""
+    return [error_row(each.error) for each in outcomes if each.error is not None]
+
+
+# logs and prune
+
+
+def log_data(job: Job, lines: Sequence[LogLine]) -> dict[str, Any]:
+    """The JSON of `jobs logs`."""
+    rows = [{"time_s": each.time_s, "source": each.source, "text": each.text} for each in lines]
+    return {"job": job.id, "lines": rows}
+
+
+def log_lines(lines: Sequence[LogLine]) -> list[str]:
+    """What the containers printed, as it was."""
+    return [each.text for each in lines]
+
+
+def prune_text(total: Total) -> str:
+    """`12 jobs that cost $4.20`."""
+    return f"{human_count(total.jobs, 'job')} that cost {human_money(total.price_usd)}"
