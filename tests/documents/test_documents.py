@@ -253,8 +253,8 @@ def test_pages_name_the_most_that_a_call_costs():
     hours = int(_constant_of_the_app("TIMEOUT_S").removesuffix(" * HOURS"))
     table = rates.load()
     most = human_money(hours * 3600 * table.price_per_s_usd(table.gpu("h100")))
-    assert f"lasts {hours} hours at most" in PAGES["docs/modal.md"]
-    assert f"about {most} at most" in PAGES["docs/modal.md"]
+    assert f"lasts {hours} hours at most" in PAGES["docs/jobs.md"]
+    assert f"about {most} at most" in PAGES["docs/jobs.md"]
 
 
 def test_pages_name_the_limits_of_the_inputs():
