@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from multitalk_cli.contract.codec import from_plain
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.doctor.check import CheckResult, Outcome
 from multitalk_cli.errors import MultitalkError
+from multitalk_cli.jobs.ledger import DOCTOR
+from multitalk_cli.jobs.paid import paid_call
 from multitalk_cli.planning import cost, gpus, rates
 from multitalk_cli.reporting.formatting import (
     human_count,
@@ -84,22 +87,53 @@ def prove(
     def encoders() -> Mapping[str, Any]:
         with reporter.redirect_stdout():
             other = Cloud(deploy_proof(cloud.place, reporter, shows_log=shows_log))
-        return _call(other, lambda: other.spawn_function(contract.PROOF_FUNCTION, wire), reporter)
+        return _call(
+            other,
+            "",
+            "",
+            lambda _job: other.spawn_function(contract.PROOF_FUNCTION, wire),
+            reporter,
+        )
 
     def step() -> Mapping[str, Any]:
         stack, gpu = chosen["stack"], chosen["gpu"]
-        return _call(cloud, lambda: cloud.spawn_proof(stack, gpu, wire), reporter)
+        return _call(
+            cloud,
+            gpu,
+            stack,
+            lambda job: cloud.spawn_proof(stack, gpu, {**wire, "job": job}),
+            reporter,
+        )
 
     return run_parts({ENCODERS: encoders, STEP: step})
 
 
-def _call(cloud: Cloud, spawn: Callable[[], str], reporter: Reporter) -> Mapping[str, Any]:
-    """The container's answer; an interrupt cancels the call."""
-    stage = contract.Stage(name="comparing")
-    with reporter.progress() as progress:
-        return await_answer(
-            cloud, spawn, lambda: progress.show(stage), reporter, limit_s=_LONGEST_S
+def _call(
+    cloud: Cloud, gpu: str, stack: str, spawn: Callable[[str], str], reporter: Reporter
+) -> Mapping[str, Any]:
+    """The container's answer; an interrupt cancels the call.
+
+    spawn(job): makes the call, whose container reports its time under that id.
+    """
+    began_s = time.monotonic()
+    with (
+        paid_call(cloud.place, DOCTOR, "--model", gpu=gpu, stack=stack) as record,
+        reporter.progress() as progress,
+    ):
+
+        def show() -> None:
+            progress.show(contract.Stage(name="comparing"))
+            state = cloud.state(record.id)
+            if state is not None:
+                record.ran(float(state["run_s"]))
+
+        answer = await_answer(
+            cloud, lambda: record.spawned(spawn(record.id)), show, reporter, limit_s=_LONGEST_S
         )
+        # The most, where the container reported nothing: its wait and its start count too.
+        record.ran(time.monotonic() - began_s)
+        show()
+    return answer
 
 
 def run_parts(

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
-from multitalk_cli.contract import weights_task
+from multitalk_cli.contract import proof, weights_task
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import is_there, user_folder
 from multitalk_cli.jobs import schema
@@ -145,8 +145,9 @@ def _marks(values: Collection[str]) -> str:
 
 def spent(job: Job, run_s: float) -> dict[str, Any]:
     """The fields of a job whose containers ran for so long."""
-    if job.kind == DOWNLOAD:
-        price = price_without_gpu(weights_task.CORES, weights_task.MEMORY_MIB / 1024, run_s)
+    if not job.gpu:
+        host = proof if job.kind == DOCTOR else weights_task
+        price = price_without_gpu(host.CORES, host.MEMORY_MIB / 1024, run_s)
         return {"price_usd": price}
     return {"gpu_seconds": run_s, "price_usd": price_of(job.gpu, run_s)}
 

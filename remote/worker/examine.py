@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from remote.worker.failures import as_answer
-from remote.worker.reporter import Reporter, States
 from remote.worker.surroundings import describe_surroundings
 from remote.worker.upload import open_bucket
 from remote.worker.volume_store import Volume
@@ -56,25 +55,14 @@ def check_storage(wire: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @as_answer()
-def examine(
-    model: Model, wire: Mapping[str, Any], jobs: Path, volume: Volume, states: States
-) -> dict[str, Any]:
+def examine(model: Model, wire: Mapping[str, Any], jobs: Path, volume: Volume) -> dict[str, Any]:
     """Reports the machine, loads the weights unless they are there, and makes a short video.
 
-    wire: contract and client versions, the two prompts, and the id under which the time that it
-    takes is reported; older clients give none. jobs: where the Volume is mounted.
+    wire: contract and client versions, and the two prompts. jobs: where the Volume is mounted.
     """
-    body = contract.check_version(wire)
-    if "job" not in body:
-        return _examine(model, body, jobs, volume)
-    with Reporter(states, str(body["job"]), {}) as reporter:
-        reporter.show(contract.Stage(name="examining"))
-        return _examine(model, body, jobs, volume)
-
-
-def _examine(model: Model, body: Mapping[str, Any], jobs: Path, volume: Volume) -> dict[str, Any]:
     import torch
 
+    body = contract.check_version(wire)
     machine, load = describe_machine(), _load(model)
     size = CARD_PX if torch.cuda.is_available() else CPU_PX
     request = canary_request(size, str(body["prompt"]), str(body["negative_prompt"]))

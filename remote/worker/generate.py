@@ -25,7 +25,7 @@ from remote.service.failures import to_failed
 from remote.service.store import RECORD
 from remote.worker.cached_model import CachedModel, open_model
 from remote.worker.failures import CANCELLED, as_answer, event_answer, read_wire
-from remote.worker.reporter import Reporter, States
+from remote.worker.reporter import Reporter, States, timed
 from remote.worker.upload import put, with_account_hint
 from remote.worker.volume_store import Volume, VolumeStore
 
@@ -121,14 +121,16 @@ class Worker:
         """Reports the machine, how fast the weights are read, and a short video."""
         from remote.worker.examine import examine
 
-        return self._checked(examine(self._model, wire, self._jobs, self._volume, self._states))
+        with timed(self._states, wire, "examining"):
+            return self._checked(examine(self._model, wire, self._jobs, self._volume))
 
     def prove(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Compares a step of a few blocks with float32; the loaded model makes room for it."""
         from remote.worker.prove_step import prove_step
 
-        self._model.forget()
-        return self._checked(prove_step(self._pack, wire))
+        with timed(self._states, wire, "comparing"):
+            self._model.forget()
+            return self._checked(prove_step(self._pack, wire))
 
     def bench(self, wire: Mapping[str, Any]) -> dict[str, Any]:
         """Runs the benchmark with the engine that makes videos."""

@@ -6,7 +6,8 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -102,3 +103,17 @@ class Reporter:
         state = {"event": contract.to_wire(event), "windows": self._windows, "run_s": self.run_s}
         state["at_s"] = time.time()
         return json.dumps({**self._facts, **state})
+
+
+@contextmanager
+def timed(states: States, wire: Mapping[str, Any], stage: str) -> Iterator[None]:
+    """Reports how long the work of the block takes, under the id in the wire.
+
+    Older clients give none, and are not told.
+    """
+    if "job" not in wire:
+        yield
+        return
+    with Reporter(states, str(wire["job"]), {}) as reporter:
+        reporter.show(contract.Stage(name=stage))
+        yield

@@ -84,7 +84,7 @@ def test_parts_become_one_file(tmp_path, job):
         (1000, 2010), (2000, 2010), (2010, 2010),
     ]  # fmt: skip
     assert done.result.gpu == "h100"
-    assert done.result.price_usd == pytest.approx(0.126, abs=0.002)
+    assert done.result.price_usd == pytest.approx(price_of("h100", done.result.gpu_seconds))
 
 
 def test_a_broken_part_is_fetched_again_and_no_other(tmp_path, job):

@@ -1,7 +1,6 @@
 """Checks of a container by itself: attention, sound, bucket, and the short video."""
 
 import importlib
-import json
 import sys
 import types
 from pathlib import Path
@@ -17,7 +16,7 @@ from remote.engine.kernels import attention
 from remote.worker import examine, upload
 from remote.worker.cached_model import CachedModel
 from tests.remote.requests import open_model, write_tiny_pack
-from tests.remote.worker.test_generate import States, Volume
+from tests.remote.worker.test_generate import Volume
 from tests.storage.stores import use_credentials
 
 WIRE = {
@@ -33,16 +32,14 @@ def pack(golden_dir, tmp_path_factory):
     return write_tiny_pack(golden_dir, tmp_path_factory.mktemp("tiny"))
 
 
-def examined(model, states=None, **more):
+def examined(model):
     """The answer of a container with this model and an empty Volume."""
-    states = States() if states is None else states
     with TemporaryDirectory() as folder:
-        return examine.examine(model, {**WIRE, **more}, Path(folder), Volume(), states)
+        return examine.examine(model, WIRE, Path(folder), Volume())
 
 
 def test_a_container_reports_machine_weights_and_canary(pack):
-    states = States()
-    answer = examined(CachedModel(lambda: open_model(pack)), states, job="abcdabcd")
+    answer = examined(CachedModel(lambda: open_model(pack)))
 
     assert (answer["gpu"], answer["attention"]) == ("cpu", "sdpa")
     assert answer["attention_reason"] == "preferred"
@@ -54,7 +51,6 @@ def test_a_container_reports_machine_weights_and_canary(pack):
     assert (canary["size"], canary["steps"]) == ([64, 32], examine.CANARY_STEPS)
     whole_s = examine.USUAL_STEPS * canary["step_s"] + canary["around_s"]
     assert canary["s_per_video_s"] == pytest.approx(whole_s / canary["duration_s"])
-    assert json.loads(states["abcdabcd"])["event"]["name"] == "examining"
 
 
 def test_a_warm_container_has_loaded_already(pack):
@@ -96,7 +92,7 @@ def test_absent_weights_are_said(tmp_path):
     [
         examine.check_sound,
         examine.check_storage,
-        lambda wire: examine.examine(None, wire, Path(), Volume(), States()),
+        lambda wire: examine.examine(None, wire, Path(), Volume()),
     ],
 )
 def test_another_contract_is_refused_as_data(call):

@@ -211,6 +211,28 @@ def test_time_that_a_lost_container_took_is_counted(monkeypatch):
     assert 100 <= json.loads(states["abcdabcd"])["run_s"] < 101
 
 
+def test_without_news_the_time_is_reported_again(monkeypatch):
+    monkeypatch.setattr(worker_reporter, "REPORT_S", 0.01)
+    monkeypatch.setattr(worker_reporter, "REPEAT_S", 0.0)
+
+    class Told(States):
+        reports, many = 0, threading.Event()
+
+        def put(self, key, value, *, skip_if_exists=False):
+            self.reports += 1
+            if self.reports > 3:
+                self.many.set()
+            return super().put(key, value, skip_if_exists=skip_if_exists)
+
+    states = Told()
+    with worker_reporter.timed(states, {"job": "abcdabcd"}, "examining"):
+        assert states.many.wait(30)
+
+    assert json.loads(states["abcdabcd"])["event"]["name"] == "examining"
+    with worker_reporter.timed(states, {}, "examining"):
+        assert states.keys() == {"abcdabcd"}
+
+
 def test_a_cancellation_is_seen(monkeypatch):
     monkeypatch.setattr(worker_reporter, "REPORT_S", 0.01)
     states, seen = States(), threading.Event()
