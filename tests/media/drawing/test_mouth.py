@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
 from multitalk_cli.media.drawing.mouth import OPENINGS, Mouth
 from multitalk_cli.media.faces.detect import find_faces
@@ -104,6 +104,23 @@ def test_teeth_are_as_bright_as_the_light_on_the_face(shut_scene):
     teeth = _inside(shut_scene)[: int(0.06 * face.height_px)].mean(-1).max()
 
     assert 0.8 * np.median(skin) < teeth < 1.6 * np.median(skin)
+
+
+@pytest.mark.parametrize("share", [0.1, 0.14, 0.18])
+def test_an_open_mouth_that_is_dark_inside_gets_teeth(share):
+    picture = Image.fromarray(_portrait())
+    face = find_faces(np.asarray(picture))[0]
+    (left, y), (right, _) = face.mesh[78], face.mesh[308]
+    half = share * face.height_px / 2
+    ImageDraw.Draw(picture).ellipse((left, y - half, right, y + half), fill=(45, 18, 16))
+    pixels = np.asarray(picture)
+    face = find_faces(pixels)[0]
+    mouth = Mouth(pixels, face)
+
+    brightness = _inside((pixels, face, mouth)).mean(-1)
+
+    assert brightness[: len(brightness) // 2].max() > 2 * brightness.min()
+    assert brightness[: len(brightness) // 2].max() > 0.8 * np.median(pixels[mouth.region])
 
 
 def test_a_grey_picture_stays_grey():
