@@ -53,6 +53,8 @@ EXAMPLES = {
     "E_HUB_THROTTLED": [({"volume": "w"}, ["download"])],
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
     "E_IMAGE_SIZE": [({"large_file": "my face.webp"}, ["generate", "my face.webp", "b.wav"])],
+    "E_MANIFEST": [({}, ["batch", "my videos.csv"])],
+    "E_ROW_FILES": [({}, ["batch", "my videos.csv", "--budget", "9"])],
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
     "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],

@@ -48,7 +48,13 @@ def test_an_old_command_stands_for_one_that_there_is():
 def test_a_shared_option_means_the_same_in_every_command(name):
     # `deploy` sets defaults with --gpu and --stack; `doctor --gpu` may stand without a value.
     own = {("deploy", "--gpu"), ("deploy", "--stack"), ("doctor", "--gpu")}
-    own |= {("batch", "--output"), ("generate", "--output"), ("redo", "--output")}
+    # Nothing is paid by `jobs prune`.
+    own |= {
+        ("jobs prune", "--yes"),
+        ("batch", "--output"),
+        ("generate", "--output"),
+        ("redo", "--output"),
+    }
     helps = {
         option.help
         for words, command in commands().items()
