@@ -34,8 +34,9 @@ settings.register_profile("tests", deadline=None, max_examples=25)
 settings.register_profile("long", deadline=None, max_examples=200)
 settings.load_profile("tests")
 
-# A shell starts background jobs with Ctrl-C ignored, and every child inherits that.
+# A shell starts background jobs with Ctrl-C and Ctrl-\\ ignored, and every child inherits that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 
 @pytest.hookimpl(tryfirst=True)
