@@ -34,7 +34,7 @@ __all__ = [
 
 TYPE_CHECKING = False  # typing itself would take a fifth of the time of `multitalk --version`
 if TYPE_CHECKING:
-    from multitalk_cli.api import Client, JobHandle
+    from multitalk_cli.api import Client
     from multitalk_cli.batch.run import BatchResult
     from multitalk_cli.contract import (
         Done,
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from multitalk_cli.generation.result import Video, VideoPlan
+    from multitalk_cli.job_handle import JobHandle
     from multitalk_cli.recipes.compare import ComparedVideos
     from multitalk_cli.recipes.inspect import InspectedVideo, VerifiedVideo
 
@@ -67,7 +68,7 @@ _MODULES = {
     "Client": "api",
     "ComparedVideos": "recipes.compare",
     "InspectedVideo": "recipes.inspect",
-    "JobHandle": "api",
+    "JobHandle": "job_handle",
     "VerifiedVideo": "recipes.inspect",
     "Video": "generation.result",
     "VideoPlan": "generation.result",

@@ -7,13 +7,25 @@ import subprocess
 import sys
 import threading
 import traceback
+from datetime import datetime, timedelta
 
 import pytest
 
 import multitalk_cli
-from multitalk_cli import Client, Done, FileError, RefusedError, RemoteError, Stage, UsageError, api
+from multitalk_cli import (
+    Client,
+    Done,
+    FileError,
+    JobHandle,
+    RefusedError,
+    RemoteError,
+    Stage,
+    UsageError,
+    job_handle,
+)
 from multitalk_cli.jobs import ledger
 from multitalk_cli.reporting.job_reporter import JobReporter
+from multitalk_cli.reporting.reporter import StoppedError
 from tests.command_line import EXAMPLES, ROOT
 
 SMALL = {"backend": "preview", "size": "192x96"}
@@ -267,6 +279,33 @@ def test_the_state_of_a_job_that_is_not_followed_is_the_ledger_s():
     assert len(handles) == 4
 
 
+def test_jobs_of_the_ledger_are_filtered_and_added_up():
+    texts = {"app": "multitalk", "environment": "", "stack": "current", "gpu": "h100"}
+    for state, kind in (("failed", "generate"), ("cancelled", "generate"), ("done", "bench")):
+        ledger.Ledger().start(
+            ledger.Job(
+                id=f"{state}-{kind}", fingerprint=state, label=state, kind=kind, seed=0, target="",
+                recipe="{}", prompt=f"It is {state}", **texts,
+            )
+        )  # fmt: skip
+        ledger.Ledger().update(f"{state}-{kind}", state=state, price_usd=0.25)
+    client, tomorrow = Client(backend="modal"), datetime.now() + timedelta(days=1)
+
+    def ids(**filters):
+        return [each.id for each in client.jobs(**filters)]
+
+    assert ids() == ["cancelled-generate", "failed-generate"]
+    assert ids(states=["failed", "stopped"]) == ["failed-generate"]
+    assert ids(search="it is CANC") == ["cancelled-generate"]
+    assert ids(since=tomorrow) == []
+    assert ids(refresh=True, limit=1) == ["cancelled-generate"]
+    assert client.spent_usd() == 0.75
+    assert client.spent_usd(since=tomorrow) == 0
+    with pytest.raises(UsageError, match="not 'broken'"):
+        client.jobs(states=["broken"])
+    assert Client(backend="preview").jobs(states=["failed"]) == []
+
+
 # Errors
 
 
@@ -401,22 +440,22 @@ def test_an_own_job_on_this_machine_keeps_its_output(inputs):
 
 def test_at_the_end_all_jobs_are_left_at_once(monkeypatch):
     """No thread ends before every handle was asked: one after the other would wait for each."""
-    monkeypatch.setattr(api, "_DETACH_S", 60.0)
+    monkeypatch.setattr(job_handle, "_DETACH_S", 60.0)
     reporters = [JobReporter() for _ in range(4)]
 
     def follow():
         for reporter in reporters:
             assert reporter.should_detach.wait(60)
-        raise api.StoppedError
+        raise StoppedError
 
     jobs = [
-        api.JobHandle(f"job-{number}", "x", follow, reporter, outlives_program=True)
+        JobHandle(f"job-{number}", "x", follow, reporter, outlives_program=True)
         for number, reporter in enumerate(reporters)
     ]
     for job in jobs:
         job.follow()
 
-    api._leave_jobs()
+    job_handle._leave_jobs()
 
     assert [job.state for job in jobs] == ["cancelled"] * 4
-    assert not api._followed & {*jobs}
+    assert not job_handle._followed & {*jobs}

@@ -36,6 +36,7 @@ FLOORS = (
     ("multitalk_cli.cli",),
     ("multitalk_cli.doctor",),
     ("multitalk_cli.api",),
+    ("multitalk_cli.job_handle",),
     ("multitalk_cli.batch", "multitalk_cli.recipes"),
     ("multitalk_cli.generation",),
     ("multitalk_cli.weights", "multitalk_cli.jobs"),
