@@ -103,6 +103,12 @@ def human_money(usd: float) -> str:
     return "$" + (text.rstrip("0") if decimals > 2 else text)
 
 
+def spent_money(usd: float) -> str:
+    """Dollars that were spent, to the cent, so that sums add up; tiny ones as `human_money`."""
+    _require_amount(usd)
+    return human_money(usd) if 0 < usd < 0.005 else f"${usd:,.2f}"
+
+
 def human_figure(value: float | None) -> str:
     """A measured number with three significant digits, whatever its size; None is not finite."""
     return "nan" if value is None else f"{value:.3g}"

@@ -20,7 +20,7 @@ from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
     human_length,
-    human_money,
+    spent_money,
 )
 from multitalk_cli.storage.address import is_stored
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.search import Total
 
 _TITLES = ("id", "started", "state", "price", "what", "inputs")
-_PRICE, _STATE, _WHAT, _INPUTS = 3, 2, 4, 5
+_PRICE, _WHAT, _INPUTS = 3, 4, 5
 _STATE_WORDS = {states.NOT_FETCHED: "done, not fetched", states.FILE_MISSING: "file missing"}
 _BAD = (states.FAILED, states.CANCELLED, states.STOPPED, states.EXPIRED)
 _STYLES: dict[str, Style] = {
@@ -70,8 +70,8 @@ def list_blocks(jobs: Sequence[ListedJob], now_s: float, total: Total | None = N
         rows=[_columns(each, now_s) for each in jobs],
         titles=_TITLES,
         right=(_PRICE,),
-        gives_way=(_INPUTS, _WHAT, _STATE),
-        shortens=(_INPUTS, _WHAT, _STATE),
+        gives_way=(_INPUTS, _WHAT),
+        shortens=(_INPUTS, _WHAT),
         styles=[_STYLES.get(states.state_of(each.job), "") for each in jobs],
     )
     blocks: list[Block] = [table] if jobs else []
@@ -81,7 +81,7 @@ def list_blocks(jobs: Sequence[ListedJob], now_s: float, total: Total | None = N
 def total_text(total: Total) -> str:
     """`12 jobs, 41 min of GPU, $4.20`."""
     parts = [human_count(total.jobs, "job"), f"{human_duration(total.gpu_seconds)} of GPU"]
-    parts.append(human_money(total.price_usd))
+    parts.append(spent_money(total.price_usd))
     if total.unknown:
         parts.append(f"{human_count(total.unknown, 'price')} unknown")
     return ", ".join(parts)
@@ -92,11 +92,21 @@ def _columns(listed: ListedJob, now_s: float) -> tuple[str, ...]:
     return (
         job.id[: jobs_ledger.SHORT_ID],
         shown_time(job.created_s, now_s),
-        state_text(listed),
-        "" if job.price_usd is None else human_money(job.price_usd),
+        _state_cell(listed),
+        "" if job.price_usd is None else spent_money(job.price_usd),
         _what(job),
         ", ".join(each.name for each in listed.inputs if each.name),
     )
+
+
+def _state_cell(listed: ListedJob) -> str:
+    """The state in a word, and how many windows of a running job are begun."""
+    state = states.state_of(listed.job)
+    match listed.event:
+        case contract.Step(window=window, windows=windows):
+            return f"{state} {window}/{windows}"
+        case _:
+            return state.replace("-", " ")
 
 
 def state_text(listed: ListedJob) -> str:
@@ -264,7 +274,7 @@ def _money_rows(job: Job, now_s: float) -> list[tuple[str, str]]:
     if job.ended_s is not None and job.started_s is not None:
         took = f"took {human_duration(max(0.0, job.ended_s - job.started_s))}"
     is_over = job.ended_s is not None
-    price = "" if job.price_usd is None else human_money(job.price_usd)
+    price = "" if job.price_usd is None else spent_money(job.price_usd)
     gpu_time = "" if job.gpu_seconds is None else f"{human_duration(job.gpu_seconds)} of GPU"
     money = ", ".join(part for part in (price, gpu_time) if part)
     return [
@@ -307,7 +317,7 @@ def video_data(video: FetchedVideo) -> dict[str, Any]:
 def video_facts(video: FetchedVideo) -> list[tuple[str, str]]:
     """Labelled facts of the video, for a person."""
     result, path = video.result, video.path
-    money = [] if result.price_usd is None else [human_money(result.price_usd)]
+    money = [] if result.price_usd is None else [spent_money(result.price_usd)]
     facts = [f"{result.duration_s:.2f} s", human_bytes(result.size_bytes), *money]
     rows = [(video.job.label if path is None else path.name, ", ".join(facts))]
     if path is not None and result.stored is not None:
@@ -341,7 +351,7 @@ def detached_data(job_id: str) -> dict[str, Any]:
 def end_line(listed: ListedJob) -> str:
     """A line for a job that has just ended."""
     job = listed.job
-    money = "" if job.price_usd is None else f", {human_money(job.price_usd)}"
+    money = "" if job.price_usd is None else f", {spent_money(job.price_usd)}"
     return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
 
 
@@ -454,4 +464,4 @@ def log_lines(lines: Sequence[LogLine]) -> list[str]:
 
 def prune_text(total: Total) -> str:
     """`12 jobs that cost $4.20`."""
-    return f"{human_count(total.jobs, 'job')} that cost {human_money(total.price_usd)}"
+    return f"{human_count(total.jobs, 'job')} that cost {spent_money(total.price_usd)}"
