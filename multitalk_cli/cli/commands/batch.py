@@ -42,9 +42,11 @@ Output = Annotated[
 ]
 Prompt = Annotated[
     str,
-    typer.Option("--prompt", "-p", metavar="TEXT", help="Of rows without.", show_default=False),
+    typer.Option(
+        "--prompt", "-p", metavar="TEXT", help="For rows without a prompt.", show_default=False
+    ),
 ]
-Seed = Annotated[str | None, typer.Option(metavar="N", help="Of rows without.")]
+Seed = Annotated[str | None, typer.Option(metavar="N", help="For rows without a seed.")]
 PlanOnly = Annotated[
     bool, typer.Option("--plan", "--dry-run", help="Show all rows and their price only.")
 ]

@@ -67,8 +67,8 @@ def face_warnings(
 def _too_few(faces: int, voices: int, outside: int) -> str:
     for_voices = f"for {human_count(voices, 'voice')}"
     if outside:
-        found = f"{human_count(faces, 'face') if faces else 'no face'} in the frame"
-        return f"{found} {for_voices}: try --size auto or --fit contain"
+        # What helps is said with the face that the crop leaves out.
+        return f"{human_count(faces, 'face') if faces else 'no face'} in the frame {for_voices}"
     return (
         f"{human_count(faces, 'face')} found {for_voices}: "
         "add the other person's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"

@@ -55,7 +55,7 @@ def test_faces_that_could_spoil_the_video_are_warned_of(faces, voices, words):
 @pytest.mark.parametrize("visible", [[], [_face(MIDDLE)]])
 def test_faces_that_the_crop_left_out_are_not_said_to_be_missing_in_the_picture(visible):
     warnings = face_warnings(visible, 2, 896, 448, outside=1)
-    assert "face in the frame for 2 voices: try --size auto" in warnings[0]
+    assert warnings[0].endswith("face in the frame for 2 voices")
 
 
 def test_a_missing_face_names_the_box():
