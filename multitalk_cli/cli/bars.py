@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
@@ -71,7 +72,7 @@ class Bar:
         return next((f"  {text}" for text in texts if text and len(text) + 2 <= width), "")
 
 
-class LiveBars:
+class LiveBars(ABC):
     """Bars on a terminal that are drawn until the block ends. A child says which."""
 
     def __init__(self, terminal: Terminal, clock: Clock = time.monotonic) -> None:
@@ -97,7 +98,6 @@ class LiveBars:
         trace: TracebackType | None,
     ) -> None:
         try:
-            self._end_all(is_finished=error is None)
             self._has_ended.set()
             self._mover.join()
             self._draw()
@@ -131,12 +131,9 @@ class LiveBars:
 
         self._terminal.when_whole(take_down)
 
+    @abstractmethod
     def _shown(self) -> list[Bar]:
         """The bars, from top to bottom."""
-        raise NotImplementedError
-
-    def _end_all(self, *, is_finished: bool) -> None:
-        """The last change of the bars. is_finished: whether the work ended well."""
 
     def __rich_console__(self, console: RichConsole, options: ConsoleOptions) -> RenderResult:
         """The bars at the terminal's width of now."""
@@ -176,10 +173,18 @@ class BarsView(LiveBars):
     def _shown(self) -> list[Bar]:
         return [*self._bars.values(), *([] if self._file is None else [self._file])]
 
-    def _end_all(self, *, is_finished: bool) -> None:
-        self._end(is_finished=is_finished)
-        if is_finished:
-            self._drop_waits()
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            self._end(is_finished=error is None)
+            if error is None:
+                self._drop_waits()
+        finally:
+            super().__exit__(kind, error, trace)
 
     def show(self, event: contract.Event, spent_usd: float | None = None) -> None:
         """Moves the bar that the event belongs to."""

@@ -82,7 +82,8 @@ class BatchBars(LiveBars):
         self._began_s = time.monotonic()
         self._counts = dict.fromkeys(("done", *_STATES), 0)
         self._paid_usd = 0.0
-        self._lock = threading.Lock()
+        # A signal that takes the bars down may come while this thread changes them.
+        self._lock = threading.RLock()
         self._running: dict[int, tuple[WorkState, Bar]] = {}
 
     def started(self, planned: PlannedVideo) -> None:

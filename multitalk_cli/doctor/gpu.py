@@ -7,12 +7,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.call_result import as_answer, await_answer, read_event, to_error
+from multitalk_cli.cloud.call_result import as_answer, read_event, to_error
 from multitalk_cli.doctor import surroundings
 from multitalk_cli.doctor.check import Check, CheckResult, Outcome, start
+from multitalk_cli.doctor.container import call_container
 from multitalk_cli.errors import MultitalkError
-from multitalk_cli.jobs.ledger import DOCTOR
-from multitalk_cli.jobs.paid import paid_call
 from multitalk_cli.planning import containers, cost, gpus, rates, windows
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
 
 GROUP = "gpu"
-_LONGEST_S = 1800.0
 # The container's test video: the example voice at 24 frames a second, in few steps.
 _CANARY_FRAMES, _CANARY_STEPS, _CANARY_PX = 75, 4, (896, 448)
 _SLOW_BYTES_PER_S = 500e6
@@ -64,6 +62,7 @@ def examine(
         "prompt": "A person talks to the camera",
         "negative_prompt": chosen["negative_prompt"],
     }
+    gpu, stack = chosen["gpu"], chosen["stack"]
     # Before a GPU is paid for.
     account = surroundings.account_facts(cloud)
     # Runs without a GPU, at the same time.
@@ -77,50 +76,35 @@ def examine(
         )
     )
     try:
-        answer = _call(cloud, chosen, wire, reporter)
+        answer = call_container(
+            cloud,
+            lambda job: cloud.spawn_examination(stack, gpu, {**wire, "job": job}),
+            reporter,
+            option="--gpu",
+            stage="examining",
+            gpu=gpu,
+            stack=stack,
+            run_s=_run_s,
+        )
     except MultitalkError as error:
         failed = Outcome.from_error(error)
         return [CheckResult(name="container", group=GROUP, outcome=failed)], {}
     outcomes = {
         "card": _check_device(answer),
-        "attention": _check_attention(answer, chosen["stack"]),
+        "attention": _check_attention(answer, stack),
         "load": _check_loading(answer),
         "canary": _check_canary(answer),
-        **surroundings.check_all(answer, account, containers.reserved_gib(chosen["gpu"])),
+        **surroundings.check_all(answer, account, containers.reserved_gib(gpu)),
     }
-    speed, measured = _check_speed(answer, chosen["gpu"], chosen["stack"])
+    speed, measured = _check_speed(answer, gpu, stack)
     outcomes |= {} if speed is None else {"speed": speed}
     checks = [CheckResult(name=name, group=GROUP, outcome=seen) for name, seen in outcomes.items()]
     return [*checks, sound.result()], {**answer, **measured, "account": asdict(account)}
 
 
-def _call(
-    cloud: Cloud, chosen: Settings, wire: Mapping[str, Any], reporter: Reporter
-) -> Mapping[str, Any]:
-    """The container's answer; an interrupt cancels the call."""
-    gpu, stack = chosen["gpu"], chosen["stack"]
-    with (
-        paid_call(cloud.place, DOCTOR, "--gpu", gpu=gpu, stack=stack) as record,
-        reporter.progress() as progress,
-    ):
-
-        def show() -> None:
-            progress.show(contract.Stage(name="examining"))
-            state = cloud.state(record.id)
-            if state is not None:
-                record.ran(float(state["run_s"]))
-
-        answer = await_answer(
-            cloud,
-            lambda: record.spawned(cloud.spawn_examination(stack, gpu, {**wire, "job": record.id})),
-            show,
-            reporter,
-            limit_s=_LONGEST_S,
-        )
-        # Apps of older versions report nothing on the way.
-        record.ran(float(answer["load_s"]) + float(answer["canary"].get("total_s", 0.0)))
-        show()
-    return answer
+def _run_s(answer: Mapping[str, Any]) -> float:
+    """Seconds of the work; apps of older versions report nothing on the way."""
+    return float(answer["load_s"]) + float(answer["canary"].get("total_s", 0.0))
 
 
 def _check_device(answer: Mapping[str, Any]) -> Outcome:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.cloud.call_result import await_answer
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.deploy import deploy_proof
 from multitalk_cli.contract import proof
 from multitalk_cli.contract.codec import from_plain
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.doctor.check import CheckResult, Outcome
+from multitalk_cli.doctor.container import call_container
 from multitalk_cli.errors import MultitalkError
-from multitalk_cli.jobs.ledger import DOCTOR
-from multitalk_cli.jobs.paid import paid_call
 from multitalk_cli.planning import cost, gpus, rates
 from multitalk_cli.reporting.formatting import (
     human_count,
@@ -34,7 +31,7 @@ if TYPE_CHECKING:
 GROUP = "model"
 ENCODERS, STEP = "encoders", "step"
 """The check of the container without a GPU, and that of the one with it."""
-_LONGEST_S = 1800.0
+_STAGE = "comparing"
 # Without the start of the container with the GPU; at least and at most. Assumed, not measured.
 _ENCODERS_S, _STEP_S = (60.0, 300.0), (20.0, 60.0)
 _REPORT = "multitalk doctor --model --report report.md"
@@ -87,53 +84,27 @@ def prove(
     def encoders() -> Mapping[str, Any]:
         with reporter.redirect_stdout():
             other = Cloud(deploy_proof(cloud.place, reporter, shows_log=shows_log))
-        return _call(
+        return call_container(
             other,
-            "",
-            "",
             lambda _job: other.spawn_function(contract.PROOF_FUNCTION, wire),
             reporter,
+            option="--model",
+            stage=_STAGE,
         )
 
     def step() -> Mapping[str, Any]:
         stack, gpu = chosen["stack"], chosen["gpu"]
-        return _call(
+        return call_container(
             cloud,
-            gpu,
-            stack,
             lambda job: cloud.spawn_proof(stack, gpu, {**wire, "job": job}),
             reporter,
+            option="--model",
+            stage=_STAGE,
+            gpu=gpu,
+            stack=stack,
         )
 
     return run_parts({ENCODERS: encoders, STEP: step})
-
-
-def _call(
-    cloud: Cloud, gpu: str, stack: str, spawn: Callable[[str], str], reporter: Reporter
-) -> Mapping[str, Any]:
-    """The container's answer; an interrupt cancels the call.
-
-    spawn(job): makes the call, whose container reports its time under that id.
-    """
-    began_s = time.monotonic()
-    with (
-        paid_call(cloud.place, DOCTOR, "--model", gpu=gpu, stack=stack) as record,
-        reporter.progress() as progress,
-    ):
-
-        def show() -> None:
-            progress.show(contract.Stage(name="comparing"))
-            state = cloud.state(record.id)
-            if state is not None:
-                record.ran(float(state["run_s"]))
-
-        answer = await_answer(
-            cloud, lambda: record.spawned(spawn(record.id)), show, reporter, limit_s=_LONGEST_S
-        )
-        # The most, where the container reported nothing: its wait and its start count too.
-        record.ran(time.monotonic() - began_s)
-        show()
-    return answer
 
 
 def run_parts(
