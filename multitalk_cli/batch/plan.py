@@ -17,14 +17,14 @@ from multitalk_cli.errors import MultitalkError, RefusedError, UsageError
 from multitalk_cli.generation import reuse
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.select import choose_name
-from multitalk_cli.generation.job import chosen_gpu, known_starts
+from multitalk_cli.generation.job import check_gpu, chosen_gpu, estimate_plan
 from multitalk_cli.generation.plan import read_inputs
 from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.run import existing_video
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.media.video.recipe import read_recipe
-from multitalk_cli.planning import cost, gpus, rates
+from multitalk_cli.planning import cost
 from multitalk_cli.planning.request import make_recipe
 from multitalk_cli.reporting.formatting import human_money
 from multitalk_cli.reporting.reporter import QuietReporter
@@ -182,11 +182,8 @@ def _plan_row(row: BatchRow, reporter: Reporter, *, keep_inputs: bool) -> Iterat
 def _estimate(row: BatchRow, inputs: PreparedInputs) -> Estimate:
     """Raises RefusedError for a GPU that cannot make it, and for a price above --max-cost."""
     chosen, plan = row.settings, inputs.summary.plan
-    gpu, asked = chosen_gpu(chosen), chosen["gpu"]
-    gpus.check_gpu(gpus.find_gpu(gpu), chosen["stack"], plan)
-    estimate = cost.estimate_cost(
-        plan, rates.load(), asked if asked == gpus.AUTO else gpu, known_starts(chosen)
-    )
+    check_gpu(chosen, plan, here=False)
+    estimate = estimate_plan(chosen, plan)
     if chosen["max_cost"] is not None:
         cost.check_cost(plan, estimate, chosen["max_cost"], interactive=False)
     return estimate

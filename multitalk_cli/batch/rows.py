@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import settings as all_settings
 from multitalk_cli.batch.problems import Problems, name_rows
 from multitalk_cli.errors import MultitalkError, UsageError
-from multitalk_cli.files import expand_home, is_safe_name, is_web_address
+from multitalk_cli.files import expand_home, is_safe_name, is_web_address, open_input
 from multitalk_cli.generation import output_path
-from multitalk_cli.generation.backends.select import choose_name
+from multitalk_cli.generation.backends.select import backend_name, report_default
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import output_names
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX
@@ -91,7 +91,7 @@ def read_rows(
     taken: dict[str, int] = {}
     for found in manifest.rows:
         with _noting(problems, found.number):
-            row = _read_row(found, manifest.folder, defaults, reporter)
+            row = _read_row(found, manifest.folder, defaults, reporter.is_interactive)
             spec = build_spec(row.args, row.settings)
             if not spec.stored:
                 check_inputs(spec.image, spec.voices)
@@ -99,8 +99,20 @@ def read_rows(
             _, name = choose_target(row, spec)
             if row.seeds == 1:
                 find_collision(taken, name, row.number, problems)
+        if found.number in problems.rows:
+            _check_files(found, manifest.folder, problems)
     _check_ids(rows, problems)
+    report_default(reporter, [(row.settings, row.backend) for row in rows])
     return rows
+
+
+def _check_files(found: ManifestRow, folder: Path, problems: Problems) -> None:
+    """Notes each input that is missing of a row that has another problem."""
+    for name in ("image", "voice", "voice2"):
+        text = found.values.get(name)
+        if isinstance(text, str) and text and not is_stored(text):
+            with _noting(problems, found.number):
+                open_input(Path(resolve(folder, text))).close()
 
 
 class _noting(suppress):
@@ -153,7 +165,9 @@ def _known_name(column: str) -> str | None:
 # One row
 
 
-def _read_row(found: ManifestRow, folder: Path, defaults: Defaults, reporter: Reporter) -> BatchRow:
+def _read_row(
+    found: ManifestRow, folder: Path, defaults: Defaults, is_interactive: bool
+) -> BatchRow:
     values = {
         name: value
         for column, value in found.values.items()
@@ -181,7 +195,7 @@ def _read_row(found: ManifestRow, folder: Path, defaults: Defaults, reporter: Re
         upload_to=values.get("upload_to"),
     )
     output = _output(values, row_id, folder, defaults)
-    backend = choose_name(settings, reporter)
+    backend = backend_name(settings, is_interactive=is_interactive)
     args = replace(
         args, output=seeded_output(output, seeds, is_drawn=seed is None, backend=backend)
     )

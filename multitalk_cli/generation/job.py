@@ -20,8 +20,8 @@ from multitalk_cli.generation.prepared_inputs import (
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
 from multitalk_cli.jobs.ledger import Ledger
-from multitalk_cli.planning import gpus
-from multitalk_cli.planning.cost import Setup
+from multitalk_cli.planning import cost, gpus, rates
+from multitalk_cli.planning.cost import Estimate, Setup
 from multitalk_cli.planning.inputs import GenerateSpec
 from multitalk_cli.planning.prepare import check_inputs
 from multitalk_cli.storage.address import is_stored
@@ -29,6 +29,7 @@ from multitalk_cli.storage.address import is_stored
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from multitalk_cli.planning.windows import Plan
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
     from multitalk_cli.storage.upload import UploadTarget
@@ -150,3 +151,21 @@ def chosen_setup(settings: Settings) -> Setup:
 def chosen_gpu(settings: Settings) -> str:
     """The GPU that the settings name."""
     return gpus.find_gpu(settings["gpu"]).name
+
+
+def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
+    """Raises RefusedError for what the chosen GPU, stack or kernel of attention cannot do.
+
+    here: whether this machine makes the video, which has kernels of its own.
+    """
+    gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
+    gpus.check_gpu(gpu, stack, plan)
+    if not here:
+        gpus.check_attention(settings["attention"], gpu, stack)
+
+
+def estimate_plan(settings: Settings, plan: Plan) -> Estimate:
+    """Time and price of a plan as the settings ask for it."""
+    gpu = gpus.AUTO if settings["gpu"] == gpus.AUTO else chosen_gpu(settings)
+    starts, asked = known_starts(settings), chosen_setup(settings)
+    return cost.estimate_cost(plan, rates.load(), gpu, starts, asked)

@@ -10,7 +10,7 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.files import is_content_of, write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import choose_backend
-from multitalk_cli.generation.job import chosen_gpu, chosen_setup, known_starts
+from multitalk_cli.generation.job import check_gpu, chosen_setup, known_starts
 from multitalk_cli.generation.prepared_inputs import (
     LocalInputs,
     PreparedInputs,
@@ -20,7 +20,7 @@ from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, require_store
-from multitalk_cli.planning import cost, gpus, rates
+from multitalk_cli.planning import cost, rates
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
     with closing(read_inputs(args, settings, spec, reporter)) as inputs:
         table, summary = rates.load(), inputs.summary
         report_inputs(spec, spec.options.seed, summary, reporter)
-        gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
-        gpus.check_gpu(gpu, stack, summary.plan)
-        if settings["backend"] not in _HERE:
-            gpus.check_attention(settings["attention"], gpu, stack)
+        check_gpu(settings, summary.plan, here=settings["backend"] in _HERE)
         estimates = cost.estimate_all(
             summary.plan,
             table,

@@ -13,13 +13,13 @@ from multitalk_cli.errors import FileError, MultitalkError, RefusedError, UsageE
 from multitalk_cli.files import open_input, sha256_of
 from multitalk_cli.generation import run
 from multitalk_cli.generation.arguments import restore_arguments
-from multitalk_cli.generation.job import chosen_gpu, chosen_setup, known_starts, open_job
+from multitalk_cli.generation.job import estimate_plan, open_job
 from multitalk_cli.generation.result import Video
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import states
 from multitalk_cli.jobs.control import fetch_many
 from multitalk_cli.jobs.wait import wait
-from multitalk_cli.planning import cost, gpus, rates, windows
+from multitalk_cli.planning import cost, windows
 from multitalk_cli.reporting.formatting import human_count, human_money
 from multitalk_cli.reporting.reporter import QuietReporter
 from multitalk_cli.storage.address import is_stored
@@ -114,9 +114,7 @@ def estimate_job(job: Job, settings: Settings) -> Estimate:
         text_guidance=recipe["text_guidance"],
         persons=len(recipe["speakers"]),
     )
-    named, starts = settings["gpu"], known_starts(settings)
-    gpu = named if named == gpus.AUTO else chosen_gpu(settings)
-    return cost.estimate_cost(plan, rates.load(), gpu, starts, chosen_setup(settings))
+    return estimate_plan(settings, plan)
 
 
 def check_total(reruns: Sequence[Rerun], reporter: Reporter, *, assume_yes: bool) -> list[Rerun]:

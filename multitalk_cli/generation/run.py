@@ -19,6 +19,7 @@ from multitalk_cli.generation.job import (
     GenerateJob,
     chosen_gpu,
     chosen_setup,
+    estimate_plan,
     known_starts,
     open_job,
 )
@@ -175,9 +176,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     if known is not None and known.windows < len(plan.windows):
         plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
-    named, starts = settings["gpu"], known_starts(settings)
-    asked = chosen_setup(settings)
-    estimate = cost.estimate_cost(plan, table, named if named == gpus.AUTO else gpu, starts, asked)
+    estimate = estimate_plan(settings, plan)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
@@ -187,6 +186,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
+    asked, starts = chosen_setup(settings), known_starts(settings)
     others = cost.estimate_all(plan, table, asked=asked, starts=starts)
     decision = cost.check_cost(
         plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others

@@ -163,3 +163,24 @@ def test_an_output_that_is_another_file_is_refused():
     (line,) = problems("image,voice\nhost.png,a.wav\n", FileError)
 
     assert line.endswith("exists and was not made by multitalk")
+
+
+def test_a_row_with_a_bad_option_has_its_files_looked_at_too():
+    lines = problems("image,voice,seed\nhost.png,a.wav,1\nhost.png,gone.wav,x\n")
+
+    assert lines == [
+        "row 3: seed must be a whole number, not 'x'",
+        "row 3: gone.wav does not exist",
+    ]
+
+
+def test_a_missing_file_is_one_problem():
+    assert len(problems("image,voice\nhost.png,gone.wav\n", FileError)) == 1
+
+
+def test_a_kernel_that_the_stack_lacks_is_refused_before_anything_is_paid():
+    given = {"backend": "modal", "attention": "fa2"}
+
+    (line,) = problems("image,voice\nhost.png,a.wav\n", RefusedError, given=given)
+
+    assert "no attention fa2" in line

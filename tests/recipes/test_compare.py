@@ -59,5 +59,12 @@ def test_a_video_without_a_recipe_is_compared_too(cli, talk, tmp_path):
     assert "recipes     not compared" in shown.stdout
 
 
+def test_a_missing_sound_track_is_not_called_another(cli, talk, tmp_path):
+    silent = copied(talk, tmp_path / "b.mp4", "-c", "copy", "-an")
+
+    assert "sound       only in the first" in cli("compare", talk, silent).stdout
+    assert "sound       none" in cli("compare", silent, silent).stdout
+
+
 def test_a_missing_video_is_an_error(cli, talk):
     assert cli("compare", talk, Path("nowhere.mp4")).code == 3

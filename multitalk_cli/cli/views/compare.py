@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.cli.views.recipes import file_data
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -35,17 +36,18 @@ def data(compared: ComparedVideos) -> dict[str, Any]:
     }
 
 
+def _sound_text(compared: ComparedVideos) -> str:
+    first, second = (each.video.info.has_audio for each in (compared.first, compared.second))
+    if not (first and second):
+        return "none" if not (first or second) else f"only in the {'first' if first else 'second'}"
+    return "the same as stored" if compared.has_same_sound else "another, or encoded again"
+
+
 def _video_data(measured: MeasuredVideo) -> dict[str, Any]:
     video, figures = measured.video, measured.figures
     info = video.info
     return {
-        "video": str(video.path.absolute()),
-        "size_bytes": video.size_bytes,
-        "width": info.width,
-        "height": info.height,
-        "fps": round(float(info.fps), 3),
-        "frames": info.frames,
-        "seconds": round(info.duration_s, 3),
+        **file_data(video),
         "sound_seconds": _rounded(info.audio_duration_s),
         "motion": _rounded(figures.motion),
         "color_drift": round(figures.color_drift, 3),
@@ -71,7 +73,7 @@ def blocks(compared: ComparedVideos) -> list[Block]:
     rows = [(label, *(column[label] for column in columns)) for label in columns[0]]
     table = Table(rows=rows, titles=("", *names), gives_way=(2, 1))
     shown: list[Block] = [table, Line(""), Row("frames", _describe_likeness(compared))]
-    sound = "the same as stored" if compared.has_same_sound else "another, or encoded again"
+    sound = _sound_text(compared)
     shown.append(Row("sound", sound))
     return [*shown, *_difference_blocks(compared, names)]
 

@@ -62,6 +62,12 @@ def _video_data(video: KnownVideo) -> dict[str, Any]:
         "rate_hz": info.audio_rate_hz,
         "channels": info.audio_channels,
     }
+    return {**file_data(video), "sound": sound if info.has_audio else None}
+
+
+def file_data(video: KnownVideo) -> dict[str, Any]:
+    """The file's path, size and frames, as the JSON of every command has them."""
+    info = video.info
     return {
         "video": str(video.path.absolute()),
         "size_bytes": video.size_bytes,
@@ -70,7 +76,6 @@ def _video_data(video: KnownVideo) -> dict[str, Any]:
         "fps": round(float(info.fps), 3),
         "frames": info.frames,
         "seconds": round(info.duration_s, 3),
-        "sound": sound if info.has_audio else None,
     }
 
 

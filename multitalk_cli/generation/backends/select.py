@@ -8,6 +8,8 @@ from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.generation.backends.base import Backend, GenerateTask, StartedRun
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
@@ -36,6 +38,19 @@ def choose_backend(
 
 def choose_name(settings: "Settings", reporter: "Reporter") -> str:
     """The name of the backend that makes the video. Raises SetupError E_NO_BACKEND."""
+    name = backend_name(settings, is_interactive=reporter.is_interactive)
+    report_default(reporter, [(settings, name)])
+    return name
+
+
+def report_default(reporter: "Reporter", chosen: "Iterable[tuple[Settings, str]]") -> None:
+    """Says once that videos become previews for want of another backend."""
+    if any(name == "preview" and settings["backend"] == "auto" for settings, name in chosen):
+        reporter.fact("backend", "preview, because no other is set up (--backend chooses)")
+
+
+def backend_name(settings: "Settings", *, is_interactive: bool) -> str:
+    """The name of the backend that the settings lead to. Raises SetupError E_NO_BACKEND."""
     from multitalk_cli.cloud import modal_config
 
     if settings["backend"] != "auto":
@@ -44,12 +59,11 @@ def choose_name(settings: "Settings", reporter: "Reporter") -> str:
         return "local"
     if modal_config.has_token():
         return "modal"
-    if not reporter.is_interactive:
+    if not is_interactive:
         raise SetupError(
             "no backend is set up that makes real videos; in a script, pass --backend preview",
             code="E_NO_BACKEND",
         )
-    reporter.fact("backend", "preview, because no other is set up (--backend chooses)")
     return "preview"
 
 
