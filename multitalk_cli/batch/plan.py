@@ -159,8 +159,8 @@ def plan_variations(
     )
     args = replace(args, output=output)
     row = BatchRow(
-        number=1, id=batch_rows.stem_of(args), args=args, settings=settings, seeds=seeds,
-        backend=backend, given={},
+        number=1, id=batch_rows.stem_of(args), args=args, seeds=seeds, backend=backend, given={},
+        settings=settings.having("backend", backend),
     )  # fmt: skip
     videos = [*_plan_row(row, reporter, keep_inputs=True)]
     return BatchPlan(name=row.id, videos=tuple(videos))

@@ -9,6 +9,8 @@ from multitalk_cli.errors import FileError, MultitalkError, RefusedError, SetupE
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from multitalk_cli.errors.exceptions import Fact
+
 _MOST_NUMBERS = 8
 
 
@@ -45,7 +47,10 @@ class Problems:
             raise UsageError(message, code="E_MANIFEST")
         if all(isinstance(error, RefusedError) for error in errors):
             raise RefusedError(message, code="E_ROW_COST")
-        raise FileError(message, code="E_ROW_FILES")
+        # One command mends a problem that all rows share.
+        folder = errors[0].facts.get("missing_folder") if len(lines) == 1 else None
+        facts: dict[str, Fact] = {} if folder is None else {"missing_folder": folder}
+        raise FileError(message, code="E_ROW_FILES", facts=facts)
 
     def lines(self) -> list[str]:
         """`row 3: ...`; rows with the same problem share a line."""

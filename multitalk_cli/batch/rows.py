@@ -103,7 +103,8 @@ def read_rows(
             _check_files(found, manifest.folder, problems)
     _check_ids(rows, problems)
     report_default(reporter, [(row.settings, row.backend) for row in rows])
-    return rows
+    # Who makes a row may not see a person, without whom nothing becomes a preview unasked.
+    return [replace(row, settings=row.settings.having("backend", row.backend)) for row in rows]
 
 
 def _check_files(found: ManifestRow, folder: Path, problems: Problems) -> None:

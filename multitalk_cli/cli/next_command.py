@@ -591,8 +591,10 @@ def _show_columns(_facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "multitalk batch --help"
 
 
-def _check_rows(_facts: Mapping[str, Fact], words: list[str]) -> str:
-    """Checks the corrected rows of a batch, and starts nothing."""
+def _check_rows(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """Makes the folder that all rows lack, or checks their corrected rows and starts nothing."""
+    if "missing_folder" in facts:
+        return _make_folder(facts, words)
     return "" if "--plan" in words else typed_again(words, "--plan")
 
 

@@ -16,12 +16,13 @@ def speak(*names, duration_s=0.2):
         write_wav(name, speech_like(duration_s, seed=number + 1))
 
 
-def planned(path, **defaults):
+def planned(path, reporter=None, **defaults):
     """The plan of a manifest whose videos are small previews."""
     given = {**SMALL, **defaults.pop("given", {})}
     manifest = read_manifest(str(path))
     chosen = Defaults(given=given, **defaults)
-    rows = read_rows(manifest, chosen, QuietReporter(), manifest.problems)
+    reporter = QuietReporter() if reporter is None else reporter
+    rows = read_rows(manifest, chosen, reporter, manifest.problems)
     return plan_rows(manifest.name, rows, manifest.problems)
 
 

@@ -184,3 +184,12 @@ def test_a_kernel_that_the_stack_lacks_is_refused_before_anything_is_paid():
     (line,) = problems("image,voice\nhost.png,a.wav\n", RefusedError, given=given)
 
     assert "no attention fa2" in line
+
+
+def test_a_folder_that_all_rows_lack_is_made_with_one_command(cli):
+    manifest("image,voice,output\nhost.png,a.wav,out/a.preview.mp4\nhost.png,b.wav,out/\n")
+
+    ran = cli("batch", "list.csv", "--backend", "preview", "--json")
+
+    assert (ran.code, ran.error["code"]) == (3, "E_ROW_FILES")
+    assert ran.error["hint"] == "mkdir -p out"

@@ -7,6 +7,7 @@ import pytest
 
 from multitalk_cli.batch.plan import BatchPlan, Budget
 from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.reporting.reporter import QuietReporter
 from tests.batch.made import Seen, planned, run, speak
 
 
@@ -36,6 +37,29 @@ def test_a_rerun_makes_only_what_is_missing():
     assert [each.video.already_made for each in again.results] == [True, False, True]
     kept = {path for path, made in before.items() if path.stat().st_mtime_ns == made}
     assert {path.name for path in before.keys() - kept} == {"b.preview.mp4"}
+
+
+class Person(QuietReporter):
+    """Somebody who watches, and what is said."""
+
+    is_interactive = True
+
+    def __init__(self):
+        super().__init__()
+        self.said = []
+
+    def fact(self, label, text):
+        self.said.append((label, text))
+
+
+def test_without_a_backend_a_person_gets_previews_and_is_told_once(monkeypatch):
+    monkeypatch.delenv("MODAL_TOKEN_ID", raising=False)
+    person = Person()
+
+    batch = run(planned("list.csv", person, given={"backend": None}))
+
+    assert states(batch) == [("A", "done"), ("B", "done"), ("C", "done")]
+    assert [label for label, _ in person.said] == ["backend"]
 
 
 def remove_voice(name):
