@@ -27,7 +27,8 @@ def parse_since(option: str, text: str) -> float:
         return max(0.0, datetime.fromisoformat(text.strip()).timestamp())
     except (ValueError, OverflowError, OSError):
         raise UsageError(
-            f"{option} is an age such as 2d, 12h or 3w, or a date such as 2026-11-20, not {text!r}",
+            f"{option} must be an age such as 2d, 12h or 3w, or a date such as 2026-11-20, "
+            f"not {text!r}",
             code="E_RANGE",
             facts={"option": option, "example": "2d"},
         ) from None

@@ -121,7 +121,7 @@ def test_dates_are_local():
 
 @pytest.mark.parametrize("text", ["", "2", "d", "20.11.2026", "2026-13-01", "-2d", "99999999d"])
 def test_no_dates(text):
-    with pytest.raises(UsageError, match="--since is an age such as 2d"):
+    with pytest.raises(UsageError, match="--since must be an age such as 2d"):
         parse_since("--since", text)
 
 

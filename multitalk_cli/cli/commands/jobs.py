@@ -340,6 +340,8 @@ def rerun(
         return
     if not jobs:
         console.note("no video failed that is not made since")
+        console.succeed("jobs", view.rerun_data([]), [])
+        return
     outcomes = generation_rerun.rerun_all(
         ledger, jobs, given, console, assume_yes=yes, detach=detach
     )
