@@ -94,6 +94,7 @@ class Table:
         return ["dim", *styles] if self.titles else styles
 
 
+_MOST_ALIGNED = 60
 Block = str | Line | Row | Table
 """Something to show. A str is a path or a script: its control characters reach no terminal."""
 
@@ -162,7 +163,11 @@ def plain(block: Line | Row | Table, clean: Clean) -> Iterator[str]:
             yield f"{label:<{width}}{space}{clean(block.text)}"
         case Table():
             rows = [[clean(cell) for cell in row] for row in block.all_rows]
-            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            # A cell that is longer by far moves its own row only.
+            widths = [
+                max((len(cell) for cell in column if len(cell) <= _MOST_ALIGNED), default=0)
+                for column in zip(*rows, strict=True)
+            ]
             for row in rows:
                 cells = [
                     f"{cell:{'>' if at in block.right else '<'}{widths[at]}}"

@@ -95,6 +95,8 @@ def open_job(
     if not spec.stored and prepared is None:
         check_inputs(spec.image, spec.voices)
     backend = choose_backend(settings, reporter, detach=args.detach)
+    if settings["fail_under"] is not None and not backend.model_output:
+        reporter.note("--fail-under is for videos of the model; a preview is not judged")
     upload = choose_upload(args, settings, spec, backend)
     if prepared is None:
         prepared = _prepare(spec, backend, upload, reporter)

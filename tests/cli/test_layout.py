@@ -265,3 +265,12 @@ def test_rich_is_imported_only_where_something_is_drawn(words):
 
     assert (ran.returncode, ran.stderr) == (0, b"")
     assert ran.stdout
+
+
+def test_one_long_value_does_not_push_the_columns_of_a_pipe_apart():
+    rows = [("size", "896x448", "default"), ("prompt", "x" * 500, "file")]
+
+    first, second = plain(Table(rows=rows), str)
+
+    assert first == "size    896x448  default"
+    assert second.endswith("x  file")

@@ -104,6 +104,12 @@ def test_loudness_says_once_that_it_has_no_effect(cli, portrait, voice, word):
     assert again.code == 3 and "another sound_level" in again.stderr
 
 
+def test_a_preview_says_that_it_is_not_judged(cli, portrait, voice):
+    ran = cli("generate", portrait, voice, *SMALL, "--fail-under", 0.4)
+
+    assert (ran.code, ran.stderr.count("a preview is not judged")) == (0, 1)
+
+
 def test_silence_around_the_speech_is_reported_and_left_out_on_demand(cli, folder, voice):
     samples = voice.read_bytes()[44:]
     Path("long.wav").write_bytes(wav_of(bytes(32_000 * 60) + samples + bytes(32_000 * 5)))
