@@ -44,7 +44,6 @@ from remote.engine.sampling.masks import (
     token_masks,
 )
 from remote.engine.sampling.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
-from remote.engine.sampling.schedule import step_times
 
 _ANCHORED_FRAMES = 16  # at a time
 _SAMPLED_FRAMES = 4  # of each window, kept as they were before anchoring
@@ -226,7 +225,7 @@ class Engine:
         request = plan.prepared.request
         shape = tuple(scene.conditioning.shape[1:])
         channels = self.networks.config.dit.out_channels
-        total = request.steps * len(request.guidance.branches)
+        total = request.forwards
         guarded_step = min(_GUARDED_STEPS, request.steps) - 1 if is_guarded else None
         done = 0
         latents = scene.conditioning
@@ -262,9 +261,11 @@ class Engine:
     @torch.inference_mode()
     def _plan(self, prepared: EncodedInputs) -> _Plan:
         request, dit = prepared.request, self.networks.dit
-        times = step_times(request.steps, request.shift).to(self.device)
+        times = request.step_times().to(self.device)
         embeddings = tuple(dit.embed_time(t[None]) for t in times[:-1])
-        is_negative_used = any(branch.is_negative for branch in request.guidance.branches)
+        is_negative_used = any(
+            branch.is_negative for branch in request.guidance.branches_of(request.steps)
+        )
         return _Plan(
             prepared=prepared,
             times=times,
@@ -308,6 +309,7 @@ class Engine:
     ) -> dict[Branch, Condition]:
         """Each branch's keys and values; "no voice" is one zero stream, as published."""
         dit, size = self.networks.dit, self.networks.config.dit.audio_window
+        request = plan.prepared.request
         audio = torch.stack(
             [
                 window_features(voice, window.start, window.frames, size)
@@ -315,7 +317,11 @@ class Engine:
             ]
         ).to(self.device)
         image = dit.image_keys(image_features)
-        voiced, silent = dit.audio_keys(audio), dit.audio_keys(torch.zeros_like(audio[:1]))
+        branches = request.guidance.branches_of(request.steps)
+        voiced = dit.audio_keys(audio)
+        silent = voiced
+        if not all(branch.is_voiced for branch in branches):
+            silent = dit.audio_keys(torch.zeros_like(audio[:1]))
         return {
             branch: Condition(
                 text=plan.negative if branch.is_negative and plan.negative else plan.prompt,
@@ -323,7 +329,7 @@ class Engine:
                 audio=voiced if branch.is_voiced else silent,
                 regions=plan.regions if branch.is_voiced else None,
             )
-            for branch in plan.prepared.request.guidance.branches
+            for branch in branches
         }
 
     def _predict(self, plan: _Plan, scene: _Scene) -> Predict:

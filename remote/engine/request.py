@@ -13,6 +13,7 @@ from remote.engine.networks.memory import Workload, workload
 from remote.engine.sampling.cache import CacheSettings
 from remote.engine.sampling.guidance import Guidance
 from remote.engine.sampling.masks import PixelBox
+from remote.engine.sampling.schedule import listed_times, require_times, step_times
 
 
 def _require_4n_plus_1(name: str, frames: int) -> None:
@@ -46,6 +47,8 @@ class RenderRequest:
     boxes: one for each person, in the picture's pixels; None for the picture's halves.
     prompt_ids, negative_ids: tokens with the end token, without padding.
     frames: length of the video; the windows cover it and overlap by motion_frames.
+    times: of each step, falling from 1000 at most, without the final 0; empty for the published
+    schedule of so many steps with this shift.
     color_strength: 0 to 1, how much of the picture's colours each frame takes back.
     cache: of steps; None computes every step. attention: the name of a kernel, by which the engine
     is set up before the run; AUTO for the one that suits the GPU.
@@ -64,6 +67,7 @@ class RenderRequest:
     motion_frames: int
     steps: int
     shift: float
+    times: tuple[float, ...] = ()
     guidance: Guidance = field(default_factory=Guidance)
     color_strength: float = 1.0
     seed: int = 42
@@ -88,12 +92,30 @@ class RenderRequest:
             raise ValueError(f"{self.steps} steps, {self.fps} fps, {self.frames} frames")
         if not 0 <= self.color_strength <= 1:
             raise ValueError(f"color_strength is {self.color_strength}, not 0 to 1")
+        self._check_steps()
         self._check_windows()
 
     def workload(self, config: DiTConfig) -> Workload:
         """The workload of the largest window."""
         frames = max(window.frames for window in self.windows)
         return workload(config, frames, self.height_px, self.width_px)
+
+    @property
+    def forwards(self) -> int:
+        """The number of forwards of one window, but for those that the step cache spares."""
+        return self.guidance.forwards(self.steps)
+
+    def step_times(self) -> Tensor:
+        """The times of all steps and a final 0, [steps + 1] float32 on the CPU."""
+        return listed_times(self.times) if self.times else step_times(self.steps, self.shift)
+
+    def _check_steps(self) -> None:
+        if self.times:
+            require_times(self.times)
+            if len(self.times) != self.steps:
+                raise ValueError(f"{len(self.times)} times for {self.steps} steps")
+        if self.cache is not None and self.guidance.text_steps is not None:
+            raise ValueError("the step cache needs the same branches in every step")
 
     def _check_windows(self) -> None:
         _require_4n_plus_1("motion_frames", self.motion_frames)

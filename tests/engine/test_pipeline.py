@@ -65,6 +65,52 @@ def test_the_same_request_gives_the_same_frames(networks, events, request_of_two
         assert torch.equal(first.frames, second.frames)
 
 
+def _shortened(request, **changes):
+    """One window of three steps."""
+    first = request.windows[:1]
+    return dataclasses.replace(request, windows=first, frames=first[0].frames, steps=3, **changes)
+
+
+def _frames(networks, request):
+    events = list(Engine(networks).run(request))
+    total = {e.total for e in events if isinstance(e, Progress) and e.stage == "denoise"}
+    return _windows(events)[0].frames, total
+
+
+def test_text_in_all_steps_is_exact_and_in_fewer_takes_fewer_forwards(
+    networks, request_of_two_windows
+):
+    exact, gated, fewer = (
+        _frames(networks, _shortened(request_of_two_windows, guidance=Guidance(text_steps=steps)))
+        for steps in (None, 3, 1)
+    )
+    assert torch.equal(gated[0], exact[0])
+    assert (exact[1], gated[1], fewer[1]) == ({9}, {9}, {7})
+    assert not torch.equal(fewer[0], exact[0])
+
+
+def test_listed_times_are_those_of_the_steps(networks, request_of_two_windows):
+    published = _shortened(request_of_two_windows, shift=5.0)
+    listed = dataclasses.replace(published, times=tuple(published.step_times()[:-1].tolist()))
+    other = dataclasses.replace(published, times=(1000.0, 2500 / 3, 625.0))
+    frames = [_frames(networks, request)[0] for request in (published, listed, other)]
+    assert torch.equal(frames[0], frames[1])
+    assert not torch.equal(frames[0], frames[2])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"times": (1000.0,)}, "1 times for 3 steps"),
+        ({"times": (900.0, 950.0, 100.0)}, "do not fall"),
+        ({"guidance": Guidance(text_steps=1), "cache": CacheSettings()}, "same branches"),
+    ],
+)
+def test_steps_that_do_not_fit_together_are_refused(request_of_two_windows, changes, message):
+    with pytest.raises(ValueError, match=message):
+        _shortened(request_of_two_windows, **changes)
+
+
 def test_another_seed_gives_other_frames(networks, events, request_of_two_windows):
     other = dataclasses.replace(request_of_two_windows, seed=0)
     assert not torch.equal(

@@ -41,17 +41,50 @@ class Projection:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guidance:
-    """Strengths of text and voice. A text scale of 1 needs two branches only."""
+    """Strengths of text and voice. A scale of 1 needs one branch less.
+
+    text_steps: the first so many steps compute the guidance by the text; the others keep its last
+    difference, which changes little by then, and need two branches. None for all steps.
+    """
 
     text_scale: float = 5.0
     audio_scale: float = 4.0
     projection: Projection | None = None
+    text_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.text_steps is None:
+            return
+        if self.text_steps < 1:
+            raise ValueError(f"text_steps is {self.text_steps}, not positive")
+        if self.projection is not None:
+            raise ValueError("projected guidance is computed in every step")
 
     @property
     def branches(self) -> tuple[Branch, ...]:
-        if math.isclose(self.text_scale, 1.0):
-            return (Branch.COND, Branch.DROP_AUDIO)
-        return (Branch.COND, Branch.DROP_TEXT, Branch.UNCOND)
+        """The branches of the first step."""
+        return self.branches_at(0)
+
+    def branches_at(self, step: int) -> tuple[Branch, ...]:
+        """The branches of a step, which counts from 0."""
+        if self.is_by_text(step):
+            return (Branch.COND, Branch.DROP_TEXT, Branch.UNCOND)
+        if math.isclose(self.audio_scale, 1.0) and self.projection is None:
+            return (Branch.COND,)
+        return (Branch.COND, Branch.DROP_AUDIO)
+
+    def is_by_text(self, step: int) -> bool:
+        """Whether a step computes the guidance by the text."""
+        is_computed = self.text_steps is None or step < self.text_steps
+        return is_computed and not math.isclose(self.text_scale, 1.0)
+
+    def branches_of(self, steps: int) -> tuple[Branch, ...]:
+        """The branches that a run of so many steps needs, each once."""
+        return tuple(dict.fromkeys((*self.branches, *self.branches_at(steps - 1))))
+
+    def forwards(self, steps: int) -> int:
+        """The number of forwards of so many steps."""
+        return sum(len(self.branches_at(step)) for step in range(steps))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,22 +93,35 @@ class Guide:
 
     guidance: Guidance
     _averages: dict[str, Tensor] = field(default_factory=dict)
+    _by_text: Tensor | None = None
 
     def combine(self, velocities: Mapping[Branch, Tensor]) -> Tensor:
-        """velocities: one tensor per branch of the guidance, all of one shape."""
+        """velocities: one tensor per branch of the step, all of one shape."""
         text, audio = self.guidance.text_scale, self.guidance.audio_scale
         cond = velocities[Branch.COND]
-        if Branch.DROP_AUDIO in velocities:
-            drop = velocities[Branch.DROP_AUDIO]
-            if self.guidance.projection is None:
-                return drop + audio * (cond - drop)
-            return cond + (audio - 1) * self._projected("audio", cond - drop, cond)
+        if Branch.DROP_TEXT not in velocities:
+            return self._without_text(cond, velocities.get(Branch.DROP_AUDIO))
         drop, uncond = velocities[Branch.DROP_TEXT], velocities[Branch.UNCOND]
+        if self.guidance.text_steps is not None:
+            self._by_text = cond - drop
         if self.guidance.projection is None:
             return uncond + text * (cond - drop) + audio * (drop - uncond)
         by_text = self._projected("text", cond - drop, cond)
         by_audio = self._projected("audio", drop - uncond, cond)
         return cond + (text - 1) * by_text + (audio - 1) * by_audio
+
+    def _without_text(self, cond: Tensor, drop: Tensor | None) -> Tensor:
+        """The guidance of a step without a negative prompt. drop: without voices, if computed."""
+        audio = self.guidance.audio_scale
+        if drop is None:
+            guided = cond
+        elif self.guidance.projection is None:
+            guided = drop + audio * (cond - drop)
+        else:
+            guided = cond + (audio - 1) * self._projected("audio", cond - drop, cond)
+        if self._by_text is None:
+            return guided
+        return guided + (self.guidance.text_scale - 1) * self._by_text
 
     def _projected(self, name: str, difference: Tensor, cond: Tensor) -> Tensor:
         """Averages, shortens, and removes what lies along cond, in float64."""

@@ -71,7 +71,7 @@ def sample(
         latents = _with_motion(latents, motion, draw, steps[0])
     for step, (t, t_next) in enumerate(itertools.pairwise(steps)):
         velocities = {}
-        for branch in guide.guidance.branches:
+        for branch in guide.guidance.branches_at(step):
             velocities[branch] = predict(branch, step, latents)
             yield ForwardDone(step=step, branch=branch)
         velocity = guide.combine(velocities)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from remote.engine.sampling.guidance import Branch, Guidance, Guide, Projection
 from remote.engine.sampling.sampler import ForwardDone, StepDone, sample, seeded_noise
-from remote.engine.sampling.schedule import euler_step, renoised, step_times
+from remote.engine.sampling.schedule import euler_step, listed_times, renoised, step_times
 
 SHAPE = (16, 4, 2, 2)
 
@@ -31,6 +31,28 @@ def test_no_steps_are_refused():
         step_times(0, 7.0)
 
 
+FEW = (1000.0, 937.5, 2500 / 3, 625.0)
+
+
+@pytest.mark.parametrize("times", [FEW, FEW[:1] + FEW[2:3], (999.0,)])
+def test_listed_times_are_used_as_they_are_and_end_at_0(times):
+    assert listed_times(times).tolist() == pytest.approx([*times, 0.0])
+
+
+@pytest.mark.parametrize("times", [(), (1000.5,), (1000.0, 1000.0), (500.0, 600.0), (1000.0, 0.0)])
+def test_times_that_do_not_fall_are_refused(times):
+    with pytest.raises(ValueError, match="do not fall from 1000"):
+        listed_times(times)
+
+
+@pytest.mark.parametrize(
+    ("steps", "shift", "wanted"),
+    [(4, 7.0, [1000, 933.4, 778.3, 6.9, 0]), (2, 7.0, [1000, 6.9, 0])],
+)
+def test_the_published_schedule_ends_with_a_step_that_moves_little(steps, shift, wanted):
+    assert step_times(steps, shift).tolist() == pytest.approx(wanted, abs=0.1)
+
+
 def test_a_constant_velocity_is_integrated_exactly():
     start, velocity = torch.zeros(2), torch.ones(2)
     times = step_times(8, 7.0).tolist()
@@ -48,6 +70,42 @@ def test_clean_latents_stay_exact_at_time_zero():
 def test_a_text_scale_of_one_needs_two_branches():
     assert Guidance(text_scale=1.0).branches == (Branch.COND, Branch.DROP_AUDIO)
     assert Guidance(text_scale=5.0).branches == (Branch.COND, Branch.DROP_TEXT, Branch.UNCOND)
+
+
+@pytest.mark.parametrize(
+    ("guidance", "steps", "forwards"),
+    [
+        (Guidance(), 40, 120),
+        (Guidance(), 20, 60),
+        (Guidance(text_steps=10), 20, 50),
+        (Guidance(text_steps=20), 20, 60),
+        (Guidance(text_scale=1.0, audio_scale=2.0), 4, 8),
+        (Guidance(text_scale=1.0, audio_scale=1.0), 4, 4),
+        (Guidance(text_scale=1.0, text_steps=2), 4, 8),
+    ],
+)
+def test_forwards_are_counted(guidance, steps, forwards):
+    assert guidance.forwards(steps) == forwards
+
+
+def test_steps_after_the_text_keep_its_last_difference():
+    generator = torch.Generator().manual_seed(2)
+    cond, drop, uncond, later, silent = torch.randn(5, *SHAPE, generator=generator)
+    guide = Guide(guidance=Guidance(text_scale=5.0, audio_scale=4.0, text_steps=1))
+    first = {Branch.COND: cond, Branch.DROP_TEXT: drop, Branch.UNCOND: uncond}
+    exact = Guide(guidance=Guidance()).combine(first)
+    assert torch.equal(guide.combine(first), exact)
+    gated = guide.combine({Branch.COND: later, Branch.DROP_AUDIO: silent})
+    wanted = later + 4.0 * (cond - drop) + 3.0 * (later - silent)
+    torch.testing.assert_close(gated, wanted)
+
+
+@pytest.mark.parametrize(
+    "options", [{"text_steps": 0}, {"text_steps": 1, "projection": Projection()}]
+)
+def test_text_steps_that_cannot_be_are_refused(options):
+    with pytest.raises(ValueError, match=r"text_steps|every step"):
+        Guidance(**options)
 
 
 def test_guidance_of_equal_branches_changes_nothing():
