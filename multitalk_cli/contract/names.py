@@ -13,6 +13,9 @@ STACK_ATTENTIONS: Mapping[str, tuple[str, ...]] = {
 """Stack -> the attention kernels that its image has."""
 ATTENTIONS = ("fa3", "fa4", "sdpa-cudnn", "sdpa-flash", "xformers", "fa2", "sdpa")
 """All that the engine knows, as `--backend local` may have them."""
+TIERS = ("exact", "near", "turbo")
+"""How exactly the transformer computes, the most exact first."""
+EXACT_TIER = TIERS[0]
 WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
     "multitalk-weights",
     "multitalk-jobs",

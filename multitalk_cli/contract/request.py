@@ -3,6 +3,7 @@
 import json
 import math
 from dataclasses import dataclass, field
+from operator import gt
 
 from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.contract.limits import (
@@ -20,7 +21,11 @@ from multitalk_cli.contract.limits import (
     require,
     require_text,
 )
-from multitalk_cli.contract.names import ATTENTIONS, AUTO_ATTENTION
+from multitalk_cli.contract.loras import LORA_NAME, MAX_STRENGTH, is_strength
+from multitalk_cli.contract.names import ATTENTIONS, AUTO_ATTENTION, EXACT_TIER, TIERS
+
+FIRST_TIME = 1000.0
+"""The time of pure noise, from which a schedule goes down to 0."""
 
 
 def require_attention(name: str) -> None:
@@ -85,6 +90,23 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LoraChoice:
+    """A LoRA to merge into the transformer. name: as the folder of weights records it."""
+
+    name: str
+    strength: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(bool(LORA_NAME.fullmatch(self.name)), "lora.name", "a plain name", self.name)
+        require(
+            is_strength(self.strength),
+            "lora.strength",
+            f"-{MAX_STRENGTH:g} to {MAX_STRENGTH:g}",
+            self.strength,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
     """Everything that decides the pixels and the sound of one video.
 
@@ -92,7 +114,10 @@ class GenerateRequest:
     sound: the sound track to mux, a FLAC file with the user's channels and rate, or None.
     frames: how many frames the video has; the windows cover at least these.
     recipe: a JSON object to keep in the MP4's metadata. attention: the kernel to compute with, one
-    of ATTENTIONS; AUTO_ATTENTION for the one that suits the GPU.
+    of ATTENTIONS; AUTO_ATTENTION for the one that suits the GPU. tier: one of TIERS. loras: merged
+    before anything is quantised. times: of each step, from FIRST_TIME down, without the final 0;
+    empty for the published schedule with `shift`. text_steps: the first so many steps compute the
+    guidance by the prompt, the others keep its last difference; None for all.
     """
 
     job_id: str
@@ -114,6 +139,10 @@ class GenerateRequest:
     motion_frames: int
     recipe: str
     attention: str = field(default=AUTO_ATTENTION, metadata={ADDED: True})
+    tier: str = field(default=EXACT_TIER, metadata={ADDED: True})
+    loras: tuple[LoraChoice, ...] = field(default=(), metadata={ADDED: True})
+    times: tuple[float, ...] = field(default=(), metadata={ADDED: True})
+    text_steps: int | None = field(default=None, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         require(bool(JOB_ID.fullmatch(self.job_id)), "job_id", "8 to 32 of a-z, 0-9", self.job_id)
@@ -139,6 +168,8 @@ class GenerateRequest:
         )
         require(MIN_FPS <= self.fps <= MAX_FPS, "fps", f"{MIN_FPS} to {MAX_FPS}", self.fps)
         require_attention(self.attention)
+        require(self.tier in TIERS, "tier", f"one of {', '.join(TIERS)}", self.tier)
+        self._check_schedule()
         self._check_texts()
         self._check_windows()
 
@@ -146,6 +177,19 @@ class GenerateRequest:
         """The frames of the video that a window adds; the first window is 0."""
         start = self.windows[window - 1].end if window else 0
         return range(start, min(self.windows[window].end, self.frames))
+
+    def _check_schedule(self) -> None:
+        names = [lora.name for lora in self.loras]
+        require(len(set(names)) == len(names), "loras", "different ones", names)
+        steps = self.sample_steps
+        if self.text_steps is not None:
+            is_some = 1 <= self.text_steps <= steps
+            require(is_some, "text_steps", f"1 to {steps}", self.text_steps)
+        if self.times:
+            require(len(self.times) == steps, "times", f"{steps} of them", len(self.times))
+            later = (*self.times[1:], 0.0)
+            is_falling = self.times[0] <= FIRST_TIME and all(map(gt, self.times, later))
+            require(is_falling, "times", "from 1000 at most, falling, above 0", self.times)
 
     def _check_texts(self) -> None:
         for name in ("prompt", "negative_prompt", "recipe"):

@@ -7,11 +7,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 from multitalk_cli import contract
+from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_ENDING
 from multitalk_cli.errors import UsageError
 
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
-LORAS = ("fusionx", "lightx2v")
+LORAS = tuple(sorted(KNOWN_LORAS))
 """Names of files on the hub."""
 WeightsAction = Literal[
     "survey", "bring", "list", "verify", "strays", "prune", "survey_lora", "add_lora"
@@ -103,7 +104,7 @@ def check_lora(lora: str) -> None:
     is_address = (
         parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
     )
-    if lora not in LORAS and not (is_address and parts.path.endswith(".safetensors")):
+    if lora not in LORAS and not (is_address and parts.path.endswith(LORA_ENDING)):
         raise not_a_lora(lora)
 
 

@@ -1,7 +1,7 @@
 """LoRA files in a folder of weights: known names, their origin, and the record of those present.
 
-A name stands for a file that MultiTalk's own documentation links to; its commit, size, hash and
-licence are looked up on the hub.
+A name stands for a file of `contract.loras`; its commit, size, hash and licence are looked up on
+the hub.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
+from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_NAME, name_of_lora
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import move_into_place
@@ -29,18 +30,6 @@ from remote.weights.manifest import sha256_of
 FOLDER, MANIFEST_FILE = "loras", "manifest.json"
 MAX_BYTES = 4 * 1024**3
 FORMAT_VERSION = 1
-# The publishers' instructions: github.com/MeiGen-AI/MultiTalk, README, section 3.
-KNOWN = {
-    "fusionx": (
-        "vrgamedevgirl84/Wan14BT2VFusioniX",
-        "FusionX_LoRa/Wan2.1_I2V_14B_FusionX_LoRA.safetensors",
-    ),
-    "lightx2v": (
-        "Kijai/WanVideo_comfy",
-        "Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors",
-    ),
-}
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PATH = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob)/([^/]+)/(.+\.safetensors)")
 
@@ -59,7 +48,7 @@ class Lora:
     sha256: str
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or not _SHA256.fullmatch(self.sha256):
+        if not LORA_NAME.fullmatch(self.name) or not _SHA256.fullmatch(self.sha256):
             raise ValueError(f"{self.name!r} is not a plain name, or its sha256 is malformed")
         if not 0 <= self.size_bytes <= MAX_BYTES:
             raise ValueError(f"{self.name} has {self.size_bytes} bytes")
@@ -131,7 +120,7 @@ def add(
     save: makes written files persist beyond this machine; with it, a file of more than part_bytes
     is kept in parts.
     """
-    if not _NAME.fullmatch(name):
+    if not LORA_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a name of a LoRA", code="E_RANGE")
     origin = _find(hub, address)
     place, what = folder / FOLDER / f"{name}.safetensors", without_keys(origin.address)
@@ -226,14 +215,14 @@ def _check(files: list[Path], address: str) -> int:
 
 
 def _find(hub: Hub, wanted: str) -> _Origin:
-    if wanted in KNOWN:
-        repo, path = KNOWN[wanted]
-        return _on_hub(hub, wanted, repo, "main", path)
+    if wanted in KNOWN_LORAS:
+        known = KNOWN_LORAS[wanted]
+        return _on_hub(hub, wanted, known.repository, "main", known.file)
     check_lora(wanted)
     where = urlsplit(wanted)
     match = _HUB_PATH.fullmatch(where.path)
     is_on_hub = origin_of(wanted) in (origin_of(hub.endpoint), DEFAULT_ENDPOINT)
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", Path(unquote(where.path)).stem)[:100].lstrip("._-")
+    name = name_of_lora(wanted)
     if match is not None and is_on_hub:
         return _on_hub(hub, name, match[1], unquote(match[2]), unquote(match[3]))
     if where.scheme != "https" or not name:

@@ -21,6 +21,7 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.contract import WAN_REPOSITORY, weights_task
 from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.reporting.reporter import QuietReporter
 from multitalk_cli.weights.cloud import CloudWeights
@@ -46,7 +47,7 @@ def repos(golden_dir, tmp_path_factory):
     repos = published_repos(source)
     # Blanks are JSON as well.
     repos[WAN_REPOSITORY][PADDED] += b" " * PADDING_BYTES
-    repo, path = loras.KNOWN["fusionx"]
+    repo, path = KNOWN_LORAS["fusionx"].repository, KNOWN_LORAS["fusionx"].file
     repos[repo] = {path: lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors")}
     return repos
 
@@ -77,7 +78,7 @@ def tiny_site(site, golden_dir, tmp_path_factory):
 @pytest.fixture(scope="module")
 def served(repos):
     with serving(repos) as hub:
-        hub.licences[loras.KNOWN["fusionx"][0]] = "apache-2.0"
+        hub.licences[KNOWN_LORAS["fusionx"].repository] = "apache-2.0"
         yield hub
 
 
@@ -458,7 +459,7 @@ def test_a_volume_that_commits_by_itself_stores_each_byte_once(cloud, hub, user,
         f"diffusion_model.blocks.0.self_attn.q.lora_{way}.weight": torch.rand(shape)
         for way, shape in (("down", (400, 500)), ("up", (500, 400)))
     }
-    repo, path = loras.KNOWN["lightx2v"]
+    repo, path = KNOWN_LORAS["lightx2v"].repository, KNOWN_LORAS["lightx2v"].file
     hub.repos[repo] = {path: lora_file(tmp_path / "a.safetensors", **pair)}
     for container in cloud.containers():
         cloud.kill(container)

@@ -12,11 +12,11 @@ import pytest
 from multitalk_cli.cli.console import Console, OutputOptions
 from multitalk_cli.cli.views.download import downloaded_next
 from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.storage.hub import Hub
 from multitalk_cli.weights.download import DownloadOptions, download
 from multitalk_cli.weights.local import LocalWeights
 from remote.engine.checkpoint import published
-from remote.weights import loras
 from remote.weights.download import load_sources
 from remote.weights.manifest import load_manifest, verify_pack
 from remote.weights.read import open_pack
@@ -391,7 +391,7 @@ def test_prune_removes_what_nothing_names(weights, cli):
 
 
 def test_a_lora_is_added_listed_and_repaired(hub, weights, cli, tmp_path):
-    repo, path = loras.KNOWN["lightx2v"]
+    repo, path = KNOWN_LORAS["lightx2v"].repository, KNOWN_LORAS["lightx2v"].file
     hub.repos[repo] = {path: lora_file(tmp_path / "made.safetensors")}
 
     refused = cli("download", "--to", "weights", "--lora", "lightx2v")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from multitalk_cli.contract.weights_task import LORAS
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
@@ -21,7 +21,7 @@ QUICK = HubPolicy(
     asking=RetryPolicy(pauses_s=(0.01, 0.01)),
     fetching=RetryPolicy(pauses_s=(0.01, 0.01, 0.01)),
 )
-REPO, PATH = loras.KNOWN["fusionx"]
+REPO, PATH = KNOWN_LORAS["fusionx"].repository, KNOWN_LORAS["fusionx"].file
 
 
 def lora_file(path, **tensors):
@@ -66,10 +66,6 @@ def test_a_name_stands_for_a_file_of_a_repository(hub, folder, content):
     assert lora.sha256 == hashlib.sha256(content).hexdigest()
     assert lora.licence == found["licence"] == "apache-2.0"
     assert hub.commit(REPO) in lora.address
-
-
-def test_every_name_that_is_offered_is_known():
-    assert tuple(loras.KNOWN) == LORAS
 
 
 def test_a_file_that_moved_inside_its_repository_is_found(hub, folder):

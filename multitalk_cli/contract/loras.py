@@ -1,0 +1,87 @@
+"""LoRAs that are known by name, and how a LoRA is named on a command line.
+
+The only table of them: client and container read it.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+from urllib.parse import unquote, urlsplit
+
+LORA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+LORA_ENDING = ".safetensors"
+MAX_STRENGTH = 4.0
+_STRENGTH = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KnownLora:
+    """A LoRA with a name of its own.
+
+    repository, file: on the Hugging Face Hub. size_bytes: rounded, for estimates and texts.
+    licence: as its publisher states it. kind: "step" for one that is distilled to few steps and
+    needs no guidance by the prompt, "style" for any other. steps: the counts that a "step" LoRA
+    runs with. shift: of the schedule that it was distilled at, of evenly spaced times. warning:
+    what to know before its use; empty for nothing.
+    """
+
+    repository: str
+    file: str
+    size_bytes: int
+    licence: str
+    kind: Literal["step", "style"]
+    steps: tuple[int, ...] = ()
+    shift: float | None = None
+    warning: str = ""
+
+
+STEP_LORA = "lightx2v"
+"""The one of the fast presets."""
+KNOWN_LORAS: Mapping[str, KnownLora] = {
+    STEP_LORA: KnownLora(
+        repository="lightx2v/Wan2.1-Distill-Loras",
+        file="wan2.1_i2v_lora_rank64_lightx2v_4step.safetensors",
+        size_bytes=739_000_000,
+        licence="Apache 2.0 by its README",
+        kind="step",
+        steps=(2, 4, 8),
+        shift=5.0,
+    ),
+    "fusionx": KnownLora(
+        repository="vrgamedevgirl84/Wan14BT2VFusioniX",
+        file="FusionX_LoRa/Wan2.1_I2V_14B_FusionX_LoRA.safetensors",
+        size_bytes=371_000_000,
+        licence="Apache 2.0 by its card",
+        kind="step",
+        steps=(2, 4, 8),
+        shift=2.0,
+        warning="contains CausVid, whose files are noted CC-BY-NC elsewhere; shifts colours beyond "
+        "a minute",
+    ),
+}
+
+
+def split_strength(text: str) -> tuple[str, float]:
+    """A LoRA and its strength: a number after the last colon, which else belongs to the address."""
+    name, colon, number = text.rpartition(":")
+    if colon and name and _STRENGTH.fullmatch(number):
+        return name, float(number)
+    return text, 1.0
+
+
+def is_strength(strength: float) -> bool:
+    """Whether a LoRA can be merged with this strength."""
+    return math.isfinite(strength) and abs(strength) <= MAX_STRENGTH
+
+
+def name_of_lora(lora: str) -> str:
+    """The name under which a folder of weights records a known LoRA or one from an address.
+
+    Empty for an address that gives none.
+    """
+    if lora in KNOWN_LORAS:
+        return lora
+    file = unquote(urlsplit(lora).path).rpartition("/")[2].removesuffix(LORA_ENDING)
+    return re.sub(r"[^A-Za-z0-9._-]", "-", file)[:100].lstrip("._-")
