@@ -652,6 +652,12 @@ CODES: dict[str, Explanation] = {
         "Its length, frames or sound, or a file given as its input, differ from what the recipe recorded.",
         "multitalk jobs ls lists the jobs whose video can be fetched again; multitalk redo makes it again.",
     ),
+    "E_TIER": Explanation(
+        _X,
+        "the GPU, the stack or the deployed app does not compute in this tier",
+        "The tiers near and turbo need GPUs that multiply in 8 bits, and the stack current.",
+        "Pass the GPU or the stack that is proposed, or --preset standard.",
+    ),
     "E_ATTENTION_STACK": Explanation(
         _X,
         "the stack does not have this attention kernel",

@@ -25,6 +25,10 @@ ADDED_DEFAULTS: dict[str, Any] = {
     "trim_silence": False,
     "sound_level": None,
     "attention": "auto",
+    "tier": "exact",
+    "loras": [],
+    "times": [],
+    "text_steps": None,
 }
 """Keys of recipes and fields of requests that came after the first release, with their defaults.
 

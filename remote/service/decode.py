@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError
+from multitalk_cli.errors import FileError, RefusedError
 from multitalk_cli.media.audio.flac import decode_speech
 from remote.engine.request import ClipWindow, RenderRequest
 from remote.engine.sampling.guidance import Guidance
@@ -22,8 +22,9 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
     """The engine's request.
 
     Raises FileError for an unusable picture or sound, PlacesError for boxes that do not separate
-    the speakers.
+    the speakers, RefusedError for a model that is not available.
     """
+    _check_model(request)
     picture = torch.from_numpy(decode_picture(request).copy()).permute(2, 0, 1)
     _check_sound(request)
     return RenderRequest(
@@ -40,10 +41,24 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
         motion_frames=request.motion_frames,
         steps=request.sample_steps,
         shift=request.shift,
-        guidance=Guidance(text_scale=request.text_guidance, audio_scale=request.audio_guidance),
+        times=request.times,
+        guidance=Guidance(
+            text_scale=request.text_guidance,
+            audio_scale=request.audio_guidance,
+            text_steps=request.text_steps,
+        ),
         seed=request.seed,
         attention=request.attention,
     )
+
+
+def _check_model(request: contract.GenerateRequest) -> None:
+    """Raises RefusedError for what would silently become another video."""
+    if request.tier != contract.EXACT_TIER or request.loras:
+        asked = ", ".join(
+            [f"the tier {request.tier}", *(f"LoRA {one.name}" for one in request.loras)]
+        )
+        raise RefusedError(f"not available in this deployment: {asked}", code="E_TIER")
 
 
 def decode_picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:

@@ -3,14 +3,14 @@
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 
 from torch import Tensor
 
 from multitalk_cli import contract
-from multitalk_cli.contract.codec import from_plain, to_plain
+from multitalk_cli.contract.codec import ADDED, from_plain, to_plain
 from multitalk_cli.errors import FileError
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.planning.fingerprint import digests_of
@@ -30,11 +30,13 @@ class Record:
     """The finished windows: the first ones of a video, each with the machine that made it.
 
     fingerprint: of the request and the weights. seconds: spent on it in all runs so far.
+    forwards: passes through the transformer for them; those of earlier versions are not counted.
     """
 
     fingerprint: str
     machines: tuple[Machine, ...]
     seconds: float
+    forwards: int = field(default=0, metadata={ADDED: True})
 
     @property
     def windows(self) -> int:
@@ -76,7 +78,7 @@ def load_record(store: Store, request: contract.GenerateRequest, revision: str) 
     if path is None:
         return nothing
     try:
-        record = from_plain(Record, json.loads(path.read_bytes()))
+        record = from_plain(Record, json.loads(path.read_bytes()), use_defaults=True)
         if record.fingerprint not in (name, first_name):
             _log.info("job %s: kept pieces are of another request or weights", request.job_id)
             return nothing

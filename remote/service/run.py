@@ -119,11 +119,13 @@ class _Run:
         self._began_s = clock()
         self._record = resume.load_record(store, request, model.revision)
         self._resumed = self._record.windows
+        self._gated = 0
 
     def events(self, persistent_params: int | None) -> Iterator[contract.Event]:
         """Makes the missing windows, then the video."""
         rendered = decode_request(self._request, self._model.tokenize)
         windows = len(self._request.windows)
+        self._gated = windows * _gated_forwards(rendered)
         if self._resumed:
             yield contract.WindowDone(window=self._resumed, windows=windows)
         with TemporaryDirectory(prefix="multitalk-") as name:
@@ -141,14 +143,17 @@ class _Run:
         if self._resumed:
             motion = resume.load_motion(self._store, self._request.job_id, self._resumed - 1)
             start = Resume(window=self._resumed, motion=motion)
-        reports = _Reports(self._request, self._resumed)
+        reports, forwards = _Reports(self._request, self._resumed), 0
         with _Keeper() as keeper:
             with closing(self._model.render(rendered, start)) as events:  # type: ignore[type-var]
                 for event in events:
+                    forwards += isinstance(event, Progress) and event.stage == "denoise"
                     if isinstance(event, WindowFinished):
                         # One window at most waits to be encoded, so that memory stays bounded.
                         yield from keeper.kept(wait=True)
-                        keeper.start(finished.keeping(event, self._model.machine, self._lap_s()))
+                        machine, lap_s = self._model.machine, self._lap_s()
+                        keeper.start(finished.keeping(event, machine, lap_s, forwards))
+                        forwards = 0
                     yield from keeper.kept(wait=False)
                     yield reports.to_contract(event)
             yield from keeper.kept(wait=True)
@@ -192,6 +197,7 @@ class _Run:
             "engine": engine,
             "weights": self._model.revision,
             "gpu": machine.gpu,
+            "work": {"forwards": record.forwards, "forwards_gated": self._gated},
             "quality": None if quality is None else _rounded(to_plain(quality)),
         }
         return json.dumps({**json.loads(self._request.recipe), **made}, separators=(",", ":"))
@@ -224,6 +230,12 @@ class _Run:
             gpu_seconds=record.seconds + self._clock() - self._began_s,
             quality=None if quality is None else quality.first_figures(),
         )
+
+
+def _gated_forwards(request: RenderRequest) -> int:
+    """The forwards of a window that are spared by guidance that is kept."""
+    computed = replace(request.guidance, text_steps=None)
+    return computed.forwards(request.steps) - request.forwards
 
 
 def _rounded(value: Any) -> Any:

@@ -50,11 +50,12 @@ class FinishedWindows:
         self.problem: str | None = None
 
     def keeping(
-        self, event: WindowFinished, machine: Machine, seconds: float
+        self, event: WindowFinished, machine: Machine, seconds: float, forwards: int
     ) -> Callable[[], contract.WindowDone | None]:
         """The work that encodes, keeps and measures a window; it does not use the device.
 
-        seconds: spent on it. The work gives nothing for a window that the store did not take.
+        seconds, forwards: spent on it. The work gives nothing for a window that the store did not
+        take.
         """
         frames, motion = to_bytes(event.frames).cpu().numpy(), event.motion.float().cpu()
         unanchored = to_bytes(event.unanchored).cpu().numpy()
@@ -62,6 +63,7 @@ class FinishedWindows:
             self.record,
             machines=(*self.record.machines, machine),
             seconds=self.record.seconds + seconds,
+            forwards=self.record.forwards + forwards,
         )
         record = self.record
 

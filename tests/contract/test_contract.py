@@ -18,6 +18,7 @@ from multitalk_cli.contract import (
     Fetching,
     GenerateRequest,
     Loading,
+    LoraChoice,
     NewerPeerError,
     Quality,
     Queued,
@@ -35,6 +36,7 @@ from multitalk_cli.contract import (
     samples_from_frames,
     to_wire,
 )
+from multitalk_cli.contract.loras import LORA_NAME, MAX_STRENGTH
 from multitalk_cli.contract.weights_task import WeightsTask
 
 PLAIN_TYPES = (dict, list, str, int, float, bool, bytes, type(None))
@@ -96,6 +98,11 @@ EVENTS = (
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 fractions = st.floats(0, 1, allow_nan=False)
 amounts = st.floats(0, 1e9)
+loras = st.builds(
+    LoraChoice,
+    name=st.from_regex(LORA_NAME, fullmatch=True),
+    strength=st.floats(-MAX_STRENGTH, MAX_STRENGTH),
+)
 clip_sizes = st.integers(1, 50).map(lambda n: 4 * n + 1)
 
 
@@ -117,6 +124,15 @@ def windows(draw, motion_frames):
 
 
 @st.composite
+def schedules(draw):
+    """Steps, and times and steps with text that suit them."""
+    times = sorted(draw(st.lists(st.floats(0.1, 1000), max_size=8, unique=True)), reverse=True)
+    steps = len(times) if times else draw(st.integers(1, 100))
+    text_steps = draw(st.none() | st.integers(1, steps))
+    return {"sample_steps": steps, "times": tuple(times), "text_steps": text_steps}
+
+
+@st.composite
 def requests(draw):
     motion_frames = draw(st.sampled_from([1, 5, 25]))
     clips = draw(windows(motion_frames))
@@ -134,7 +150,9 @@ def requests(draw):
         sound=draw(st.none() | st.binary(max_size=20)),
         prompt=draw(texts),
         negative_prompt=draw(texts),
-        sample_steps=draw(st.integers(1, 100)),
+        **draw(schedules()),
+        tier=draw(st.sampled_from(contract.TIERS)),
+        loras=draw(st.just(()) | st.tuples(loras)),
         seed=draw(st.integers(0, contract.MAX_SEED)),
         text_guidance=draw(st.floats(0, 30)),
         audio_guidance=draw(st.floats(0, 30)),
@@ -307,6 +325,35 @@ def test_an_unknown_word_is_of_a_newer_version():
 
     with pytest.raises(NewerPeerError, match=r"WeightsTask\.kind 'rename'"):
         from_wire(WeightsTask, {**task, "kind": "rename"})
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"tier": "fp8"}, "tier must be one of exact, near, turbo"),
+        ({"text_steps": 0}, "text_steps must be 1 to 20"),
+        ({"text_steps": 21}, "text_steps must be 1 to 20"),
+        ({"times": (1000.0, 500.0)}, "times must be 20 of them, not 2"),
+        ({"sample_steps": 2, "times": (500.0, 500.0)}, "times must be from 1000 at most, falling"),
+        ({"sample_steps": 1, "times": (1000.5,)}, "times must be from 1000"),
+        ({"sample_steps": 1, "times": (0.0,)}, "times must be from 1000"),
+        ({"sample_steps": 1, "times": (float("nan"),)}, "times must be from 1000"),
+        ({"loras": 2 * (LoraChoice(name="a"),)}, "loras must be different ones"),
+    ],
+)
+def test_a_schedule_that_cannot_be_is_refused_by_name(change, expected):
+    with pytest.raises(ContractError, match=expected):
+        replace(SAMPLE, **change)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [{"name": "../a"}, {"name": ""}, {"name": "a", "strength": 4.5},
+     {"name": "a", "strength": float("nan")}],
+)  # fmt: skip
+def test_a_lora_has_a_plain_name_and_a_strength(values):
+    with pytest.raises(ContractError, match=r"lora\."):
+        LoraChoice(**values)
 
 
 @pytest.mark.parametrize("field", ["start_s"])

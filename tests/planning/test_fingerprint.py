@@ -136,6 +136,22 @@ def test_a_new_option_of_a_speaker_at_its_default_changes_none(request_of, monke
     assert fingerprints(request_of(speakers=(wild,))) != fingerprints(request_of())
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"tier": "near"},
+        {"loras": (contract.LoraChoice(name="lightx2v"),)},
+        {"loras": (contract.LoraChoice(name="lightx2v", strength=0.8),)},
+        {"times": tuple(range(1000, 0, -100))},
+        {"text_steps": 5},
+    ],
+)
+def test_another_way_of_denoising_makes_another_video(request_of, change):
+    changed = request_of(**change)
+
+    assert not {*fingerprints(changed)} & {*fingerprints(request_of())}
+
+
 def test_an_attention_that_is_asked_for_makes_another_video(request_of):
     names = [{*fingerprints(request_of(attention=name))} for name in ("auto", "sdpa", "fa3")]
 

@@ -105,6 +105,40 @@ def test_the_recipe_is_extended_and_marked(finished, model):
     assert AI_MARK in read_tags(finished[1]).values()
 
 
+@pytest.mark.parametrize(
+    ("changes", "forwards", "gated"),
+    [
+        ({}, 12, 0),
+        ({"text_steps": 1}, 10, 2),
+        ({"text_guidance": 1.0, "audio_guidance": 2.0}, 8, 0),
+        ({"text_guidance": 1.0, "audio_guidance": 1.0, "times": (1000.0, 833.3)}, 4, 0),
+    ],
+)
+def test_the_recipe_counts_the_forwards_that_were_run(model, store, changes, forwards, gated):
+    request = tiny_request(2, **changes)
+    result = run(request, model, store)[-1].result
+    assert json.loads(result.recipe)["work"] == {"forwards": forwards, "forwards_gated": gated}
+
+
+def test_forwards_of_an_earlier_run_are_counted_too(model, store):
+    request = tiny_request(2)
+    stop_after(run_events(request, model, store), 1)
+    result = run(request, model, store)[-1].result
+    assert json.loads(result.recipe)["work"]["forwards"] == 12
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"tier": "near"}, "the tier near"),
+        ({"loras": (contract.LoraChoice(name="other"),)}, "LoRA other"),
+    ],
+)
+def test_a_model_that_is_not_there_is_refused_and_not_replaced(model, store, changes, named):
+    (failed,) = run(tiny_request(1, **changes), model, store)
+    assert (failed.code, named in failed.message) == ("E_TIER", True)
+
+
 def test_events_come_in_order(finished):
     events = finished[0]
     kinds = list(dict.fromkeys(event.kind for event in events))
