@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.batch import rows as batch_rows
@@ -23,6 +24,7 @@ from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.run import existing_video
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.experience import read_experience
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning import cost
 from multitalk_cli.planning.request import make_recipe
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from multitalk_cli.generation.prepared_inputs import PreparedInputs
     from multitalk_cli.generation.result import Video
     from multitalk_cli.generation.spec import GenerateArgs
-    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.cost import Estimate, Experience, Pace
     from multitalk_cli.planning.inputs import GenerateSpec
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
@@ -52,7 +54,7 @@ class PlannedVideo:
 
     seed: None where it is random. price_least_usd, price_usd: the range of what is still to be
     paid; 0 for what is known, and on this machine. video: the file that was made before, if nothing
-    is left to do with it. inputs: prepared, where they are shared.
+    is left to do with it. inputs: prepared, where they are shared. paces: which the price follows.
     """
 
     row: BatchRow
@@ -66,6 +68,7 @@ class PlannedVideo:
     price_least_usd: float
     price_usd: float
     inputs: PreparedInputs | None = None
+    paces: tuple[Pace, ...] = ()
 
     @property
     def id(self) -> str:
@@ -101,6 +104,11 @@ class BatchPlan:
         """Whether any of them is made where that costs money."""
         return any(video.row.is_paid for video in self.videos)
 
+    @property
+    def paces(self) -> tuple[Pace, ...]:
+        """Of this account's own videos, which prices follow."""
+        return tuple(dict.fromkeys(pace for video in self.videos for pace in video.paces))
+
     def ordered(self) -> list[PlannedVideo]:
         """What is known first, then those of one GPU after the other: containers stay warm."""
         first: dict[tuple[object, ...], int] = {}
@@ -130,11 +138,12 @@ def plan_rows(
     """
     videos: list[PlannedVideo] = []
     taken: dict[str, int] = {}
+    recall = cache(read_experience)
     for done, row in enumerate(rows):
         show(done, len(rows))
         try:
             is_kept = len(rows) <= SHARED_ROWS
-            planned = [*_plan_row(row, QuietReporter(), keep_inputs=is_kept)]
+            planned = [*_plan_row(row, QuietReporter(), recall, keep_inputs=is_kept)]
         except MultitalkError as error:
             problems.add(error, row.number)
             continue
@@ -162,16 +171,23 @@ def plan_variations(
         number=1, id=batch_rows.stem_of(args), args=args, seeds=seeds, backend=backend, given={},
         settings=settings.having("backend", backend),
     )  # fmt: skip
-    videos = [*_plan_row(row, reporter, keep_inputs=True)]
+    videos = [*_plan_row(row, reporter, read_experience, keep_inputs=True)]
     return BatchPlan(name=row.id, videos=tuple(videos))
 
 
-def _plan_row(row: BatchRow, reporter: Reporter, *, keep_inputs: bool) -> Iterator[PlannedVideo]:
+def _plan_row(
+    row: BatchRow,
+    reporter: Reporter,
+    recall: Callable[[str, str], Experience],
+    *,
+    keep_inputs: bool,
+) -> Iterator[PlannedVideo]:
+    """recall(app, environment): what videos of that app took."""
     spec = build_spec(row.args, row.settings)
     with closing(read_inputs(row.args, row.settings, spec, reporter)) as inputs:
         seeds = _seeds(row, spec, inputs)
         report_inputs(spec, seeds[0], inputs.summary, reporter)
-        estimate = _estimate(row, inputs) if row.is_paid else None
+        estimate = _estimate(row, inputs, recall) if row.is_paid else None
         if keep_inputs and row.seeds > 1:
             # Once for all of them.
             inputs.start_encoding()
@@ -179,11 +195,13 @@ def _plan_row(row: BatchRow, reporter: Reporter, *, keep_inputs: bool) -> Iterat
             yield _plan_video(row, spec, inputs, estimate, seed, keep_inputs=keep_inputs)
 
 
-def _estimate(row: BatchRow, inputs: PreparedInputs) -> Estimate:
+def _estimate(
+    row: BatchRow, inputs: PreparedInputs, recall: Callable[[str, str], Experience]
+) -> Estimate:
     """Raises RefusedError for a GPU that cannot make it, and for a price above --max-cost."""
     chosen, plan = row.settings, inputs.summary.plan
     check_gpu(chosen, plan, here=False)
-    estimate = estimate_plan(chosen, plan)
+    estimate = estimate_plan(chosen, plan, recall(chosen["app"], chosen["environment"]))
     if chosen["max_cost"] is not None:
         cost.check_cost(plan, estimate, chosen["max_cost"], interactive=False)
     return estimate
@@ -236,6 +254,7 @@ def _plan_video(
         price_least_usd=estimate.price_least_usd if estimate and is_priced else 0.0,
         price_usd=estimate.price_usd if estimate and is_priced else 0.0,
         inputs=inputs if keep_inputs and not spec.stored else None,
+        paces=estimate.paces if estimate and is_priced else (),
     )
 
 

@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.errors import FileError
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.base import Backend, Wanted
@@ -19,9 +18,9 @@ from multitalk_cli.generation.prepared_inputs import (
 )
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
-from multitalk_cli.jobs.ledger import Ledger
+from multitalk_cli.jobs.experience import read_experience
 from multitalk_cli.planning import cost, gpus, rates
-from multitalk_cli.planning.cost import Estimate, Setup
+from multitalk_cli.planning.cost import Estimate, Experience, Setup
 from multitalk_cli.planning.inputs import GenerateSpec
 from multitalk_cli.planning.prepare import check_inputs
 from multitalk_cli.storage.address import is_stored
@@ -129,15 +128,9 @@ def _prepare(
     return prepare_in_cloud(spec, store, upload, reporter, for_plan=False)
 
 
-def known_starts(settings: Settings) -> list[float]:
-    """Seconds that containers of this account took to start; none where the ledger is unusable.
-
-    A plan is worth as much with the published range.
-    """
-    try:
-        return Ledger().start_seconds(settings["app"], settings["environment"])
-    except FileError:
-        return []
+def experience(settings: Settings) -> Experience:
+    """What this account's own videos took."""
+    return read_experience(settings["app"], settings["environment"])
 
 
 def chosen_setup(settings: Settings) -> Setup:
@@ -166,8 +159,11 @@ def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
         gpus.check_attention(settings["attention"], gpu, stack)
 
 
-def estimate_plan(settings: Settings, plan: Plan) -> Estimate:
-    """Time and price of a plan as the settings ask for it."""
+def estimate_plan(settings: Settings, plan: Plan, known: Experience | None = None) -> Estimate:
+    """Time and price of a plan as the settings ask for it.
+
+    known: what this account's own videos took, if it was read before.
+    """
     gpu = gpus.AUTO if settings["gpu"] == gpus.AUTO else chosen_gpu(settings)
-    starts, asked = known_starts(settings), chosen_setup(settings)
-    return cost.estimate_cost(plan, rates.load(), gpu, starts, asked)
+    known = experience(settings) if known is None else known
+    return cost.estimate_cost(plan, rates.load(), gpu, chosen_setup(settings), known)

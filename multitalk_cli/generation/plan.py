@@ -10,7 +10,7 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.files import is_content_of, write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import choose_backend
-from multitalk_cli.generation.job import check_gpu, chosen_setup, known_starts
+from multitalk_cli.generation.job import check_gpu, chosen_setup, experience
 from multitalk_cli.generation.prepared_inputs import (
     LocalInputs,
     PreparedInputs,
@@ -48,7 +48,7 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
             table,
             settings["gpu"],
             asked=chosen_setup(settings),
-            starts=known_starts(settings),
+            known=experience(settings),
         )
         if settings["max_cost"] is not None:
             cost.check_cost(

@@ -105,15 +105,9 @@ def _has_content(path: Path, sha256: str) -> bool:
 
 def estimate_job(job: Job, settings: Settings) -> Estimate:
     """The price of a job from its recipe, without its inputs."""
-    recipe = json.loads(job.recipe)
-    plan = windows.make_plan(
-        recipe["frames"],
-        recipe["fps"],
-        size=tuple(recipe["size"]),
-        sample_steps=recipe["sample_steps"],
-        text_guidance=recipe["text_guidance"],
-        persons=len(recipe["speakers"]),
-    )
+    plan = windows.plan_of_recipe(json.loads(job.recipe))
+    if plan is None:
+        raise ValueError(f"job {job.id} has a recipe without windows")
     return estimate_plan(settings, plan)
 
 

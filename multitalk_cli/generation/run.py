@@ -20,7 +20,7 @@ from multitalk_cli.generation.job import (
     chosen_gpu,
     chosen_setup,
     estimate_plan,
-    known_starts,
+    experience,
     open_job,
 )
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
@@ -176,7 +176,8 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     if known is not None and known.windows < len(plan.windows):
         plan = replace(plan, windows=plan.windows[known.windows :])
     settings, gpu = job.settings, chosen_gpu(job.settings)
-    estimate = estimate_plan(settings, plan)
+    own = experience(settings)
+    estimate = estimate_plan(settings, plan, own)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
         free = "nothing, made on this machine"
@@ -186,8 +187,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
-    asked, starts = chosen_setup(settings), known_starts(settings)
-    others = cost.estimate_all(plan, table, asked=asked, starts=starts)
+    others = cost.estimate_all(plan, table, asked=chosen_setup(settings), known=own)
     decision = cost.check_cost(
         plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others
     )

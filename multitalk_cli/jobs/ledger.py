@@ -4,7 +4,6 @@ One SQLite file in the user's state folder, readable by the user alone. Every ch
 transaction, so that several processes may use it at the same time.
 """
 
-import json
 import os
 import sqlite3
 import time
@@ -33,7 +32,6 @@ KINDS = (GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM)
 """The kinds of calls that cost money; a video is of the kind `GENERATE`."""
 SHORT_ID = 8
 _BUSY_S = 10.0
-_RECENT_JOBS, _RECENT_STARTS = 200, 10
 _LAST_CHARACTER = "\U0010ffff"
 _WITH_INPUT = "SELECT job_id FROM job_inputs WHERE sha256 = ? AND position = ?"
 _MADE = (SPAWNING, RUNNING, DONE)
@@ -409,18 +407,16 @@ class Ledger:
         """How many jobs there are."""
         return sum(int(row[0]) for row in self._rows("SELECT count(*) FROM jobs"))
 
-    def start_seconds(self, app: str, environment: str) -> list[float]:
-        """How long the containers of this app's newest finished jobs took to start."""
-        rows = self._select(
+    def finished(self, app: str, environment: str, limit: int) -> list[Job]:
+        """The newest videos that this app finished and whose result is known."""
+        return self._select(
             f"SELECT * FROM jobs WHERE state = '{DONE}' AND app = ? AND environment = ?"
             " AND kind = ? AND result <> '' ORDER BY created_s DESC LIMIT ?",
             app,
             environment,
             GENERATE,
-            _RECENT_JOBS,
+            limit,
         )
-        found = [json.loads(job.result).get("start_s") for job in rows]
-        return [float(seconds) for seconds in found if seconds is not None][:_RECENT_STARTS]
 
     def inputs_of(self, job_id: str) -> list[KnownInput]:
         """The job's picture, then its voices."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from multitalk_cli.contract import AUTO_ATTENTION, Window
@@ -21,6 +22,8 @@ ASK_ABOVE_SPEECH_S = 60.0
 ASK_ABOVE_USD = 5.0
 MIN_CHEAPER_STEPS = 10
 MIN_KNOWN_STARTS = 3
+MIN_KNOWN_VIDEOS = 3
+LEAST_PACE, MOST_PACE = 0.5, 3.0
 NOT_MEASURED = "estimate: not measured on this GPU"
 
 
@@ -61,6 +64,46 @@ class StartRange:
     known: int = 0
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What this account's own finished videos took.
+
+    starts: seconds of new containers until their first step. ratios: GPU and setup -> seconds of
+    the newest videos made so, each over its estimate.
+    """
+
+    starts: Sequence[float] = ()
+    ratios: Mapping[tuple[str, Setup], Sequence[float]] = field(default_factory=dict)
+
+
+NO_EXPERIENCE = Experience()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """How many times as long as estimated videos take on a GPU, by `known` of this account's own.
+
+    A factor below 1 makes only the least of an estimate less: what limits money counts the most.
+    """
+
+    gpu: str
+    factor: float = 1.0
+    known: int = 0
+
+    @property
+    def most(self) -> float:
+        """The factor of what an estimate says at most."""
+        return max(1.0, self.factor)
+
+
+def pace_of(gpu: str, ratios: Sequence[float]) -> Pace:
+    """The median of the ratios, within bounds, once there are enough of them; until then 1."""
+    if len(ratios) < MIN_KNOWN_VIDEOS:
+        return Pace(gpu=gpu)
+    factor = min(max(median(ratios), LEAST_PACE), MOST_PACE)
+    return Pace(gpu=gpu, factor=factor, known=len(ratios))
+
+
 def start_range(rates: Rates, known: Sequence[float] = ()) -> StartRange:
     """The range of this account's own starts once there are enough, until then of the rates."""
     if len(known) < MIN_KNOWN_STARTS:
@@ -75,7 +118,8 @@ class Estimate:
     start: a cold container until its first step; a warm one needs none. idle: the container after
     the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
     steps. note: a remark on a speed that was not timed so. other_gpu: what may run it instead, at
-    its own price; empty where one GPU was asked for.
+    its own price; empty where one GPU was asked for. paces: of this account's own videos, of each
+    GPU of which enough are known.
     """
 
     gpu: str
@@ -89,6 +133,7 @@ class Estimate:
     price_idle_usd: float
     note: str = ""
     other_gpu: str = ""
+    paces: tuple[Pace, ...] = ()
 
     @property
     def seconds(self) -> float:
@@ -141,30 +186,34 @@ def estimate_cost(
     plan: Plan,
     rates: Rates,
     gpu_name: str,
-    starts: Sequence[float] = (),
     asked: Setup = DEFAULT_SETUP,
+    known: Experience = NO_EXPERIENCE,
 ) -> Estimate:
     """Time and money for the plan on that GPU; KeyError for a GPU without rates.
 
-    gpu_name: `auto` for whichever of its choices is free. starts: seconds of this account's own.
+    gpu_name: `auto` for whichever of its choices is free.
     """
-    start = start_range(rates, starts)
     if gpu_name != gpus.AUTO:
-        return _estimate(plan, rates, gpu_name, start, asked)
-    first, other = (_estimate(plan, rates, name, start, asked) for name in gpus.FALLBACKS)
+        return _estimate(plan, rates, gpu_name, asked, known)
+    first, other = (_estimate(plan, rates, name, asked, known) for name in gpus.FALLBACKS)
+    slower = max(first, other, key=lambda each: each.seconds_run)
     return replace(
         first,
+        seconds_run=slower.seconds_run,
+        seconds_denoise=slower.seconds_denoise,
         seconds_least=min(first.seconds_least, other.seconds_least),
         price_least_usd=min(first.price_least_usd, other.price_least_usd),
         price_run_usd=max(first.price_run_usd, other.price_run_usd),
         price_start_usd=max(first.price_start_usd, other.price_start_usd),
         price_idle_usd=max(first.price_idle_usd, other.price_idle_usd),
         other_gpu=other.gpu,
+        paces=(*first.paces, *other.paces),
     )
 
 
-def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange, asked: Setup) -> Estimate:
-    gpu = rates.gpu(gpu_name)
+def _estimate(plan: Plan, rates: Rates, gpu_name: str, asked: Setup, known: Experience) -> Estimate:
+    gpu, start = rates.gpu(gpu_name), start_range(rates, known.starts)
+    pace = pace_of(gpu.name, known.ratios.get((gpu.name, asked), ()))
     memory_gib = containers.billed_gib(plan, gpus.find_gpu(gpu_name), asked.persistent_params)
     price_per_s = rates.price_per_s_usd(gpu, memory_gib)
     fixed, windows = rates.speed_of(asked.stack).fixed, plan.windows
@@ -173,19 +222,20 @@ def _estimate(plan: Plan, rates: Rates, gpu_name: str, start: StartRange, asked:
         for window in windows
     )
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
-    run_s = denoise_s + around_s * gpu.slowness
-    least_s = start.least_s + run_s
+    usual_s = denoise_s + around_s * gpu.slowness
+    run_s, least_s = usual_s * pace.most, start.least_s + usual_s * pace.factor
     return Estimate(
         gpu=gpu.name,
         seconds_run=run_s,
-        seconds_denoise=denoise_s,
+        seconds_denoise=denoise_s * pace.most,
         start=start,
         seconds_least=least_s,
         price_least_usd=(least_s + rates.idle.scaledown_s) * price_per_s,
         price_run_usd=run_s * price_per_s,
         price_start_usd=start.most_s * price_per_s,
         price_idle_usd=rates.idle.scaledown_s * price_per_s,
-        note=asked.note(gpu, rates),
+        note="" if pace.known else asked.note(gpu, rates),
+        paces=(pace,) if pace.known else (),
     )
 
 
@@ -202,11 +252,11 @@ def estimate_all(
     first: str | None = None,
     *,
     asked: Setup = DEFAULT_SETUP,
-    starts: Sequence[float] = (),
+    known: Experience = NO_EXPERIENCE,
 ) -> tuple[Estimate, ...]:
     """An estimate for each GPU that can run it, the fastest first; but `first`, if given, leads.
 
-    first: a name, an alias or `auto`. asked, starts: as of `estimate_cost`.
+    first: a name, an alias or `auto`. asked, known: as of `estimate_cost`.
     """
     leading = None if first is None else gpus.find_gpu(first).name
     able = (
@@ -217,8 +267,8 @@ def estimate_all(
             plan,
             rates,
             gpus.AUTO if first == gpus.AUTO and name == leading else name,
-            starts,
             asked,
+            known,
         )
         for name in able
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multitalk_cli.planning.cost import Estimate, on_gpu
+from multitalk_cli.planning.cost import Estimate, Pace, on_gpu
 from multitalk_cli.planning.windows import Plan
 from multitalk_cli.reporting.formatting import (
     human_count,
@@ -14,7 +14,7 @@ from multitalk_cli.reporting.formatting import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from multitalk_cli.planning.rates import Rates
 
@@ -34,7 +34,16 @@ def describe_price(estimate: Estimate, rates: Rates) -> str:
         f"{price_range(estimate)} on {on_gpu(estimate)} ({time_range(estimate)}), "
         f"rates of {rates.prices.date.isoformat()}"
     )
-    return f"{line}, {estimate.note}" if estimate.note else line
+    remarks = (line, describe_paces(estimate.paces), estimate.note)
+    return ", ".join(remark for remark in remarks if remark)
+
+
+def describe_paces(paces: Sequence[Pace]) -> str:
+    """`as your last 5 videos on h100 took`; empty where none are known."""
+    if not paces:
+        return ""
+    last = (f"your last {pace.known} videos on {pace.gpu}" for pace in paces)
+    return f"as {' and '.join(last)} took"
 
 
 def price_range(estimate: Estimate) -> str:

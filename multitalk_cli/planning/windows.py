@@ -6,7 +6,10 @@ The only place that decides windows.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import accumulate
+from typing import Any
 
 from multitalk_cli.contract import (
     DEFAULT_MOTION_FRAMES,
@@ -170,6 +173,30 @@ def make_plan(
         windows=plan_windows(frames, window_frames=window_frames, motion_frames=motion_frames),
     )
     return _in_one_window(plan) if window_frames == DEFAULT_WINDOW_FRAMES else plan
+
+
+def plan_of_recipe(recipe: Mapping[str, Any]) -> Plan | None:
+    """The plan that a recipe of ours records; None for a recipe that lacks a part of it."""
+    try:
+        starts = accumulate(
+            (frames - recipe["motion_frames"] for frames in recipe["windows"]), initial=0
+        )
+        return Plan(
+            frames=recipe["frames"],
+            fps=recipe["fps"],
+            width_px=recipe["size"][0],
+            height_px=recipe["size"][1],
+            sample_steps=recipe["sample_steps"],
+            branches=guidance_branches(recipe["text_guidance"]),
+            persons=len(recipe["speakers"]),
+            motion_frames=recipe["motion_frames"],
+            windows=tuple(
+                Window(start=start, frames=frames)
+                for start, frames in zip(starts, recipe["windows"], strict=False)
+            ),
+        )
+    except KeyError:
+        return None
 
 
 def _in_one_window(plan: Plan) -> Plan:

@@ -1,11 +1,14 @@
 """A video from the cloud: the installed command, the real client, the real container runtime."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from multitalk_cli import contract
+from multitalk_cli.jobs.experience import experience_of
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
@@ -80,17 +83,46 @@ def test_the_result_says_what_it_cost(deployed):
     assert 0 < ran.data["price_usd"] == pytest.approx(ran.data["gpu_seconds"] * 0.00117, rel=0.02)
 
 
+def ledger_of(user):
+    return user.home / ".local" / "state" / "multitalk" / "jobs.sqlite3"
+
+
 def test_how_long_the_container_took_to_start_is_learnt(deployed):
     words = deployed.generate(deployed.speech("start.wav", 0.4))
 
     ran = deployed.run(*words)
 
     assert ran.code == 0, ran.stderr
-    ledger = Ledger(deployed.home / ".local" / "state" / "multitalk" / "jobs.sqlite3")
-    (start_s, *more) = ledger.start_seconds("multitalk", "")
+    ledger = Ledger(ledger_of(deployed))
+    (start_s, *more) = experience_of(ledger.finished("multitalk", "", 20)).starts
     assert 0 < start_s < 60
     # The other videos of this module came from the same container.
     assert len(more) < len(ledger.newest()) - 1 or len(ledger.newest()) == 1
+
+
+def test_an_estimate_follows_this_account_s_own_videos(deployed):
+    words = deployed.generate(deployed.speech("pace.wav", 0.2), "--seed", "0")
+    usual = deployed.run(*words, "--plan", "--json", XDG_STATE_HOME=str(deployed.home / "new"))
+    made = deployed.run(*words, "--seeds", "3")
+    assert made.code == 0, made.stderr
+    # As if these tiny videos, which say nothing of others, were longer work.
+    larger = "'$.size', json('[896, 448]'), '$.sample_steps', 100"
+    with closing(sqlite3.connect(ledger_of(deployed))) as db, db:
+        db.execute(f"UPDATE jobs SET recipe = json_set(recipe, {larger})")
+
+    own = deployed.run(*words, "--plan", "--json")
+    line = deployed.run(*words, "--plan").stdout
+
+    before, after = usual.data["estimates"][0], own.data["estimates"][0]
+    ((pace,), least) = after["own_videos"], after["seconds_least"] - after["start_seconds"][0]
+    assert before["own_videos"] == []
+    # They were quicker than the least factor: the least follows, the most never.
+    assert (pace["gpu"], pace["factor"]) == ("h100", 0.5)
+    assert 3 <= pace["videos"] <= 5
+    usual_s = before["seconds_least"] - before["start_seconds"][0]
+    assert least == pytest.approx(usual_s / 2, abs=0.1)
+    assert after["price_run_usd"] == before["price_run_usd"]
+    assert f"your last {pace['videos']} videos on h100" in " ".join(line.split())
 
 
 def test_the_same_again_is_not_paid_for(deployed, rpcs):

@@ -14,13 +14,9 @@ from multitalk_cli.jobs.ledger import KnownInput, Ledger
 from multitalk_cli.reporting.reporter import QuietReporter
 from multitalk_cli.settings import load_settings
 from tests.jobs.test_ledger import job_of
+from tests.planning.plans import plan_of, recipe_of
 
-RECIPE = json.dumps(
-    {
-        "size": [896, 448], "frames": 298, "fps": 24, "sample_steps": 20, "text_guidance": 5.0,
-        "speakers": ["face 1"],
-    }
-)  # fmt: skip
+RECIPE = json.dumps(recipe_of(plan_of(12.4)))
 
 
 @pytest.fixture

@@ -375,7 +375,7 @@ def test_no_query_reads_every_job(tmp_path):
     ledger.get("a" * 8)
     ledger.newest(20)
     ledger.unfinished()
-    ledger.start_seconds("multitalk", "")
+    ledger.finished("multitalk", "", 20)
     ledger.inputs_of("a" * 8)
     ledger.find_inputs(PICTURE.sha256)
     ledger.calls_of("a" * 8)
@@ -408,17 +408,3 @@ def test_processes_that_start_the_same_job_at_once_agree_on_one(tmp_path):
     assert sorted(job.fingerprint for job in Ledger(path).newest()) == sorted(
         f"f{n}" for n in range(20)
     )
-
-
-def test_the_starts_of_the_newest_finished_jobs_are_known(ledger):
-    starts = [50.0, None, 61.5]
-    for number, start_s in enumerate(starts):
-        ledger.start(job_of(f"{number}" * 8, f"{number}"))
-        ledger.update(
-            f"{number}" * 8, state=jobs_ledger.DONE, result=json.dumps({"start_s": start_s})
-        )
-    ledger.start(job_of("9" * 8, "9"))
-    ledger.update("9" * 8, state=jobs_ledger.DONE, result='{"gpu": "h200"}')
-
-    assert ledger.start_seconds("multitalk", "") == [61.5, 50.0]
-    assert ledger.start_seconds("other", "") == []

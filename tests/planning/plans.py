@@ -18,3 +18,17 @@ def plan_of(seconds=10.0, fps=24, size=(896, 448), steps=20, text_guidance=5.0, 
         text_guidance=text_guidance,
         persons=persons,
     )
+
+
+def recipe_of(plan):
+    """What a recipe records of the plan, with the usual guidance by text."""
+    return {
+        "size": [plan.width_px, plan.height_px],
+        "fps": plan.fps,
+        "frames": plan.frames,
+        "windows": [window.frames for window in plan.windows],
+        "motion_frames": plan.motion_frames,
+        "sample_steps": plan.sample_steps,
+        "text_guidance": 5.0,
+        "speakers": ["the picture"] * plan.persons,
+    }

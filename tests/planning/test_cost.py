@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from multitalk_cli.errors import ExitCode, RefusedError
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import (
+    DEFAULT_SETUP,
     NOT_MEASURED,
+    Experience,
     Setup,
     cheaper_choices,
     check_cost,
@@ -63,7 +65,8 @@ def test_money_is_time_in_the_container_kept_apart():
 
 def test_a_start_is_the_published_range_until_this_account_has_its_own():
     published, few, own = (
-        estimate_cost(plan_of(), RATES, "h100", starts) for starts in ((), (50, 60), (50, 60, 44))
+        estimate_cost(plan_of(), RATES, "h100", known=Experience(starts=starts))
+        for starts in ((), (50, 60), (50, 60, 44))
     )
 
     assert (published.start.least_s, published.start.most_s) == (30, 130)
@@ -71,6 +74,59 @@ def test_a_start_is_the_published_range_until_this_account_has_its_own():
     assert few == published
     assert (own.start.least_s, own.start.most_s, own.start.known) == (44, 60, 3)
     assert published.price_least_usd < own.price_usd < published.price_usd
+
+
+def by_videos(ratios, gpu="h100", asked=DEFAULT_SETUP, plan=None):
+    """An estimate by this account's videos that took so many times as long as estimated."""
+    known = Experience(ratios={(gpu, DEFAULT_SETUP): ratios})
+    return estimate_cost(plan or plan_of(), RATES, gpu, asked, known)
+
+
+def test_an_estimate_follows_the_median_of_own_videos_once_there_are_enough():
+    usual, few, own = (by_videos(ratios) for ratios in ((), (2, 2), (1.5, 1.2, 40)))
+
+    assert few == usual
+    assert [(pace.factor, pace.known) for pace in own.paces] == [(1.5, 3)]
+    assert own.seconds_run == pytest.approx(1.5 * usual.seconds_run)
+    assert own.price_run_usd == pytest.approx(1.5 * usual.price_run_usd)
+    assert own.seconds_denoise / own.seconds_run == pytest.approx(
+        usual.seconds_denoise / usual.seconds_run
+    )
+    assert own.seconds_least - own.start.least_s == pytest.approx(1.5 * usual.seconds_run)
+
+
+@given(st.lists(st.floats(0.001, 1000), max_size=8))
+def test_own_videos_never_lower_what_the_guard_counts(ratios):
+    usual, own = by_videos(()), by_videos(ratios)
+
+    assert usual.price_usd <= own.price_usd <= 3 * usual.price_usd
+    assert own.price_least_usd <= own.price_usd
+    assert usual.seconds_run / 2 <= own.seconds_least - own.start.least_s + 1e-6
+
+
+def test_quick_videos_make_the_least_less():
+    usual, own = by_videos(()), by_videos((0.8, 0.7, 0.8, 0.9, 0.8))
+
+    assert own.price_usd == usual.price_usd
+    assert own.seconds_least == pytest.approx(usual.start.least_s + 0.8 * usual.seconds_run)
+
+
+def test_videos_of_another_gpu_or_setup_say_nothing():
+    usual = estimate_cost(plan_of(), RATES, "l40s")
+    known = Experience(ratios={("h100", DEFAULT_SETUP): (2, 2, 2)})
+
+    assert estimate_cost(plan_of(), RATES, "l40s", known=known) == usual
+    assert by_videos((2, 2, 2), asked=Setup(attention="sdpa")).paces == ()
+    assert by_videos((2, 2, 2), gpu="l40s").measured
+
+
+def test_auto_takes_as_long_as_the_slower_of_its_choices():
+    known = Experience(ratios={("h200", DEFAULT_SETUP): (2, 2, 2)})
+    auto = estimate_cost(plan_of(), RATES, "auto", known=known)
+    h200 = estimate_cost(plan_of(), RATES, "h200", known=known)
+
+    assert (auto.seconds, auto.paces) == (h200.seconds, h200.paces)
+    assert auto.price_usd >= h200.price_usd
 
 
 def test_the_guard_measures_the_longest_start():

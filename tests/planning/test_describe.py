@@ -3,7 +3,7 @@
 import re
 
 from multitalk_cli.planning import rates
-from multitalk_cli.planning.cost import NOT_MEASURED, estimate_cost
+from multitalk_cli.planning.cost import DEFAULT_SETUP, NOT_MEASURED, Experience, estimate_cost
 from multitalk_cli.planning.describe import describe_plan, describe_price, describe_start
 from tests.planning.plans import plan_of
 
@@ -33,7 +33,17 @@ def test_a_start_tells_where_it_is_known_from():
     plan = plan_of(10)
 
     published = describe_start(estimate_cost(plan, RATES, "h100"))
-    own = describe_start(estimate_cost(plan, RATES, "h100", [41.0, 40, 44]))
+    own = describe_start(
+        estimate_cost(plan, RATES, "h100", known=Experience(starts=[41.0, 40, 44]))
+    )
 
     assert published.startswith("30 s to 2 min 10 s in a new container")
     assert own == "40 to 44 s in a new container, included above; by this account's last 3"
+
+
+def test_a_price_says_by_which_videos_it_is_corrected():
+    known = Experience(ratios={("b200", DEFAULT_SETUP): [0.9, 1.2, 1.1, 1.1, 1.0]})
+
+    line = describe_price(estimate_cost(plan_of(10), RATES, "b200", known=known), RATES)
+
+    assert line.endswith(", as your last 5 videos on b200 took")

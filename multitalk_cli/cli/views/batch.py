@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.errors import CODES, RemoteError
-from multitalk_cli.planning.describe import money_range
+from multitalk_cli.planning.describe import describe_paces, money_range
 from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
@@ -112,6 +112,7 @@ def _totals(plan: BatchPlan) -> list[Block]:
     there = f", {len(plan.videos) - new} of them made or started" if new < len(plan.videos) else ""
     total = f"{human_count(len(plan.videos), 'video')}, {human_length(seconds)}{there}"
     rows: list[Block] = [Row("videos", total), Row("price", describe_price(plan))]
+    rows += [Row("estimate", describe_paces(plan.paces))] if plan.paces else []
     return [*rows, *unpaired_rows(plan)]
 
 

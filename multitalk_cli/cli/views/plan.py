@@ -45,6 +45,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     below += _rule_of_cheapest(video.estimates)
     below += [
         Row("start", describe_start(video.estimates[0])),
+        *_own_videos(video.estimates),
         Row("estimate", _meaning_of_estimate(video.estimates)),
         Row("rates of", f"{rates.prices.date.isoformat()}, {rates.prices.source}"),
     ]
@@ -105,6 +106,16 @@ def _rule_of_cheapest(estimates: Sequence[Estimate]) -> list[Block]:
     if all(estimate.price_least_usd >= least for estimate in estimates):
         return []
     return [Row("cheapest", "has the lowest upper price, the one that --max-cost compares")]
+
+
+def _own_videos(estimates: Sequence[Estimate]) -> list[Block]:
+    """How long this account's own videos took, where estimates follow them."""
+    paces = dict.fromkeys(pace for estimate in estimates for pace in estimate.paces)
+    parts = [
+        f"{pace.factor:.2g} times the usual time by your last {pace.known} videos on {pace.gpu}"
+        for pace in paces
+    ]
+    return [Row("speed", "; ".join(parts))] if parts else []
 
 
 def _meaning_of_estimate(estimates: Sequence[Estimate]) -> str:
@@ -190,4 +201,8 @@ def _estimate_data(estimate: Estimate) -> dict[str, Any]:
         "price_start_usd": round(estimate.price_start_usd, 4),
         "price_idle_usd": round(estimate.price_idle_usd, 4),
         "measured": estimate.measured,
+        "own_videos": [
+            {"gpu": pace.gpu, "factor": round(pace.factor, 3), "videos": pace.known}
+            for pace in estimate.paces
+        ],
     }
