@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-# More than the two cores that we count on: tests of the cloud wait about as long as they compute.
-WORKERS ?= 4
+# More than the two cores that we count on: tests of the cloud wait while their containers compute.
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 # Bytecode is compiled as it is used, a tenth of what is installed. One pip command names torch's version beside all that needs it: an open range pulls several GB.
 TEST_NEEDS := torch==2.13.0 -e ".[local]" --group test

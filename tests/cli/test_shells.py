@@ -50,6 +50,7 @@ def test_a_loop_over_lines_gets_every_line(shell, folder, name):
     assert made(folder) == ALL
 
 
+@pytest.mark.long
 def test_a_loop_over_a_pipe_gets_every_line(shell, folder):
     ran = shell(f'ls *.wav | while read -r f; do {GENERATE} "$f" --backend preview -q; done')
 
@@ -57,6 +58,7 @@ def test_a_loop_over_a_pipe_gets_every_line(shell, folder):
     assert made(folder) == ALL
 
 
+@pytest.mark.long
 def test_a_loop_over_a_plan_gets_every_line_too(shell, folder):
     (folder / "list").write_text("".join(f"take {number}.wav\n" for number in (1, 2, 3)))
     ran = shell(f'while read -r f; do {GENERATE} "$f" --plan --json -q; done < list')
@@ -74,6 +76,7 @@ def test_parallel_runs_do_not_disturb_each_other(shell, folder):
     assert made(folder) == ALL
 
 
+@pytest.mark.long
 def test_runs_in_the_background_are_waited_for(shell, folder):
     loop = f'for f in *.wav; do {GENERATE} "$f" --backend preview & done; wait'
 

@@ -133,6 +133,7 @@ def test_another_client_attaches_by_id(client, inputs, cloud):
     assert video.path.read_bytes() == job.result(timeout=60).path.read_bytes()
 
 
+@pytest.mark.long
 def test_an_own_job_is_written_to_another_place_too(client, inputs, cloud):
     (inputs / "other.mp4").write_bytes(b"mine")
     with cloud.commits_held():
@@ -158,6 +159,7 @@ def test_another_client_cancels_by_id(client, long_voice, cloud):
     assert (caught.value.code, job.state) == ("E_CANCELLED", "cancelled")
 
 
+@pytest.mark.long
 def test_another_machine_attaches_by_id(client, deployed):
     job = client.submit("portrait.png", "voice.wav", output="far.mp4", seed=8)
 
@@ -186,6 +188,7 @@ def test_a_job_continues_when_its_program_ends(client, inputs, cloud, last):
     assert (video.path, ran.stderr) == (inputs / "left.mp4", "")
 
 
+@pytest.mark.long
 def test_several_jobs_at_once(client, speech):
     voices = [speech(f"{number}.wav", 0.5, start_s=0.3 * number) for number in range(3)]
 

@@ -3,6 +3,8 @@
 import json
 import re
 
+import pytest
+
 from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import SMALL
 
@@ -22,6 +24,7 @@ def rows_of(ran):
     return [json.loads(line) for line in ran.stdout.splitlines()]
 
 
+@pytest.mark.long
 def test_a_killed_batch_is_completed_by_a_rerun_that_pays_nothing_twice(cloud, deployed, rpcs):
     write_list(deployed, "a", "b", "c")
     cloud.no_capacity()

@@ -51,6 +51,7 @@ def test_it_says_first_what_it_does_and_costs(measured):
     assert "$0." in first
 
 
+@pytest.mark.long
 def test_a_person_reads_the_benchmark_s_table(cloud, deployed, measured):
     assert measured.code == 0
     before = set(cloud.entries(contract.STATES_DICT))

@@ -182,7 +182,7 @@ def test_the_builder_of_images_is_not_that_of_the_workspace(cloud, user):
 
 
 def test_a_stack_that_cannot_be_built_does_not_take_the_other_with_it(cloud, user):
-    cloud.run_now(cloud.state.images.clear)
+    cloud.forget_builds()
     cloud.faults.image_build_failure = "no module named psutil"
     cloud.faults.failing_builds = "flash-attn"
 

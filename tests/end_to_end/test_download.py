@@ -293,6 +293,7 @@ def wait_for_bytes(cloud, hub):
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 10
 
 
+@pytest.mark.long
 def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     before_s = time.time()
     left = under_way(cloud, hub, empty, "--detach").finish()
@@ -453,6 +454,7 @@ def test_a_lora_is_added_once_its_licence_was_shown(cloud, user):
     assert lora.name == "fusionx"
 
 
+@pytest.mark.long
 def test_a_volume_that_commits_by_itself_stores_each_byte_once(cloud, hub, user, tmp_path):
     """A growing file would be stored anew with every commit."""
     pair = {
@@ -497,6 +499,7 @@ def test_a_hub_that_throttles_the_account_names_the_secret(hub, empty):
     assert ran.error["hint"].startswith("multitalk setup-secrets --only hf")
 
 
+@pytest.mark.long
 def test_a_throttled_account_says_so_and_continues(hub, empty):
     hub.faults.throttles, hub.faults.throttling = 1, {"Retry-After": "2"}
 

@@ -69,7 +69,7 @@ def undisturbed(deployed):
     return deployed.folder / "calm.mp4"
 
 
-@pytest.mark.parametrize("fault", ["kill", "preempt"])
+@pytest.mark.parametrize("fault", ["kill", pytest.param("preempt", marks=pytest.mark.long)])
 def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fault):
     cloud.faults.hidden_s = 0.1
     words = long_words(deployed, "calm.wav", "--force", "-o", f"{fault}.mp4")
@@ -118,6 +118,7 @@ def test_out_of_memory_is_said_with_what_helps(cloud, deployed):
     assert "--gpu h200" in ran.error["hint"]
 
 
+@pytest.mark.long
 def test_a_job_whose_containers_are_lost_goes_on_with_the_next_command(cloud, deployed):
     words = long_words(deployed, "lost.wav")
     with held_job(cloud, deployed, *words, windows=1) as (running, job):

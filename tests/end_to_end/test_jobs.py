@@ -176,6 +176,7 @@ def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
     assert f"{job}/cancel" in cloud.entries(contract.STATES_DICT)
 
 
+@pytest.mark.long
 def test_two_commands_for_one_job_make_one_call(deployed, rpcs):
     words = deployed.generate(deployed.speech("both.wav", 0.5))
     first, second = deployed.start(*words), deployed.start(*words)
@@ -206,6 +207,7 @@ def test_one_job_at_a_time_writes_to_a_file(cloud, deployed, rpcs):
     assert rpcs.count("FunctionMap") == 1
 
 
+@pytest.mark.long
 def test_a_list_asks_what_became_of_detached_jobs(cloud, deployed):
     left = [
         deployed.run(*deployed.generate(deployed.speech(f"left{n}.wav", 0.5), "--detach"))

@@ -37,6 +37,7 @@ def answered(command):
     return [*words[1:], *more.get(words[1], [])]
 
 
+@pytest.mark.long
 def test_the_next_command_leads_from_nothing_to_a_video(newcomer):
     commands = []
     while len(commands) < MOST_COMMANDS and not (newcomer.folder / "voice.mp4").exists():

@@ -138,6 +138,7 @@ def test_the_same_from_files_is_not_paid_for_again(cloud, user_with_store, s3, r
     assert gpu_calls(cloud, rpcs) == 0
 
 
+@pytest.mark.long
 def test_files_and_objects_mix(cloud, user_with_store, rpcs):
     user_with_store.speech("right.wav", 0.4)
     places = ("--speaker", f"box:5%,20%,45%,80%={VOICE}")
@@ -321,6 +322,7 @@ def test_a_video_is_stored_when_nobody_waits_for_it(cloud, user_with_store, s3, 
     assert made == body(s3, address.removeprefix(f"s3://{BUCKET}/"))
 
 
+@pytest.mark.long
 def test_a_lost_job_goes_on_with_the_inputs_that_were_kept(cloud, user_with_store, s3, rpcs):
     address = f"s3://{BUCKET}/lost/again.mp4"
     command = words(VOICE, "--steps", "11", "-o", address, "--json")

@@ -28,6 +28,7 @@ def words_for(user, name, *more):
     return user.generate(user.speech(name, 0.4), "--json", *more)
 
 
+@pytest.mark.long
 def test_a_cold_start_that_takes_too_long(cloud, deployed, recognised):
     words = words_for(deployed, "cold.wav", "--gpu", "h200")
     cloud.faults.start_delay_s, cloud.faults.startup_timeout_s = 60, 0.05
@@ -45,6 +46,7 @@ def test_a_cold_start_that_takes_too_long(cloud, deployed, recognised):
     assert row["gpu_seconds"] > 2
 
 
+@pytest.mark.long
 def test_a_quota_that_is_reached(cloud, deployed, recognised):
     words = words_for(deployed, "quota.wav")
     rule = cloud.on(

@@ -183,6 +183,15 @@ class Cloud:
 
         return self.run(call())
 
+    def forget_builds(self) -> None:
+        """Builds every layer again when it is asked for; what runs with it goes on."""
+
+        def forget() -> None:
+            for image in self.state.images.values():
+                image.built = False
+
+        self.run_now(forget)
+
     # Clients
 
     @property

@@ -7,7 +7,6 @@ that never asked for an input failed to boot, three of those fail every waiting 
 
 import asyncio
 import contextlib
-import importlib.util
 import os
 import py_compile
 import shlex
@@ -176,8 +175,9 @@ class Worker:
             # Children that outlive it would hold its output open.
             self._kill_children(container.process.pid)
             await output
-        except (OSError, ValueError) as problem:
-            self.fail_waiting(container.function, f"the container cannot be made: {problem}")
+        except Exception as problem:
+            # Who waits for it must not wait for ever because of a fault of this double.
+            self.fail_waiting(container.function, f"the container cannot be made: {problem!r}")
             raise
         finally:
             await self.door.close(container)
@@ -268,7 +268,9 @@ class Worker:
                 invalidation_mode=unchecked,
             )  # fmt: skip
         if compiled.exists():
-            cached = Path(importlib.util.cache_from_source(str(target)))
+            # Beside it, wherever this process keeps its own bytecode.
+            name = f"{target.stem}.{sys.implementation.cache_tag}.pyc"
+            cached = target.parent / "__pycache__" / name
             cached.parent.mkdir(exist_ok=True)
             shutil.copyfile(compiled, cached)
 

@@ -26,7 +26,11 @@ def norm_silu(x: Tensor, gamma: Tensor, past: Tensor) -> Tensor:
 
 def inverse_rms(x: Tensor) -> Tensor:
     """1 / RMS over the channels (axis 1) in float32, finite where all are zero."""
-    length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
+    if x.is_cpu:
+        # Over channels that lie apart a processor takes 20 to 70 times as long for `vector_norm`.
+        length = x.float().square().sum(1, keepdim=True).sqrt_()
+    else:
+        length = torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32)
     return math.sqrt(x.shape[1]) / length.clamp_min_(1e-12)
 
 

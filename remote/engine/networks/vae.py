@@ -58,9 +58,18 @@ class _Past:
         return extended
 
 
-def _causal_conv(channels_in: int, channels_out: int) -> nn.Conv3d:
+class CausalConv(nn.Conv3d):
     """A 3x3x3 convolution that pads space alone: the earlier frames are given with the input."""
-    return nn.Conv3d(channels_in, channels_out, 3, padding=(0, 1, 1))
+
+    def __init__(self, channels_in: int, channels_out: int) -> None:
+        super().__init__(channels_in, channels_out, 3, padding=(0, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # For one video torch takes a loop of its own, which oneDNN beats 4 to 20 times.
+        if x.is_cpu and x.dtype == torch.float32 and torch.backends.mkldnn.is_available():
+            ones = (1, 1, 1)
+            return torch.mkldnn_convolution(x, self.weight, self.bias, (0, 1, 1), ones, ones, 1)
+        return super().forward(x)
 
 
 class ResidualBlock(nn.Module):
@@ -70,9 +79,9 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.norm_silu: NormSiLU = norm_silu
         self.norm1 = nn.Parameter(torch.ones(channels_in, 1, 1, 1))
-        self.conv1 = _causal_conv(channels_in, channels_out)
+        self.conv1 = CausalConv(channels_in, channels_out)
         self.norm2 = nn.Parameter(torch.ones(channels_out, 1, 1, 1))
-        self.conv2 = _causal_conv(channels_out, channels_out)
+        self.conv2 = CausalConv(channels_out, channels_out)
         self.shortcut = (
             None if channels_in == channels_out else nn.Conv3d(channels_in, channels_out, 1)
         )
@@ -82,7 +91,7 @@ class ResidualBlock(nn.Module):
         hidden = self._convolve(hidden, self.norm2, self.conv2, past)
         return hidden.add_(x if self.shortcut is None else self.shortcut(x))
 
-    def _convolve(self, x: Tensor, gamma: Tensor, conv: nn.Conv3d, past: _Past) -> Tensor:
+    def _convolve(self, x: Tensor, gamma: Tensor, conv: CausalConv, past: _Past) -> Tensor:
         hidden = self.norm_silu(x, gamma, past.before(conv, x))
         past.keep(conv, hidden)
         return conv(hidden)
@@ -164,10 +173,10 @@ class _Codec(nn.Module):
         """channels: of the input, of the first stage, of the last stage, of the output."""
         super().__init__()
         self.norm_silu: NormSiLU = norm_silu
-        self.conv_in = _causal_conv(channels[0], channels[1])
+        self.conv_in = CausalConv(channels[0], channels[1])
         self.stages = nn.ModuleList(stages)
         self.norm_out = nn.Parameter(torch.ones(channels[2], 1, 1, 1))
-        self.conv_out = _causal_conv(channels[2], channels[3])
+        self.conv_out = CausalConv(channels[2], channels[3])
 
     def forward(self, x: Tensor, past: _Past) -> Tensor:
         """One chunk through all layers; the first chunk of a video is one frame alone."""
