@@ -15,6 +15,7 @@ from remote.engine.features import FeatureStore, MemoryStore, cached, feature_na
 from remote.engine.kernels.attention import AttentionBackend, choose_backend
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.select import choose_operations
+from remote.engine.kernels.select8 import IN_16_BITS, TierKernels
 from remote.engine.networks.audio import cover_frames, normalize_wave, window_features
 from remote.engine.networks.dit import Condition, DiT, Keys, TimeEmbedding
 from remote.engine.networks.fused import SharedStart
@@ -34,7 +35,7 @@ from remote.engine.request import (
 )
 from remote.engine.sampling.cache import Residuals, plan_steps
 from remote.engine.sampling.color import match_color
-from remote.engine.sampling.guards import check_frames, check_latents
+from remote.engine.sampling.guards import check_finite, check_frames, check_latents
 from remote.engine.sampling.guidance import Branch, Guide
 from remote.engine.sampling.masks import (
     box_masks,
@@ -119,11 +120,16 @@ class Engine:
         *,
         backend: AttentionBackend | None = None,
         operations: Operations | None = None,
+        kernels8: TierKernels = IN_16_BITS,
         features: FeatureStore | None = None,
         noise: Callable[[int], NoiseSource] = seeded_noise,
     ) -> None:
-        """backend, operations: None chooses by small runs. noise: seed -> source, for tests."""
+        """backend, operations: None chooses by small runs. noise: seed -> source, for tests.
+
+        kernels8: of the tier that the transformer was loaded for.
+        """
         self.networks = networks
+        self.kernels8 = kernels8
         self.device = networks.dit.patch_embedding.weight.device
         self.vae: VAE | HalfVAE = networks.vae
         self.operations = operations or choose_operations(
@@ -143,8 +149,10 @@ class Engine:
         self.backend = backend
         dit = self.networks.dit
         dit.backend = backend
-        if self.device.type == "cuda" and dit.dtype == torch.bfloat16:
-            dit.fuse(self.operations, backend)
+        kernels8 = self.kernels8
+        is_fast = self.device.type == "cuda" and dit.dtype == torch.bfloat16
+        if is_fast or not kernels8.tier.is_exact:
+            dit.fuse(self.operations, backend, kernels8.operations, kernels8.attention)
 
     def run(self, request: RenderRequest, resume: Resume | None = None) -> Iterator[Event]:
         """Makes the video; closing the iterator stops it after at most one more forward."""
@@ -241,6 +249,8 @@ class Engine:
                 done += 1
                 yield Progress(stage="denoise", done=done, total=total, window=index)
                 continue
+            if not self.kernels8.tier.is_exact:
+                check_finite(event.latents, f"window {index + 1}, step {event.step + 1}")
             if event.step == guarded_step:
                 self._check_estimate(event.estimate, plan.prepared.picture, event.step)
             latents = event.latents

@@ -1,6 +1,7 @@
 """8-bit weights: which layers, and the row-wise format."""
 
 import re
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,14 +18,16 @@ FP8_LAYERS = (
     "ffn.0",
     "ffn.2",
 )
-_FP8_WEIGHT = re.compile(
-    rf"blocks\.\d+\.(?:{'|'.join(re.escape(layer) for layer in FP8_LAYERS)})\.weight"
-)
+_WEIGHT = re.compile(r"blocks\.\d+\.(.+)\.weight")
 
 
-def is_fp8_weight(name: str) -> bool:
-    """Whether a tensor of the transformer is stored in 8 bits in an fp8 pack."""
-    return _FP8_WEIGHT.fullmatch(name) is not None
+def is_fp8_weight(name: str, layers: Sequence[str] = FP8_LAYERS) -> bool:
+    """Whether a tensor of the transformer is the weight of one of those layers.
+
+    An fp8 pack stores those of FP8_LAYERS in 8 bits.
+    """
+    found = _WEIGHT.fullmatch(name)
+    return found is not None and found[1] in layers
 
 
 def scale_name(name: str) -> str:

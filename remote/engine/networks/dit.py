@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from remote.engine.config import DiTConfig
 from remote.engine.kernels.attention import SDPA, AttentionBackend
+from remote.engine.kernels.attention8 import Attention8
+from remote.engine.kernels.eight import EightOperations
 from remote.engine.kernels.key_value import FoldedAudio, KeyValue
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.rope import Rotation, video_rotation
@@ -134,10 +136,25 @@ class DiT(nn.Module):
         """Of the tokens between blocks, which outgrow float16; what a layer takes does not."""
         return torch.float32 if self.dtype == torch.float16 else self.dtype
 
-    def fuse(self, operations: Operations, backend: AttentionBackend) -> None:
-        """Switches to the fused blocks; conditions must be computed again afterwards."""
+    def fuse(
+        self,
+        operations: Operations,
+        backend: AttentionBackend,
+        eight: EightOperations | None = None,
+        attention8: Attention8 | None = None,
+    ) -> None:
+        """Switches to the fused blocks; conditions must be computed again afterwards.
+
+        eight, attention8: for work in 8 bits, see FusedBlocks.
+        """
         self.backend = backend
-        self.fused = FusedBlocks(operations=operations, backend=backend, heads=self.config.heads)
+        self.fused = FusedBlocks(
+            operations=operations,
+            backend=backend,
+            heads=self.config.heads,
+            eight=eight,
+            attention8=attention8,
+        )
 
     def text_keys(self, states: Tensor) -> Keys:
         """states: [tokens, text dim] of the encoder, trimmed; padding zeros are attended to."""

@@ -18,25 +18,45 @@ from dataclasses import dataclass
 from typing import cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remote.engine.kernels.attention import AttentionBackend, attention
+from remote.engine.kernels.attention8 import Attention8
+from remote.engine.kernels.eight import EightOperations, Rows
 from remote.engine.kernels.key_value import FoldedAudio, KeyValue
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.rope import Rotation, label_rotation
+from remote.engine.networks.eight import EightBitLinear
 from remote.engine.networks.labels import PersonRegions
 from remote.engine.networks.layers import AudioAttention, Block, BlockCondition, Modulation
 
 
 @dataclass(slots=True)
 class Stream:
-    """The tokens between two layers: tokens [L, D] plus offset [D] float32."""
+    """The tokens between two layers: tokens [L, D] plus offset [D] float32.
+
+    update: [L, D], what a layer in 8 bits adds; the next norm adds it in the same pass.
+    """
 
     tokens: Tensor
     offset: Tensor
+    update: Tensor | None = None
 
     def value(self) -> Tensor:
+        self.settle()
         return (self.tokens + self.offset).to(self.tokens.dtype)
+
+    def settle(self) -> None:
+        """Adds the update that is due."""
+        update = self.take()
+        if update is not None:
+            self.tokens.add_(update)
+
+    def take(self) -> Tensor | None:
+        """The update that is due, for one who adds it."""
+        update, self.update = self.update, None
+        return update
 
 
 @dataclass(slots=True)
@@ -55,11 +75,17 @@ class SharedStart:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FusedBlocks:
-    """Runs the blocks with the chosen operations and attention kernel."""
+    """Runs the blocks with the chosen operations and attention kernel.
+
+    eight: for layers in 8 bits, None where there are none. attention8: for self-attention in 8
+    bits; the map of two persons stays in 16.
+    """
 
     operations: Operations
     backend: AttentionBackend
     heads: int
+    eight: EightOperations | None = None
+    attention8: Attention8 | None = None
 
     def run(
         self,
@@ -105,6 +131,7 @@ class FusedBlocks:
         stream.tokens = stream.tokens.clone()
         positions = self._self_attention(block, stream, parts, rotation, regions, leading)
         if shared is not None:
+            stream.settle()
             shared.stream = Stream(stream.tokens.clone(), stream.offset)
             shared.positions = positions
         return positions
@@ -120,27 +147,31 @@ class FusedBlocks:
     ) -> Tensor | None:
         """Adds self-attention; returns label positions of the remaining tokens, given regions."""
         layer, norm_rotate = block.self_attn, self.operations.norm_rotate
-        h = self.operations.norm(
-            stream.tokens, 1 + parts.scale, parts.shift, block.eps, stream.offset
-        )
+        h = self._norm(stream, 1 + parts.scale, parts.shift, block.eps, layer.q)
         k = norm_rotate(layer.k(h), layer.norm_k.weight, rotation, self.heads, block.eps)
         v = layer.v(h).unflatten(-1, (self.heads, -1))
         first = leading if regions is None else 0
         q_rotation = Rotation(rotation.cos[first:], rotation.sin[first:])
-        q = norm_rotate(layer.q(h[first:]), layer.norm_q.weight, q_rotation, self.heads, block.eps)
+        rest = h.after(first) if isinstance(h, Rows) else h[first:]
+        q = norm_rotate(layer.q(rest), layer.norm_q.weight, q_rotation, self.heads, block.eps)
+        del rest
         del h
         positions = None
         if regions is not None:
             attention_map = regions.attention_map(q[None], k[None], self.backend)
             positions = regions.positions(attention_map)[leading:]
-        out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
+        common = None
+        if self.attention8 is None:
+            out = attention(q[None, leading - first :], k[None], v[None], self.backend)[0]
+        else:
+            out, common = self.attention8(q[leading - first :], k, v)
         stream.tokens = stream.tokens[leading:]
-        self._add(stream, out.flatten(1), layer.o, parts.gate)
+        self._add(stream, out.flatten(1), layer.o, parts.gate, common)
         return positions
 
     def _cross_attention(self, block: Block, stream: Stream, condition: BlockCondition) -> None:
         layer, norm = block.cross_attn, block.norm3
-        h = self.operations.norm(stream.tokens, norm.weight, norm.bias, norm.eps, stream.offset)
+        h = self._norm(stream, norm.weight, norm.bias, norm.eps, layer.q)
         q = self.operations.norm_rotate(
             layer.q(h), layer.norm_q.weight, None, self.heads, block.eps
         )
@@ -157,7 +188,7 @@ class FusedBlocks:
     ) -> None:
         """tokens: of all frames, those left out included."""
         layer, norm = block.audio_cross_attn, block.norm_x
-        h = self.operations.norm(stream.tokens, norm.weight, norm.bias, norm.eps, stream.offset)
+        h = cast(Tensor, self._norm(stream, norm.weight, norm.bias, norm.eps, layer.q_linear))
         frames = audio.frames * len(h) // tokens
         if isinstance(audio, FoldedAudio):
             self._folded_attention(layer, stream, h, audio, frames)
@@ -186,22 +217,64 @@ class FusedBlocks:
             tokens[span].view(one.shape).baddbmm_(shares, value)
         stream.offset = stream.offset + layer.proj.bias
 
-    def _add(self, stream: Stream, x: Tensor, layer: nn.Linear, gate: Tensor | None = None) -> None:
-        """Adds layer(x), times gate, to the stream. x: [L, channels]; gate: [D] float32."""
-        weight: Tensor = layer.weight
-        bias: Tensor = layer.bias
+    def _norm(
+        self, stream: Stream, weight: Tensor, bias: Tensor, eps: float, layer: nn.Module
+    ) -> Tensor | Rows:
+        """The norm of the stream as a layer takes it, with the update that is due added first."""
+        if self.eight is None:
+            return self.operations.norm(stream.tokens, weight, bias, eps, stream.offset)
+        is_eight = isinstance(layer, EightBitLinear)
+        norm = self.eight.norm_rows if is_eight else self.eight.norm_sum
+        return norm(stream.tokens, stream.take(), weight, bias, eps, stream.offset)
+
+    def _add(
+        self,
+        stream: Stream,
+        x: Tensor | Rows,
+        layer: nn.Module,
+        gate: Tensor | None = None,
+        common: Tensor | None = None,
+    ) -> None:
+        """Adds layer(x + common), times gate, to the stream.
+
+        x: [L, channels]; gate: [D] float32; common: what all of x lacks, channels in any shape.
+        """
+        weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
+        if isinstance(layer, EightBitLinear):
+            if common is not None:
+                bias = bias + layer.of_one(common.flatten())
+            stream.update = layer.gated(x if isinstance(x, Rows) else self._eight().rows(x), gate)
+            stream.offset = stream.offset + (bias if gate is None else bias * gate)
+            return
+        if isinstance(x, Rows):
+            raise ValueError("tokens in 8 bits for a layer in 16")
+        if common is not None:
+            bias = bias + (weight @ common.flatten().to(weight.dtype)).float()
         if gate is not None:
             weight, bias = self.operations.scale_rows(weight, gate), bias * gate
         stream.tokens.addmm_(x, weight.t())
         stream.offset = stream.offset + bias
 
     def _feed_forward(self, block: Block, stream: Stream, parts: Modulation) -> None:
-        first, last = cast(nn.Linear, block.ffn[0]), cast(nn.Linear, block.ffn[2])
-        h = self.operations.norm(
-            stream.tokens, 1 + parts.ffn_scale, parts.ffn_shift, block.eps, stream.offset
-        )
-        wide = self.operations.linear_gelu(h, first.weight, first.bias)
+        first, last = block.ffn[0], block.ffn[2]
+        h = self._norm(stream, 1 + parts.ffn_scale, parts.ffn_shift, block.eps, first)
+        wide: Tensor | Rows
+        if isinstance(h, Rows):
+            narrow = cast(Tensor, first(h))
+            is_eight = isinstance(last, EightBitLinear)
+            wide = (
+                self._eight().gelu_rows(narrow) if is_eight else F.gelu(narrow, approximate="tanh")
+            )
+        else:
+            wide = self.operations.linear_gelu(
+                h, cast(Tensor, first.weight), cast(Tensor, first.bias)
+            )
         self._add(stream, wide, last, parts.ffn_gate)
+
+    def _eight(self) -> EightOperations:
+        if self.eight is None:
+            raise ValueError("layers in 8 bits need operations for them")
+        return self.eight
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -10,10 +10,15 @@ _BRIGHT_LEVEL = 40 / 255  # a picture without a pixel above it may give dark fra
 _MOVED_LEVEL = 0.5 / 255  # the smallest change that any pixel can show
 
 
-def check_latents(latents: Tensor, where: str) -> None:
-    """Refuses latents [C, T, h, w] that are not finite, or the same in every latent frame."""
+def check_finite(latents: Tensor, where: str) -> None:
+    """Refuses latents that are not finite."""
     if not torch.isfinite(latents).all():
         raise NotANumberError(f"{where}: the latents hold NaN or infinite values")
+
+
+def check_latents(latents: Tensor, where: str) -> None:
+    """Refuses latents [C, T, h, w] that are not finite, or the same in every latent frame."""
+    check_finite(latents, where)
     if latents.shape[1] > 1 and torch.equal(latents[:, 1:], latents[:, :-1]):
         raise FrozenFramesError(f"{where}: every latent frame is the same")
 

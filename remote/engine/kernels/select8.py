@@ -1,0 +1,131 @@
+"""The choice of kernels for a tier, by a small run of each."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from remote.engine.config import DiTConfig
+from remote.engine.errors import BackendUnavailableError
+from remote.engine.kernels.attention8 import Attention8, choose_attention8, rotation
+from remote.engine.kernels.eight import PLAIN_EIGHT, EightOperations, Rows, product
+from remote.engine.kernels.quantize import dequantize_rows, quantize_rows
+from remote.engine.tiers import EXACT, Tier, more_exact
+
+_TOKENS, _OUTPUTS = 96, 64
+_STEP_LIMIT = 2e-2  # values that lie between two of 8 bits may be rounded to the other one
+_PRODUCT_LIMIT = 6e-2  # 8 bits have 3 %
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TierKernels:
+    """A tier, and what it computes with in 8 bits: operations for layers, attention if it has."""
+
+    tier: Tier = EXACT
+    operations: EightOperations | None = None
+    attention: Attention8 | None = None
+
+
+IN_16_BITS = TierKernels()
+
+
+def choose_tier(
+    wanted: Tier, device: torch.device, dtype: torch.dtype, config: DiTConfig
+) -> tuple[TierKernels, tuple[str, ...]]:
+    """The kernels of a tier, or of the next more exact one that runs here, and the reasons why."""
+    reasons: list[str] = []
+    tier = wanted
+    while not tier.is_exact:
+        try:
+            operations = choose_eight(device, dtype, config.dim)
+            attention = None
+            if tier.attention:
+                attention = choose_attention8(device, dtype, config.head_dim, operations)
+            found = TierKernels(tier=tier, operations=operations, attention=attention)
+        except BackendUnavailableError as error:
+            reasons.append(f"{tier.name}: {error}")
+            tier = more_exact(tier)
+            continue
+        return found, tuple(reasons)
+    return IN_16_BITS, tuple(reasons)
+
+
+def choose_eight(device: torch.device, dtype: torch.dtype, dim: int) -> EightOperations:
+    """The steps for this device, each run once on rows of dim channels.
+
+    Raises BackendUnavailableError where 8 bits do not work on it.
+    """
+    try:
+        found = _load(device)
+        error, step = probe(found, device, dtype, dim)
+        of_product = _product_error(device, dtype, dim)
+    # A kernel for another GPU fails in whatever way its authors chose; all mean "not here".
+    except (ImportError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as failure:
+        reason = str(failure).strip().partition("\n")[0] or type(failure).__name__
+        raise BackendUnavailableError(f"8-bit products do not run here: {reason}") from failure
+    if not error <= _STEP_LIMIT:
+        raise BackendUnavailableError(f"8-bit {step} has error {error:.1e}")
+    if not of_product <= _PRODUCT_LIMIT:
+        raise BackendUnavailableError(f"an 8-bit product has error {of_product:.1e}")
+    return found
+
+
+def _load(device: torch.device) -> EightOperations:
+    if device.type != "cuda":
+        return PLAIN_EIGHT
+    from remote.engine.kernels.triton8 import TRITON_EIGHT
+
+    return TRITON_EIGHT
+
+
+def _normal(device: torch.device) -> Callable[..., Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(shape, generator=generator).to(device)
+
+
+def _product_error(device: torch.device, dtype: torch.dtype, dim: int) -> float:
+    """The error of a layer with a bias against float32."""
+    normal = _normal(device)
+    x, weight, bias = normal(_TOKENS, dim), normal(_OUTPUTS, dim), normal(_OUTPUTS).to(dtype)
+    tokens = Rows(*quantize_rows(x))
+    ours = product(tokens, *quantize_rows(weight), bias, dtype)
+    exact = x @ weight.t() + bias.float()
+    return _relative(ours, exact)
+
+
+def probe(
+    given: EightOperations, device: torch.device, dtype: torch.dtype, dim: int
+) -> tuple[float, str]:
+    """Runs every step on a few random tokens; the largest error against plain torch, its step."""
+    ours, wanted = (_steps(each, device, dtype, dim) for each in (given, PLAIN_EIGHT))
+    errors = {name: _relative(ours[name], exact) for name, exact in wanted.items()}
+    # A not-a-number compares as larger than anything.
+    return max((float("inf") if e != e else e, name) for name, e in errors.items())
+
+
+def _relative(ours: Tensor, exact: Tensor) -> float:
+    return float((ours.float() - exact.float()).norm() / exact.float().norm())
+
+
+def _steps(
+    given: EightOperations, device: torch.device, dtype: torch.dtype, dim: int
+) -> dict[str, Tensor]:
+    normal = _normal(device)
+    x, update = normal(_TOKENS, dim).to(dtype), normal(_TOKENS, dim).to(dtype)
+    weight, bias, offset = normal(3, dim).unbind(0)
+    wide, heads = normal(_TOKENS, 2 * dim + 32).to(dtype), normal(_TOKENS, 3, 32).to(dtype)
+    turn = rotation(32, dtype, device)
+    shift, scale = normal(3, 32), normal(3).abs() + 0.1
+    summed = x.clone()
+    first = given.norm_sum(summed, update, weight, bias, 1e-6, offset)
+    return {
+        "sum": summed,
+        "norm of a sum": first,
+        "norm": dequantize_rows(*given.norm_rows(x.clone(), update, weight, bias, 1e-6, offset)),
+        "norm alone": dequantize_rows(*given.norm_rows(x, None, weight, bias, 1e-6, offset)),
+        "rows": dequantize_rows(*given.rows(wide)),
+        "GELU": dequantize_rows(*given.gelu_rows(wide)),
+        "rotated heads": given.heads(heads, shift, scale, turn),
+        "heads": given.heads(heads, shift, scale, None),
+    }
