@@ -31,7 +31,7 @@ weights = modal.Volume.from_name(contract.WEIGHTS_VOLUME)
     retries=0,
 )
 def prove_encoders(wire: dict[str, Any]) -> dict[str, Any]:
-    """Compares sound, tokenizer and encoders with librosa and transformers."""
+    """Compares sound, tokenizer, encoders and VAE with librosa, transformers and diffusers."""
     from remote.worker.prove_encoders import prove_encoders as prove
 
     return prove(WEIGHTS / contract.PACK_FOLDER, wire)

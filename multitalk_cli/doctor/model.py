@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 GROUP = "model"
 ENCODERS, STEP = "encoders", "step"
 """The check of the container without a GPU, and that of the one with it."""
+_LIBRARIES = ("transformers", "diffusers", "librosa")
 _STAGE = "comparing"
 # Without the start of the container with the GPU; at least and at most. Assumed, not measured.
 _ENCODERS_S, _STEP_S = (60.0, 300.0), (20.0, 60.0)
@@ -61,8 +62,8 @@ def question(chosen: Settings) -> str:
         paid_usd = cost.price_of(gpu, step_s + table.idle.scaledown_s)
         dollars.append(human_money(encoders_s * host_usd + paid_usd))
     return (
-        f"{gpu}: compares parts of the model with transformers, librosa and float32, in a "
-        f"container without a GPU and in one with it, {human_range(*seconds)}, "
+        f"{gpu}: compares parts of the model with transformers, diffusers, librosa and float32, "
+        f"in a container without a GPU and in one with it, {human_range(*seconds)}, "
         f"{human_range(*dollars)}"
     )
 
@@ -147,5 +148,5 @@ def _judge(rows: Sequence[ProofRow], reference: str) -> Outcome:
 
 def _reference(name: str, facts: Mapping[str, Any]) -> str:
     if name == ENCODERS:
-        return f"transformers {facts['transformers']}, librosa {facts['librosa']}"
+        return ", ".join(f"{name} {facts[name]}" for name in _LIBRARIES)
     return f"float32 ({facts['gpu']}, {facts['type']}, attention {facts['attention']})"

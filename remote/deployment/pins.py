@@ -29,9 +29,10 @@ CURRENT_REST = """
 """
 
 PROOF = """
-    annotated-doc==0.0.7 annotated-types==0.8.0 markdown-it-py==4.3.0 mdurl==0.1.2 pydantic==2.14.4
-    pydantic-core==2.50.5 pygments==2.21.0 regex==2026.11.19 rich==15.0.0 safetensors==0.8.0
-    shellingham==1.5.4 transformers==5.24.0 typer==0.29.2 typing-inspection==0.4.5
+    annotated-doc==0.0.7 annotated-types==0.8.0 diffusers==0.42.1 importlib-metadata==10.2.0
+    lazy-importer==0.1.0 markdown-it-py==4.3.0 mdurl==0.1.2 pydantic==2.14.4 pydantic-core==2.50.5
+    pygments==2.21.0 regex==2026.11.19 rich==15.0.0 safetensors==0.8.0 shellingham==1.5.4
+    transformers==5.24.0 typer==0.29.2 typing-inspection==0.4.5 zipp==4.1.2
 """
 
 CUDA121_TORCH = """

@@ -1,33 +1,31 @@
-"""Sound, tokenizer and encoders against librosa and transformers, with the weights of a pack.
-
-Both are installed in an image of its own and imported here alone: that takes seconds.
-"""
+"""Sound, tokenizer, encoders and VAE against libraries, with the weights of a pack."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.media.audio.voice import load_voice
-from remote.engine.checkpoint.published import build, load_module, rename, require_same_keys
-from remote.engine.config import ModelConfig, TextConfig
+from multitalk_cli.media.image.load import load_picture
 from remote.engine.networks.audio import normalize_wave
+from remote.engine.networks.image import fit_picture, to_signed
 from remote.engine.networks.text import TextEncoder, load_tokenizer, tokenize
+from remote.engine.networks.vae import VAE
 from remote.engine.networks.wav2vec import VoiceEncoder, embed_voice
 from remote.weights.model import open_weights
 from remote.weights.read import Pack
 from remote.worker.examine import compare_sound, example
 from remote.worker.failures import as_answer
 from remote.worker.proof_rows import compare, compare_tensors
+from remote.worker.references import load_clip, load_ours, load_umt5, load_wan_vae, load_wav2vec
 
 # At the model's rate nothing is resampled; ours decodes MP3 with ffmpeg, librosa does not.
 SOUNDS = {
@@ -49,19 +47,9 @@ PROMPTS = (
     ("a very long prompt " * 200, " ".join(["a very long prompt"] * 200)),
 )
 _ENCODED_PROMPTS = 4
+# Enough for a chunk of one latent, one of two, and one of the rest; not a square, small for a CPU.
+_VIDEO_FRAMES, _VIDEO_PX = 13, (64, 96)
 _CPU = torch.device("cpu")
-_UMT5_NAMES = (
-    (r"^(shared|encoder\.embed_tokens)\.", "token_embedding."),
-    (r"^encoder\.final_layer_norm\.", "norm."),
-    (r"^encoder\.block\.", "blocks."),
-    (r"\.layer\.0\.SelfAttention\.relative_attention_bias\.", ".position_bias."),
-    (r"\.layer\.0\.SelfAttention\.", ".attn."),
-    (r"\.layer\.0\.layer_norm\.", ".norm1."),
-    (r"\.layer\.1\.DenseReluDense\.wi_0\.", ".ffn.gate."),
-    (r"\.layer\.1\.DenseReluDense\.wi_1\.", ".ffn.fc1."),
-    (r"\.layer\.1\.DenseReluDense\.wo\.", ".ffn.fc2."),
-    (r"\.layer\.1\.layer_norm\.", ".norm2."),
-)
 
 
 @as_answer()
@@ -69,8 +57,9 @@ def prove_encoders(folder: Path, wire: Mapping[str, Any]) -> dict[str, Any]:
     """Compares all parts in float32. wire: contract and client versions."""
     contract.check_version(wire)
     pack = open_weights(folder)
-    rows = [*sound_rows(), tokenizer_row(pack), wav2vec_row(pack), text_row(pack)]
-    packages = ("transformers", "librosa", "tokenizers", "torch")
+    rows = [*sound_rows(), tokenizer_row(pack), wav2vec_row(pack)]
+    rows += [clip_row(pack), *vae_rows(pack), text_row(pack)]
+    packages = ("transformers", "diffusers", "librosa", "tokenizers", "torch")
     return {
         "rows": [to_plain(row) for row in rows],
         "facts": {name: metadata.version(name) for name in packages},
@@ -121,9 +110,9 @@ def wav2vec_row(pack: Pack) -> ProofRow:
         else Wav2Vec2FeatureExtractor()
     )
     given = extractor(wave, sampling_rate=contract.MODEL_RATE_HZ, return_tensors="pt")
-    theirs = _their_wav2vec(pack.folder, weights, config)
+    theirs = load_wav2vec(pack.folder, config, weights)
     hidden = theirs(given.input_values, output_hidden_states=True).hidden_states[1:]
-    ours = _load("wav2vec", config, weights)
+    ours = load_ours("wav2vec", config, weights)
     embedded = embed_voice(
         cast(VoiceEncoder, ours), normalize_wave(torch.tensor(wave)), hidden[0].shape[1]
     )
@@ -131,18 +120,50 @@ def wav2vec_row(pack: Pack) -> ProofRow:
     return compare_tensors("wav2vec2", pairs, NETWORK_LIMIT, f"worst of {len(pairs)} layers")
 
 
-def _their_wav2vec(folder: Path, weights: Mapping[str, Tensor], config: ModelConfig) -> Any:
-    from transformers import Wav2Vec2Config, Wav2Vec2Model
+@torch.inference_mode()
+def clip_row(pack: Pack) -> ProofRow:
+    """The states that the model takes, of the example picture in the tower's own size."""
+    from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-    settings = Wav2Vec2Config.from_json_file(folder / "wav2vec2.config.json")
-    settings._attn_implementation = "eager"
-    theirs = Wav2Vec2Model(settings).eval()
-    # The names that the published file has, for what is published under them.
-    names = {key: rename("wav2vec", key, config) for key in theirs.state_dict()}
-    kept = {key: name for key, name in names.items() if name is not None}
-    require_same_keys(kept.values(), weights, "transformers' wav2vec2")
-    theirs.load_state_dict({key: weights[name] for key, name in kept.items()}, strict=False)
-    return theirs
+    config = pack.manifest.config
+    weights = dict(pack.tensors("clip", _CPU, torch.float32))
+    side = config.clip.image_px
+    picture = fit_picture(_example_picture(), side, side)[None]
+    mean, std = torch.tensor([OPENAI_CLIP_MEAN, OPENAI_CLIP_STD]).view(2, 3, 1, 1)
+    theirs = load_clip(config.clip, weights)
+    states = theirs(pixel_values=(picture / 255 - mean) / std).last_hidden_state
+    ours = load_ours("clip", config, weights)
+    note = f"states of a picture of {side} px"
+    return compare_tensors("CLIP", [(ours(to_signed(picture)), states)], NETWORK_LIMIT, note)
+
+
+@torch.inference_mode()
+def vae_rows(pack: Pack) -> Iterator[ProofRow]:
+    """A short video to latents, and these latents to a video, each by both."""
+    config = pack.manifest.config
+    weights = dict(pack.tensors("vae", _CPU, torch.float32))
+    ours, theirs = cast(VAE, load_ours("vae", config, weights)), load_wan_vae(config.vae, weights)
+    statistics = torch.tensor([theirs.config.latents_mean, theirs.config.latents_std])
+    mean, std = statistics.view(2, 1, -1, 1, 1, 1)
+    video = _example_video()
+    note = f"{_VIDEO_FRAMES} frames of {_VIDEO_PX[1]}x{_VIDEO_PX[0]}"
+    latents = (theirs.encode(video).latent_dist.mode() - mean) / std
+    yield compare_tensors("VAE, encoder", [(ours.encode(video), latents)], NETWORK_LIMIT, note)
+    pair = (ours.decode(latents), theirs.decode(latents * std + mean).sample)
+    yield compare_tensors("VAE, decoder", [pair], NETWORK_LIMIT, note)
+
+
+def _example_picture() -> Tensor:
+    with example("portrait.png") as path:
+        return torch.from_numpy(load_picture(path).pixels).movedim(-1, 0)
+
+
+def _example_video() -> Tensor:
+    """A part of the example picture that moves to the right by a pixel a frame."""
+    height, width = _VIDEO_PX
+    wide = to_signed(fit_picture(_example_picture(), height, width + _VIDEO_FRAMES))
+    frames = [wide[:, :, start : start + width] for start in range(_VIDEO_FRAMES)]
+    return torch.stack(frames, dim=1)[None]
 
 
 @torch.inference_mode()
@@ -150,8 +171,8 @@ def text_row(pack: Pack) -> ProofRow:
     """The states of some prompts. Both encoders share the memory of the weights."""
     config = pack.manifest.config
     weights = dict(pack.tensors("text", _CPU, torch.float32))
-    ours = cast(TextEncoder, _load("text", config, weights))
-    theirs = their_umt5(config.text, weights)
+    ours = cast(TextEncoder, load_ours("text", config, weights))
+    theirs = load_umt5(config.text, weights)
     tokenizer = load_tokenizer(pack.folder, config.text.tokens)
     pairs = []
     for typed, _ in PROMPTS[:_ENCODED_PROMPTS]:
@@ -159,37 +180,3 @@ def text_row(pack: Pack) -> ProofRow:
         states = theirs(input_ids=ids[None]).last_hidden_state[0]
         pairs.append((ours(ids, torch.ones_like(ids)), states))
     return compare_tensors("umT5", pairs, NETWORK_LIMIT, f"worst of {len(pairs)} prompts")
-
-
-def their_umt5(config: TextConfig, weights: Mapping[str, Tensor]) -> Any:
-    """transformers' encoder with our weights."""
-    from transformers import UMT5Config, UMT5EncoderModel
-
-    settings = UMT5Config(
-        vocab_size=config.vocabulary,
-        d_model=config.dim,
-        d_kv=config.attention_dim // config.heads,
-        d_ff=config.ffn_dim,
-        num_layers=config.layers,
-        num_heads=config.heads,
-        relative_attention_num_buckets=config.buckets,
-        layer_norm_epsilon=config.eps,
-        feed_forward_proj="gated-gelu",
-    )
-    with torch.device("meta"):
-        theirs = UMT5EncoderModel(settings).eval()
-    named = {key: weights[_from_umt5(key)] for key in theirs.state_dict()}
-    theirs.load_state_dict(named, strict=True, assign=True)
-    return theirs
-
-
-def _from_umt5(key: str) -> str:
-    for pattern, ours in _UMT5_NAMES:
-        key = re.sub(pattern, ours, key)
-    return key
-
-
-def _load(component: str, config: ModelConfig, weights: Mapping[str, Tensor]) -> nn.Module:
-    module = build(component, config)
-    load_module(module, weights.items(), _CPU)
-    return module

@@ -8,7 +8,8 @@ from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.doctor import model
 from multitalk_cli.errors import RemoteError
 
-VERSIONS = {"transformers": "5.24.0", "librosa": "0.11.0"}
+VERSIONS = {"transformers": "5.24.0", "diffusers": "0.42.1", "librosa": "0.11.0"}
+LIBRARIES = "transformers 5.24.0, diffusers 0.42.1, librosa 0.11.0"
 MACHINE = {"gpu": "NVIDIA H100 80GB HBM3", "type": "bfloat16", "attention": "fa3"}
 SAME = ProofRow(
     part="umT5", limit=1e-3, ours=0.2, reference=0.2, difference=2e-6, is_within=True, note="x"
@@ -33,7 +34,7 @@ def test_what_agrees_is_counted_and_what_did_not_run_is_not():
     outcomes, proof = run(answer(VERSIONS, SAME), answer(MACHINE, SAME, ABSENT))
 
     assert [each.state for each in outcomes.values()] == ["ok", "ok"]
-    assert outcomes["encoders"].text == "1 part compared with transformers 5.24.0, librosa 0.11.0"
+    assert outcomes["encoders"].text == f"1 part compared with {LIBRARIES}"
     assert outcomes["step"].text == (
         "1 part compared with float32 (NVIDIA H100 80GB HBM3, bfloat16, attention fa3)"
     )
@@ -46,9 +47,7 @@ def test_a_part_outside_is_named_with_its_figures_and_the_command_for_a_report()
 
     assert {each.state for each in outcomes.values()} == {"fail"}
     assert {each.code for each in outcomes.values()} == {"E_MODEL_DIFFERS"}
-    assert outcomes["encoders"].text == (
-        "tokenizer differs by 3 (limit 0) from transformers 5.24.0, librosa 0.11.0"
-    )
+    assert outcomes["encoders"].text == (f"tokenizer differs by 3 (limit 0) from {LIBRARIES}")
     assert outcomes["step"].text.startswith("one step, 1 voice differs by nan (limit 0.05) from ")
     assert outcomes["step"].remedy == "multitalk doctor --model --report report.md"
 

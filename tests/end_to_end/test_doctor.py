@@ -385,21 +385,23 @@ def test_a_script_must_say_that_the_comparison_may_be_paid(ready, rpcs):
 
 @pytest.mark.long
 def test_the_model_is_compared_after_its_price_is_said(cloud, ready):
-    # A container compiles transformers and librosa anew: a minute, and minutes on a busy machine.
+    # A container compiles transformers, diffusers and librosa anew: minutes on a busy machine.
     ran, checks = doctor(ready, "--model", "--yes", "--report", "proof.md", timeout_s=600)
 
     said, *facts = ran.stderr.splitlines()
-    assert said.startswith("h100: compares parts of the model with transformers, librosa ")
+    assert said.startswith("h100: compares parts of the model with transformers, diffusers, ")
     assert re.search(r", \d+ min( \d+ s)? to [\w ]+, \$0\.\d+ to \$0\.\d+$", said)
     labels = [line.split()[0] for line in facts if not line.startswith("comparing ")]
     # The other layers were built for the app.
     assert labels == ["build", "build", "deployed", "report"], ran.stderr
-    assert (ran.code, checks["encoders"]["state"], checks["step"]["state"]) == (0, "ok", "ok")
-    assert checks["encoders"]["seen"].startswith("5 parts compared with transformers 5.")
+    states = {name: checks[name]["state"] for name in ("encoders", "step")}
+    assert (ran.code, states) == (0, {"encoders": "ok", "step": "ok"}), ran.stdout
+    assert checks["encoders"]["seen"].startswith("8 parts compared with transformers 5.")
     assert "float32 (cpu, bfloat16, attention sdpa)" in checks["step"]["seen"]
     parts = [row["part"] for row in ran.data["model"]["rows"]]
-    assert parts[:7] == [
-        "sound, decoded", "sound, resampled", "tokenizer", "wav2vec2", "umT5",
+    assert parts[:10] == [
+        "sound, decoded", "sound, resampled", "tokenizer",
+        "wav2vec2", "CLIP", "VAE, encoder", "VAE, decoder", "umT5",
         "one step, 1 voice", "one step, 2 voices",
     ]  # fmt: skip
     report = (ready.folder / "proof.md").read_text(encoding="utf-8").partition("## model")[2]

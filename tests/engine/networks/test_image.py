@@ -6,7 +6,6 @@ import torch
 
 from multitalk_cli.media.image.sizes import nearest_bucket
 from remote.engine.checkpoint.published import PublishedWeights, build, load_module
-from remote.engine.config import ClipConfig
 from remote.engine.networks.image import ImageEncoder, fit_masks, fit_picture, to_signed
 from remote.weights.config import PUBLISHED
 from tests.engine import tiny
@@ -58,55 +57,6 @@ def test_pictures_are_resized_and_normalised_as_recorded(encoder, recorded):
         wanted = recorded[rows_name]
         best = min((prepared - w).abs().max() for w in (wanted, wanted.transpose(0, 1)))
         assert best <= 1e-5
-
-
-def test_gives_what_transformers_clip_gives():
-    from transformers import CLIPVisionConfig, CLIPVisionModel
-
-    config = ClipConfig(image_px=28, patch_px=14, dim=24, heads=3, layers=3)
-    torch.manual_seed(4)
-    theirs = CLIPVisionModel(
-        CLIPVisionConfig(
-            hidden_size=24,
-            intermediate_size=96,
-            num_hidden_layers=3,
-            num_attention_heads=3,
-            image_size=28,
-            patch_size=14,
-            hidden_act="gelu",
-        )
-    ).eval()
-    ours = ImageEncoder(config)
-    ours.load_state_dict(_from_transformers(theirs.state_dict()), strict=True)
-    pixels = torch.rand(2, 3, 28, 28) * 2 - 1
-    states = theirs(pixel_values=ours.prepare(pixels), output_hidden_states=True).hidden_states
-    torch.testing.assert_close(ours(pixels), states[-2], atol=1e-5, rtol=0)
-
-
-def _from_transformers(state):
-    state = {key.removeprefix("vision_model."): value for key, value in state.items()}
-    renamed = {
-        "patch_embedding.weight": state["embeddings.patch_embedding.weight"],
-        "cls_embedding": state["embeddings.class_embedding"][None, None],
-        "pos_embedding": state["embeddings.position_embedding.weight"][None],
-        "pre_norm.weight": state["pre_layrnorm.weight"],
-        "pre_norm.bias": state["pre_layrnorm.bias"],
-    }
-    parts = {
-        "layer_norm1": "norm1",
-        "layer_norm2": "norm2",
-        "self_attn.out_proj": "attn.out",
-        "mlp.fc1": "fc1",
-        "mlp.fc2": "fc2",
-    }
-    for block in range(2):
-        for kind in ("weight", "bias"):
-            prefix, ours = f"encoder.layers.{block}.", f"blocks.{block}."
-            for theirs, name in parts.items():
-                renamed[f"{ours}{name}.{kind}"] = state[f"{prefix}{theirs}.{kind}"]
-            qkv = [state[f"{prefix}self_attn.{part}_proj.{kind}"] for part in "qkv"]
-            renamed[f"{ours}attn.qkv.{kind}"] = torch.cat(qkv)
-    return renamed
 
 
 def _fits(golden_dir):

@@ -11,12 +11,19 @@ from multitalk_cli.contract.codec import from_plain
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.media.audio import voice
 from remote.engine.kernels import attention
-from remote.engine.networks import text, wav2vec
+from remote.engine.networks import image, text, vae, wav2vec
 from remote.weights.model import open_weights
 from remote.weights.read import Pack
-from remote.worker import prove_encoders, prove_step
+from remote.worker import prove_encoders, prove_step, references
 from remote.worker.cached_model import CachedModel
-from remote.worker.prove_encoders import sound_rows, text_row, tokenizer_row, wav2vec_row
+from remote.worker.prove_encoders import (
+    clip_row,
+    sound_rows,
+    text_row,
+    tokenizer_row,
+    vae_rows,
+    wav2vec_row,
+)
 from tests.remote.requests import open_model
 
 WIRE = {
@@ -32,6 +39,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarnin
 @pytest.fixture(scope="module")
 def pack(tiny_pack):
     return open_weights(tiny_pack)
+
+
+@pytest.fixture(autouse=True)
+def _short_video(monkeypatch):
+    monkeypatch.setattr(prove_encoders, "_VIDEO_PX", (16, 24))
 
 
 def rows_of(answer):
@@ -51,11 +63,13 @@ def test_every_encoder_agrees_with_its_reference(tiny_pack):
     answer = prove_encoders.prove_encoders(tiny_pack, WIRE)
 
     rows = rows_of(answer)
-    assert list(rows) == ["sound, decoded", "sound, resampled", "tokenizer", "wav2vec2", "umT5"]
+    networks = ["wav2vec2", "CLIP", "VAE, encoder", "VAE, decoder", "umT5"]
+    assert list(rows) == ["sound, decoded", "sound, resampled", "tokenizer", *networks]
     assert outside(rows) == set()
     assert all(row.ours > 0 and row.difference <= row.limit for row in rows.values())
-    assert rows["wav2vec2"].difference < 1e-5 and rows["umT5"].difference < 1e-5
-    assert answer["facts"].keys() == {"transformers", "librosa", "tokenizers", "torch"}
+    assert all(rows[part].difference < 1e-5 for part in networks)
+    libraries = {"transformers", "diffusers", "librosa", "tokenizers", "torch"}
+    assert answer["facts"].keys() == libraries
 
 
 @pytest.mark.parametrize("change", [lambda x: 0.9 * x, lambda x: x[200:], lambda x: x[::-1]])
@@ -108,6 +122,44 @@ def test_speech_features_without_positions_are_found(pack, monkeypatch):
     assert wav2vec_row(pack).is_within is False
 
 
+def quick_gelu_block(block, x):
+    """The activation of OpenAI's own towers, which is not that of the published one."""
+    x = x + block.attn(block.norm1(x))
+    hidden = block.fc1(block.norm2(x))
+    return x + block.fc2(hidden * torch.sigmoid(1.702 * hidden))
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong"),
+    [
+        (image.ImageEncoder, "prepare", lambda _self, pixels: pixels),
+        (image.ImageBlock, "forward", quick_gelu_block),
+    ],
+    ids=["levels", "activation"],
+)
+def test_states_of_a_picture_that_differ_are_found(pack, monkeypatch, owner, name, wrong):
+    monkeypatch.setattr(owner, name, wrong)
+
+    assert clip_row(pack).is_within is False
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "wrong", "found"),
+    [
+        # Chunks that do not see what came before them.
+        (vae._Past, "keep", lambda *_args, **_kwargs: None, [False, False]),
+        (vae.FrameAttention, "forward", lambda _self, x, _past: x, [False, False]),
+        (vae.VAE, "_statistics", lambda _self, x: (x.new_zeros(()), x.new_ones(())), [False] * 2),
+        (vae, "_double", lambda x, _last: x.repeat(1, 1, 2, 2), [True, False]),
+    ],
+    ids=["past", "attention", "statistics", "upsampling"],
+)
+def test_a_vae_that_differs_is_found(pack, monkeypatch, owner, name, wrong, found):
+    monkeypatch.setattr(owner, name, wrong)
+
+    assert [row.is_within for row in vae_rows(pack)] == found
+
+
 def test_states_of_a_prompt_with_other_positions_are_found(pack, monkeypatch):
     monkeypatch.setattr(text, "MAX_DISTANCE", 40)
 
@@ -124,7 +176,7 @@ def test_no_number_is_outside(pack, monkeypatch):
 
 
 def test_another_tensor_than_the_reference_has_is_refused(pack, monkeypatch):
-    monkeypatch.setattr(prove_encoders, "rename", lambda _component, key, _config: key)
+    monkeypatch.setattr(references, "rename", lambda _component, key, _config: key)
 
     with pytest.raises(ValueError, match="transformers' wav2vec2: missing keys"):
         wav2vec_row(pack)
