@@ -531,7 +531,7 @@ CODES: dict[str, Explanation] = {
     "E_LORA": Explanation(
         _F,
         "the LoRA cannot be used",
-        "It is not a safetensors file, is larger than 4 GB, or has no LoRA tensors.",
+        "It is not in the folder of weights, is not a safetensors file, is larger than 4 GB, or its tensors do not fit the model.",
         "Pass --lora fusionx, --lora lightx2v, or the https:// address of a LoRA's .safetensors file.",
     ),
     "E_DOWNLOAD_RUNS": Explanation(

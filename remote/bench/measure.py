@@ -271,7 +271,7 @@ def measure(
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
     clock = Clock(device)
-    report: Report = {"machine": machine(device), "options": asdict(options), "tier": "exact"}
+    report: Report = {"machine": machine(device), "options": asdict(options)}
     on_part("arithmetic")
     report["ceilings"] = ceilings(clock, options.dtype)
     fits_others = loaded is None or has_room(device)
@@ -282,6 +282,7 @@ def measure(
     engine = _engine(config, options, weights, clock, report) if loaded is None else borrow(loaded)
     if loaded is not None and isinstance(engine.networks.dit.blocks, StreamedBlocks):
         report["memory"] = describe_streaming(engine.networks.dit, usable_bytes(device), clock)
+    report["tier"] = engine.kernels8.tier.name
     report["backend"] = engine.backend.name
     report["backend_reason"] = engine.backend.reason
     report["operations"] = engine.operations.name

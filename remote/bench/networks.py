@@ -97,6 +97,7 @@ def borrow(engine: Engine) -> Engine:
         replace(networks, text=text, revision="random"),
         backend=engine.backend,
         operations=engine.operations,
+        kernels8=engine.kernels8,
     )
 
 

@@ -4,6 +4,7 @@ Axes: T video frames, H W rows and columns of the video in pixels.
 """
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -14,6 +15,7 @@ from remote.engine.sampling.cache import CacheSettings
 from remote.engine.sampling.guidance import Guidance
 from remote.engine.sampling.masks import PixelBox
 from remote.engine.sampling.schedule import listed_times, require_times, step_times
+from remote.engine.tiers import EXACT, TIERS
 
 
 def _require_4n_plus_1(name: str, frames: int) -> None:
@@ -38,6 +40,13 @@ class ClipWindow:
         return self.start + self.frames
 
 
+class LoraUse(NamedTuple):
+    """A LoRA by the name of its file, and how much of it is merged."""
+
+    name: str
+    strength: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest:
     """Everything that decides the frames of one video.
@@ -51,7 +60,8 @@ class RenderRequest:
     schedule of so many steps with this shift.
     color_strength: 0 to 1, how much of the picture's colours each frame takes back.
     cache: of steps; None computes every step. attention: the name of a kernel, by which the engine
-    is set up before the run; AUTO for the one that suits the GPU.
+    is set up before the run; AUTO for the one that suits the GPU. tier: how exactly it computes.
+    loras: merged into its weights. By both the transformer is loaded before the run.
     """
 
     picture: Tensor
@@ -73,6 +83,8 @@ class RenderRequest:
     seed: int = 42
     cache: CacheSettings | None = None
     attention: str = AUTO
+    tier: str = EXACT.name
+    loras: tuple[LoraUse, ...] = ()
 
     def __post_init__(self) -> None:
         if len(self.voices) not in (1, 2) or all(voice is None for voice in self.voices):
@@ -90,6 +102,8 @@ class RenderRequest:
             raise ValueError(f"{self.width_px}x{self.height_px} px are no multiples of 16")
         if self.steps < 1 or self.fps < 1 or self.frames < 1:
             raise ValueError(f"{self.steps} steps, {self.fps} fps, {self.frames} frames")
+        if self.tier not in TIERS:
+            raise ValueError(f"tier is {self.tier!r}, not one of {', '.join(TIERS)}")
         if not 0 <= self.color_strength <= 1:
             raise ValueError(f"color_strength is {self.color_strength}, not 0 to 1")
         self._check_steps()

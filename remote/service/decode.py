@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitalk_cli import contract
-from multitalk_cli.errors import FileError, RefusedError
+from multitalk_cli.errors import FileError
 from multitalk_cli.media.audio.flac import decode_speech
-from remote.engine.request import ClipWindow, RenderRequest
+from remote.engine.request import ClipWindow, LoraUse, RenderRequest
 from remote.engine.sampling.guidance import Guidance
 from remote.engine.sampling.masks import PixelBox, box_masks, half_masks
 
@@ -22,9 +22,8 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
     """The engine's request.
 
     Raises FileError for an unusable picture or sound, PlacesError for boxes that do not separate
-    the speakers, RefusedError for a model that is not available.
+    the speakers.
     """
-    _check_model(request)
     picture = torch.from_numpy(decode_picture(request).copy()).permute(2, 0, 1)
     _check_sound(request)
     return RenderRequest(
@@ -49,16 +48,9 @@ def decode_request(request: contract.GenerateRequest, tokenize: Tokenize) -> Ren
         ),
         seed=request.seed,
         attention=request.attention,
+        tier=request.tier,
+        loras=tuple(LoraUse(one.name, one.strength) for one in request.loras),
     )
-
-
-def _check_model(request: contract.GenerateRequest) -> None:
-    """Raises RefusedError for what would silently become another video."""
-    if request.tier != contract.EXACT_TIER or request.loras:
-        asked = ", ".join(
-            [f"the tier {request.tier}", *(f"LoRA {one.name}" for one in request.loras)]
-        )
-        raise RefusedError(f"not available in this deployment: {asked}", code="E_TIER")
 
 
 def decode_picture(request: contract.GenerateRequest) -> NDArray[np.uint8]:

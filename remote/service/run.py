@@ -43,7 +43,8 @@ Clock = Callable[[], float]
 class Model(Protocol):
     """The engine as the service sees it; `remote.weights.model.PackedModel` is one.
 
-    revision: names the weights. engine, machine: available once loaded.
+    revision: names the weights. engine, machine: available once loaded. notes: what was made
+    otherwise than the request asked, since the last load.
     """
 
     @property
@@ -54,6 +55,9 @@ class Model(Protocol):
 
     @property
     def machine(self) -> Machine: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def load(
         self, request: RenderRequest | None = None, persistent_params: int | None = None
@@ -120,6 +124,7 @@ class _Run:
         self._record = resume.load_record(store, request, model.revision)
         self._resumed = self._record.windows
         self._gated = 0
+        self._notes: tuple[str, ...] = ()
 
     def events(self, persistent_params: int | None) -> Iterator[contract.Event]:
         """Makes the missing windows, then the video."""
@@ -157,6 +162,7 @@ class _Run:
                     yield from keeper.kept(wait=False)
                     yield reports.to_contract(event)
             yield from keeper.kept(wait=True)
+        self._notes = self._model.notes
 
     def _lap_s(self) -> float:
         """The seconds since the last window, or since the beginning."""
@@ -225,7 +231,7 @@ class _Run:
             seed=request.seed,
             recipe=recipe,
             adjusted=(kept,) if self._resumed else (),
-            warnings=(seam,) if seam else (),
+            warnings=(*((seam,) if seam else ()), *self._notes),
             gpu=record.machines[-1].gpu,
             gpu_seconds=record.seconds + self._clock() - self._began_s,
             quality=None if quality is None else quality.first_figures(),

@@ -9,7 +9,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,12 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
-from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_NAME, name_of_lora
+from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_NAME, KnownLora, name_of_lora
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import move_into_place
 from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
-from remote.engine.checkpoint.lora import is_lora_key
+from remote.engine.checkpoint import lora as lora_file
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.weights import download, resumable
 from remote.weights.manifest import sha256_of
@@ -203,7 +203,7 @@ def _check(files: list[Path], address: str) -> int:
     """Counts the LoRA tensors of a file, or of its parts. Raises FileError E_LORA without any."""
     try:
         with TensorFile(files[0], files) as file:
-            count = sum(is_lora_key(name) for name in file.infos)
+            count = sum(lora_file.is_lora_key(name) for name in file.infos)
     except ValueError as error:
         raise FileError(f"{address} is not a safetensors file: {error}", code="E_LORA") from error
     if count == 0:
@@ -335,3 +335,59 @@ def strays(folder: Path) -> list[Path]:
         for path in files
         if path not in kept and path.name.endswith((".safetensors", ".new", ".part"))
     ]
+
+
+# Merging
+
+
+def find(folder: Path, name: str) -> Lora:
+    """The complete LoRA of that name. Raises FileError E_LORA where there is none.
+
+    One that is recorded under a known name, from where another file had that name, is none.
+    """
+    found = {lora.name: lora for lora in read(folder)}.get(name)
+    if found is None or not _files(folder, found):
+        raise _unusable(f"the LoRA {name} is not in the folder of weights", name)
+    known = KNOWN_LORAS.get(name)
+    if known is not None and not is_file_of(known, found.address):
+        raise _unusable(f"the LoRA {name} is not {known.file.rpartition('/')[2]} of today", name)
+    return found
+
+
+def is_file_of(known: KnownLora, address: str) -> bool:
+    """Whether an address is of a known file, in whatever folder of its repository."""
+    path = unquote(urlsplit(address).path)
+    is_of_it = f"/{known.repository}/resolve/" in path
+    return is_of_it and path.rpartition("/")[2] == known.file.rpartition("/")[2]
+
+
+@contextmanager
+def opened(
+    folder: Path, name: str, strength: float, weights: Mapping[str, tuple[int, ...]]
+) -> Iterator[lora_file.Lora]:
+    """A LoRA to merge into weights of these shapes; its tensors are read as they are needed.
+
+    Raises FileError E_LORA where there is none, where it does not fit the weights, or where a known
+    file has keys that would be left out: it was understood wrongly then.
+    """
+    files = _files(folder, find(folder, name))
+    with ExitStack() as stack:
+        try:
+            file = stack.enter_context(TensorFile(files[0], files))
+            shapes = {key: info.shape for key, info in file.infos.items()}
+            plan = lora_file.plan_lora(shapes, file.read, weights, strength)
+            if name in KNOWN_LORAS and plan.report.unused:
+                raise ValueError(describe_unused(plan.report))
+        except ValueError as error:
+            raise _unusable(f"the LoRA {name} cannot be merged: {error}", name) from error
+        yield plan
+
+
+def describe_unused(report: lora_file.LoraReport) -> str:
+    """How many of a file's keys are left out, and one of them."""
+    return f"{len(report.unused)} of its keys are not used, for example {report.unused[0]}"
+
+
+def _unusable(message: str, name: str) -> FileError:
+    hint = f"multitalk download --lora {name}" if name in KNOWN_LORAS else ""
+    return FileError(message, code="E_LORA", hint=hint)

@@ -1,6 +1,8 @@
 """The hardware and software that frames depend on."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from multitalk_cli.contract.codec import ADDED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -8,7 +10,8 @@ class Machine:
     """The hardware and software that made frames: where all of it is equal, frames are equal.
 
     stack: torch and CUDA. attention, kernels: the implementations of attention and of the steps
-    between matrix products. tier: of exactness. engine: its version.
+    between matrix products. tier: of exactness. engine: its version. loras: file and strength of
+    each that is merged.
     """
 
     gpu: str
@@ -17,3 +20,4 @@ class Machine:
     kernels: str
     tier: str
     engine: str
+    loras: tuple[str, ...] = field(default=(), metadata={ADDED: True})

@@ -1,10 +1,12 @@
 """A pack on disk as a model that makes videos: loaded when first needed, kept between videos."""
 
+import gc
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -13,11 +15,14 @@ from torch import Tensor
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.errors import FileError, RefusedError, SetupError
-from remote.engine.features import FeatureStore
+from remote.engine.checkpoint.lora import Lora
+from remote.engine.checkpoint.published import build
+from remote.engine.errors import NotANumberError
+from remote.engine.features import FeatureStore, MemoryStore
 from remote.engine.kernels.attention import AUTO, AttentionBackend, choose_backend
 from remote.engine.kernels.select import choose_operations
+from remote.engine.kernels.select8 import TierKernels, choose_tier
 from remote.engine.networks.dit import DiT
-from remote.engine.networks.image import ImageEncoder
 from remote.engine.networks.memory import (
     GpuTooSmallError,
     MemoryPlan,
@@ -27,17 +32,23 @@ from remote.engine.networks.memory import (
     usable_bytes,
     workload,
 )
-from remote.engine.networks.offload import stream_blocks
+from remote.engine.networks.offload import release_pinned, stream_blocks
 from remote.engine.networks.text import load_tokenizer, tokenize
-from remote.engine.networks.vae import VAE
-from remote.engine.networks.wav2vec import VoiceEncoder
 from remote.engine.pipeline import Engine, Networks
-from remote.engine.request import Event, Progress, RenderRequest, Resume
+from remote.engine.request import (
+    Event,
+    LoraUse,
+    Progress,
+    RenderRequest,
+    Resume,
+    WindowFinished,
+)
+from remote.engine.tiers import EXACT, TIERS, Tier, more_exact
 from remote.weights import manifest, read
 from remote.weights.allocator import ALLOCATOR
+from remote.weights.config import PackConfig
+from remote.weights.loras import describe_unused, find, opened
 from remote.weights.machine import Machine
-
-TIER = "exact"
 
 _SMALL_NETWORKS = ("vae", "clip", "wav2vec")
 _BFLOAT16_CAPABILITY = (8, 0)
@@ -45,6 +56,17 @@ _REPORT_S = 0.2
 _CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
 _TEXT_WORK_BYTES = 2**30  # of the text encoder, in addition to its weights
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedModel:
+    """What decides the transformer's weights in memory."""
+
+    tier: str = EXACT.name
+    loras: tuple[LoraUse, ...] = ()
+
+
+EXACT_MODEL = LoadedModel()
 
 
 class _StoppedError(Exception):
@@ -88,7 +110,8 @@ class PackedModel:
         """
         # torch reads it when it first uses a GPU; containers have it from the start.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
-        self._folder, self._features = folder, features
+        self._folder = folder
+        self._features = MemoryStore() if features is None else features
         self._read_bytes, self._is_stopped = 0, False
         self._pack = open_weights(folder, self._note)
         self._device = choose_device(device, self._pack.manifest.size_bytes)
@@ -96,6 +119,11 @@ class PackedModel:
         self._tokenizer: Any = None
         self._text: TextOnDemand | None = None
         self._engine: Engine | None = None
+        self._loaded = EXACT_MODEL
+        self._others: dict[str, Any] = {}
+        self._merged: tuple[str, ...] = ()
+        self._tiers: dict[str, tuple[TierKernels, tuple[str, ...]]] = {}
+        self.notes: tuple[str, ...] = ()
         self._work = self._workload(None)
         self._persistent_params: int | None = None
         self._backends: dict[str, AttentionBackend] = {}
@@ -112,32 +140,40 @@ class PackedModel:
     ) -> Iterator[contract.Loading]:
         """Reads the weights unless they are loaded; closing the iterator stops it.
 
-        request: decides the memory needed in addition to the weights, None for the default size,
-        and the attention kernel. persistent_params: at most so many of the transformer's parameters
-        stay on the GPU, the others are streamed. Both may move weights off the GPU later, never
-        back. Raises RefusedError E_GPU_TOO_SMALL, BackendUnavailableError.
+        request: decides the tier and the LoRAs, for which a transformer that is loaded otherwise is
+        read again, the attention kernel, and the memory needed in addition to the weights; None for
+        what is loaded, or the exact model, and the default size. persistent_params: at most so many
+        of the transformer's parameters stay on the GPU, the others are streamed. Both may move
+        weights off the GPU later, never back, until the transformer is read again. Raises
+        RefusedError E_GPU_TOO_SMALL, FileError E_LORA, BackendUnavailableError.
         """
         self._work = self._workload(request)
         self._persistent_params = persistent_params
+        wanted = self._loaded if request is None else request_model(request)
         attention = AUTO if request is None else request.attention
-        if self._engine is not None:
+        self.notes = ()
+        kernels8 = self._kernels8(wanted.tier)
+        if self._engine is not None and self._loaded == replace(wanted, tier=kernels8.tier.name):
             backend = self._backend(attention)
             if backend is not self._engine.backend:
                 self._engine.attend_with(backend)
-            self._leave_room(self._engine.networks.dit)
+            self._leave_room(self._engine.networks.dit, kernels8.tier)
             return
         if attention != AUTO:
             # It may be missing, which is known before anything is read.
             self._backend(attention)
-        sizes = [
-            file.size_bytes
-            for n in (*_SMALL_NETWORKS, "dit")
-            for file in self._pack.manifest.files_of(n)
-        ]
-        total = sum(sizes)
+        yield from self._load(attention, kernels8, wanted.loras)
+
+    def _load(
+        self, attention: str, kernels8: TierKernels, loras: tuple[LoraUse, ...]
+    ) -> Iterator[contract.Loading]:
+        """Reads the transformer, and before it the other networks unless they are loaded."""
+        self._forget_transformer()
+        read = ("dit",) if self._others else (*_SMALL_NETWORKS, "dit")
+        total = sum(file.size_bytes for n in read for file in self._pack.manifest.files_of(n))
         self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
         with ThreadPoolExecutor(1, "weights") as pool:
-            reading = pool.submit(self._read, attention)
+            reading = pool.submit(self._read, attention, kernels8, loras)
             try:
                 while not wait([reading], timeout=_REPORT_S).done:
                     yield contract.Loading(
@@ -146,12 +182,21 @@ class PackedModel:
             finally:
                 self._is_stopped = True
         self._engine = reading.result()
+        self._loaded = LoadedModel(tier=kernels8.tier.name, loras=loras)
         yield contract.Loading(done_bytes=total, total_bytes=total)
+
+    def _forget_transformer(self) -> None:
+        """Frees the memory of the transformer, so that another one never lies next to it."""
+        self._engine = None
+        if self._device.type == "cuda":
+            gc.collect()
+            torch.cuda.empty_cache()
+            release_pinned()
 
     @property
     def engine(self) -> Engine:
         """The loaded engine."""
-        return self._loaded()
+        return self._running()
 
     @property
     def machine(self) -> Machine:
@@ -159,15 +204,32 @@ class PackedModel:
         return Machine(
             gpu=device_name(self._device),
             stack=f"torch {torch.__version__}",
-            attention=self._loaded().backend.name,
-            kernels=self._loaded().operations.name,
-            tier=TIER,
+            attention=self._running().backend.name,
+            kernels=self._running().operations.name,
+            tier=self._loaded.tier,
             engine=__version__,
+            loras=self._merged,
         )
 
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
-        """Makes the frames; closing the iterator stops it after at most one more forward."""
-        with closing(self._loaded().run(request, resume)) as events:  # type: ignore[type-var]
+        """Makes the frames; closing the iterator stops it after at most one more forward.
+
+        Where 8 bits give values that are no numbers, the rest is made in the next more exact tier.
+        """
+        while True:
+            try:
+                for event in self._render(request, resume):
+                    yield event
+                    if isinstance(event, WindowFinished):
+                        resume = Resume(window=event.window + 1, motion=event.motion)
+                return
+            except NotANumberError as error:
+                if self._running().kernels8.tier.is_exact:
+                    raise
+                self._fall_back(request, str(error))
+
+    def _render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
+        with closing(self._running().run(request, resume)) as events:  # type: ignore[type-var]
             for event in events:
                 is_encoding = isinstance(event, Progress) and event.stage == "encode"
                 if is_encoding and self._text is not None:
@@ -175,7 +237,17 @@ class PackedModel:
                     self._text.release()
                 yield event
 
-    def _loaded(self) -> Engine:
+    def _fall_back(self, request: RenderRequest, reason: str) -> None:
+        """Loads the next more exact tier."""
+        failed = self._running().kernels8.tier
+        kernels8 = self._kernels8(more_exact(failed).name)
+        message = f"{failed.name} failed ({reason}): made in {kernels8.tier.name} from there on"
+        _log.warning(message)
+        self.notes = (*self.notes, message)
+        for _ in self._load(request.attention, kernels8, request.loras):
+            pass
+
+    def _running(self) -> Engine:
         if self._engine is None:
             raise ValueError("the weights are not loaded")
         return self._engine
@@ -195,22 +267,60 @@ class PackedModel:
             self._backends[name] = found
         return self._backends[name]
 
-    def _read(self, attention: str) -> Engine:
+    def _kernels8(self, tier: str) -> TierKernels:
+        """The kernels of a tier, or of a more exact one that runs here, which is noted."""
+        if tier not in self._tiers:
+            config, dtype = self._pack.manifest.config.dit, self._dtype()
+            self._tiers[tier] = choose_tier(TIERS[tier], self._device, dtype, config)
+        found, reasons = self._tiers[tier]
+        if reasons:
+            self.notes = (*self.notes, f"made in {found.tier.name}: {'; '.join(reasons)}")
+        return found
+
+    def _dtype(self) -> torch.dtype:
+        return computed_type(self._device) or torch.bfloat16
+
+    def _read(self, attention: str, kernels8: TierKernels, loras: tuple[LoraUse, ...]) -> Engine:
         pack, device = self._pack, self._device
-        computed, config = computed_type(device) or torch.bfloat16, pack.manifest.config.dit
-        with ThreadPoolExecutor(2, "setup") as pool:
+        config = pack.manifest.config
+        with ExitStack() as files, ThreadPoolExecutor(2, "setup") as pool:
+            plans = self._open_loras(loras, files)
             # Loading and compiling kernels takes seconds in which the disk would be idle.
             attending = pool.submit(self._backend, attention)
-            choice = pool.submit(choose_operations, device, computed, config)
-            networks = read_networks(pack, device, self._read_transformer)
+            choice = pool.submit(choose_operations, device, self._dtype(), config.dit)
+            if not self._others:
+                self._others = read_others(pack, device)
+            dit = self._read_transformer(kernels8.tier, plans)
             backend, operations = attending.result(), choice.result()
-        self._text = cast(TextOnDemand, networks.text)
-        return Engine(networks, backend=backend, operations=operations, features=self._features)
+        self._text = cast(TextOnDemand, self._others["text"])
+        return Engine(
+            Networks(config=config, dit=dit, **self._others),
+            backend=backend,
+            operations=operations,
+            kernels8=kernels8,
+            features=self._features,
+        )
 
-    def _read_transformer(self) -> DiT:
-        dtype = computed_type(self._device)
-        dit = cast(DiT, self._pack.load("dit", self._place_of_blocks(), dtype))
-        self._leave_room(dit)
+    def _open_loras(self, loras: tuple[LoraUse, ...], files: ExitStack) -> list[Lora]:
+        """The LoRAs to merge, and the notes of what is left out of them."""
+        folder, plans, names = self._folder.parent, [], []
+        shapes = transformer_shapes(self._pack.manifest.config)
+        for use in loras:
+            plan = files.enter_context(opened(folder, use.name, use.strength, shapes))
+            plans.append(plan)
+            names.append(f"{use.name}:{use.strength:g} {find(folder, use.name).sha256[:12]}")
+            if plan.report.unused:
+                note = f"LoRA {use.name}: {describe_unused(plan.report)}"
+                self.notes = (*self.notes, note)
+        self._merged = tuple(names)
+        return plans
+
+    def _read_transformer(self, tier: Tier, loras: list[Lora]) -> DiT:
+        place, dtype = self._place_of_blocks(tier), computed_type(self._device)
+        dit = self._pack.load_transformer(
+            place, dtype, layers=tier.layers, loras=loras, work=self._device
+        )
+        self._leave_room(dit, tier)
         return dit
 
     # Memory of the GPU
@@ -222,42 +332,57 @@ class PackedModel:
         width, height = contract.DEFAULT_SIZE_PX
         return workload(dit, contract.DEFAULT_WINDOW_FRAMES, height, width)
 
-    def _memory_plan(self) -> MemoryPlan:
+    def _memory_plan(self, layers: Sequence[str]) -> MemoryPlan:
+        """layers: those in 8 bits."""
         config = self._pack.manifest.config.dit
         usable = usable_bytes(self._device)
         try:
-            return plan_memory(config, self._work, usable, self._persistent_params)
+            return plan_memory(config, self._work, usable, self._persistent_params, layers)
         except GpuTooSmallError as error:
             raise RefusedError(str(error), code="E_GPU_TOO_SMALL") from error
 
-    def _place_of_blocks(self) -> torch.device:
+    def _place_of_blocks(self, tier: Tier) -> torch.device:
         """The device that the transformer is read to; a streamed one does not fit on the GPU."""
-        if self._device.type == "cuda" and self._memory_plan().is_streamed:
+        if self._device.type == "cuda" and self._memory_plan(tier.layers).is_streamed:
             return torch.device("cpu")
         return self._device
 
-    def _leave_room(self, dit: DiT) -> None:
+    def _leave_room(self, dit: DiT, tier: Tier) -> None:
         """Moves blocks to the host until the largest window fits on the GPU."""
         if self._device.type == "cuda":
-            plan = self._memory_plan()
+            plan = self._memory_plan(tier.layers)
             if plan.is_streamed:
                 stream_blocks(dit, plan, self._device)
 
 
+def request_model(request: RenderRequest) -> LoadedModel:
+    """The model that a request needs."""
+    return LoadedModel(tier=request.tier, loras=request.loras)
+
+
+def transformer_shapes(config: PackConfig) -> dict[str, tuple[int, ...]]:
+    """The names and shapes of the transformer's weights."""
+    return {name: tuple(each.shape) for name, each in build("dit", config).state_dict().items()}
+
+
 def read_networks(pack: read.Pack, device: torch.device, read_dit: Callable[[], DiT]) -> Networks:
     """The networks of a pack. read_dit: reads the transformer, after the smaller ones."""
+    others = read_others(pack, device)
+    return Networks(config=pack.manifest.config, dit=read_dit(), **others)
+
+
+def read_others(pack: read.Pack, device: torch.device) -> dict[str, Any]:
+    """All networks of a pack but the transformer, and the name of the weights."""
     dtype = _other_type(computed_type(device))
     vae, image, wav2vec = (pack.load(name, device, dtype) for name in _SMALL_NETWORKS)
-    return Networks(
-        config=pack.manifest.config,
-        dit=read_dit(),
-        vae=cast(VAE, vae),
-        image=cast(ImageEncoder, image),
-        wav2vec=cast(VoiceEncoder, wav2vec),
-        text=TextOnDemand(open_weights(pack.folder), device, dtype),
+    return {
+        "vae": vae,
+        "image": image,
+        "wav2vec": wav2vec,
+        "text": TextOnDemand(open_weights(pack.folder), device, dtype),
         # A CPU and a GPU encode in other types: features of one are not for the other.
-        revision=f"{pack.manifest.revision}-{device.type}",
-    )
+        "revision": f"{pack.manifest.revision}-{device.type}",
+    }
 
 
 def computed_type(device: torch.device) -> torch.dtype | None:

@@ -3,17 +3,22 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from multitalk_cli.errors import FileError
+from remote.engine.checkpoint.lora import Lora, merged
 from remote.engine.checkpoint.published import build, load_module, require_same_keys
 from remote.engine.checkpoint.reading import ParallelReader, read_tensors
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.engine.kernels import quantize
+from remote.engine.networks.dit import DiT
+from remote.engine.networks.eight import make_room, quantized
 from remote.weights.manifest import Manifest, PackedFile, load_manifest
 
 _log = logging.getLogger(__name__)
@@ -90,6 +95,36 @@ class Pack:
         load_module(module, tensors, device)
         return module
 
+    def load_transformer(
+        self,
+        device: torch.device,
+        dtype: torch.dtype | None = None,
+        *,
+        layers: Sequence[str] = (),
+        loras: Sequence[Lora] = (),
+        work: torch.device | None = None,
+    ) -> DiT:
+        """Builds the transformer with LoRAs merged, and those layers of its blocks in 8 bits.
+
+        dtype: as of load. work: where weights are changed, the device where None. Every change is
+        made while reading, so that no weight is held twice. Raises FileError E_LORA for LoRAs with
+        a pack in 8 bits.
+        """
+        if loras and self.manifest.precision == "fp8":
+            message = "a LoRA is merged into 16-bit weights, this pack has 8-bit ones"
+            raise FileError(message, code="E_LORA", hint="multitalk download --precision bf16")
+        module = cast(DiT, build("dit", self.manifest.config))
+        with torch.device("meta"):
+            make_room(cast(nn.ModuleList, module.blocks), layers)
+        stored = self.tensors("dit", device, dtype)
+        tensors = _dequantized(stored, dtype or torch.bfloat16, layers)
+        if loras:
+            tensors = merged(tensors, loras, work or device)
+        if layers:
+            tensors = quantized(tensors, layers, work or device)
+        load_module(module, tensors, device)
+        return module
+
     def load_start(
         self, blocks: int, device: torch.device, dtype: torch.dtype | None = None
     ) -> nn.Module:
@@ -120,8 +155,9 @@ def _moved(name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype |
 
 
 def _dequantized(
-    tensors: Iterator[tuple[str, Tensor]], dtype: torch.dtype
+    tensors: Iterator[tuple[str, Tensor]], dtype: torch.dtype, kept: Sequence[str] = ()
 ) -> Iterator[tuple[str, Tensor]]:
+    """Tensors with 8-bit weights turned back, but for those of the kept layers."""
     scale: Tensor | None = None
     for name, tensor in tensors:
         if name.endswith(".scale"):
@@ -129,7 +165,11 @@ def _dequantized(
         elif tensor.dtype == quantize.FP8:
             if scale is None or scale.shape != (tensor.shape[0], 1):
                 raise ValueError(f"{name} has no scales")
-            yield name, quantize.dequantize_rows(tensor, scale).to(dtype)
+            if quantize.is_fp8_weight(name, kept):
+                yield quantize.scale_name(name), scale
+                yield name, tensor
+            else:
+                yield name, quantize.dequantize_rows(tensor, scale).to(dtype)
             scale = None
         else:
             yield name, tensor

@@ -40,6 +40,10 @@ class CachedModel:
     def machine(self) -> Machine:
         return self._opened().machine
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return self._opened().notes
+
     def tokenize(self, text: str) -> tuple[int, ...]:
         return self._opened().tokenize(text)
 

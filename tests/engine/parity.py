@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from multitalk_cli.media.audio import loudness
 from multitalk_cli.media.image.sizes import nearest_bucket
-from remote.engine.checkpoint.lora import PREFIX, merge_lora, read_lora
+from remote.engine.checkpoint.lora import PREFIX, merge_lora
 from remote.engine.checkpoint.published import build, rename
 from remote.engine.networks.audio import (
     SAMPLE_RATE_HZ,
@@ -367,7 +368,7 @@ def teacache(folder: Path) -> Iterator[Row]:
 
 def lora(folder: Path) -> Iterator[Row]:
     recorded = tensors(folder, "lora")
-    file = read_lora(folder / "lora_tiny.safetensors")
+    file = load_file(folder / "lora_tiny.safetensors")
     known = {
         key: value
         for key, value in file.items()

@@ -128,9 +128,14 @@ def tiny_model_config(folder: Path) -> PackConfig:
 
 def tiny_dit(folder: Path, dtype: torch.dtype = torch.float32) -> DiT:
     """The recorded transformer."""
-    with torch.device("meta"):
-        dit = DiT(tiny_dit_config(folder))
     loaded = {key: value.to(dtype) for key, value in weights(folder, "dit_single").items()}
+    return tiny_dit_of(loaded, tiny_dit_config(folder))
+
+
+def tiny_dit_of(loaded: dict[str, Tensor], config: DiTConfig) -> DiT:
+    """A transformer of these weights."""
+    with torch.device("meta"):
+        dit = DiT(config)
     dit.load_state_dict(loaded, strict=True, assign=True)
     return dit.eval().requires_grad_(False)
 

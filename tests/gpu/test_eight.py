@@ -1,5 +1,7 @@
 """Work in 8 bits on a GPU: kernels, attention and tiers."""
 
+import copy
+
 import pytest
 import torch
 
@@ -29,6 +31,7 @@ def test_attention_keeps_what_differs_between_tokens(device):  # noqa: F811
 @pytest.mark.parametrize("persons", [1, 2])
 @torch.inference_mode()
 def test_tiers_are_close_to_exact(device, dit, persons):  # noqa: F811
+    dit = copy.deepcopy(dit)  # which is changed below
     operations = choose_operations(device, BF16, CONFIG)
     backend = choose_backend(device, BF16, CONFIG.head_dim)
     dit.fuse(operations, backend)

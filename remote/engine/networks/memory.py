@@ -1,6 +1,7 @@
 """A GPU's memory: how many of the transformer's blocks stay in it."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -60,15 +61,19 @@ def workload(config: DiTConfig, frames: int, height_px: int, width_px: int) -> W
 
 
 def plan_memory(
-    config: DiTConfig, work: Workload, gpu_bytes: int, persistent_params: int | None = None
+    config: DiTConfig,
+    work: Workload,
+    gpu_bytes: int,
+    persistent_params: int | None = None,
+    layers: Sequence[str] = (),
 ) -> MemoryPlan:
     """Divides the blocks between a GPU of so many bytes and the host, for 16-bit weights.
 
     work: of the largest window. persistent_params: at most so many parameters stay on the GPU.
-    Raises GpuTooSmallError where not even two blocks fit.
+    layers: those in 8 bits. Raises GpuTooSmallError where not even two blocks fit.
     """
     parameters = block_parameters(config)
-    size = 2 * parameters
+    size = block_bytes(config, layers)
     needed_bytes = work.needed_bytes(config)
     free = gpu_bytes - needed_bytes
     if free < SLOTS * size:
@@ -87,6 +92,14 @@ def block_parameters(config: DiTConfig) -> int:
     """Counts the parameters of one block."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in Block(config).parameters())
+
+
+def block_bytes(config: DiTConfig, layers: Sequence[str] = ()) -> int:
+    """The weights of one block in 16 bits, but for those layers in 8, with their scales."""
+    with torch.device("meta"):
+        block = Block(config)
+    weights = [block.get_parameter(f"{name}.weight") for name in layers]
+    return 2 * block_parameters(config) - sum(each.numel() - 4 * len(each) for each in weights)
 
 
 def free_bytes(device: torch.device) -> int:

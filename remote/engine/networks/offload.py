@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from remote.engine.config import DiTConfig
 from remote.engine.networks.dit import DiT
+from remote.engine.networks.eight import layers_of, make_room
 from remote.engine.networks.layers import Block
 from remote.engine.networks.memory import SLOTS, MemoryPlan
 
@@ -33,6 +34,13 @@ def stream_blocks(dit: DiT, plan: MemoryPlan, device: torch.device) -> None:
     dit.blocks = nn.ModuleList()
     dit.to(device)
     dit.blocks = StreamedBlocks(dit.config, blocks, plan.resident, device)
+
+
+def release_pinned() -> None:
+    """Gives back pinned memory that torch keeps: blocks of another tier have other sizes."""
+    release = getattr(torch._C, "_host_emptyCache", None)
+    if release is not None:
+        release()
 
 
 class StreamedBlocks(nn.Module):
@@ -99,6 +107,7 @@ class StreamedBlocks(nn.Module):
         buffer = torch.empty(size, dtype=torch.uint8, device=self._device)
         with torch.device("meta"):
             template = Block(self._config)
+            make_room([template], layers_of(block))
         weights = {
             name: _view(buffer, places[name], tensor) for name, tensor in block.state_dict().items()
         }

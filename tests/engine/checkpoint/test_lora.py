@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
-from remote.engine.checkpoint.lora import PREFIX, merge_lora, read_lora
+from remote.engine.checkpoint.lora import PREFIX, merge_lora, merged, plan_lora
 from remote.engine.networks.dit import Condition
 from tests.engine import tiny
 
@@ -21,7 +22,7 @@ def dit(golden_dir):
 
 @pytest.fixture(scope="module")
 def lora(golden_dir):
-    return read_lora(golden_dir / "lora_tiny.safetensors")
+    return load_file(golden_dir / "lora_tiny.safetensors")
 
 
 def _as_published(lora):
@@ -151,9 +152,73 @@ def test_what_a_layer_lacks_is_reported(dit, lora):
     extra = {
         f"{PREFIX}blocks.0.self_attn.norm_q.diff_b": torch.zeros(4),
         f"{PREFIX}blocks.99.ffn.0.diff_b": torch.zeros(4),
-        f"{PREFIX}head.modulation.diff": torch.zeros(4),
+        f"{PREFIX}blocks.0.self_attn.diff_m": torch.zeros(6, 112),
     }
     assert set(extra) <= set(merge_lora(dit, {**lora, **extra}, 1.0).unused)
+
+
+MODULATION = torch.randn(6, 112, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("prefix", [PREFIX, ""])
+@pytest.mark.parametrize("ending", ["diff_m", "modulation.diff"])
+@pytest.mark.parametrize("shape", [(6, 112), (1, 6, 112)])
+def test_modulations_are_merged_under_either_name(dit, prefix, ending, shape):
+    before = dit.blocks[1].modulation.clone()
+    report = merge_lora(dit, {f"{prefix}blocks.1.{ending}": MODULATION.view(shape)}, 0.5)
+    assert (report.changed, report.unused) == (("blocks.1.modulation",), ())
+    torch.testing.assert_close(dit.blocks[1].modulation, before + 0.5 * MODULATION)
+
+
+def test_a_modulation_that_has_both_names_is_merged_once(dit):
+    before = dit.blocks[1].modulation.clone()
+    names = [f"blocks.1.{ending}" for ending in ("diff_m", "modulation.diff")]
+    report = merge_lora(dit, dict.fromkeys(names, MODULATION), 1.0)
+    assert report.unused == ("blocks.1.diff_m",)
+    torch.testing.assert_close(dit.blocks[1].modulation, before + MODULATION)
+
+
+def test_every_form_of_an_image_to_video_file_is_used(dit):
+    """The forms of the published files: see the names of lightx2v's image-to-video LoRAs."""
+    state = dit.state_dict()
+    file = {}
+    for name in ("blocks.0.self_attn.q", "blocks.0.cross_attn.k_img", "blocks.1.ffn.2"):
+        outputs, inputs = state[f"{name}.weight"].shape
+        file[f"{PREFIX}{name}.lora_down.weight"] = torch.randn(4, inputs)
+        file[f"{PREFIX}{name}.lora_up.weight"] = torch.randn(outputs, 4)
+        file[f"{PREFIX}{name}.alpha"] = torch.tensor(2.0)
+        file[f"{PREFIX}{name}.diff_b"] = torch.randn(outputs)
+    for name in ("blocks.0.cross_attn.norm_k_img", "blocks.1.norm3", "img_emb.proj.0"):
+        file[f"{PREFIX}{name}.diff"] = torch.randn(state[f"{name}.weight"].shape)
+    file |= {f"{PREFIX}blocks.{n}.diff_m": MODULATION for n in range(2)}
+    file[f"{PREFIX}head.modulation.diff"] = torch.randn(1, 2, 112)
+    report = merge_lora(dit, file, 1.0)
+    assert report.unused == ()
+    assert len(report.changed) == 3 * 2 + 3 + 2 + 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_are_merged_as_they_are_read_and_rounded_once(dit, lora, dtype):
+    shapes = {name: tuple(tensor.shape) for name, tensor in lora.items()}
+    weights = {name: tuple(tensor.shape) for name, tensor in dit.state_dict().items()}
+    reads = []
+
+    def read(key):
+        reads.append(key)
+        return lora[key]
+
+    plans = [plan_lora(shapes, read, weights, strength) for strength in (1.2, 0.5)]
+    assert reads == []
+    stored = {name: tensor.to(dtype, copy=True) for name, tensor in dit.state_dict().items()}
+    ours = dict(merged(stored.items(), plans, torch.device("cpu")))
+    assert list(ours) == list(weights)
+    exact = {name: tensor.to(dtype).float() for name, tensor in dit.state_dict().items()}
+    model = tiny.tiny_dit_of(exact, dit.config)
+    for strength in (1.2, 0.5):
+        merge_lora(model, lora, strength)
+    for name, weight in model.state_dict().items():
+        assert ours[name].dtype == dtype
+        torch.testing.assert_close(ours[name], weight.to(dtype), atol=1e-6, rtol=0.01)
 
 
 def test_8_bit_weights_are_refused():

@@ -4,9 +4,18 @@ import pytest
 import torch
 
 from remote.engine.kernels.attention import SDPA
+from remote.engine.kernels.eight import PLAIN_EIGHT
 from remote.engine.kernels.operations import PLAIN
-from remote.engine.networks.memory import Workload, block_parameters, plan_memory, workload
+from remote.engine.networks.eight import quantize_blocks
+from remote.engine.networks.memory import (
+    Workload,
+    block_bytes,
+    block_parameters,
+    plan_memory,
+    workload,
+)
 from remote.engine.networks.offload import stream_blocks
+from remote.engine.tiers import NEAR
 from remote.weights.config import PUBLISHED
 from tests.engine import cases
 from tests.engine.tiny import tensors, tiny_dit, under
@@ -42,6 +51,28 @@ def test_streamed_blocks_give_the_same_velocity(golden_dir, inputs, features, re
     stream_blocks(dit, _plan(resident, dit.config), CPU)
     for _ in range(2):
         assert torch.equal(cases.velocity(dit, inputs, features), wanted)
+
+
+@pytest.mark.parametrize("resident", [0, 1])
+def test_streamed_blocks_in_8_bits_give_the_same_velocity(golden_dir, inputs, features, resident):
+    dit = tiny_dit(golden_dir)
+    quantize_blocks(dit.blocks, NEAR.layers)
+    dit.fuse(PLAIN, SDPA, PLAIN_EIGHT)
+    wanted = cases.velocity(dit, inputs, features)
+    stream_blocks(dit, _plan(resident, dit.config), CPU)
+    for _ in range(2):
+        assert torch.equal(cases.velocity(dit, inputs, features), wanted)
+
+
+def test_blocks_in_8_bits_leave_room_for_more_of_them():
+    exact, near = (
+        plan_memory(PUBLISHED.dit, CLIP, 24 * GIB, None, layers) for layers in ((), NEAR.layers)
+    )
+    assert exact.block_bytes == block_bytes(PUBLISHED.dit)
+    dim, wide = PUBLISHED.dit.dim, PUBLISHED.dit.ffn_dim
+    spared = 4 * dim * dim + 2 * dim * wide - 4 * (5 * dim + wide)
+    assert exact.block_bytes - near.block_bytes == spared
+    assert near.resident > exact.resident
 
 
 def test_a_turn_that_was_broken_off_does_not_mix_up_the_next(golden_dir, inputs, features):

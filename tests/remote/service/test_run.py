@@ -127,16 +127,10 @@ def test_forwards_of_an_earlier_run_are_counted_too(model, store):
     assert json.loads(result.recipe)["work"]["forwards"] == 12
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"tier": "near"}, "the tier near"),
-        ({"loras": (contract.LoraChoice(name="other"),)}, "LoRA other"),
-    ],
-)
-def test_a_model_that_is_not_there_is_refused_and_not_replaced(model, store, changes, named):
-    (failed,) = run(tiny_request(1, **changes), model, store)
-    assert (failed.code, named in failed.message) == ("E_TIER", True)
+def test_a_lora_that_is_not_there_is_refused_and_not_left_out(model, store):
+    missing = contract.LoraChoice(name="other")
+    *_, failed = run(tiny_request(1, loras=(missing,)), model, store)
+    assert (failed.code, "LoRA other" in failed.message) == ("E_LORA", True)
 
 
 def test_events_come_in_order(finished):

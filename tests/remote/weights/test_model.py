@@ -29,7 +29,13 @@ def read(monkeypatch):
         networks.append(component)
         return load(self, component, *args)
 
+    def noting_transformer(self, *args, **options):
+        networks.append("dit")
+        return load_transformer(self, *args, **options)
+
+    load_transformer = weights_read.Pack.load_transformer
     monkeypatch.setattr(weights_read.Pack, "load", noting)
+    monkeypatch.setattr(weights_read.Pack, "load_transformer", noting_transformer)
     return networks
 
 

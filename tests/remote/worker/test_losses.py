@@ -37,6 +37,7 @@ class Recording:
         rendered = service_run.decode_request(request, model.tokenize)
         self.events = list(model.render(rendered, None))
         self.revision, self.machine, self.tokenize = model.revision, model.machine, model.tokenize
+        self.notes = model.notes
         self.made, self.kept, self.fault = [], threading.Event(), None
 
     def load(self, *_options):
