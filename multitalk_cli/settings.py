@@ -358,6 +358,13 @@ _ALL = (
         metavar="LUFS",
     ),
     Setting(
+        name="rotate",
+        kind=str,
+        default="0",
+        choices=("0", "90", "180", "270"),
+        help="degrees by which the picture is turned clockwise",
+    ),
+    Setting(
         name="trim_silence",
         kind=bool,
         default=False,

@@ -144,6 +144,7 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         seed_drawn=args.seed is None,
         audio_track=settings["audio_track"],
         trim_silence=settings["trim_silence"],
+        rotate=settings["rotate"],
         sound_level=settings["sound_level"],
         attention=settings["attention"],
     )

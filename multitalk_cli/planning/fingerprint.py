@@ -23,6 +23,7 @@ _BLOCK_SAMPLES = 65_536
 ADDED_DEFAULTS: dict[str, Any] = {
     "audio_track": None,
     "trim_silence": False,
+    "rotate": "0",
     "sound_level": None,
     "attention": "auto",
     "tier": "exact",

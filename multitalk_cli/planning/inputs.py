@@ -69,7 +69,8 @@ class GenerateOptions:
     """Everything but the inputs that decides a request.
 
     seed_drawn: whether the seed is random, and not the user's. audio_track: of files with several,
-    from 1; None for the first with a voice. attention: the kernel, as of a GenerateRequest.
+    from 1; None for the first with a voice. rotate: by how many degrees the picture is turned
+    clockwise. attention: the kernel, as of a GenerateRequest.
     """
 
     size: str
@@ -89,5 +90,6 @@ class GenerateOptions:
     seed_drawn: bool
     audio_track: int | None = field(default=None, metadata={ADDED: True})
     trim_silence: bool = field(default=False, metadata={ADDED: True})
+    rotate: Literal["0", "90", "180", "270"] = field(default="0", metadata={ADDED: True})
     sound_level: float | None = field(default=None, metadata={ADDED: True})
     attention: str = field(default=AUTO_ATTENTION, metadata={ADDED: True})

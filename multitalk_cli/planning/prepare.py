@@ -245,7 +245,7 @@ def _frame(
     from multitalk_cli.media.image.colors import parse_color
 
     background = parse_color(options.background)
-    picture = load.load_picture(image.path, background=background)
+    picture = load.load_picture(image.path, background=background, rotate=int(options.rotate))
     width, height, size_warnings = sizes.resolve_size(options.size, picture)
     framed = frame.frame_picture(
         picture,

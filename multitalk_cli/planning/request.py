@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RECIPE_FORMAT = 1
 RECORDED_OPTIONS = (
     "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
-    "audio_track", "trim_silence", "sound_level", "attention",
+    "audio_track", "trim_silence", "rotate", "sound_level", "attention",
 )  # fmt: skip
 
 

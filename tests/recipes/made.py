@@ -31,7 +31,8 @@ def recipe_of_model(**entries):
         "seed_drawn": True, "prompt_sha256": sha256_of_text("A talk"),
         "negative_prompt_sha256": sha256_of_text("noise"), "fit": "cover", "background": "white",
         "loudness": True, "sample_steps": 20, "text_guidance": 5.0, "audio_guidance": 4.0,
-        "audio_track": None, "trim_silence": False, "sound_level": None, "weights": "abc",
+        "audio_track": None, "trim_silence": False, "rotate": "0", "sound_level": None,
+        "weights": "abc",
         "gpu": "h100", "engine": {"version": "0.1.0", "stack": "torch 2.11.0"}, "quality": None,
         **entries,
     }  # fmt: skip

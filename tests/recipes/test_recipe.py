@@ -48,7 +48,7 @@ def test_every_option_that_decides_a_video_is_in_its_recipe():
 
 def test_entries_of_other_versions_are_no_error():
     older = recipe_of_model()
-    for name in ("audio_track", "trim_silence", "sound_level", "quality", "engine"):
+    for name in ("audio_track", "trim_silence", "rotate", "sound_level", "quality", "engine"):
         del older[name]
     quality = {"mouth_correlation": [0.5], "a_new_figure": [1, 2]}
 
@@ -91,6 +91,7 @@ ABSURD = {
     "sample_steps": [0, 10**9, "many", 20.5, True],
     "text_guidance": [-1, float("nan"), 10**400],
     "trim_silence": ["perhaps", 2],
+    "rotate": ["45", 90, None],
     "sound_level": [5, float("-inf")],
     "audio_track": [0, 10**6],
     "quality": [{"mouth_correlation": [float("nan")]}, {"color_drift": "x"}, 7],

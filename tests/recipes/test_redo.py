@@ -158,6 +158,7 @@ def test_recorded_options_all_return(folder):
     entries = {
         "fit": "contain", "background": "black", "sample_steps": 33, "text_guidance": 2.5,
         "audio_guidance": 3.0, "audio_track": 2, "trim_silence": True, "sound_level": -20.0,
+        "rotate": "270",
         "order": "together", "fps": 24, "size": [64, 32], "shift": 4.0,
     }  # fmt: skip
     args, chosen = redo_arguments(

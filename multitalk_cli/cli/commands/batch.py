@@ -68,9 +68,9 @@ Report = Annotated[
     after={"report": ("max_cost", "backend", "gpu", "size", "fit", "fps", "order", "sample_steps")},
     advanced=(
         "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
-        "sound_level", "trim_silence", "audio_track", "weights", "device", "stack", "attention",
-        "app", "environment", "persistent_params", "keep_inputs", "sidecar", "embed_prompt",
-        "fail_under",
+        "rotate", "sound_level", "trim_silence", "audio_track", "weights", "device", "stack",
+        "attention", "app", "environment", "persistent_params", "keep_inputs", "sidecar",
+        "embed_prompt", "fail_under",
     ),
 )  # fmt: skip
 def batch(

@@ -34,8 +34,7 @@ SPEAKER_HELP = "left, right, face:N or box:x0%,y0%,x1%,y1%."
     },
     advanced=(
         "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
-        "sound_level",
-        "trim_silence", "audio_track",
+        "rotate", "sound_level", "trim_silence", "audio_track",
         "weights", "device", "stack", "attention", "app", "environment", "persistent_params",
         "keep_inputs", "sidecar", "embed_prompt",
     ),

@@ -79,11 +79,11 @@ def _lying(faces: Sequence[Face]) -> str:
     """A sentence about a picture whose faces all lie on the same side; else nothing."""
     tilts = [face.tilt for face in faces]
     if min(map(abs, tilts)) >= UPSIDE_DOWN_DEGREES:
-        return "the picture is upside down: turn it by 180 degrees, or the video will be so too"
-    for side, turn in ((1, "left"), (-1, "right")):
+        return "the picture is upside down: turn it with --rotate 180, or the video will be so too"
+    for side, degrees in ((1, 270), (-1, 90)):
         if all(LYING_DEGREES <= side * tilt < UPSIDE_DOWN_DEGREES for tilt in tilts):
             return (
-                f"the picture lies on its side: turn it by 90 degrees to the {turn}, "
+                f"the picture lies on its side: turn it with --rotate {degrees}, "
                 "or the video will lie so too"
             )
     return ""

@@ -62,9 +62,12 @@ class Picture:
         return int(self.pixels.shape[0])
 
 
-def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Picture:
+def load_picture(
+    path: Path, *, background: tuple[int, int, int] = _WHITE, rotate: int = 0
+) -> Picture:
     """Reads one of READABLE_PICTURES; of several frames the first.
 
+    rotate: by 0, 90, 180 or 270 degrees it is turned clockwise, after its EXIF orientation.
     Raises UsageError for a web address, FileError for anything but a usable picture.
     """
     shown = shown_path(path)
@@ -79,18 +82,28 @@ def load_picture(path: Path, *, background: tuple[int, int, int] = _WHITE) -> Pi
         file.seek(0)
         sha256 = sha256_of(file)
         decoded = decode(_behind(file, start), kind, path, background)
+    width, height = decoded.width_px, decoded.height_px
+    if rotate in (90, 270):
+        width, height = height, width
     return Picture(
-        pixels=decoded.pixels,
-        source_width_px=decoded.width_px,
-        source_height_px=decoded.height_px,
+        pixels=_turn(decoded.pixels, rotate),
+        source_width_px=width,
+        source_height_px=height,
         format=decoded.format,
         sha256=sha256,
         background=background,
         adjusted=(
             *(["text before the picture ignored"] if start else ()),
             *decoded.adjusted,
+            *([f"turned by {rotate} degrees clockwise"] if rotate else ()),
         ),
     )
+
+
+def _turn(pixels: NDArray[np.uint8], rotate: int) -> NDArray[np.uint8]:
+    import numpy as np
+
+    return np.ascontiguousarray(np.rot90(pixels, -rotate // 90))
 
 
 def _behind(file: BinaryIO, start: int) -> BinaryIO:

@@ -39,9 +39,9 @@ MIDDLE = (400, 100, 500, 200)
         ([_face((400, -2, 500, 98))], 1, ["the forehead of the face is cut by 12 %"]),
         ([_face(MIDDLE, 25)], 1, []),
         ([_face(MIDDLE, -40)], 1, ["tilted by 40 degrees"]),
-        ([_face(MIDDLE, 88)], 1, ["lies on its side: turn it by 90 degrees to the left"]),
-        ([_face(MIDDLE, -95)], 1, ["lies on its side: turn it by 90 degrees to the right"]),
-        ([_face(MIDDLE, 179)], 1, ["upside down"]),
+        ([_face(MIDDLE, 88)], 1, ["lies on its side: turn it with --rotate 270"]),
+        ([_face(MIDDLE, -95)], 1, ["lies on its side: turn it with --rotate 90"]),
+        ([_face(MIDDLE, 179)], 1, ["upside down: turn it with --rotate 180"]),
         ([_face(MIDDLE, -170), _face((600, 100, 700, 200), 175)], 2, ["upside down"]),
         ([_face(MIDDLE, 85), _face((600, 100, 700, 200))], 2, ["face 1 is tilted by 85"]),
     ],
@@ -78,9 +78,9 @@ def test_a_crop_that_cuts_the_face_itself_is_said_once():
 
 
 TURNS = {
-    Image.Transpose.ROTATE_90: "to the right",
-    Image.Transpose.ROTATE_180: "upside down",
-    Image.Transpose.ROTATE_270: "to the left",
+    Image.Transpose.ROTATE_90: "on its side: turn it with --rotate 90",
+    Image.Transpose.ROTATE_180: "upside down: turn it with --rotate 180",
+    Image.Transpose.ROTATE_270: "on its side: turn it with --rotate 270",
 }
 
 

@@ -3,7 +3,9 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import ExifTags, Image
 
 from multitalk_cli.errors import UsageError
 from multitalk_cli.media.image.load import load_picture, looks_like_picture
@@ -14,6 +16,21 @@ def test_wrong_extension_is_no_matter(tmp_path):
     path = tmp_path / "voice.wav"
     quarters().save(path, "PNG")
     assert load_picture(path).format == "PNG"
+
+
+@pytest.mark.parametrize("degrees", [90, 180, 270])
+def test_a_picture_is_turned_clockwise_after_its_orientation(tmp_path, degrees):
+    upright, path = quarters().resize((96, 64)), tmp_path / "a.png"
+    # Pillow turns to the left.
+    turned, exif = upright.rotate(degrees, expand=True), Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    turned.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif)
+
+    picture = load_picture(path, rotate=degrees)
+
+    assert (picture.pixels == np.asarray(upright)).all()
+    assert (picture.source_width_px, picture.source_height_px) == (96, 64)
+    assert picture.adjusted[-1] == f"turned by {degrees} degrees clockwise"
 
 
 @pytest.mark.parametrize("name", ["a b.png", "a\nb.png", "-a.png", "ü=ß.png"])
