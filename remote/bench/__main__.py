@@ -15,6 +15,7 @@ import torch
 from remote.bench.measure import measure
 from remote.bench.options import BenchOptions
 from remote.bench.report import table
+from remote.bench.tiers import measure_tiers, tier_lines
 from remote.weights.config import PUBLISHED
 from remote.weights.read import open_pack
 
@@ -33,6 +34,9 @@ def _options(argv: Sequence[str]) -> tuple[BenchOptions, Path | None, Path | Non
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--gpu-gib", type=float, help="measure as on a GPU with less memory")
     parser.add_argument("--float16", action="store_true", help="as on GPUs without bfloat16")
+    parser.add_argument(
+        "--tiers", action="store_true", help="compare the tiers, and measure nothing else"
+    )
     given = parser.parse_args(argv)
     width, _, height = given.size.partition("x")
     options = BenchOptions(
@@ -47,6 +51,7 @@ def _options(argv: Sequence[str]) -> tuple[BenchOptions, Path | None, Path | Non
         profile=given.profile,
         gpu_gib=given.gpu_gib,
         float16=given.float16,
+        tiers=given.tiers,
     )
     return options, given.weights, given.json
 
@@ -55,10 +60,15 @@ def main(argv: Sequence[str]) -> int:
     """Measures, prints the table, writes the report."""
     options, weights, json_path = _options(argv)
     config = PUBLISHED if weights is None else open_pack(weights).manifest.config
-    report = measure(config, options, weights)
+    if options.tiers:
+        report = measure_tiers(config, options, weights)
+        lines = "\n".join(tier_lines(report))
+    else:
+        report = measure(config, options, weights)
+        lines = table(report)
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1), "utf-8")
-    print(table(report))
+    print(lines)
     return 0
 
 

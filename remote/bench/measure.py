@@ -253,6 +253,14 @@ def profile_forward(engine: Engine, options: BenchOptions) -> list[Report]:
     return rows[:_PROFILED_ROWS]
 
 
+def bench_device(options: BenchOptions) -> torch.device:
+    """The device to measure; memory is queried of a numbered GPU."""
+    device = torch.device(options.device)
+    if device.type == "cuda":
+        return torch.device("cuda", torch.cuda.current_device())
+    return device
+
+
 def measure(
     config: ModelConfig,
     options: BenchOptions,
@@ -267,9 +275,7 @@ def measure(
     other weights are left out if the GPU has no room for them. on_part: called with the name of
     each part as it begins.
     """
-    device = torch.device(options.device)
-    if device.type == "cuda":
-        device = torch.device("cuda", torch.cuda.current_device())
+    device = bench_device(options)
     clock = Clock(device)
     report: Report = {"machine": machine(device), "options": asdict(options)}
     on_part("arithmetic")

@@ -17,7 +17,7 @@ class BenchOptions:
     """A benchmark's scope. steps: of a planned clip. measured_steps: of each measured window.
 
     gpu_gib: limits the GPU to so much memory; blocks are streamed as it needs. float16: computes
-    as on GPUs without bfloat16.
+    as on GPUs without bfloat16. tiers: compares the tiers instead.
     """
 
     width_px: int = 896
@@ -32,6 +32,7 @@ class BenchOptions:
     profile: bool = False
     gpu_gib: float | None = None
     float16: bool = False
+    tiers: bool = False
 
     @property
     def dtype(self) -> torch.dtype:

@@ -45,6 +45,7 @@ from remote.engine.sampling.masks import (
     token_masks,
 )
 from remote.engine.sampling.sampler import ForwardDone, NoiseSource, Predict, sample, seeded_noise
+from remote.engine.sampling.schedule import renoised
 
 _ANCHORED_FRAMES = 16  # at a time
 _SAMPLED_FRAMES = 4  # of each window, kept as they were before anchoring
@@ -204,6 +205,22 @@ class Engine:
             branch: predict(branch, 0, noise.to(self.device))
             for branch in request.guidance.branches
         }
+
+    @torch.inference_mode()
+    def velocities(self, request: RenderRequest) -> Iterator[tuple[int, Branch, Tensor]]:
+        """Step, branch and velocity [C, F, h, w] of all branches in every step of the first window.
+
+        Each step starts from the clean latents of the picture, noised to its time.
+        """
+        prepared = self.prepare(request)
+        plan = self._plan(prepared)
+        scene = self._scene(plan, 0, prepared.picture[:, None])
+        clean, predict = scene.conditioning[LATENT_STRIDE[0] :], self._predict(plan, scene)
+        noise = self._noise(request.seed)(0)(tuple(clean.shape)).to(clean)
+        for step, t in enumerate(plan.times[:-1].tolist()):
+            latents = renoised(clean, noise, t)
+            for branch in scene.conditions:
+                yield step, branch, predict(branch, step, latents)
 
     def _window(
         self, plan: _Plan, index: int, known: Tensor, is_guarded: bool

@@ -36,19 +36,25 @@ def choose_tier(
     """The kernels of a tier, or of the next more exact one that runs here, and the reasons why."""
     reasons: list[str] = []
     tier = wanted
-    while not tier.is_exact:
+    while True:
         try:
-            operations = choose_eight(device, dtype, config.dim)
-            attention = None
-            if tier.attention:
-                attention = choose_attention8(device, dtype, config.head_dim, operations)
-            found = TierKernels(tier=tier, operations=operations, attention=attention)
+            return load_tier(tier, device, dtype, config), tuple(reasons)
         except BackendUnavailableError as error:
             reasons.append(f"{tier.name}: {error}")
             tier = more_exact(tier)
-            continue
-        return found, tuple(reasons)
-    return IN_16_BITS, tuple(reasons)
+
+
+def load_tier(
+    tier: Tier, device: torch.device, dtype: torch.dtype, config: DiTConfig
+) -> TierKernels:
+    """The kernels of a tier. Raises BackendUnavailableError where one does not run here."""
+    if tier.is_exact:
+        return IN_16_BITS
+    operations = choose_eight(device, dtype, config.dim)
+    attention = None
+    if tier.attention:
+        attention = choose_attention8(device, dtype, config.head_dim, operations)
+    return TierKernels(tier=tier, operations=operations, attention=attention)
 
 
 def choose_eight(device: torch.device, dtype: torch.dtype, dim: int) -> EightOperations:

@@ -10,6 +10,7 @@ from remote.bench.measure import forward_flops, measure
 from remote.bench.options import BenchOptions
 from remote.bench.prices import _is_gpu
 from remote.bench.report import table
+from remote.bench.tiers import QUANTITIES, VARIANTS
 from remote.engine.config import (
     ClipConfig,
     DiTConfig,
@@ -126,3 +127,24 @@ def test_the_command_writes_its_report(tmp_path, monkeypatch, capsys):
     assert __main__.main([*arguments.split(), "--json", str(path)]) == 0
     assert json.loads(path.read_text())["options"]["frames"] == 9
     assert "1 person" in capsys.readouterr().out
+
+
+def test_tiers_are_compared_with_exact(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(__main__, "PUBLISHED", SMALL)
+    monkeypatch.setattr(__main__.torch.cuda, "is_available", lambda: False)
+    path = tmp_path / "report.json"
+    arguments = "--tiers --size 32x32 --frames 9 --motion-frames 5 --persons 1 2"
+    assert __main__.main([*arguments.split(), "--json", str(path)]) == 0
+    rows = {(row["tier"], row.get("persons")): row for row in json.loads(path.read_text())["rows"]}
+    for tier in VARIANTS:
+        for persons in (1, 2):
+            row = rows[tier.name, persons]
+            assert row["forward_s"] > 0
+            assert row["errors"].keys() == QUANTITIES.keys()
+            for errors in row["errors"].values():
+                assert max(errors) < 1
+            assert (min(row["errors"]["one branch"]) > 0) == (tier.name != "exact")
+    assert max(rows["near", 1]["errors"]["one branch"]) < 0.05
+    printed = capsys.readouterr().out
+    assert "near, 2 person(s):" in printed
+    assert "dAudio" in printed
