@@ -77,6 +77,7 @@ def test_a_job_becomes_a_video(client, inputs, capfd):
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.long
 def test_the_same_again_is_not_paid_for(client, inputs, cloud, rpcs):
     first = client.submit("portrait.png", "voice.wav", output="one.mp4", seed=6).result()
     (inputs / "one.mp4").unlink()
@@ -169,7 +170,7 @@ def test_another_machine_attaches_by_id(client, deployed):
     assert (deployed.folder / "far.mp4").read_bytes() == job.result().path.read_bytes()
 
 
-@pytest.mark.parametrize("last", ["", "next(job.events())"])
+@pytest.mark.parametrize("last", [pytest.param("", marks=pytest.mark.long), "next(job.events())"])
 def test_a_job_continues_when_its_program_ends(client, inputs, cloud, last):
     program = (
         "from multitalk_cli import Client\n"
@@ -199,6 +200,7 @@ def test_several_jobs_at_once(client, speech):
     assert [job.id for job in client.jobs()] == [job.id for job in reversed(jobs)]
 
 
+@pytest.mark.long
 def test_one_client_serves_several_threads(client, speech):
     voices = [speech(f"t{number}.wav", 0.5, start_s=0.3 * number) for number in range(3)]
     made = {}

@@ -318,7 +318,7 @@ def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     assert row["price_usd"] > 0
 
 
-@pytest.mark.parametrize("how", ["signal", "elsewhere"])
+@pytest.mark.parametrize("how", ["signal", pytest.param("elsewhere", marks=pytest.mark.long)])
 def test_a_cancelled_download_keeps_what_came(cloud, hub, empty, how):
     running = under_way(cloud, hub, empty)
     if how == "signal":
@@ -364,6 +364,7 @@ def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     assert empty.run("download").code == 0
 
 
+@pytest.mark.long
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, hub, empty, rpcs):
     running = under_way(cloud, hub, empty)
     with cloud.network_lost():

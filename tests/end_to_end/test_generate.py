@@ -36,6 +36,7 @@ def test_a_picture_and_a_voice_become_a_video(deployed, rpcs):
     assert (recipe["seed"], recipe["backend"]) == (5, "modal")
 
 
+@pytest.mark.long
 def test_an_attention_that_is_asked_for_makes_the_video(deployed, rpcs):
     voice = deployed.speech("asked.wav", 0.4)
     words = deployed.generate(voice, "--json")
@@ -172,6 +173,7 @@ def test_progress_comes_in_order(deployed):
     assert any(event.get("spent_usd", 0) > 0 for event in events)
 
 
+@pytest.mark.long
 def test_each_card_has_its_own_containers(deployed, rpcs):
     ran = deployed.run(*deployed.generate(deployed.speech("card.wav", 0.4), "--gpu", "H200"))
 

@@ -258,6 +258,7 @@ def test_force_replaces_an_object(user_with_store, s3, front):
     assert "if-none-match" not in {name.lower() for name in sent}
 
 
+@pytest.mark.long
 def test_upload_stores_a_local_video_as_well(cloud, user_with_store, s3, front, rpcs):
     front.seen.clear()
     command = words(user_with_store.speech("both.wav", 0.4), "--upload", picture="host.png")

@@ -142,6 +142,7 @@ def test_a_killed_command_goes_on_with_its_seed(
     assert np.array_equal(frames_of(Path("long.mp4")), frames_of(Path("whole.mp4")))
 
 
+@pytest.mark.long
 def test_ctrl_c_leaves_no_video_and_keeps_what_is_finished(
     started, command, weights, portrait, long_voice
 ):

@@ -221,6 +221,7 @@ def test_enter_keeps_watching_and_d_detaches_from_a_job_that_goes_on(owner, runn
     assert (owner.folder / "d.mp4").exists()
 
 
+@pytest.mark.long
 def test_a_second_ctrl_c_cancels_at_once(cloud, owner, running):
     program, _ = running("twice.wav")
     program.type("\x03")

@@ -283,7 +283,7 @@ def test_another_machine_goes_on_and_says_so(model, request_of_three, store):
     assert result.gpu == "NVIDIA Test"
 
 
-@pytest.mark.parametrize("change", ["seed", "weights"])
+@pytest.mark.parametrize("change", [pytest.param("seed", marks=pytest.mark.long), "weights"])
 def test_pieces_of_another_video_are_not_used(model, request_of_three, store, change):
     stop_after(run_events(request_of_three, model, store), 1)
     request, other = request_of_three, OtherModel(model)
