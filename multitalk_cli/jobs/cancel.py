@@ -32,7 +32,9 @@ def cancel(
     try:
         call_id = job.call_id if job.call_id else cloud.owner(job.id, job.attempt)
         cloud.cancel(job.id, call_id)
-        ledger.update(job.id, state=jobs_ledger.CANCELLED)
+        if not call_id:
+            # No other command is to make its call.
+            ledger.update(job.id, state=jobs_ledger.CANCELLED)
         ended = wait_for_end(cloud, call_id, should_abort) if call_id else None
     except TemporaryError as error:
         raise TemporaryError(
@@ -41,12 +43,14 @@ def cancel(
             facts={"job": job.id, "step": "cancel"},
         ) from error
     if ended is None:
+        # A call may end with its video nevertheless: the next list of jobs asks.
         reporter.note(f"job {job.id}: cancellation requested; Modal has not confirmed it yet")
         return jobs_ledger.CANCELLED, False
     if _is_done(ended):
         ledger.update(job.id, state=jobs_ledger.DONE)
         reporter.note(f"job {job.id} had already finished, its GPU is free")
         return jobs_ledger.DONE, True
+    ledger.update(job.id, state=jobs_ledger.CANCELLED)
     with suppress(MultitalkError):
         state = cloud.state(job.id)
         if state is not None:

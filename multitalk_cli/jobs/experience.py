@@ -15,7 +15,7 @@ from multitalk_cli.planning.windows import plan_of_recipe
 if TYPE_CHECKING:
     from multitalk_cli.jobs.ledger import Job
 
-_RECENT_JOBS, _RECENT_STARTS, _RECENT_VIDEOS = 200, 10, 5
+_RECENT_JOBS, _RECENT_STARTS, _RECENT_VIDEOS = 100, 10, 5
 _SHORTEST_S = 20.0
 """Of a shorter run most is work that a longer one does not have more of."""
 

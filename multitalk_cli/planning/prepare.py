@@ -252,7 +252,7 @@ def _frame(
         width,
         height,
         options.fit,
-        detect.find_faces(picture.pixels),
+        detect.recall_faces(picture.pixels),
         keep=speakers.boxes_to_keep(given_speakers, picture),
     )
     people = speakers.place_speakers(given_speakers, picture, framed)

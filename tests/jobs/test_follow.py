@@ -7,7 +7,7 @@ import pytest
 from multitalk_cli import __version__, contract
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cloud.client import CallStatus, PoolStats
-from multitalk_cli.errors import SetupError
+from multitalk_cli.errors import SetupError, TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.follow import DetachedError, Follower
 from multitalk_cli.jobs.ledger import Ledger
@@ -314,6 +314,17 @@ def test_a_job_that_finished_before_it_could_be_cancelled_is_delivered(ledger, r
     assert follower.finished().answer == DONE.answer
     assert ledger.find(JOB).state == jobs_ledger.DONE
     assert len(reporter.questions) == 1
+
+
+def test_a_cancelled_job_whose_end_is_not_seen_may_still_have_made_its_video(ledger, reporter):
+    cloud = JobCloud(WAITING)
+    cloud.cancel = lambda _job_id, _call_id: setattr(cloud, "statuses", [LOST])
+    reporter.stop()
+
+    with pytest.raises(TemporaryError, match="may still be running"):
+        end_of(follower_of(cloud, ledger, reporter))
+    # Else the same command would pay for another one.
+    assert ledger.find(JOB).state == jobs_ledger.RUNNING
 
 
 def test_detaching_leaves_the_job_running(ledger, reporter):

@@ -228,3 +228,18 @@ def test_reliable_mesh_widens_the_face():
     sure = Face(box=unsure.box, keypoints=unsure.keypoints, score=1.0, mesh=mesh, mesh_score=0.9)
     assert unsure.whole == unsure.box
     assert sure.whole == (90, 80, 260, 230)
+
+
+def test_a_picture_that_is_repeated_is_searched_once(monkeypatch):
+    monkeypatch.setattr(finder, "_RECALLED", 2)
+    first, second, third = (np.full((64, 64, 3), grey, np.uint8) for grey in (10, 20, 30))
+    first[:] = np.asarray(_astronaut().convert("RGB").resize((64, 64)))
+    found = finder.recall_faces(first)
+
+    assert [face.box for face in found] == [face.box for face in find_faces(first)]
+    assert finder.recall_faces(first.copy()) is found
+    assert finder.recall_faces(second) == ()
+    assert finder.recall_faces(first) is found
+    finder.recall_faces(third)
+    assert finder.recall_faces(first) is found
+    assert len(finder._recalled) == 2
