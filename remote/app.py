@@ -98,6 +98,7 @@ class _Methods:
             container=Container(
                 spawn=self._spawn, retire=stop_fetching_inputs, limit_s=float(TIMEOUT_S)
             ),
+            refresh=weights.reload,
         )
         self.worker.set_up()
 

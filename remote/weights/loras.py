@@ -363,14 +363,14 @@ def is_file_of(known: KnownLora, address: str) -> bool:
 
 @contextmanager
 def opened(
-    folder: Path, name: str, strength: float, weights: Mapping[str, tuple[int, ...]]
+    folder: Path, lora: Lora, strength: float, weights: Mapping[str, tuple[int, ...]]
 ) -> Iterator[lora_file.Lora]:
     """A LoRA to merge into weights of these shapes; its tensors are read as they are needed.
 
-    Raises FileError E_LORA where there is none, where it does not fit the weights, or where a known
-    file has keys that would be left out: it was understood wrongly then.
+    Raises FileError E_LORA where it does not fit the weights, or where a known file has keys that
+    would be left out: it was understood wrongly then.
     """
-    files = _files(folder, find(folder, name))
+    name, files = lora.name, _files(folder, lora)
     with ExitStack() as stack:
         try:
             file = stack.enter_context(TensorFile(files[0], files))

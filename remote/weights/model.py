@@ -47,7 +47,6 @@ from remote.engine.tiers import EXACT, TIERS, Tier, more_exact
 from remote.weights import manifest, read
 from remote.weights.allocator import ALLOCATOR
 from remote.weights.config import PackConfig
-from remote.weights.loras import describe_unused, find, opened
 from remote.weights.machine import Machine
 
 _SMALL_NETWORKS = ("vae", "clip", "wav2vec")
@@ -103,14 +102,22 @@ class TextOnDemand:
 class PackedModel:
     """The model of one pack on one device, for `remote.service`."""
 
-    def __init__(self, folder: Path, device: str, features: FeatureStore | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: str,
+        features: FeatureStore | None = None,
+        refresh: Callable[[], None] = lambda: None,
+    ) -> None:
         """device: auto, cuda or cpu. features: keeps outputs of the encoders beyond this process.
+
+        refresh: shows files that were added next to the pack since this process began.
 
         Raises SetupError E_WEIGHTS where the folder is no complete pack, RefusedError E_CPU_ONLY.
         """
         # torch reads it when it first uses a GPU; containers have it from the start.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", ALLOCATOR)
-        self._folder = folder
+        self._folder, self._refresh = folder, refresh
         self._features = MemoryStore() if features is None else features
         self._read_bytes, self._is_stopped = 0, False
         self._pack = open_weights(folder, self._note)
@@ -303,12 +310,21 @@ class PackedModel:
 
     def _open_loras(self, loras: tuple[LoraUse, ...], files: ExitStack) -> list[Lora]:
         """The LoRAs to merge, and the notes of what is left out of them."""
+        # The hub's client, which few jobs need.
+        from remote.weights.loras import describe_unused, find, opened
+
         folder, plans, names = self._folder.parent, [], []
         shapes = transformer_shapes(self._pack.manifest.config)
         for use in loras:
-            plan = files.enter_context(opened(folder, use.name, use.strength, shapes))
+            try:
+                found = find(folder, use.name)
+            except FileError:
+                # It may have been added since this process began.
+                self._refresh()
+                found = find(folder, use.name)
+            plan = files.enter_context(opened(folder, found, use.strength, shapes))
             plans.append(plan)
-            names.append(f"{use.name}:{use.strength:g} {find(folder, use.name).sha256[:12]}")
+            names.append(f"{use.name}:{use.strength:g} {found.sha256[:12]}")
             if plan.report.unused:
                 note = f"LoRA {use.name}: {describe_unused(plan.report)}"
                 self.notes = (*self.notes, note)

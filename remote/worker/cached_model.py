@@ -76,9 +76,12 @@ class CachedModel:
         return self._model
 
 
-def open_model(pack: Path, caches: Path) -> Model:
-    """The model of the pack, on the GPU; without a GPU only a tiny pack is accepted."""
+def open_model(pack: Path, caches: Path, refresh: Callable[[], None] = lambda: None) -> Model:
+    """The model of the pack, on the GPU; without a GPU only a tiny pack is accepted.
+
+    refresh: shows LoRAs that were added since the container began.
+    """
     from remote.weights.feature_cache import FeatureFolder
     from remote.weights.model import PackedModel
 
-    return PackedModel(pack, "auto", FeatureFolder(caches / "features"))
+    return PackedModel(pack, "auto", FeatureFolder(caches / "features"), refresh)

@@ -82,9 +82,11 @@ class Worker:
         volume: Volume,
         container: Container,
         clock: Callable[[], float] = time.monotonic,
+        refresh: Callable[[], None] = lambda: None,
     ) -> None:
+        """refresh: shows files that were added to the weights since the container began."""
         self._pack = pack
-        self._model = CachedModel(lambda: open_model(pack, caches))
+        self._model = CachedModel(lambda: open_model(pack, caches, refresh))
         self._jobs, self._states, self._volume = jobs, states, volume
         self._container, self._clock = container, clock
         self._set_up_s = 0.0

@@ -21,6 +21,7 @@ from remote.service.store import DirectoryStore
 from remote.weights import loras
 from remote.weights import read as weights_read
 from remote.weights.manifest import sha256_of
+from remote.weights.model import PackedModel
 from remote.weights.pack import pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
@@ -151,6 +152,18 @@ def test_a_lora_that_cannot_be_used_ends_the_job_alone(
     assert (failed.kind, failed.code) == ("failed", "E_LORA")
     assert message in failed.message
     assert make(model, store)[0].kind == "done"
+
+
+def test_a_lora_that_was_added_since_is_found(weights, store):
+    added = []
+
+    def refresh():
+        added.append("mine")
+        keep_lora(weights, "mine")
+
+    model = PackedModel(weights / "pack", "cpu", None, refresh)
+    done, _ = make(model, store, loras=(contract.LoraChoice(name="mine"),))
+    assert (done.kind, added) == ("done", ["mine"])
 
 
 def test_a_known_file_is_used_whole(weights, store):
