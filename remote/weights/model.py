@@ -233,7 +233,9 @@ class PackedModel:
             except NotANumberError as error:
                 if self._running().kernels8.tier.is_exact:
                     raise
-                self._fall_back(request, str(error))
+                reason = str(error)
+            # The error is gone, and with it what its frames held of the transformer.
+            self._fall_back(request, reason)
 
     def _render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
         with closing(self._running().run(request, resume)) as events:  # type: ignore[type-var]

@@ -11,7 +11,7 @@ from torch import Tensor
 from remote.engine.kernels.eight import EightOperations, Rows
 from remote.engine.kernels.quantize import FP8
 
-_NORM_WARPS = 4
+_NORM_WARPS = 8  # half the registers of 4, so that twice as many warps wait for memory at once
 _NORM_ROWS = 4
 _WIDE_ROW = 8192  # channels above which a row takes more warps
 _HEAD_ROWS = 64
