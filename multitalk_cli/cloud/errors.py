@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
 
 _SETTING = re.compile(r"[Ii]nvalid value for (\w+) config")
+_PAYMENT = re.compile(r"payment method", re.IGNORECASE)
 _BUDGET = re.compile(r"spend(ing)?\s+(limit|cap)|budget|billing cycle", re.IGNORECASE)
 
 
@@ -48,21 +49,11 @@ def modal_errors(place: AppRef) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise
-    except (theirs.AuthError, theirs.PermissionDeniedError) as error:
-        raise _explain_denied(error) from error
-    except theirs.NotFoundError as error:
-        raise _explain_missing(place, error) from error
-    except theirs.ResourceExhaustedError as error:
-        raise _explain_exhausted(error) from error
-    except theirs.VersionError as error:
-        raise SetupError(first_line(error), code="E_MODAL_VERSION") from error
-    except theirs.InvalidError as error:
-        raise _explain_invalid(error) from error
     except lost_connection() as error:
         message = f"the connection to Modal was lost: {first_line(error)}"
         raise TemporaryError(message, code="E_NETWORK") from error
     except theirs.Error as error:
-        raise RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE") from error
+        raise (_explain_billing(error) or _explain_refusal(place, error)) from error
 
 
 def lost_connection() -> tuple[type[Exception], ...]:
@@ -74,6 +65,33 @@ def lost_connection() -> tuple[type[Exception], ...]:
 
     rpc = (theirs.ConnectionError, theirs.ServiceError, theirs.InternalError, theirs.TimeoutError)
     return (*rpc, aiohttp.ClientError, StreamTerminatedError, ProtocolError, OSError)
+
+
+def _explain_refusal(place: AppRef, error: Exception) -> MultitalkError:
+    import modal.exception as theirs
+
+    match error:
+        case theirs.AuthError() | theirs.PermissionDeniedError():
+            return _explain_denied(error)
+        case theirs.NotFoundError():
+            return _explain_missing(place, error)
+        case theirs.ResourceExhaustedError():
+            # A queue or a quota empties by itself.
+            return TemporaryError(first_line(error), code="E_CAPACITY")
+        case theirs.VersionError():
+            return SetupError(first_line(error), code="E_MODAL_VERSION")
+        case theirs.InvalidError():
+            return _explain_invalid(error)
+    return RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE")
+
+
+def _explain_billing(error: Exception) -> MultitalkError | None:
+    """The error for what only a change of the account's billing mends, whatever its kind is."""
+    message = first_line(error)
+    for pattern, code in ((_PAYMENT, "E_PAYMENT_METHOD"), (_BUDGET, "E_SPENDING_LIMIT")):
+        if pattern.search(message):
+            return SetupError(f"{message} (see {SPENDING_PAGE})", code=code)
+    return None
 
 
 def _explain_denied(error: Exception) -> SetupError:
@@ -98,14 +116,6 @@ def _explain_invalid(error: Exception) -> MultitalkError:
     if setting is None:
         return RemoteError(f"Modal refused: {message}", code="E_REMOTE")
     return modal_config.refused_setting(setting[1], f"Modal's client refused: {message}")
-
-
-def _explain_exhausted(error: Exception) -> MultitalkError:
-    """A queue or a quota empties by itself; a budget does not."""
-    message = first_line(error)
-    if _BUDGET.search(message):
-        return SetupError(f"{message} (see {SPENDING_PAGE})", code="E_SPENDING_LIMIT")
-    return TemporaryError(message, code="E_CAPACITY")
 
 
 def first_line(error: BaseException) -> str:

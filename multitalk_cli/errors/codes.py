@@ -507,13 +507,13 @@ CODES: dict[str, Explanation] = {
     "E_HUB_TOKEN": Explanation(
         _S,
         "access denied by the Hugging Face Hub",
-        "The repository is gated or does not exist, or the token is invalid. The token comes from HF_TOKEN or the Hub's own file.",
+        "The repository is gated, or the token is invalid or expired, with which the Hub refuses public files too. It comes from HF_TOKEN or the Hub's own file.",
         "Set HF_TOKEN to a token of huggingface.co/settings/tokens, or unset an old one; for the cloud: multitalk setup-secrets --only hf",
     ),
     "E_HUB_MISSING": Explanation(
         _O,
         "unknown repository, revision or file on the Hugging Face Hub",
-        "--revision is not a commit of the repository, or the publishers moved the file.",
+        "--revision is not a commit of the repository, or the publishers moved the file or the repository.",
         "Omit --revision, or pass a commit from the repository's page.",
     ),
     "E_HUB_CHANGED": Explanation(
@@ -632,6 +632,14 @@ CODES: dict[str, Explanation] = {
         "starts nothing more. Running the command again does not help.",
         "An owner or manager of the workspace raises the budget in Modal's settings, under Usage "
         "and billing; kept windows of unfinished jobs are not paid again.",
+    ),
+    "E_PAYMENT_METHOD": Explanation(
+        _S,
+        "the account has no payment method",
+        "Modal deploys and runs most GPUs only for workspaces with a payment method on file, also "
+        "where there is free credit left.",
+        "Add one in Modal's settings, under Usage and billing, then run the same command again; "
+        "free credit is still used first. --backend preview needs none.",
     ),
     "E_GPU_TOO_SMALL": Explanation(
         _X,

@@ -376,14 +376,32 @@ def _final_error(
     if error.code in _BUSY or origin_of(error.url) != origin_of(endpoint):
         return None
     if is_hub and error.code in (401, 403):
-        return SetupError(
-            f"the Hub denies access to {what} (status {error.code}): gated, or HF_TOKEN is invalid",
-            code="E_HUB_TOKEN",
-        )
+        return _explain_denied(error, what)
     if error.code == 404:
         return StorageError(f"{endpoint} has no {what}", code="E_HUB_MISSING")
     return StorageError(
         f"unexpected response of {endpoint} for {what}: status {error.code}", code="E_HUB"
+    )
+
+
+def _explain_denied(error: urllib.error.HTTPError, what: str) -> MultitalkError:
+    """The error for a refusal, whose reason the Hub gives in two headers; mirrors may not.
+
+    It answers so for a repository that is absent, too, and for a public one with an invalid token.
+    """
+    reason, said = (error.headers.get(f"X-Error-{name}", "") for name in ("Code", "Message"))
+    if "invalid credentials" in said.lower():
+        message = f"the Hub rejects the token (HF_TOKEN): invalid or expired, asked for {what}"
+        return SetupError(message, code="E_HUB_TOKEN")
+    if reason == "RepoNotFound":
+        return StorageError(
+            f"the Hub has no {what}: renamed, removed or private", code="E_HUB_MISSING"
+        )
+    if "disabled" in said.lower():
+        return StorageError(f"the Hub has disabled access to {what}", code="E_HUB_MISSING")
+    cause = "gated" if reason == "GatedRepo" else "gated, or HF_TOKEN is invalid"
+    return SetupError(
+        f"the Hub denies access to {what} (status {error.code}): {cause}", code="E_HUB_TOKEN"
     )
 
 

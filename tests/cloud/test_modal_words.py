@@ -12,7 +12,7 @@ from modal.cli.entry_point import entrypoint_cli
 from multitalk_cli.cloud.deploy_output import DeployOutput
 from multitalk_cli.cloud.errors import AppRef, modal_errors
 from multitalk_cli.cloud.modal_words import in_our_words
-from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors import MultitalkError, SetupError
 from multitalk_cli.reporting.reporter import QuietReporter
 
 PLACE = AppRef(app="multitalk", environment="main")
@@ -105,6 +105,31 @@ def test_errors_of_every_kind_name_our_command(kind, code):
 
     assert raised.value.code == code
     assert "Run `multitalk login` first." in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Please add a payment method to use H100 GPU functions.", "E_PAYMENT_METHOD"),
+        ("Workspace billing cycle spend limit reached", "E_SPENDING_LIMIT"),
+    ],
+)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        theirs.PermissionDeniedError,
+        theirs.InvalidError,
+        theirs.ResourceExhaustedError,
+        theirs.Error,
+    ],
+)
+def test_what_only_billing_mends_is_named_whatever_its_kind(kind, text, code):
+    page = "https://modal.com/settings/usage"
+    with pytest.raises(SetupError, match=page) as raised, modal_errors(PLACE):
+        raise kind(text)
+
+    assert raised.value.code == code
+    assert text in raised.value.message
 
 
 class _Notes(QuietReporter):

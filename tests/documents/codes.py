@@ -25,7 +25,7 @@ TROUBLES = {
     "memory": ("E_OUT_OF_MEMORY", "E_GPU_TOO_SMALL"),
     "boxes": ("E_SPEAKER",),
     "cold start": ("E_START", "E_TIMEOUT"),
-    "quota": ("E_CAPACITY", "E_SPENDING_LIMIT", "E_COST"),
+    "quota": ("E_CAPACITY", "E_PAYMENT_METHOD", "E_SPENDING_LIMIT", "E_COST"),
     "set-up": ("E_NO_TOKEN", "E_NOT_DEPLOYED", "E_CONTRACT", "E_WEIGHTS_MISSING"),
 }
 """What goes wrong often; each code is caused in a test, and mended as its row says."""

@@ -72,6 +72,17 @@ def test_a_budget_that_is_used_up(cloud, deployed, recognised):
     assert deployed.run(*words).code == 0
 
 
+@pytest.mark.long
+def test_an_account_without_a_payment_method(cloud, deployed, recognised):
+    missing = "Please add a payment method to use H100 GPU functions."
+    rule = cloud.on("FunctionCreate", error=(Status.PERMISSION_DENIED, missing), times=99)
+    error = recognised(deployed.run("deploy", "--json"), "E_PAYMENT_METHOD")
+    assert "https://modal.com/settings/usage" in error["message"]
+    rule.times = 0
+
+    assert deployed.run("deploy").code == 0
+
+
 def test_a_price_that_nobody_agreed_to(deployed, recognised):
     words = words_for(deployed, "dear.wav", "--max-cost", "0.001")
     error = recognised(deployed.run(*words), "E_COST")

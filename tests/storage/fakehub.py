@@ -32,6 +32,7 @@ class Faults:
     bytes and stay open. lies: answers with a wrong byte. busy: answers with status 503.
     throttles: answers with status 429 and the headers `throttling`.
     gated: repositories whose files no token may read. is_mirror: who may read what is not told.
+    refusal: status and headers of every answer.
     """
 
     cuts: int = 0
@@ -46,6 +47,7 @@ class Faults:
     bytes_per_s: float | None = None
     gated: tuple = ()
     is_mirror: bool = False
+    refusal: tuple | None = None
 
 
 @dataclass
@@ -121,15 +123,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self):
         hub = self.server.hub
-        token, wanted = self.headers.get("Authorization"), hub.faults.token
+        token = self.headers.get("Authorization")
         hub.requests.append((self.path, self.headers.get("Range"), token))
         self.close_connection = True
-        if hub.takes("busy"):
-            self._answer(503, b"later")
-        elif hub.takes("throttles"):
-            self._answer(429, b"too many requests", hub.faults.throttling)
-        elif wanted is not None and token != f"Bearer {wanted}":
-            self._answer(401, b"gated")
+        fault = self._fault(token)
+        if fault is not None:
+            self._answer(*fault)
         elif self._path() == "/api/whoami-v2":
             self._answer(200, b'{"type": "user", "name": "tester"}')
         elif match := re.fullmatch(r"/api/models/(\w[^/]*/[^/]+)/auth-check", self._path()):
@@ -144,6 +143,20 @@ class _Handler(BaseHTTPRequestHandler):
             self._file(match[1], match[2], match[3])
         else:
             self._answer(404, b"no such page")
+
+    def _fault(self, token):
+        """The answer in place of the right one, if any."""
+        hub = self.server.hub
+        if hub.faults.refusal is not None:
+            status, headers = hub.faults.refusal
+            return status, b"{}", headers
+        if hub.takes("busy"):
+            return 503, b"later"
+        if hub.takes("throttles"):
+            return 429, b"too many requests", hub.faults.throttling
+        if hub.faults.token is not None and token != f"Bearer {hub.faults.token}":
+            return 401, b"gated"
+        return None
 
     def _path(self):
         return unquote(urlsplit(self.path).path)

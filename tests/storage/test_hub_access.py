@@ -3,7 +3,7 @@
 import pytest
 
 from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
-from multitalk_cli.errors import SetupError, StorageError, UsageError
+from multitalk_cli.errors import MultitalkError, SetupError, StorageError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
 from tests.storage.fakehub import serving
@@ -42,6 +42,39 @@ def test_a_gated_repository_is_told_apart_from_one_that_is_not(hub):
         client.check_access(WAN_REPOSITORY)
     with pytest.raises(StorageError, match="no nobody/nothing"):
         client.check_access("nobody/nothing")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said", "error_code", "words"),
+    [
+        (
+            401,
+            "",
+            "Invalid credentials in Authorization header",
+            "E_HUB_TOKEN",
+            "invalid or expired",
+        ),
+        (
+            401,
+            "RepoNotFound",
+            "Repository not found",
+            "E_HUB_MISSING",
+            "renamed, removed or private",
+        ),
+        (401, "GatedRepo", "Access to model is restricted.", "E_HUB_TOKEN", "status 401.: gated$"),
+        (403, "GatedRepo", "Access to model is restricted.", "E_HUB_TOKEN", "status 403.: gated$"),
+        (403, "", "Access to this resource is disabled.", "E_HUB_MISSING", "has disabled access"),
+        (403, "", "", "E_HUB_TOKEN", "gated, or HF_TOKEN is invalid"),
+    ],
+)
+def test_a_refusal_is_told_with_the_reason_of_the_hub(hub, status, code, said, error_code, words):
+    hub.faults.refusal = (status, {"X-Error-Code": code, "X-Error-Message": said})
+
+    with pytest.raises(MultitalkError, match=words) as caught:
+        Hub(hub.url, "hf_old", QUICK).resolve(WAN_REPOSITORY, "main")
+
+    assert caught.value.code == error_code
+    assert "hf_old" not in caught.value.message
 
 
 def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
