@@ -15,7 +15,7 @@ import torch
 from remote.bench.measure import measure
 from remote.bench.options import BenchOptions
 from remote.bench.report import table
-from remote.bench.tiers import measure_tiers, tier_lines
+from remote.bench.tiers import measure_tiers
 from remote.weights.config import PUBLISHED
 from remote.weights.read import open_pack
 
@@ -61,15 +61,18 @@ def main(argv: Sequence[str]) -> int:
     options, weights, json_path = _options(argv)
     config = PUBLISHED if weights is None else open_pack(weights).manifest.config
     if options.tiers:
-        report = measure_tiers(config, options, weights)
-        lines = "\n".join(tier_lines(report))
+        report = measure_tiers(config, options, weights, _print_lines)
     else:
         report = measure(config, options, weights)
-        lines = table(report)
+        _print_lines([table(report)])
     if json_path is not None:
         json_path.write_text(json.dumps(report, indent=1), "utf-8")
-    print(lines)
     return 0
+
+
+def _print_lines(lines: Sequence[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
 
 
 if __name__ == "__main__":

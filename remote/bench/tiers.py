@@ -2,7 +2,7 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -73,22 +73,35 @@ class _Run:
         return statistics.fmean(statistics.median(self.seconds[each][1:]) for each in _BRANCHES)
 
 
-def measure_tiers(config: ModelConfig, options: BenchOptions, weights: Path | None) -> Report:
-    """Compares the tiers with networks of random weights, or of a pack."""
+def measure_tiers(
+    config: ModelConfig,
+    options: BenchOptions,
+    weights: Path | None,
+    show: Callable[[list[str]], None],
+) -> Report:
+    """Compares the tiers with networks of random weights, or of a pack.
+
+    show: receives the lines of each part once it is measured.
+    """
     device = bench_device(options)
     clock = Clock(device)
     networks = (
         random_networks(config, device) if weights is None else packed_networks(weights, device)
     )
-    return {
+    report: Report = {
         "machine": machine(device),
         "options": asdict(options),
         "ceilings": ceilings(clock, options.dtype),
-        "rows": compare_tiers(networks, options, clock),
+        "rows": [],
     }
+    show(_head_lines(report))
+    for row in compare_tiers(networks, options, clock):
+        report["rows"].append(row)
+        show(_row_lines(row))
+    return report
 
 
-def compare_tiers(networks: Networks, options: BenchOptions, clock: Clock) -> list[Report]:
+def compare_tiers(networks: Networks, options: BenchOptions, clock: Clock) -> Iterator[Report]:
     """A row for each tier and number of persons, and one for exact with another attention kernel.
 
     The networks' weights are in 8 bits afterwards.
@@ -96,20 +109,18 @@ def compare_tiers(networks: Networks, options: BenchOptions, clock: Clock) -> li
     engine = Engine(networks)
     requests = {persons: _request(options, persons, engine) for persons in options.persons}
     exact = {persons: _run(engine, request, clock) for persons, request in requests.items()}
-    rows = [_row("exact", persons, run, run) for persons, run in exact.items()]
-    rows += _floor_rows(engine, requests, exact, clock)
+    yield from (_row("exact", persons, run, run) for persons, run in exact.items())
+    yield from _floor_rows(engine, requests, exact, clock)
     for tier in VARIANTS[1:]:
         try:
             changed = _engine_of(engine, tier)
         except BackendUnavailableError as error:
-            rows.append({"tier": tier.name, "refused": str(error)})
+            yield {"tier": tier.name, "refused": str(error)}
             continue
         for persons, request in requests.items():
-            run = _run(changed, request, clock)
-            rows.append(_row(tier.name, persons, run, exact[persons]))
+            yield _row(tier.name, persons, _run(changed, request, clock), exact[persons])
         if options.profile:
-            rows[-1]["profile"] = profile_forward(changed, options)
-    return rows
+            yield {"tier": tier.name, "profile": profile_forward(changed, options)}
 
 
 def _request(options: BenchOptions, persons: int, engine: Engine) -> RenderRequest:
@@ -192,10 +203,9 @@ def _error(quantity: _Quantity, ours: _Velocities, exact: _Velocities, step: int
     return float(difference / other.norm()) if difference else 0.0
 
 
-def tier_lines(report: Report) -> list[str]:
-    """The report as lines of text."""
+def _head_lines(report: Report) -> list[str]:
     times = " / ".join(f"{t:g}" for t in TIMES)
-    lines = [
+    return [
         "{device}, torch {torch}, CUDA {cuda}, triton {triton}, fa3_fwd {fa3_fwd}".format(
             **report["machine"]
         ),
@@ -204,20 +214,18 @@ def tier_lines(report: Report) -> list[str]:
         ),
         f"errors against exact in %, at times {times}",
     ]
-    for row in report["rows"]:
-        if "refused" in row:
-            lines.append(f"{row['tier']}: not here: {row['refused']}")
-            continue
-        lines.append(
-            f"{row['tier']}, {row['persons']} person(s): {row['forward_s']:.3f} s a forward, "
-            f"{row['of_exact']:.3f} of exact, peak {row['peak_gib']:.1f} GiB"
-        )
-        lines += [
+
+
+def _row_lines(row: Report) -> list[str]:
+    if "refused" in row:
+        return [f"{row['tier']}: not here: {row['refused']}"]
+    if "profile" in row:
+        return []  # too long for a screen; the report has it
+    return [
+        f"{row['tier']}, {row['persons']} person(s): {row['forward_s']:.3f} s a forward, "
+        f"{row['of_exact']:.3f} of exact, peak {row['peak_gib']:.1f} GiB",
+        *(
             f"    {what:11s} " + " / ".join(f"{100 * error:.2f}" for error in errors)
             for what, errors in row["errors"].items()
-        ]
-        lines += [
-            f"{each['ms']:10.1f} ms {each['count']:6d}x {each['kernel']}"
-            for each in row.get("profile", [])
-        ]
-    return lines
+        ),
+    ]

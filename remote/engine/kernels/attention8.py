@@ -18,7 +18,7 @@ from torch import Tensor
 
 from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels.attention import attention
-from remote.engine.kernels.eight import EightOperations
+from remote.engine.kernels.eight import EightOperations, kernel_failures
 
 # q, k, v: [1, L or M, H, C] e4m3; their scales: [1, H] float32. Gives [1, L, H, C] in 16 bits.
 Kernel8 = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -122,7 +122,7 @@ def choose_attention8(
         found = Attention8(name="fa3 fp8", kernel=_load(), operations=operations)
     try:
         error = probe(found, device, dtype, head_dim)
-    except (RuntimeError, ValueError, TypeError, AttributeError, OSError) as failure:
+    except kernel_failures() as failure:
         reason = str(failure).strip().partition("\n")[0] or type(failure).__name__
         raise BackendUnavailableError(f"{found.name}: {reason}") from failure
     if not error <= _ERROR_LIMIT:

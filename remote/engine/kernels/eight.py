@@ -5,6 +5,8 @@ Weights are e4m3 with a scale for each output, tokens e4m3 with a scale for each
 Axes: L tokens, D channels of the model, N outputs of a layer, H heads, C channels of a head.
 """
 
+import importlib
+import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -92,6 +94,14 @@ PLAIN_EIGHT = EightOperations(
     gelu_rows=gelu_rows,
     heads=heads,
 )
+
+
+def kernel_failures() -> tuple[type[Exception], ...]:
+    """The errors of a kernel for another GPU, which fails in whatever way its authors chose."""
+    known = (ImportError, OSError, RuntimeError, ValueError, TypeError, AttributeError)
+    if importlib.util.find_spec("triton") is None:
+        return known
+    return (*known, importlib.import_module("triton.errors").TritonError)
 
 
 def product(

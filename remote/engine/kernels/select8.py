@@ -9,7 +9,13 @@ from torch import Tensor
 from remote.engine.config import DiTConfig
 from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels.attention8 import Attention8, choose_attention8, rotation
-from remote.engine.kernels.eight import PLAIN_EIGHT, EightOperations, Rows, product
+from remote.engine.kernels.eight import (
+    PLAIN_EIGHT,
+    EightOperations,
+    Rows,
+    kernel_failures,
+    product,
+)
 from remote.engine.kernels.quantize import dequantize_rows, quantize_rows
 from remote.engine.tiers import EXACT, Tier, more_exact
 
@@ -66,8 +72,7 @@ def choose_eight(device: torch.device, dtype: torch.dtype, dim: int) -> EightOpe
         found = _load(device)
         error, step = probe(found, device, dtype, dim)
         of_product = _product_error(device, dtype, dim)
-    # A kernel for another GPU fails in whatever way its authors chose; all mean "not here".
-    except (ImportError, OSError, RuntimeError, ValueError, TypeError, AttributeError) as failure:
+    except kernel_failures() as failure:
         reason = str(failure).strip().partition("\n")[0] or type(failure).__name__
         raise BackendUnavailableError(f"8-bit products do not run here: {reason}") from failure
     if not error <= _STEP_LIMIT:

@@ -133,7 +133,7 @@ def test_tiers_are_compared_with_exact(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(__main__, "PUBLISHED", SMALL)
     monkeypatch.setattr(__main__.torch.cuda, "is_available", lambda: False)
     path = tmp_path / "report.json"
-    arguments = "--tiers --size 32x32 --frames 9 --motion-frames 5 --persons 1 2"
+    arguments = "--tiers --size 32x32 --frames 9 --motion-frames 5 --persons 1 2 --profile"
     assert __main__.main([*arguments.split(), "--json", str(path)]) == 0
     rows = {(row["tier"], row.get("persons")): row for row in json.loads(path.read_text())["rows"]}
     for tier in VARIANTS:
