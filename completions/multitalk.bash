@@ -7,23 +7,28 @@ __multitalk_place() {
     case $1 in
         '')
             options="--version -V $shared"
-            commands='generate batch demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
+            commands='generate batch demo finish redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
         'batch')
-            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
+            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --first --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
         'demo')
             options="--force -f --help -h $shared"
             ;;
+        'finish')
+            options="--output -o --max-cost --detach --force -f --app --environment --help -h $shared"
+            arguments=(':nothing')
+            repeated=1
+            ;;
         'redo')
-            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -83,12 +88,12 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_BILLING E_SPENDING_LIMIT E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_TIER E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NOT_FIRST E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_BILLING E_SPENDING_LIMIT E_PAYMENT_METHOD E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_TIER E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
             repeated=0
             ;;
         'help')
             options="--help -h $shared"
-            arguments=('generate batch demo redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
+            arguments=('generate batch demo finish redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion')
             repeated=1
             ;;
         'jobs')
@@ -251,6 +256,9 @@ __multitalk_value() {
             'batch '--persistent-params | \
             'batch '--vram-params | \
             'batch '--fail-under | \
+            'finish '--max-cost | \
+            'finish '--app | \
+            'finish '--environment | \
             'redo '--prompt | \
             'redo '-p | \
             'redo '--size | \
@@ -340,6 +348,8 @@ __multitalk_value() {
             'generate '-o | \
             'batch '--output | \
             'batch '-o | \
+            'finish '--output | \
+            'finish '-o | \
             'redo '--output | \
             'redo '-o | \
             'setup-secrets '--from-file | \

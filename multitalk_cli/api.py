@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.contract import Done, Failed
 from multitalk_cli.errors import UsageError
-from multitalk_cli.job_handle import FilePath, JobHandle, attached, find_remote
+from multitalk_cli.job_handle import FilePath, JobHandle, attached, find_remote, finishing
 from multitalk_cli.reporting.job_reporter import JobReporter
 from multitalk_cli.reporting.reporter import NoStopRequests, QuietReporter, StoppedError
 from multitalk_cli.settings import DEFAULT_PROMPT, load_settings
@@ -75,7 +75,7 @@ class Client:
         args = _args(image, voices, speakers, prompt=prompt, seed=seed)
         return make_plan(args, self._settings, QuietReporter())
 
-    def submit(
+    def submit(  # noqa: PLR0913 - one for each option of generate
         self,
         image: FilePath,
         *voices: FilePath,
@@ -86,13 +86,15 @@ class Client:
         upload: bool = False,
         upload_to: str | None = None,
         force: bool = False,
+        first: bool = False,
     ) -> JobHandle:
         """Starts a video and returns its job once it is checked and started.
 
         image, voices: paths or s3:// addresses. speakers: position -> voice, in place of `voices`:
         "left", "right", "face:2" or "box:10%,20%,40%,80%". seed: random if None. output: a file,
         "FOLDER/" or a template; by default the voice's name in the current folder. upload,
-        upload_to: store the video too. force: overwrite the output.
+        upload_to: store the video too. force: overwrite the output. first: make the first window
+        alone, in VOICE.first.mp4; `Video.first` names the price of the rest, which `finish` makes.
 
         A video that exists with the same inputs and options is the job's result at once, and one
         that this client already makes for the same output is the job that exists. A job on
@@ -110,8 +112,32 @@ class Client:
             upload=upload,
             upload_to=upload_to,
             force=force,
+            first=first,
         )
         return self._start(args, self._settings)
+
+    def finish(
+        self, job_or_video: FilePath, *, output: FilePath | None = None, force: bool = False
+    ) -> JobHandle:
+        """Starts the rest of a video whose first window was made, which is not paid again.
+
+        job_or_video: the job's id or its beginning, or the file of the first window. output: a file
+        or folder in place of the one that its first command named. Raises UsageError E_NOT_FIRST
+        where there is no rest to make, RefusedError E_COST as `submit`.
+        """
+        from multitalk_cli.cloud.errors import AppRef
+        from multitalk_cli.generation.finish import find_unfinished
+        from multitalk_cli.recipes.finish import find_job, finish_arguments
+
+        word, target = os.fspath(job_or_video), None if output is None else os.fspath(output)
+        job_id = find_job(word)
+        if not job_id:
+            args, chosen = finish_arguments(Path(word), self._settings, QuietReporter())
+            args = replace(args, output=args.output if target is None else target, force=force)
+            return self._start(args, chosen)
+        place = AppRef(app=self._settings["app"], environment=self._settings["environment"])
+        found = find_unfinished(place, job_id, target, force=force)
+        return self._begin(finishing(found, self._settings["max_cost"], force))
 
     def redo(
         self,
@@ -193,14 +219,15 @@ class Client:
         parallel: int | None = None,
         budget_usd: float | None = None,
         fail_fast: bool = False,
+        first: bool = False,
     ) -> BatchResult:
         """Makes the videos of a list, a CSV or JSON lines file, and waits for all of them.
 
         output: a folder or template for rows without one. parallel: videos at the same time.
         budget_usd: the most for all, with what earlier runs of these rows paid. fail_fast: start
-        nothing else after a failure. Rows that fail raise nothing, see `BatchResult.results`.
-        Raises one error for all that is wrong with the list, and RefusedError E_COST above 5
-        dollars without a budget.
+        nothing else after a failure. first: the first window of each alone. Rows that fail raise
+        nothing, see `BatchResult.results`. Raises one error for all that is wrong with the list,
+        and RefusedError E_COST above 5 dollars without a budget.
         """
         from multitalk_cli.batch import manifest as manifests
         from multitalk_cli.batch import plan, rows, run
@@ -209,7 +236,10 @@ class Client:
         where = None if output is None else os.fspath(output)
         quiet = QuietReporter()
         read = rows.read_rows(
-            found, rows.Defaults(output=where, given=self._given), quiet, found.problems
+            found,
+            rows.Defaults(output=where, given=self._given, first=first),
+            quiet,
+            found.problems,
         )
         found.problems.require_none(found.name)
         planned = plan.plan_rows(found.name, read, found.problems)

@@ -18,12 +18,15 @@ from multitalk_cli.reporting.reporter import StoppedError
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.contract import Event
+    from multitalk_cli.generation.finish import Unfinished
     from multitalk_cli.generation.result import Video
     from multitalk_cli.jobs.ledger import Job
 
 FilePath = str | os.PathLike[str]
 _DETACH_S = 5.0
-JobState = Literal["running", "done", "failed", "cancelled"]
+JobState = Literal["running", "first-window", "done", "failed", "cancelled"]
+FIRST: Literal["first-window"] = "first-window"
+"""The state of a job whose first window is made, and whose rest is not."""
 
 
 class JobHandle:
@@ -129,7 +132,7 @@ class JobHandle:
         """The state as far as this handle has followed the job; else that of the ledger."""
         with self._changed:
             if self._video is not None:
-                return "done"
+                return "done" if self._video.first is None else FIRST
             if self._error is None:
                 return self._recorded
             error = self._error
@@ -198,7 +201,7 @@ def _copied(error: Exception) -> Exception:
 def attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
     """A job of the ledger or the index, which is followed on demand."""
     from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.generation.result import Video
+    from multitalk_cli.generation.finish import video_of
     from multitalk_cli.jobs import control, ledger
 
     place = AppRef(app=job.app, environment=job.environment)
@@ -211,30 +214,35 @@ def attached(job: Job, output: FilePath | None, force: bool) -> JobHandle:
                 raise StoppedError
         target = None if output is None else os.fspath(output)
         fetched = control.attach(place, job.id, target, force, reporter)
-        made = fetched.result
-        return Video(
-            path=None if fetched.path is None else fetched.path.absolute(),
-            stored=made.stored,
-            backend=made.backend,
-            model_output=made.model_output,
-            frames=made.frames,
-            fps=made.fps,
-            duration_s=made.duration_s,
-            seed=made.seed,
-            price_usd=made.price_usd,
-            adjusted=made.adjusted,
-            warnings=made.warnings,
-            made=made,
-        )
+        return video_of(fetched)
 
     states: dict[str, JobState] = {
         ledger.DONE: "done",
         ledger.EXPIRED: "done",
         ledger.FAILED: "failed",
         ledger.CANCELLED: "cancelled",
+        ledger.FIRST: FIRST,
     }
     recorded = states.get(job.state, "running")
     return JobHandle(job.id, job.label, work, reporter, outlives_program=True, recorded=recorded)
+
+
+def finishing(found: Unfinished, max_cost: float | None, force: bool) -> JobHandle:
+    """A job whose rest is made from now on; raises what prevents it before anything is paid."""
+    from multitalk_cli.generation import finish
+
+    reporter = JobReporter()
+    finish.agree([found], max_cost, reporter)
+    follower = finish.start(found, max_cost, reporter)
+
+    def work() -> Video:
+        return finish.video_of(finish.deliver(found, follower, reporter, force=force))
+
+    job = found.job
+    destination = (found.target, None)
+    return JobHandle(
+        job.id, job.label, work, reporter, outlives_program=True, destination=destination
+    )
 
 
 def find_remote(place: AppRef, job_id: str) -> Job:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from multitalk_cli.batch import rows as batch_rows
 from multitalk_cli.batch.problems import Problems
 from multitalk_cli.batch.rows import BatchRow
-from multitalk_cli.contract import MAX_SEED
+from multitalk_cli.contract import FIRST_WINDOW, MAX_SEED
 from multitalk_cli.errors import MultitalkError, RefusedError, UsageError
 from multitalk_cli.generation import reuse
 from multitalk_cli.generation.arguments import known_inputs
@@ -25,6 +25,7 @@ from multitalk_cli.generation.run import existing_video
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.experience import read_experience
+from multitalk_cli.media.video.names import first_of
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning import cost
 from multitalk_cli.planning.request import make_recipe
@@ -37,8 +38,10 @@ if TYPE_CHECKING:
     from multitalk_cli.generation.prepared_inputs import PreparedInputs
     from multitalk_cli.generation.result import Video
     from multitalk_cli.generation.spec import GenerateArgs
+    from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.planning.cost import Estimate, Experience, Pace
     from multitalk_cli.planning.inputs import GenerateSpec
+    from multitalk_cli.planning.summary import Summary
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
@@ -55,6 +58,8 @@ class PlannedVideo:
     seed: None where it is random. price_least_usd, price_usd: the range of what is still to be
     paid; 0 for what is known, and on this machine. video: the file that was made before, if nothing
     is left to do with it. inputs: prepared, where they are shared. paces: which the price follows.
+    paid_usd: what was paid before for its first window. first: whether that alone is made, which
+    seconds and prices are of then.
     """
 
     row: BatchRow
@@ -69,6 +74,8 @@ class PlannedVideo:
     price_usd: float
     inputs: PreparedInputs | None = None
     paces: tuple[Pace, ...] = ()
+    paid_usd: float = 0.0
+    first: bool = False
 
     @property
     def id(self) -> str:
@@ -201,6 +208,7 @@ def _estimate(
     """Raises RefusedError for a GPU that cannot make it, and for a price above --max-cost."""
     chosen, plan = row.settings, inputs.summary.plan
     check_gpu(chosen, plan, here=False)
+    plan = plan.first_window if row.args.first else plan
     estimate = estimate_plan(chosen, plan, recall(chosen["app"], chosen["environment"]))
     if chosen["max_cost"] is not None:
         cost.check_cost(plan, estimate, chosen["max_cost"], interactive=False)
@@ -240,14 +248,18 @@ def _plan_video(
         spec, inputs = replace(spec, options=options), inputs.with_options(options)
         row = replace(row, args=replace(row.args, seed=seed))
     target, name = batch_rows.choose_target(row, spec)
-    known, video = _find_known(row, spec, inputs, target)
+    plan = inputs.summary.plan
+    first = row.args.first and len(plan.windows) > 1
+    known, video, begun = _find_known(row, spec, inputs, target, first=first)
+    if estimate is not None and begun is not None:
+        estimate = estimate_plan(row.settings, plan.after(1))
     is_priced = estimate is not None and not known
     return PlannedVideo(
         row=row,
         seed=row.args.seed,
-        target=target,
+        target=first_of(target) if first and target is not None else target,
         name=name,
-        seconds=inputs.summary.plan.duration_s,
+        seconds=plan.first_window.duration_s if first else plan.duration_s,
         gpu=chosen_gpu(row.settings) if row.is_paid else "",
         known=known,
         video=video,
@@ -255,31 +267,52 @@ def _plan_video(
         price_usd=estimate.price_usd if estimate and is_priced else 0.0,
         inputs=inputs if keep_inputs and not spec.stored else None,
         paces=estimate.paces if estimate and is_priced else (),
+        paid_usd=0.0 if begun is None else begun.price_usd or 0.0,
+        first=first,
     )
 
 
 def _find_known(
-    row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs, target: Path | None
-) -> tuple[Known, Video | None]:
+    row: BatchRow,
+    spec: GenerateSpec,
+    inputs: PreparedInputs,
+    target: Path | None,
+    *,
+    first: bool,
+) -> tuple[Known, Video | None, Job | None]:
     """What exists of the video, as far as this machine knows. Raises FileError for another file.
 
-    The video itself where its file is all that was asked for.
+    The video itself where its file is all that was asked for; the job that made its first window
+    where only the rest is to be made.
     """
     summary = inputs.summary
     is_preview = row.backend == batch_rows.PREVIEW
     recipe = make_recipe(summary, spec.options, row.backend, model_output=not is_preview)
     if target is not None:
-        found = read_recipe(target) if target.is_file() else None
-        if reuse.is_already_made(target, recipe, found, force=row.args.force):
+        video = _find_file(row, summary, target, recipe, first=first)
+        if video is not None:
             is_all = not row.args.upload and row.args.upload_to is None
             is_all &= row.settings["fail_under"] is None
-            video = existing_video(
-                summary, row.backend, found or {}, target, model_output=not is_preview
-            )
-            return "made", video if is_all else None
+            return "made", video if is_all and not first else None, None
     if not row.is_paid or row.args.force or spec.stored:
-        return "", None
-    return _find_job(row, spec, inputs, target, recipe), None
+        return "", None, None
+    known, begun = _find_job(row, spec, inputs, target, recipe, first=first)
+    return known, None, begun
+
+
+def _find_file(
+    row: BatchRow, summary: Summary, target: Path, recipe: dict[str, Any], *, first: bool
+) -> Video | None:
+    """The video in its file; the whole one, where it is there, in place of its first window."""
+    found = read_recipe(target) if target.is_file() else None
+    if first and not reuse.is_same(found, recipe):
+        recipe, target = {**recipe, FIRST_WINDOW: True}, first_of(target)
+        found = read_recipe(target) if target.is_file() else None
+    if not reuse.is_already_made(target, recipe, found, force=row.args.force):
+        return None
+    return existing_video(
+        summary, row.backend, found or {}, target, model_output=row.backend != batch_rows.PREVIEW
+    )
 
 
 def _find_job(
@@ -288,13 +321,18 @@ def _find_job(
     inputs: PreparedInputs,
     target: Path | None,
     recipe: dict[str, Any],
-) -> Known:
-    """What the ledger knows of the video. Raises FileError where another job is to write it."""
+    *,
+    first: bool,
+) -> tuple[Known, Job | None]:
+    """What the ledger knows of the video, and the job that only its rest is missing of.
+
+    Raises FileError where another job is to write it.
+    """
     ledger = jobs_ledger.Ledger()
     path = "" if target is None else str(target.parent.resolve() / target.name)
     sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
     if not ledger.concerns(path, sums):
-        return ""
+        return "", None
     inputs.start_encoding()
     names = inputs.build_request("0" * 16, recipe).fingerprints
     for holder in ledger.holders(path, names):
@@ -302,8 +340,11 @@ def _find_job(
             raise jobs_ledger.taken(path, holder)
     job = ledger.find_same(row.settings["app"], row.settings["environment"], names)
     if job is None or job.state == jobs_ledger.LOST:
-        return ""
-    return "finished" if job.state == jobs_ledger.DONE else "running"
+        return "", None
+    if job.state == jobs_ledger.FIRST and not first:
+        return "", job
+    is_ended = job.state in (jobs_ledger.DONE, jobs_ledger.FIRST)
+    return "finished" if is_ended else "running", None
 
 
 # The money of all rows

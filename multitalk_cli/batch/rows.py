@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
 
 INPUTS = ("id", "image", "voice", "voice2")
-ARGUMENTS = ("output", "prompt", "speaker", "seed", "seeds", "upload", "upload_to", "force")
+ARGUMENTS = (
+    "output", "prompt", "speaker", "seed", "seeds", "upload", "upload_to", "force", "first",
+)  # fmt: skip
 """Options of `generate` that are no settings."""
 NOT_OF_VIDEOS = ("bucket",)
 """Settings that are no option of `generate`."""
@@ -54,6 +56,7 @@ class Defaults:
     seed: int | None = None
     seeds: int = 1
     force: bool = False
+    first: bool = False
     given: Mapping[str, object] | None = None
 
 
@@ -192,6 +195,7 @@ def _read_row(
         prompt=values.get("prompt", defaults.prompt),
         seed=seed,
         force=_flag("force", values, defaults.force),
+        first=_flag("first", values, defaults.first),
         upload=_flag("upload", values, default=False),
         upload_to=values.get("upload_to"),
     )

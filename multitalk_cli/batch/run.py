@@ -258,6 +258,9 @@ class _Runner:
         job_id = running.job_id
         if result.video is not None:
             price = result.video.price_usd
+            if price is not None:
+                # What its first window cost was paid by an earlier command.
+                price = max(0.0, price - running.planned.paid_usd)
             job_id = job_id if result.video.made is None else result.video.made.job_id
         if running.planned.known == "finished" and result.is_done:
             price = 0.0

@@ -28,6 +28,8 @@ from multitalk_cli.cli.commands.download import download
 from multitalk_cli.cli.commands.explain import explain
 from multitalk_cli.cli.commands.ffmpeg import EXAMPLES as FFMPEG_EXAMPLES
 from multitalk_cli.cli.commands.ffmpeg import ffmpeg
+from multitalk_cli.cli.commands.finish import EXAMPLES as FINISH_EXAMPLES
+from multitalk_cli.cli.commands.finish import finish
 from multitalk_cli.cli.commands.generate import EXAMPLES as GENERATE_EXAMPLES
 from multitalk_cli.cli.commands.generate import generate
 from multitalk_cli.cli.commands.inspect import inspect, verify
@@ -152,6 +154,7 @@ def _add(
 _add("generate", generate, MAKE, *GENERATE_EXAMPLES)
 _add("batch", batch, MAKE, *BATCH_EXAMPLES)
 _add("demo", demo, MAKE, "multitalk demo")
+_add("finish", finish, MAKE, *FINISH_EXAMPLES)
 _add("redo", redo, MAKE, *REDO_EXAMPLES)
 _add("inspect", inspect, MAKE, "multitalk inspect voice.mp4")
 _add(

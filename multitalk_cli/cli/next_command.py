@@ -100,6 +100,7 @@ def _correct_template(fields: tuple[str, ...], words: list[str]) -> str:
 
 _OVERWRITING = (
     ["generate"],
+    ["finish"],
     ["redo"],
     ["demo"],
     ["jobs", "attach"],
@@ -338,6 +339,8 @@ _CONFLICTS: dict[tuple[str, ...], tuple[str, bool]] = {
     ("--detach", "--backend"): ("--detach", False),
     ("--seeds", "--detach"): ("--detach", False),
     ("--seeds", "-o -"): ("--seeds", True),
+    ("--first", "-o s3://"): ("-o", True),
+    ("several videos", "-o"): ("-o", True),
 }
 """Options that contradict each other -> the one to leave out, and whether it has a value."""
 

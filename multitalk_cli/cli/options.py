@@ -131,6 +131,9 @@ OutputPath = Annotated[
 ]
 Force = Annotated[bool, typer.Option("--force", "-f", help="Overwrite what exists.")]
 Seeds = Annotated[str | None, typer.Option(metavar="N", help="N variations, from --seed on.")]
+First = Annotated[
+    bool, typer.Option("--first", help="First window only; see multitalk finish --help.")
+]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask before spending money.")]
 
 

@@ -285,7 +285,13 @@ class Cloud:
 
     def is_cancelled(self, job_id: str) -> bool:
         """Whether the job was cancelled, on any machine."""
-        return self._dict_get(contract.STATES_DICT, f"{job_id}/cancel") is not None
+        text = self._dict_get(contract.STATES_DICT, f"{job_id}/cancel")
+        return json.loads(text or "null") is not None
+
+    def take_back_cancellation(self, job_id: str) -> None:
+        """Lets a job that was cancelled run again."""
+        if self.is_cancelled(job_id):
+            self._dict_put(contract.STATES_DICT, f"{job_id}/cancel", json.dumps(None))
 
     def owner(self, job_id: str, attempt: int) -> str:
         """The call that runs this attempt at a job; empty while none has claimed it."""

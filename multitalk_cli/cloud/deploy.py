@@ -215,6 +215,7 @@ def _note(cloud: Cloud, deployment: Deployment) -> None:
             "gpus": list(deployment.gpus),
             "secrets": list(deployment.secrets),
             "builder": image.BUILDER,
+            "features": [contract.FIRST_WINDOW],
         }
     )
 

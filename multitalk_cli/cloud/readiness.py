@@ -51,6 +51,18 @@ def _check_record(place: AppRef, record: Mapping[str, Any], stack: str) -> None:
         )
 
 
+def check_first_window(cloud: Cloud) -> None:
+    """Raises SetupError where the deployed app is older and can make whole videos only."""
+    record = cloud.require_deployment()
+    if contract.FIRST_WINDOW not in record.get("features", ()):
+        raise SetupError(
+            f"the deployed app (version {record.get('client')}) was deployed before --first, and "
+            "makes whole videos only",
+            code="E_CONTRACT",
+            facts=deploy_facts(cloud.place, record),
+        )
+
+
 def find_obstacle(cloud: Cloud) -> SetupError | None:
     """The reason why the app cannot make a video yet; None if it can."""
     try:

@@ -18,6 +18,7 @@ from multitalk_cli.contract.limits import (
     require_counted,
     seconds_from_frames,
 )
+from multitalk_cli.contract.names import FIRST_WINDOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +101,15 @@ class Result:
     def duration_s(self) -> float:
         """The duration of the video."""
         return seconds_from_frames(self.frames, self.fps)
+
+    @property
+    def is_first_window(self) -> bool:
+        """Whether it is the first window of a longer video, whose rest can be made."""
+        try:
+            recipe = json.loads(self.recipe)
+        except (ValueError, RecursionError):
+            return False
+        return isinstance(recipe, dict) and recipe.get(FIRST_WINDOW) is True
 
     @property
     def figures(self) -> Quality | None:

@@ -43,7 +43,10 @@ PROOF_SUFFIX = "-proof"
 PROOF_FUNCTION = "prove_encoders"
 PART_BYTES = 8 * 1024**2
 """Finished videos are kept in parts of this size, so that a broken transfer can resume."""
-RESULT_FILE, INPUTS_FILE = "result.json", "inputs.json"
+RESULT_FILE, INPUTS_FILE, FIRST_FILE = "result.json", "inputs.json", "first.json"
+"""A job's outcome, its request, and the outcome of a call that made its first window alone."""
+FIRST_WINDOW = "first_window"
+"""The entry of a recipe, and of a deployment's features, that is true for a first window alone."""
 JOBS_KEPT_S = 7 * 24 * 3600.0
 WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"
 WAV2VEC_REPOSITORY = "TencentGameMate/chinese-wav2vec2-base"

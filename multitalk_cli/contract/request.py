@@ -2,7 +2,7 @@
 
 import json
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import gt
 
 from multitalk_cli.contract.codec import ADDED
@@ -22,7 +22,13 @@ from multitalk_cli.contract.limits import (
     require_text,
 )
 from multitalk_cli.contract.loras import LORA_NAME, MAX_STRENGTH, is_strength
-from multitalk_cli.contract.names import ATTENTIONS, AUTO_ATTENTION, EXACT_TIER, TIERS
+from multitalk_cli.contract.names import (
+    ATTENTIONS,
+    AUTO_ATTENTION,
+    EXACT_TIER,
+    FIRST_WINDOW,
+    TIERS,
+)
 
 FIRST_TIME = 1000.0
 """The time of pure noise, from which a schedule goes down to 0."""
@@ -190,6 +196,12 @@ class GenerateRequest:
             later = (*self.times[1:], 0.0)
             is_falling = self.times[0] <= FIRST_TIME and all(map(gt, self.times, later))
             require(is_falling, "times", "from 1000 at most, falling, above 0", self.times)
+
+    def first_window(self) -> "GenerateRequest":
+        """The request for a video of the first window alone, as its recipe says."""
+        recipe = json.dumps({**json.loads(self.recipe), FIRST_WINDOW: True}, separators=(",", ":"))
+        frames = self.new_frames(0).stop
+        return replace(self, frames=frames, windows=self.windows[:1], recipe=recipe)
 
     def _check_texts(self) -> None:
         for name in ("prompt", "negative_prompt", "recipe"):

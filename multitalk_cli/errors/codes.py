@@ -372,6 +372,12 @@ CODES: dict[str, Explanation] = {
         "The id is misspelled, ambiguous, or belongs to another Modal environment.",
         "multitalk jobs ls lists the jobs of this machine.",
     ),
+    "E_NOT_FIRST": Explanation(
+        _U,
+        "the video has no rest to make",
+        "finish makes the rest of a first window that generate --first made.",
+        "multitalk jobs ls --state first-window lists the jobs that wait for it.",
+    ),
     "E_NO_ARGUMENTS": Explanation(
         _U,
         "the job cannot be run again from the list of jobs",

@@ -7,6 +7,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.contract import FIRST_WINDOW
+from multitalk_cli.errors import UsageError
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.base import Backend, Wanted
@@ -19,6 +21,7 @@ from multitalk_cli.generation.prepared_inputs import (
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
 from multitalk_cli.jobs.experience import read_experience
+from multitalk_cli.media.video.names import first_of, whole_of
 from multitalk_cli.planning import cost, gpus, rates
 from multitalk_cli.planning.cost import Estimate, Experience, Setup
 from multitalk_cli.planning.inputs import GenerateSpec
@@ -34,11 +37,15 @@ if TYPE_CHECKING:
     from multitalk_cli.storage.upload import UploadTarget
 
 
+SINGLE_WINDOW = "the video has a single window: --first makes all of it"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class GenerateJob:
     """One video to make: prepared inputs, where it goes, and its recipe.
 
-    target: None where the video is only stored.
+    target: the file that this command writes; None where the video is only stored. whole: the file
+    of the whole video. first: whether only the first window is made.
     """
 
     job_id: str
@@ -50,12 +57,26 @@ class GenerateJob:
     target: Path | None
     upload: UploadTarget | None
     recipe: dict[str, Any]
+    whole: Path | None
+    first: bool
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of what this command makes."""
+        plan = self.inputs.summary.plan
+        return plan.first_window if self.first else plan
+
+    @property
+    def video_recipe(self) -> dict[str, Any]:
+        """The recipe as the file will have it, as far as that is known before."""
+        return {**self.recipe, FIRST_WINDOW: True} if self.first else self.recipe
 
     @property
     def wanted(self) -> Wanted:
         """The video, as jobs of earlier commands are compared with it."""
         return Wanted(
-            target=None if self.args.is_temporary else self.target,
+            target=None if self.args.is_temporary else self.whole,
+            first=self.first,
             inputs=known_inputs(self.spec, self.inputs.summary),
             fingerprints=lambda: self.inputs.build_request(self.job_id, self.recipe).fingerprints,
             overwrite=self.args.force,
@@ -63,9 +84,9 @@ class GenerateJob:
 
     @property
     def name(self) -> str:
-        """The name of the video's file or object."""
-        if self.target is not None:
-            return self.target.name
+        """The name of the whole video's file or object."""
+        if self.whole is not None:
+            return self.whole.name
         key = "" if self.upload is None else self.upload.key.rpartition("/")[2]
         stem = self.job_id if self.upload is None else self.upload.stem
         return key if key else f"{stem}.mp4"
@@ -86,6 +107,13 @@ def open_job(
     Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
     """
     spec = build_spec(args, settings)
+    if args.first and args.output is not None and is_stored(args.output):
+        raise UsageError(
+            "--first writes a file to look at, and -o s3:// makes none: pass --upload-to for the "
+            "whole video",
+            code="E_CONFLICT",
+            facts={"options": ("--first", "-o s3://")},
+        )
     if settings.origin("loudness") != "default":
         reporter.note(
             "--loudness and --no-loudness change nothing: the model scales every voice to one "
@@ -101,10 +129,16 @@ def open_job(
         prepared = _prepare(spec, backend, upload, reporter)
     with closing(prepared) as inputs:
         job_id, recipe = inputs.identify(backend)
-        target = None
+        first = args.first and len(inputs.summary.plan.windows) > 1
+        if args.first and not first:
+            reporter.note(SINGLE_WINDOW)
+        whole = target = None
         if args.output is None or not is_stored(args.output):
             names = output_names(args, spec, recipe["seed"], preview=not backend.model_output)
-            target = output_path.choose_output(args.output, names)
+            whole = target = output_path.choose_output(args.output, names)
+            if first:
+                whole = whole_of(target)
+                target = output_path.checked(first_of(whole), names)
         yield GenerateJob(
             job_id=job_id,
             args=args,
@@ -115,6 +149,8 @@ def open_job(
             target=target,
             upload=upload,
             recipe=recipe,
+            whole=whole,
+            first=first,
         )
 
 

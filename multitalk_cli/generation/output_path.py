@@ -88,6 +88,11 @@ def choose_output(output: str | None, names: OutputNames) -> Path:
             facts={"proposed": "FILE"},
         )
     check_name(target, names.stem, preview=names.preview, typed=output)
+    return checked(target, names)
+
+
+def checked(target: Path, names: OutputNames) -> Path:
+    """The same path. Raises FileError for a place that cannot be used."""
     try:
         _check_place(target, names)
     except OSError as error:

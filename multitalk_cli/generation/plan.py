@@ -10,7 +10,13 @@ from multitalk_cli.errors import FileError
 from multitalk_cli.files import is_content_of, write_atomically
 from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import choose_backend
-from multitalk_cli.generation.job import check_gpu, chosen_setup, experience
+from multitalk_cli.generation.job import (
+    SINGLE_WINDOW,
+    check_gpu,
+    chosen_setup,
+    estimate_plan,
+    experience,
+)
 from multitalk_cli.generation.prepared_inputs import (
     LocalInputs,
     PreparedInputs,
@@ -50,13 +56,20 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
             asked=chosen_setup(settings),
             known=experience(settings),
         )
+        plan, others, first, rest = summary.plan, estimates[1:], None, None
+        if args.first and len(plan.windows) > 1:
+            first = estimate_plan(settings, plan.first_window)
+            rest = estimate_plan(settings, plan.after(1))
+            plan, others = plan.first_window, ()
+        elif args.first:
+            reporter.note(SINGLE_WINDOW)
         if settings["max_cost"] is not None:
             cost.check_cost(
-                summary.plan,
-                estimates[0],
+                plan,
+                first or estimates[0],
                 settings["max_cost"],
                 interactive=False,
-                others=estimates[1:],
+                others=others,
             )
         return VideoPlan(
             summary=summary,
@@ -64,6 +77,8 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
             estimates=estimates,
             rates=table,
             inputs=inputs,
+            first=first,
+            rest=rest,
         )
 
 

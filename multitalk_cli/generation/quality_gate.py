@@ -23,7 +23,15 @@ def check_quality(job: GenerateJob, correlations: Sequence[float | None]) -> Non
     voiced = [person.voice is not None for person in job.inputs.summary.people]
     measured = [value for value, is_voiced in zip(correlations, voiced, strict=False) if is_voiced]
     path = job.name if job.target is None else str(job.target)
-    if len(measured) < sum(voiced) or None in measured:
+    require_quality(least, measured, sum(voiced), path)
+
+
+def require_quality(least: float, measured: Sequence[float | None], voices: int, path: str) -> None:
+    """Raises RefusedError E_QUALITY where a mouth follows its voice less than `least`.
+
+    measured: of each voice. path: of the video, which is kept.
+    """
+    if len(measured) < voices or None in measured:
         raise RefusedError(
             f"how lips follow the voice could not be measured; {path} is kept",
             code="E_QUALITY",

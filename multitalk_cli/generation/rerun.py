@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,14 @@ from multitalk_cli.errors import FileError, MultitalkError, RefusedError, UsageE
 from multitalk_cli.files import open_input, sha256_of
 from multitalk_cli.generation import run
 from multitalk_cli.generation.arguments import restore_arguments
+from multitalk_cli.generation.finish import plan_of
 from multitalk_cli.generation.job import estimate_plan, open_job
 from multitalk_cli.generation.result import Video
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import states
 from multitalk_cli.jobs.control import fetch_many
 from multitalk_cli.jobs.wait import wait
-from multitalk_cli.planning import cost, windows
+from multitalk_cli.planning import cost
 from multitalk_cli.reporting.formatting import human_count, human_money
 from multitalk_cli.reporting.reporter import QuietReporter
 from multitalk_cli.storage.address import is_stored
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
 
 _TOLERANCE = 1.2
-_PAID = (states.QUEUED, states.RUNNING, states.DONE, states.NOT_FETCHED)
+_PAID = (states.QUEUED, states.RUNNING, states.FIRST, states.DONE, states.NOT_FETCHED)
 """States of jobs that need no money for their video."""
 
 
@@ -75,6 +75,7 @@ def prepare_rerun(ledger: Ledger, job: Job, given: Mapping[str, object]) -> Reru
     places = {each.location: _find_input(ledger, job, each) for each in ledger.inputs_of(job.id)}
     output = job.target if job.target and not is_stored(job.target) else None
     args, settings = restore_arguments(job.request, places, output, given)
+    args = replace(args, first=job.is_first)
     is_paid = states.state_of(job) in _PAID
     estimate = None if is_paid else estimate_job(job, settings)
     return Rerun(job=job, args=args, settings=settings, estimate=estimate)
@@ -105,10 +106,8 @@ def _has_content(path: Path, sha256: str) -> bool:
 
 def estimate_job(job: Job, settings: Settings) -> Estimate:
     """The price of a job from its recipe, without its inputs."""
-    plan = windows.plan_of_recipe(json.loads(job.recipe))
-    if plan is None:
-        raise ValueError(f"job {job.id} has a recipe without windows")
-    return estimate_plan(settings, plan)
+    plan = plan_of(job)
+    return estimate_plan(settings, plan.first_window if job.is_first else plan)
 
 
 def check_total(reruns: Sequence[Rerun], reporter: Reporter, *, assume_yes: bool) -> list[Rerun]:

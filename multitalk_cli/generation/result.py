@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FirstWindow:
+    """What a video is that is the first window of a longer one, whose rest is not made.
+
+    job_id: for `finish`; empty for a video of this machine, whose path is given instead. windows,
+    whole_s: of the whole video. rest: what is left to pay; None where nothing is.
+    """
+
+    job_id: str
+    windows: int
+    whole_s: float
+    rest: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Video:
     """A finished video.
 
@@ -24,7 +38,7 @@ class Video:
     it is not in the store. seed: None where a video that existed does not name it. price_usd: 0.0
     for a video that existed, None where its backend costs nothing. adjusted: what was changed
     automatically. made: the run that made it, with GPU, quality and size; None for a video that
-    existed before.
+    existed before. first: None for a whole video.
     """
 
     path: Path | None
@@ -39,6 +53,7 @@ class Video:
     adjusted: tuple[str, ...]
     warnings: tuple[str, ...]
     made: Result | None
+    first: FirstWindow | None = None
 
     @property
     def already_made(self) -> bool:
@@ -63,7 +78,8 @@ class VideoPlan:
     """A video as it would be made.
 
     summary: the inputs as read, the people, the crop and the windows. estimates: time and price on
-    each GPU that can make it, the chosen one first.
+    each GPU that can make it, the chosen one first. first, rest: of its first window and what is
+    left on the chosen GPU, where the first window alone is asked for; both start a container.
     """
 
     summary: Summary
@@ -71,6 +87,8 @@ class VideoPlan:
     estimates: tuple[Estimate, ...]
     rates: Rates
     inputs: PreparedInputs
+    first: Estimate | None = None
+    rest: Estimate | None = None
 
     @property
     def image(self) -> PictureFacts:

@@ -68,7 +68,7 @@ def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
     ignored = {"seed", "seed_drawn"} if wanted.get("seed_drawn") else {"seed_drawn"}
     # Versions change with every upgrade, windows may: a finished video stays paid for.
     ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
-    ignored |= {"streams", "work"}
+    ignored |= {"streams", "work", "job"}
     # The model never received the level, though recipes name it.
     ignored |= {"windows", "motion_frames", "loudness"}
     return {

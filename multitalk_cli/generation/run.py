@@ -25,7 +25,7 @@ from multitalk_cli.generation.job import (
 )
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
 from multitalk_cli.generation.report import report_inputs
-from multitalk_cli.generation.result import DetachedJob, Video
+from multitalk_cli.generation.result import DetachedJob, FirstWindow, Video
 from multitalk_cli.jobs.follow import DetachedError
 from multitalk_cli.planning import cost, describe, gpus, rates
 from multitalk_cli.storage import recent_keys
@@ -75,12 +75,14 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | KnownJob | No
 
     target, force = job.target, job.args.force
     source = None if force else job.args.maybe_made
-    if source is not None and reuse.is_same(recipe := read_recipe(source), job.recipe):
+    if source is not None and reuse.is_same(recipe := read_recipe(source), job.video_recipe):
         reporter.fact(source.name, "is this video: the same inputs, options and seed")
         return _existing(job, recipe or {}, source, _store_file(job, source))
+    if job.first and not force and (whole := _find_whole(job, reporter)) is not None:
+        return whole
     if target is not None:
         recipe = read_recipe(target) if target.is_file() else None
-        if reuse.is_already_made(target, job.recipe, recipe, force=force):
+        if reuse.is_already_made(target, job.video_recipe, recipe, force=force):
             reporter.fact(target.name, "is already made from these inputs and options")
             check_quality(job, recorded_correlations(recipe or {}))
             return _existing(job, recipe or {}, target, _store_file(job, target))
@@ -93,7 +95,8 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | KnownJob | No
     job.backend.check(job.inputs.summary.plan)
     if known is not None:
         reporter.fact("job", _describe_known(known, len(job.inputs.summary.plan.windows)))
-    status = job.inputs.object_status(job.job_id)
+    # Only the whole video is stored.
+    status = None if job.first else job.inputs.object_status(job.job_id)
     if status is None:
         return known
     if reuse.is_already_stored(status, job.recipe, target, force=force):
@@ -105,10 +108,23 @@ def find_existing(job: GenerateJob, reporter: Reporter) -> Video | KnownJob | No
     return known
 
 
+def _find_whole(job: GenerateJob, reporter: Reporter) -> Video | None:
+    """The whole video, if it is at its place already, so that its first window is no news."""
+    from multitalk_cli.media.video.recipe import read_recipe
+
+    whole = job.whole
+    recipe = read_recipe(whole) if whole is not None and whole.is_file() else None
+    if whole is None or not reuse.is_same(recipe, job.recipe):
+        return None
+    reporter.fact(whole.name, "is the whole video, already made from these inputs and options")
+    return _existing(replace(job, first=False), recipe or {}, whole, None)
+
+
 def _describe_known(known: KnownJob, windows: int) -> str:
     """What an earlier command's job means for this one."""
     if known.state == "done":
-        return f"{known.job_id} made this video already; nothing is paid"
+        what = "the first window of this video" if known.is_first else "this video"
+        return f"{known.job_id} made {what} already; nothing is paid"
     if known.state == "running":
         return f"{known.job_id} is already making this video; nothing more is paid"
     after = f" after window {known.windows} of {windows}" if known.windows else ""
@@ -125,6 +141,22 @@ def _existing(
         target,
         stored=stored,
         model_output=job.backend.model_output,
+        first=_first_window(job, str(recipe.get("job", ""))) if job.first else None,
+    )
+
+
+def _first_window(job: GenerateJob, job_id: str) -> FirstWindow:
+    """What there is to know of a video that is the first window of a longer one.
+
+    job_id: from its recipe, which anyone may have written.
+    """
+    plan = job.inputs.summary.plan
+    is_known = job.backend.is_paid and contract.JOB_ID.fullmatch(job_id) is not None
+    return FirstWindow(
+        job_id=job_id if is_known else "",
+        windows=len(plan.windows),
+        whole_s=plan.duration_s,
+        rest=estimate_plan(job.settings, plan.after(1)) if job.backend.is_paid else None,
     )
 
 
@@ -136,16 +168,19 @@ def existing_video(
     *,
     model_output: bool,
     stored: str | None = None,
+    first: FirstWindow | None = None,
 ) -> Video:
     """A video that was made before, for which nothing is paid. recipe: the one that it has."""
+    plan = summary.plan if first is None else summary.plan.first_window
     return Video(
         path=None if target is None else target.absolute(),
         stored=stored,
         backend=backend,
         model_output=model_output,
-        frames=summary.plan.frames,
-        fps=summary.plan.fps,
-        duration_s=summary.plan.duration_s,
+        frames=plan.frames,
+        fps=plan.fps,
+        duration_s=plan.duration_s,
+        first=first,
         seed=recipe.get("seed"),
         price_usd=0.0,
         adjusted=summary.adjusted,
@@ -156,7 +191,7 @@ def existing_video(
 
 def _store_file(job: GenerateJob, target: Path) -> str | None:
     """Stores a video that exists as a file, under the id of the job that made it if known."""
-    if job.upload is None or job.backend.store is None:
+    if job.upload is None or job.backend.store is None or job.first:
         return None
     from multitalk_cli.jobs.ledger import Ledger
 
@@ -172,9 +207,9 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     """
     if known is not None and known.state != "stopped":
         return
-    table, plan = rates.load(), job.inputs.summary.plan
+    table, plan = rates.load(), job.plan if job.backend.is_paid else job.inputs.summary.plan
     if known is not None and known.windows < len(plan.windows):
-        plan = replace(plan, windows=plan.windows[known.windows :])
+        plan = plan.after(known.windows)
     settings, gpu = job.settings, chosen_gpu(job.settings)
     own = experience(settings)
     estimate = estimate_plan(settings, plan, own)
@@ -187,6 +222,9 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         reporter.fact("price", free)
         return
     reporter.fact("price", price)
+    if job.first:
+        rest = estimate_plan(settings, job.inputs.summary.plan.after(1), own)
+        reporter.fact("rest", f"{describe.price_range(rest)} more, if you finish it")
     others = cost.estimate_all(plan, table, asked=chosen_setup(settings), known=own)
     decision = cost.check_cost(
         plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others
@@ -216,6 +254,8 @@ def start(job: GenerateJob, reporter: Reporter) -> StartedRun:
             faces=built.faces,
             name=job.name,
             target=job.target,
+            whole=job.whole,
+            first=job.first,
             upload=job.upload,
             overwrite=job.args.force,
             is_temporary=job.args.is_temporary,
@@ -242,7 +282,12 @@ def follow(run: StartedRun, show: Show) -> contract.Result:
 
 def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter: Reporter) -> Video:
     """The video of a run that ended well. Raises RefusedError E_QUALITY."""
-    summary = job.inputs.summary
+    summary, first = job.inputs.summary, None
+    if result.is_first_window:
+        first = _first_window(job, result.job_id)
+    elif job.first:
+        # The whole video was there already.
+        job = replace(job, first=False, target=job.whole)
     for warning in result.warnings:
         reporter.warn(warning)
     if not job.backend.is_paid:
@@ -266,6 +311,7 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
         adjusted=(*summary.adjusted, *run.adjusted, *result.adjusted),
         warnings=(*summary.warnings, *result.warnings),
         made=result,
+        first=first,
     )
 
 

@@ -27,6 +27,8 @@ class GenerateArgs:
     names it. upload: store the video too. upload_to: where, None for the bucket's own folder.
     name: of the output without its ending, where `output` names none; from the inputs if None.
     maybe_made: a file that is the result if it was made from the same inputs and options.
+    seed_is_drawn: whether a given seed was drawn before, for a video that is made further.
+    first: make the first window alone, and leave the rest to `finish`.
     """
 
     image: str
@@ -42,6 +44,8 @@ class GenerateArgs:
     upload_to: str | None = None
     name: str | None = None
     maybe_made: Path | None = None
+    seed_is_drawn: bool = False
+    first: bool = False
 
 
 def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:
@@ -141,7 +145,7 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         negative_prompt=settings["negative_prompt"],
         embed_prompt=settings["embed_prompt"],
         seed=seed,
-        seed_drawn=args.seed is None,
+        seed_drawn=args.seed is None or args.seed_is_drawn,
         audio_track=settings["audio_track"],
         trim_silence=settings["trim_silence"],
         rotate=settings["rotate"],

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import __version__, contract
+from multitalk_cli.jobs.ledger import ASKED
 from multitalk_cli.planning import gpus
 
 if TYPE_CHECKING:
@@ -74,5 +75,7 @@ def call_wire(
         "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),
         "upload": None if upload is None else contract.to_wire(upload),
-        **({} if request is None else {"most_s": most_s}),
+        **({} if request is None and most_s is None else {"most_s": most_s}),
+        # Containers of older apps make whole videos only; none of them is asked.
+        **({"first": True} if job.first == ASKED else {}),
     }

@@ -26,7 +26,7 @@ def cancel(
 ) -> tuple[str, bool]:
     """Cancels a job and waits until its GPU is free.
 
-    Returns the job's final state, which is `DONE` where it finished first, and whether Modal
+    Returns how the job's call ended, which is `DONE` where it finished first, and whether Modal
     confirmed the end of its call.
     """
     try:
@@ -34,7 +34,7 @@ def cancel(
         cloud.cancel(job.id, call_id)
         if not call_id:
             # No other command is to make its call.
-            ledger.update(job.id, state=jobs_ledger.CANCELLED)
+            ledger.update(job.id, state=job.if_cancelled)
         ended = wait_for_end(cloud, call_id, should_abort) if call_id else None
     except TemporaryError as error:
         raise TemporaryError(
@@ -47,10 +47,10 @@ def cancel(
         reporter.note(f"job {job.id}: cancellation requested; Modal has not confirmed it yet")
         return jobs_ledger.CANCELLED, False
     if _is_done(ended):
-        ledger.update(job.id, state=jobs_ledger.DONE)
+        ledger.update(job.id, state=job.if_done)
         reporter.note(f"job {job.id} had already finished, its GPU is free")
         return jobs_ledger.DONE, True
-    ledger.update(job.id, state=jobs_ledger.CANCELLED)
+    ledger.update(job.id, state=job.if_cancelled)
     with suppress(MultitalkError):
         state = cloud.state(job.id)
         if state is not None:
@@ -58,7 +58,8 @@ def cancel(
         else:
             # No container started the job, and so none will remove its prepared inputs.
             cloud.remove_folder(contract.JOBS_VOLUME, job.id)
-    reporter.note(f"job {job.id} is cancelled, its GPU is free")
+    kept = "; its first window is kept" if job.if_cancelled == jobs_ledger.FIRST else ""
+    reporter.note(f"job {job.id} is cancelled, its GPU is free{kept}")
     return jobs_ledger.CANCELLED, True
 
 

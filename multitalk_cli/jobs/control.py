@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ from multitalk_cli.jobs import follow
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire, latest_attempt
 from multitalk_cli.jobs.refresh import refresh, state_key
-from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, check_name
+from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, check_name, first_of
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -116,6 +116,7 @@ def job_from_entry(place: AppRef, entry: Mapping[str, Any]) -> Job:
         recipe=entry["recipe"],
         state=jobs_ledger.RUNNING,
         created_s=entry["created_s"],
+        first=str(entry.get("first", "")),
     )
 
 
@@ -128,19 +129,31 @@ def attach(
     """
     ledger = jobs_ledger.Ledger()
     cloud, found = open_job(place, ledger, prefix)
-    _require_video(found)
+    require_video(found)
     job = latest_attempt(cloud, found)
-    target = _target(job, output, force)
+    target = target_of(job, output, force)
     reporter.fact("job", f"{job.id}  {job.label}, {job.gpu}")
-    if job.state in (jobs_ledger.DONE, jobs_ledger.EXPIRED):
+    if job.state in (jobs_ledger.DONE, jobs_ledger.EXPIRED, jobs_ledger.FIRST):
         finished = _find_finished(cloud, ledger, job)
+        target = target_of(finished.job, output, force)
         return _write(finished, _place(finished, target, force), force, reporter)
 
     def spawn(job: Job) -> str:
         _require_inputs(cloud, ledger, job)
         return cloud.spawn(job.stack, job.gpu, call_wire(job, None, keep_inputs=False))
 
-    follower = follow.Follower(cloud, ledger, reporter, job, spawn)
+    return follow_to_file(
+        follow.Follower(cloud, ledger, reporter, job, spawn), target, force, reporter
+    )
+
+
+def follow_to_file(
+    follower: follow.Follower, target: Path | None, force: bool, reporter: Reporter
+) -> FetchedVideo:
+    """Follows a job to its end and writes its video. Raises the error that it ends with.
+
+    target: None for a video that is only stored, or was for stdout.
+    """
     with reporter.progress() as progress, closing(follower.events()) as events:
         for event in events:
             progress.show(event, follower.spent_usd)
@@ -153,7 +166,7 @@ def attach(
     return video
 
 
-def _require_video(job: Job) -> None:
+def require_video(job: Job) -> None:
     """Raises UsageError for a call that makes no video."""
     if job.kind != jobs_ledger.GENERATE:
         raise UsageError(
@@ -193,11 +206,12 @@ def _fetch(
     force: bool,
     reporter: Reporter,
 ) -> FetchedVideo:
-    _require_video(job)
-    target = _target(job, output, force)
+    require_video(job)
+    finished = _find_finished(cloud, ledger, job)
+    target = target_of(finished.job, output, force)
     if target is None:
-        target = _target(job, _default_name(job), force)
-    return _write(_find_finished(cloud, ledger, job), target, force, reporter)
+        target = target_of(finished.job, _default_name(finished.job), force)
+    return _write(finished, target, force, reporter)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -278,10 +292,11 @@ def _default_name(job: Job) -> str:
     """A file name for a video that was only to be stored."""
     stem = Path(job.label).name.removesuffix(PREVIEW_SUFFIX.removesuffix(SUFFIX))
     name = f"{stem}{SUFFIX}"
+    name = first_of(Path(name)).name if job.is_first else name
     return name if is_safe_name(name) else f"{job.id}{SUFFIX}"
 
 
-def _target(job: Job, output: str | None, force: bool) -> Path | None:
+def target_of(job: Job, output: str | None, force: bool) -> Path | None:
     """The path of the video's file; None where it is only stored.
 
     Raises UsageError for a name that is no video's, FileError for a place that cannot be used.
@@ -289,6 +304,8 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
     if output is None and (not job.target or is_stored(job.target)):
         return None
     target = Path(job.target)
+    if job.is_first and job.target:
+        target = first_of(target)
     if output is not None:
         name = target.name if target.name else _default_name(job)
         is_folder = output.endswith("/") or Path(output).is_dir()
@@ -301,7 +318,11 @@ def _target(job: Job, output: str | None, force: bool) -> Path | None:
             code="E_OUTPUT_PATH",
             facts={"missing_folder": folder},
         )
-    if target.exists() and not force and not jobs_fetch.is_video_of(target, job):
+    if (
+        target.exists()
+        and not force
+        and not jobs_fetch.is_video_of(target, job, first=job.is_first)
+    ):
         raise FileError(
             f"{str(target)!r} exists",
             code="E_OUTPUT_EXISTS",
@@ -314,22 +335,26 @@ def _place(finished: jobs_fetch.FinishedJob, target: Path | None, force: bool) -
     """The path of a finished job's video: a default name where it was for stdout alone."""
     if target is not None or finished.is_for_store:
         return target
-    return _target(finished.job, _default_name(finished.job), force)
+    return target_of(finished.job, _default_name(finished.job), force)
 
 
 def _find_finished(cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job) -> jobs_fetch.FinishedJob:
     """A finished job with its answer. Raises RemoteError where it has no video, or none is kept."""
     short = job.id[: jobs_ledger.SHORT_ID]
-    answer: Mapping[str, Any] | None = jobs_fetch.load_result(cloud, job.id)
+    answer: Mapping[str, Any] | None = jobs_fetch.load_result(cloud, job)
     path = None
     if answer is None:
         copied = jobs_fetch.copied_video(job)
         if copied is not None:
             answer, path = copied.answer, copied.path
     if answer is not None:
-        return jobs_fetch.FinishedJob(
+        finished = jobs_fetch.FinishedJob(
             cloud=cloud, ledger=ledger, job=job, answer=answer, copied=path
         )
+        if job.is_first and not finished.done.result.is_first_window:
+            # Another machine has made the rest.
+            return replace(finished, job=replace(job, state=jobs_ledger.DONE, first=""))
+        return finished
     if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
         raise RemoteError(
             f"job {job.id} is not finished", code="E_UNFINISHED", facts={"job": job.id}

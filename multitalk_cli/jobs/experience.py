@@ -41,7 +41,7 @@ def experience_of(jobs: list[Job]) -> Experience:
         start_s = result.get("start_s")
         if start_s is not None and len(starts) < _RECENT_STARTS:
             starts.append(float(start_s))
-        key = (str(result.get("gpu")), _setup_of(job))
+        key = (str(result.get("gpu")), setup_of(job))
         known = ratios.setdefault(key, [])
         ratio = _ratio(job, result, *key) if len(known) < _RECENT_VIDEOS else None
         if ratio is not None:
@@ -49,7 +49,7 @@ def experience_of(jobs: list[Job]) -> Experience:
     return Experience(starts=starts, ratios=ratios)
 
 
-def _setup_of(job: Job) -> Setup:
+def setup_of(job: Job) -> Setup:
     """What was asked for. Versions that recorded no arguments had no such options."""
     settings = json.loads(job.request)["settings"] if job.request else {}
     parameters = settings.get("persistent_params")

@@ -23,6 +23,7 @@ from multitalk_cli.errors import (
 )
 from multitalk_cli.files import partial_file, user_folder
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.media.video.names import first_of
 from multitalk_cli.planning.cost import price_of
 from multitalk_cli.planning.gpus import gpu_from_device, paid_gpu
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 RETRIES = RetryPolicy(pauses_s=(0.5, 1, 2, 4, 8))
-_PART_NAME = re.compile(r"part-[0-9]{4,6}")
+_PART_NAME = re.compile(r"(?:part|first)-[0-9]{4,6}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,14 +51,19 @@ class Part:
             raise contract.ContractError(f"{self.name!r} is not the name of a part")
 
 
-def load_result(cloud: Cloud, job_id: str) -> dict[str, Any] | None:
-    """The answer of a finished job, from its Volume; None if it is not kept."""
-    path = f"{job_id}/{contract.RESULT_FILE}"
-    try:
-        text = b"".join(cloud.read_file(contract.JOBS_VOLUME, path))
-    except FileNotFoundError:
-        return None
-    return {**json.loads(text), "video": None}
+def load_result(cloud: Cloud, job: Job) -> dict[str, Any] | None:
+    """The answer of a finished job, from its Volume; None if it is not kept.
+
+    That of its first window where nothing else was made, and nothing else is being made.
+    """
+    names = (contract.RESULT_FILE, *((contract.FIRST_FILE,) if job.is_first else ()))
+    for name in names:
+        try:
+            text = b"".join(cloud.read_file(contract.JOBS_VOLUME, f"{job.id}/{name}"))
+        except FileNotFoundError:
+            continue
+        return {**json.loads(text), "video": None}
+    return None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -106,7 +112,8 @@ def fetch(
     answer = finished.answer
     result = priced(finished.done.result, finished.job)
     if target is not None:
-        may_replace = overwrite or is_video_of(target, finished.job)
+        is_first = result.is_first_window
+        may_replace = overwrite or is_video_of(target, finished.job, first=is_first)
         try:
             with partial_file(target, overwrite=may_replace, durable=True) as path:
                 if finished.copied is not None:
@@ -118,7 +125,8 @@ def fetch(
                     path.write_bytes(answer["video"])
         except FileError as error:
             # Another command that followed the same job may have been faster.
-            if error.code != "E_OUTPUT_EXISTS" or not is_video_of(target, finished.job):
+            is_same = is_video_of(target, finished.job, first=is_first)
+            if error.code != "E_OUTPUT_EXISTS" or not is_same:
                 error.facts["job"] = finished.job.id
                 raise
     note_stored(finished, target if is_recorded else None, result)
@@ -135,8 +143,10 @@ class CopiedVideo:
 
 def copied_video(job: Job) -> CopiedVideo | None:
     """The file that the ledger names, if it still is the video of the finished job."""
-    path = Path(job.target)
-    if not job.result or not job.target or not path.is_file() or not is_video_of(path, job):
+    path = first_of(Path(job.target)) if job.is_first else Path(job.target)
+    if not job.result or not job.target or not path.is_file():
+        return None
+    if not is_video_of(path, job, first=job.is_first):
         return None
     try:
         result = contract.from_wire(contract.Result, json.loads(job.result))
@@ -149,33 +159,43 @@ def copied_video(job: Job) -> CopiedVideo | None:
     )
 
 
-def is_video_of(target: Path, job: Job) -> bool:
-    """Whether the file is this job's video, so that overwriting it loses nothing."""
+def is_video_of(target: Path, job: Job, *, first: bool = False) -> bool:
+    """Whether the file is this job's video, so that overwriting it loses nothing.
+
+    first: whether it is the video of its first window alone.
+    """
     from multitalk_cli.media.video.recipe import read_recipe
 
     try:
         found = read_recipe(target)
     except FileError:
         return False
-    return found is not None and {**found, **json.loads(job.recipe)} == found
+    if found is None or (found.get(contract.FIRST_WINDOW) is True) != first:
+        return False
+    return {**found, **json.loads(job.recipe)} == found
 
 
 def note_stored(
     finished: FinishedJob, target: Path | None, result: contract.Result
 ) -> contract.Result:
-    """Records in the ledger where a finished video is, and returns its result."""
-    location = result.stored if target is None else str(target.absolute())
+    """Records in the ledger where a finished video is, and returns its result.
+
+    Of a first window alone only that it was made: the target is that of the whole video.
+    """
     ended_s = finished.job.ended_s
-    finished.ledger.update(
-        finished.job.id,
-        state=jobs_ledger.DONE,
-        target="" if location is None else location,
-        gpu_seconds=result.gpu_seconds,
-        price_usd=result.price_usd,
-        result=json.dumps(contract.to_wire(result)),
-        fetched_s=time.time(),
-        ended_s=time.time() if ended_s is None else ended_s,
-    )
+    changes: dict[str, Any] = {
+        "gpu_seconds": result.gpu_seconds,
+        "price_usd": result.price_usd,
+        "result": json.dumps(contract.to_wire(result)),
+        "ended_s": time.time() if ended_s is None else ended_s,
+    }
+    if result.is_first_window:
+        changes |= {"state": jobs_ledger.FIRST, "first": jobs_ledger.MADE}
+    else:
+        location = result.stored if target is None else str(target.absolute())
+        changes |= {"state": jobs_ledger.DONE, "fetched_s": time.time()}
+        changes["target"] = "" if location is None else location
+    finished.ledger.update(finished.job.id, **changes)
     return result
 
 

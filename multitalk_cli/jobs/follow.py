@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 LOAD_EVERY_S = 2.0
-INDEXED = ("id", "stack", "gpu", "seed", "label", "created_s", "recipe")
+INDEXED = ("id", "stack", "gpu", "seed", "label", "created_s", "recipe", "first")
 """Fields of a job that other machines see, with the name of its file."""
 QUESTION = "d = detach (the job keeps running), c = cancel (frees the GPU), Enter = keep watching"
 
@@ -126,7 +126,7 @@ class Follower:
         """Finds the call of another command, which may have died before it noted it."""
         if self._adopt():
             return
-        if self.job.state == jobs_ledger.CANCELLED:
+        if self.job.state in (jobs_ledger.CANCELLED, jobs_ledger.FIRST):
             message = f"job {self.job.id} was cancelled"
             yield contract.Failed(code="E_CANCELLED", message=message)
             return
@@ -166,7 +166,9 @@ class Follower:
     def _progress(self) -> Iterator[contract.Event]:
         try:
             state = self._cloud.state(self.job.id)
-            if state is None:
+            # The state of an earlier call stays until the next one begins.
+            is_old = state is not None and int(state.get("link", 0)) < self.job.attempt
+            if state is None or is_old:
                 event = self._queue_event()
             else:
                 event = read_progress(state["event"])
@@ -174,7 +176,7 @@ class Follower:
         except TemporaryError:
             # A connection that is lost shows in the next poll.
             return
-        if state is None:
+        if state is None or is_old:
             # Repeated while it lasts: a view without bars tells the time of a wait only then.
             yield from () if event is None else (event,)
         # The end comes with the call's answer; an earlier call's end is none.
@@ -259,7 +261,7 @@ class Follower:
         # The same command continues what failed after a window, which is paid for.
         can_resume = not is_final and (windows is None or windows > 0)
         if event.code == "E_CANCELLED":
-            state = jobs_ledger.CANCELLED
+            state = self.job.if_cancelled
         elif self.job.state == jobs_ledger.LOST or can_resume:
             state = jobs_ledger.LOST
         else:
@@ -268,7 +270,7 @@ class Follower:
 
     def _expired(self, text: str) -> contract.Event:
         """The end of a job whose call's answer is gone, from its Volume where that is kept."""
-        answer = load_result(self._cloud, self.job.id)
+        answer = load_result(self._cloud, self.job)
         if answer is None:
             return contract.Failed(code="E_EXPIRED", message=f"job {self.job.id}: {text}")
         self.answer = answer

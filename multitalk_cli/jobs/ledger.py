@@ -23,10 +23,15 @@ from multitalk_cli.planning.cost import price_of, price_without_gpu
 SPAWNING, RUNNING, DONE, FAILED, CANCELLED = "spawning", "running", "done", "failed", "cancelled"
 LOST = "lost"
 """Ended with its container: another call resumes after the last window that is kept."""
+FIRST = "first"
+"""Its first window is made and paid, and nothing runs: another call makes the rest."""
 EXPIRED = "expired"
 """Done and paid, but its video is no longer kept anywhere: the same command makes it again."""
 UNFINISHED = (SPAWNING, RUNNING, LOST)
-ENDED = (DONE, FAILED, CANCELLED, LOST)
+ENDED = (DONE, FAILED, CANCELLED, LOST, FIRST)
+RESUMABLE = (LOST, FIRST)
+ASKED, MADE = "asked", "made"
+"""Of a first window: it alone is to be made, or it was."""
 GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM = "generate", "bench", "doctor", "download", "warm"
 KINDS = (GENERATE, BENCH, DOCTOR, DOWNLOAD, WARM)
 """The kinds of calls that cost money; a video is of the kind `GENERATE`."""
@@ -34,12 +39,12 @@ SHORT_ID = 8
 _BUSY_S = 10.0
 _LAST_CHARACTER = "\U0010ffff"
 _WITH_INPUT = "SELECT job_id FROM job_inputs WHERE sha256 = ? AND position = ?"
-_MADE = (SPAWNING, RUNNING, DONE)
+_MADE = (SPAWNING, RUNNING, DONE, FIRST)
 _STILL_FAILED = (
     "SELECT * FROM jobs AS mine WHERE kind = ? AND state IN (?, ?) AND created_s >= ?"
     " AND NOT EXISTS (SELECT 1 FROM jobs AS other WHERE other.fingerprint = mine.fingerprint"
     " AND other.app = mine.app AND other.environment = mine.environment AND other.id <> mine.id"
-    " AND (other.state IN (?, ?, ?) OR other.created_s > mine.created_s))"
+    " AND (other.state IN (?, ?, ?, ?) OR other.created_s > mine.created_s))"
     " ORDER BY created_s DESC, rowid DESC"
 )
 _NEWEST = "SELECT * FROM jobs ORDER BY created_s DESC, rowid DESC"
@@ -56,7 +61,8 @@ class Job:
     kind: see `KINDS`. request: the arguments as given, as JSON, for another run of the same.
     gpu_seconds, price_usd: so far, while it runs. error: a code; error_text: the message.
     started_s: when a container began; None while that is unknown. ended_s: None while unfinished.
-    fetched_s: when its video was written to its file; None for a video that was not.
+    fetched_s: when its video was written to its file; None for a video that was not. first: `ASKED`
+    while its calls make the first window alone, `MADE` from then on; empty for other jobs.
     """
 
     id: str
@@ -85,6 +91,22 @@ class Job:
     started_s: float | None = None
     ended_s: float | None = None
     fetched_s: float | None = None
+    first: str = ""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether its video is, or will be, the first window alone."""
+        return self.state == FIRST or self.first == ASKED
+
+    @property
+    def if_done(self) -> str:
+        """Its state once its call has ended well."""
+        return FIRST if self.first == ASKED else DONE
+
+    @property
+    def if_cancelled(self) -> str:
+        """Its state once its call was cancelled: a first window that is paid stays so."""
+        return FIRST if self.first == MADE else CANCELLED
 
     @property
     def is_unfinished(self) -> bool:
@@ -115,30 +137,11 @@ _FIELDS = {column: name for name, column in _COLUMNS.items()}
 
 def job_from_row(row: sqlite3.Row) -> Job:
     """The job of a row of the table."""
-    return Job(**{_FIELDS[column]: _from_sql(value) for column, value in dict(row).items()})
+    return Job(**{_FIELDS[column]: schema.from_sql(value) for column, value in dict(row).items()})
 
 
 def _input(row: sqlite3.Row) -> KnownInput:
-    return KnownInput(sha256=row["sha256"], location=_from_sql(row["location"]))
-
-
-def _to_sql(value: Any) -> Any:
-    """A value as SQLite takes it: text that UTF-8 lacks, as in the name of a file, as bytes."""
-    if not isinstance(value, str):
-        return value
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return value.encode("utf-8", "surrogatepass")
-    return value
-
-
-def _from_sql(value: Any) -> Any:
-    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
-
-
-def _marks(values: Collection[str]) -> str:
-    return ", ".join("?" * len(values))
+    return KnownInput(sha256=row["sha256"], location=schema.from_sql(row["location"]))
 
 
 def spent(job: Job, run_s: float) -> dict[str, Any]:
@@ -209,21 +212,21 @@ class Ledger:
 
     def _same(self, db: sqlite3.Connection, job: Job, fingerprints: Set[str]) -> Job | None:
         row = db.execute(
-            f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND app = ?"
-            " AND environment = ? AND state IN (?, ?, ?, ?)"
-            " ORDER BY state = ?, created_s DESC LIMIT 1",
-            (*fingerprints, job.app, job.environment, *UNFINISHED, DONE, DONE),
+            f"SELECT * FROM jobs WHERE fingerprint IN ({','.join('?' * len(fingerprints))})"
+            " AND app = ? AND environment = ? AND state IN (?, ?, ?, ?, ?)"
+            " ORDER BY state = ? OR state = ?, created_s DESC LIMIT 1",
+            (*fingerprints, job.app, job.environment, *UNFINISHED, FIRST, DONE, FIRST, DONE),
         ).fetchone()
         return None if row is None else job_from_row(row)
 
     def _add(self, db: sqlite3.Connection, job: Job, inputs: Sequence[KnownInput]) -> Job:
         now_s = time.time()
         added = replace(job, created_s=now_s, updated_s=now_s)
-        row = {column: _to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
+        row = {column: schema.to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
         marks = ", ".join(f":{column}" for column in row)
         db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
         for position, each in enumerate(inputs):
-            place = (each.sha256, _to_sql(each.location))
+            place = (each.sha256, schema.to_sql(each.location))
             db.execute("INSERT INTO job_inputs VALUES (?, ?, ?, ?)", (job.id, position, *place))
             db.execute("INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)", (*place, now_s))
         return added
@@ -232,7 +235,7 @@ class Ledger:
         """The job with another target, unless its video was written to one."""
         if not target or target == known.target or known.fetched_s is not None:
             return known
-        db.execute("UPDATE jobs SET target = ? WHERE id = ?", (_to_sql(target), known.id))
+        db.execute("UPDATE jobs SET target = ? WHERE id = ?", (schema.to_sql(target), known.id))
         return replace(known, target=target)
 
     def _hold_target(
@@ -249,19 +252,19 @@ class Ledger:
         rows = db.execute(
             "SELECT * FROM jobs WHERE target = ? AND target <> '' AND (state IN (?, ?)"
             " OR state = ? AND fetched_s IS NULL AND ended_s > ?)",
-            (_to_sql(target), SPAWNING, RUNNING, DONE, time.time() - contract.JOBS_KEPT_S),
+            (schema.to_sql(target), SPAWNING, RUNNING, DONE, time.time() - contract.JOBS_KEPT_S),
         )
         return [job for row in rows if (job := job_from_row(row)).fingerprint not in fingerprints]
 
     def resume(self, job: Job, **changes: Any) -> Job | None:
-        """The lost job as its next attempt, with these changes; None where another was faster."""
+        """A `RESUMABLE` job as its next attempt, with these changes; None if another was faster."""
         now_s = time.time()
         changes |= {"state": SPAWNING, "attempt": job.attempt + 1, "call_id": ""}
         changes |= {"ended_s": None, "error": "", "error_text": "", "updated_s": now_s}
-        row = {_COLUMNS[name]: _to_sql(value) for name, value in changes.items()}
+        row = {_COLUMNS[name]: schema.to_sql(value) for name, value in changes.items()}
         columns = ", ".join(f"{column} = :{column}" for column in row)
-        is_same = f"id = :job_id AND state = '{LOST}' AND link = :before"
-        values = {**row, "job_id": job.id, "before": job.attempt}
+        is_same = "id = :job_id AND state = :before AND link = :link_before"
+        values = {**row, "job_id": job.id, "before": job.state, "link_before": job.attempt}
         with self._transaction() as db:
             done = db.execute(f"UPDATE jobs SET {columns} WHERE {is_same}", values)
         return replace(job, **changes) if done.rowcount else None
@@ -274,7 +277,7 @@ class Ledger:
         now_s = time.time()
         if changes.get("state") in ENDED:
             changes.setdefault("ended_s", now_s)
-        row = {_COLUMNS[name]: _to_sql(value) for name, value in changes.items()}
+        row = {_COLUMNS[name]: schema.to_sql(value) for name, value in changes.items()}
         row["updated_s"] = now_s
         columns = ", ".join(f"{column} = :{column}" for column in row)
         with self._transaction() as db:
@@ -299,7 +302,7 @@ class Ledger:
         with self._transaction() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO inputs VALUES (?, ?, ?)",
-                [(each.sha256, _to_sql(each.location), time.time()) for each in inputs],
+                [(each.sha256, schema.to_sql(each.location), time.time()) for each in inputs],
             )
 
     # Queries
@@ -334,8 +337,8 @@ class Ledger:
     def find_completed(self, fingerprints: Collection[str]) -> Job | None:
         """The newest finished job that is recorded under one of these names."""
         found = self._select(
-            f"SELECT * FROM jobs WHERE fingerprint IN ({_marks(fingerprints)}) AND state = ?"
-            " ORDER BY created_s DESC LIMIT 1",
+            f"SELECT * FROM jobs WHERE fingerprint IN ({','.join('?' * len(fingerprints))})"
+            " AND state = ? ORDER BY created_s DESC LIMIT 1",
             *fingerprints,
             DONE,
         )
@@ -361,7 +364,9 @@ class Ledger:
         with self.reading() as db:
             if db is None:
                 return 0.0
-            rows = (db.execute(query, (_to_sql(each), SPAWNING, RUNNING)) for each in {*targets})
+            rows = (
+                db.execute(query, (schema.to_sql(each), SPAWNING, RUNNING)) for each in {*targets}
+            )
             return sum(float(row.fetchone()[0]) for row in rows)
 
     def concerns(self, target: str, sha256s: Sequence[str]) -> bool:

@@ -118,7 +118,7 @@ def _ended(job: Job, code: str, text: str, now_s: float) -> Job:
 def _keep(ledger: Ledger, before: Job, after: Job) -> None:
     fields = (
         "state", "call_id", "attempt", "price_usd", "gpu_seconds", "result", "error", "error_text",
-        "started_s", "ended_s",
+        "started_s", "ended_s", "first",
     )  # fmt: skip
     changes = {
         name: getattr(after, name)
@@ -148,9 +148,11 @@ def _from_state(job: Job, state: Mapping[str, Any]) -> ListedJob:
 
 def _done(job: Job, result: contract.Result, at_s: float) -> Job:
     result = priced(result, job)
+    is_first = result.is_first_window
     return replace(
         job,
-        state=jobs_ledger.DONE,
+        state=jobs_ledger.FIRST if is_first else jobs_ledger.DONE,
+        first=jobs_ledger.MADE if is_first else job.first,
         result=json.dumps(contract.to_wire(result)),
         gpu_seconds=result.gpu_seconds,
         price_usd=result.price_usd,
@@ -160,7 +162,7 @@ def _done(job: Job, result: contract.Result, at_s: float) -> Job:
 
 def _failed(job: Job, failed: contract.Failed, at_s: float, windows: int) -> Job:
     if failed.code == "E_CANCELLED":
-        return replace(job, state=jobs_ledger.CANCELLED, ended_s=at_s)
+        return replace(job, state=job.if_cancelled, ended_s=at_s)
     # What failed after a window is continued by the same command.
     can_resume = windows > 0 and failed.code not in contract.FINAL_FAILURES
     return replace(
@@ -182,7 +184,7 @@ def _from_call(cloud: Cloud, listed: ListedJob, call: CallStatus | None) -> List
     # Modal keeps calls and states for a week: without any trace it has ended long ago.
     is_old = job.created_s < now_s - contract.JOBS_KEPT_S
     if (call is not None and call.outcome == "expired") or (call is None and is_old):
-        answer = load_result(cloud, job.id)
+        answer = load_result(cloud, job)
         if answer is not None:
             return _from_answer(listed, answer, now_s)
         failed = contract.Failed(code="E_EXPIRED", message=_FORGOTTEN)

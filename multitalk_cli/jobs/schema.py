@@ -11,7 +11,7 @@ import json
 import sqlite3
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 
 _FIRST_JOBS = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -58,8 +58,10 @@ def prepare(db: sqlite3.Connection) -> None:
     found = _format_of(db)
     if found > FORMAT:
         raise sqlite3.DatabaseError(f"a newer multitalk wrote it (format {found})")
-    if found < FORMAT:
+    if found < 2:
         _add_second_format(db)
+    if found < FORMAT:
+        db.execute("ALTER TABLE jobs ADD COLUMN first TEXT NOT NULL DEFAULT ''")
         db.execute(f"PRAGMA user_version = {FORMAT}")
     db.execute("COMMIT")
 
@@ -107,3 +109,22 @@ def _object(text: str | bytes) -> dict[str, Any]:
     except ValueError:
         return {}
     return found if isinstance(found, dict) else {}
+
+
+# Values
+
+
+def to_sql(value: Any) -> Any:
+    """A value as SQLite takes it: text that UTF-8 lacks, as in the name of a file, as bytes."""
+    if not isinstance(value, str):
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def from_sql(value: Any) -> Any:
+    """A value as it was before `to_sql`."""
+    return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 QUEUED, RUNNING, STOPPED = "queued", "running", "stopped"
 DONE, NOT_FETCHED, FILE_MISSING, EXPIRED = "done", "not-fetched", "file-missing", "expired"
-FAILED, CANCELLED = "failed", "cancelled"
+FAILED, CANCELLED, FIRST = "failed", "cancelled", "first-window"
 STATES = (
-    QUEUED, RUNNING, DONE, NOT_FETCHED, FILE_MISSING, EXPIRED, FAILED, CANCELLED, STOPPED,
+    QUEUED, RUNNING, FIRST, DONE, NOT_FETCHED, FILE_MISSING, EXPIRED, FAILED, CANCELLED, STOPPED,
 )  # fmt: skip
 """Every state, in the order of a job's life. A stopped job resumes with the same command."""
 _FINISHED = (DONE, NOT_FETCHED, FILE_MISSING, EXPIRED)
@@ -27,7 +27,8 @@ _RECORDED = {
     FAILED: (jobs_ledger.FAILED,),
     CANCELLED: (jobs_ledger.CANCELLED,),
     STOPPED: (jobs_ledger.LOST,),
-} | dict.fromkeys(_FINISHED, (jobs_ledger.DONE, jobs_ledger.EXPIRED))
+    FIRST: (jobs_ledger.FIRST,),
+} | dict.fromkeys(_FINISHED, (jobs_ledger.DONE, jobs_ledger.EXPIRED, jobs_ledger.FIRST))
 """State -> the ledger's states in which a job that has it may be."""
 
 
@@ -37,6 +38,8 @@ def state_of(job: Job) -> str:
         return QUEUED if job.started_s is None else RUNNING
     if job.state == jobs_ledger.LOST:
         return STOPPED
+    if job.state == jobs_ledger.FIRST:
+        return EXPIRED if _is_gone(job) else FIRST
     if job.state in (jobs_ledger.FAILED, jobs_ledger.CANCELLED):
         return job.state
     return _state_of_video(job)
@@ -47,14 +50,19 @@ def _state_of_video(job: Job) -> str:
     if job.kind != jobs_ledger.GENERATE:
         return DONE
     if job.fetched_s is None:
-        ended_s = job.updated_s if job.ended_s is None else job.ended_s
-        is_gone = ended_s < time.time() - contract.JOBS_KEPT_S
-        return EXPIRED if is_gone or job.state == jobs_ledger.EXPIRED else NOT_FETCHED
+        is_expired = _is_gone(job) or job.state == jobs_ledger.EXPIRED
+        return EXPIRED if is_expired else NOT_FETCHED
     # Without a file it was streamed, or is only stored.
     is_here = not job.target or is_stored(job.target) or Path(job.target).exists()
     if is_here:
         return DONE
     return EXPIRED if job.state == jobs_ledger.EXPIRED else FILE_MISSING
+
+
+def _is_gone(job: Job) -> bool:
+    """Whether it ended so long ago that the cloud keeps nothing of it."""
+    ended_s = job.updated_s if job.ended_s is None else job.ended_s
+    return ended_s < time.time() - contract.JOBS_KEPT_S
 
 
 def has_state(job: Job, wanted: str) -> bool:

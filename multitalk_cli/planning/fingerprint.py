@@ -30,6 +30,7 @@ ADDED_DEFAULTS: dict[str, Any] = {
     "loras": [],
     "times": [],
     "text_steps": None,
+    contract.FIRST_WINDOW: False,
 }
 """Keys of recipes and fields of requests that came after the first release, with their defaults.
 

@@ -137,6 +137,15 @@ class Plan:
             for start, end in zip(starts, ends, strict=True)
         )
 
+    @property
+    def first_window(self) -> Plan:
+        """The plan of the first window alone."""
+        return replace(self, windows=self.windows[:1], frames=min(self.windows[0].end, self.frames))
+
+    def after(self, windows: int) -> Plan:
+        """The plan of what is left once so many windows are made; at least one is."""
+        return replace(self, windows=self.windows[windows:])
+
     def tokens(self, window: Window) -> int:
         """Tokens of one forward over that window."""
         latent_frames = window.frames // _FRAMES_PER_LATENT + 1

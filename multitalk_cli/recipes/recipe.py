@@ -41,6 +41,7 @@ class Recipe:
     size: of the picture, width and height. prompt, negative_prompt: None where the recipe does not
     hold them; they fit their digests. image, voices: names of the inputs, if it is a full recipe.
     streams, quality: None where they were not recorded. options: by the names of settings.
+    first_window: whether the video is that of its first window alone, made by `job`.
     """
 
     multitalk: int
@@ -69,6 +70,8 @@ class Recipe:
     gpu: str | None = None
     quality: contract.Quality | None = None
     streams: StreamDigests | None = None
+    first_window: bool = False
+    job: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -106,6 +109,8 @@ class Recipe:
         require(voices <= people <= most, "speakers", f"{voices} to {most}", people)
         for place in self.speakers:
             _typed_place(place)
+        is_id = not self.job or bool(contract.JOB_ID.fullmatch(self.job))
+        require(is_id, "job", "the id of a job", self.job)
         for name in ("client", "backend", "weights", "gpu", "image", "voices", "engine"):
             value = getattr(self, name)
             words = [value] if isinstance(value, str | None) else list(value)
@@ -118,6 +123,8 @@ class Recipe:
     def frames_made(self) -> int:
         """Frames of the video: all that were planned, unless fewer were recorded."""
         streams = self.streams
+        if streams is None and self.first_window:
+            return min(self.windows[0], self.frames)
         return self.frames if streams is None else sum(count for count, _ in streams.frames)
 
     @property

@@ -76,15 +76,18 @@ def run(
     *,
     backend: str = "modal",
     persistent_params: int | None = None,
+    first: bool = False,
 ) -> Iterator[contract.Event]:
     """Makes the video, publishes it in the store, and yields what happens; `Done` or `Failed` last.
 
     Resumes after the last window that the store keeps of this request. Closing the iterator stops
     the model after at most one more forward. What is kept of the job stays: the caller deletes it.
-    backend: its name in the result. persistent_params: at most so many stay on the GPU.
+    backend: its name in the result. persistent_params: at most so many stay on the GPU. first: the
+    video is the first window alone; another run makes the rest, from what the store keeps.
     """
     try:
-        yield from _Run(request, engine, store, clock, backend).events(persistent_params)
+        made = _Run(request, engine, store, clock, backend, first=first)
+        yield from made.events(persistent_params)
     except Exception as error:
         failed = to_failed(error)
         if failed is None:
@@ -117,8 +120,11 @@ class _Run:
         store: Store,
         clock: Clock,
         backend: str,
+        *,
+        first: bool,
     ) -> None:
         self._request, self._model, self._store = request, model, store
+        self._first, self._wanted = first, 1 if first else len(request.windows)
         self._clock, self._backend = clock, backend
         self._began_s = clock()
         self._record = resume.load_record(store, request, model.revision)
@@ -135,8 +141,10 @@ class _Run:
             yield contract.WindowDone(window=self._resumed, windows=windows)
         with TemporaryDirectory(prefix="multitalk-") as name:
             folder = Path(name)
-            finished = FinishedWindows(self._request, self._store, self._record, folder)
-            if self._resumed < windows:
+            finished = FinishedWindows(
+                self._request, self._store, self._record, folder, self._wanted
+            )
+            if self._resumed < self._wanted:
                 yield from self._model.load(rendered, persistent_params)
                 yield from self._make_windows(rendered, finished)
             yield from self._finish(finished, folder)
@@ -161,6 +169,8 @@ class _Run:
                         forwards = 0
                     yield from keeper.kept(wait=False)
                     yield reports.to_contract(event)
+                    if isinstance(event, WindowFinished) and event.window + 1 == self._wanted:
+                        break
             yield from keeper.kept(wait=True)
         self._notes = self._model.notes
 
@@ -171,11 +181,11 @@ class _Run:
 
     def _finish(self, finished: FinishedWindows, folder: Path) -> Iterator[contract.Event]:
         """Joins and publishes."""
-        request = self._request
+        request = self._request.first_window() if self._first else self._request
         yield contract.Stage(name="checking")
         quality, warnings = finished.quality()
         yield contract.Stage(name="joining")
-        video, planned = folder / "video.mp4", self._recipe(quality, finished.record)
+        video, planned = folder / "video.mp4", self._recipe(request, quality, finished.record)
         sound = None
         if request.sound is not None:
             sound = folder / "sound.flac"
@@ -190,12 +200,17 @@ class _Run:
         recipe = twice(join, "joining")
         self._store.publish(request.job_id, video)
         size_bytes = video.stat().st_size
-        result = self._result(recipe, quality, size_bytes, finished.record)
+        result = self._result(request, recipe, quality, size_bytes, finished.record)
         yield contract.Done(result=replace(result, warnings=(*result.warnings, *warnings)))
 
-    def _recipe(self, quality: contract.Quality | None, record: resume.Record) -> str:
+    def _recipe(
+        self,
+        request: contract.GenerateRequest,
+        quality: contract.Quality | None,
+        record: resume.Record,
+    ) -> str:
         """The request's recipe, extended by engine, weights, GPU and quality."""
-        machine = record.machines[-1]
+        machine = record.machines[self._wanted - 1]
         engine = {"version": machine.engine, "stack": machine.stack}
         engine |= {"attention": machine.attention, "kernels": machine.kernels}
         engine |= {"tier": machine.tier}
@@ -206,19 +221,22 @@ class _Run:
             "work": {"forwards": record.forwards, "forwards_gated": self._gated},
             "quality": None if quality is None else _rounded(to_plain(quality)),
         }
-        return json.dumps({**json.loads(self._request.recipe), **made}, separators=(",", ":"))
+        if self._first and self._backend == "modal":
+            # By which its rest is found, from any machine.
+            made["job"] = request.job_id
+        return json.dumps({**json.loads(request.recipe), **made}, separators=(",", ":"))
 
     def _result(
         self,
+        request: contract.GenerateRequest,
         recipe: str,
         quality: contract.Quality | None,
         size_bytes: int,
         record: resume.Record,
     ) -> contract.Result:
-        request = self._request
-        windows = len(request.windows)
+        windows, machines = len(self._request.windows), record.machines[: self._wanted]
         kept = f"resumed after window {self._resumed} of {windows}, kept from an earlier run"
-        seam = resume.describe_machines(record.machines)
+        seam = resume.describe_machines(machines)
         return contract.Result(
             job_id=request.job_id,
             backend=self._backend,
@@ -232,7 +250,7 @@ class _Run:
             recipe=recipe,
             adjusted=(kept,) if self._resumed else (),
             warnings=(*((seam,) if seam else ()), *self._notes),
-            gpu=record.machines[-1].gpu,
+            gpu=machines[-1].gpu,
             gpu_seconds=record.seconds + self._clock() - self._began_s,
             quality=None if quality is None else quality.first_figures(),
         )

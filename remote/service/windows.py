@@ -40,10 +40,16 @@ class FinishedWindows:
     """
 
     def __init__(
-        self, request: contract.GenerateRequest, store: Store, record: resume.Record, folder: Path
+        self,
+        request: contract.GenerateRequest,
+        store: Store,
+        record: resume.Record,
+        folder: Path,
+        wanted: int,
     ) -> None:
-        """folder: for files, as long as the job runs."""
+        """folder: for files, as long as the job runs. wanted: windows that the video is made of."""
         self._request, self._store, self._folder = request, store, folder
+        self._wanted = wanted
         self._made_meter: Meter | None = None
         self._pending: dict[str, Path] = {}
         self.record = record
@@ -120,8 +126,8 @@ class FinishedWindows:
         return True
 
     def segments(self) -> list[Path]:
-        """The segments of all windows. Raises ValueError where one is absent."""
-        names = [resume.segment_name(window) for window in range(len(self._request.windows))]
+        """The segments of the video. Raises ValueError where one is absent."""
+        names = [resume.segment_name(window) for window in range(self._wanted)]
         return [self._find(name) for name in names]
 
     def _find(self, name: str) -> Path:
@@ -134,7 +140,7 @@ class FinishedWindows:
         """The figures of the video, None where nothing could be measured, and warnings."""
         request = self._request
         try:
-            figures = [self._figures(window) for window in range(len(request.windows))]
+            figures = [self._figures(window) for window in range(self._wanted)]
             warnings = describe_bad_frames(figures, request)
             quality = self._meter().quality(figures)
         # Figures are no reason to lose a video.
@@ -144,6 +150,8 @@ class FinishedWindows:
             quality, warnings = None, []
         if self.problem is not None:
             warnings.append(f"the quality could not be measured: {self.problem}")
+        if self._pending and self._wanted < len(request.windows):
+            warnings.append("the first window could not be kept: the rest begins with it again")
         return quality, tuple(warnings)
 
     def _figures(self, window: int) -> WindowFigures | None:

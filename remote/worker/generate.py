@@ -145,8 +145,8 @@ class Worker:
 
         wire: contract and client versions, the job's id, which link of its chain of calls this is,
         the app and the kind of GPU that run it, whether inputs are kept, how many parameters stay
-        on the GPU at most; the request, and where to store the video, None where they were kept
-        under the job's id before.
+        on the GPU at most, whether to make the first window alone; the request, and where to store
+        the whole video, None where they were kept under the job's id before.
         """
         return self._checked(self._generate(wire, call_id, self._clock()))
 
@@ -162,9 +162,11 @@ class Worker:
             # This call started it, and was interrupted before it answered.
             return _elsewhere(job_id, str(json.loads(following)), link + 1)
         self._volume.reload()
-        store = VolumeStore(self._jobs, self._volume, self._states)
+        first = bool(body.get("first"))
+        store = VolumeStore(self._jobs, self._volume, self._states, first=first)
         request = _request(store, body)
         upload = None if request is None else _upload(store, body)
+        upload = None if first else upload
         finished = _finished(store, job_id, upload)
         if finished is not None:
             return _with_video(store, job_id, finished)
@@ -194,14 +196,16 @@ class Worker:
         earlier_s = self._earlier_s(job_id)
         pace = _Pace(began_s, self._container.limit_s)
         most_s = self._most_s(wire)
+        first = bool(wire.get("first"))
+        wanted = 1 if first else len(request.windows)
         size = f"{request.width_px}x{request.height_px}"
         counts = (request.frames, size, len(request.windows), request.sample_steps)
         _log.info("job %s: %d frames of %s, %d windows, %d steps", job_id, *counts)
         with Reporter(self._states, job_id, {"link": wire["link"]}, earlier_s) as reporter:
-            budget = _Budget(most_s, reporter.run_s)
+            budget = _Budget(most_s, reporter.run_s, wanted)
             last: contract.Event = contract.Failed(code="E_CANCELLED", message=CANCELLED)
             started = _StartTime(self._set_up_s)
-            made = run.run(request, self._model, store, persistent_params=persistent)
+            made = run.run(request, self._model, store, persistent_params=persistent, first=first)
             with closing(made) as events:  # type: ignore[type-var]
                 for number, event in enumerate(events):
                     started.note(event)
@@ -220,7 +224,7 @@ class Worker:
                         break
                     # The first event names what earlier calls made: each call makes a window.
                     if number and isinstance(event, contract.WindowDone):
-                        is_late = pace.is_late(self._clock()) and event.window < event.windows
+                        is_late = pace.is_late(self._clock()) and event.window < wanted
                         call_id = self._hand_over(wire) if is_late else ""
                         if call_id:
                             return _elsewhere(job_id, call_id, wire["link"] + 1)
@@ -299,9 +303,10 @@ class _Pace:
 class _Budget:
     """Whether a job has taken the seconds that it may take, or would with one more window."""
 
-    def __init__(self, most_s: float, run_s: float) -> None:
-        """run_s: seconds of the job's runs so far."""
+    def __init__(self, most_s: float, run_s: float, wanted: int) -> None:
+        """run_s: seconds of the job's runs so far. wanted: windows to make, earlier runs' too."""
         self._most_s, self._last_s, self._longest_s = most_s, run_s, 0.0
+        self._wanted = wanted
         self._made, self._windows = 0, 0
 
     def is_spent(self, event: contract.Event, run_s: float) -> bool:
@@ -309,9 +314,9 @@ class _Budget:
         if isinstance(event, contract.WindowDone):
             self._longest_s = max(self._longest_s, run_s - self._last_s)
             self._last_s, self._made, self._windows = run_s, event.window, event.windows
-            if self._made < self._windows:
+            if self._made < self._wanted:
                 return run_s + self._longest_s > self._most_s
-        return run_s > self._most_s and (self._made < self._windows or not self._windows)
+        return run_s > self._most_s and self._made < self._wanted
 
     @property
     def failure(self) -> contract.Failed:
@@ -408,7 +413,11 @@ def _end(
         and store.load(job_id, RECORD) is not None
     )
     try:
-        store.clean_up(job_id, finished=is_done, keep_inputs=keep_inputs or can_resume)
+        if isinstance(last, contract.Done) and last.result.is_first_window:
+            store.delete_outdated()
+        else:
+            keep_inputs |= can_resume or store.can_be_finished(job_id)
+            store.clean_up(job_id, finished=is_done, keep_inputs=keep_inputs)
         store.commit()
     # What is left takes room until the job expires.
     except Exception:  # noqa: BLE001

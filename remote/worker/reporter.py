@@ -93,7 +93,8 @@ class Reporter:
             if event is not None:
                 self._last, self._reported_s = event, now_s
                 self._states.put(self._job_id, self._state(event))
-            if self._states.get(f"{self._job_id}/cancel") is not None:
+            # Null once a cancelled job is finished after all.
+            if json.loads(self._states.get(f"{self._job_id}/cancel") or "null") is not None:
                 self._cancelled.set()
         # A lost state is followed by the next one; the video matters more.
         except Exception:  # noqa: BLE001

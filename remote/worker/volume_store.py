@@ -36,8 +36,12 @@ class VolumeStore:
     parts: of the published video. video: that video where the volume did not take it; else None.
     """
 
-    def __init__(self, root: Path, volume: Volume, states: States) -> None:
+    def __init__(self, root: Path, volume: Volume, states: States, *, first: bool = False) -> None:
+        """first: the video and the outcome are those of the first window alone."""
         self._files, self._volume, self._states = DirectoryStore(root), volume, states
+        self._answer_file, self._part = contract.RESULT_FILE, "part"
+        if first:
+            self._answer_file, self._part = contract.FIRST_FILE, "first"
         self.parts: list[dict[str, Any]] = []
         self.video: bytes | None = None
 
@@ -75,11 +79,11 @@ class VolumeStore:
 
     def keep_answer(self, job_id: str, answer: Mapping[str, Any]) -> None:
         """Keeps the outcome of a job; a commit is due."""
-        self.save_text(job_id, contract.RESULT_FILE, json.dumps(answer))
+        self.save_text(job_id, self._answer_file, json.dumps(answer))
 
     def answer(self, job_id: str) -> dict[str, Any] | None:
-        """The outcome that was kept."""
-        kept = self.load(job_id, contract.RESULT_FILE)
+        """The outcome that was kept; that of the whole video where there is one."""
+        kept = self.load(job_id, contract.RESULT_FILE) or self.load(job_id, self._answer_file)
         return None if kept is None else dict(json.loads(kept.read_bytes()))
 
     def save_text(self, job_id: str, name: str, text: str) -> None:
@@ -99,7 +103,7 @@ class VolumeStore:
     def _write_parts(self, job_id: str, video: Path) -> None:
         with video.open("rb") as file:
             while piece := file.read(contract.PART_BYTES):
-                name = f"part-{len(self.parts) + 1:04}"
+                name = f"{self._part}-{len(self.parts) + 1:04}"
                 self._files.write(job_id, name, piece)
                 sha256 = hashlib.sha256(piece).hexdigest()
                 self.parts.append({"name": name, "size": len(piece), "sha256": sha256})
@@ -141,6 +145,10 @@ class VolumeStore:
 
     def delete(self, job_id: str) -> None:
         self._files.delete(job_id)
+
+    def can_be_finished(self, job_id: str) -> bool:
+        """Whether its first window was made by a call of its own, which is paid."""
+        return self.load(job_id, contract.FIRST_FILE) is not None
 
     def remove(self, job_id: str, names: Iterable[str]) -> None:
         """Removes files of a job; a commit is due."""

@@ -173,6 +173,7 @@ CASES = [
     ("E_NO_JOB", ["jobs", "show", "7f"], None),
     ("E_NO_JOB", ["jobs", "fetch", "7f"], None),
     ("E_NO_ARGUMENTS", ["jobs", "rerun", "aaaa"], _old_job),
+    ("E_NOT_FIRST", ["finish", "paid.mp4"], _foreign_video),
     ("E_RANGE", ["jobs", "ls", "--state", "runing"], None),
     ("E_RANGE", ["jobs", "cost", "--by", "days"], None),
     ("E_USAGE", ["jobs", "prune", "--older-than", "0m"], _old_job),

@@ -326,6 +326,7 @@ def test_every_command_has_a_recorded_shape():
     same = {
         "demo": "generate-preview",
         "redo": "generate-preview",
+        "finish": "jobs-attach",
         "jobs-fetch": "jobs-attach",
         "deploy": "deploy-plan",
         "jobs-wait": "jobs-ls",

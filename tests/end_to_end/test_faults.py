@@ -11,6 +11,7 @@ from modal_proto import api_pb2
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
+from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
 from tests.end_to_end.product import SMALL, state_of
@@ -85,6 +86,59 @@ def test_a_lost_container_makes_the_same_frames(cloud, deployed, undisturbed, fa
     assert deployed.run("jobs", "show", job, "--json").data["job"]["price_usd"] == pytest.approx(
         price_of("h100", state_of(cloud, job)["run_s"]), rel=0.2
     )
+
+
+@contextmanager
+def held_rest(cloud, user, job):
+    """The rest of a job in the middle: the command. It cannot end before the block does."""
+    link = state_of(cloud, job)["link"] + 1
+    with cloud.commits_held():
+        running = user.start("finish", job)
+        cloud.wait_until(lambda: _stepping_link(cloud, job) == link, "a rest that computes")
+        yield running
+
+
+def _stepping_link(cloud, job):
+    state = state_of(cloud, job)
+    return state["link"] if state["event"]["kind"] == "step" else None
+
+
+def test_a_first_window_and_a_rest_that_loses_its_container_are_one_run(
+    cloud, deployed, undisturbed, rpcs
+):
+    words = long_words(deployed, "calm.wav", "--force", "-o", "two.mp4")
+    looked = deployed.run(*words, "--first", "--json").data
+    job, video = looked["job"], deployed.folder / "two.first.mp4"
+    shown = deployed.run("jobs", "show", job, "--json")
+    content = video.read_bytes()
+    video.unlink()
+    fetched = deployed.run("jobs", "fetch", job)
+    calls = rpcs.count("FunctionMap")
+    cloud.faults.hidden_s = 0.1
+    with held_rest(cloud, deployed, job) as running:
+        cloud.kill(cloud.busy_container())
+        second = deployed.start("finish", video)
+    ended = [running.finish(), second.finish()]
+    over = deployed.run("finish", job, "--json")
+
+    rest = looked["first_window"]
+    assert (looked["output"], looked["frames"]) == (str(video), 69)
+    assert (rest["job"], rest["windows"]) == (job, 2)
+    assert 0 < rest["rest_price_least_usd"] < rest["rest_price_usd"]
+    assert shown.data["job"]["state"] == "first-window"
+    assert f"next:  multitalk finish {job[:8]}" in shown.stderr
+    assert (fetched.stdout, calls) == (f"{video}\n", 1), fetched.stderr
+    assert video.read_bytes() == content
+    assert [ran.code for ran in ended] == [0, 0], [ran.stderr for ran in ended]
+    # Two commands at once made one call; Modal's own second try of it is none.
+    assert rpcs.count("FunctionMap") == 2
+    whole = deployed.folder / "two.mp4"
+    assert frames_of(whole) == frames_of(undisturbed)
+    assert frames_of(whole).startswith(frames_of(video))
+    of_first, recipe = read_recipe(video), read_recipe(whole)
+    assert (of_first["first_window"], of_first["job"], "job" in recipe) == (True, job, False)
+    assert (over.code, over.error["code"]) == (2, "E_NOT_FIRST")
+    assert over.error["hint"] == f"multitalk jobs show {job[:8]}"
 
 
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs):

@@ -162,13 +162,29 @@ def test_the_job_s_own_video_may_appear_while_it_is_fetched(tmp_path, job, seed,
     assert (tmp_path / "v.mp4").read_bytes() == with_recipe({"seed": seed})
 
 
-def test_the_kept_answer_is_read_from_the_volume(monkeypatch):
+def test_the_kept_answer_is_read_from_the_volume(monkeypatch, job):
     text = json.dumps({"event": {}, "parts": []}).encode()
     monkeypatch.setitem(PIECES, contract.RESULT_FILE, text)
 
-    assert jobs_fetch.load_result(Cloud(), "abcdabcd") == {"event": {}, "parts": [], "video": None}
+    assert jobs_fetch.load_result(Cloud(), job) == {"event": {}, "parts": [], "video": None}
     monkeypatch.delitem(PIECES, contract.RESULT_FILE)
-    assert jobs_fetch.load_result(Cloud(), "abcdabcd") is None
+    assert jobs_fetch.load_result(Cloud(), job) is None
+
+
+@pytest.mark.parametrize(
+    ("state", "first", "is_found"),
+    [("first", "made", True), ("running", "asked", True), ("running", "made", False)],
+)
+def test_a_first_window_is_the_answer_until_the_rest_is_made(
+    monkeypatch, job, state, first, is_found
+):
+    kept = json.dumps({"event": {}, "parts": [1]}).encode()
+    monkeypatch.setitem(PIECES, contract.FIRST_FILE, kept)
+    looked_at = replace(job, state=state, first=first)
+
+    assert (jobs_fetch.load_result(Cloud(), looked_at) is not None) == is_found
+    monkeypatch.setitem(PIECES, contract.RESULT_FILE, b'{"event": {}, "parts": []}')
+    assert jobs_fetch.load_result(Cloud(), looked_at)["parts"] == []
 
 
 @pytest.mark.parametrize(

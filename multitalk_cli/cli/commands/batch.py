@@ -10,7 +10,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import Force, HelpAll, Seeds, setting_options
+from multitalk_cli.cli.options import First, Force, HelpAll, Seeds, setting_options
 from multitalk_cli.errors import ExitCode, RefusedError, UsageError
 from multitalk_cli.reporting.reporter import StoppedError
 
@@ -83,6 +83,7 @@ def batch(
     seed: Seed = None,
     seeds: Seeds = None,
     plan: PlanOnly = False,
+    first: First = False,
     parallel: Parallel = None,
     budget: Budget = None,
     fail_fast: FailFast = False,
@@ -105,6 +106,7 @@ def batch(
         seed=None if seed is None else settings.parse_whole("--seed", seed),
         seeds=_seeds(seeds),
         force=force,
+        first=first,
         given=given,
     )
     options = _run_options(parallel, budget, fail_fast=fail_fast)
@@ -186,6 +188,7 @@ def _run(
         if page is not None:
             console.fact("report", str(page))
         _show_results(ended, page, console)
+        show_rest(ended, console)
         end_if_stopped(ended)
     require_complete(ended, "batch", console)
 
@@ -213,6 +216,15 @@ def run(
 
     with show_batch(console, len(plan.videos), in_lines=in_lines) as watcher:
         return run_batch(plan, options, watcher, requests)
+
+
+def show_rest(ended: BatchResult, console: Console) -> None:
+    """What the rests of first windows cost, and the command that makes them."""
+    from multitalk_cli.cli.views import batch as view
+
+    if command := view.finish_command(ended):
+        console.fact("rest", view.describe_rest(ended))
+        console.next(command)
 
 
 def end_if_stopped(ended: BatchResult) -> None:

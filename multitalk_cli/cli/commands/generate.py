@@ -7,7 +7,7 @@ import typer
 
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
-from multitalk_cli.cli.options import STDOUT, Force, HelpAll, Seeds, setting_options
+from multitalk_cli.cli.options import STDOUT, First, Force, HelpAll, Seeds, setting_options
 from multitalk_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ def generate(
     plan: Annotated[
         bool, typer.Option("--plan", "--dry-run", help="Show plan, time and price only.")
     ] = False,
+    first: First = False,
     detach: Annotated[
         bool, typer.Option("--detach", help="Print the job's id and leave; see jobs --help.")
     ] = False,
@@ -91,6 +92,7 @@ def generate(
         detach=detach,
         upload=upload,
         upload_to=upload_to,
+        first=first,
     )
     chosen = settings.load_settings(given)
     make(args, chosen, ctx.obj, plan=plan, seeds=seeds, command="generate")
@@ -142,8 +144,9 @@ def make_video(
     from multitalk_cli.generation import run
 
     outcome = run.generate(args, chosen, console)
-    _show_facts(outcome, console)
+    show_facts(outcome, console)
     console.succeed(command, view.data(outcome), view.lines(outcome))
+    _show_next(outcome, console)
 
 
 def make_variations(
@@ -180,11 +183,13 @@ def make_variations(
         lines = [each.video.place for each in ended.results if each.video is not None]
         console.fact("videos", view.summary(ended))
         console.succeed(command, view.data(ended, None), lines, view.errors(ended))
+        batch.show_rest(ended, console)
         batch.end_if_stopped(ended)
     batch.require_complete(ended, "generate", console)
 
 
-def _show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
+def show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
+    """Tells about a video before its path, and how to get one that is still being made."""
     from multitalk_cli.cli.views import generate as view
     from multitalk_cli.generation.result import DetachedJob
 
@@ -193,6 +198,15 @@ def _show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
     if isinstance(outcome, DetachedJob):
         job = outcome.job_id
         console.note(f"job {job} is still running; get it with:  multitalk jobs attach {job}")
+
+
+def _show_next(outcome: "Video | DetachedJob", console: Console) -> None:
+    """The command that makes the rest of a first window."""
+    from multitalk_cli.cli.views import generate as view
+    from multitalk_cli.generation.result import DetachedJob
+
+    if not isinstance(outcome, DetachedJob) and outcome.first is not None:
+        console.next(view.finish_command(outcome, outcome.first))
 
 
 def stream_video(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:
@@ -207,9 +221,10 @@ def stream_video(args: "GenerateArgs", chosen: settings.Settings, console: Conso
     with TemporaryDirectory(prefix="multitalk-") as folder:
         args = replace(args, output=f"{folder}/", is_temporary=True)
         outcome = run.generate(args, chosen, console)
-        _show_facts(outcome, console)
+        show_facts(outcome, console)
         if not isinstance(outcome, DetachedJob) and outcome.path is not None:
             console.stream(outcome.path)
+        _show_next(outcome, console)
 
 
 def _check_stream(args: "GenerateArgs", chosen: settings.Settings, console: Console) -> None:

@@ -37,7 +37,8 @@ app = typer.Typer(
 )
 
 STATE_HELP = (
-    "queued, running, done, not-fetched, file-missing, expired, failed, cancelled or stopped."
+    "queued, running, first-window, done, not-fetched, file-missing, expired, failed, "
+    "cancelled or stopped."
 )
 BY = ("day", "preset", "gpu", "kind")
 JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id, or its beginning.")]
@@ -140,7 +141,8 @@ def show(
     if not listed.is_current:
         console.warn("Modal was not reached: this is the state that was seen last")
     console.succeed("jobs", view.show_data(listed), view.show_blocks(listed, time.time()))
-    console.next(view.next_step(listed))
+    if step := view.next_step(listed):
+        console.next(step)
 
 
 @app.command("attach", cls=PagedCommand)
@@ -280,6 +282,8 @@ def _show_video(video: "FetchedVideo", console: Console) -> None:
     for label, text in view.video_facts(video):
         console.fact(label, text)
     console.succeed("jobs", view.video_data(video), view.video_lines(video))
+    if video.result.is_first_window:
+        console.next(view.finish_command(video.job))
 
 
 @app.command("cancel", cls=PagedCommand)

@@ -58,7 +58,7 @@ def redo(
     args = replace(
         args,
         output=given["output_path"],
-        **{name: given[name] for name in ("force", "detach", "upload", "upload_to")},
+        **{name: given[name] for name in ("force", "first", "detach", "upload", "upload_to")},
     )
     make(args, chosen, ctx.obj, plan=given["plan"], seeds=given["seeds"], command="redo")
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
+from multitalk_cli.cli.views.generate import first_data
 from multitalk_cli.errors import CODES, RemoteError
+from multitalk_cli.jobs.ledger import SHORT_ID
 from multitalk_cli.planning.describe import describe_paces, money_range
 from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
     human_length,
+    shell_line,
     spent_money,
 )
 
@@ -19,6 +22,7 @@ if TYPE_CHECKING:
 
     from multitalk_cli.batch.plan import BatchPlan, PlannedVideo
     from multitalk_cli.batch.run import BatchResult, VideoResult
+    from multitalk_cli.generation.result import FirstWindow, Video
 
 _KNOWN = {
     "made": "already made",
@@ -26,6 +30,7 @@ _KNOWN = {
     "running": "already running",
     "": "new",
 }
+_FINISHED_SHOWN = 5
 _STYLES: dict[str, Style] = {"failed": "red", "not started": "yellow", "cancelled": "yellow"}
 
 
@@ -154,9 +159,42 @@ def row_data(result: VideoResult) -> dict[str, Any]:
         "already_made": video is not None and video.already_made,
         "price_usd": result.price_usd,
         "took_s": round(result.took_s, 3),
+        **_first_data(video),
         "error": None if not result.code else {"code": result.code, "message": result.reason},
         "reason": result.reason,
     }
+
+
+def _first_data(video: Video | None) -> dict[str, Any]:
+    if video is None or video.first is None:
+        return {}
+    return {"first_window": first_data(video, video.first)}
+
+
+def finish_command(batch: BatchResult) -> str:
+    """The command that makes the rests of all first windows; empty where there are none."""
+    words = [
+        first.job_id[:SHORT_ID] or video.place.rpartition("/")[2] for video, first in _firsts(batch)
+    ]
+    if len(words) > _FINISHED_SHOWN:
+        words = [*words[:_FINISHED_SHOWN], "..."]
+    return shell_line(["multitalk", "finish", *words]) if words else ""
+
+
+def describe_rest(batch: BatchResult) -> str:
+    """What all rests cost together."""
+    rests = [first.rest for _, first in _firsts(batch) if first.rest is not None]
+    if not rests:
+        return "not made yet; made on this machine, for nothing"
+    price = money_range(
+        sum(each.price_least_usd for each in rests), sum(each.price_usd for each in rests)
+    )
+    return f"{price} for all {len(rests)}: finish those that you choose, within 7 days"
+
+
+def _firsts(batch: BatchResult) -> list[tuple[Video, FirstWindow]]:
+    videos = [each.video for each in batch.results if each.video is not None]
+    return [(video, video.first) for video in videos if video.first is not None]
 
 
 def describe(result: VideoResult) -> str:
@@ -217,7 +255,9 @@ def _state(result: VideoResult) -> str:
 
 def _outcome(result: VideoResult) -> str:
     if result.video is not None:
-        return result.video.place.rpartition("/")[2]
+        name = result.video.place.rpartition("/")[2]
+        first = result.video.first
+        return f"{name}  {first.job_id[:SHORT_ID]}" if first is not None else name
     code = f" ({result.code})" if result.code else ""
     return f"{result.reason.partition(chr(10))[0]}{code}" or result.job_id
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.generation.result import DetachedJob, Video
-from multitalk_cli.reporting.formatting import human_bytes, human_money
+from multitalk_cli.jobs.ledger import SHORT_ID
+from multitalk_cli.planning.cost import on_gpu
+from multitalk_cli.planning.describe import price_range, time_range
+from multitalk_cli.reporting.formatting import human_bytes, human_money, shell_line
 
 if TYPE_CHECKING:
     from multitalk_cli.contract import Quality, Result
+    from multitalk_cli.generation.result import FirstWindow
 
 _IN_SYNC_FRAMES = 1.5  # 60 ms, less than anyone notices
 
@@ -19,10 +23,13 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
         return []
     shown = []
     if outcome.made is not None:
-        made = outcome.made
+        made, first = outcome.made, outcome.first
+        length = f"{made.duration_s:.2f} s"
+        if first is not None:
+            length += f" of {first.whole_s:.2f} s, window 1 of {first.windows}"
         money = [] if made.price_usd is None else [human_money(made.price_usd)]
         texts = [
-            f"{made.duration_s:.2f} s",
+            length,
             f"{made.width_px}x{made.height_px}",
             f"{made.fps} fps",
             human_bytes(made.size_bytes),
@@ -32,7 +39,24 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
         shown.append((outcome.place.rpartition("/")[2], ", ".join(texts)))
     if outcome.path is not None and outcome.stored is not None:
         shown.append(("stored", outcome.stored))
+    if outcome.first is not None:
+        shown.append(("rest", describe_rest(outcome.first)))
     return shown
+
+
+def describe_rest(first: FirstWindow) -> str:
+    """What the rest of a video costs, and until when it can be made."""
+    if first.rest is None:
+        return "not made yet; made on this machine, for nothing"
+    return (
+        f"{price_range(first.rest)} on {on_gpu(first.rest)} ({time_range(first.rest)}), "
+        "a new start included; kept for 7 days"
+    )
+
+
+def finish_command(video: Video, first: FirstWindow) -> str:
+    """The command that makes the rest."""
+    return shell_line(["multitalk", "finish", first.job_id[:SHORT_ID] or video.place])
 
 
 def describe_sync(quality: Quality | None) -> list[str]:
@@ -67,7 +91,21 @@ def data(outcome: Video | DetachedJob) -> dict[str, Any]:
         "price_usd": outcome.price_usd,
         "adjusted": list(outcome.adjusted),
         "already_made": outcome.already_made,
+        **({} if outcome.first is None else {"first_window": first_data(outcome, outcome.first)}),
         **({} if outcome.made is None else _run_data(outcome.made)),
+    }
+
+
+def first_data(video: Video, first: FirstWindow) -> dict[str, Any]:
+    """What a program must know of a first window. Prices are of the rest."""
+    rest = first.rest
+    return {
+        "job": first.job_id or None,
+        "windows": first.windows,
+        "whole_seconds": round(first.whole_s, 3),
+        "rest_price_least_usd": None if rest is None else round(rest.price_least_usd, 4),
+        "rest_price_usd": None if rest is None else round(rest.price_usd, 4),
+        "finish": finish_command(video, first),
     }
 
 

@@ -36,7 +36,11 @@ if TYPE_CHECKING:
 
 _TITLES = ("id", "started", "state", "price", "what", "inputs")
 _PRICE, _WHAT, _INPUTS = 3, 4, 5
-_STATE_WORDS = {states.NOT_FETCHED: "done, not fetched", states.FILE_MISSING: "file missing"}
+_STATE_WORDS = {
+    states.NOT_FETCHED: "done, not fetched",
+    states.FILE_MISSING: "file missing",
+    states.FIRST: "first window made",
+}
 _BAD = (states.FAILED, states.CANCELLED, states.STOPPED, states.EXPIRED)
 _STYLES: dict[str, Style] = {
     states.FAILED: "red", states.STOPPED: "yellow", states.EXPIRED: "yellow",
@@ -216,6 +220,10 @@ def next_step(listed: ListedJob) -> str:
     short = listed.job.id[: jobs_ledger.SHORT_ID]
     if listed.job.kind != jobs_ledger.GENERATE:
         return ""
+    state = states.state_of(listed.job)
+    is_stopped = state == states.STOPPED and listed.job.first == jobs_ledger.MADE
+    if state == states.FIRST or is_stopped:
+        return finish_command(listed.job)
     steps = {
         states.QUEUED: "attach",
         states.RUNNING: "attach",
@@ -225,8 +233,13 @@ def next_step(listed: ListedJob) -> str:
         states.EXPIRED: "rerun",
         states.FAILED: "logs",
     }
-    step = steps.get(states.state_of(listed.job))
+    step = steps.get(state)
     return "" if step is None else f"multitalk jobs {step} {short}"
+
+
+def finish_command(job: Job) -> str:
+    """The command that makes the rest of a first window."""
+    return f"multitalk finish {job.id[: jobs_ledger.SHORT_ID]}"
 
 
 def _video_rows(listed: ListedJob) -> list[tuple[str, str]]:
@@ -311,6 +324,7 @@ def video_data(video: FetchedVideo) -> dict[str, Any]:
         "gpu": result.gpu,
         "gpu_seconds": result.gpu_seconds,
         "price_usd": result.price_usd,
+        **({"first_window": True} if result.is_first_window else {}),
     }
 
 
@@ -318,11 +332,20 @@ def video_facts(video: FetchedVideo) -> list[tuple[str, str]]:
     """Labelled facts of the video, for a person."""
     result, path = video.result, video.path
     money = [] if result.price_usd is None else [spent_money(result.price_usd)]
-    facts = [f"{result.duration_s:.2f} s", human_bytes(result.size_bytes), *money]
+    length = f"{result.duration_s:.2f} s"
+    if result.is_first_window:
+        length += f" of {_whole_s(video.job):.2f} s"
+    facts = [length, human_bytes(result.size_bytes), *money]
     rows = [(video.job.label if path is None else path.name, ", ".join(facts))]
     if path is not None and result.stored is not None:
         rows.append(("stored", result.stored))
     return rows
+
+
+def _whole_s(job: Job) -> float:
+    """The length of the whole video of a first window."""
+    recipe = _recipe(job)
+    return contract.seconds_from_frames(recipe["frames"], recipe["fps"])
 
 
 def video_lines(video: FetchedVideo) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
-from multitalk_cli.planning.cost import NOT_MEASURED
-from multitalk_cli.planning.describe import describe_start, price_range, time_range
+from multitalk_cli.planning.cost import NOT_MEASURED, on_gpu
+from multitalk_cli.planning.describe import describe_start, money_range, price_range, time_range
 from multitalk_cli.planning.gpus import AUTO, DEFAULT_STACK, find_gpu
 from multitalk_cli.reporting.formatting import human_length, human_span
 
@@ -37,7 +37,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
         titles=("GPU", "time", "price", "note"),
         gives_way=(3,),
     )
-    below: list[Block] = []
+    below: list[Block] = _first_rows(video)
     listed = {estimate.gpu for estimate in video.estimates}
     unable = [gpu.name for gpu in rates.gpus if gpu.name not in listed]
     if unable:
@@ -51,6 +51,22 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     ]
     below += [] if picture is None else [Row("picture", str(picture))]
     return [*shown, Line(""), table, Line(""), *below]
+
+
+def _first_rows(video: VideoPlan) -> list[Block]:
+    """The price of the first window, of the rest, and of both, on the chosen GPU."""
+    first, rest = video.first, video.rest
+    if first is None or rest is None:
+        return []
+    length = human_length(video.summary.plan.first_window.duration_s)
+    both = money_range(
+        first.price_least_usd + rest.price_least_usd, first.price_usd + rest.price_usd
+    )
+    return [
+        Row("--first", f"{price_range(first)} ({time_range(first)}) for {length}"),
+        Row("the rest", f"{price_range(rest)} ({time_range(rest)}), with multitalk finish"),
+        Row("both", f"{both} on {on_gpu(first)}, a start for each included"),
+    ]
 
 
 def describe_frames(plan: Plan) -> str:
@@ -180,8 +196,23 @@ def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:
             for voice in summary.voices
         ],
         "estimates": [_estimate_data(estimate) for estimate in video.estimates],
+        **_first_data(video),
         "adjusted": list(summary.adjusted),
         "picture": None if picture is None else str(picture.absolute()),
+    }
+
+
+def _first_data(video: VideoPlan) -> dict[str, Any]:
+    if video.first is None or video.rest is None:
+        return {}
+    first = video.summary.plan.first_window
+    return {
+        "first_window": {
+            "seconds": round(first.duration_s, 3),
+            "frames": first.frames,
+            "estimate": _estimate_data(video.first),
+            "rest": _estimate_data(video.rest),
+        }
     }
 
 

@@ -95,6 +95,7 @@ def _recipe_data(recipe: Recipe) -> dict[str, Any]:
         "weights": recipe.weights,
         "gpu": recipe.gpu,
         "quality": None if recipe.quality is None else to_plain(recipe.quality),
+        **({"first_window": True} if recipe.first_window else {}),
     }
 
 
@@ -108,7 +109,8 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
     if recipe is None:
         text = "not by multitalk, or its recipe was removed: there is none in the file, beside it "
         return [*rows, Row("made", f"{text}or in the ledger of jobs")]
-    rows += [Row("made", _describe_maker(recipe)), *_change_rows(inspected)]
+    rows += [Row("made", _describe_maker(recipe)), *_part_rows(video, recipe)]
+    rows += _change_rows(inspected)
     rows += [Row(each.role, _describe_input(each)) for each in inspected.inputs]
     rows += [
         Row("speakers", "; ".join(recipe.speakers)),
@@ -176,6 +178,15 @@ def _describe_input(each: FoundInput) -> str:
 
 def _describe_text(text: str | None, sha256: str) -> str:
     return text or f"not known here (sha256 {sha256[:_SHORT_DIGEST]}...)"
+
+
+def _part_rows(video: KnownVideo, recipe: Recipe) -> list[Block]:
+    """What a first window is, and how its rest is made."""
+    if not recipe.first_window:
+        return []
+    text = f"window 1 of {len(recipe.windows)} of a video of {recipe.frames / recipe.fps:.2f} s"
+    command = shell_line(["multitalk", "finish", str(video.path)])
+    return [Row("part", text), Row("the rest", command)]
 
 
 def _negative_rows(video: KnownVideo, recipe: Recipe) -> list[Row]:

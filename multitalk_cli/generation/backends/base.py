@@ -48,10 +48,12 @@ def _nothing_kept() -> None:
 class Wanted:
     """A video before anything is said about it.
 
-    inputs: the picture, then the voices. fingerprints(): see `GenerateTask`; encodes the inputs.
+    target: of the whole video. first: whether its first window alone is asked for. inputs: the
+    picture, then the voices. fingerprints(): see `GenerateTask`; encodes the inputs.
     """
 
     target: Path | None
+    first: bool
     inputs: "tuple[KnownInput, ...]"
     fingerprints: Callable[[], tuple[str, ...]]
     overwrite: bool
@@ -62,13 +64,14 @@ class KnownJob:
     """The job of an earlier command that makes, made or began the same video.
 
     state: "done" where its video is kept, "running", or "stopped" where it resumes after `windows`
-    finished windows, which are paid.
+    finished windows, which are paid. is_first: whether only its first window is kept.
     """
 
     job_id: str
     seed: int
     state: Literal["done", "running", "stopped"]
     windows: int = 0
+    is_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -80,8 +83,9 @@ class GenerateTask:
     request: None where the cloud keeps it under the job's id. faces: of each speaker, in pixels of
     the request's picture; empty where the cloud prepared the inputs. name: of the video's file.
     arguments: the arguments as given, as JSON. inputs: the picture, then the voices.
-    target: None for a video that is only stored. is_temporary: the target is removed once it was
-    read, and is not recorded. keep(): is called before a call is made that needs what the cloud
+    target: None for a video that is only stored. first: whether it is to be the first window alone.
+    whole: the target of the whole video. is_temporary: the target is removed once it was read, and
+    is not recorded. keep(): is called before a call is made that needs what the cloud
     holds.
     """
 
@@ -96,6 +100,8 @@ class GenerateTask:
     faces: "tuple[Face | None, ...]"
     name: str
     target: Path | None
+    whole: Path | None
+    first: bool
     upload: "UploadTarget | None"
     overwrite: bool
     is_temporary: bool = False

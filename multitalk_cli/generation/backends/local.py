@@ -99,9 +99,11 @@ def run(
     *,
     overwrite: bool = False,
     persistent_params: int | None = None,
+    first: bool = False,
 ) -> Events:
     """Writes the video at `target` and yields events; `Done` or `Failed` last.
 
+    first: only the first window, which is kept for a run of the rest.
     Raises SetupError where the weights are not a complete pack, RefusedError where the device
     cannot run them, FileError where the video cannot be written.
     """
@@ -116,11 +118,18 @@ def run(
     store.delete_older(_FORGET_AFTER_S, _is_running)
     with _claimed(request) as request:
         events = service_run.run(
-            request, model, store, backend=NAME, persistent_params=persistent_params
+            request,
+            model,
+            store,
+            backend=NAME,
+            persistent_params=persistent_params,
+            first=first,
         )
         for event in events:
             if isinstance(event, contract.Done):
                 _place(store, request.job_id, target, overwrite=overwrite)
+                if not first:
+                    store.delete(request.job_id)
                 # Nothing was paid for.
                 yield contract.Done(result=replace(event.result, gpu_seconds=None))
                 return
@@ -128,7 +137,7 @@ def run(
 
 
 def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool) -> None:
-    """Copies the finished video to `target` and deletes the job's folder."""
+    """Copies the finished video to `target`."""
     from remote.service.store import VIDEO
 
     video = store.load(job_id, VIDEO)
@@ -136,7 +145,6 @@ def _place(store: DirectoryStore, job_id: str, target: Path, *, overwrite: bool)
         raise RuntimeError(f"job {job_id} ended without its video")
     with partial_file(target, overwrite=overwrite, durable=True) as part:
         shutil.copyfile(video, part)
-    store.delete(job_id)
 
 
 def _is_running(job_id: str) -> bool:

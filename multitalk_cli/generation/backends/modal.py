@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.client import Cloud
-from multitalk_cli.cloud.readiness import check_deployed, check_ready
+from multitalk_cli.cloud.readiness import check_deployed, check_first_window, check_ready
 from multitalk_cli.cloud.remote_storage import CloudStore
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.generation.backends.base import (
@@ -24,11 +24,11 @@ from multitalk_cli.generation.backends.base import (
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
+from multitalk_cli.jobs.first import can_be_finished, require_whole, resume, seconds_left
 from multitalk_cli.jobs.follow import Follower
 from multitalk_cli.jobs.refresh import refresh
 from multitalk_cli.jobs.spawning import spawn_lock
 from multitalk_cli.planning import gpus
-from multitalk_cli.planning.cost import seconds_for
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
@@ -122,7 +122,7 @@ class ModalBackend:
         job = ledger.find_same(place.app, place.environment, names)
         if job is None or wanted.overwrite:
             return None
-        known = self._known_of(ledger, job)
+        known = self._known_of(ledger, job, first=wanted.first)
         self._announced = None if known is None else known.job_id
         return known
 
@@ -136,14 +136,22 @@ class ModalBackend:
         for holder in ledger.holders(target, names):
             raise jobs_ledger.taken(target, holder)
 
-    def _known_of(self, ledger: jobs_ledger.Ledger, job: Job) -> KnownJob | None:
+    def _known_of(self, ledger: jobs_ledger.Ledger, job: Job, *, first: bool) -> KnownJob | None:
+        """first: whether its first window alone is asked for."""
         cloud = self._prefetched.get()
         if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
             # It may have ended since somebody looked.
             job = refresh(cloud, ledger, job).job
-        if job.state == jobs_ledger.DONE:
+        if job.state == jobs_ledger.FIRST and not first:
+            if not can_be_finished(cloud, job):
+                return None
+            return KnownJob(job_id=job.id, seed=job.seed, state="stopped", windows=1)
+        if job.state in (jobs_ledger.DONE, jobs_ledger.FIRST):
             is_kept = self._answer_of(cloud, job) is not None or fetch.copied_video(job) is not None
-            return KnownJob(job_id=job.id, seed=job.seed, state="done") if is_kept else None
+            known = KnownJob(job_id=job.id, seed=job.seed, state="done", is_first=job.is_first)
+            return known if is_kept else None
+        if not first:
+            require_whole(job)
         if job.state == jobs_ledger.LOST:
             state = cloud.state(job.id)
             windows = 0 if state is None else int(state["windows"])
@@ -155,7 +163,7 @@ class ModalBackend:
     def _answer_of(self, cloud: Cloud, job: Job) -> Mapping[str, Any] | None:
         """The kept answer of a finished job, read once."""
         if job.id not in self._answers:
-            self._answers[job.id] = fetch.load_result(cloud, job.id)
+            self._answers[job.id] = fetch.load_result(cloud, job)
         return self._answers[job.id]
 
     # The video itself
@@ -166,24 +174,38 @@ class ModalBackend:
         Raises DetachedError or StoppedError where a request to stop came meanwhile.
         """
         cloud, ledger = self._prefetched.get(), jobs_ledger.Ledger()
+        if task.first:
+            check_first_window(cloud)
         # Held until the call is noted: another command for the same video waits for that.
         with spawn_lock(ledger.folder, task.job_id):
             job, is_new = self._enter(ledger, task)
             if is_new:
                 return self._begin(cloud, ledger, job, task)
-        if job.state == jobs_ledger.DONE:
+        if job.state == jobs_ledger.DONE or (job.state == jobs_ledger.FIRST and task.first):
             made = self._made(cloud, ledger, job, task)
             if made is not None:
                 return made
             ledger.update(job.id, state=jobs_ledger.EXPIRED)
             return self.start(task)
-        if job.state == jobs_ledger.LOST:
+        if job.state == jobs_ledger.FIRST and not can_be_finished(cloud, job):
+            ledger.update(job.id, state=jobs_ledger.EXPIRED)
+            return self.start(task)
+        if job.state in jobs_ledger.RESUMABLE:
             with spawn_lock(ledger.folder, job.id):
-                resumed = ledger.resume(job, gpu=self._options.gpu, stack=self._options.stack)
+                resumed = resume(
+                    cloud,
+                    ledger,
+                    job,
+                    first=task.first,
+                    gpu=self._options.gpu,
+                    stack=self._options.stack,
+                )
                 if resumed is not None:
                     self._note(resumed, f"resumes, seed {job.seed}")
                     return self._begin(cloud, ledger, resumed, task)
             job = ledger.get(job.id) or job
+        if not task.first:
+            require_whole(job)
         self._note(job, f"is already making this video, seed {job.seed}")
         follower = self._follower(cloud, ledger, job, task)
         return self._followed(follower, task)
@@ -256,7 +278,7 @@ class ModalBackend:
                 upload,
                 keep_inputs=self._options.keep_inputs,
                 persistent_params=self._options.persistent_params,
-                most_s=seconds_for(job.gpu, self._options.max_cost),
+                most_s=seconds_left(job, self._options.max_cost),
             )
             return cloud.spawn(job.stack, job.gpu, wire)
 
@@ -273,9 +295,11 @@ class ModalBackend:
     def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Events:
         """Writes a finished video to its file and to the store."""
         is_recorded = not task.is_temporary
-        events = fetch.fetch(kept, task.target, overwrite=task.overwrite, is_recorded=is_recorded)
+        is_first = kept.done.result.is_first_window
+        target = task.target if is_first else task.whole
+        events = fetch.fetch(kept, target, overwrite=task.overwrite, is_recorded=is_recorded)
         for event in events:
-            if isinstance(event, contract.Done) and task.upload is not None:
+            if isinstance(event, contract.Done) and task.upload is not None and not is_first:
                 yield contract.Done(result=self._stored(kept, task, task.upload, event.result))
             else:
                 yield event
@@ -290,12 +314,12 @@ class ModalBackend:
         """The result, with the video in the store even where its call did not put it there."""
         if upload.is_at(result.stored, result.job_id):
             return result
-        fetch.check_stored(kept, task.target)
+        fetch.check_stored(kept, task.whole)
         try:
             address = self.store.put(upload, kept.job.id)
         except MultitalkError as error:
-            raise fetch.unstored(kept.job, task.target, error) from error
-        recorded = None if task.is_temporary else task.target
+            raise fetch.unstored(kept.job, task.whole, error) from error
+        recorded = None if task.is_temporary else task.whole
         return fetch.note_stored(kept, recorded, replace(result, stored=address))
 
     def _job(self, task: GenerateTask) -> Job:
@@ -308,11 +332,12 @@ class ModalBackend:
             stack=options.stack,
             gpu=options.gpu,
             seed=task.seed,
-            target=_recorded_path(None if task.is_temporary else task.target),
+            target=_recorded_path(None if task.is_temporary else task.whole),
             label=Path(task.name).stem,
             recipe=task.recipe,
             request=task.arguments,
             prompt=task.prompt,
+            first=jobs_ledger.ASKED if task.first else "",
         )
 
 

@@ -111,6 +111,7 @@ def _local(settings: "Settings") -> Backend:
             weights,
             settings["device"],
             overwrite=task.overwrite,
+            first=task.first,
             persistent_params=None if parameters is None else int(parameters),
         )
         return StartedRun(job_id=task.job_id, events=events)
@@ -125,6 +126,7 @@ def _preview() -> Backend:
         from multitalk_cli.generation.backends import preview
 
         request, target = _files(task)
+        request = request.first_window() if task.first else request
         events = preview.run(request, task.faces, target, overwrite=task.overwrite)
         return StartedRun(job_id=task.job_id, events=events)
 

@@ -2,12 +2,37 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from multitalk_cli.errors import UsageError
 
 SUFFIX, PREVIEW_SUFFIX = ".mp4", ".preview.mp4"
 _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
+
+
+_FIRST = ".first"
+_LONGEST_BYTES = 255
+
+
+def first_of(path: Path) -> Path:
+    """The file of the first window of a video: `talk.first.mp4` of `talk.mp4`."""
+    stem, suffix = _split(path.name)
+    while len(os.fsencode(stem + _FIRST + suffix)) > _LONGEST_BYTES:
+        stem = stem[:-1]
+    return path.with_name(stem + _FIRST + suffix)
+
+
+def whole_of(path: Path) -> Path:
+    """The file of the whole video: `talk.mp4` of `talk.first.mp4`, any other path as it is."""
+    stem, suffix = _split(path.name)
+    name = stem.removesuffix(_FIRST)
+    return path.with_name(name + suffix) if name else path
+
+
+def _split(name: str) -> tuple[str, str]:
+    suffix = PREVIEW_SUFFIX if name.endswith(PREVIEW_SUFFIX) else Path(name).suffix
+    return name.removesuffix(suffix), suffix
 
 
 def suffix_of(*, preview: bool) -> str:

@@ -254,6 +254,36 @@ def test_a_killed_process_loses_no_finished_window(
     assert np.array_equal(frames_of(video_of(store, request_of_three)), whole_frames)
 
 
+def test_the_first_window_and_the_rest_are_the_forwards_and_frames_of_one_run(
+    model, request_of_three, finished, whole_frames, store, monkeypatch
+):
+    forwards, plain = [], DiT.forward
+    monkeypatch.setattr(DiT, "forward", lambda *a, **o: (forwards.append(1), plain(*a, **o))[1])
+    run(request_of_three, model, DirectoryStore(store._root / "whole"))
+    of_one_run = forwards.copy()
+    forwards.clear()
+
+    first = run(request_of_three, model, store, first=True)[-1].result
+    of_first = len(forwards)
+    looked_at = video_of(store, request_of_three).read_bytes()
+    again = run(request_of_three, model, store, first=True)[-1].result
+    assert len(forwards) == of_first == len(of_one_run) // WINDOWS
+    last = run(request_of_three, model, store)[-1].result
+
+    assert forwards == of_one_run
+    assert np.array_equal(frames_of(video_of(store, request_of_three)), whole_frames)
+    assert (first.is_first_window, last.is_first_window) == (True, False)
+    video = store._root / "first.mp4"
+    video.write_bytes(looked_at)
+    added = len(request_of_three.new_frames(0))
+    info, recipe = probe_video(video), json.loads(first.recipe)
+    assert (info.frames, first.frames, again.frames) == (added, added, added)
+    assert info.audio_duration_s == added / FPS
+    assert np.array_equal(frames_of(video), whole_frames[:added])
+    assert (recipe["first_window"], recipe["job"]) == (True, request_of_three.job_id)
+    assert len(first.quality.color_drift) == 1
+
+
 def test_joining_again_needs_no_model(model, request_of_three, finished):
     store = DirectoryStore(finished[1].parents[1])
     other = OtherModel(model)

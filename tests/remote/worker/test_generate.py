@@ -400,7 +400,7 @@ def _window(number, windows=3):
 
 
 def test_a_budget_ends_before_the_window_that_it_cannot_pay():
-    budget = generate._Budget(30.0, 0.0)
+    budget = generate._Budget(30.0, 0.0, 3)
 
     assert not budget.is_spent(_window(1), 10.0)
     assert budget.is_spent(_window(2), 21.0)
@@ -409,7 +409,7 @@ def test_a_budget_ends_before_the_window_that_it_cannot_pay():
 
 
 def test_a_budget_ends_within_a_window_that_takes_too_long():
-    budget = generate._Budget(30.0, 0.0)
+    budget = generate._Budget(30.0, 0.0, 3)
     step = contract.Step(window=1, windows=3, step=5, steps=9)
 
     assert not budget.is_spent(step, 29.0)
@@ -417,7 +417,7 @@ def test_a_budget_ends_within_a_window_that_takes_too_long():
 
 
 def test_a_video_whose_windows_are_made_is_finished_whatever_it_costs():
-    budget = generate._Budget(30.0, 0.0)
+    budget = generate._Budget(30.0, 0.0, 3)
 
     assert not budget.is_spent(_window(3), 40.0)
     assert not budget.is_spent(contract.Stage(name="joining"), 50.0)

@@ -1,0 +1,79 @@
+"""First windows and rests that are cancelled, or many: nothing is paid twice."""
+
+import pytest
+
+from multitalk_cli import contract
+from tests.end_to_end.product import SMALL, User
+from tests.end_to_end.test_faults import TWO_WINDOWS, frames_of, held_rest
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(autouse=True)
+def _no_job_left(cloud):
+    """Each test ends with idle containers."""
+    yield
+    cloud.calm()
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+
+
+def words_of(user, name, *more):
+    """The words of a video of two windows."""
+    voice = user.speech(name, TWO_WINDOWS)
+    return ("generate", "host.png", voice, *SMALL, "--backend", "modal", "--seed", "3", *more)
+
+
+@pytest.fixture(scope="module")
+def whole(deployed):
+    """The video as a single run makes it."""
+    ran = deployed.run(*words_of(deployed, "talk.wav"), "-o", "whole.mp4", "--json")
+    assert ran.code == 0, ran.stderr
+    return deployed.folder / "whole.mp4"
+
+
+def test_a_cancelled_rest_costs_no_first_window(cloud, deployed, whole):
+    words = words_of(deployed, "talk.wav", "--force", "-o", "stop.mp4")
+    first = deployed.run(*words, "--first", "--json")
+    job = first.data["job"]
+    with held_rest(cloud, deployed, job) as running:
+        stopping = deployed.start("jobs", "cancel", job)
+        flag = lambda: f"{job}/cancel" in cloud.entries(contract.STATES_DICT)  # noqa: E731
+        cloud.wait_until(flag, "the cancellation")
+    cancelled, _ = stopping.finish(), running.finish()
+    state = deployed.run("jobs", "show", job, "--json").data["job"]["state"]
+
+    # The same command, without --first, makes the rest.
+    last = deployed.run(*words[:-3], "-o", "stop.mp4", "--json")
+
+    assert "its first window is kept" in cancelled.stderr
+    assert state == "first-window"
+    assert (last.code, last.data["job"]) == (0, job), last.stderr
+    assert any("resumed after window" in note for note in last.data["adjusted"])
+    assert frames_of(deployed.folder / "stop.mp4") == frames_of(whole)
+    over = deployed.run("finish", job, "--json")
+    assert (over.code, over.error["code"]) == (2, "E_NOT_FIRST")
+    assert over.error["hint"] == f"multitalk jobs show {job[:8]}"
+
+
+def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deployed, tmp_path):
+    rows = [
+        f"{name},host.png,{deployed.speech(f'row-{name}.wav', TWO_WINDOWS)},{seed}"
+        for seed, name in enumerate("abc")
+    ]
+    (deployed.folder / "rows.csv").write_text("\n".join(["id,image,voice,seed", *rows]))
+    words = ("batch", "rows.csv", *SMALL, "--backend", "modal", "--json")
+
+    looked = deployed.run(*words, "--first", timeout_s=120)
+    jobs = [row["job"] for row in looked.data["rows"]]
+    elsewhere = User(cloud, deployed.site, tmp_path / "elsewhere")
+    far = elsewhere.run("finish", *jobs[:2], "--json", timeout_s=120)
+    plan = deployed.run(*words, "--plan")
+
+    assert looked.code == 0, looked.stderr
+    assert [row["seconds"] for row in looked.data["rows"]] == [2.875] * 3
+    assert f"next:  multitalk finish {' '.join(each[:8] for each in jobs)}" in looked.stderr
+    assert far.code == 0, far.stderr
+    assert [each["output"] for each in far.data["videos"]] == [
+        str(elsewhere.folder / f"row-{name}.mp4") for name in "ab"
+    ]
+    assert len(plan.data["rows"]) == 3
