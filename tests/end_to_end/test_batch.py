@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pytest
 
@@ -53,7 +54,7 @@ def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
     price = plan["rows"][0]["price_usd"]
 
     ran = deployed.run(
-        "batch", "list.csv", *WORDS, "--budget", price * 1.01, "--json", timeout_s=120
+        "batch", "list.csv", *WORDS, "--budget", price + 1e-5, "--json", timeout_s=120
     )
 
     assert ran.code == 5
@@ -61,3 +62,33 @@ def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
     assert [row["state"] for row in ran.data["rows"]] == ["done", "not started", "not started"]
     assert "does not fit" in ran.data["rows"][1]["reason"]
     assert rpcs.count("FunctionMap") == 1
+
+
+def test_ctrl_c_cancels_what_runs_and_a_second_one_does_not_wait(cloud, deployed, rpcs):
+    write_list(deployed, "g", "h")
+    words = ("batch", "list.csv", *WORDS)
+    for idle in cloud.containers():
+        cloud.stop_container(idle)
+    cloud.no_capacity()
+    once = deployed.start(*words)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "all rows are started", 60)
+    once.signal(signal.SIGINT)
+    cancelled = once.finish()
+    cloud.capacity_back()
+
+    # Containers that hold a commit do not confirm a cancellation.
+    with cloud.commits_held():
+        twice = deployed.start(*words)
+        cloud.wait_until(lambda: cloud.containers(busy=True), "a row is made", 60)
+        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 4, "all rows are started", 60)
+        twice.signal(signal.SIGINT)
+        cloud.wait_until(lambda: rpcs.count("FunctionCallCancel") >= 3, "a cancellation", 60)
+        twice.signal(signal.SIGINT)
+        left = twice.finish(20)
+    last = deployed.run(*words, timeout_s=120)
+
+    assert [ran.code for ran in (cancelled, left)] == [-signal.SIGINT] * 2, left.stderr
+    assert [row["state"] for row in rows_of(cancelled)] == ["cancelled"] * 2
+    assert [row["price_usd"] for row in rows_of(cancelled)] == [None] * 2
+    assert (last.code, {row["state"] for row in rows_of(last)}) == (0, {"done"}), last.stderr
+    assert rpcs.count("FunctionMap") <= 6

@@ -214,6 +214,7 @@ def run(
     from multitalk_cli.batch.run import run_batch
     from multitalk_cli.cli.batch_progress import show_batch
 
+    console.leaving = "interrupted; the same command makes what is missing"
     with show_batch(console, len(plan.videos), in_lines=in_lines) as watcher:
         return run_batch(plan, options, watcher, requests)
 

@@ -1,0 +1,144 @@
+"""Batches on the local control plane: hundreds of jobs while much goes wrong, and long lists.
+
+Prints tables; what is checked is that the work was done, and paid once.
+Run with: make bench
+"""
+
+import json
+import os
+import random
+import subprocess
+import time
+from collections import Counter
+
+import pytest
+
+from multitalk_cli import contract
+from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs.ledger import Ledger
+from multitalk_cli.media.video.recipe import read_recipe
+from tests.end_to_end.product import CLASS, SMALL
+from tests.end_to_end.test_many import CONTAINERS
+
+pytestmark = pytest.mark.bench
+
+ROWS = int(os.environ.get("BENCH_ROWS", "500"))
+PLANNED = 1000
+SEED, PAUSE_S = 11, (15.0, 45.0)
+WORDS = ("--backend", "modal", "--parallel", "12", "--budget", "1000", *SMALL)
+FAULTS = ("preempt", "kill a container", "network lost", "connections cut", "kill the client")
+WEIGHTS = (4, 2, 3, 3, 2)
+
+
+class Chaos:
+    """Runs a batch again and again until it ends well, while random things happen to it."""
+
+    def __init__(self, cloud, user, seed):
+        self.cloud, self.user, self.random = cloud, user, random.Random(seed)
+        self.happened, self.exits, self.runs = Counter(), Counter(), 0
+
+    def run(self, *words):
+        """Ends when the command has made every video."""
+        for _ in range(200):
+            self.runs += 1
+            process = subprocess.Popen(
+                self.user.command(*words), env=self.user.env, cwd=self.user.folder,
+                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                code = self._disturb(process)
+            finally:
+                process.kill()
+            self.exits[code] += 1
+            if code == 0:
+                return
+        raise AssertionError(f"no end: {self.exits}")
+
+    def _disturb(self, process):
+        """Lets something happen every few seconds until the process has ended."""
+        while True:
+            try:
+                return process.wait(self.random.uniform(*PAUSE_S))
+            except subprocess.TimeoutExpired:
+                self._happen(process)
+
+    def _happen(self, process):
+        what = self.random.choices(FAULTS, WEIGHTS)[0]
+        busy = self.cloud.containers(busy=True)
+        if what == "kill the client":
+            process.kill()
+        elif what == "network lost":
+            with self.cloud.network_lost():
+                time.sleep(self.random.uniform(0.2, 2.0))
+        elif what == "connections cut":
+            self.cloud.hang_up()
+        elif not busy:
+            return
+        elif what == "preempt":
+            self.cloud.preempt(self.random.choice(busy))
+        else:
+            self.cloud.kill(self.random.choice(busy))
+        self.happened[what] += 1
+
+
+def write_list(user, count):
+    voice = user.speech("row.wav", 0.2)
+    rows = [f"{number},host.png,{voice},{number}.mp4,{number}" for number in range(count)]
+    (user.folder / "list.csv").write_text("\n".join(["id,image,voice,output,seed", *rows]))
+
+
+def test_hundreds_of_jobs_while_much_goes_wrong(cloud, deployed, rpcs):
+    definition = cloud.function(contract.APP_NAME, CLASS).definition
+    definition.autoscaler_settings.max_containers = CONTAINERS
+    write_list(deployed, ROWS)
+    chaos, began_s = Chaos(cloud, deployed, SEED), time.monotonic()
+
+    chaos.run("batch", "list.csv", *WORDS)
+
+    took_s, calls = time.monotonic() - began_s, rpcs.count("FunctionMap")
+    jobs = Ledger(deployed.home / ".local" / "state" / "multitalk" / "jobs.sqlite3").newest()
+    done = [job for job in jobs if job.state == jobs_ledger.DONE]
+    assert sorted(job.seed for job in done) == [*range(ROWS)]
+    for number in range(ROWS):
+        assert read_recipe(deployed.folder / f"{number}.mp4")["seed"] == number
+    assert not [job for job in jobs if job.is_unfinished]
+    again = deployed.run("batch", "list.csv", *WORDS, "--json", timeout_s=600)
+    assert (again.code, again.data["price_usd"]) == (0, 0.0)
+    assert rpcs.count("FunctionMap") == calls
+    ends = _ends_reported(cloud)
+    assert max(ends.values()) == 1
+    print(
+        f"\n{ROWS} rows on {CONTAINERS} containers, seed {SEED}: {took_s:.0f} s, "
+        f"{chaos.runs} commands, exit codes {dict(chaos.exits)}\n"
+        f"what happened: {dict(chaos.happened)}\n"
+        f"jobs {len(jobs)}, by state {dict(Counter(job.state for job in jobs))}; "
+        f"GPU calls {calls}; of one video at most {max(ends.values())} reported its end; "
+        f"calls by the rerun: 0\n"
+        f"procedures: {dict(Counter(entry.name for entry in rpcs).most_common(12))}"
+    )
+
+
+def _ends_reported(cloud):
+    """How many jobs of each video, by its seed, a container reported the end of."""
+    states = cloud.entries(contract.STATES_DICT)
+    jobs = [json.loads(text) for job, text in states.items() if "/" not in job]
+    ended = [state["event"] for state in jobs if state["event"]["kind"] == "done"]
+    return Counter(event["result"]["seed"] for event in ended)
+
+
+def test_a_list_of_a_thousand_rows(deployed):
+    """Read, checked and priced, without a network."""
+    write_list(deployed, PLANNED)
+    command = deployed.command("batch", "list.csv", "--plan", "--backend", "modal", *SMALL)
+    began_s = time.monotonic()
+    process = subprocess.Popen(
+        command, env=deployed.env, cwd=deployed.folder, stdout=subprocess.DEVNULL
+    )
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    print(
+        f"\n--plan of {PLANNED:,} rows: {time.monotonic() - began_s:.1f} s, "
+        f"{usage.ru_utime + usage.ru_stime:.1f} s of a processor, "
+        f"{usage.ru_maxrss / 1024:.0f} MiB at most"
+    )
