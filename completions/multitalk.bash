@@ -10,12 +10,12 @@ __multitalk_place() {
             commands='generate batch demo finish redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --preset --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
         'batch')
-            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --first --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --sample-steps --steps --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
+            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --first --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --preset --sample-steps --steps --force -f --help-all --tier --lora --text-gate --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -28,7 +28,7 @@ __multitalk_place() {
             repeated=1
             ;;
         'redo')
-            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --preset --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -57,7 +57,7 @@ __multitalk_place() {
             options="--stack --gpu --environment --app --dry-run --help -h $shared"
             ;;
         'download')
-            options="--to --precision --yes -y --detach --cancel --verify --repair --prune --list --lora --revision --app --environment --help -h $shared"
+            options="--to --precision --yes -y --detach --cancel --verify --repair --prune --list --lora --preset --revision --app --environment --help -h $shared"
             ;;
         'upload-weights')
             options="--app --environment --help -h $shared"
@@ -88,7 +88,7 @@ __multitalk_place() {
             ;;
         'explain')
             options="--help -h $shared"
-            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NOT_FIRST E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_BILLING E_SPENDING_LIMIT E_PAYMENT_METHOD E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_TIER E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
+            arguments=('E_BUG E_USAGE E_RANGE E_CONFLICT E_MANIFEST E_UNKNOWN_CODE E_SETTING E_URL E_SWAPPED E_TOO_MANY_VOICES E_SAME_VOICE E_SPEAKER E_OUTPUT_NAME E_CONFIG E_FILE_MISSING E_FILE_UNREADABLE E_IMAGE_FORMAT E_IMAGE_BROKEN E_IMAGE_SIZE E_AUDIO_FORMAT E_AUDIO_BROKEN E_AUDIO_NONE E_AUDIO_SILENT E_AUDIO_LENGTH E_VIDEO_BROKEN E_RECIPE E_RECIPE_INPUT E_OUTPUT_EXISTS E_ROW_FILES E_OUTPUT_TAKEN E_OUTPUT_PATH E_DISK_FULL E_FFMPEG E_NO_BACKEND E_NO_FFMPEG E_WEIGHTS E_LOCAL_EXTRA E_CONTRACT E_COST E_MAX_COST E_ROW_COST E_NO_TOKEN E_TOKEN E_MODAL_CONFIG E_NOT_DEPLOYED E_WEIGHTS_MISSING E_ENVIRONMENT E_SECRET_EXISTS E_NO_SECRET E_SECRET_INCOMPLETE E_SECRET_SOURCE E_SECRET_VALUE E_SECRET_FILE E_REMOTE_PACKAGE E_DEPLOY E_NO_JOB E_NOT_FIRST E_NO_ARGUMENTS E_LEDGER E_EXPIRED E_S3_ADDRESS E_S3_UNSET E_S3_CREDENTIALS E_S3_EXPIRED E_CERTIFICATE E_PROXY E_S3_CLOCK E_S3_BUCKET E_S3_KEY E_S3_DENIED E_S3_ARCHIVED E_S3_ENDPOINT E_S3_REGION E_S3_CHANGED E_S3_EXISTS E_S3_NETWORK E_STORAGE E_HUB_NETWORK E_HUB_THROTTLED E_HUB_TOKEN E_HUB_MISSING E_HUB_CHANGED E_HUB E_LORA E_LORA_MISSING E_DOWNLOAD_RUNS E_DISK_SPACE E_UNFINISHED E_OUT_OF_MEMORY E_ATTENTION E_MODEL_DIFFERS E_START E_REQUEST E_TIMEOUT E_CANCELLED E_DUPLICATE E_NETWORK E_CAPACITY E_MODAL_VERSION E_BILLING E_SPENDING_LIMIT E_PAYMENT_METHOD E_GPU_TOO_SMALL E_GPU_STACK E_CHANGED E_TIER E_ATTENTION_STACK E_QUALITY E_CPU_ONLY E_NOT_FINITE E_BLACK E_FROZEN E_GPU_FAILED E_REMOTE E_ROWS E_DECLINED E_INTERRUPTED')
             repeated=0
             ;;
         'help')
@@ -180,12 +180,12 @@ __multitalk_place() {
             ;;
         'config set')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack attention app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness sound_level rotate trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
+            arguments=('backend gpu stack attention app environment persistent_params keep_inputs size fit background fps order preset tier sample_steps lora text_gate text_guidance audio_guidance shift negative_prompt loudness sound_level rotate trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt' ':nothing')
             repeated=0
             ;;
         'config unset')
             options="--project --help -h $shared"
-            arguments=('backend gpu stack attention app environment persistent_params keep_inputs size fit background fps order sample_steps text_guidance audio_guidance shift negative_prompt loudness sound_level rotate trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt')
+            arguments=('backend gpu stack attention app environment persistent_params keep_inputs size fit background fps order preset tier sample_steps lora text_gate text_guidance audio_guidance shift negative_prompt loudness sound_level rotate trim_silence audio_track max_cost weights device fail_under bucket sidecar embed_prompt')
             repeated=0
             ;;
         'completion')
@@ -222,10 +222,12 @@ __multitalk_value() {
             'generate '--max-cost | \
             'generate '--fail-under | \
             'generate '--upload-to | \
-            'generate '--negative-prompt | \
+            'generate '--lora | \
             'generate '--text-guidance | \
+            'generate '--text-gate | \
             'generate '--audio-guidance | \
             'generate '--shift | \
+            'generate '--negative-prompt | \
             'generate '--background | \
             'generate '--sound-level | \
             'generate '--audio-track | \
@@ -244,6 +246,8 @@ __multitalk_value() {
             'batch '--fps | \
             'batch '--sample-steps | \
             'batch '--steps | \
+            'batch '--lora | \
+            'batch '--text-gate | \
             'batch '--negative-prompt | \
             'batch '--text-guidance | \
             'batch '--audio-guidance | \
@@ -269,10 +273,12 @@ __multitalk_value() {
             'redo '--max-cost | \
             'redo '--fail-under | \
             'redo '--upload-to | \
-            'redo '--negative-prompt | \
+            'redo '--lora | \
             'redo '--text-guidance | \
+            'redo '--text-gate | \
             'redo '--audio-guidance | \
             'redo '--shift | \
+            'redo '--negative-prompt | \
             'redo '--background | \
             'redo '--sound-level | \
             'redo '--audio-track | \
@@ -288,6 +294,7 @@ __multitalk_value() {
             'setup-secrets '--app | \
             'deploy '--environment | \
             'deploy '--app | \
+            'download '--lora | \
             'download '--revision | \
             'download '--app | \
             'download '--environment | \
@@ -376,6 +383,12 @@ __multitalk_value() {
             'redo '--fit)
             value='cover contain stretch'
             ;;
+        'generate '--preset | \
+            'batch '--preset | \
+            'redo '--preset | \
+            'download '--preset)
+            value='best standard balanced fast fastest'
+            ;;
         'generate '--backend | \
             'batch '--backend | \
             'redo '--backend)
@@ -392,6 +405,11 @@ __multitalk_value() {
             'bench '--gpu | \
             'jobs rerun '--gpu)
             value='auto t4 l4 a10g a10 l40s a100-40gb a100 a100-80gb rtx-pro-6000 h100 h200 b200'
+            ;;
+        'generate '--tier | \
+            'batch '--tier | \
+            'redo '--tier)
+            value='exact near turbo'
             ;;
         'generate '--rotate | \
             'batch '--rotate | \
@@ -441,9 +459,6 @@ __multitalk_value() {
             ;;
         'download '--precision)
             value='bf16 fp8'
-            ;;
-        'download '--lora)
-            value='fusionx lightx2v'
             ;;
         'bench '--persons)
             value='1 2 both'

@@ -24,7 +24,7 @@ from multitalk_cli.errors import UsageError
 from multitalk_cli.job_handle import FilePath, JobHandle, attached, find_remote, finishing
 from multitalk_cli.reporting.job_reporter import JobReporter
 from multitalk_cli.reporting.reporter import NoStopRequests, QuietReporter, StoppedError
-from multitalk_cli.settings import DEFAULT_PROMPT, load_settings
+from multitalk_cli.settings import DEFAULT_PROMPT, load_settings, merged
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -168,7 +168,7 @@ class Client:
             prompt=prompt,
             settings=tuple(settings),
         )
-        chosen = load_settings({**self._given, **settings}, as_keywords=True)
+        chosen = load_settings(merged(self._given, settings), as_keywords=True)
         args, chosen = redo_arguments(Path(video), changes, chosen, QuietReporter())
         target = None if output is None else os.fspath(output)
         return self._start(replace(args, output=target, force=force), chosen)

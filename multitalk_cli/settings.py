@@ -9,7 +9,7 @@ import math
 import os
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +17,17 @@ from typing import Any
 
 from multitalk_cli import contract
 from multitalk_cli.contract.limits import is_unicode
+from multitalk_cli.contract.loras import named_choice
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import is_there, write_atomically, write_error
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.presets import (
+    DEFAULT_PRESET,
+    FIELDS,
+    PRESETS,
+    values_of,
+)
 from multitalk_cli.storage.address import check_bucket, find_nearest_bucket
 
 DEFAULT_PROMPT = "A person talks to the camera"
@@ -44,6 +51,7 @@ class Setting:
     help: its meaning. values: what may be given, as a help page lists it; None to derive it.
     metavar: the value's name there. aliases: further names of the option. check: raises ValueError
     for a text of another form than the option takes. find_nearest: a valid text like a bad one.
+    normalize: the text in the form that is kept; raises as `check`.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Setting:
     high: float = math.inf
     check: Callable[[str], object] | None = None
     find_nearest: Callable[[str], str | None] | None = None
+    normalize: Callable[[str], str] | None = None
 
     @property
     def option(self) -> str:
@@ -95,6 +104,8 @@ class Setting:
             raise ValueError(f"must not begin with a dash: {raw!r}")
         if self.check is not None and value != self.default:
             self.check(value)
+        if self.normalize is not None and value != self.default:
+            value = self.normalize(value)
         return value
 
     def nearest(self, raw: object) -> str | None:
@@ -181,6 +192,7 @@ def _find_nearest_color(name: str) -> str | None:
     return find_nearest_color(name)
 
 
+_STANDARD = PRESETS[DEFAULT_PRESET]
 _ALL = (
     Setting(
         name="backend",
@@ -296,20 +308,54 @@ _ALL = (
         metavar="ORDER",
     ),
     Setting(
+        name="preset",
+        kind=str,
+        default=DEFAULT_PRESET,
+        help="quality, time and price: sets the settings from tier to audio_guidance",
+        choices=tuple(PRESETS),
+        metavar="PRESET",
+    ),
+    Setting(
+        name="tier",
+        kind=str,
+        default=_STANDARD.tier,
+        help="arithmetic of the model: as published, or in 8 bits where that loses little or most",
+        choices=contract.TIERS,
+        metavar="TIER",
+    ),
+    Setting(
         name="sample_steps",
         kind=int,
-        default=20,
+        default=_STANDARD.sample_steps,
         help="denoising steps",
         values="Denoising steps, 10 to 50 (default 20).",
-        low=10,
-        high=50,
+        low=contract.MIN_STEPS,
+        high=contract.MAX_STEPS,
         metavar="N",
         aliases=("--steps",),
     ),
     Setting(
+        name="lora",
+        kind=str,
+        default=_STANDARD.lora,
+        help="LoRA merged into the model, and its strength: a known name or an https address",
+        values='A LoRA by name or https address, and its strength (default 1); "" for none.',
+        metavar="NAME[:STRENGTH]",
+        normalize=named_choice,
+    ),
+    Setting(
+        name="text_gate",
+        kind=float,
+        default=_STANDARD.text_gate,
+        help="share of the steps that compute the guidance by the prompt, which the others keep",
+        low=0,
+        high=1,
+        metavar="X",
+    ),
+    Setting(
         name="text_guidance",
         kind=float,
-        default=5.0,
+        default=_STANDARD.text_guidance,
         help="weight of the prompt",
         low=0,
         high=30,
@@ -318,7 +364,7 @@ _ALL = (
     Setting(
         name="audio_guidance",
         kind=float,
-        default=4.0,
+        default=_STANDARD.audio_guidance,
         help="weight of the voice",
         low=0,
         high=30,
@@ -328,7 +374,7 @@ _ALL = (
         name="shift",
         kind=float,
         default=None,
-        help="noise schedule shift (default 7, at 720p 11)",
+        help="noise schedule shift (default 7, at 720p 11, with a step LoRA its own)",
         low=0.1,
         high=100,
         metavar="X",
@@ -512,17 +558,49 @@ def load_settings(
     """
     values = {name: SettingValue(setting.default, "default") for name, setting in SETTINGS.items()}
     for path in reversed(files()):
-        values |= _from_file(path)
-    for name, setting in SETTINGS.items():
-        raw = os.environ.get(setting.variable)
-        if raw is not None:
-            values[name] = SettingValue(_parse(setting, raw, setting.variable), setting.variable)
-    for name, raw_value in ({} if given is None else given).items():
-        setting = find_setting(name)
-        if raw_value is not None:
-            origin = name if as_keywords else setting.option
-            values[name] = SettingValue(_parse(setting, raw_value, origin, "E_RANGE"), origin)
+        values |= _with_preset(_from_file(path))
+    values |= _with_preset(_from_variables())
+    values |= _with_preset(_from_options({} if given is None else given, as_keywords=as_keywords))
     return Settings(values)
+
+
+def _from_variables() -> dict[str, SettingValue]:
+    return {
+        name: SettingValue(_parse(setting, raw, setting.variable), setting.variable)
+        for name, setting in SETTINGS.items()
+        if (raw := os.environ.get(setting.variable)) is not None
+    }
+
+
+def _from_options(given: Mapping[str, object], *, as_keywords: bool) -> dict[str, SettingValue]:
+    values = {}
+    for name, raw in given.items():
+        setting = find_setting(name)
+        if raw is not None:
+            origin = name if as_keywords else setting.option
+            values[setting.name] = SettingValue(_parse(setting, raw, origin, "E_RANGE"), origin)
+    return values
+
+
+def _with_preset(values: dict[str, SettingValue]) -> dict[str, SettingValue]:
+    """The values of one origin, and those of its preset that it does not have."""
+    if "preset" not in values:
+        return values
+    preset = values["preset"].value
+    origin = f"preset {preset}"
+    return {name: SettingValue(v, origin) for name, v in values_of(preset).items()} | values
+
+
+def merged(given: Mapping[str, object], stronger: Mapping[str, object]) -> dict[str, object]:
+    """Settings of two commands or rows; a preset of the stronger ones replaces what it sets."""
+    replaced = with_preset(name for name, value in stronger.items() if value is not None)
+    return {n: v for n, v in given.items() if n not in replaced} | dict(stronger)
+
+
+def with_preset(names: Iterable[str]) -> set[str]:
+    """Names of settings that were given, and those that a given preset sets."""
+    given = set(names)
+    return given | set(FIELDS) if "preset" in given else given
 
 
 def _parse(setting: Setting, raw: object, origin: str, code: str = "E_SETTING") -> Any:

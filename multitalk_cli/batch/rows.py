@@ -216,8 +216,8 @@ def _settings(values: Mapping[str, Any], defaults: Defaults, folder: Path) -> Se
     own = {name: value for name, value in values.items() if name in all_settings.SETTINGS}
     if isinstance(own.get("weights"), str):
         own["weights"] = resolve(folder, own["weights"])
-    given = {name: value for name, value in (defaults.given or {}).items() if name not in own}
-    return all_settings.load_settings({**given, **own}, as_keywords=True)
+    given = all_settings.merged(defaults.given or {}, own)
+    return all_settings.load_settings(given, as_keywords=True)
 
 
 def _flag(name: str, values: Mapping[str, Any], default: bool) -> bool:

@@ -195,6 +195,10 @@ def _option(name: str) -> Rule:
     return rule
 
 
+def _add_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    return f"multitalk download --lora {facts['lora']}" if "lora" in facts else ""
+
+
 def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "unsupported_stack" in facts:
         return f"leave --stack {facts['unsupported_stack']} out"
@@ -603,6 +607,8 @@ def _check_rows(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 RULES: dict[str, Rule] = {
     "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
+    "E_LORA_MISSING": _add_lora,
+    "E_TIER": _either(_option("stack"), _option("gpu")),
     "E_AUDIO_FORMAT": _convert_sound,
     "E_CANCELLED": _download,
     "E_CONTRACT": _match_versions,

@@ -14,6 +14,7 @@ from multitalk_cli.contract.bench_task import PERSONS, WINDOWS, BenchTask
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning import cost as planning_cost
 from multitalk_cli.planning import gpus, rates, windows
+from multitalk_cli.planning.presets import Denoising
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 DEFAULT_SIZE = "{}x{}".format(*contract.DEFAULT_SIZE_PX)
 SPEECH_S = 10.0
 """Length of the video whose price is compared."""
-_TEXT_GUIDANCE = 5.0
 # Attention kernels, the smaller networks, and a short video twice: not measured.
 _OTHER_FORWARDS = 15
 _SHORTEST_WAIT_S, _SLACK = 1800.0, 5.0
@@ -99,9 +99,8 @@ def _measured_plan(task: BenchTask, persons: int) -> windows.Plan:
         fresh * WINDOWS + contract.DEFAULT_MOTION_FRAMES,
         contract.DEFAULT_FPS,
         size=(task.width_px, task.height_px),
-        sample_steps=task.steps,
-        text_guidance=_TEXT_GUIDANCE,
         persons=persons,
+        denoising=Denoising(sample_steps=task.steps),
     )
 
 

@@ -214,8 +214,8 @@ def _note(cloud: Cloud, deployment: Deployment) -> None:
             "stacks": list(deployment.stacks),
             "gpus": list(deployment.gpus),
             "secrets": list(deployment.secrets),
+            "features": list(contract.FEATURES),
             "builder": image.BUILDER,
-            "features": [contract.FIRST_WINDOW],
         }
     )
 

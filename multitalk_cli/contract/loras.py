@@ -12,6 +12,8 @@ from urllib.parse import unquote, urlsplit
 
 LORA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LORA_ENDING = ".safetensors"
+LORAS_FOLDER, LORAS_RECORD = "loras", "manifest.json"
+"""Beside the packs: the files, and the record of their names and addresses."""
 MAX_STRENGTH = 4.0
 _STRENGTH = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
 
@@ -35,6 +37,12 @@ class KnownLora:
     steps: tuple[int, ...] = ()
     shift: float | None = None
     warning: str = ""
+
+    def is_at(self, address: str) -> bool:
+        """Whether an address is of this file, in whatever folder of its repository."""
+        path = unquote(urlsplit(address).path)
+        is_of_it = f"/{self.repository}/resolve/" in path
+        return is_of_it and path.rpartition("/")[2] == self.file.rpartition("/")[2]
 
 
 STEP_LORA = "lightx2v"
@@ -74,6 +82,32 @@ def split_strength(text: str) -> tuple[str, float]:
 def is_strength(strength: float) -> bool:
     """Whether a LoRA can be merged with this strength."""
     return math.isfinite(strength) and abs(strength) <= MAX_STRENGTH
+
+
+def named_choice(text: str) -> str:
+    """A LoRA as `generate` takes it, as NAME or NAME:STRENGTH: no record holds its address.
+
+    Raises ValueError for anything else.
+    """
+    lora, strength = split_strength(text)
+    if not is_strength(strength):
+        raise ValueError(f"must have a strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: {text}")
+    parts = urlsplit(lora)
+    is_name = LORA_NAME.fullmatch(lora) and not lora.endswith(LORA_ENDING)
+    if not is_name and not is_web_lora(lora):
+        where = parts._replace(query="", fragment="").geturl().rpartition("@")[2]
+        raise ValueError(f"must be a name or https://HOST/FILE{LORA_ENDING}, not {where!r}")
+    name = lora if is_name else name_of_lora(lora)
+    if not LORA_NAME.fullmatch(name):
+        raise ValueError("must be the address of a file with a name")
+    return name if strength == 1 else f"{name}:{strength:g}"
+
+
+def is_web_lora(lora: str) -> bool:
+    """Whether it is the address of a LoRA's file, without a password."""
+    parts = urlsplit(lora)
+    is_address = parts.scheme in ("http", "https") and bool(parts.netloc)
+    return is_address and "@" not in parts.netloc and parts.path.endswith(LORA_ENDING)
 
 
 def name_of_lora(lora: str) -> str:

@@ -16,6 +16,8 @@ ATTENTIONS = ("fa3", "fa4", "sdpa-cudnn", "sdpa-flash", "xformers", "fa2", "sdpa
 TIERS = ("exact", "near", "turbo")
 """How exactly the transformer computes, the most exact first."""
 EXACT_TIER = TIERS[0]
+TEXT_STEPS, LORAS = "text_steps", "loras"
+"""Features of a deployment: steps that keep guidance, and merged LoRAs."""
 WEIGHTS_VOLUME, JOBS_VOLUME, CACHES_VOLUME = (
     "multitalk-weights",
     "multitalk-jobs",
@@ -47,6 +49,8 @@ RESULT_FILE, INPUTS_FILE, FIRST_FILE = "result.json", "inputs.json", "first.json
 """A job's outcome, its request, and the outcome of a call that made its first window alone."""
 FIRST_WINDOW = "first_window"
 """The entry of a recipe, and of a deployment's features, that is true for a first window alone."""
+FEATURES: tuple[str, ...] = (FIRST_WINDOW, TEXT_STEPS, LORAS, *TIERS[1:])
+"""What an app of this version does that the first release did not; recorded with a deploy."""
 JOBS_KEPT_S = 7 * 24 * 3600.0
 WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"
 WAV2VEC_REPOSITORY = "TencentGameMate/chinese-wav2vec2-base"

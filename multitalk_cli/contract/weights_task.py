@@ -4,10 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import urlsplit
 
 from multitalk_cli import contract
-from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_ENDING
+from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora
 from multitalk_cli.errors import UsageError
 
 Precision = Literal["bf16", "fp8"]
@@ -100,11 +99,7 @@ class WeightsTask:
 
 def check_lora(lora: str) -> None:
     """Raises UsageError unless it is a known name or the address of a file, without keys."""
-    parts = urlsplit(lora)
-    is_address = (
-        parts.scheme in ("http", "https") and bool(parts.netloc) and "@" not in parts.netloc
-    )
-    if lora not in LORAS and not (is_address and parts.path.endswith(LORA_ENDING)):
+    if lora not in LORAS and not is_web_lora(lora):
         raise not_a_lora(lora)
 
 

@@ -22,6 +22,7 @@ from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.doctor.local import uses_this_machine
 from multitalk_cli.errors import RefusedError, SetupError, TemporaryError
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.presets import denoising_of
 from multitalk_cli.planning.windows import make_plan
 from multitalk_cli.reporting.formatting import human_bytes, human_duration
 from multitalk_cli.settings import PROJECT_FILE, SETTINGS
@@ -166,9 +167,8 @@ class Account:
             _TYPICAL_FRAMES,
             contract.DEFAULT_FPS,
             size=_TYPICAL_PX,
-            sample_steps=self.chosen["sample_steps"],
-            text_guidance=self.chosen["text_guidance"],
             persons=1,
+            denoising=denoising_of(self.chosen),
         )
         try:
             gpus.check_gpu(gpu, stack, plan)

@@ -14,6 +14,7 @@ from multitalk_cli.doctor.container import call_container
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import containers, cost, gpus, rates, windows
 from multitalk_cli.planning.describe import price_range, time_range
+from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 
 if TYPE_CHECKING:
@@ -46,9 +47,8 @@ def _canary_plan(steps: int) -> windows.Plan:
         _CANARY_FRAMES,
         contract.DEFAULT_FPS,
         size=_CANARY_PX,
-        sample_steps=steps,
-        text_guidance=5.0,
         persons=1,
+        denoising=Denoising(sample_steps=steps),
     )
 
 

@@ -540,6 +540,12 @@ CODES: dict[str, Explanation] = {
         "It is not in the folder of weights, is not a safetensors file, is larger than 4 GB, or its tensors do not fit the model.",
         "Pass --lora fusionx, --lora lightx2v, or the https:// address of a LoRA's .safetensors file.",
     ),
+    "E_LORA_MISSING": Explanation(
+        ExitCode.SETUP,
+        "the LoRA is not in the folder of weights",
+        "A LoRA is a file beside the weights, and fetched once.",
+        "Run multitalk download --preset, or --lora with the LoRA's name or address.",
+    ),
     "E_DOWNLOAD_RUNS": Explanation(
         ExitCode.TEMPORARY,
         "another download of the weights is running",

@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.errors import UsageError
 from multitalk_cli.generation.spec import GenerateArgs
-from multitalk_cli.settings import SETTINGS, Settings, SettingValue, load_settings
+from multitalk_cli.settings import (
+    SETTINGS,
+    Settings,
+    SettingValue,
+    load_settings,
+    with_preset,
+)
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -85,6 +91,7 @@ def restore_arguments(
 def _settings(recorded: Mapping[str, object], given: Mapping[str, object]) -> Settings:
     """The recorded settings, whatever this folder and this shell set, and those that are given."""
     chosen = load_settings(given)
+    replaced = with_preset(name for name, value in given.items() if value is not None)
     values = {}
     for name, setting in SETTINGS.items():
         value = recorded.get(name, setting.default)
@@ -93,7 +100,7 @@ def _settings(recorded: Mapping[str, object], given: Mapping[str, object]) -> Se
             setting.default if is_default else setting.parse(value),
             "default" if is_default else "the job",
         )
-    values |= {name: SettingValue(chosen[name], chosen.origin(name)) for name in given}
+    values |= {n: SettingValue(chosen[n], chosen.origin(n)) for n in replaced}
     return Settings({**values, "backend": SettingValue("modal", "the job")})
 
 

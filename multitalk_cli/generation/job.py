@@ -176,6 +176,7 @@ def chosen_setup(settings: Settings) -> Setup:
         stack=settings["stack"],
         attention=settings["attention"],
         persistent_params=None if parameters is None else int(parameters),
+        tier=settings["tier"],
     )
 
 
@@ -191,6 +192,7 @@ def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
     """
     gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
     gpus.check_gpu(gpu, stack, plan)
+    gpus.check_tier(settings["tier"], gpu, stack)
     if not here:
         gpus.check_attention(settings["attention"], gpu, stack)
 

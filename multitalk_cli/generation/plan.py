@@ -49,12 +49,11 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
         table, summary = rates.load(), inputs.summary
         report_inputs(spec, spec.options.seed, summary, reporter)
         check_gpu(settings, summary.plan, here=settings["backend"] in _HERE)
-        estimates = cost.estimate_all(
-            summary.plan,
-            table,
-            settings["gpu"],
-            asked=chosen_setup(settings),
-            known=experience(settings),
+        asked, known = chosen_setup(settings), experience(settings)
+        plan, gpu = summary.plan, settings["gpu"]
+        estimates = cost.estimate_all(plan, table, gpu, asked=asked, known=known)
+        presets = cost.estimate_presets(
+            plan, table, gpu, spec.options.denoising, asked=asked, known=known
         )
         plan, others, first, rest = summary.plan, estimates[1:], None, None
         if args.first and len(plan.windows) > 1:
@@ -75,6 +74,7 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
             summary=summary,
             options=spec.options,
             estimates=estimates,
+            presets=presets,
             rates=table,
             inputs=inputs,
             first=first,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from multitalk_cli.planning import describe
+from multitalk_cli.planning.presets import find_doubts
 from multitalk_cli.reporting.formatting import human_count, human_length
 
 if TYPE_CHECKING:
@@ -20,10 +21,12 @@ def report_inputs(spec: GenerateSpec, seed: int, summary: Summary, reporter: Rep
         reporter.fact(voice.name, _describe_voice(voice))
     if len(summary.people) > 1:
         reporter.fact("speakers", _describe_people(summary, spec.options.order))
-    reporter.fact("plan", f"{describe.describe_plan(summary.plan)}, seed {seed}")
+    denoising = spec.options.denoising
+    way = describe.describe_denoising(denoising)
+    reporter.fact("plan", f"{describe.describe_plan(summary.plan)}, {way}, seed {seed}")
     for note in summary.adjusted:
         reporter.adjusted(note)
-    for warning in summary.warnings:
+    for warning in (*summary.warnings, *find_doubts(denoising)):
         reporter.warn(warning)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from multitalk_cli.contract import Result, Window
     from multitalk_cli.generation.prepared_inputs import PreparedInputs
-    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.cost import Estimate, PresetEstimate
     from multitalk_cli.planning.inputs import GenerateOptions
     from multitalk_cli.planning.rates import Rates
     from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
@@ -78,13 +78,15 @@ class VideoPlan:
     """A video as it would be made.
 
     summary: the inputs as read, the people, the crop and the windows. estimates: time and price on
-    each GPU that can make it, the chosen one first. first, rest: of its first window and what is
-    left on the chosen GPU, where the first window alone is asked for; both start a container.
+    each GPU that can make it, the chosen one first. presets: the same on that GPU in each preset.
+    first, rest: of its first window and what is left on the chosen GPU, where the first window
+    alone is asked for; both start a container.
     """
 
     summary: Summary
     options: GenerateOptions
     estimates: tuple[Estimate, ...]
+    presets: tuple[PresetEstimate, ...]
     rates: Rates
     inputs: PreparedInputs
     first: Estimate | None = None

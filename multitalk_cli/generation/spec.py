@@ -11,9 +11,12 @@ from multitalk_cli.contract import MAX_SEED, MAX_SPEAKERS
 from multitalk_cli.contract.limits import is_unicode
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.inputs import ORDERS, GenerateOptions, GenerateSpec, InputRef
+from multitalk_cli.planning.presets import STEP_PRESET, denoising_of, find_problem
+from multitalk_cli.settings import SETTINGS
 from multitalk_cli.storage.address import is_stored, parse_uri
 
 if TYPE_CHECKING:
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.settings import Settings
 
 
@@ -52,6 +55,7 @@ def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:
     """The checked arguments. Raises UsageError for what contradicts itself or is malformed."""
     voices = _voices(args)
     _check_voices(args.image, voices)
+    check_denoising(settings)
     if not is_unicode(args.prompt):
         raise UsageError(
             f"--prompt must be text in UTF-8, not {args.prompt!r}",
@@ -63,6 +67,19 @@ def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:
         voices=voices,
         options=_options(args, settings, _seed(args)),
     )
+
+
+def check_denoising(settings: Settings) -> None:
+    """Raises UsageError E_RANGE for steps, guidance and LoRA that do not fit together."""
+    problem = find_problem(denoising_of(settings))
+    if problem is None:
+        return
+    setting, origin = SETTINGS[problem.setting], settings.origin(problem.setting)
+    facts: dict[str, Fact] = {"option": setting.option, "example": str(problem.valid)}
+    if origin == "default":
+        # A step LoRA alone: nothing else was chosen for it.
+        origin, facts = setting.option, {"option": "--preset", "example": STEP_PRESET}
+    raise UsageError(f"{origin} {problem.message}", code="E_RANGE", facts=facts)
 
 
 def _voices(args: GenerateArgs) -> tuple[InputRef, ...]:
@@ -151,4 +168,7 @@ def _options(args: GenerateArgs, settings: Settings, seed: int) -> GenerateOptio
         rotate=settings["rotate"],
         sound_level=settings["sound_level"],
         attention=settings["attention"],
+        tier=settings["tier"],
+        lora=settings["lora"],
+        text_gate=settings["text_gate"],
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.contract import AUTO_ATTENTION
+from multitalk_cli.contract import AUTO_ATTENTION, EXACT_TIER
 from multitalk_cli.errors import FileError
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning import cost, rates
@@ -57,6 +57,7 @@ def setup_of(job: Job) -> Setup:
         stack=job.stack,
         attention=settings.get("attention", AUTO_ATTENTION),
         persistent_params=None if parameters is None else int(parameters),
+        tier=settings.get("tier", EXACT_TIER),
     )
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import AUTO_ATTENTION, Window
+from multitalk_cli.contract import AUTO_ATTENTION, EXACT_TIER, Window
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import containers, gpus, rates
+from multitalk_cli.planning.presets import PRESETS, Denoising, name_of
 from multitalk_cli.planning.windows import Plan
 from multitalk_cli.reporting.formatting import human_duration, human_length, human_money
 
@@ -31,17 +32,21 @@ NOT_MEASURED = "estimate: not measured on this GPU"
 class Setup:
     """What is asked for and decides speed and memory on a GPU.
 
-    persistent_params: the most parameters that stay on the GPU; None for the GPU's own.
+    persistent_params: the most parameters that stay on the GPU; None for the GPU's own. tier: one
+    of contract.TIERS.
     """
 
     stack: str = gpus.DEFAULT_STACK
     attention: str = AUTO_ATTENTION
     persistent_params: int | None = None
+    tier: str = EXACT_TIER
 
     def note(self, gpu: GpuRate, rates: Rates) -> str:
         """What of it was not measured; empty for what was."""
         if not gpu.measured:
             return NOT_MEASURED
+        if not rates.tier(self.tier).measured:
+            return f"estimate: not measured in the tier {self.tier}"
         if self.stack not in rates.speeds:
             return f"estimate: not measured with the stack {self.stack}"
         if self.attention not in (AUTO_ATTENTION, rates.speed_of(self.stack).attention):
@@ -113,7 +118,7 @@ def start_range(rates: Rates, known: Sequence[float] = ()) -> StartRange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimate:
-    """Time and money for one plan on one GPU, the exact tier: the most, and the least of the sums.
+    """Time and money for one plan on one GPU: the most, and the least of the sums.
 
     start: a cold container until its first step; a warm one needs none. idle: the container after
     the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
@@ -176,10 +181,16 @@ def seconds_for(gpu: str, max_usd: float | None) -> float | None:
 
 
 def seconds_per_forward(
-    tokens: int, persons: int, gpu: GpuRate, rates: Rates, stack: str = gpus.DEFAULT_STACK
+    tokens: int,
+    persons: int,
+    gpu: GpuRate,
+    rates: Rates,
+    stack: str = gpus.DEFAULT_STACK,
+    tier: str = EXACT_TIER,
 ) -> float:
-    """One pass through the model: a L + b L^2, more for two people, scaled to the GPU."""
-    return rates.speed_of(stack).seconds_per_forward(tokens, persons) * gpu.slowness
+    """One pass through the model: a L + b L^2, more for two people, scaled to GPU and tier."""
+    exact_s = rates.speed_of(stack).seconds_per_forward(tokens, persons) * gpu.slowness
+    return exact_s * rates.tier(tier).factor
 
 
 def estimate_cost(
@@ -218,7 +229,7 @@ def _estimate(plan: Plan, rates: Rates, gpu_name: str, asked: Setup, known: Expe
     price_per_s = rates.price_per_s_usd(gpu, memory_gib)
     fixed, windows = rates.speed_of(asked.stack).fixed, plan.windows
     denoise_s = plan.forwards_per_window * sum(
-        seconds_per_forward(plan.tokens(window), plan.persons, gpu, rates, asked.stack)
+        seconds_per_forward(plan.tokens(window), plan.persons, gpu, rates, asked.stack, asked.tier)
         for window in windows
     )
     around_s = fixed.text_s + sum(_seconds_around(plan, window, fixed) for window in windows)
@@ -246,6 +257,56 @@ def _seconds_around(plan: Plan, window: Window, fixed: FixedWork) -> float:
     return fixed.vae_s * share + fixed.image_s
 
 
+def can_run(plan: Plan, gpu: gpus.Gpu, asked: Setup) -> bool:
+    """Whether the GPU has the memory for the plan, and the stack and the tier."""
+    return gpus.can_run(gpu, asked.stack, plan) and gpus.has_tier(asked.tier, gpu, asked.stack)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PresetEstimate:
+    """A preset, or denoising as asked, for one plan. name: empty for no preset.
+
+    estimate: None where the GPU cannot run it.
+    """
+
+    name: str
+    denoising: Denoising
+    plan: Plan
+    estimate: Estimate | None
+    is_chosen: bool
+
+
+def estimate_presets(
+    plan: Plan,
+    rates: Rates,
+    gpu_name: str,
+    chosen: Denoising,
+    *,
+    asked: Setup = DEFAULT_SETUP,
+    known: Experience = NO_EXPERIENCE,
+) -> tuple[PresetEstimate, ...]:
+    """The plan in every preset on one GPU, after what is chosen, if that is none of them.
+
+    gpu_name, asked, known: as of `estimate_cost`.
+    """
+    ways = {"": chosen} if name_of(chosen) == "" else {}
+    rows = []
+    for name, denoising in (ways | dict(PRESETS)).items():
+        other, setup = plan.denoised(denoising), replace(asked, tier=denoising.tier)
+        is_able = can_run(other, gpus.find_gpu(gpu_name), setup)
+        found = estimate_cost(other, rates, gpu_name, setup, known) if is_able else None
+        rows.append(
+            PresetEstimate(
+                name=name,
+                denoising=denoising,
+                plan=other,
+                estimate=found,
+                is_chosen=denoising == chosen,
+            )
+        )
+    return tuple(rows)
+
+
 def estimate_all(
     plan: Plan,
     rates: Rates,
@@ -259,9 +320,7 @@ def estimate_all(
     first: a name, an alias or `auto`. asked, known: as of `estimate_cost`.
     """
     leading = None if first is None else gpus.find_gpu(first).name
-    able = (
-        gpu.name for gpu in rates.gpus if gpus.can_run(gpus.find_gpu(gpu.name), asked.stack, plan)
-    )
+    able = (gpu.name for gpu in rates.gpus if can_run(plan, gpus.find_gpu(gpu.name), asked))
     estimates = [
         estimate_cost(
             plan,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from multitalk_cli.contract import EXACT_TIER
 from multitalk_cli.planning.cost import Estimate, Pace, on_gpu
+from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.planning.windows import Plan
 from multitalk_cli.reporting.formatting import (
     human_count,
@@ -22,10 +24,19 @@ _ALMOST = 0.95
 
 
 def describe_plan(plan: Plan) -> str:
-    """`298 frames at 24 fps in 5 windows, 20 steps`."""
+    """`298 frames at 24 fps in 5 windows`."""
     frames, windows = human_count(plan.frames, "frame"), human_count(len(plan.windows), "window")
-    steps = human_count(plan.sample_steps, "step")
-    return f"{frames} at {plan.fps} fps in {windows}, {steps}"
+    return f"{frames} at {plan.fps} fps in {windows}"
+
+
+def describe_denoising(denoising: Denoising) -> str:
+    """`20 steps`, and what is not as published: `4 steps, near, LoRA lightx2v`."""
+    parts = [human_count(denoising.sample_steps, "step")]
+    parts += [] if denoising.tier == EXACT_TIER else [denoising.tier]
+    parts += [f"LoRA {denoising.lora}"] if denoising.lora else []
+    if denoising.text_steps is not None:
+        parts.append(f"text guidance kept after step {denoising.text_steps}")
+    return ", ".join(parts)
 
 
 def describe_price(estimate: Estimate, rates: Rates) -> str:

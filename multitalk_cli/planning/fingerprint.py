@@ -27,6 +27,8 @@ ADDED_DEFAULTS: dict[str, Any] = {
     "sound_level": None,
     "attention": "auto",
     "tier": "exact",
+    "lora": "",
+    "text_gate": 1.0,
     "loras": [],
     "times": [],
     "text_steps": None,

@@ -8,8 +8,10 @@ from typing import Protocol
 
 from multitalk_cli.contract import (
     AUTO_ATTENTION,
+    EXACT_TIER,
     STACK_ATTENTIONS,
     STACK_CLASSES,
+    TIERS,
     Window,
 )
 from multitalk_cli.errors import RefusedError
@@ -18,6 +20,7 @@ AUTO = "auto"
 DEFAULT_STACK = "current"
 
 _OLD_ATTENTIONS = ("xformers", "sdpa")
+_UP_TO_NEAR = TIERS[:2]
 _REPORTED = ("b200", "h200", "h100", "l40s", "l4", "a10g", "a10", "t4")
 
 # The transformer's blocks are streamed to GPUs that do not hold them all. A GPU must hold, as in
@@ -56,6 +59,8 @@ class Gpu:
     stacks: those that it runs with. aliases: other names that users give it.
     persistent_params: the default of the most parameters that stay on it; None for as many as fit.
     has_bf16: as all from Ampere on; kernels of attention other than `_OLD_ATTENTIONS` need it.
+    tiers: those of contract.TIERS that it computes: 8-bit products need Ada or later, 8-bit
+    attention Hopper.
     """
 
     name: str
@@ -65,11 +70,12 @@ class Gpu:
     aliases: tuple[str, ...] = ()
     persistent_params: int | None = None
     has_bf16: bool = True
+    tiers: tuple[str, ...] = (EXACT_TIER,)
 
 
 GPUS = (
     Gpu(name="t4", modal_name="T4", usable_gib=14.6, has_bf16=False),
-    Gpu(name="l4", modal_name="L4", usable_gib=22.0),
+    Gpu(name="l4", modal_name="L4", usable_gib=22.0, tiers=_UP_TO_NEAR),
     Gpu(
         name="a10g",
         modal_name="A10",
@@ -77,7 +83,7 @@ GPUS = (
         aliases=("a10",),
         persistent_params=8_000_000_000,
     ),
-    Gpu(name="l40s", modal_name="L40S", usable_gib=44.4),
+    Gpu(name="l40s", modal_name="L40S", usable_gib=44.4, tiers=_UP_TO_NEAR),
     Gpu(
         name="a100-40gb",
         modal_name="A100-40GB",
@@ -97,11 +103,12 @@ GPUS = (
         modal_name="RTX-PRO-6000",
         usable_gib=94.9,
         stacks=("current",),
+        tiers=_UP_TO_NEAR,
     ),
-    Gpu(name="h100", modal_name="H100", usable_gib=79.1),
-    Gpu(name="h200", modal_name="H200", usable_gib=139.8),
+    Gpu(name="h100", modal_name="H100", usable_gib=79.1, tiers=TIERS),
+    Gpu(name="h200", modal_name="H200", usable_gib=139.8, tiers=TIERS),
     # CUDA 12.1 was built before this architecture.
-    Gpu(name="b200", modal_name="B200", usable_gib=178.3, stacks=("current",)),
+    Gpu(name="b200", modal_name="B200", usable_gib=178.3, stacks=("current",), tiers=_UP_TO_NEAR),
 )
 FALLBACKS = ("h100", "h200")
 """The choices of `auto`, in this order: cheaper for a video than A10G or A100 by the rates."""
@@ -200,6 +207,25 @@ def attentions_of(gpu: Gpu, stack: str) -> tuple[str, ...]:
     return tuple(
         name for name in STACK_ATTENTIONS[stack] if gpu.has_bf16 or name in _OLD_ATTENTIONS
     )
+
+
+def has_tier(tier: str, gpu: Gpu, stack: str) -> bool:
+    """Whether the GPU computes in the tier; the stack of before 8-bit products in the exact one."""
+    return tier == EXACT_TIER or (stack == DEFAULT_STACK and tier in gpu.tiers)
+
+
+def check_tier(tier: str, gpu: Gpu, stack: str) -> None:
+    """Raises RefusedError for a tier that the GPU or the stack does not compute in.
+
+    Facts: the `stack` or the `gpu` that does it.
+    """
+    if has_tier(tier, gpu, stack):
+        return
+    if tier in gpu.tiers:
+        facts, where = {"stack": DEFAULT_STACK}, f"the stack {stack}"
+    else:
+        facts, where = {"gpu": FALLBACKS[0]}, gpu.name
+    raise RefusedError(f"no tier {tier} on {where}", code="E_TIER", facts=facts)
 
 
 def check_attention(name: str, gpu: Gpu, stack: str) -> None:

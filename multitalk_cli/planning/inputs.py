@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import AUTO_ATTENTION
+from multitalk_cli.contract import AUTO_ATTENTION, EXACT_TIER
 from multitalk_cli.contract.codec import ADDED
+from multitalk_cli.planning.presets import FIELDS, Denoising
 from multitalk_cli.storage.address import S3Uri, is_stored, parse_uri
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ class GenerateOptions:
 
     seed_drawn: whether the seed is random, and not the user's. audio_track: of files with several,
     from 1; None for the first with a voice. rotate: by how many degrees the picture is turned
-    clockwise. attention: the kernel, as of a GenerateRequest.
+    clockwise. attention: the kernel, as of a GenerateRequest. tier, lora, text_gate: as of a
+    Denoising.
     """
 
     size: str
@@ -93,3 +95,11 @@ class GenerateOptions:
     rotate: Literal["0", "90", "180", "270"] = field(default="0", metadata={ADDED: True})
     sound_level: float | None = field(default=None, metadata={ADDED: True})
     attention: str = field(default=AUTO_ATTENTION, metadata={ADDED: True})
+    tier: str = field(default=EXACT_TIER, metadata={ADDED: True})
+    lora: str = field(default="", metadata={ADDED: True})
+    text_gate: float = field(default=1.0, metadata={ADDED: True})
+
+    @property
+    def denoising(self) -> Denoising:
+        """How the frames are denoised."""
+        return Denoising(**{name: getattr(self, name) for name in FIELDS})

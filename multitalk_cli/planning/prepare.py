@@ -72,9 +72,8 @@ def prepare(
         frames_from_samples(tracks.samples, MODEL_RATE_HZ, options.fps),
         options.fps,
         size=(scene.framed.width_px, scene.framed.height_px),
-        sample_steps=options.sample_steps,
-        text_guidance=options.text_guidance,
         persons=len(scene.people),
+        denoising=options.denoising,
     )
     return Preparation(
         inputs=(image, *voice_refs),
@@ -86,9 +85,9 @@ def prepare(
         people=scene.people,
         tracks=tracks,
         plan=plan,
-        shift=default_shift(scene.framed.width_px, scene.framed.height_px)
-        if options.shift is None
-        else options.shift,
+        shift=options.denoising.shift_at(
+            default_shift(scene.framed.width_px, scene.framed.height_px)
+        ),
         adjusted=(*scene.adjusted, *_voice_notes(voices)),
         warnings=(
             *scene.warnings,

@@ -7,6 +7,8 @@ from datetime import date
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from multitalk_cli.contract import EXACT_TIER, TIERS
+
 RATES_VERSION = 2
 REFERENCE_STACK = "current"
 T = TypeVar("T")
@@ -62,6 +64,21 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TierRate:
+    """A forward in another tier: its share of one in the exact tier.
+
+    measured: whether that was timed with this engine.
+    """
+
+    source: str
+    factor: float
+    measured: bool
+
+
+EXACT_RATE = TierRate(source="what the speeds are of", factor=1.0, measured=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
     """The time of a cold container until its first step: no less and no more than this."""
 
@@ -99,10 +116,12 @@ class GpuRate:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rates:
-    """The whole table. speeds: stack -> its speed, for those that were measured."""
+    """The whole table. speeds: stack -> its speed, for those that were measured. tiers: but the
+    exact one."""
 
     prices: Prices
     speeds: Mapping[str, Speed]
+    tiers: Mapping[str, TierRate]
     start: Start
     idle: Idle
     gpus: tuple[GpuRate, ...]
@@ -115,6 +134,10 @@ class Rates:
     def speed_of(self, stack: str) -> Speed:
         """The speed of a stack; that of the default one, if it was not measured."""
         return self.speeds.get(stack, self.speed)
+
+    def tier(self, name: str) -> TierRate:
+        """The speed of a tier; KeyError for an unknown one."""
+        return EXACT_RATE if name == EXACT_TIER else self.tiers[name]
 
     def gpu(self, name: str) -> GpuRate:
         """The rate of the GPU of that name; KeyError for any other."""
@@ -153,13 +176,15 @@ def parse(text: str) -> Rates:
     version = body.pop("version", None)
     if version != RATES_VERSION:
         raise RatesError(f"version must be {RATES_VERSION}, not {version!r}")
-    _require_keys(body, {"prices", "speed", "start", "idle", "gpu"}, "rates")
+    _require_keys(body, {"prices", "speed", "tier", "start", "idle", "gpu"}, "rates")
     speeds = {stack: _read_speed(rows, f"speed.{stack}") for stack, rows in body["speed"].items()}
     if REFERENCE_STACK not in speeds:
         raise RatesError(f"speed lacks: {REFERENCE_STACK}")
+    _require_keys(body["tier"], {*TIERS} - {EXACT_TIER}, "tier")
     return Rates(
         prices=_build(Prices, body["prices"], "prices"),
         speeds=speeds,
+        tiers={name: _build(TierRate, row, f"tier.{name}") for name, row in body["tier"].items()},
         start=_build(Start, body["start"], "start"),
         idle=_build(Idle, body["idle"], "idle"),
         gpus=_read_gpus(body["gpu"], speeds),

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 RECIPE_FORMAT = 1
 RECORDED_OPTIONS = (
     "fit", "background", "loudness", "sample_steps", "text_guidance", "audio_guidance",
-    "audio_track", "trim_silence", "rotate", "sound_level", "attention",
+    "audio_track", "trim_silence", "rotate", "sound_level", "attention", "tier", "lora",
+    "text_gate",
 )  # fmt: skip
 
 
@@ -54,6 +55,8 @@ def make_recipe(
         "negative_prompt_sha256": _sha256(options.negative_prompt),
     }
     recipe |= {name: getattr(options, name) for name in RECORDED_OPTIONS}
+    if options.denoising.times:
+        recipe["times"] = list(options.denoising.times)
     if options.embed_prompt:
         recipe["prompt"] = options.prompt
     return recipe
@@ -113,7 +116,7 @@ def make_request(
     since it was prepared.
     """
     media = begin_encoding(prepared) if media is None else media
-    options, plan = prepared.options, prepared.plan
+    options, plan, denoising = prepared.options, prepared.plan, prepared.options.denoising
     sound, notes = media.sound.result()
     speech = {
         voice.path: encoded.result()
@@ -144,5 +147,9 @@ def make_request(
         motion_frames=plan.motion_frames,
         recipe=json.dumps(recipe, separators=(",", ":")),
         attention=options.attention,
+        tier=denoising.tier,
+        loras=denoising.loras,
+        times=denoising.times,
+        text_steps=denoising.text_steps,
     )
     return request, notes

@@ -5,9 +5,8 @@ The only place that decides windows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -22,7 +21,9 @@ from multitalk_cli.contract import (
     is_frame_count,
     seconds_from_frames,
 )
+from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.planning import gpus, rates
+from multitalk_cli.planning.presets import DEFAULT_PRESET, PRESETS, Denoising, denoising_of_recipe
 
 LONGEST_SINGLE_FRAMES = 101
 """The most frames of a video in one window. The model was trained with 81 frames."""
@@ -74,17 +75,12 @@ def _check_window_sizes(window_frames: int, motion_frames: int) -> None:
         )
 
 
-def guidance_branches(text_guidance: float) -> int:
-    """The forwards of one step: a text guidance of 1 spares one of three."""
-    return 2 if math.isclose(text_guidance, 1.0) else 3
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The windows of a video, and everything else that decides how long they take.
 
     frames: of the video. branches: forwards of one step. persons: those that the model binds to a
-    track.
+    track. gated_forwards: those that are spared in a window.
     """
 
     frames: int
@@ -96,6 +92,7 @@ class Plan:
     persons: int
     motion_frames: int
     windows: tuple[Window, ...]
+    gated_forwards: int = field(default=0, metadata={ADDED: True})
 
     @property
     def duration_s(self) -> float:
@@ -120,7 +117,7 @@ class Plan:
     @property
     def forwards_per_window(self) -> int:
         """Passes through the model for one window."""
-        return self.sample_steps * self.branches
+        return self.sample_steps * self.branches - self.gated_forwards
 
     @property
     def forwards(self) -> int:
@@ -146,6 +143,10 @@ class Plan:
         """The plan of what is left once so many windows are made; at least one is."""
         return replace(self, windows=self.windows[windows:])
 
+    def denoised(self, denoising: Denoising) -> Plan:
+        """The same windows, denoised in another way."""
+        return replace(self, **_work_of(denoising))
+
     def tokens(self, window: Window) -> int:
         """Tokens of one forward over that window."""
         latent_frames = window.frames // _FRAMES_PER_LATENT + 1
@@ -158,9 +159,8 @@ def make_plan(
     fps: int,
     *,
     size: tuple[int, int],
-    sample_steps: int,
-    text_guidance: float,
     persons: int,
+    denoising: Denoising = PRESETS[DEFAULT_PRESET],
     window_frames: int = DEFAULT_WINDOW_FRAMES,
     motion_frames: int = DEFAULT_MOTION_FRAMES,
 ) -> Plan:
@@ -175,11 +175,10 @@ def make_plan(
         fps=fps,
         width_px=size[0],
         height_px=size[1],
-        sample_steps=sample_steps,
-        branches=guidance_branches(text_guidance),
         persons=persons,
         motion_frames=motion_frames,
         windows=plan_windows(frames, window_frames=window_frames, motion_frames=motion_frames),
+        **_work_of(denoising),
     )
     return _in_one_window(plan) if window_frames == DEFAULT_WINDOW_FRAMES else plan
 
@@ -195,17 +194,24 @@ def plan_of_recipe(recipe: Mapping[str, Any]) -> Plan | None:
             fps=recipe["fps"],
             width_px=recipe["size"][0],
             height_px=recipe["size"][1],
-            sample_steps=recipe["sample_steps"],
-            branches=guidance_branches(recipe["text_guidance"]),
             persons=len(recipe["speakers"]),
             motion_frames=recipe["motion_frames"],
             windows=tuple(
                 Window(start=start, frames=frames)
                 for start, frames in zip(starts, recipe["windows"], strict=False)
             ),
+            **_work_of(denoising_of_recipe(recipe)),
         )
     except KeyError:
         return None
+
+
+def _work_of(denoising: Denoising) -> dict[str, Any]:
+    return {
+        "sample_steps": denoising.sample_steps,
+        "branches": denoising.branches,
+        "gated_forwards": denoising.gated_forwards,
+    }
 
 
 def _in_one_window(plan: Plan) -> Plan:

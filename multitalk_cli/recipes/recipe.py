@@ -21,6 +21,7 @@ from multitalk_cli.settings import SETTINGS
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MAX_FRAMES = int(contract.MAX_SPEECH_S * contract.MAX_FPS)
+_MOST_COUNTED = 10**9
 _LONGEST_WORD, _LONGEST_PROBLEM = 200, 200
 _TEXT_CONTROLS = frozenset("\n\r\t")
 _PLACES = {"the picture": "", "the left half": "left", "the right half": "right"}
@@ -40,8 +41,9 @@ class Recipe:
     speakers: the place of each person, those with a voice first, in the order of the voices.
     size: of the picture, width and height. prompt, negative_prompt: None where the recipe does not
     hold them; they fit their digests. image, voices: names of the inputs, if it is a full recipe.
-    streams, quality: None where they were not recorded. options: by the names of settings.
-    first_window: whether the video is that of its first window alone, made by `job`.
+    streams, quality: None where they were not recorded. work: counts of what was computed.
+    options: by the names of settings. first_window: whether the video is that of its first window
+    alone, made by `job`.
     """
 
     multitalk: int
@@ -68,6 +70,7 @@ class Recipe:
     engine: Mapping[str, str] = field(default_factory=dict)
     weights: str | None = None
     gpu: str | None = None
+    work: Mapping[str, int] = field(default_factory=dict)
     quality: contract.Quality | None = None
     streams: StreamDigests | None = None
     first_window: bool = False
@@ -169,6 +172,7 @@ def _parse(raw: Mapping[str, Any]) -> Recipe:
     engine, quality = raw.get("engine"), raw.get("quality")
     known: dict[str, Any] = {name: raw[name] for name in fields & raw.keys()}
     known["engine"] = _texts(engine) if isinstance(engine, Mapping) else {}
+    known["work"] = _counts(raw.get("work"))
     if quality is not None:
         known["quality"] = quality
     if isinstance(quality, Mapping):
@@ -180,6 +184,16 @@ def _parse(raw: Mapping[str, Any]) -> Recipe:
 
 def _texts(words: Mapping[str, Any]) -> dict[str, str]:
     return {name: word for name, word in words.items() if isinstance(word, str)}
+
+
+def _counts(work: object) -> dict[str, int]:
+    """Whole numbers that the engine can have counted, by name."""
+    entries = work.items() if isinstance(work, Mapping) else ()
+    return {
+        name: count
+        for name, count in entries
+        if isinstance(name, str) and type(count) is int and 0 <= count <= _MOST_COUNTED
+    }
 
 
 def _options(raw: Mapping[str, Any]) -> dict[str, Any]:

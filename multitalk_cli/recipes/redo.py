@@ -13,10 +13,12 @@ from multitalk_cli.files import shown_path
 from multitalk_cli.generation.spec import GenerateArgs
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX
 from multitalk_cli.planning.prepare import default_shift
+from multitalk_cli.planning.presets import denoising_of, name_of
 from multitalk_cli.recipes.checks import check_video
 from multitalk_cli.recipes.inputs import FoundInput, find_inputs, sha256_of_path
 from multitalk_cli.recipes.recipe import Recipe
 from multitalk_cli.recipes.video import KnownVideo, read_video
+from multitalk_cli.settings import SETTINGS, with_preset
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
@@ -181,7 +183,10 @@ def _settings(
     if "negative_prompt" not in given:
         values["negative_prompt"] = _text(video, video.negative_prompt, "negative_prompt")
     values["embed_prompt"] = video.origin == "video" and recipe.prompt is not None
+    given = with_preset(given)
     kept = {name: value for name, value in values.items() if name not in given}
+    if "preset" not in given:
+        kept["preset"] = name_of(denoising_of(values)) or SETTINGS["preset"].default
     return chosen.replaced(kept, "the recipe")
 
 
@@ -196,10 +201,11 @@ def _facts(
     else:
         how = "new" if changes.seed == NEW else "as given"
         yield "seed", f"{seed}, {how} (the video's: {recipe.seed}; --seed same repeats it)"
+    given = with_preset(changes.settings)
     changed = [
-        f"{name.replace('_', ' ')} {settings[name]} (was {value})"
+        f"{name.replace('_', ' ')} {settings[name] or 'none'} (was {value or 'none'})"
         for name, value in recipe.settings.items()
-        if name in changes.settings and settings[name] != value
+        if name in given and settings[name] != value
     ]
     changed += [] if changes.image is None else [f"image {changes.image}"]
     changed += [f"voice {voice}" for voice in (*changes.voices, *changes.speakers)]

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.contract.weights_task import DOWNLOAD, Precision, WeightsAction, WeightsTask
 from multitalk_cli.errors import RefusedError, SetupError, UsageError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
@@ -344,6 +345,9 @@ def add_lora(
     name, licence = found["name"], found["licence"]
     reporter.fact("lora", f"{name}, {human_bytes(found['size_bytes'])}")
     reporter.fact("from", found["shown"])
+    known = KNOWN_LORAS.get(lora)
+    if known is not None and known.warning:
+        reporter.warn(f"{name} {known.warning}")
     reporter.fact("licence", licence or "none stated: check yourself whether you may use it")
     if found["is_there"]:
         reporter.note("already there")

@@ -4,8 +4,8 @@ from multitalk_cli import contract
 from multitalk_cli.planning import cost
 from multitalk_cli.planning import rates as rating
 from multitalk_cli.planning import windows as planning
+from multitalk_cli.planning.presets import Denoising
 from remote.bench.options import BenchOptions, Report
-from remote.engine.sampling.guidance import Guidance
 
 _SPEECH_S = (3.3, 10.0, 60.0)
 _COLD_SPEECH_S = 5.0
@@ -26,9 +26,8 @@ def prices(row: Report, options: BenchOptions, device: str) -> list[Report]:
             round(speech_s * options.fps),
             options.fps,
             size=(options.width_px, options.height_px),
-            sample_steps=options.steps,
-            text_guidance=Guidance().text_scale,
             persons=row["persons"],
+            denoising=Denoising(sample_steps=options.steps),
             window_frames=max(options.frames, contract.MIN_WINDOW_FRAMES),
             motion_frames=options.motion_frames,
         )

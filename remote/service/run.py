@@ -136,7 +136,7 @@ class _Run:
         """Makes the missing windows, then the video."""
         rendered = decode_request(self._request, self._model.tokenize)
         windows = len(self._request.windows)
-        self._gated = windows * _gated_forwards(rendered)
+        self._gated = self._wanted * _gated_forwards(rendered)
         if self._resumed:
             yield contract.WindowDone(window=self._resumed, windows=windows)
         with TemporaryDirectory(prefix="multitalk-") as name:
@@ -214,17 +214,24 @@ class _Run:
         engine = {"version": machine.engine, "stack": machine.stack}
         engine |= {"attention": machine.attention, "kernels": machine.kernels}
         engine |= {"tier": machine.tier}
+        engine |= {"loras": ", ".join(machine.loras)} if machine.loras else {}
         made = {
             "engine": engine,
             "weights": self._model.revision,
             "gpu": machine.gpu,
-            "work": {"forwards": record.forwards, "forwards_gated": self._gated},
+            "work": self._work(record),
             "quality": None if quality is None else _rounded(to_plain(quality)),
         }
         if self._first and self._backend == "modal":
             # By which its rest is found, from any machine.
             made["job"] = request.job_id
         return json.dumps({**json.loads(request.recipe), **made}, separators=(",", ":"))
+
+    def _work(self, record: resume.Record) -> dict[str, int]:
+        """Counts of what was computed."""
+        work = {"forwards": record.forwards, "forwards_gated": self._gated}
+        keys = record.machines[-1].lora_keys
+        return work | ({"lora_keys": keys} if keys else {})
 
     def _result(
         self,

@@ -17,7 +17,13 @@ from urllib.parse import unquote, urlsplit
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
-from multitalk_cli.contract.loras import KNOWN_LORAS, LORA_NAME, KnownLora, name_of_lora
+from multitalk_cli.contract.loras import (
+    KNOWN_LORAS,
+    LORA_NAME,
+    LORAS_FOLDER,
+    LORAS_RECORD,
+    name_of_lora,
+)
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import move_into_place
@@ -27,7 +33,7 @@ from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.weights import download, resumable
 from remote.weights.manifest import sha256_of
 
-FOLDER, MANIFEST_FILE = "loras", "manifest.json"
+FOLDER, MANIFEST_FILE = LORAS_FOLDER, LORAS_RECORD
 MAX_BYTES = 4 * 1024**3
 FORMAT_VERSION = 1
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -349,16 +355,9 @@ def find(folder: Path, name: str) -> Lora:
     if found is None or not _files(folder, found):
         raise _unusable(f"the LoRA {name} is not in the folder of weights", name)
     known = KNOWN_LORAS.get(name)
-    if known is not None and not is_file_of(known, found.address):
+    if known is not None and not known.is_at(found.address):
         raise _unusable(f"the LoRA {name} is not {known.file.rpartition('/')[2]} of today", name)
     return found
-
-
-def is_file_of(known: KnownLora, address: str) -> bool:
-    """Whether an address is of a known file, in whatever folder of its repository."""
-    path = unquote(urlsplit(address).path)
-    is_of_it = f"/{known.repository}/resolve/" in path
-    return is_of_it and path.rpartition("/")[2] == known.file.rpartition("/")[2]
 
 
 @contextmanager

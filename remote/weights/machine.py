@@ -11,7 +11,7 @@ class Machine:
 
     stack: torch and CUDA. attention, kernels: the implementations of attention and of the steps
     between matrix products. tier: of exactness. engine: its version. loras: file and strength of
-    each that is merged.
+    each that is merged. lora_keys: how many of their keys are.
     """
 
     gpu: str
@@ -21,3 +21,4 @@ class Machine:
     tier: str
     engine: str
     loras: tuple[str, ...] = field(default=(), metadata={ADDED: True})
+    lora_keys: int = field(default=0, metadata={ADDED: True})

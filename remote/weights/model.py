@@ -129,6 +129,7 @@ class PackedModel:
         self._loaded = EXACT_MODEL
         self._others: dict[str, Any] = {}
         self._merged: tuple[str, ...] = ()
+        self._merged_keys = 0
         self._tiers: dict[str, tuple[TierKernels, tuple[str, ...]]] = {}
         self.notes: tuple[str, ...] = ()
         self._work = self._workload(None)
@@ -216,6 +217,7 @@ class PackedModel:
             tier=self._loaded.tier,
             engine=__version__,
             loras=self._merged,
+            lora_keys=self._merged_keys,
         )
 
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
@@ -331,6 +333,7 @@ class PackedModel:
                 note = f"LoRA {use.name}: {describe_unused(plan.report)}"
                 self.notes = (*self.notes, note)
         self._merged = tuple(names)
+        self._merged_keys = sum(plan.report.used for plan in plans)
         return plans
 
     def _read_transformer(self, tier: Tier, loras: list[Lora]) -> DiT:

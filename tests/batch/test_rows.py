@@ -1,5 +1,6 @@
 """All that is wrong with rows is said together, with their numbers, before anything is started."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from multitalk_cli.batch.rows import COLUMNS, INPUTS
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.errors import FileError, RefusedError, UsageError
+from multitalk_cli.planning.presets import PRESETS, Denoising, denoising_of
 from multitalk_cli.settings import SETTINGS
 from tests.batch.made import planned, speak
 
@@ -117,6 +119,21 @@ def test_options_of_rows_go_before_those_of_the_command_line():
 
     assert [each.row.settings["sample_steps"] for each in (first, second)] == [30, 12]
     assert second.row.settings["negative_prompt"] == "rain"
+
+
+def test_a_preset_of_a_row_goes_before_options_of_the_command_line():
+    path = manifest(
+        "image,voice,output,preset,lora,tier\nhost.png,a.wav,1.preview.mp4,fast,,\n"
+        "host.png,a.wav,2.preview.mp4,,,near\n"
+        "host.png,a.wav,3.preview.mp4,fast,lightx2v:0.5,turbo\n"
+    )
+
+    rows = planned(path, given={"sample_steps": "12"}).videos
+
+    found = [denoising_of(each.row.settings) for each in rows]
+    assert found[0] == PRESETS["fast"]
+    assert found[1] == Denoising(sample_steps=12, tier="near")
+    assert found[2] == replace(PRESETS["fast"], lora="lightx2v:0.5", tier="turbo")
 
 
 def test_paths_follow_the_manifest_from_any_folder(folder, monkeypatch):

@@ -182,6 +182,11 @@ CASES = [
     ("E_GPU_TOO_SMALL", [*MADE[:3], "--plan", "--gpu", "t4", "--size", "2048x2048"], None),
     ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--attention", "fa2"], None),
     ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--gpu", "t4", "--attention", "fa3"], None),
+    ("E_TIER", [*MADE[:3], "--plan", "--gpu", "a10g", "--preset", "fast"], None),
+    ("E_TIER", [*MADE[:3], "--plan", "--stack", "cuda12.1", "--tier", "near"], None),
+    ("E_RANGE", [*MADE[:3], "--plan", "--lora", "lightx2v"], None),
+    ("E_RANGE", [*MADE[:3], "--plan", "--preset", "fast", "--steps", "20"], None),
+    ("E_RANGE", [*MADE[:3], "--plan", "--preset", "fast", "--text-guidance", "5"], None),
     ("E_SECRET_SOURCE", ["setup-secrets", "--from-env"], None),
     ("E_SECRET_SOURCE", ["setup-secrets"], None),
     ("E_SECRET_FILE", ["setup-secrets", "--from-file", "keys"], _open_secrets),
@@ -199,7 +204,7 @@ ELSEWHERE = {
     "E_SPENDING_LIMIT",
     "E_EXPIRED", "E_INTERRUPTED", "E_NETWORK", "E_BILLING", "E_OUTPUT_TAKEN", "E_PROXY",
     "E_CERTIFICATE",
-    "E_DISK_SPACE", "E_LORA", "E_MODEL_DIFFERS",
+    "E_DISK_SPACE", "E_LORA", "E_LORA_MISSING", "E_MODEL_DIFFERS",
 }  # fmt: skip
 """Codes that need an account, an hour, a full disk or a broken installation."""
 

@@ -27,6 +27,11 @@ EXAMPLES = {
         ({"stack": "cuda12.1"}, [*GENERATE, "--attention", "fa2"]),
         ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
     ],
+    "E_LORA_MISSING": [({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"])],
+    "E_TIER": [
+        ({"stack": "current"}, [*GENERATE, "--preset", "fast", "--stack", "cuda12.1"]),
+        ({"gpu": "h100"}, [*GENERATE, "--preset", "fast", "--gpu", "t4"]),
+    ],
     "E_CANCELLED": [({"weights_folder": "my weights"}, ["download", "--to", "my weights"])],
     "E_CONFIG": [({"name": "fps", "is_project": True, "example": "60"}, ["config", "show"])],
     "E_CONFLICT": [

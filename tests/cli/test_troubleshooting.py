@@ -9,6 +9,7 @@ import torch
 
 from multitalk_cli import contract
 from multitalk_cli.errors import CODES
+from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.planning.windows import make_plan
 from remote.engine.kernels import attention
 from remote.weights import model as weights_model
@@ -104,7 +105,7 @@ def test_a_size_that_the_model_cannot_make(make, recognised):
 
 @pytest.mark.parametrize("frames", range(9, 14))
 def test_speech_of_any_length_is_planned_in_4n_plus_1_frames(frames):
-    plan = make_plan(frames, 24, size=(32, 32), sample_steps=10, text_guidance=1.0, persons=1)
+    plan = make_plan(frames, 24, size=(32, 32), persons=1, denoising=Denoising(sample_steps=10))
 
     assert all(window.frames % 4 == 1 for window in plan.windows)
     assert (plan.frames, plan.dropped_frames) == (frames, -(frames - 1) % 4)

@@ -3,12 +3,14 @@
 import re
 from pathlib import Path
 
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.contract.weights_task import PUBLISHED, PUBLISHED_BYTES
 from multitalk_cli.errors import CODES
 from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
 from multitalk_cli.planning import gpus, rates
-from multitalk_cli.planning.cost import estimate_cost
+from multitalk_cli.planning.cost import estimate_cost, estimate_presets
 from multitalk_cli.planning.describe import price_range, time_range
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.planning.windows import make_plan
 from multitalk_cli.reporting.formatting import human_bytes, human_money
 from multitalk_cli.settings import SETTINGS
@@ -40,6 +42,44 @@ def codes_table():
         (f"`{code}`", int(row.exit_code), row.summary, row.remedy) for code, row in CODES.items()
     ]
     return markdown(("code", "exit", "what happened", "what helps"), rows)
+
+
+def presets_table():
+    """What each preset sets, and `--plan`'s estimate for 10 s of speech on an H100."""
+    plan = make_plan(240, 24, size=(896, 448), persons=1)
+    rows = []
+    for found in estimate_presets(plan, rates.load(), "h100", PRESETS["standard"]):
+        way = found.denoising
+        text = f"{way.text_guidance:g}" + (" in half of them" if way.text_gate < 1 else "")
+        rows.append(
+            (
+                f"`{found.name}`",
+                way.tier,
+                way.sample_steps,
+                f"{text} / {way.audio_guidance:g}",
+                f"`{way.lora}`" if way.lora else "",
+                way.forwards,
+                time_and_price(found.estimate),
+                way.grade,
+            )
+        )
+    head = ("preset", "tier", "steps", "guidance by prompt / voice", "LoRA", "forwards a window")
+    return markdown((*head, "10 s on an H100", "class"), rows)
+
+
+def loras_table():
+    """The LoRAs with a name."""
+    rows = [
+        (
+            f"`{name}`",
+            f"`{lora.repository}`",
+            human_bytes(lora.size_bytes),
+            f"{', '.join(map(str, lora.steps))} steps, shift {lora.shift:g}",
+            f"{lora.licence}; {lora.warning}" if lora.warning else lora.licence,
+        )
+        for name, lora in KNOWN_LORAS.items()
+    ]
+    return markdown(("name", "repository", "size", "for", "licence"), rows)
 
 
 def troubles_table():
@@ -124,8 +164,6 @@ def estimate(gpu, seconds):
         seconds * fps,
         fps,
         size=(width, height),
-        sample_steps=SETTINGS["sample_steps"].default,
-        text_guidance=SETTINGS["text_guidance"].default,
         persons=1,
     )
     return estimate_cost(planned, rates.load(), gpu)
@@ -162,6 +200,8 @@ TABLES = {
     "gpus": gpus_table,
     "settings": settings_table,
     "sizes": sizes_table,
+    "presets": presets_table,
+    "loras": loras_table,
     "weights": weights_table,
 }
 _TABLE = re.compile(r"(<!-- (\w+): begin -->\n).*?(<!-- \2: end -->)", re.DOTALL)

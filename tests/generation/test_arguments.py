@@ -9,6 +9,7 @@ import pytest
 from multitalk_cli.errors import UsageError
 from multitalk_cli.generation.arguments import record_arguments, restore_arguments
 from multitalk_cli.generation.spec import GenerateArgs
+from multitalk_cli.planning.presets import PRESETS, denoising_of
 from multitalk_cli.settings import load_settings
 
 ARGS = GenerateArgs(
@@ -57,6 +58,22 @@ def test_inputs_that_moved_and_other_settings_replace_what_is_recorded(given, tm
     assert args.image == "/new/h.png"
     assert args.speakers == (f"left={tmp_path / 'a.wav'}", "box:10%,20%,40%,80%=/new/c.wav")
     assert (chosen["gpu"], chosen["max_cost"], chosen["fps"]) == ("b200", 9.0, 30)
+
+
+def test_what_is_not_given_is_as_recorded(given):
+    chosen = restore_arguments(record_arguments(ARGS, given), {}, None, {"fps": None})[1]
+
+    assert chosen["fps"] == given["fps"] == 30
+
+
+def test_another_preset_replaces_all_that_presets_set(given):
+    recorded = record_arguments(ARGS, load_settings({"preset": "fast", "audio_guidance": 3}))
+
+    same = restore_arguments(recorded, {}, None, {})[1]
+    other = restore_arguments(recorded, {}, None, {"preset": "balanced"})[1]
+
+    fast = replace(PRESETS["fast"], audio_guidance=3.0)
+    assert [denoising_of(each) for each in (same, other)] == [fast, PRESETS["balanced"]]
 
 
 def test_an_output_in_the_store_stays_there(given):

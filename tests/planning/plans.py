@@ -1,6 +1,7 @@
 """Plans of speech to test with."""
 
 from multitalk_cli import contract
+from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.planning.windows import make_plan
 
 
@@ -14,9 +15,8 @@ def plan_of(seconds=10.0, fps=24, size=(896, 448), steps=20, text_guidance=5.0, 
         frames_of(seconds, fps),
         fps,
         size=size,
-        sample_steps=steps,
-        text_guidance=text_guidance,
         persons=persons,
+        denoising=Denoising(sample_steps=steps, text_guidance=text_guidance),
     )
 
 

@@ -21,9 +21,7 @@ H100 = gpus.find_gpu("h100")
 
 
 def plan_of(speech_s=81 / 24, *, persons=1, size=(896, 448)):
-    return make_plan(
-        round(speech_s * 24), 24, size=size, sample_steps=20, text_guidance=5.0, persons=persons
-    )
+    return make_plan(round(speech_s * 24), 24, size=size, persons=persons)
 
 
 @pytest.mark.parametrize(

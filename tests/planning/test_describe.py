@@ -4,15 +4,25 @@ import re
 
 from multitalk_cli.planning import rates
 from multitalk_cli.planning.cost import DEFAULT_SETUP, NOT_MEASURED, Experience, estimate_cost
-from multitalk_cli.planning.describe import describe_plan, describe_price, describe_start
+from multitalk_cli.planning.describe import (
+    describe_denoising,
+    describe_plan,
+    describe_price,
+    describe_start,
+)
+from multitalk_cli.planning.presets import PRESETS, Denoising
 from tests.planning.plans import plan_of
 
 RATES = rates.load()
 
 
 def test_a_plan_reads_as_one_line():
-    assert describe_plan(plan_of(12.4)) == "298 frames at 24 fps in 5 windows, 20 steps"
-    assert describe_plan(plan_of(1)) == "24 frames at 24 fps in 1 window, 20 steps"
+    assert describe_plan(plan_of(12.4)) == "298 frames at 24 fps in 5 windows"
+    assert describe_denoising(Denoising()) == "20 steps"
+    balanced, fast = PRESETS["balanced"], PRESETS["fast"]
+    assert describe_denoising(balanced) == "20 steps, near, text guidance kept after step 10"
+    assert describe_denoising(fast) == "4 steps, near, LoRA lightx2v"
+    assert describe_plan(plan_of(1)) == "24 frames at 24 fps in 1 window"
 
 
 def test_a_price_reads_as_one_line_with_the_date_of_its_rates():

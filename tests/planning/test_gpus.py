@@ -16,8 +16,6 @@ def plan_of(width=896, height=448, frames=81):
         frames,
         24,
         size=(width, height),
-        sample_steps=20,
-        text_guidance=5.0,
         persons=1,
         window_frames=max(81, frames),
     )

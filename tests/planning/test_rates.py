@@ -71,6 +71,8 @@ def test_an_unknown_gpu_is_a_key_error():
         ('reference_gpu = "h100"', 'reference_gpu = "h900"', "is no gpu of the table"),
         ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
         ("[speed.current]", "[speed.other]", "speed.other.fixed lacks"),
+        ("[tier.near]", "[tier.half]", "tier has unknown fields: half"),
+        ("factor = 0.871", "factor = 0", "tier.near.factor must be above 0"),
         ('name = "b200"', 'name = "h100"', "h100 is in the table twice"),
         ("bf16_tflops = 2250\n", "", "gpu.b200 needs either"),
         ("relative_speed = 1.017", "relative_speed = 1\nbf16_tflops = 2", "gpu.h200 needs either"),
@@ -96,7 +98,7 @@ def test_a_stack_that_was_not_measured_has_the_speed_of_the_current_one():
 def with_older_stack(**changes):
     """The table with a speed of the older stack, as the current one's but for these changes."""
     start = TEXT.index("[speed.current]")
-    own = TEXT[start : TEXT.index("# A cold container", start)]
+    own = TEXT[start : TEXT.index("# A forward in another tier", start)]
     own = own.replace("[speed.current", '[speed."cuda12.1"')
     for old, new in changes.values():
         assert old in own

@@ -7,6 +7,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.generation.output_path import OutputNames, choose_upload
 from multitalk_cli.planning import windows
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.planning.remote_task import PrepareResult
 from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
 from multitalk_cli.storage.upload import ObjectStatus, UploadTarget
@@ -102,7 +103,7 @@ def test_what_a_preparation_gave_survives_the_wire():
         crop=(0.0, 0.5, 9.0, 7.5),
         faces=((1.0, 2.0, 3.0, 4.0),),
         plan=windows.make_plan(
-            90, 24, size=(896, 448), sample_steps=20, text_guidance=5.0, persons=2
+            90, 24, size=(896, 448), persons=2, denoising=PRESETS["balanced"]
         ),
         shift=7.0,
         adjusted=("turned",),

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from multitalk_cli import contract
 from multitalk_cli.planning import gpus, rates
 from multitalk_cli.planning.cost import estimate_cost
-from multitalk_cli.planning.windows import guidance_branches, plan_windows
+from multitalk_cli.planning.windows import plan_windows
 from tests.planning.plans import frames_of, plan_of
 
 SPEECH_S = st.floats(min_value=contract.MIN_SPEECH_S, max_value=contract.MAX_SPEECH_S)
@@ -153,11 +153,6 @@ def test_a_plan_counts_its_work():
     assert (plan.generated_frames, plan.repeated_frames, plan.dropped_frames) == (401, 100, 3)
     assert plan.forwards == 20 * 3 * 5
     assert plan.tokens(plan.windows[0]) == 32_928
-
-
-@pytest.mark.parametrize(("scale", "branches"), [(5.0, 3), (1.0, 2), (1.0 + 1e-12, 2), (0.0, 3)])
-def test_a_text_guidance_of_1_spares_a_branch(scale, branches):
-    assert guidance_branches(scale) == branches
 
 
 @given(SPEECH_S, FPS)

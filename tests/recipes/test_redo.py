@@ -3,6 +3,7 @@
 import contextlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.generation.arguments import record_arguments
 from multitalk_cli.jobs.ledger import KnownInput, Ledger
 from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.planning.presets import FIELDS, PRESETS, denoising_of
 from multitalk_cli.recipes.inputs import sha256_of_path
 from multitalk_cli.recipes.redo import Changes, redo_arguments
 from multitalk_cli.reporting.reporter import QuietReporter
@@ -171,6 +173,28 @@ def test_recorded_options_all_return(folder):
     assert {**settings, **entries, "size": "64x32"} == settings
     assert settings["negative_prompt"] == "noise"
     assert settings["embed_prompt"] is True
+
+
+def test_a_preset_replaces_all_that_presets_set(folder):
+    video = whole_video(folder, sample_steps=33, text_guidance=2.5, shift=4.0)
+    chosen = load_settings({"preset": "fast", "audio_guidance": "3"})
+
+    changes = Changes(settings=("preset", "audio_guidance"))
+    _, settings = redo_arguments(video, changes, chosen, QuietReporter())
+
+    assert denoising_of(settings) == replace(PRESETS["fast"], audio_guidance=3.0)
+
+
+def test_a_video_of_a_preset_is_made_again_whatever_the_user_prefers_now(folder):
+    fast = {name: getattr(PRESETS["fast"], name) for name in FIELDS if name != "shift"}
+    video = whole_video(folder, **fast, shift=5.0, times=[1000.0, 937.5, 833.3, 625.0])
+
+    _, settings = redo_arguments(
+        video, Changes(), load_settings({"preset": "best"}), QuietReporter()
+    )
+
+    assert denoising_of(settings) == replace(PRESETS["fast"], shift=5.0)
+    assert denoising_of(settings).times == PRESETS["fast"].times
 
 
 # Nothing is made or paid for twice

@@ -65,8 +65,13 @@ Report = Annotated[
 
 
 @setting_options(
-    after={"report": ("max_cost", "backend", "gpu", "size", "fit", "fps", "order", "sample_steps")},
+    after={
+        "report": (
+            "max_cost", "backend", "gpu", "size", "fit", "fps", "order", "preset", "sample_steps",
+        ),
+    },
     advanced=(
+        "tier", "lora", "text_gate",
         "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
         "rotate", "sound_level", "trim_silence", "audio_track", "weights", "device", "stack",
         "attention", "app", "environment", "persistent_params", "keep_inputs", "sidecar",

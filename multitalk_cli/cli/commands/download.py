@@ -11,8 +11,10 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Yes
+from multitalk_cli.contract.loras import split_strength
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.weights import download as weights_download
 from multitalk_cli.weights.download import DownloadOptions, WeightsTarget
 
@@ -22,10 +24,22 @@ if TYPE_CHECKING:
 EXAMPLES = (
     "multitalk download",
     "multitalk download --verify",
-    "multitalk download --lora fusionx",
+    "multitalk download --preset fast",
     "multitalk download --to weights --precision fp8 --yes",
 )
 _REVISION = re.compile(r"([\w.-]+/[\w.-]+)=([\w./-]{1,200})")
+
+Lora = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Add a LoRA: fusionx, lightx2v, or an https address."),
+]
+Preset = Annotated[
+    str | None, typer.Option(metavar="PRESET", help="Add a preset's LoRA: fast or fastest.")
+]
+Revision = Annotated[
+    list[str] | None,
+    typer.Option(metavar="REPO=COMMIT", help="Fetch this commit, not the pinned one."),
+]
 
 
 def download(
@@ -57,14 +71,9 @@ def download(
     show_list: Annotated[
         bool, typer.Option("--list", help="Show each file's size and state.")
     ] = False,
-    lora: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Add a LoRA: fusionx, lightx2v, or an https address."),
-    ] = None,
-    revision: Annotated[
-        list[str] | None,
-        typer.Option(metavar="REPO=COMMIT", help="Fetch this commit, not the pinned one."),
-    ] = None,
+    lora: Lora = None,
+    preset: Preset = None,
+    revision: Revision = None,
     app: AppName = None,
     environment: Environment = None,
 ) -> None:
@@ -75,12 +84,16 @@ def download(
     """
     console: Console = ctx.obj
     named = {"--cancel": cancel, "--verify": verify, "--repair": repair, "--prune": prune}
-    named |= {"--list": show_list, "--lora": lora is not None}
+    named |= {"--list": show_list, "--lora": lora is not None, "--preset": preset is not None}
     task = _only(named)
     _refuse_in_folder(
         to, {"--detach": detach, "--cancel": cancel, "--app": app, "--environment": environment}
     )
     options = _parse(precision, revision or (), yes=yes, is_repair=repair)
+    if preset is not None and not (lora := _lora_of(preset)):
+        console.note(f"the preset {preset} needs nothing but the weights")
+        console.succeed("download", {"lora": None})
+        return
     if lora is not None:
         check_lora(lora)
     if to is not None:
@@ -88,6 +101,11 @@ def download(
     else:
         chosen = settings.load_settings({"app": app, "environment": environment})
         _run_in_cloud(options, task, lora, chosen, console, detach=detach)
+
+
+def _lora_of(preset: str) -> str:
+    """The LoRA that a preset needs; empty for none."""
+    return split_strength(PRESETS[settings.parse_option("preset", preset)].lora)[0]
 
 
 def _only(named: dict[str, bool]) -> str:

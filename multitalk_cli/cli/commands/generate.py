@@ -28,13 +28,14 @@ SPEAKER_HELP = "left, right, face:N or box:x0%,y0%,x1%,y1%."
 
 @setting_options(
     after={
-        "speaker": ("order", "size", "fit", "fps", "sample_steps"),
+        "speaker": ("order", "size", "fit", "fps", "preset", "sample_steps"),
         "plan": ("max_cost", "backend", "gpu"),
         "detach": ("fail_under",),
     },
     advanced=(
-        "negative_prompt", "text_guidance", "audio_guidance", "shift", "background", "loudness",
-        "rotate", "sound_level", "trim_silence", "audio_track",
+        "tier", "lora", "text_guidance", "text_gate", "audio_guidance", "shift",
+        "negative_prompt", "background", "loudness", "rotate", "sound_level", "trim_silence",
+        "audio_track",
         "weights", "device", "stack", "attention", "app", "environment", "persistent_params",
         "keep_inputs", "sidecar", "embed_prompt",
     ),

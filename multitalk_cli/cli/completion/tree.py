@@ -10,6 +10,7 @@ from multitalk_cli.contract.bench_task import PERSONS
 from multitalk_cli.contract.secrets import SECRET_SPECS
 from multitalk_cli.contract.weights_task import LORAS, PRECISIONS
 from multitalk_cli.errors import CODES
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.settings import SETTINGS
 
 SHELLS = ("bash", "zsh", "fish")
@@ -90,6 +91,9 @@ _CHOICES: _Choices = {
     ("config unset", "name"): tuple(SETTINGS),
     ("download", "lora"): LORAS,
     ("download", "precision"): PRECISIONS,
+    ("download", "preset"): tuple(PRESETS),
+    ("generate", "lora"): LORAS,
+    ("redo", "lora"): LORAS,
     ("completion install", "shell"): SHELLS,
     ("completion show", "shell"): SHELLS,
     ("explain", "code"): tuple(CODES),

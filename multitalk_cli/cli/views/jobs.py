@@ -12,6 +12,7 @@ from multitalk_cli import contract
 from multitalk_cli.cli.dates import shown_time
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.cli.views.work import describe_work, work_data
 from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import states
@@ -190,12 +191,16 @@ def show_data(listed: ListedJob) -> dict[str, Any]:
         "frames": recipe.get("frames"),
         "fps": recipe.get("fps"),
         "steps": recipe.get("sample_steps"),
+        **({} if job.kind != jobs_ledger.GENERATE else work_data(_computed(job))),
         "error_message": job.error_text or None,
         "call": job.call_id,
         "calls": list(listed.calls),
     }
     if job.gpu_seconds is not None:
         facts["run_s"] = round(job.gpu_seconds, 1)
+    if job.result and job.price_usd is not None:
+        made = json.loads(job.result)
+        facts["usd_per_second"] = round(job.price_usd * made["fps"] / made["frames"], 6)
     if listed.windows is not None:
         facts["windows_kept"] = listed.windows
     return {"job": facts, "is_current": listed.is_current}
@@ -253,7 +258,7 @@ def _video_rows(listed: ListedJob) -> list[tuple[str, str]]:
         *((name, place) for name, place in zip(names, places, strict=False)),
         ("prompt", job.prompt),
         ("size", _describe_size(recipe, listed.windows)),
-        ("steps", str(recipe.get("sample_steps", ""))),
+        ("work", describe_work(_computed(job)) if recipe else ""),
         ("seed", f"{job.seed}{' (random)' if recipe.get('seed_drawn') else ''}"),
         ("gpu", _row(listed)["gpu"] + (f", {job.stack}" if job.stack != "current" else "")),
     ]
@@ -302,6 +307,12 @@ def _moment(seconds: float | None, now_s: float, detail: str) -> str:
     if seconds is None:
         return ""
     return f"{shown_time(seconds, now_s)}{f', {detail}' if detail else ''}"
+
+
+def _computed(job: Job) -> dict[str, Any]:
+    """The job's recipe, and of one that ended what its run added."""
+    made = json.loads(job.result).get("recipe", "{}") if job.result else "{}"
+    return {**_recipe(job), **json.loads(made)}
 
 
 def _recipe(job: Job) -> dict[str, Any]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from multitalk_cli.generation.result import VideoPlan
-    from multitalk_cli.planning.cost import Estimate
+    from multitalk_cli.planning.cost import Estimate, PresetEstimate
     from multitalk_cli.planning.summary import Summary
     from multitalk_cli.planning.windows import Plan
 
@@ -46,11 +46,11 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     below += [
         Row("start", describe_start(video.estimates[0])),
         *_own_videos(video.estimates),
-        Row("estimate", _meaning_of_estimate(video.estimates)),
+        Row("estimate", _meaning_of_estimate(video)),
         Row("rates of", f"{rates.prices.date.isoformat()}, {rates.prices.source}"),
     ]
     below += [] if picture is None else [Row("picture", str(picture))]
-    return [*shown, Line(""), table, Line(""), *below]
+    return [*shown, Line(""), _presets(video), Line(""), table, Line(""), *below]
 
 
 def _first_rows(video: VideoPlan) -> list[Block]:
@@ -111,6 +111,27 @@ def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]
     return rows
 
 
+def _presets(video: VideoPlan) -> Table:
+    """A row for each preset on the chosen GPU, and for what is chosen, if that is none of them."""
+    gpu = video.estimates[0].gpu
+    return Table(
+        rows=[_preset_row(each, gpu) for each in video.presets],
+        titles=("preset", "forwards", "time", "price", "class"),
+        right=(1,),
+        gives_way=(4,),
+    )
+
+
+def _preset_row(row: PresetEstimate, gpu: str) -> tuple[str, ...]:
+    estimate, found = row.estimate, ("", f"not on {gpu}")
+    marks: list[str] = [row.denoising.grade]
+    marks += ["chosen"] if row.is_chosen else []
+    if estimate is not None:
+        found = (time_range(estimate), price_range(estimate))
+        marks += [] if estimate.measured else ["estimate"]
+    return (row.name or "as asked", f"{row.plan.forwards:,}", *found, ", ".join(marks))
+
+
 def _cheapest(estimates: Sequence[Estimate]) -> Estimate:
     """The one that costs the least at most, which is what --max-cost compares."""
     return min(estimates, key=lambda estimate: estimate.price_usd)
@@ -134,13 +155,17 @@ def _own_videos(estimates: Sequence[Estimate]) -> list[Block]:
     return [Row("speed", "; ".join(parts))] if parts else []
 
 
-def _meaning_of_estimate(estimates: Sequence[Estimate]) -> str:
-    """What the mark says: the GPU, the stack or the attention kernel was not measured."""
-    notes = {estimate.note for estimate in estimates} - {"", NOT_MEASURED}
-    if not notes:
-        return "scaled from the speed of an H100, not measured on this GPU"
-    note = notes.pop().removeprefix("estimate: ")
-    return f"{note}: planned with the speed of an H100 and the stack {DEFAULT_STACK}"
+def _meaning_of_estimate(video: VideoPlan) -> str:
+    """What the mark says: the GPU, the stack, the attention kernel or the tier was not measured."""
+    notes = {estimate.note for estimate in video.estimates} - {"", NOT_MEASURED}
+    tiers = [name for name, tier in video.rates.tiers.items() if not tier.measured]
+    meaning = "scaled from the speed of an H100, not measured on this GPU"
+    if notes and video.options.tier not in tiers:
+        note = notes.pop().removeprefix("estimate: ")
+        meaning = f"{note}: planned with the speed of an H100 and the stack {DEFAULT_STACK}"
+    if tiers:
+        meaning += f"; {' and '.join(tiers)} by what a prototype took of the exact tier's time"
+    return meaning
 
 
 def _describe_order(summary: Summary, order: str) -> str:
@@ -170,7 +195,10 @@ def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:
             "width": plan.width_px,
             "height": plan.height_px,
             "sample_steps": plan.sample_steps,
+            "tier": options.tier,
+            "lora": options.lora or None,
             "forwards": plan.forwards,
+            "forwards_gated": plan.gated_forwards * len(plan.windows),
             "seed": options.seed,
             "windows": [{"start": w.start, "frames": w.frames} for w in plan.windows],
         },
@@ -196,6 +224,7 @@ def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:
             for voice in summary.voices
         ],
         "estimates": [_estimate_data(estimate) for estimate in video.estimates],
+        "presets": [_preset_data(row) for row in video.presets],
         **_first_data(video),
         "adjusted": list(summary.adjusted),
         "picture": None if picture is None else str(picture.absolute()),
@@ -213,6 +242,24 @@ def _first_data(video: VideoPlan) -> dict[str, Any]:
             "estimate": _estimate_data(video.first),
             "rest": _estimate_data(video.rest),
         }
+    }
+
+
+def _preset_data(row: PresetEstimate) -> dict[str, Any]:
+    """A preset on the chosen GPU; times and prices are null where that cannot run it."""
+    estimate, denoising = row.estimate, row.denoising
+    return {
+        "preset": row.name or None,
+        "chosen": row.is_chosen,
+        "class": denoising.grade,
+        "tier": denoising.tier,
+        "sample_steps": denoising.sample_steps,
+        "lora": denoising.lora or None,
+        "forwards": row.plan.forwards,
+        "seconds": None if estimate is None else round(estimate.seconds, 1),
+        "price_usd": None if estimate is None else round(estimate.price_usd, 4),
+        "price_run_usd": None if estimate is None else round(estimate.price_run_usd, 4),
+        "measured": estimate is not None and estimate.measured,
     }
 
 

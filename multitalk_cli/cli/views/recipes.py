@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.views.generate import describe_sync
+from multitalk_cli.cli.views.work import describe_work, work_data
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.errors import CODES
 from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
@@ -94,9 +95,14 @@ def _recipe_data(recipe: Recipe) -> dict[str, Any]:
         "engine": dict(recipe.engine),
         "weights": recipe.weights,
         "gpu": recipe.gpu,
+        "work": work_data(_computed(recipe)),
         "quality": None if recipe.quality is None else to_plain(recipe.quality),
         **({"first_window": True} if recipe.first_window else {}),
     }
+
+
+def _computed(recipe: Recipe) -> dict[str, Any]:
+    return {**recipe.options, "engine": recipe.engine, "work": recipe.work}
 
 
 def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
@@ -119,6 +125,7 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
         Row("settings", _describe_settings(recipe)),
         Row("seed", f"{recipe.seed}, {'random' if recipe.seed_drawn else 'as given'}"),
         Row("plan", _describe_plan(recipe)),
+        *([Row("work", describe_work(_computed(recipe)))] if recipe.work else []),
     ]
     rows += [Row("quality", ", ".join(texts))] if (texts := _describe(recipe.quality)) else []
     rows += [] if video.job is None else [Row("job", video.job)]

@@ -33,6 +33,7 @@ from multitalk_cli.planning import gpus
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.jobs.ledger import Job
+    from multitalk_cli.planning.presets import Denoising
     from multitalk_cli.planning.windows import Plan
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.storage.upload import UploadTarget
@@ -54,6 +55,7 @@ class ModalOptions:
     gpu: str
     attention: str
     keep_inputs: bool
+    denoising: Denoising
     persistent_params: int | None = None
     max_cost: float | None = None
     for_plan: bool = False
@@ -73,9 +75,10 @@ class Prefetched:
         try:
             cloud = Cloud.reachable(options.place)
             if options.for_plan:
-                check_deployed(cloud, cloud.require_deployment(), options.stack)
+                record = cloud.require_deployment()
+                check_deployed(cloud, record, options.stack, options.denoising)
             else:
-                check_ready(cloud, options.stack)
+                check_ready(cloud, options.stack, options.denoising)
             self._cloud = cloud
         except Exception as error:  # noqa: BLE001 - raised again where it is asked for
             self._error = error
@@ -102,6 +105,7 @@ class ModalBackend:
         """Raises RefusedError for what the GPU cannot do, and what the look-up raised."""
         options, gpu = self._options, gpus.find_gpu(self._options.gpu)
         gpus.check_gpu(gpu, options.stack, plan)
+        gpus.check_tier(options.denoising.tier, gpu, options.stack)
         gpus.check_attention(options.attention, gpu, options.stack)
         self._prefetched.get()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from multitalk_cli.contract import GenerateRequest
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.generation.backends.base import Backend, GenerateTask, StartedRun
+from multitalk_cli.planning.presets import denoising_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -80,6 +81,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
         attention=settings["attention"],
         gpu=settings["gpu"],
         keep_inputs=settings["keep_inputs"],
+        denoising=denoising_of(settings),
         persistent_params=None if parameters is None else int(parameters),
         max_cost=settings["max_cost"],
         for_plan=for_plan,

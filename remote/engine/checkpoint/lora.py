@@ -28,10 +28,11 @@ Read = Callable[[str], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraReport:
-    """The weights that a file changed, and its unused keys; both sorted."""
+    """The weights that a file changed, and its unused keys, both sorted; how many keys are used."""
 
     changed: tuple[str, ...]
     unused: tuple[str, ...]
+    used: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +122,11 @@ def plan_lora(
             f"for example {min(shapes, default='(empty file)')}"
         )
     used = {key for each in changes.values() for change in each for key in change.keys}
-    report = LoraReport(changed=tuple(sorted(changes)), unused=tuple(sorted(set(shapes) - used)))
+    report = LoraReport(
+        changed=tuple(sorted(changes)),
+        unused=tuple(sorted(set(shapes) - used)),
+        used=len(used),
+    )
     return Lora(strength=strength, read=read, changes=changes, report=report)
 
 

@@ -1,5 +1,6 @@
 """The results of `generate`: the JSON that programs read, and the lines."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,14 @@ MADE = contract.Result(
     height_px=448,
     size_bytes=1_500_000,
     seed=0,
-    recipe="{}",
+    recipe=json.dumps(
+        {
+            "sample_steps": 4,
+            "tier": "near",
+            "lora": "lightx2v",
+            "work": {"forwards": 1200, "forwards_gated": 10, "lora_keys": 812},
+        }
+    ),
     gpu="h100",
     gpu_seconds=30.0,
     price_usd=0.04,
@@ -70,6 +78,13 @@ def test_the_json_of_a_video_that_was_made():
         "height": 448,
         "gpu": "h100",
         "gpu_seconds": 30.0,
+        "usd_per_second": 0.02,
+        "sample_steps": 4,
+        "tier": "near",
+        "lora": "lightx2v",
+        "forwards": 1200,
+        "forwards_gated": 10,
+        "lora_keys": 812,
         "quality": {
             "av_offset_frames": 0.4,
             "mouth_correlation": [0.9, None],
@@ -97,18 +112,28 @@ def test_the_json_of_a_job_that_is_still_running():
 
 
 def test_a_person_sees_length_size_and_price():
-    ((name, text),) = view.facts(VIDEO)
+    (name, text), work = view.facts(VIDEO)
 
     assert name == "talk.mp4"
     for part in ("2.00 s", "896x448", "24 fps", "1.5 MB", "$0.04", "sound in sync"):
         assert part in text
+    assert work == (
+        "work",
+        "4 steps, near, LoRA lightx2v, 812 LoRA keys, 1,200 forwards, 30 s of GPU, "
+        "$0.02 a second of video",
+    )
 
 
 @pytest.mark.parametrize(
     ("path", "stored", "output", "labels"),
     [
-        (Path("/home/me/talk.mp4"), "s3://b/talk.mp4", "/home/me/talk.mp4", ["talk.mp4", "stored"]),
-        (None, "s3://b/far.mp4", "s3://b/far.mp4", ["far.mp4"]),
+        (
+            Path("/home/me/talk.mp4"),
+            "s3://b/talk.mp4",
+            "/home/me/talk.mp4",
+            ["talk.mp4", "work", "stored"],
+        ),
+        (None, "s3://b/far.mp4", "s3://b/far.mp4", ["far.mp4", "work"]),
     ],
 )
 def test_a_stored_video_is_named_by_its_file_or_else_by_its_address(path, stored, output, labels):

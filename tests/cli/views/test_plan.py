@@ -1,6 +1,7 @@
 """The table of `--plan`."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ from multitalk_cli.cli.layout import plain
 from multitalk_cli.cli.views import plan as view
 from multitalk_cli.generation.result import VideoPlan
 from multitalk_cli.planning import rates
-from multitalk_cli.planning.cost import DEFAULT_SETUP, Setup, estimate_all
+from multitalk_cli.planning.cost import DEFAULT_SETUP, Setup, estimate_all, estimate_presets
 from multitalk_cli.planning.inputs import GenerateOptions
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.planning.summary import PictureFacts, Summary
 from tests.planning.plans import plan_of
 
@@ -26,7 +28,7 @@ OPTIONS = GenerateOptions(
 
 
 def rows_of(seconds, gpu="h100", size=(896, 448), steps=20, asked=DEFAULT_SETUP):
-    plan = plan_of(seconds, size=size, steps=steps)
+    plan, options = plan_of(seconds, size=size, steps=steps), replace(OPTIONS, sample_steps=steps)
     summary = Summary(
         picture=PictureFacts(text="a.png", name="a.png", sha256="0", width_px=896, height_px=448),
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
@@ -34,8 +36,9 @@ def rows_of(seconds, gpu="h100", size=(896, 448), steps=20, asked=DEFAULT_SETUP)
     estimates = estimate_all(plan, RATES, first=gpu, asked=asked)
     video = VideoPlan(
         summary=summary,
-        options=OPTIONS,
+        options=options,
         estimates=tuple(estimates),
+        presets=estimate_presets(plan, RATES, gpu, options.denoising, asked=asked),
         rates=RATES,
         inputs=None,
     )
@@ -72,9 +75,15 @@ def test_each_gpu_has_a_row_that_tells_whether_it_was_measured(gpu):
     assert row.endswith("estimate") is not gpu.measured
 
 
+def gpu_rows(rows):
+    """Those of the table of GPUs, which follows that of presets."""
+    (start,) = (number for number, row in enumerate(rows) if row.startswith("GPU "))
+    return [row for row in rows[start:] if "$" in row]
+
+
 def marks_of(rows):
     """The marks of each GPU, in the order of the table."""
-    cells = [re.split(" {2,}", row) for row in rows if "$" in row]
+    cells = [re.split(" {2,}", row) for row in gpu_rows(rows)]
     return {name: set(marks.split(", ")) for name, _, _, marks in cells}
 
 
@@ -96,7 +105,7 @@ def test_the_chosen_the_default_and_the_cheapest_gpu_are_marked(gpu):
 def test_what_cheapest_means_is_said_only_where_another_gpu_may_cost_less(steps):
     rows = rows_of(4.9, steps=steps)
 
-    prices = {row.split()[0]: re.findall(r"\$([\d.]+)", row) for row in rows if "$" in row}
+    prices = {row.split()[0]: re.findall(r"\$([\d.]+)", row) for row in gpu_rows(rows)}
     (cheapest,) = (name for name, marks in marks_of(rows).items() if "cheapest" in marks)
     is_lowest = all(float(prices[cheapest][0]) <= float(price[0]) for price in prices.values())
     is_said = any(row.startswith("cheapest ") and "--max-cost" in row for row in rows)
@@ -109,6 +118,30 @@ def test_a_gpu_that_cannot_run_the_plan_has_no_price():
     (left_out,) = (row for row in rows if row.startswith("not listed"))
     assert {"t4", "l4", "a10g"} <= set(re.findall(r"[a-z0-9-]+", left_out))
     assert marks_of(rows).keys().isdisjoint({"t4", "l4", "a10g"})
+
+
+def test_each_preset_has_a_row_and_the_chosen_one_is_marked():
+    rows = [re.split(" {2,}", row) for row in rows_of(10)]
+    found = {row[0]: row[-1].split(", ") for row in rows if row[0] in PRESETS}
+
+    assert list(found) == list(PRESETS)
+    assert found["standard"] == ["exact", "chosen"]
+    assert found["fast"] == ["lossy", "estimate"]
+
+
+def test_a_preset_that_the_gpu_cannot_run_has_no_price():
+    (fastest,) = (row for row in rows_of(10, "l40s") if row.startswith("fastest "))
+
+    assert "not on l40s" in fastest
+    assert "$" not in fastest
+
+
+def test_options_that_are_no_preset_have_the_first_row():
+    rows = rows_of(10, steps=30)
+    (first,) = (number for number, row in enumerate(rows) if row.startswith("preset "))
+
+    assert rows[first + 1].startswith("as asked ")
+    assert rows[first + 1].endswith("exact, chosen")
 
 
 def test_the_date_of_the_rates_is_named_once():

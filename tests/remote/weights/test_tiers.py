@@ -133,6 +133,7 @@ def test_a_lora_is_merged_before_weights_are_quantised(weights, store):
     assert (plain.kind, done.kind, done.result.warnings) == ("done", "done", ())
     assert (first != second).any()
     (name,) = model.machine.loras
+    assert json.loads(done.result.recipe)["work"]["lora_keys"] == 3
     assert name.startswith("mine:0.5 ")
     make(model, store, loras=(use,), tier="near")
     layer = model.engine.networks.dit.blocks[0].self_attn.q

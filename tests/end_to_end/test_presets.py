@@ -1,0 +1,75 @@
+"""Presets in the cloud: what each runs is what the plan counts, and nothing else is paid for."""
+
+import json
+
+import modal
+import pytest
+import torch
+
+from multitalk_cli import contract
+from multitalk_cli.contract.loras import KNOWN_LORAS, STEP_LORA
+from multitalk_cli.media.video.recipe import read_recipe
+from multitalk_cli.planning.presets import PRESETS
+from tests.remote.weights.test_loras import lora_file
+from tests.storage.fakehub import serving
+
+KNOWN = KNOWN_LORAS[STEP_LORA]
+LAYER = "diffusion_model.blocks.0.self_attn.q"
+QUICK = ("balanced", "fast", "fastest")
+WORDS = ("--size", "32x32", "--seed", "5", "--backend", "modal", "--json")
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory):
+    """A hub with a LoRA of that name for the tiny model."""
+    pair = {f"{LAYER}.lora_down.weight": (2, 112), f"{LAYER}.lora_up.weight": (112, 2)}
+    tensors = {name: torch.full(shape, 0.1) for name, shape in pair.items()}
+    content = lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors", **tensors)
+    with serving({KNOWN.repository: {KNOWN.file: content}}) as hub:
+        yield hub
+
+
+def generate(user, preset, *words):
+    voice = user.speech("voice.wav", 0.4)
+    output = ("-o", f"{preset}.mp4") if "--plan" not in words else ()
+    return user.run("generate", "host.png", voice, *WORDS, "--preset", preset, *output, *words)
+
+
+def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
+    missing = generate(deployed, "fast")
+    started = rpcs.count("FunctionMap")
+    added = deployed.run("download", "--preset", "fast", "--yes", "--json", HF_ENDPOINT=hub.url)
+    made = {preset: generate(deployed, preset) for preset in QUICK}
+    planned = generate(deployed, "standard", "--plan")
+
+    assert (missing.code, missing.error["code"], started) == (4, "E_LORA_MISSING", 0)
+    assert missing.error["hint"] == "multitalk download --lora lightx2v"
+    assert (added.code, added.data["lora"]) == (0, STEP_LORA), added.stderr
+    assert [ran.code for ran in made.values()] == [0, 0, 0], made["fast"].stderr
+    rows = {row["preset"]: row for row in planned.data["presets"]}
+    for preset, ran in made.items():
+        assert ran.data["forwards"] == rows[preset]["forwards"] == PRESETS[preset].forwards
+        assert ran.data["forwards_gated"] == PRESETS[preset].gated_forwards
+        assert ran.data["tier"] == PRESETS[preset].tier
+        assert ran.data["lora_keys"] == (2 if PRESETS[preset].lora else None)
+        assert ran.data["usd_per_second"] == pytest.approx(ran.data["price_usd"] / 0.4167, 0.01)
+    fast = deployed.run("inspect", "fast.mp4", "--json").data["recipe"]
+    shown = deployed.run("jobs", "show", made["fast"].data["job"], "--json").data["job"]
+    counts = {"tier": "near", "lora": STEP_LORA, "forwards": 8, "lora_keys": 2}
+    assert fast["work"].items() >= counts.items() <= shown.items()
+    assert read_recipe(deployed.folder / "fast.mp4")["times"] == list(PRESETS["fast"].times)
+
+
+def test_what_the_deployed_app_does_not_have_is_refused_before_it_is_paid(deployed, rpcs):
+    notes = modal.Dict.from_name(contract.DEPLOYMENTS_DICT)
+    record = notes[contract.APP_NAME]
+    older = {name: item for name, item in json.loads(record).items() if name != "features"}
+    notes[contract.APP_NAME] = json.dumps(older)
+    ran = generate(deployed, "balanced", "--force")
+    notes[contract.APP_NAME] = record
+
+    assert (ran.code, ran.error["code"]) == (4, "E_NOT_DEPLOYED")
+    assert "the tier near" in ran.error["message"]
+    assert "not available in this deployment" in ran.error["message"]
+    assert ran.error["hint"].startswith("multitalk deploy")
+    assert rpcs.count("FunctionMap") == 0
