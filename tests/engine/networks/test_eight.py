@@ -20,6 +20,7 @@ from remote.engine.pipeline import Engine
 from remote.engine.request import WindowFinished
 from remote.engine.tiers import EIGHT_BIT_LAYERS, EXACT, NEAR, TIERS, TURBO, Tier, more_exact
 from tests.engine import cases
+from tests.engine.products import NEEDS_PRODUCTS
 from tests.engine.tiny import description, tensors, tiny_dit, tiny_networks, under
 
 CPU, F32 = torch.device("cpu"), torch.float32
@@ -48,6 +49,7 @@ def _error(ours, wanted):
     return ((ours - wanted).norm() / wanted.norm()).item()
 
 
+@NEEDS_PRODUCTS
 @pytest.mark.parametrize(
     "tier",
     [NEAR, TURBO, Tier(name="ffn", layers=("ffn.0",)), Tier(name="ffn", layers=("ffn.2",)),
@@ -67,6 +69,7 @@ def test_a_tier_without_layers_is_exact_bit_for_bit(golden_dir, inputs, features
     assert torch.equal(cases.velocity(_dit(golden_dir, EXACT), inputs, features), wanted)
 
 
+@NEEDS_PRODUCTS
 def test_blocks_in_8_bits_are_those_of_rounded_weights(golden_dir, inputs, features):
     """But for the rounding of tokens, which is put off here."""
     dit, rounded = _dit(golden_dir, TURBO), tiny_dit(golden_dir)
@@ -109,6 +112,7 @@ def _multiply_whole(dit):
             block.get_submodule(name).__class__ = _Whole
 
 
+@NEEDS_PRODUCTS
 def test_branches_share_the_first_self_attention(golden_dir, inputs, features):
     dit, shared = _dit(golden_dir, TURBO), SharedStart()
     time, rotation_ = dit.embed_time(inputs["t"]), dit.rotation(inputs["x"])
@@ -123,6 +127,7 @@ def test_branches_share_the_first_self_attention(golden_dir, inputs, features):
     assert torch.equal(x, before)
 
 
+@NEEDS_PRODUCTS
 @pytest.mark.parametrize("tier", [NEAR, TURBO])
 def test_leading_frames_are_left_out_of_the_last_block(golden_dir, inputs, features, tier):
     dit = _dit(golden_dir, tier)
@@ -166,6 +171,7 @@ def test_rotation_spreads_an_outlying_channel():
 # Layers
 
 
+@NEEDS_PRODUCTS
 def test_a_layer_keeps_its_gate_in_the_scales():
     layer = EightBitLinear(48, 32)
     weight, gate, x = torch.randn(32, 48), torch.randn(32), torch.randn(9, 48)
@@ -215,6 +221,7 @@ def test_a_device_without_8_bits_computes_in_16_and_why_is_said(golden_dir, monk
     assert reasons == (f"turbo: {told}", f"near: {told}")
 
 
+@NEEDS_PRODUCTS
 def test_kernels_that_are_wrong_are_refused(monkeypatch):
     wrong = dataclasses.replace(PLAIN_EIGHT, gelu_rows=PLAIN_EIGHT.rows)
     monkeypatch.setattr(select8, "_load", lambda _device: wrong)
@@ -222,6 +229,7 @@ def test_kernels_that_are_wrong_are_refused(monkeypatch):
         choose_eight(CPU, F32, 64)
 
 
+@NEEDS_PRODUCTS
 def test_turbo_without_its_attention_is_near(golden_dir, monkeypatch):
     def absent(*_):
         raise BackendUnavailableError("fa3_fwd is not installed")
@@ -247,6 +255,7 @@ def _request(golden_dir):
     return dataclasses.replace(request, windows=first, frames=first[0].frames, steps=2)
 
 
+@NEEDS_PRODUCTS
 def test_a_video_in_8_bits_is_repeatable_and_another_than_the_exact_one(golden_dir):
     engine, request = _engine(golden_dir, TURBO), _request(golden_dir)
     one, other, exact = (
@@ -257,6 +266,7 @@ def test_a_video_in_8_bits_is_repeatable_and_another_than_the_exact_one(golden_d
     assert 0 < (one - exact).abs().mean() < 0.1
 
 
+@NEEDS_PRODUCTS
 def test_a_value_that_is_no_number_ends_the_step_in_8_bits(golden_dir):
     engine, request = _engine(golden_dir, NEAR), dataclasses.replace(_request(golden_dir), steps=5)
     layer = engine.networks.dit.blocks[0].ffn[2]

@@ -18,6 +18,7 @@ from remote.engine.networks.offload import stream_blocks
 from remote.engine.tiers import NEAR
 from remote.weights.config import PUBLISHED
 from tests.engine import cases
+from tests.engine.products import NEEDS_PRODUCTS
 from tests.engine.tiny import tensors, tiny_dit, under
 
 CPU = torch.device("cpu")
@@ -53,6 +54,7 @@ def test_streamed_blocks_give_the_same_velocity(golden_dir, inputs, features, re
         assert torch.equal(cases.velocity(dit, inputs, features), wanted)
 
 
+@NEEDS_PRODUCTS
 @pytest.mark.parametrize("resident", [0, 1])
 def test_streamed_blocks_in_8_bits_give_the_same_velocity(golden_dir, inputs, features, resident):
     dit = tiny_dit(golden_dir)
