@@ -23,7 +23,7 @@ __multitalk_place() {
             options="--force -f --help -h $shared"
             ;;
         'finish')
-            options="--output -o --max-cost --detach --force -f --app --environment --help -h $shared"
+            options="--output -o --max-cost --detach --force -f --weights --app --environment --help -h $shared"
             arguments=(':nothing')
             repeated=1
             ;;
@@ -420,6 +420,7 @@ __multitalk_value() {
             'batch '--pairs | \
             'batch '--report | \
             'batch '--weights | \
+            'finish '--weights | \
             'redo '--weights | \
             'download '--to)
             value=':folders'

@@ -19,7 +19,7 @@ function __multitalk_place --no-scope-shadowing
         case 'demo'
             set options '--force	Overwrite what exists.' '-f	Overwrite what exists.' $shared
         case 'finish'
-            set options '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--max-cost	Highest price of the rest of each.' '--detach	Print the ids and leave.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
+            set options '--output	FILE or FOLDER/.' '-o	FILE or FOLDER/.' '--max-cost	Highest price of the rest of each.' '--detach	Print the ids and leave.' '--force	Overwrite what exists.' '-f	Overwrite what exists.' '--weights	Of the model, for what was made on this machine.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
             set arguments ':nothing'
             set repeated 1
         case 'redo'
@@ -168,7 +168,7 @@ function __multitalk_value --no-scope-shadowing
             set value 'exact near turbo'
         case 'generate --rotate' 'batch --rotate' 'redo --rotate'
             set value '0 90 180 270'
-        case 'generate --weights' 'batch --pairs' 'batch --report' 'batch --weights' 'redo --weights' 'download --to'
+        case 'generate --weights' 'batch --pairs' 'batch --report' 'batch --weights' 'finish --weights' 'redo --weights' 'download --to'
             set value ':folders'
         case 'generate --device' 'batch --device' 'redo --device'
             set value 'auto cuda cpu'

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.jobs.ledger import ASKED
@@ -23,6 +23,7 @@ def latest_attempt(cloud: Cloud, job: Job) -> Job:
     return replace(job, attempt=attempt, call_id=call_id)
 
 
+KEPT: Literal["kept"] = "kept"
 AGAIN = "run the same generate command again: it resumes after the last finished window"
 
 
@@ -55,13 +56,13 @@ def call_wire(
     *,
     keep_inputs: bool,
     persistent_params: int | None = None,
-    most_s: float | None = None,
+    most_s: float | Literal["kept"] | None = KEPT,
 ) -> dict[str, Any]:
     """The arguments of a call in their wire form.
 
     request, upload: None where the cloud keeps them for the job. persistent_params: None for the
     number that suits the GPU. most_s: seconds that all runs of the job may take; None without a
-    limit, or, where the cloud keeps the request, for the one that it keeps too.
+    limit, `KEPT` for the one that the cloud keeps.
     """
     suited = gpus.find_gpu(job.gpu).persistent_params
     return {
@@ -75,7 +76,7 @@ def call_wire(
         "persistent_params": suited if persistent_params is None else persistent_params,
         "request": None if request is None else contract.to_wire(request),
         "upload": None if upload is None else contract.to_wire(upload),
-        **({} if request is None and most_s is None else {"most_s": most_s}),
+        **({} if most_s == KEPT else {"most_s": most_s}),
         # Containers of older apps make whole videos only; none of them is asked.
         **({"first": True} if job.first == ASKED else {}),
     }

@@ -1,5 +1,8 @@
 """First windows and rests that are cancelled, or many: nothing is paid twice."""
 
+import json
+
+import modal
 import pytest
 
 from multitalk_cli import contract
@@ -55,7 +58,7 @@ def test_a_cancelled_rest_costs_no_first_window(cloud, deployed, whole):
     assert over.error["hint"] == f"multitalk jobs show {job[:8]}"
 
 
-def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deployed, tmp_path):
+def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deployed, rpcs, tmp_path):
     rows = [
         f"{name},host.png,{deployed.speech(f'row-{name}.wav', TWO_WINDOWS)},{seed}"
         for seed, name in enumerate("abc")
@@ -76,4 +79,28 @@ def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deploye
     assert [each["output"] for each in far.data["videos"]] == [
         str(elsewhere.folder / f"row-{name}.mp4") for name in "ab"
     ]
-    assert len(plan.data["rows"]) == 3
+    assert [row["known"] for row in plan.data["rows"]] == [""] * 3
+    # What the other machine has finished is fetched here, and not made again.
+    calls = rpcs.count("FunctionMap")
+    over = deployed.run("finish", jobs[0], "--json")
+    assert (over.code, over.error["code"]) == (2, "E_NOT_FIRST")
+    assert over.error["hint"] == f"multitalk jobs fetch {jobs[0][:8]}"
+    whole = deployed.run(*words, timeout_s=120)
+    assert [row["state"] for row in whole.data["rows"]] == ["done"] * 3, whole.stderr
+    assert [row["job"] for row in whole.data["rows"]] == jobs
+    assert rpcs.count("FunctionMap") == calls + 1
+
+
+def test_an_app_that_was_deployed_before_makes_no_first_window(deployed, rpcs):
+    dictionary = modal.Dict.from_name(contract.DEPLOYMENTS_DICT)
+    record = json.loads(dictionary[contract.APP_NAME])
+    del record["features"]
+    kept, dictionary[contract.APP_NAME] = dictionary[contract.APP_NAME], json.dumps(record)
+    try:
+        ran = deployed.run(*words_of(deployed, "old.wav", "--first", "--json"))
+    finally:
+        dictionary[contract.APP_NAME] = kept
+
+    assert (ran.code, ran.error["code"]) == (4, "E_CONTRACT")
+    assert ran.error["hint"] == "multitalk deploy"
+    assert rpcs.count("FunctionMap") == 0

@@ -58,6 +58,26 @@ def test_a_picture_and_a_voice_become_a_video(local_run, folder):
     assert {path.name for path in folder.iterdir()} == {"host.png", "talk.wav", "talk.mp4"}
 
 
+@pytest.mark.long
+def test_a_first_window_is_kept_for_the_rest(cli, weights, portrait, speech, folder, monkeypatch):
+    monkeypatch.setenv("MULTITALK_DEVICE", "cpu")
+    voice = speech("long.wav", 4.4)
+    given = ("--backend", "local", "--weights", weights, *SMALL)
+    first = cli("generate", portrait, voice, *given, "--first")
+    kept = jobs()
+    whole = cli("finish", "long.first.mp4", "--weights", weights, "--json").json["data"]
+
+    assert (first.code, first.stdout) == (0, f"{folder / 'long.first.mp4'}\n"), first.stderr
+    assert "next:  multitalk finish" in first.stderr
+    assert (len(kept), jobs()) == (1, [])
+    assert (whole["output"], whole["frames"]) == (str(folder / "long.mp4"), 106)
+    assert any("resumed after window 1 of 2" in note for note in whole["adjusted"])
+    of_first, recipe = read_recipe(folder / "long.first.mp4"), read_recipe(folder / "long.mp4")
+    assert of_first["streams"]["frames"] == recipe["streams"]["frames"][:1]
+    assert (of_first["seed"], of_first["seed_drawn"]) == (recipe["seed"], True)
+    assert (of_first["first_window"], "job" in of_first) == (True, False)
+
+
 def test_the_recipe_names_engine_and_weights(local_run, weights):
     local_run("--seed", 5)
 

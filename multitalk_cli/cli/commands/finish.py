@@ -31,6 +31,10 @@ Videos = Annotated[
 MaxCost = Annotated[
     str | None, typer.Option(metavar="DOLLARS", help="Highest price of the rest of each.")
 ]
+Weights = Annotated[
+    str | None,
+    typer.Option(metavar="DIR", help="Of the model, for what was made on this machine."),
+]
 Detach = Annotated[bool, typer.Option("--detach", help="Print the ids and leave.")]
 
 
@@ -41,6 +45,7 @@ def finish(
     max_cost: MaxCost = None,
     detach: Detach = False,
     force: Force = False,
+    weights: Weights = None,
     app_name: AppName = None,
     environment: Environment = None,
 ) -> None:
@@ -48,7 +53,8 @@ def finish(
 
     The first window is not paid again, and the video is the one that a single run would have made.
     """
-    given = {"max_cost": max_cost, "app": app_name, "environment": environment}
+    given = {"max_cost": max_cost, "weights": weights}
+    given |= {"app": app_name, "environment": environment}
     chosen, console = settings.load_settings(given), ctx.obj
     if len(videos) > 1 and output_path is not None:
         raise UsageError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.views.generate import first_data
+from multitalk_cli.cli.views.jobs import short_path
 from multitalk_cli.errors import CODES, RemoteError
 from multitalk_cli.jobs.ledger import SHORT_ID
 from multitalk_cli.planning.describe import describe_paces, money_range
@@ -173,9 +174,7 @@ def _first_data(video: Video | None) -> dict[str, Any]:
 
 def finish_command(batch: BatchResult) -> str:
     """The command that makes the rests of all first windows; empty where there are none."""
-    words = [
-        first.job_id[:SHORT_ID] or video.place.rpartition("/")[2] for video, first in _firsts(batch)
-    ]
+    words = [first.job_id[:SHORT_ID] or short_path(video.place) for video, first in _firsts(batch)]
     if len(words) > _FINISHED_SHOWN:
         words = [*words[:_FINISHED_SHOWN], "..."]
     return shell_line(["multitalk", "finish", *words]) if words else ""

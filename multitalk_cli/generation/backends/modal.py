@@ -143,8 +143,8 @@ class ModalBackend:
     def _known_of(self, ledger: jobs_ledger.Ledger, job: Job, *, first: bool) -> KnownJob | None:
         """first: whether its first window alone is asked for."""
         cloud = self._prefetched.get()
-        if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING):
-            # It may have ended since somebody looked.
+        if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING, jobs_ledger.FIRST):
+            # It may have ended since somebody looked, or be finished by another machine.
             job = refresh(cloud, ledger, job).job
         if job.state == jobs_ledger.FIRST and not first:
             if not can_be_finished(cloud, job):
@@ -185,6 +185,9 @@ class ModalBackend:
             job, is_new = self._enter(ledger, task)
             if is_new:
                 return self._begin(cloud, ledger, job, task)
+        if job.state == jobs_ledger.FIRST:
+            # Another machine may have finished it.
+            job = refresh(cloud, ledger, job).job
         if job.state == jobs_ledger.DONE or (job.state == jobs_ledger.FIRST and task.first):
             made = self._made(cloud, ledger, job, task)
             if made is not None:
