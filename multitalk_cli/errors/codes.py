@@ -717,7 +717,7 @@ CODES: dict[str, Explanation] = {
     "E_GPU_FAILED": Explanation(
         ExitCode.TEMPORARY,
         "the GPU failed",
-        "The GPU reported an error after which it accepts no work: a memory error of the hardware, or a failed kernel. Its container is replaced.",
+        "The GPU was not found, or reported an error after which it accepts no work: a memory error of the hardware, or a failed kernel. Its container is replaced.",
         "Run the same generate command again: it resumes after the last finished window.",
     ),
     "E_REMOTE": Explanation(

@@ -458,12 +458,22 @@ def choose_device(wanted: str, size_bytes: int) -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda", 0)  # memory is queried of a numbered GPU
     if wanted == "cuda":
-        raise RefusedError("torch finds no GPU on this machine", code="E_CPU_ONLY")
+        raise RefusedError(_describe_no_gpu(), code="E_CPU_ONLY")
     if size_bytes > _CPU_BYTES:
         size = f"{size_bytes / 1e9:.0f} GB"
         raise RefusedError(
-            f"torch finds no GPU on this machine, and weights of {size} would take a CPU hours for "
-            "each second of video",
+            f"{_describe_no_gpu()}, and weights of {size} would take a CPU hours for each second "
+            "of video",
             code="E_CPU_ONLY",
         )
     return torch.device("cpu")
+
+
+def _describe_no_gpu() -> str:
+    """A sentence with what torch says of it: no driver, one that is too old, an unknown error."""
+    try:
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
+        return f"torch finds no GPU on this machine ({reason})"
+    return "torch finds no GPU on this machine"

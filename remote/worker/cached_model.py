@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.errors import SetupError
+from remote.worker.failures import gpu_expected
 
 if TYPE_CHECKING:
     from remote.engine.pipeline import Engine
@@ -84,4 +85,5 @@ def open_model(pack: Path, caches: Path, refresh: Callable[[], None] = lambda: N
     from remote.weights.feature_cache import FeatureFolder
     from remote.weights.model import PackedModel
 
-    return PackedModel(pack, "auto", FeatureFolder(caches / "features"), refresh)
+    with gpu_expected():
+        return PackedModel(pack, "auto", FeatureFolder(caches / "features"), refresh)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from multitalk_cli import __version__, contract
-from multitalk_cli.errors import error_from_code
+from multitalk_cli.errors import RefusedError, TemporaryError, error_from_code
 from remote.service.failures import to_failed
 
 CANCELLED = "the job was cancelled"
@@ -52,6 +53,20 @@ def as_answer(
         return answer
 
     return decorate
+
+
+@contextmanager
+def gpu_expected() -> Iterator[None]:
+    """Turns a GPU that is not found into one that failed.
+
+    The container was given one: no option of the user's helps, but another container may.
+    """
+    try:
+        yield
+    except RefusedError as error:
+        if error.code != "E_CPU_ONLY":
+            raise
+        raise TemporaryError(error.message, code="E_GPU_FAILED") from error
 
 
 def read_wire(kind: type[T], wire: Mapping[str, Any]) -> T:

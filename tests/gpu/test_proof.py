@@ -32,3 +32,4 @@ def test_a_step_and_every_kernel_agree_with_float32(pack):
     assert not [row for row in answer["rows"] if row["is_within"] is False]
     ran = {row["part"] for row in answer["rows"] if row["is_within"]}
     assert ran >= {"one step, 1 voice", "one step, 2 voices", "attention sdpa"}
+    assert ran >= {"CLIP on GPU", "VAE encoder on GPU", "VAE decoder on GPU"}

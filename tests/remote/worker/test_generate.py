@@ -12,6 +12,7 @@ import torch
 from multitalk_cli import __version__, contract
 from multitalk_cli.errors import FileError, RefusedError, SetupError
 from multitalk_cli.storage.upload import UploadTarget
+from remote.weights import model as packed_model
 from remote.worker import cached_model, generate
 from remote.worker import reporter as worker_reporter
 from remote.worker.volume_store import VolumeStore
@@ -350,6 +351,26 @@ def test_a_container_with_a_broken_gpu_takes_no_other_job(tmp_path, monkeypatch,
 
     assert answer["event"]["code"] == "E_GPU_FAILED"
     assert answer["event"]["message"].endswith("an illegal memory access was encountered")
+    assert container.is_retired
+
+
+def test_a_container_whose_gpu_is_not_found_takes_no_other_job(tmp_path, tiny_pack, monkeypatch):
+    def init():
+        raise RuntimeError(
+            "The NVIDIA driver on your system is too old (found version 12020). Please update"
+        )
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(packed_model, "_CPU_BYTES", 0)
+    container = Container()
+    body = worker_at(tmp_path, States(), container)
+    body._model = cached_model.CachedModel(lambda: cached_model.open_model(tiny_pack, tmp_path))
+
+    event = body.warm(wire())["event"]
+
+    assert event["code"] == "E_GPU_FAILED"
+    assert "(The NVIDIA driver on your system is too old (found version 12020))" in event["message"]
     assert container.is_retired
 
 

@@ -11,7 +11,9 @@ from multitalk_cli.contract.codec import from_plain
 from multitalk_cli.contract.proof import ProofRow
 from multitalk_cli.media.audio import voice
 from remote.engine.kernels import attention
+from remote.engine.kernels.norm_silu import norm_silu
 from remote.engine.networks import image, text, vae, wav2vec
+from remote.engine.networks.halfvae import HalfVAE
 from remote.weights.model import open_weights
 from remote.weights.read import Pack
 from remote.worker import prove_encoders, prove_step, references
@@ -204,7 +206,9 @@ def test_a_step_agrees_with_float32_and_every_kernel_that_runs_does(tiny_pack):
     steps = [rows["one step, 1 voice"], rows["one step, 2 voices"]]
     # Rounded to bfloat16, they differ by something.
     assert all(1e-4 < row.difference < row.limit for row in steps)
-    assert list(rows)[2:] == [f"attention {name}" for name in attention.LOADERS]
+    halves = ["CLIP on GPU", "VAE encoder on GPU", "VAE decoder on GPU"]
+    assert list(rows)[2:] == [*halves, *(f"attention {name}" for name in attention.LOADERS)]
+    assert {rows[part].note for part in halves} == {"computed in float32 here"}
     assert rows["attention sdpa"].is_within is True
     assert (rows["attention fa3"].is_within, rows["attention fa3"].difference) == (None, None)
     assert "installed" in rows["attention fa3"].note
@@ -225,6 +229,33 @@ def test_a_kernel_that_is_wrong_at_real_sizes_is_found(
 
     steps = {"one step, 1 voice", "one step, 2 voices"}
     assert outside(rows) == steps | ({"attention sdpa"} if is_seen_alone else set())
+
+
+@pytest.mark.parametrize("factor", [1.0, 1.05])
+def test_a_vae_that_differs_in_float16_is_found(pack, factor):
+    whole = pack.load("vae", torch.device("cpu"), torch.float32)
+    half = HalfVAE(whole, lambda *given: factor * norm_silu(*given))
+    pixels = torch.rand(1, 3, 16, 24, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+    rows = list(prove_step.vae_rows(half, whole, pixels))
+
+    assert [row.is_within for row in rows] == [factor == 1.0] * 2
+    assert all(row.difference > 0 for row in rows)
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.8])
+def test_states_of_a_picture_that_differ_in_bfloat16_are_found(pack, monkeypatch, factor):
+    tower = pack.load("clip", torch.device("cpu"), torch.bfloat16)
+    attend = image.ImageAttention.forward
+    wrong = {torch.bfloat16: factor, torch.float32: 1.0}
+    monkeypatch.setattr(
+        image.ImageAttention, "forward", lambda self, x: attend(self, x) * wrong[x.dtype]
+    )
+    pixels = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+
+    row = prove_step.clip_row(tower, pixels)
+
+    assert (row.is_within, row.difference > 0) == (factor == 1.0, True)
 
 
 def test_the_loaded_model_makes_room(tiny_pack):
