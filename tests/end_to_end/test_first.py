@@ -1,6 +1,8 @@
 """First windows and rests that are cancelled, or many: nothing is paid twice."""
 
 import json
+import subprocess
+import sys
 
 import modal
 import pytest
@@ -104,3 +106,51 @@ def test_an_app_that_was_deployed_before_makes_no_first_window(deployed, rpcs):
     assert (ran.code, ran.error["code"]) == (4, "E_CONTRACT")
     assert ran.error["hint"] == "multitalk deploy"
     assert rpcs.count("FunctionMap") == 0
+
+
+def test_a_rest_is_limited_judged_and_recorded_as_its_commands_asked(deployed, rpcs):
+    words = words_of(deployed, "judged.wav", "--sidecar", "--fail-under", "0.99", "--json")
+
+    first = deployed.run(*words, "--first")
+    (job,) = deployed.run("jobs", "ls", "--search", "judged", "--json").data["jobs"]
+    dear = deployed.run("finish", job["id"], "--max-cost", "0.01", "--json")
+    calls = rpcs.count("FunctionMap")
+    last = deployed.run("finish", job["id"], "--json")
+
+    assert (first.code, first.error["code"]) == (8, "E_QUALITY")
+    assert (job["state"], calls) == ("first-window", 1)
+    assert (dear.code, dear.error["code"]) == (8, "E_COST")
+    assert dear.error["hint"].startswith(f"multitalk finish {job['id']} --max-cost 0.")
+    # The whole video has too small a face to be measured, and is kept nevertheless.
+    assert (last.code, last.error["code"]) == (8, "E_QUALITY"), last.stderr
+    assert (deployed.folder / "judged.mp4").is_file()
+    recipe = json.loads((deployed.folder / "judged.mp4.json").read_text())
+    assert (recipe["image"], recipe["voices"]) == ("host.png", ["judged.wav"])
+    assert "prompt" in recipe and "first_window" not in recipe
+
+
+def test_a_program_looks_and_finishes(deployed, rpcs):
+    deployed.speech("program.wav", TWO_WINDOWS)
+    code = (
+        "from multitalk_cli import Client\n"
+        "client = Client(backend='modal', size='32x32', sample_steps=10, text_guidance=1)\n"
+        "job = client.submit('host.png', 'program.wav', first=True)\n"
+        "look = job.result()\n"
+        "print(job.state, look.path.name, look.first.windows, look.first.rest.price_usd > 0)\n"
+        "print(client.job(job.id[:8]).state, client.jobs(states=['first-window'])[0].state)\n"
+        "rest = client.finish(job.id)\n"
+        "whole = rest.result()\n"
+        "print(rest.state, whole.path.name, whole.frames, whole.price_usd > look.price_usd)\n"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=deployed.env, cwd=deployed.folder,
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+
+    assert ran.stdout.splitlines() == [
+        "first-window program.first.mp4 2 True",
+        "first-window first-window",
+        "done program.mp4 106 True",
+    ], ran.stderr
+    assert rpcs.count("FunctionMap") == 2
