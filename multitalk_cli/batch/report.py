@@ -17,6 +17,7 @@ from multitalk_cli import __version__
 from multitalk_cli.errors import CODES, FileError, MultitalkError, masking
 from multitalk_cli.files import check_creatable, partial_file, write_error
 from multitalk_cli.media.video.poster import read_poster
+from multitalk_cli.planning.describe import price_range
 from multitalk_cli.reporting.formatting import (
     human_bytes,
     human_count,
@@ -157,8 +158,10 @@ def _sums(batch: BatchResult) -> str:
 def _row(result: VideoResult, folder: Path) -> str:
     video, planned = result.video, result.planned
     is_old = video is not None and video.already_made
-    state = "already made" if is_old else result.state
-    figures = [human_length(planned.seconds)]
+    first = None if video is None else video.first
+    state = "already made" if is_old else result.state if first is None else "first window"
+    length = human_length(planned.seconds)
+    figures = [length if first is None else f"{length} of {human_length(first.whole_s)}"]
     if video is not None and video.made is not None:
         made = video.made
         figures += [f"{made.width_px}x{made.height_px}", human_bytes(made.size_bytes)]
@@ -203,6 +206,9 @@ def _facts(result: VideoResult, folder: Path) -> Iterator[tuple[str, str]]:
         yield "stored", _text(video.stored)
     if result.job_id and planned.row.is_paid:
         yield "job", _text(result.job_id)
+    rest = None if video is None or video.first is None else video.first.rest
+    if rest is not None:
+        yield "the rest", _text(price_range(rest))
     yield "made by", _text(", ".join(filter(None, (planned.row.backend, planned.gpu))))
     seed = planned.seed if video is None else video.seed
     if seed is not None:

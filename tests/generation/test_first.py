@@ -72,11 +72,13 @@ def test_a_single_window_is_made_whole(cli, folder, portrait):
 def test_a_batch_of_first_windows_is_finished_by_its_files(cli, folder, words):
     (folder / "list.csv").write_text("id,image,voice,first\na,host.png,talk.wav,yes\n")
 
-    first = cli("batch", "list.csv", *SMALL[:2], "--size", "64x32")
+    first = cli("batch", "list.csv", *SMALL, "--report", "report")
     row = json.loads(first.stdout)
     whole = cli(*row["first_window"]["finish"].split()[1:])
 
     assert (row["seconds"], row["first_window"]["job"]) == (2.875, None)
+    page = (folder / "report" / "index.html").read_text()
+    assert ">first window</span>" in page and "2.9 s of 4.4 s" in page
     assert "next:  multitalk finish talk.first.preview.mp4" in first.stderr
     assert whole.stdout == f"{folder / 'talk.preview.mp4'}\n", whole.stderr
 
