@@ -115,7 +115,8 @@ def test_presets_are_priced_where_the_gpu_can_run_them(gpu, without):
     assert [row.name for row in rows if row.estimate is None] == without
     prices = [row.estimate.price_run_usd for row in rows if row.estimate is not None]
     assert prices == sorted(prices, reverse=True)
-    assert all(row.estimate.note for row in rows if row.estimate and row.denoising.tier != "exact")
+    is_measured = rates.load().gpu(gpu).measured
+    assert all(row.estimate.measured == is_measured for row in rows if row.estimate)
 
 
 def test_what_is_no_preset_has_a_row_of_its_own():

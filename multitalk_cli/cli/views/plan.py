@@ -164,7 +164,9 @@ def _meaning_of_estimate(video: VideoPlan) -> str:
         note = notes.pop().removeprefix("estimate: ")
         meaning = f"{note}: planned with the speed of an H100 and the stack {DEFAULT_STACK}"
     if tiers:
-        meaning += f"; {' and '.join(tiers)} by what a prototype took of the exact tier's time"
+        meaning += (
+            f"; {' and '.join(tiers)} by a share of the exact tier's time that was not measured"
+        )
     return meaning
 
 
