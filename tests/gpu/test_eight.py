@@ -25,7 +25,7 @@ def test_every_step_gives_what_plain_torch_gives(device, dim):  # noqa: F811
 
 def test_attention_keeps_what_differs_between_tokens(device):  # noqa: F811
     found = choose_attention8(device, BF16, 128, choose_eight(device, BF16, 640))
-    assert (found.name, found.error < 0.08) == ("fa3 fp8", True)
+    assert (found.name, found.error < 0.12) == ("fa3 fp8", True)
 
 
 @pytest.mark.parametrize("persons", [1, 2])
