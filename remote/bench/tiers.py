@@ -35,6 +35,7 @@ VARIANTS = (
     Tier(name="feed-forward", layers=("ffn.0", "ffn.2")),
     NEAR,
     Tier(name="near, attention in 8 bits", layers=NEAR.layers, attention=True),
+    Tier(name="near, cross-attention queries", layers=(*NEAR.layers, "cross_attn.q")),
     Tier(name="turbo, attention in 16 bits", layers=TURBO.layers),
     TURBO,
 )
