@@ -146,15 +146,18 @@ def _check_setup(plan: BatchPlan) -> None:
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.cloud.readiness import check_ready
+    from multitalk_cli.planning.presets import denoising_of
 
-    needed = {
-        (chosen["app"], chosen["environment"], chosen["stack"])
-        for video in plan.videos
-        if video.row.is_paid and video.known != "made"
-        for chosen in (video.row.settings,)
-    }
-    for app, environment, stack in sorted(needed):
-        check_ready(Cloud.reachable(AppRef(app=app, environment=environment)), stack)
+    needed = {}
+    for video in plan.videos:
+        if video.row.is_paid and video.known != "made":
+            chosen = video.row.settings
+            place = AppRef(app=chosen["app"], environment=chosen["environment"])
+            denoising = denoising_of(chosen)
+            key = (place, chosen["stack"], denoising.needs, denoising.loras)
+            needed[key] = denoising
+    for (place, stack, *_), denoising in needed.items():
+        check_ready(Cloud.reachable(place), stack, denoising)
 
 
 @dataclass(slots=True, eq=False)

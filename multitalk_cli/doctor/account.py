@@ -144,7 +144,7 @@ class Account:
         from multitalk_cli.cloud.readiness import check_deployed
         from multitalk_cli.cloud.secrets.account import find_keys
 
-        check_deployed(self.cloud, self.record, self.chosen["stack"])
+        check_deployed(self.cloud, self.record, self.chosen["stack"], denoising_of(self.chosen))
         for name in self.record.get("secrets", ()):
             if find_keys(self.cloud.place, name, ()) is None:
                 text = f"no container can start: the secret {name} of the deployed app was deleted"

@@ -37,12 +37,15 @@ def generate(user, preset, *words):
 
 def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
     missing = generate(deployed, "fast")
+    (deployed.folder / "list.csv").write_text("image,voice,preset\nhost.png,voice.wav,fast\n")
+    batch = deployed.run("batch", "list.csv", "--size", "32x32", "--json")
     started = rpcs.count("FunctionMap")
     added = deployed.run("download", "--preset", "fast", "--yes", "--json", HF_ENDPOINT=hub.url)
     made = {preset: generate(deployed, preset) for preset in QUICK}
     planned = generate(deployed, "standard", "--plan")
 
     assert (missing.code, missing.error["code"], started) == (4, "E_LORA_MISSING", 0)
+    assert (batch.code, batch.error["code"]) == (4, "E_LORA_MISSING"), batch.stderr
     assert missing.error["hint"] == "multitalk download --lora lightx2v"
     assert (added.code, added.data["lora"]) == (0, STEP_LORA), added.stderr
     assert [ran.code for ran in made.values()] == [0, 0, 0], made["fast"].stderr
