@@ -11,7 +11,7 @@ import json
 import sqlite3
 from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 
 _FIRST_JOBS = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -47,6 +47,12 @@ _INDICES = (
     "CREATE INDEX jobs_by_call ON calls (call_id)",
     "CREATE INDEX jobs_by_input ON job_inputs (sha256)",
 )
+_COVERING = (
+    "CREATE INDEX jobs_by_money ON jobs (created_s, kind, state, price_usd, gpu_seconds, ended_s,"
+    " started_s, app, environment)",
+    "CREATE INDEX jobs_by_text ON jobs (created_s, id, state, label, target, prompt, error, kind)",
+)
+"""All that is added up, and all that is searched: the long texts of rows are not read for it."""
 
 
 def prepare(db: sqlite3.Connection) -> None:
@@ -60,8 +66,11 @@ def prepare(db: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(f"a newer multitalk wrote it (format {found})")
     if found < 2:
         _add_second_format(db)
-    if found < FORMAT:
+    if found < 3:
         db.execute("ALTER TABLE jobs ADD COLUMN first TEXT NOT NULL DEFAULT ''")
+    if found < FORMAT:
+        for statement in _COVERING:
+            db.execute(statement)
         db.execute(f"PRAGMA user_version = {FORMAT}")
     db.execute("COMMIT")
 

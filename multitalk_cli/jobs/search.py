@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,16 +23,15 @@ _NAMES: dict[By, str] = {
     "gpu": "coalesce(json_extract(nullif(result, ''), '$.gpu'), nullif(gpu, ''), 'no GPU')",
     "kind": "kind",
     "preset": "coalesce(json_extract(nullif(request, ''), '$.settings.preset'),"
-    " json_extract(nullif(recipe, ''), '$.size[0]') || 'x' ||"
-    " json_extract(nullif(recipe, ''), '$.size[1]') || ', ' ||"
-    " json_extract(nullif(recipe, ''), '$.sample_steps') || ' steps', kind)",
+    " nullif(json_extract(nullif(recipe, ''), '$.size[0]', '$.size[1]', '$.sample_steps'),"
+    " '[null,null,null]'), kind)",
 }
 """What spending is divided by -> its name in SQL."""
 _SUMS = (
     "count(*) AS jobs, total(gpu_seconds) AS gpu_seconds, total(price_usd) AS price_usd,"
     " total(price_usd IS NULL AND ended_s IS NOT NULL) AS unknown"
 )
-_TEXTS = ("id", "label", "target", "prompt", "error", "kind")
+_TEXT = " || char(10) || ".join(("id", "label", "target", "prompt", "error", "kind"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +71,22 @@ def search(ledger: Ledger, query: JobQuery, limit: int = -1) -> list[Job]:
     """The jobs that match, the newest first."""
     where, values = _where(query)
     found: list[Job] = []
+    rows: Iterable[sqlite3.Row]
     with ledger.reading() as db:
         if db is None:
             return found
         db.create_function("folded", 1, _folded, deterministic=True)
-        statement = f"SELECT * FROM jobs WHERE {where} ORDER BY created_s DESC, rowid DESC"
-        for row in db.execute(statement, values):
+        if query.text:
+            # Searched in an index, which is far smaller than the rows.
+            statement = f"SELECT id FROM jobs WHERE {where} ORDER BY created_s DESC, id DESC"
+            rows = (
+                db.execute("SELECT * FROM jobs WHERE id = ?", each).fetchone()
+                for each in db.execute(statement, values).fetchall()
+            )
+        else:
+            statement = f"SELECT * FROM jobs WHERE {where} ORDER BY created_s DESC, rowid DESC"
+            rows = db.execute(statement, values)
+        for row in rows:
             if len(found) == limit:
                 break
             job = job_from_row(row)
@@ -97,13 +107,12 @@ def _where(query: JobQuery) -> tuple[str, list[Any]]:
         clauses.append("kind = ?")
         values.append(query.kind)
     if query.text:
-        needle = query.text.casefold()
-        in_job = " OR ".join(f"instr(folded({name}), ?)" for name in _TEXTS)
+        # Text that UTF-8 lacks is kept as bytes, which only a cast keeps as they are.
         clauses.append(
-            f"({in_job} OR EXISTS (SELECT 1 FROM job_inputs WHERE job_id = id"
-            " AND instr(folded(location), ?)))"
+            f"(instr(folded(CAST({_TEXT} AS BLOB)), ?) OR id IN"
+            " (SELECT job_id FROM job_inputs WHERE instr(folded(location), ?)))"
         )
-        values += [needle] * (len(_TEXTS) + 1)
+        values += [query.text.casefold()] * 2
     return " AND ".join(clauses), values
 
 
@@ -143,7 +152,15 @@ def spending(ledger: Ledger, since_s: float, by: By, place: AppRef | None = None
     )
     with ledger.reading() as db:
         rows = [] if db is None else db.execute(statement, values).fetchall()
-    return [Spending(name=str(row["name"]), total=_total(row)) for row in rows]
+    return [Spending(name=_named(str(row["name"])), total=_total(row)) for row in rows]
+
+
+def _named(name: str) -> str:
+    """A name of a day, GPU, kind or preset; `896x448, 20 steps` where there was no preset."""
+    if not name.startswith("["):
+        return name
+    width, height, steps = json.loads(name)
+    return f"{width}x{height}, {steps} steps"
 
 
 def _total(row: sqlite3.Row) -> Total:

@@ -107,9 +107,9 @@ def test_ten_thousand_jobs(tmp_path):
     for what, (ask, count) in asked.items():
         seconds = []
         for _ in range(RUNS):
-            began_s = time.perf_counter()
+            began_s = time.process_time()
             found = ask()
-            seconds.append(1000 * (time.perf_counter() - began_s))
+            seconds.append(1000 * (time.process_time() - began_s))
         assert len(found) == count, what
         figures = (min(seconds), statistics.median(seconds), max(seconds))
         print(f"{what:<34}" + "".join(f"{figure:>9.1f}" for figure in figures))
