@@ -6,6 +6,7 @@ Independent of any cloud: model, store and clock are arguments.
 from __future__ import annotations
 
 import json
+import shlex
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.errors import MultitalkError
 from multitalk_cli.media.video.video import join_segments
 from remote.engine.request import (
     Event,
@@ -94,6 +96,8 @@ def run(
             raise
         if failed.code == "E_OUT_OF_MEMORY":
             failed = _describe_memory(error, request, backend)
+        if failed.code == "E_LORA" and backend != "modal":
+            failed = _with_folder(failed, error)
         yield failed
 
 
@@ -108,6 +112,16 @@ def _describe_memory(
         # The user's own machine has no larger GPU to ask for.
         hint="pass a smaller --size" if backend != "modal" else "",
     )
+
+
+def _with_folder(failed: contract.Failed, error: Exception) -> contract.Failed:
+    """The command that fetches a LoRA into the folder of weights on this machine."""
+    folder = error.facts.get("weights") if isinstance(error, MultitalkError) else None
+    command = "multitalk download "
+    if folder is None or not failed.hint.startswith(command):
+        return failed
+    rest = failed.hint.removeprefix(command)
+    return replace(failed, hint=f"{command}--to {shlex.quote(str(folder))} {rest}")
 
 
 class _Run:

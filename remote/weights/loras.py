@@ -353,10 +353,11 @@ def find(folder: Path, name: str) -> Lora:
     """
     found = {lora.name: lora for lora in read(folder)}.get(name)
     if found is None or not _files(folder, found):
-        raise _unusable(f"the LoRA {name} is not in the folder of weights", name)
+        raise _unusable(f"the LoRA {name} is not in the folder of weights", folder, name)
     known = KNOWN_LORAS.get(name)
     if known is not None and not known.is_at(found.address):
-        raise _unusable(f"the LoRA {name} is not {known.file.rpartition('/')[2]} of today", name)
+        message = f"the LoRA {name} is not {known.file.rpartition('/')[2]}, which has that name now"
+        raise _unusable(message, folder, name)
     return found
 
 
@@ -378,7 +379,8 @@ def opened(
             if name in KNOWN_LORAS and plan.report.unused:
                 raise ValueError(describe_unused(plan.report))
         except ValueError as error:
-            raise _unusable(f"the LoRA {name} cannot be merged: {error}", name) from error
+            message = f"the LoRA {name} cannot be merged: {error}"
+            raise _unusable(message, folder, name) from error
         yield plan
 
 
@@ -387,6 +389,7 @@ def describe_unused(report: lora_file.LoraReport) -> str:
     return f"{len(report.unused)} of its keys are not used, for example {report.unused[0]}"
 
 
-def _unusable(message: str, name: str) -> FileError:
+def _unusable(message: str, folder: Path, name: str) -> FileError:
     hint = f"multitalk download --lora {name}" if name in KNOWN_LORAS else ""
-    return FileError(message, code="E_LORA", hint=hint)
+    facts = {"weights": str(folder), "lora": name}
+    return FileError(message, code="E_LORA", hint=hint, facts=facts)

@@ -73,7 +73,7 @@ def make(model, store, **changes):
     """The last event and the frames of a video of one window."""
     job_id = hashlib.sha256(repr(changes).encode()).hexdigest()[:16]
     request = tiny_request(1, job_id=job_id, sample_steps=1, **changes)
-    *_, last = run.run(request, model, store)
+    *_, last = run.run(request, model, store, backend="local")
     video = store.load(request.job_id, "video.mp4")
     return last, None if video is None else frames_of(video)
 
@@ -166,6 +166,8 @@ def test_a_lora_that_cannot_be_used_ends_the_job_alone(
     failed, _ = make(model, store, loras=(contract.LoraChoice(name=asked),))
     assert (failed.kind, failed.code) == ("failed", "E_LORA")
     assert message in failed.message
+    if name == STEP_LORA:
+        assert failed.hint == f"multitalk download --to {weights} --lora {STEP_LORA}"
     list(model.load())
     assert model.machine.loras == ()
 
