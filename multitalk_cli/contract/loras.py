@@ -94,9 +94,10 @@ def named_choice(text: str) -> str:
         raise ValueError(f"must have a strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: {text}")
     parts = urlsplit(lora)
     is_name = LORA_NAME.fullmatch(lora) and not lora.endswith(LORA_ENDING)
-    if not is_name and not is_web_lora(lora):
+    if not is_name and not is_web_lora(lora) and not is_lora_file(lora):
         where = parts._replace(query="", fragment="").geturl().rpartition("@")[2]
-        raise ValueError(f"must be a name or https://HOST/FILE{LORA_ENDING}, not {where!r}")
+        form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING}"
+        raise ValueError(f"must be {form}, not {where!r}")
     name = lora if is_name else name_of_lora(lora)
     if not LORA_NAME.fullmatch(name):
         raise ValueError("must be the address of a file with a name")
@@ -108,6 +109,11 @@ def is_web_lora(lora: str) -> bool:
     parts = urlsplit(lora)
     is_address = parts.scheme in ("http", "https") and bool(parts.netloc)
     return is_address and "@" not in parts.netloc and parts.path.endswith(LORA_ENDING)
+
+
+def is_lora_file(lora: str) -> bool:
+    """Whether it is the path of a LoRA's file."""
+    return lora.endswith(LORA_ENDING) and "://" not in lora
 
 
 def name_of_lora(lora: str) -> str:

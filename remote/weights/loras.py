@@ -7,6 +7,7 @@ the hub.
 import hashlib
 import itertools
 import json
+import os
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -22,11 +23,13 @@ from multitalk_cli.contract.loras import (
     LORA_NAME,
     LORAS_FOLDER,
     LORAS_RECORD,
+    is_lora_file,
     name_of_lora,
 )
 from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
 from multitalk_cli.errors import FileError, StorageError, UsageError
-from multitalk_cli.files import move_into_place
+from multitalk_cli.files import move_into_place, open_input
+from multitalk_cli.files import sha256_of as file_sha256
 from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
 from remote.engine.checkpoint import lora as lora_file
 from remote.engine.checkpoint.tensorfile import TensorFile
@@ -36,6 +39,7 @@ from remote.weights.manifest import sha256_of
 FOLDER, MANIFEST_FILE = LORAS_FOLDER, LORAS_RECORD
 MAX_BYTES = 4 * 1024**3
 FORMAT_VERSION = 1
+_PIECE_BYTES = 1024**2
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PATH = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob)/([^/]+)/(.+\.safetensors)")
 
@@ -99,6 +103,7 @@ def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
     is_there = (
         known is not None
         and (known.address, known.size_bytes) == (without_keys(origin.address), origin.size_bytes)
+        and origin.sha256 in (None, known.sha256)
         and _state(folder, known).is_complete
     )
     return {
@@ -224,6 +229,8 @@ def _find(hub: Hub, wanted: str) -> _Origin:
     if wanted in KNOWN_LORAS:
         known = KNOWN_LORAS[wanted]
         return _on_hub(hub, wanted, known.repository, "main", known.file)
+    if is_lora_file(wanted):
+        return _in_file(Path(wanted))
     check_lora(wanted)
     where = urlsplit(wanted)
     match = _HUB_PATH.fullmatch(where.path)
@@ -266,6 +273,23 @@ def _elsewhere(host: Hub, name: str, url: str) -> _Origin:
         return host.pieces_at(url, without_keys(url), start, size)
 
     return _Origin(name=name, address=url, licence="", size_bytes=size, sha256=None, pieces=pieces)
+
+
+def _in_file(path: Path) -> _Origin:
+    """A file of this machine. Raises FileError for one that cannot be read."""
+    with open_input(path) as file:
+        size = _allowed(os.fstat(file.fileno()).st_size, str(path))
+        sha256 = file_sha256(file)
+
+    def pieces(start: int) -> Iterator[bytes]:
+        with open_input(path) as file:
+            file.seek(start)
+            yield from iter(lambda: file.read(_PIECE_BYTES), b"")
+
+    address, name = str(path.absolute()), name_of_lora(str(path))
+    return _Origin(
+        name=name, address=address, licence="", size_bytes=size, sha256=sha256, pieces=pieces
+    )
 
 
 def _allowed(size_bytes: int, what: str) -> int:

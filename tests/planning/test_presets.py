@@ -141,6 +141,7 @@ def test_what_is_no_preset_has_a_row_of_its_own():
         ("https://host:8443/a/My%20LoRA.safetensors", "My-LoRA", 1.0),
         ("https://host/x.safetensors:1.25", "x:1.25", 1.25),
         ("https://host/x.safetensors?token=secret", "x", 1.0),
+        ("../loras/mine.safetensors:0.7", "mine:0.7", 0.7),
     ],
 )
 def test_a_number_after_the_last_colon_is_a_strength(typed, kept, strength):
@@ -152,12 +153,12 @@ def test_a_number_after_the_last_colon_is_a_strength(typed, kept, strength):
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("./mine.safetensors", "a name or https"),
-        ("mine.safetensors", "a name or https"),
-        ("https://host/x.bin", "a name or https"),
-        ("https://user:secret@host/x.safetensors", "a name or https"),
+        ("./mine.bin", "a name, FILE.safetensors or https"),
+        ("https://host/x.bin", "a name, FILE.safetensors or https"),
+        ("https://user:secret@host/x.safetensors", "a name, FILE.safetensors or https"),
+        ("s3://bucket/x.safetensors", "a name, FILE.safetensors or https"),
         ("lightx2v:9", "strength from -4 to 4"),
-        ("a b", "a name or https"),
+        ("a b", "a name, FILE.safetensors or https"),
     ],
 )
 def test_another_lora_is_refused_without_its_secrets(typed, said):

@@ -408,6 +408,25 @@ def test_a_lora_is_added_listed_and_repaired(hub, weights, cli, tmp_path):
     assert re.search(r"^loras/lightx2v.safetensors .* complete$", listed.stdout, re.MULTILINE)
 
 
+@pytest.mark.usefixtures("hub", "weights")
+def test_a_lora_of_this_machine_is_copied_into_the_folder(cli, tmp_path):
+    content = lora_file(tmp_path / "My own.safetensors")
+    words = ("download", "--to", "weights", "--lora", str(tmp_path / "My own.safetensors"))
+
+    added = cli("--json", *words, "--yes")
+    again = cli("--json", *words)
+    (tmp_path / "My own.safetensors").write_bytes(content[:-1] + b"x")
+    replaced = cli("--json", *words, "--yes")
+    absent = cli("--json", *words[:-1], "gone.safetensors", "--yes")
+    far = cli("--json", "download", "--lora", "mine.safetensors")
+
+    assert (added.code, added.json["data"]["file"]) == (0, "weights/loras/My-own.safetensors")
+    assert again.json["data"]["fetched_bytes"] == 0
+    assert replaced.json["data"]["sha256"] != added.json["data"]["sha256"]
+    assert absent.error["code"] == "E_FILE_MISSING"
+    assert far.error["code"] == "E_RANGE"
+
+
 @pytest.mark.usefixtures("hub")
 def test_progress_is_json_lines_for_programs(weights, cli):
     (weights / SHARD).unlink()

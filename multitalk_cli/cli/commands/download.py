@@ -11,7 +11,7 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Yes
-from multitalk_cli.contract.loras import split_strength
+from multitalk_cli.contract.loras import is_lora_file, split_strength
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.presets import PRESETS
@@ -31,7 +31,9 @@ _REVISION = re.compile(r"([\w.-]+/[\w.-]+)=([\w./-]{1,200})")
 
 Lora = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Add a LoRA: fusionx, lightx2v, or an https address."),
+    typer.Option(
+        metavar="NAME", help="Add a LoRA: fusionx, lightx2v, https://..., with --to a file."
+    ),
 ]
 Preset = Annotated[
     str | None, typer.Option(metavar="PRESET", help="Add a preset's LoRA: fast or fastest.")
@@ -94,7 +96,7 @@ def download(
         console.note(f"the preset {preset} needs nothing but the weights")
         console.succeed("download", {"lora": None})
         return
-    if lora is not None:
+    if lora is not None and not (to is not None and is_lora_file(lora)):
         check_lora(lora)
     if to is not None:
         _run(_open_folder(to), options, task, lora, console)
