@@ -71,8 +71,11 @@ def _explain_refusal(place: AppRef, error: Exception) -> MultitalkError:
     import modal.exception as theirs
 
     match error:
-        case theirs.AuthError() | theirs.PermissionDeniedError():
-            return _explain_denied(error)
+        case theirs.AuthError():
+            return _explain_token(error)
+        case theirs.PermissionDeniedError():
+            # The token is valid: another one of the same user is denied the same.
+            return SetupError(f"Modal denies this: {first_line(error)}", code="E_PERMISSION")
         case theirs.NotFoundError():
             return _explain_missing(place, error)
         case theirs.ResourceExhaustedError():
@@ -94,7 +97,7 @@ def _explain_billing(error: Exception) -> MultitalkError | None:
     return None
 
 
-def _explain_denied(error: Exception) -> SetupError:
+def _explain_token(error: Exception) -> SetupError:
     """The error for a token that is missing or refused; one in variables goes before a stored."""
     message = first_line(error)
     if "Token missing" in message:

@@ -294,6 +294,12 @@ CODES: dict[str, Explanation] = {
         "It was revoked, belongs to another workspace, is incomplete, or has a space or line end in it.",
         "multitalk login stores a new one.",
     ),
+    "E_PERMISSION": Explanation(
+        _S,
+        "Modal does not allow this to the token's user",
+        "The environment is restricted, where viewers may only look, or the workspace is suspended. The token itself is valid.",
+        "Ask an owner of the workspace for the role of a contributor, or pass another --environment; multitalk login changes to another workspace.",
+    ),
     "E_MODAL_CONFIG": Explanation(
         _S,
         "settings of Modal's client cannot be used",
@@ -520,7 +526,7 @@ CODES: dict[str, Explanation] = {
         _O,
         "unknown repository, revision or file on the Hugging Face Hub",
         "--revision is not a commit of the repository, or the publishers moved the file or the repository.",
-        "Omit --revision, or pass a commit from the repository's page.",
+        "Omit --revision, or pass a commit from the repository's page; where that is gone, a newer multitalk may know the new place.",
     ),
     "E_HUB_CHANGED": Explanation(
         _O,

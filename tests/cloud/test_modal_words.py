@@ -92,7 +92,7 @@ def test_what_takes_its_place(theirs_text, ours):
     ("kind", "code"),
     [
         (theirs.AuthError, "E_TOKEN"),
-        (theirs.PermissionDeniedError, "E_TOKEN"),
+        (theirs.PermissionDeniedError, "E_PERMISSION"),
         (theirs.ResourceExhaustedError, "E_CAPACITY"),
         (theirs.VersionError, "E_MODAL_VERSION"),
         (theirs.ConnectionError, "E_NETWORK"),
