@@ -409,6 +409,8 @@ _ALL = (
         default="0",
         choices=("0", "90", "180", "270"),
         help="degrees by which the picture is turned clockwise",
+        values="Turn the picture clockwise: 0, 90, 180 or 270.",
+        metavar="DEGREES",
     ),
     Setting(
         name="trim_silence",
