@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
 from multitalk_cli.contract import weights_task
 from multitalk_cli.contract.weights_task import WeightsTask
-from multitalk_cli.errors import error_from_code
+from multitalk_cli.errors import StorageError, error_from_code
 from multitalk_cli.storage.hub import Hub
 from remote.weights.folder import WeightsFolder
 from remote.worker.failures import as_answer, read_wire
@@ -47,7 +48,7 @@ def work_on_weights(
         packs=weights_task.PACKS_THERE,
         open_hub=lambda endpoint: Hub.of_surroundings(endpoint=endpoint),
         is_disk=False,
-        save=volume.commit if writes else None,
+        save=partial(_commit, volume) if writes else None,
     )
     facts = {"precision": task.precision}
     with Reporter(states, f"{weights_task.CALLS}/{call_id}", facts) as reporter:
@@ -61,5 +62,17 @@ def work_on_weights(
             answer = weights.run(task, show)
         finally:
             if writes:
-                volume.commit()
+                _commit(volume)
         return {"answer": answer, "precision": task.precision, "run_s": reporter.run_s}
+
+
+def _commit(volume: Volume) -> None:
+    """Saves what was written. Raises StorageError for a refusal: a Volume that is full, or gone."""
+    try:
+        volume.commit()
+    # Modal's errors have types that are not known here.
+    except Exception as error:
+        reason = str(error).strip().partition("\n")[0]
+        name = contract.WEIGHTS_VOLUME
+        message = f"the Volume {name} (https://modal.com/storage) cannot be saved: {reason}"
+        raise StorageError(message, code="E_STORAGE") from error
