@@ -7,6 +7,7 @@ Run with: make bench
 import json
 import os
 import random
+import shutil
 import subprocess
 import time
 from collections import Counter
@@ -124,6 +125,46 @@ def _ends_reported(cloud):
     jobs = [json.loads(text) for job, text in states.items() if "/" not in job]
     ended = [state["event"] for state in jobs if state["event"]["kind"] == "done"]
     return Counter(event["result"]["seed"] for event in ended)
+
+
+def test_twenty_rows_some_bad_killed_three_times(cloud, deployed, rpcs):
+    """BENCH_REPORT names a folder that the page of the batch is copied to."""
+    chance, words = random.Random(SEED), ("batch", "twenty.csv", *WORDS, "--report", "report")
+    voices = [deployed.speech(f"twenty-{number}.wav", 0.4) for number in range(20)]
+    # The tiny model follows no voice as well as that.
+    limits = ["1" if number in (6, 13) else "" for number in range(20)]
+    table = ["id,image,voice,seed,fail-under"]
+    table += [f"row-{n},host.png,{voices[n]},{n},{limits[n]}" for n in range(20)]
+    bad = [*table, "none,host.png,absent.wav,1,", "odd,host.png,twenty-1.wav,many,"]
+    (deployed.folder / "twenty.csv").write_text("\n".join(bad))
+    refused = deployed.run(*words)
+    assert (refused.code, rpcs.count("FunctionMap")) == (2, 0), refused.stderr
+    assert "row 22" in refused.stderr and "row 23" in refused.stderr
+
+    (deployed.folder / "twenty.csv").write_text("\n".join(table))
+    counts = []
+    for _ in range(3):
+        running, most = deployed.start(*words), rpcs.count("FunctionMap") + chance.randint(2, 7)
+        cloud.wait_until(lambda most=most: rpcs.count("FunctionMap") >= min(20, most), "calls", 90)
+        time.sleep(chance.uniform(0, 2))
+        running.kill()
+        counts.append(rpcs.count("FunctionMap"))
+    last = deployed.run(*words, timeout_s=300)
+    again = deployed.run(*words, timeout_s=300)
+
+    counts += [rpcs.count("FunctionMap")]
+    rows = [json.loads(line) for line in last.stdout.splitlines()]
+    states = Counter(row["state"] for row in rows)
+    print(
+        f"\n20 rows, seed {SEED}: GPU calls after each kill and at the end {counts}; "
+        f"exit codes {last.code}, {again.code}; {dict(states)}; "
+        f"errors {[row['error']['code'] for row in rows if row['error']]}\n"
+        f"procedures: {dict(Counter(entry.name for entry in rpcs).most_common(10))}"
+    )
+    if "BENCH_REPORT" in os.environ:
+        shutil.copytree(deployed.folder / "report", os.environ["BENCH_REPORT"], dirs_exist_ok=True)
+    assert counts[-1] == 20
+    assert (last.code, again.code, states) == (5, 5, {"done": 18, "failed": 2})
 
 
 def test_a_list_of_a_thousand_rows(deployed):
