@@ -60,12 +60,12 @@ class Call:
 class Made:
     """What containers did for one video, by its seed.
 
-    windows: finished ones, of jobs that a video may still come of. at_work: containers now.
-    videos: how often one was finished. jobs: their ids.
+    windows: finished ones, of jobs that a video may still come of. at_work: calls in containers
+    now. videos: how often one was finished. jobs: their ids.
     """
 
     windows: Counter = field(default_factory=Counter)
-    at_work: int = 0
+    at_work: set = field(default_factory=set)
     most_at_work: int = 0
     videos: int = 0
     jobs: set = field(default_factory=set)
@@ -169,11 +169,11 @@ class Transport:
         made = self.made[request["seed"]]
         made.jobs.add(job_id)
         while True:
-            made.at_work += 1
-            made.most_at_work = max(made.at_work, made.most_at_work)
+            made.at_work.add(call.id)
+            made.most_at_work = max(len(made.at_work), made.most_at_work)
             call.is_running = True
             is_preempted = yield from self._run(call, request, made)
-            made.at_work -= 1
+            made.at_work.discard(call.id)
             call.is_running = False
             if not is_preempted:
                 return
@@ -206,6 +206,7 @@ class Transport:
             if call.status is not None:
                 return False
             if f"{job_id}/cancel" in states:
+                made.windows.clear()
                 return self._fail(call, report, "E_CANCELLED", window - 1)
             if self.happens("preempted"):
                 return True
@@ -261,6 +262,11 @@ class Transport:
         call = self.calls[call_id]
         if call.status is None:
             self.end(call, outcome="ended", text="the call was cancelled")
+            # Modal interrupts its container at once; another job would begin anew.
+            for made in self.made.values():
+                if call.wire["job"] in made.jobs:
+                    made.at_work.discard(call_id)
+                    made.windows.clear()
 
 
 class SimulatedCloud(Cloud):
