@@ -4,6 +4,7 @@ Nowhere else in the engine does a published key name appear that is not also our
 """
 
 import json
+import pickle
 import re
 import shutil
 import zipfile
@@ -40,6 +41,8 @@ WAV2VEC_FOLDER = "chinese-wav2vec2-base"
 WAV2VEC_FILE = "model.safetensors"
 
 _COPIED_BYTES = 8 * 1024**2
+# The rest of torch's text is about loading a file that is trusted.
+_UNPICKLING = re.compile(r"WeightsUnpickler error: (.+?)(?: was not an allowed|\n|$)")
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 _RENAMES: Mapping[str, tuple[tuple[str, str], ...]] = {
@@ -331,7 +334,13 @@ def _open_pickle(path: Path, parts: Sequence[Path]) -> Iterator[tuple[str, _Stor
                 shutil.copyfileobj(joined, file, _COPIED_BYTES)
             yield from _open_pickle(whole, ())
         return
-    state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    is_mapped = zipfile.is_zipfile(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=is_mapped)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        found = _UNPICKLING.search(str(error))
+        reason = found[1] if found else str(error).partition("\n")[0]
+        raise ValueError(f"{path.name} is damaged or holds more than tensors: {reason}") from error
     if not isinstance(state, dict):
         raise ValueError(f"{path.name} holds {type(state).__name__}, not a table of tensors")
     for key, tensor in state.items():

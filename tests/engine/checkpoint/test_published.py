@@ -1,7 +1,6 @@
 """The published files: key names at full size, strictness, and what is refused."""
 
 import json
-import pickle
 
 import pytest
 import torch
@@ -169,9 +168,18 @@ class _Code:
 
 def test_code_in_a_pickled_file_is_not_run(published, config, capsys):
     torch.save({"conv1.weight": _Code()}, published / PATHS["vae"])
-    with pytest.raises(pickle.UnpicklingError):
+    words = r"VAE\.pth is damaged or holds more than tensors: Unsupported global: GLOBAL \S*print$"
+    with pytest.raises(ValueError, match=words):
         PublishedWeights(published, "vae", config)
     assert "this code ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("size", [0, 100, -1])
+def test_pickled_files_that_are_cut_are_named(published, config, size):
+    path = published / PATHS["vae"]
+    path.write_bytes(path.read_bytes()[:size])
+    with pytest.raises(ValueError, match=r"Wan2.1_VAE\.pth is damaged"):
+        PublishedWeights(published, "vae", config)
 
 
 @pytest.mark.parametrize("state", [[torch.zeros(1)], {"conv1.weight": "text"}])
