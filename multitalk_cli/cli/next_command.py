@@ -196,7 +196,10 @@ def _option(name: str) -> Rule:
 
 
 def _add_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    return f"multitalk download --lora {facts['lora']}" if "lora" in facts else ""
+    if "lora" not in facts:
+        return ""
+    folder = ["--to", str(facts["weights_folder"])] if "weights_folder" in facts else []
+    return shell_line(["multitalk", "download", *folder, "--lora", str(facts["lora"])])
 
 
 def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:

@@ -1,13 +1,15 @@
 """Work on a folder of weights, on this machine or in the cloud, and its wire form."""
 
+import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from multitalk_cli import contract
 from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora
-from multitalk_cli.errors import UsageError
+from multitalk_cli.errors import SetupError, UsageError
+from multitalk_cli.errors.exceptions import Fact
 
 Precision = Literal["bf16", "fp8"]
 PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
@@ -111,6 +113,35 @@ def not_a_lora(lora: str) -> UsageError:
         code="E_RANGE",
         facts={"option": "--lora", "example": LORAS[0]},
     )
+
+
+def require_loras(
+    loras: Sequence[contract.LoraChoice], record: bytes, title: str, folder: str = ""
+) -> None:
+    """Raises SetupError E_LORA_MISSING for a LoRA that is not in a folder of weights.
+
+    record: of the folder's LoRAs, empty where there is none. title: of the folder, for the error.
+    folder: its path on this machine. A known name must be of the file that it stands for today.
+    """
+    addresses = _recorded_loras(record, title) if record else {}
+    for name in (lora.name for lora in loras):
+        known, found = KNOWN_LORAS.get(name), addresses.get(name)
+        if found is None or (known is not None and not known.is_at(found)):
+            other = "" if found is None else ", but another file of that name"
+            facts: dict[str, Fact] = {"lora": name if known else "https://HOST/FILE.safetensors"}
+            raise SetupError(
+                f"{title} holds no LoRA {name}{other}",
+                code="E_LORA_MISSING",
+                facts=facts | ({"weights_folder": folder} if folder else {}),
+            )
+
+
+def _recorded_loras(record: bytes, title: str) -> Mapping[str, str]:
+    """Name -> address; nothing read there is trusted."""
+    try:
+        return {str(each["name"]): str(each["address"]) for each in json.loads(record)["loras"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise SetupError(f"the record of LoRAs of {title} is damaged", code="E_WEIGHTS") from None
 
 
 def without_keys(address: str) -> str:

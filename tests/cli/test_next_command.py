@@ -27,7 +27,10 @@ EXAMPLES = {
         ({"stack": "cuda12.1"}, [*GENERATE, "--attention", "fa2"]),
         ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
     ],
-    "E_LORA_MISSING": [({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"])],
+    "E_LORA_MISSING": [
+        ({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"]),
+        ({"lora": "lightx2v", "weights_folder": "my weights"}, [*GENERATE, "--preset", "fast"]),
+    ],
     "E_TIER": [
         ({"stack": "current"}, [*GENERATE, "--preset", "fast", "--stack", "cuda12.1"]),
         ({"gpu": "h100"}, [*GENERATE, "--preset", "fast", "--gpu", "t4"]),

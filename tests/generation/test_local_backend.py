@@ -124,6 +124,16 @@ def test_auto_takes_this_machine_where_weights_are_set(cli, weights, portrait, s
     assert ran.json["data"]["backend"] == "local"
 
 
+def test_a_lora_that_is_not_there_is_named_with_the_command_that_adds_it(
+    cli, weights, portrait, speech
+):
+    words = ("--backend", "local", "--weights", weights, "--preset", "fast", "--size", "32x32")
+    ran = cli("--json", "generate", portrait, speech("talk.wav", 0.3), *words)
+
+    assert (ran.code, ran.error["code"]) == (4, "E_LORA_MISSING")
+    assert ran.error["hint"] == f"multitalk download --to {weights.parent} --lora lightx2v"
+
+
 # Going on
 
 

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.contract.loras import LORAS_FOLDER, LORAS_RECORD
+from multitalk_cli.contract.weights_task import require_loras
 from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
-from multitalk_cli.files import expand_home, partial_file, user_folder
+from multitalk_cli.files import expand_home, partial_file, shown_path, user_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from multitalk_cli.generation.backends.base import Events
     from remote.service.store import DirectoryStore
@@ -65,6 +67,14 @@ def find_weights(weights: str, origin: str = "") -> Path:
     facts: dict[str, Fact] = {"pack": str(packed.parent)} if packed.is_file() else {}
     message = f"the folder of weights {weights!r}{named} {why}"
     raise SetupError(message, code="E_WEIGHTS", facts=facts)
+
+
+def check_loras(weights: Path, loras: Sequence[contract.LoraChoice]) -> None:
+    """Raises SetupError E_LORA_MISSING for one that is not next to the pack of weights."""
+    folder = weights.absolute().parent
+    record = folder / LORAS_FOLDER / LORAS_RECORD
+    content = record.read_bytes() if record.is_file() else b""
+    require_loras(loras, content, shown_path(folder), str(folder))
 
 
 def identify(recipe: Mapping[str, Any]) -> tuple[str, int]:

@@ -102,7 +102,7 @@ def _local(settings: "Settings") -> Backend:
     from multitalk_cli.generation.backends import local
 
     weights = local.check_setup(settings["weights"], settings.origin("weights"))
-
+    local.check_loras(weights, denoising_of(settings).loras)
     parameters = settings["persistent_params"]  # users write 8e9
 
     def start(task: GenerateTask) -> StartedRun:
