@@ -251,6 +251,7 @@ class Hub:
             # A server without ranges sends the file from its beginning.
             position = start if answer.status == http.client.PARTIAL_CONTENT else 0
             _require_range(answer, position)
+            _require_length(answer, end - position)
             while position < end and (piece := answer.read1(self._policy.piece_bytes)):
                 new = piece[max(0, start - position) : end - position]
                 position += len(piece)
@@ -347,6 +348,11 @@ def origin_of(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}".lower()
 
 
+def _server(url: str) -> str:
+    """The host of an address, to be shown: without a name and a password."""
+    return urlsplit(url).netloc.rpartition("@")[2]
+
+
 def _told_size(answer: Any, what: str) -> int:
     told = answer.headers.get("Content-Length", "")
     if answer.status == http.client.PARTIAL_CONTENT:
@@ -363,6 +369,15 @@ def _require_range(answer: Any, start: int) -> None:
     place = answer.headers.get("Content-Range", "")
     if not place.startswith(f"bytes {start}-"):
         raise ConnectionError(f"asked for the bytes from {start} on, got {place!r}")
+
+
+def _require_length(answer: Any, size_bytes: int) -> None:
+    """Raises ConnectionError for fewer bytes than needed: the page of a proxy, not the file."""
+    told = answer.headers.get("Content-Length", "")
+    if told.isdecimal() and int(told) < size_bytes:
+        raise ConnectionError(
+            f"{_server(answer.url)} sends {told} bytes where {size_bytes} are missing"
+        )
 
 
 def _final_error(
@@ -407,7 +422,7 @@ def _explain_denied(error: urllib.error.HTTPError, what: str) -> MultitalkError:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code}"
+        return f"status {error.code} of {_server(error.url)}"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     return "no data received" if isinstance(error, TimeoutError) else str(error)

@@ -3,12 +3,19 @@
 import pytest
 
 from multitalk_cli.contract import REPOSITORIES, WAN_REPOSITORY
-from multitalk_cli.errors import MultitalkError, SetupError, StorageError, UsageError
+from multitalk_cli.errors import (
+    MultitalkError,
+    SetupError,
+    StorageError,
+    TemporaryError,
+    UsageError,
+)
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
 from tests.storage.fakehub import serving
 
-QUICK = HubPolicy(stall_s=0.5, asking=RetryPolicy(pauses_s=(0.01,)))
+_ONCE_MORE = RetryPolicy(pauses_s=(0.01,))
+QUICK = HubPolicy(stall_s=0.5, asking=_ONCE_MORE, fetching=_ONCE_MORE)
 
 
 @pytest.fixture
@@ -75,6 +82,24 @@ def test_a_refusal_is_told_with_the_reason_of_the_hub(hub, status, code, said, e
 
     assert caught.value.code == error_code
     assert "hf_old" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("status", "words"), [(403, "status 403 of"), (200, "sends 2 bytes where")]
+)
+def test_a_storage_that_a_firewall_blocks_is_named_and_its_page_is_no_part_of_the_file(
+    status, words
+):
+    with serving({}) as storage, serving({WAN_REPOSITORY: {"vae.pth": bytes(5000)}}) as hub:
+        hub.storage, storage.faults.refusal = storage, (status, {})
+        client, got = Hub(hub.url, None, QUICK), []
+
+        with pytest.raises(TemporaryError) as caught:
+            got += client.pieces(WAN_REPOSITORY, hub.commit(WAN_REPOSITORY), "vae.pth", 0, 5000)
+
+    assert (caught.value.code, got) == ("E_HUB_NETWORK", [])
+    assert words in caught.value.message
+    assert storage.url.removeprefix("http://") in caught.value.message
 
 
 def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
