@@ -6,6 +6,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 STDIN = "-"
 MOST_BYTES = 32_000_000
 _DELIMITERS = ",;\t"
+_NAMED_DELIMITER = re.compile(r"sep=(.)\r?\n", re.IGNORECASE)
+"""The first line of a table that is written for Excel. It is counted as a row."""
 _SPREADSHEETS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 """The first bytes of XLSX and ODS, and of XLS."""
 
@@ -89,16 +92,21 @@ def _read(path: str) -> bytes:
 
 def _decode(name: str, content: bytes) -> str:
     """The text. Raises UsageError E_MANIFEST for a spreadsheet, and for another encoding."""
+    # UTF-16 without a mark of byte order is full of zeros.
     if content.startswith(_SPREADSHEETS):
         raise _bad(
             f"{name} is a spreadsheet: save it as CSV (in Excel: CSV UTF-8), and pass that file"
         )
     wide = content.startswith((b"\xff\xfe", b"\xfe\xff"))
     try:
-        return content.decode("utf-16" if wide else "utf-8-sig")
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+        at = text.find("\0")
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise _bad(f"{name} is not text in UTF-8 (line {line}): save it as CSV UTF-8") from None
+        text, at = "", error.start
+    if at >= 0:
+        line = content.count(b"\n", 0, at) + 1
+        raise _bad(f"{name} is not text in UTF-8 (line {line}): save it as CSV UTF-8")
+    return text
 
 
 def _bad(message: str) -> UsageError:
@@ -114,17 +122,19 @@ def _csv_rows(name: str, folder: Path, text: str) -> Manifest:
     lines = _records(text)
     for number, cells in lines:
         if isinstance(cells, csv.Error):
-            problems.add(_bad(str(cells)), number)
+            problems.add(_bad(_problem_of(cells)), number)
             break
+        if number == 1 and _NAMED_DELIMITER.match(text):
+            continue
         if not any(cell.strip() for cell in cells):
             continue
         if not header:
             header = [column_name(cell) for cell in cells]
-            _check_header(header, problems)
+            _check_header(header, number, problems)
             continue
         if any(cell.strip() for cell in cells[len(header) :]):
-            text = f"{len(cells)} cells, and there are {len(header)} columns (quote commas)"
-            problems.add(_bad(text), number)
+            message = f"{len(cells)} cells, and there are {len(header)} columns (quote commas)"
+            problems.add(_bad(message), number)
         values = dict(zip(header, map(str.strip, cells), strict=False))
         filled = {column: cell for column, cell in values.items() if column and cell}
         rows.append(ManifestRow(number=number, values=filled))
@@ -148,8 +158,15 @@ def _records(text: str) -> Iterator[tuple[int, list[str] | csv.Error]]:
             return
 
 
+def _problem_of(error: csv.Error) -> str:
+    text = str(error)
+    return "a quote is not closed" if text == "unexpected end of data" else text
+
+
 def _delimiter(text: str) -> str:
     """The one that the first row has most of: spreadsheets of some countries write semicolons."""
+    if (named := _NAMED_DELIMITER.match(text)) is not None:
+        return named[1]
     first = text.lstrip("\r\n").partition("\n")[0]
     return max(_DELIMITERS, key=first.count)
 
@@ -159,13 +176,25 @@ def column_name(text: str) -> str:
     return text.strip().lstrip("-").lower().replace("-", "_").replace(" ", "_")
 
 
-def _check_header(header: Sequence[str], problems: Problems) -> None:
+def _check_header(header: Sequence[str], number: int, problems: Problems) -> None:
     for column, count in Counter(filter(None, header)).items():
         if count > 1:
-            problems.add(_bad(f"there are {count} columns {column!r}"), 1)
+            problems.add(_bad(f"there are {count} columns {column!r}"), number)
+    if "image" not in header:
+        text = "no column 'image': the first row has the names of the columns"
+        problems.add(_bad(text), number)
 
 
 # JSON lines
+
+
+def _columns_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises ValueError for a name that stands twice."""
+    columns = Counter(column_name(key) for key, _ in pairs)
+    for column, count in columns.items():
+        if count > 1:
+            raise ValueError(f"{column!r} stands {count} times")
+    return {column_name(key): each for key, each in pairs}
 
 
 def _json_rows(name: str, folder: Path, text: str) -> Manifest:
@@ -175,14 +204,14 @@ def _json_rows(name: str, folder: Path, text: str) -> Manifest:
         if not line.strip():
             continue
         try:
-            found = json.loads(line)
+            found = json.loads(line, object_pairs_hook=_columns_of)
         except (ValueError, RecursionError) as error:
             problems.add(_bad(f"no JSON: {error}"), number)
             continue
         if not isinstance(found, dict):
             problems.add(_bad("no JSON object; each line is one, {...}"), number)
             continue
-        values = {column_name(key): each for key, each in found.items() if each is not None}
+        values = {column: each for column, each in found.items() if each is not None}
         rows.append(ManifestRow(number=number, values=values))
     return Manifest(name=name, folder=folder, rows=tuple(rows), problems=problems)
 

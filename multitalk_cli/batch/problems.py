@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from multitalk_cli.errors.exceptions import Fact
 
 _MOST_NUMBERS = 8
+_LONGEST_LINE = 400
 
 
 class Problems:
@@ -56,10 +57,16 @@ class Problems:
         """`row 3: ...`; rows with the same problem share a line."""
         numbers: dict[str, list[int]] = {}
         for number, error in sorted(self._found, key=lambda each: each[0] or 0):
-            rows = numbers.setdefault(error.message.replace("\n", " "), [])
+            rows = numbers.setdefault(_shortened(error.message.replace("\n", " ")), [])
             if number is not None and number not in rows:
                 rows.append(number)
         return [f"{name_rows(rows)}{text}" for text, rows in numbers.items()]
+
+
+def _shortened(text: str) -> str:
+    """A message without the middle of a value that fills a screen."""
+    half = _LONGEST_LINE // 2
+    return text if len(text) <= _LONGEST_LINE else f"{text[:half]} ... {text[-half:]}"
 
 
 def name_rows(numbers: Sequence[int]) -> str:

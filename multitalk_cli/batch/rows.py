@@ -151,8 +151,6 @@ def _check_columns(manifest: Manifest, problems: Problems) -> None:
             close = difflib.get_close_matches(column, COLUMNS, n=1)
             hint = f"; did you mean {close[0]!r}?" if close else ""
             problems.add(bad_row(f"unknown column {column!r}{hint}"), number)
-    if manifest.columns and "image" not in manifest.columns:
-        problems.add(bad_row("no column 'image': the first row has the names of the columns"), 1)
 
 
 def _known_name(column: str) -> str | None:
@@ -172,11 +170,13 @@ def _known_name(column: str) -> str | None:
 def _read_row(
     found: ManifestRow, folder: Path, defaults: Defaults, is_interactive: bool
 ) -> BatchRow:
-    values = {
-        name: value
-        for column, value in found.values.items()
-        if (name := _known_name(column)) is not None
-    }
+    values: dict[str, Any] = {}
+    for column, value in found.values.items():
+        name = _known_name(column)
+        if name in values:
+            raise bad_row(f"two columns hold the option {name!r}")
+        if name is not None:
+            values[name] = value
     for name in ("image", "voice", "voice2", "output", "prompt", "upload_to"):
         if not isinstance(values.get(name, ""), str):
             raise bad_row(f"{name} must be text, not {values[name]!r}")

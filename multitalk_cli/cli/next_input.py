@@ -24,6 +24,8 @@ SOUNDS = (
 )  # fmt: skip
 FILES = ("E_FILE_MISSING", "E_FILE_UNREADABLE", *PICTURES, *SOUNDS)
 """Codes of an input that another file must replace."""
+_OTHER_KINDS = ("mp4", "csv", "jsonl")
+"""Endings of files that are no picture and no voice."""
 
 
 def other_input(error: MultitalkError, words: Sequence[str]) -> str:
@@ -37,6 +39,9 @@ def other_input(error: MultitalkError, words: Sequence[str]) -> str:
     if error.code == "E_FILE_MISSING":
         close = _similar_name(Path(name))
         return typed_line(with_replaced(words, name, close)) if close else _list_folder(Path(name))
+    ending = Path(name).suffix.lower().removeprefix(".")
+    if ending in _OTHER_KINDS:
+        return typed_line(with_replaced(words, name, f"OTHER.{ending}"))
     is_picture = error.code in PICTURES or (error.code not in SOUNDS and words[1:2] == [name])
     other = "OTHER.png" if is_picture else "OTHER.wav"
     return typed_line(with_replaced(words, name, other))

@@ -91,13 +91,13 @@ def named_choice(text: str) -> str:
     """
     lora, strength = split_strength(text)
     if not is_strength(strength):
-        raise ValueError(f"must have a strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}: {text}")
-    parts = urlsplit(lora)
+        raise ValueError(
+            f"must have a strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {strength:g}"
+        )
     is_name = LORA_NAME.fullmatch(lora) and not lora.endswith(LORA_ENDING)
     if not is_name and not is_web_lora(lora) and not is_lora_file(lora):
-        where = parts._replace(query="", fragment="").geturl().rpartition("@")[2]
-        form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING}"
-        raise ValueError(f"must be {form}, not {where!r}")
+        form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING} without a password"
+        raise ValueError(f"must be {form}, not {without_keys(lora)!r}")
     name = lora if is_name else name_of_lora(lora)
     if not LORA_NAME.fullmatch(name):
         raise ValueError("must be the address of a file with a name")
@@ -106,7 +106,10 @@ def named_choice(text: str) -> str:
 
 def is_web_lora(lora: str) -> bool:
     """Whether it is the address of a LoRA's file, without a password."""
-    parts = urlsplit(lora)
+    try:
+        parts = urlsplit(lora)
+    except ValueError:
+        return False
     is_address = parts.scheme in ("http", "https") and bool(parts.netloc)
     return is_address and "@" not in parts.netloc and parts.path.endswith(LORA_ENDING)
 
@@ -114,6 +117,12 @@ def is_web_lora(lora: str) -> bool:
 def is_lora_file(lora: str) -> bool:
     """Whether it is the path of a LoRA's file."""
     return lora.endswith(LORA_ENDING) and "://" not in lora
+
+
+def without_keys(address: str) -> str:
+    """An address without the parts that may hold a key or a password."""
+    bare = address.partition("?")[0].partition("#")[0]
+    return re.sub(r"//[^/]*@", "//", bare)
 
 
 def name_of_lora(lora: str) -> str:

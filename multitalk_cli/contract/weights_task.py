@@ -1,13 +1,12 @@
 """Work on a folder of weights, on this machine or in the cloud, and its wire form."""
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from multitalk_cli import contract
-from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora
+from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora, without_keys
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.exceptions import Fact
 
@@ -109,7 +108,8 @@ def not_a_lora(lora: str) -> UsageError:
     """The error for a --lora that cannot be fetched."""
     names = ", ".join(LORAS)
     return UsageError(
-        f"--lora takes {names}, or https://HOST/FILE.safetensors, not {without_keys(lora)!r}",
+        f"--lora takes {names}, or https://HOST/FILE.safetensors without a password, "
+        f"not {without_keys(lora)!r}",
         code="E_RANGE",
         facts={"option": "--lora", "example": LORAS[0]},
     )
@@ -142,9 +142,3 @@ def _recorded_loras(record: bytes, title: str) -> Mapping[str, str]:
         return {str(each["name"]): str(each["address"]) for each in json.loads(record)["loras"]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SetupError(f"the record of LoRAs of {title} is damaged", code="E_WEIGHTS") from None
-
-
-def without_keys(address: str) -> str:
-    """An address without the parts that may hold a key or a password."""
-    bare = address.partition("?")[0].partition("#")[0]
-    return re.sub(r"//[^/]*@", "//", bare)

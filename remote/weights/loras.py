@@ -25,8 +25,9 @@ from multitalk_cli.contract.loras import (
     LORAS_RECORD,
     is_lora_file,
     name_of_lora,
+    without_keys,
 )
-from multitalk_cli.contract.weights_task import check_lora, not_a_lora, without_keys
+from multitalk_cli.contract.weights_task import check_lora, not_a_lora
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import move_into_place, open_input
 from multitalk_cli.files import sha256_of as file_sha256

@@ -24,12 +24,13 @@ def values(manifest):
         b"\xef\xbb\xbf" + CSV.encode(),
         CSV.encode("utf-16"),
         b'id;image;voice\n1;"a, b.png";\n2;c.png;',
+        b"SEP=;\r\n" + CSV.replace(",", ";").replace("a;", "a,").encode(),
         b"ID\t Image \t--voice\n1\ta, b.png\t\n2\tc.png\n",
         f"\n\n{CSV}\n,,\n".encode(),
         LINES.encode(),
         b"\xef\xbb\xbf\n" + LINES.encode(),
     ],
-    ids=["crlf", "lf", "bom", "utf16", "semicolons", "tabs", "blank", "json", "json-bom"],
+    ids=["crlf", "lf", "bom", "utf16", "semicolons", "named", "tabs", "blank", "json", "json-bom"],
 )
 def test_every_form_gives_the_same_rows(content):
     manifest = read_manifest("-", content)
@@ -51,6 +52,7 @@ def test_rows_are_counted_as_a_spreadsheet_does():
         (b"\xd0\xcf\x11\xe0rest", "save it as CSV"),
         (b"image,voice\nf\xfcr.png,a.wav\n", "not text in UTF-8 (line 2)"),
         (b"image,voice\n", "has no rows"),
+        ("image,voice\n".encode("utf-16-le"), "not text in UTF-8 (line 1)"),
         (b" \n\n", "has no rows"),
         (b"", "has no rows"),
     ],
@@ -68,10 +70,13 @@ def test_what_is_no_manifest_is_refused(content, said):
     [
         (b"image,voice\na,b,c\n", "row 2: 3 cells, and there are 2 columns (quote commas)"),
         (b"image,image\na,b\n", "row 1: there are 2 columns 'image'"),
-        (b'image\n"a\n', "row 2: unexpected end of data"),
+        (b'image\n"a\n', "row 2: a quote is not closed"),
         (b'{"image": "a"}\n[1]\n', "row 2: no JSON object; each line is one, {...}"),
         (b'{"image": "a"}\n{"b"\n', "row 2: no JSON: Expecting ':' delimiter"),
         (b"[" * 99_999, "row 1: no JSON"),
+        (b'{"image": "a", "--Image": null}', "row 1: no JSON: 'image' stands 2 times"),
+        (b"a.png,a.wav\n", "row 1: no column 'image': the first row has the names"),
+        (b"image\n%s,b\n" % (b"a" * 9_999), "row 2: 2 cells"),
     ],
 )
 def test_rows_of_a_wrong_form_are_problems(content, line):

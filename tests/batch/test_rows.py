@@ -87,6 +87,13 @@ def test_all_problems_are_said_at_once():
     assert not list(Path.cwd().glob("*.mp4"))
 
 
+def test_two_columns_of_one_option_are_a_problem_where_both_are_filled():
+    text = "image,voice,steps,sample-steps\nhost.png,a.wav,12,\nhost.png,b.wav,12,20\n"
+
+    (line,) = problems(text)
+    assert line == "row 3: two columns hold the option 'sample_steps'"
+
+
 def test_missing_files_alone_are_exit_3():
     assert problems("image,voice\nno.png,a.wav\nno.png,b.wav\nhost.png,c.wav\n", FileError) == [
         "rows 2, 3: no.png does not exist",

@@ -158,6 +158,8 @@ def test_a_number_after_the_last_colon_is_a_strength(typed, kept, strength):
         ("https://user:secret@host/x.safetensors", "a name, FILE.safetensors or https"),
         ("s3://bucket/x.safetensors", "a name, FILE.safetensors or https"),
         ("lightx2v:9", "strength from -4 to 4"),
+        ("https://user:secret@host/x.safetensors:9", "strength from -4 to 4"),
+        ("https://[host/x.safetensors", "a name, FILE.safetensors or https"),
         ("a b", "a name, FILE.safetensors or https"),
     ],
 )

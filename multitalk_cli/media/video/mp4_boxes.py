@@ -48,7 +48,7 @@ def _box(header: bytes, at: int, end: int) -> Mp4Box:
     if length == 0:
         length = end - at
     if length < body or at + length > end:
-        raise BoxError(f"box {name!r} of {length} bytes does not fit")
+        raise BoxError(f"box {name.decode('latin-1')!r} of {length} bytes does not fit")
     return Mp4Box(name, at + body, length - body)
 
 
