@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from multitalk_cli import Client, MultitalkError, __version__, contract
+from multitalk_cli import Client, MultitalkError, __version__, contract, job_handle
 from multitalk_cli.cloud.client import CallStatus, Cloud, PoolStats
 from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.errors import TemporaryError
@@ -386,6 +386,8 @@ class Crowd:
             if handle is not None and (end := self._followed(handle)):
                 self.ends[seed] = end
                 return
+            # What a process had that was killed is gone.
+            job_handle._followed.discard(handle)
             # Another process, which knows what is in the ledger.
             handle = self._submit(self._client(), seed)
         raise AssertionError(f"video {seed} does not end")
