@@ -224,18 +224,29 @@ def _deploy(facts: Mapping[str, Fact], _words: list[str]) -> str:
     return deploy_command(facts) if "app" in facts else ""
 
 
+_INSTALL_NEWER = "install the newer version: pipx install --force . in its checkout"
+
+
 def _match_versions(facts: Mapping[str, Fact], words: list[str]) -> str:
     """A deploy by the newer client, or the newer client for a job of a newer app."""
     if "is_client_older" in facts:
         after = [f"multitalk jobs attach {facts['job']}"] if "job" in facts else []
-        return "\n".join(
-            ["install the newer version: pipx install --force . in its checkout", *after]
-        )
+        return "\n".join([_INSTALL_NEWER, *after])
     if "app" in facts:
         return deploy_command(facts)
     chosen = settings.load_settings()
     typed = {name: option_values(words, f"--{name}") for name in ("app", "environment")}
     return deploy_command({name: (values or [chosen[name]])[-1] for name, values in typed.items()})
+
+
+def _use_ledger(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The newer client for a newer list; a damaged one aside, and the jobs that Modal knows."""
+    if "is_newer" in facts:
+        return f"{_INSTALL_NEWER}\n{typed_line(words)}"
+    if "damaged" not in facts:
+        return ""
+    path = str(facts["damaged"])
+    return f"{shell_line(['mv', path, f'{path}.damaged'])}\nmultitalk jobs ls --remote"
 
 
 def _show_build(facts: Mapping[str, Fact], _words: list[str]) -> str:
@@ -474,10 +485,12 @@ def download_command(facts: Mapping[str, Fact], *options: str) -> str:
     return shell_line([*words, *options])
 
 
-def _download(facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _download(facts: Mapping[str, Fact], words: list[str]) -> str:
     """The download again, which resumes or repairs."""
     if not facts.keys() & {"volume", "weights_folder"}:
         return ""
+    if "option" in facts and words[:1] == ["download"]:
+        return typed_again(words, str(facts["option"]))
     options = ["--repair", "--yes"] if "damaged" in facts else []
     options += [str(facts["option"])] if "option" in facts else []
     return download_command(facts, *options)
@@ -610,6 +623,7 @@ def _check_rows(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 RULES: dict[str, Rule] = {
     "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
+    "E_LEDGER": _use_ledger,
     "E_LORA_MISSING": _add_lora,
     "E_TIER": _either(_option("stack"), _option("gpu")),
     "E_AUDIO_FORMAT": _convert_sound,

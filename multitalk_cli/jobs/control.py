@@ -30,6 +30,7 @@ from multitalk_cli.jobs import follow
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire, latest_attempt
 from multitalk_cli.jobs.refresh import refresh, state_key
+from multitalk_cli.jobs.states import state_of
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, check_name, first_of
 from multitalk_cli.storage.address import is_stored
 
@@ -247,6 +248,10 @@ def fetch_many(
     return outcomes
 
 
+def _words(job: Job) -> str:
+    return state_of(job).replace("-", " ")
+
+
 def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
     """Cancels a job and waits until its GPU is free."""
     ledger = jobs_ledger.Ledger()
@@ -255,7 +260,7 @@ def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
         return _cancel_call(cloud, ledger, found, reporter)
     job = latest_attempt(cloud, found)
     if not job.is_unfinished:
-        reporter.note(f"job {job.id} has already ended: {job.state}")
+        reporter.note(f"job {job.id} has already ended: {_words(job)}")
         return CancelledJob(job_id=job.id, state=job.state, is_confirmed=None)
     state, is_confirmed = jobs_cancel.cancel(cloud, ledger, job, reporter)
     return CancelledJob(job_id=job.id, state=state, is_confirmed=is_confirmed)
@@ -280,7 +285,7 @@ def _cancel_call(
     """Cancels a call that makes no video."""
     newest = refresh(cloud, ledger, job).job
     if not newest.is_unfinished or not newest.call_id:
-        reporter.note(f"job {job.id} has already ended: {newest.state}")
+        reporter.note(f"job {job.id} has already ended: {_words(newest)}")
         return CancelledJob(job_id=job.id, state=newest.state, is_confirmed=None)
     cloud.cancel(state_key(newest), newest.call_id)
     ended = wait_for_end(cloud, newest.call_id, lambda: False)

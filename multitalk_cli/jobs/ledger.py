@@ -479,7 +479,7 @@ class Ledger:
             finally:
                 db.close()
         except (OSError, sqlite3.Error) as error:
-            raise FileError(f"{self._path} cannot be used: {error}", code="E_LEDGER") from error
+            raise schema.unusable(self._path, error) from error
 
     def _open(self) -> sqlite3.Connection:
         self._path.parent.mkdir(parents=True, exist_ok=True)

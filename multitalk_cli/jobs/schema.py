@@ -9,7 +9,13 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from multitalk_cli.errors import FileError
+
+if TYPE_CHECKING:
+    from multitalk_cli.errors.exceptions import Fact
 
 FORMAT = 4
 
@@ -55,15 +61,22 @@ _COVERING = (
 """All that is added up, and all that is searched: the long texts of rows are not read for it."""
 
 
+_DAMAGED = ("SQLITE_NOTADB", "SQLITE_CORRUPT")
+
+
+class NewerFormatError(sqlite3.DatabaseError):
+    """A file of a later version."""
+
+
 def prepare(db: sqlite3.Connection) -> None:
-    """Makes the tables, or brings them to today's format. Raises DatabaseError for a newer one."""
+    """Makes the tables, or brings them to today's format. Raises NewerFormatError."""
     if _format_of(db) == FORMAT:
         return
     db.execute("BEGIN IMMEDIATE")
     # Another command may have been faster.
     found = _format_of(db)
     if found > FORMAT:
-        raise sqlite3.DatabaseError(f"a newer multitalk wrote it (format {found})")
+        raise NewerFormatError(f"a newer multitalk wrote it (format {found})")
     if found < 2:
         _add_second_format(db)
     if found < 3:
@@ -137,3 +150,11 @@ def to_sql(value: Any) -> Any:
 def from_sql(value: Any) -> Any:
     """A value as it was before `to_sql`."""
     return value.decode("utf-8", "surrogatepass") if isinstance(value, bytes) else value
+
+
+def unusable(path: Path, error: Exception) -> FileError:
+    """The error for a ledger that cannot be used, with what helps."""
+    facts: dict[str, Fact] = {"is_newer": True} if isinstance(error, NewerFormatError) else {}
+    if getattr(error, "sqlite_errorname", "") in _DAMAGED:
+        facts = {"damaged": str(path)}
+    return FileError(f"{path} cannot be used: {error}", code="E_LEDGER", facts=facts)

@@ -153,6 +153,9 @@ def parse_recipe(raw: Mapping[str, Any], path: Path) -> Recipe:
 
     Raises FileError E_RECIPE for what no request could hold.
     """
+    form = raw.get("multitalk")
+    if type(form) is int and form > RECIPE_FORMAT:
+        raise unusable(path, f"a newer version of multitalk wrote it (format {form})")
     try:
         return _parse(raw)
     except ValueError as error:

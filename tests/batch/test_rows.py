@@ -1,7 +1,9 @@
 """All that is wrong with rows is said together, with their numbers, before anything is started."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
+from threading import Thread
 
 import pytest
 import typer.main
@@ -217,3 +219,15 @@ def test_a_folder_that_all_rows_lack_is_made_with_one_command(cli):
 
     assert (ran.code, ran.error["code"]) == (3, "E_ROW_FILES")
     assert ran.error["hint"] == "mkdir -p out"
+
+
+def test_a_list_may_be_a_pipe_with_a_name(cli, folder):
+    os.mkfifo("list")
+    content = "image,voice\nhost.png,a.wav\n"
+    writer = Thread(target=Path("list").write_text, args=[content], daemon=True)
+    writer.start()
+
+    ran = cli("batch", "list", "--backend", "preview", "--plan", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert [Path(each["output"]) for each in ran.json["data"]["rows"]] == [folder / "a.preview.mp4"]

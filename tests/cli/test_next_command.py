@@ -27,6 +27,7 @@ EXAMPLES = {
         ({"stack": "cuda12.1"}, [*GENERATE, "--attention", "fa2"]),
         ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
     ],
+    "E_LEDGER": [({"is_newer": True}, ["jobs", "ls"]), ({"damaged": "a b"}, ["jobs", "ls"])],
     "E_LORA_MISSING": [
         ({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"]),
         ({"lora": "lightx2v", "weights_folder": "my weights"}, [*GENERATE, "--preset", "fast"]),
@@ -99,7 +100,10 @@ EXAMPLES = {
     "E_UNFINISHED": [({"job": "7f3a", "step": "cancel"}, ["jobs", "attach", "7f3a"])],
     "E_UNKNOWN_CODE": [({"nearest": "E_NO_JOB"}, ["explain", "E_NO_JOBS"])],
     "E_URL": [({"address": "http://a/b.png"}, ["generate", "http://a/b.png", "b.wav"])],
-    "E_USAGE": [({"image": "my face.png"}, ["generate", "my face.png"])],
+    "E_USAGE": [
+        ({"image": "my face.png"}, ["generate", "my face.png"]),
+        ({"option": "--yes", "volume": "w"}, ["download", "--preset", "fast"]),
+    ],
     "E_WEIGHTS": [({"volume": "w", "damaged": True}, ["download"])],
     "E_WEIGHTS_MISSING": [({"volume": "w", "app": "studio"}, GENERATE)],
 }

@@ -138,6 +138,7 @@ def test_a_broken_file_is_named(tmp_path):
     with pytest.raises(FileError, match=r"jobs\.sqlite3 cannot be used") as caught:
         Ledger(path).newest()
     assert caught.value.code == "E_LEDGER"
+    assert caught.value.facts == {"damaged": str(path)}
 
 
 def test_a_newer_format_is_left_alone(tmp_path, ledger):
@@ -147,8 +148,9 @@ def test_a_newer_format_is_left_alone(tmp_path, ledger):
     db.execute("PRAGMA user_version = 99")
     db.close()
 
-    with pytest.raises(FileError, match="newer multitalk"):
+    with pytest.raises(FileError, match="newer multitalk") as caught:
         ledger.newest()
+    assert caught.value.facts == {"is_newer": True}
 
 
 def test_an_attempt_is_kept_in_the_column_that_older_versions_read(ledger, tmp_path):

@@ -154,6 +154,10 @@ def _absurd(random, depth=0):
     return random.choice(values)
 
 
+def test_a_recipe_of_a_newer_version_is_called_so():
+    assert "a newer version of multitalk wrote it (format 2)" in refused(multitalk=2)
+
+
 def test_a_recipe_of_any_values_is_valid_or_refused():
     random, valid = Random(1), 0
     streams = {"frames": [[30, "a"], [20, "b"]], "sound": [30, "c"]}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,8 +157,18 @@ def _read(manifest: str | None, pairs: Path | None) -> Manifest:
         return read_pairs(pairs)
     assert manifest is not None
     if manifest != STDIN:
-        return read_manifest(manifest)
+        return read_manifest(manifest, _piped(manifest, MOST_BYTES))
     return read_manifest(manifest, read_pipe(MOST_BYTES, "multitalk batch FILE.csv"))
+
+
+def _piped(manifest: str, most_bytes: int) -> bytes | None:
+    """What a pipe with a name holds, `<(...)` of a shell; None for anything else."""
+    path = Path(manifest)
+    with suppress(OSError, ValueError):
+        if path.is_fifo():
+            with path.open("rb") as pipe:
+                return pipe.read(most_bytes + 1)
+    return None
 
 
 def _plan(found: Manifest, defaults: Defaults, console: Console) -> BatchPlan:
