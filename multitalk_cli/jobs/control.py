@@ -261,7 +261,7 @@ def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
     job = latest_attempt(cloud, found)
     if not job.is_unfinished:
         reporter.note(f"job {job.id} has already ended: {_words(job)}")
-        return CancelledJob(job_id=job.id, state=job.state, is_confirmed=None)
+        return CancelledJob(job_id=job.id, state=state_of(job), is_confirmed=None)
     state, is_confirmed = jobs_cancel.cancel(cloud, ledger, job, reporter)
     return CancelledJob(job_id=job.id, state=state, is_confirmed=is_confirmed)
 
@@ -286,7 +286,7 @@ def _cancel_call(
     newest = refresh(cloud, ledger, job).job
     if not newest.is_unfinished or not newest.call_id:
         reporter.note(f"job {job.id} has already ended: {_words(newest)}")
-        return CancelledJob(job_id=job.id, state=newest.state, is_confirmed=None)
+        return CancelledJob(job_id=job.id, state=state_of(newest), is_confirmed=None)
     cloud.cancel(state_key(newest), newest.call_id)
     ended = wait_for_end(cloud, newest.call_id, lambda: False)
     ledger.update(job.id, state=jobs_ledger.CANCELLED)

@@ -40,6 +40,8 @@ def test_a_cancelled_rest_costs_no_first_window(cloud, deployed, whole):
     words = words_of(deployed, "talk.wav", "--force", "-o", "stop.mp4")
     first = deployed.run(*words, "--first", "--json")
     job = first.data["job"]
+    ended = deployed.run("jobs", "cancel", job, "--json").data
+    assert ended == {"job": job, "state": "first-window"}
     with held_rest(cloud, deployed, job) as running:
         stopping = deployed.start("jobs", "cancel", job)
         flag = lambda: f"{job}/cancel" in cloud.entries(contract.STATES_DICT)  # noqa: E731
