@@ -120,8 +120,10 @@ def open_input(path: Path) -> BinaryIO:
     if is_web_address(str(path)) and not path.exists():
         # A path has lost the second slash.
         address = re.sub(r"^(\w+):/{0,2}", r"\1://", shown_path(path))
+        # What follows the question mark is often a key, and a list's problems are kept in files.
+        shown = re.sub(r"\?.+", "?...", address, flags=re.DOTALL)
         raise UsageError(
-            f"{address} is a web address, not a file", code="E_URL", facts={"address": address}
+            f"{shown} is a web address, not a file", code="E_URL", facts={"address": address}
         )
     # A pipe without a writer would block a plain open; a regular file ignores the flag.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
