@@ -296,7 +296,7 @@ CODES: dict[str, Explanation] = {
     ),
     "E_PERMISSION": Explanation(
         _S,
-        "Modal does not allow this to the token's user",
+        "the token's user may not do this in Modal's workspace",
         "The environment is restricted, where viewers may only look, or the workspace is suspended. The token itself is valid.",
         "Ask an owner of the workspace for the role of a contributor, or pass another --environment; multitalk login changes to another workspace.",
     ),
@@ -526,7 +526,7 @@ CODES: dict[str, Explanation] = {
         _O,
         "unknown repository, revision or file on the Hugging Face Hub",
         "--revision is not a commit of the repository, or the publishers moved the file or the repository.",
-        "Omit --revision, or pass a commit from the repository's page; where that is gone, a newer multitalk may know the new place.",
+        "Omit --revision, or pass a commit from the repository's page; where that is gone, a newer version may know the new place.",
     ),
     "E_HUB_CHANGED": Explanation(
         _O,
