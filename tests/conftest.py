@@ -55,12 +55,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
-def pytest_collection_finish() -> None:
-    """Leaves what was collected out of every later search for garbage."""
-    gc.collect()
-    gc.freeze()
-
-
 @pytest.fixture(scope="session")
 def golden_dir() -> Path:
     """Recorded tensors of the published model's maths."""
