@@ -64,12 +64,17 @@ class VideoResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class BatchResult:
-    """How a batch ended, in the order of its manifest. stopped: how the user ended it."""
+    """How a batch ended, in the order of its list.
+
+    stopped: how the user ended it. enough_usd: a budget that all videos would fit into, where this
+    one was too small.
+    """
 
     plan: BatchPlan
     results: tuple[VideoResult, ...]
     took_s: float
     stopped: Choice | None = None
+    enough_usd: float | None = None
 
     def count(self, *states: State) -> int:
         """How many ended like this."""
@@ -138,6 +143,7 @@ def run_batch(
         results=tuple(sorted(results, key=lambda each: order[id(each.planned)])),
         took_s=time.monotonic() - began_s,
         stopped=runner.stopped,
+        enough_usd=runner.enough_usd,
     )
 
 
@@ -189,6 +195,7 @@ class _Runner:
             self._budget.paid_usd = paid_before(plan)
         self._halt = ""
         self.stopped: Choice | None = None
+        self.enough_usd: float | None = None
 
     def run(self) -> list[VideoResult]:
         """All results, once every video has ended."""
@@ -204,6 +211,9 @@ class _Runner:
         for planned in self._waiting:
             reason = self._halt if self._halt else _beyond(planned, self._budget)
             self._keep(VideoResult(planned=planned, state="not started", reason=reason))
+        if self._waiting and not self._halt:
+            missing = sum(each.planned.price_usd for each in self._results if not each.is_done)
+            self.enough_usd = self._budget.paid_usd + missing
         return self._results
 
     # Starting

@@ -200,6 +200,7 @@ def run(argv: Sequence[str]) -> int:
     rest, options = split_output_options(argv)
     arguments, renamings = replace_renamed(rest)
     console = Console(options)
+    console.typed = arguments
     masking.forget()
     console.hide(stored_tokens())
     with _signals(received, console), library_messages(console):

@@ -111,7 +111,7 @@ class Console:
 
     For a person the result is a path or a table on stdout; with `json` it is one object
     {version, command, status, data, errors}, also on failure.
-    leaving: the message when a signal ends the command.
+    leaving: the message when a signal ends the command. typed: the words after `multitalk`.
     """
 
     def __init__(self, options: OutputOptions) -> None:
@@ -121,6 +121,7 @@ class Console:
         self._has_bars = False
         self._modes = interrupts.terminal_modes()
         self.leaving = "interrupted; partial files removed"
+        self.typed: Sequence[str] = ()
         self.is_interactive = is_foreground_terminal(sys.stderr)
         in_ci = bool(os.environ.get("CI"))
         is_plain = bool(os.environ.get("NO_COLOR")) or in_ci or is_dumb()

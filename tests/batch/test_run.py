@@ -192,6 +192,16 @@ def test_a_manifest_comes_from_a_pipe_or_a_folder_but_not_from_both(cli):
 # Money
 
 
+def test_a_plan_of_previews_names_the_command_for_the_price_of_the_videos(cli):
+    words = ("batch", "list.csv", "--plan")
+
+    shown = cli(*words, "--backend", "preview").stdout
+
+    (line,) = [line for line in shown.splitlines() if "multitalk" in line]
+    assert line.strip() == "multitalk batch list.csv --plan --backend modal"
+    assert "$" in cli(*line.split()[1:]).stdout
+
+
 def test_a_budget_counts_what_is_paid_and_what_runs():
     budget = Budget(limit_usd=2.0, paid_usd=1.0, reserved_usd={1: 0.5})
 

@@ -63,6 +63,12 @@ EXAMPLES = {
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
     "E_IMAGE_SIZE": [({"large_file": "my face.webp"}, ["generate", "my face.webp", "b.wav"])],
     "E_MANIFEST": [({}, ["batch", "my videos.csv"])],
+    "E_ROWS": [
+        (
+            {"enough_usd": 1.5, "cheaper": (), "option": "--budget"},
+            ["batch", "my videos.csv", "--budget", "0.1"],
+        )
+    ],
     "E_ROW_FILES": [({}, ["batch", "my videos.csv", "--budget", "9"])],
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],

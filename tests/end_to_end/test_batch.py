@@ -61,6 +61,9 @@ def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
     assert ran.error["code"] == "E_ROWS"
     assert [row["state"] for row in ran.data["rows"]] == ["done", "not started", "not started"]
     assert "does not fit" in ran.data["rows"][1]["reason"]
+    assert ran.error["message"] == "2 of 3 videos are missing"
+    hint, _, enough = ran.error["hint"].rpartition(" --budget ")
+    assert hint.startswith("multitalk batch list.csv") and float(enough) > 2 * price
     assert rpcs.count("FunctionMap") == 1
 
 

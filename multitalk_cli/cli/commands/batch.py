@@ -120,7 +120,7 @@ def batch(
     if plan:
         from multitalk_cli.cli.views import batch as view
 
-        console.succeed("batch", view.plan_data(planned), view.plan_blocks(planned))
+        console.succeed("batch", view.plan_data(planned), view.plan_blocks(planned, console.typed))
         return
     _run(planned, options, report, console, force=force)
 
@@ -252,12 +252,14 @@ def end_if_stopped(ended: BatchResult) -> None:
 
 def require_complete(ended: BatchResult, command: str, console: Console) -> None:
     """Says that videos are missing, which their JSON has said already, and ends with exit 5."""
+    from multitalk_cli.cli.next_command import next_command
     from multitalk_cli.cli.views import batch as view
 
     if ended.is_complete:
         return
     if not console.options.json:
-        console.fail(command, view.missing_error(ended))
+        error = view.missing_error(ended)
+        console.fail(command, error, next_command(error, [*console.typed]))
     raise typer.Exit(int(ExitCode.REMOTE))
 
 
@@ -266,7 +268,7 @@ def _show_results(ended: BatchResult, page: Path | None, console: Console) -> No
     from multitalk_cli.cli.views import batch as view
 
     if console.options.json:
-        console.succeed("batch", view.data(ended, page), errors=view.errors(ended))
+        console.succeed("batch", view.data(ended, page), errors=view.errors(ended, console.typed))
         return
     if console.shows_results:
         console.succeed("batch", {}, view.blocks(ended))

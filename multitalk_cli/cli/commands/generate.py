@@ -174,7 +174,7 @@ def make_variations(
         )
     plan = plan_variations(args, chosen, parse_seeds("--seeds", seeds), console)
     if is_plan:
-        console.succeed(command, view.plan_data(plan), view.plan_blocks(plan))
+        console.succeed(command, view.plan_data(plan), view.plan_blocks(plan, console.typed))
         return
     console.fact("price", view.describe_price(plan))
     options = RunOptions()
@@ -183,7 +183,7 @@ def make_variations(
         ended = batch.run(plan, options, console, requests, in_lines=False)
         lines = [each.video.place for each in ended.results if each.video is not None]
         console.fact("videos", view.summary(ended))
-        console.succeed(command, view.data(ended, None), lines, view.errors(ended))
+        console.succeed(command, view.data(ended, None), lines, view.errors(ended, console.typed))
         batch.show_rest(ended, console)
         batch.end_if_stopped(ended)
     batch.require_complete(ended, "generate", console)

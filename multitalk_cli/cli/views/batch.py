@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.batch.rows import PAID, PREVIEW
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
+from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.cli.typed_words import option_values, typed_again
 from multitalk_cli.cli.views.generate import first_data
 from multitalk_cli.cli.views.jobs import short_path
-from multitalk_cli.errors import CODES, RemoteError
+from multitalk_cli.errors import RemoteError
 from multitalk_cli.jobs.ledger import SHORT_ID
 from multitalk_cli.planning.describe import describe_paces, money_range
 from multitalk_cli.reporting.formatting import (
@@ -19,10 +22,12 @@ from multitalk_cli.reporting.formatting import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from multitalk_cli.batch.plan import BatchPlan, PlannedVideo
     from multitalk_cli.batch.run import BatchResult, VideoResult
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.generation.result import FirstWindow, Video
 
 _KNOWN = {
@@ -80,8 +85,8 @@ def _output(video: PlannedVideo) -> str:
     return video.name if video.target is None else str(video.target.absolute())
 
 
-def plan_blocks(plan: BatchPlan) -> list[Block]:
-    """The table of a plan: a line a video, and the whole price."""
+def plan_blocks(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
+    """The table of a plan: a line a video, and the whole price. words: that were typed."""
     rows = [
         (
             video.id,
@@ -99,7 +104,7 @@ def plan_blocks(plan: BatchPlan) -> list[Block]:
         right=(2,),
         gives_way=(1, 0),
     )
-    return [table, Line(""), *_totals(plan)]
+    return [table, Line(""), *_totals(plan, words)]
 
 
 def _name(video: PlannedVideo) -> str:
@@ -112,14 +117,25 @@ def _price(video: PlannedVideo) -> str:
     return money_range(video.price_least_usd, video.price_usd)
 
 
-def _totals(plan: BatchPlan) -> list[Block]:
+def _totals(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
     new = sum(video.is_new for video in plan.videos)
     seconds = sum(video.seconds for video in plan.videos)
     there = f", {len(plan.videos) - new} of them made or started" if new < len(plan.videos) else ""
     total = f"{human_count(len(plan.videos), 'video')}, {human_length(seconds)}{there}"
-    rows: list[Block] = [Row("videos", total), Row("price", describe_price(plan))]
+    rows: list[Block] = [Row("videos", total), *_price_rows(plan, words)]
     rows += [Row("estimate", describe_paces(plan.paces))] if plan.paces else []
     return [*rows, *unpaired_rows(plan)]
+
+
+def _price_rows(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
+    """The price; where all are previews, the command that shows that of the videos."""
+    price = describe_price(plan)
+    is_preview = all(video.row.backend == PREVIEW for video in plan.videos)
+    if not is_preview or option_values(words, "--backend")[-1:] == [PAID]:
+        # Rows that say themselves that they are previews stay it.
+        return [Row("price", price)]
+    command = typed_again(words, "--backend", PAID)
+    return [Row("price", f"{price}; that of the videos:"), Row("", command, "bold", wraps=False)]
 
 
 def describe_price(plan: BatchPlan) -> str:
@@ -282,19 +298,22 @@ def facts(plan: BatchPlan) -> list[tuple[str, str]]:
     return shown + [(row.label, row.text) for row in unpaired_rows(plan)]
 
 
-def errors(batch: BatchResult) -> list[dict[str, Any]]:
-    """The failure of a batch of which videos are missing, for its JSON."""
+def errors(batch: BatchResult, words: Sequence[str]) -> list[dict[str, Any]]:
+    """The failure of a batch of which videos are missing, for its JSON. words: that were typed."""
     if batch.is_complete:
         return []
     error = missing_error(batch)
-    exit_code = int(error.exit_code)
-    return [
-        {"code": error.code, "message": error.message, "hint": error.hint, "exit_code": exit_code}
-    ]
+    hint, exit_code = next_command(error, [*words]), int(error.exit_code)
+    return [{"code": error.code, "message": error.message, "hint": hint, "exit_code": exit_code}]
 
 
 def missing_error(batch: BatchResult) -> RemoteError:
     """The error of a batch of which videos are missing."""
     missing = sum(not each.is_done for each in batch.results)
-    message = f"{missing} of {human_count(len(batch.results), 'video')} are missing"
-    return RemoteError(message, code="E_ROWS", hint=CODES["E_ROWS"].remedy)
+    verb = "is" if missing == 1 else "are"
+    message = f"{missing} of {human_count(len(batch.results), 'video')} {verb} missing"
+    facts: dict[str, Fact] = {}
+    if batch.enough_usd is not None:
+        enough_usd = round(batch.enough_usd + 0.05, 1)
+        facts = {"enough_usd": enough_usd, "cheaper": (), "option": "--budget"}
+    return RemoteError(message, code="E_ROWS", facts=facts)
