@@ -18,7 +18,7 @@ from multitalk_cli.generation import output_path
 from multitalk_cli.generation.backends.select import backend_name, report_default
 from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import output_names
-from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX
+from multitalk_cli.media.video.names import PREVIEW_SUFFIX, SUFFIX, preview_of
 from multitalk_cli.planning.prepare import check_inputs
 from multitalk_cli.storage.address import is_stored
 
@@ -201,9 +201,8 @@ def _read_row(
     )
     output = _output(values, row_id, folder, defaults)
     backend = backend_name(settings, is_interactive=is_interactive)
-    args = replace(
-        args, output=seeded_output(output, seeds, is_drawn=seed is None, backend=backend)
-    )
+    output = seeded_output(output, seeds, is_drawn=seed is None, backend=backend)
+    args = replace(args, output=_preview_output(output) if backend == PREVIEW else output)
     given = {**(defaults.given or {}), **values}
     shown = {name: value for name, value in given.items() if value is not None}
     return BatchRow(
@@ -271,6 +270,13 @@ def _output(values: Mapping[str, Any], row_id: str, folder: Path, defaults: Defa
     if "{n}" in output or "{n:" in output:
         raise bad_row(f"output {output!r} has {{n}}, with which a rerun would make it again")
     return output
+
+
+def _preview_output(output: str | None) -> str | None:
+    """The output of a row's preview: the row stays the same for its video."""
+    if output is None or is_stored(output) or Path(output).is_dir():
+        return output
+    return preview_of(output)
 
 
 def seeded_output(output: str | None, seeds: int, *, is_drawn: bool, backend: str) -> str | None:

@@ -109,7 +109,7 @@ def test_missing_files_alone_are_exit_3():
         ("{n}.preview.mp4", "a rerun would make it again"),
         ("{seed}.preview.mp4", "needs a seed to be found again"),
         ("-", "for multitalk generate only"),
-        ("x.mp4", "a preview's name ends in .preview.mp4"),
+        ("x.avi", "a preview's name ends in .preview.mp4"),
         ("gone/", "does not exist"),
         ("{id}.preview.mp4", "id '../x' cannot be part of a file's name"),
     ],
@@ -163,6 +163,25 @@ def test_the_output_of_the_command_line_follows_the_current_folder_and_knows_ids
     videos = planned(path, output="out/{id}.preview.mp4").videos
 
     assert [str(each.target) for each in videos] == ["out/mine.preview.mp4", "out/3.preview.mp4"]
+
+
+def test_a_list_is_previewed_beside_its_videos():
+    path = manifest("image,voice,output\nhost.png,a.wav,x.mp4\nhost.png,b.wav,y.preview.mp4\n")
+
+    first, second = planned(path).videos
+
+    assert (first.target.name, second.target.name) == ("x.preview.mp4", "y.preview.mp4")
+    (line,) = problems(Path(path).read_text(), given={"backend": "modal"})
+    assert line == (
+        "row 3: 'y.preview.mp4' is the name of a preview: that of a video ends in .mp4 alone"
+    )
+
+
+def test_two_rows_with_one_preview_are_refused():
+    text = "image,voice,output\nhost.png,a.wav,x.mp4\nhost.png,b.wav,x.preview.mp4\n"
+
+    (line,) = problems(text)
+    assert line == f"row 3: the output '{Path.cwd()}/x.preview.mp4' is that of row 2"
 
 
 def test_speakers_are_placed(folder):

@@ -30,6 +30,13 @@ def whole_of(path: Path) -> Path:
     return path.with_name(name + suffix) if name else path
 
 
+def preview_of(name: str) -> str:
+    """The name of the preview of a video: `talk.preview.mp4` of `talk.mp4`, any other as it is."""
+    stem = name.removesuffix(SUFFIX)
+    is_video = stem != name and Path(name).name != SUFFIX and not name.endswith(PREVIEW_SUFFIX)
+    return stem + PREVIEW_SUFFIX if is_video else name
+
+
 def _split(name: str) -> tuple[str, str]:
     suffix = PREVIEW_SUFFIX if name.endswith(PREVIEW_SUFFIX) else Path(name).suffix
     return name.removesuffix(suffix), suffix
@@ -50,12 +57,13 @@ def check_name(target: Path, stem: str, *, preview: bool = False, typed: str | N
     if target.name.endswith(suffix) and target.name != suffix:
         if preview or not target.name.endswith(PREVIEW_SUFFIX):
             return
-        what = "a video that is not a preview must not be named as one"
+        said = f"{target.name!r} is the name of a preview: that of a video ends in {SUFFIX} alone"
     else:
         what = f"a {'preview' if preview else 'video'}'s name ends in {suffix}"
+        said = f"{what}, not {target.name!r}"
     proposed = _with_suffix(Path(target if typed is None else typed), stem, preview=preview)
     raise UsageError(
-        f"{what}, not {target.name!r}",
+        said,
         code="E_OUTPUT_NAME",
         facts={"proposed": str(proposed)},
     )
