@@ -143,7 +143,7 @@ def deploy_proof(place: AppRef, reporter: Reporter, *, shows_log: bool = False) 
     from remote.deployment.options import Deployment
 
     own = replace(place, app=f"{place.app}{contract.PROOF_SUFFIX}")
-    reporter.fact("build", "the image with transformers, if it has changed")
+    reporter.fact("build", "the image with transformers and diffusers, if it has changed")
     failed = _deploy(own, Deployment(), reporter, shows_log=shows_log, module="remote.proof_app")
     if failed is not None:
         raise failed

@@ -34,7 +34,7 @@ def login(
     hidden = hiding_variables()
     if hidden:
         console.warn(f"{' and '.join(hidden)} hide the stored token: unset {' '.join(hidden)}")
-    console.next("multitalk deploy")
+    console.next("multitalk download")
     console.succeed("login", {"file": str(file)}, [])
 
 

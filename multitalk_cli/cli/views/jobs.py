@@ -236,6 +236,7 @@ def next_step(listed: ListedJob) -> str:
         states.FILE_MISSING: "fetch",
         states.STOPPED: "rerun",
         states.EXPIRED: "rerun",
+        states.CANCELLED: "rerun",
         states.FAILED: "logs",
     }
     step = steps.get(state)

@@ -137,6 +137,11 @@ def test_a_failure_has_its_reason_its_calls_and_a_way_on():
     assert [name for name in rows if name.startswith("voice")] == ["voice"]
 
 
+def test_a_cancelled_job_can_be_run_again():
+    listed = ListedJob(job=job(state="cancelled"))
+    assert view.next_step(listed) == "multitalk jobs rerun abcdabcd"
+
+
 def test_a_call_without_a_video_shows_no_prompt():
     bench = job(kind="bench", label="bench", recipe="", target="", prompt="")
 
