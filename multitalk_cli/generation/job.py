@@ -22,7 +22,7 @@ from multitalk_cli.generation.spec import GenerateArgs, build_spec
 from multitalk_cli.generation.store import choose_upload, output_names, require_store
 from multitalk_cli.jobs.experience import read_experience
 from multitalk_cli.media.video.names import first_of, whole_of
-from multitalk_cli.planning import cost, gpus, rates
+from multitalk_cli.planning import cost, gpus, presets, rates
 from multitalk_cli.planning.cost import Estimate, Experience, Setup
 from multitalk_cli.planning.inputs import GenerateSpec
 from multitalk_cli.planning.prepare import check_inputs
@@ -192,7 +192,8 @@ def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
     """
     gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
     gpus.check_gpu(gpu, stack, plan)
-    gpus.check_tier(settings["tier"], gpu, stack)
+    preset = presets.name_of(presets.denoising_of(settings))
+    gpus.check_tier(settings["tier"], gpu, stack, preset)
     if not here:
         gpus.check_attention(settings["attention"], gpu, stack)
 

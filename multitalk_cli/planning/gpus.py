@@ -214,18 +214,24 @@ def has_tier(tier: str, gpu: Gpu, stack: str) -> bool:
     return tier == EXACT_TIER or (stack == DEFAULT_STACK and tier in gpu.tiers)
 
 
-def check_tier(tier: str, gpu: Gpu, stack: str) -> None:
+def check_tier(tier: str, gpu: Gpu, stack: str, preset: str = "") -> None:
     """Raises RefusedError for a tier that the GPU or the stack does not compute in.
 
-    Facts: the `stack` or the `gpu` that does it.
+    preset: the one that set the tier, for the message. Facts: the `stack` or the `gpu` that does
+    it.
     """
     if has_tier(tier, gpu, stack):
         return
     if tier in gpu.tiers:
         facts, where = {"stack": DEFAULT_STACK}, f"the stack {stack}"
+        able = f"the stack {DEFAULT_STACK}"
     else:
         facts, where = {"gpu": FALLBACKS[0]}, gpu.name
-    raise RefusedError(f"no tier {tier} on {where}", code="E_TIER", facts=facts)
+        able = " or ".join(each.name for each in GPUS if tier in each.tiers)
+    message = f"no tier {tier} on {where}"
+    if preset:
+        message = f"preset {preset} needs {able}: {message}"
+    raise RefusedError(message, code="E_TIER", facts=facts)
 
 
 def check_attention(name: str, gpu: Gpu, stack: str) -> None:

@@ -203,7 +203,7 @@ def _facts(
         yield "seed", f"{seed}, {how} (the video's: {recipe.seed}; --seed same repeats it)"
     given = with_preset(changes.settings)
     changed = [
-        f"{name.replace('_', ' ')} {settings[name] or 'none'} (was {value or 'none'})"
+        f"{name.replace('_', ' ')} {_value_text(name, settings[name])} (was {value or 'none'})"
         for name, value in recipe.settings.items()
         if name in given and settings[name] != value
     ]
@@ -212,3 +212,8 @@ def _facts(
     changed += [] if changes.prompt is None else [f"prompt {changes.prompt}"]
     if changed:
         yield "changed", ", ".join(changed)
+
+
+def _value_text(name: str, value: Any) -> str:
+    """A setting's value; without a shift it is that of the size or of the LoRA."""
+    return str(value or ("automatic" if name == "shift" else "none"))

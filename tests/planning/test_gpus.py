@@ -124,3 +124,29 @@ def test_another_attention_is_refused_with_what_helps(name, gpu, stack, facts):
         gpus.check_attention(name, gpus.find_gpu(gpu), stack)
 
     assert (caught.value.code, caught.value.facts) == ("E_ATTENTION_STACK", facts)
+
+
+@pytest.mark.parametrize(
+    ("tier", "gpu", "stack", "preset", "words"),
+    [
+        (
+            "turbo",
+            "l4",
+            "current",
+            "fastest",
+            "preset fastest needs h100 or h200: no tier turbo on l4",
+        ),
+        (
+            "near",
+            "h100",
+            "cuda12.1",
+            "fast",
+            "preset fast needs the stack current: no tier near on",
+        ),
+        ("turbo", "l4", "current", "", "no tier turbo on l4"),
+    ],
+)
+def test_a_tier_is_refused_in_the_words_that_were_typed(tier, gpu, stack, preset, words):
+    with pytest.raises(RefusedError) as caught:
+        gpus.check_tier(tier, gpus.find_gpu(gpu), stack, preset)
+    assert caught.value.message.startswith(words)
