@@ -138,7 +138,10 @@ def _allow_cost(facts: Mapping[str, Fact], words: list[str]) -> str:
         return ""
     option = str(facts.get("option", "--max-cost"))
     lines = [typed_again(words, option, f"{facts['enough_usd']:g}")]
-    cheaper = _texts(facts["cheaper"])
+    is_rerun = words[:2] == ["jobs", "rerun"]  # Of these options it has --gpu alone.
+    cheaper = [
+        each for each in _texts(facts["cheaper"]) if each.startswith("--gpu ") or not is_rerun
+    ]
     if cheaper:
         lines.append("cheaper: " + ", ".join(cheaper))
     return "\n".join(lines)
@@ -437,7 +440,9 @@ def _drop_voice(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 
 def _correct_speaker(facts: Mapping[str, Fact], words: list[str]) -> str:
-    """The words typed with a box that is right, or the numbered faces."""
+    """The words typed with a box that is right or a larger frame, or the numbered faces."""
+    if "size" in facts and words[:1] in (["generate"], ["redo"]):
+        return typed_again(words, "--size", str(facts["size"]))
     if "example" not in facts:
         return show_faces(words)
     typed, example = f"{facts['typed']}=", f"{facts['example']}="

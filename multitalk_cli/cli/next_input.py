@@ -16,6 +16,7 @@ from multitalk_cli.cli.typed_words import (
 )
 from multitalk_cli.errors import MultitalkError
 from multitalk_cli.files import shown_path
+from multitalk_cli.media.video.names import FIRST_SUFFIXES
 from multitalk_cli.reporting.formatting import shell_line
 
 PICTURES = ("E_IMAGE_FORMAT", "E_IMAGE_BROKEN", "E_IMAGE_SIZE")
@@ -26,6 +27,7 @@ FILES = ("E_FILE_MISSING", "E_FILE_UNREADABLE", *PICTURES, *SOUNDS)
 """Codes of an input that another file must replace."""
 _OTHER_KINDS = ("mp4", "csv", "jsonl")
 """Endings of files that are no picture and no voice."""
+_LIST_FIRST = "multitalk jobs ls --state first-window"
 
 
 def other_input(error: MultitalkError, words: Sequence[str]) -> str:
@@ -37,6 +39,9 @@ def other_input(error: MultitalkError, words: Sequence[str]) -> str:
     if not name:
         return ""
     if error.code == "E_FILE_MISSING":
+        if words[:1] == ["finish"]:
+            close = _similar_name(Path(name), FIRST_SUFFIXES)
+            return typed_line(with_replaced(words, name, close)) if close else _LIST_FIRST
         close = _similar_name(Path(name))
         return typed_line(with_replaced(words, name, close)) if close else _list_folder(Path(name))
     ending = Path(name).suffix.lower().removeprefix(".")
@@ -59,10 +64,12 @@ def _begins_with(message: str, text: str) -> bool:
     return message.startswith(tuple(f"{each}{end}" for each in shown for end in (" ", ":")))
 
 
-def _similar_name(path: Path) -> str:
-    """The path of a file beside it whose name is similar; empty without one."""
+def _similar_name(path: Path, endings: tuple[str, ...] = ("",)) -> str:
+    """The path of a file beside it, with one of the endings, whose name is similar; or empty."""
     with suppress(OSError):
-        files = [each for each in path.parent.iterdir() if each.is_file()]
+        files = [
+            each for each in path.parent.iterdir() if each.is_file() and each.name.endswith(endings)
+        ]
         same_kind = {each.stem: each for each in files if each.suffix == path.suffix}
         renamed = {each.stem: each for each in files if each.stem == path.stem}
         close = difflib.get_close_matches(path.stem, same_kind, n=1, cutoff=0.7)

@@ -96,7 +96,10 @@ EXAMPLES = {
     "E_S3_UNSET": [({}, ["s3", "get", "k"])],
     "E_SAME_VOICE": [({"voice": "b.wav"}, ["generate", "my face.png", "b.wav", "b.wav"])],
     "E_SETTING": [({}, ["config", "set", "fsp", "25"])],
-    "E_SPEAKER": [({}, ["generate", "my face.png", "--speaker", "top=b.wav"])],
+    "E_SPEAKER": [
+        ({}, ["generate", "my face.png", "--speaker", "top=b.wav"]),
+        ({"size": "192x96"}, ["generate", "my face.png", "--size", "64x32", "b.wav"]),
+    ],
     "E_SWAPPED": [
         ({"picture": "my face.png", "sound": "b.wav"}, ["generate", "b.wav", "my face.png"])
     ],
@@ -245,6 +248,31 @@ def test_a_guard_names_the_options_that_pass_it(code, facts, expected):
     assert (
         next_command(RefusedError("x", code=code, facts=facts), ["generate", "a.png"]) == expected
     )
+
+
+def test_a_job_run_again_is_offered_no_option_that_the_command_lacks():
+    facts = {"enough_usd": 2.0, "cheaper": ("--sample-steps 10 (about $1)", "--gpu l4 (about $1)")}
+
+    command = next_command(RefusedError("x", code="E_COST", facts=facts), ["jobs", "rerun", "7f"])
+
+    assert command == "multitalk jobs rerun 7f --max-cost 2\ncheaper: --gpu l4 (about $1)"
+
+
+@pytest.mark.parametrize(
+    ("there", "expected"),
+    [
+        ("talk.mp4", "multitalk jobs ls --state first-window"),
+        ("tolk.first.mp4", "multitalk finish {}"),
+    ],
+)
+def test_only_a_first_window_is_offered_in_place_of_one_that_is_missing(tmp_path, there, expected):
+    (tmp_path / there).touch()
+    missing = str(tmp_path / "talk.first.mp4")
+    error = FileError(f"{missing} does not exist", code="E_FILE_MISSING")
+
+    command = next_command(error, ["finish", missing])
+
+    assert command == expected.format(tmp_path / there)
 
 
 @pytest.mark.parametrize(

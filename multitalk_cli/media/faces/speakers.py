@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from multitalk_cli.contract import MAX_SPEAKERS, SIDE_MULTIPLE_PX, Box
+from multitalk_cli.contract import MAX_SIDE_PX, MAX_SPEAKERS, SIDE_MULTIPLE_PX, Box
 from multitalk_cli.errors import UsageError
 from multitalk_cli.media.faces.candidates import overlap
 from multitalk_cli.media.image.frame import clipped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from multitalk_cli.media.faces.candidates import BoxPx
     from multitalk_cli.media.faces.detect import Face
@@ -78,8 +78,8 @@ def parse_speaker(text: str) -> SpeakerSpec:
     return SpeakerSpec(place=_parse_place(place.strip().lower(), text), voice=Path(voice))
 
 
-def _refusal(message: str) -> UsageError:
-    return UsageError(message, code="E_SPEAKER")
+def _refusal(message: str, facts: Mapping[str, str] | None = None) -> UsageError:
+    return UsageError(message, code="E_SPEAKER", facts=facts or {})
 
 
 def _parse_place(place: str, text: str) -> SpeakerPlace:
@@ -399,10 +399,12 @@ def _found(framed: FramedPicture) -> str:
 
 def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
     for target in targets:
-        if min(target.core[2] - target.core[0], target.core[3] - target.core[1]) < _least(framed):
+        side = min(target.core[2] - target.core[0], target.core[3] - target.core[1])
+        if side < _least(framed):
             raise _refusal(
                 f"{target.place} is too small in the {framed.width_px}x{framed.height_px} frame: "
-                f"it needs at least {_least(framed)} pixels a side"
+                f"it needs at least {_least(framed)} pixels a side",
+                {} if target.is_box else _larger_size(side, framed),
             )
     if len(targets) < 2:
         return
@@ -417,6 +419,13 @@ def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
             f"{first.place} and {second.place} overlap by "
             f"{100 * shared / min(_area(first.core), _area(second.core)):.0f} %: {_found(framed)}"
         )
+
+
+def _larger_size(face_px: float, framed: FramedPicture) -> dict[str, str]:
+    """The `size` of a frame in which the face is large enough; nothing where no size is."""
+    patches = 1.05 * MIN_BOX_PX / max(1.0, face_px) / SIDE_MULTIPLE_PX
+    sides = [SIDE_MULTIPLE_PX * math.ceil(patches * side) for side in _frame(framed)[2:]]
+    return {"size": "x".join(map(str, sides))} if max(sides) <= MAX_SIDE_PX else {}
 
 
 def _least(framed: FramedPicture) -> int:

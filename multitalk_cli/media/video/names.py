@@ -12,6 +12,8 @@ _SUFFIXES = {".avi", ".gif", ".m4v", ".mkv", ".mov", ".mp4", ".webm"}
 
 
 _FIRST = ".first"
+FIRST_SUFFIXES = (_FIRST + SUFFIX, _FIRST + PREVIEW_SUFFIX)
+"""Endings of the names of first windows."""
 _LONGEST_BYTES = 255
 
 

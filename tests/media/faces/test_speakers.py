@@ -1,5 +1,6 @@
 """Voices go to the people that the user means, and places that cannot work are refused."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -256,6 +257,23 @@ def test_box_partly_outside_the_crop_is_cut_with_a_note():
 )
 def test_places_that_cannot_work_are_refused_with_what_was_found(wanted, centers, words):
     _refused(wanted, *centers, words=words)
+
+
+def test_a_face_that_is_too_small_is_refused_with_a_size_that_does():
+    frame = {"size": (128, 64), "frame": (128, 64)}
+    picture, framed = _scene(**frame)
+    faces = (_face(30, 30, 3.0), _face(90, 30, 3.0))
+    framed = replace(framed, faces=faces)
+    with pytest.raises(UsageError, match="face 2 is too small") as caught:
+        place_speakers([parse_speaker("face:2=a.wav")], picture, framed)
+    width, height = map(int, str(caught.value.facts["size"]).split("x"))
+    larger = _scene(size=(width, height), frame=(width, height))
+    scale = width / 128
+    there = tuple(_face(x * scale, 30 * scale, 3.0 * scale) for x in (30, 90))
+    placed = place_speakers(
+        [parse_speaker("face:2=a.wav")], larger[0], replace(larger[1], faces=there)
+    )
+    assert there[1] in [each.face for each in placed]
 
 
 def test_box_outside_the_crop_is_refused_with_what_is_shown():
