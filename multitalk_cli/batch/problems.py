@@ -51,6 +51,8 @@ class Problems:
         # One command mends a problem that all rows share.
         folder = errors[0].facts.get("missing_folder") if len(lines) == 1 else None
         facts: dict[str, Fact] = {} if folder is None else {"missing_folder": folder}
+        if all(error.code == "E_OUTPUT_EXISTS" for error in errors):
+            facts["exists"] = True
         raise FileError(message, code="E_ROW_FILES", facts=facts)
 
     def lines(self) -> list[str]:

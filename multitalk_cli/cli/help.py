@@ -59,7 +59,7 @@ class PagedCommand(TyperCommand):
 
 PLACED = "PLACE=VOICE"
 PATH_LABELS = frozenset(
-    {"ARGUMENT", "DIR", "FILE", "IMAGE", "MANIFEST", "PACK", "PATH", PLACED, "VIDEO", "VOICE"}
+    {"ARGUMENT", "DIR", "FILE", "IMAGE", "LIST", "PACK", "PATH", PLACED, "VIDEO", "VOICE"}
 )
 """The words for paths in usage lines, by which options and arguments of this kind are known."""
 

@@ -619,10 +619,18 @@ def _show_columns(_facts: Mapping[str, Fact], _words: list[str]) -> str:
     return "multitalk batch --help"
 
 
+_FORCE_SOME = "or move these files: --force makes every video of the list again"
+
+
 def _check_rows(facts: Mapping[str, Fact], words: list[str]) -> str:
-    """Makes the folder that all rows lack, or checks their corrected rows and starts nothing."""
+    """Makes the folder that all rows lack, or checks their corrected rows and starts nothing.
+
+    Where all that is wrong are files in the way, overwrites them.
+    """
     if "missing_folder" in facts:
         return _make_folder(facts, words)
+    if "exists" in facts:
+        return f"{typed_again(words, '--force')}\n{_FORCE_SOME}"
     return "" if "--plan" in words else typed_again(words, "--plan")
 
 

@@ -59,9 +59,9 @@ CODES: dict[str, Explanation] = {
     ),
     "E_MANIFEST": Explanation(
         _U,
-        "a batch's manifest is wrong",
+        "a batch's list is wrong",
         "All problems are listed with the numbers of their rows. Nothing was started.",
-        "multitalk batch --help names the columns of a manifest.",
+        "multitalk batch --help names the columns of a list.",
     ),
     "E_UNKNOWN_CODE": Explanation(
         _U,
@@ -208,7 +208,7 @@ CODES: dict[str, Explanation] = {
         _F,
         "files of a batch's rows are unusable",
         "All problems are listed with the numbers of their rows. Nothing was started.",
-        "Correct the files or the manifest, and run the same command again.",
+        "Correct the files or the list, and run the same command again.",
     ),
     "E_OUTPUT_TAKEN": Explanation(
         _F,

@@ -8,6 +8,7 @@ from typing import Any
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.planning.fingerprint import is_added_default
+from multitalk_cli.settings import SETTINGS
 from multitalk_cli.storage.upload import ObjectStatus
 
 
@@ -82,6 +83,14 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
     if found is None:
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
-    names = [name.removesuffix("_sha256") for name in recipe if mine.get(name) != theirs.get(name)]
+    names = [_named(name) for name in recipe if mine.get(name) != theirs.get(name)]
     # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
+
+
+def _named(field: str) -> str:
+    """A recipe's field as its option, or in words where it has none."""
+    name = field.removesuffix("_sha256")
+    if name in SETTINGS:
+        return SETTINGS[name].option
+    return f"--{name}" if name in ("prompt", "seed") else name.replace("_", " ")

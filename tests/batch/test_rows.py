@@ -202,12 +202,17 @@ def test_a_row_above_max_cost_is_refused_before_anything_is_started(monkeypatch)
     assert line.startswith("row 2: the estimate is up to $0.")
 
 
-def test_an_output_that_is_another_file_is_refused():
+def test_an_output_that_is_another_file_is_refused(cli):
     Path("a.preview.mp4").write_bytes(b"mine")
 
     (line,) = problems("image,voice\nhost.png,a.wav\n", FileError)
 
     assert line.endswith("exists and was not made by multitalk")
+    words = ("batch", "list.csv", "--backend", "preview", "--plan")
+    command, other = cli(*words, "--json").error["hint"].split("\n")
+    assert command == "multitalk batch list.csv --backend preview --plan --force"
+    assert "move these files" in other
+    assert cli(*command.split()[1:]).code == 0
 
 
 def test_a_row_with_a_bad_option_has_its_files_looked_at_too():

@@ -69,7 +69,10 @@ EXAMPLES = {
             ["batch", "my videos.csv", "--budget", "0.1"],
         )
     ],
-    "E_ROW_FILES": [({}, ["batch", "my videos.csv", "--budget", "9"])],
+    "E_ROW_FILES": [
+        ({}, ["batch", "my videos.csv", "--budget", "9"]),
+        ({"exists": True}, ["batch", "my videos.csv", "--plan"]),
+    ],
     "E_MODAL_CONFIG": [({"broken_file": "/home/me/.modal.toml"}, ["status"])],
     "E_NETWORK": [({"job": "7f3a"}, GENERATE), ({"volume": "w"}, ["download"])],
     "E_NOT_DEPLOYED": [({"volume": "w"}, ["download"])],

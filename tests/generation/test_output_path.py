@@ -318,9 +318,9 @@ def test_the_same_recipe_is_not_made_again(folder, found, asked):
     ("found", "expected"),
     [
         (None, "was not made by multitalk"),
-        ({**RECIPE, "fps": 25}, "was made with another fps"),
-        ({**RECIPE, "seed": 2}, "was made with another seed"),
-        ({"seed": 2}, "was made with another seed, fps"),
+        ({**RECIPE, "fps": 25}, "was made with another --fps"),
+        ({**RECIPE, "seed": 2}, "was made with another --seed"),
+        ({"seed": 2}, "was made with another --seed, --fps"),
         ({**RECIPE, "\x1b[2J": "x" * 9}, "was made with another version of multitalk"),
     ],
 )
@@ -360,7 +360,7 @@ def test_another_text_is_named_in_words(folder):
     with pytest.raises(FileError) as caught:
         is_already_made(folder / "talk.mp4", wanted, found, force=False)
 
-    assert caught.value.message.endswith("was made with another prompt, negative_prompt")
+    assert caught.value.message.endswith("was made with another --prompt, --negative-prompt")
 
 
 @pytest.mark.parametrize(

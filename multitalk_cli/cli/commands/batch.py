@@ -31,7 +31,7 @@ EXAMPLES = (
 
 ManifestPath = Annotated[
     str | None,
-    typer.Argument(metavar="MANIFEST", help="CSV or JSON lines, a row a video; - is stdin."),
+    typer.Argument(metavar="LIST", help="CSV or JSON lines, a row a video; - is stdin."),
 ]
 Pairs = Annotated[
     Path | None,
@@ -149,7 +149,7 @@ def _read(manifest: str | None, pairs: Path | None) -> Manifest:
 
     if (manifest is None) == (pairs is None):
         raise UsageError(
-            "a batch needs a MANIFEST or --pairs DIR, and not both",
+            "a batch needs a LIST or --pairs DIR, and not both",
             code="E_USAGE",
             hint="multitalk batch --help",
         )

@@ -76,7 +76,7 @@ _BY_LABEL = {
     "ID": JOBS,
     "IMAGE": PICTURE,
     "KEY": KEYS,
-    "MANIFEST": FILES,
+    "LIST": FILES,
     "PACK": FOLDERS,
     "PATH": FILES,
     PLACED: SPEAKER,
