@@ -45,7 +45,10 @@ class Problems:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         message = "\n".join([f"{count} in {name}; nothing was started", *lines])
         if any(isinstance(error, UsageError) for error in errors):
-            raise UsageError(message, code="E_MANIFEST")
+            outputs = {error.facts.get("output", "") for error in errors}
+            shared = outputs.pop() if len(outputs) == 1 else ""
+            own: dict[str, Fact] = {"output": shared} if shared else {}
+            raise UsageError(message, code="E_MANIFEST", facts=own)
         if all(isinstance(error, RefusedError) for error in errors):
             raise RefusedError(message, code="E_ROW_COST")
         # One command mends a problem that all rows share.

@@ -24,6 +24,7 @@ from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
     from multitalk_cli.batch.manifest import Manifest, ManifestRow
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.planning.inputs import GenerateSpec
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
@@ -41,6 +42,7 @@ COLUMNS = (
     *(name for name in all_settings.SETTINGS if name not in NOT_OF_VIDEOS),
 )
 MOST_SEEDS = 100
+_BY_ID = "{id}.mp4"
 PREVIEW, PAID = "preview", "modal"
 
 
@@ -101,7 +103,9 @@ def read_rows(
             rows.append(row)
             _, name = choose_target(row, spec)
             if row.seeds == 1:
-                find_collision(taken, name, row.number, problems)
+                is_own = "output" in found.values
+                other = "" if is_own else _output_by_id(defaults.output, manifest.folder)
+                find_collision(taken, name, row.number, problems, other)
         if found.number in problems.rows:
             _check_files(found, manifest.folder, problems)
     _check_ids(rows, problems)
@@ -326,9 +330,21 @@ def _check_ids(rows: Sequence[BatchRow], problems: Problems) -> None:
             )
 
 
-def find_collision(taken: dict[str, int], name: str, number: int, problems: Problems) -> None:
-    """Notes that another row has this output."""
+def _output_by_id(output: str | None, folder: Path) -> str:
+    """An output for all rows in the same folder, in which each has its own."""
+    if output is None:
+        return str(folder / _BY_ID)
+    is_open = Path(output).is_dir() and not output.endswith("/")
+    path = f"{output}/" if is_open else output
+    return path[: path.rfind("/") + 1] + _BY_ID
+
+
+def find_collision(
+    taken: dict[str, int], name: str, number: int, problems: Problems, other: str = ""
+) -> None:
+    """Notes that another row has this output. other: one for all rows that would mend it."""
     before = taken.setdefault(name, number)
     if before != number:
         text = f"the output {name!r} is that of {name_rows([before])[:-2]}"
-        problems.add(bad_row(text), number)
+        facts: dict[str, Fact] = {"output": other} if other else {}
+        problems.add(UsageError(text, code="E_MANIFEST", facts=facts), number)

@@ -615,7 +615,10 @@ COMMAND_RULES: dict[str, Rule] = {"setup-secrets": _set_up_secrets}
 """Command typed -> its rule, which goes before those of the codes."""
 
 
-def _show_columns(_facts: Mapping[str, Fact], _words: list[str]) -> str:
+def _show_columns(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The columns, or the command with an output of which each row has its own."""
+    if "output" in facts:
+        return typed_again(words, "-o", str(facts["output"]))
     return "multitalk batch --help"
 
 

@@ -1,6 +1,7 @@
 """All that is wrong with rows is said together, with their numbers, before anything is started."""
 
 import os
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -213,6 +214,27 @@ def test_an_output_that_is_another_file_is_refused(cli):
     assert command == "multitalk batch list.csv --backend preview --plan --force"
     assert "move these files" in other
     assert cli(*command.split()[1:]).code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "output"),
+    [
+        ((), "{id}.mp4"),
+        (("-o", "{voice}.mp4"), "{id}.mp4"),
+        (("-o", "out"), "out/{id}.mp4"),
+        (("-o", "out/"), "out/{id}.mp4"),
+    ],
+)
+def test_rows_that_share_an_output_get_one_by_their_ids(cli, options, output):
+    Path("out").mkdir()
+    manifest("image,voice\nhost.png,a.wav\nhost.png,a.wav\n")
+    words = ("batch", "list.csv", "--backend", "preview", "--plan")
+
+    ran = cli(*words, *options, "--json")
+
+    assert ran.error["hint"] == shlex.join(["multitalk", *words, "-o", output])
+    rows = cli(*words, "-o", output, "--json").json["data"]["rows"]
+    assert [Path(row["output"]).name for row in rows] == ["2.preview.mp4", "3.preview.mp4"]
 
 
 def test_a_row_with_a_bad_option_has_its_files_looked_at_too():

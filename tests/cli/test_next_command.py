@@ -62,7 +62,10 @@ EXAMPLES = {
     "E_HUB_THROTTLED": [({"volume": "w"}, ["download"])],
     "E_HUB_TOKEN": [({"volume": "w"}, ["download"])],
     "E_IMAGE_SIZE": [({"large_file": "my face.webp"}, ["generate", "my face.webp", "b.wav"])],
-    "E_MANIFEST": [({}, ["batch", "my videos.csv"])],
+    "E_MANIFEST": [
+        ({}, ["batch", "my videos.csv"]),
+        ({"output": "a b/{id}.mp4"}, ["batch", "my videos.csv", "-o", "a b/"]),
+    ],
     "E_ROWS": [
         (
             {"enough_usd": 1.5, "cheaper": (), "option": "--budget"},
