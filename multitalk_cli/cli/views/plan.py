@@ -8,7 +8,7 @@ from multitalk_cli.cli.layout import Block, Line, Row, Table
 from multitalk_cli.planning.cost import NOT_MEASURED, on_gpu
 from multitalk_cli.planning.describe import describe_start, money_range, price_range, time_range
 from multitalk_cli.planning.gpus import AUTO, DEFAULT_STACK, find_gpu
-from multitalk_cli.reporting.formatting import human_length, human_span
+from multitalk_cli.reporting.formatting import human_length, human_span, shell_word
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +32,13 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     ]
     if len(summary.voices) > 1:
         shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
+    shown += [
+        Row(
+            "LoRA",
+            f"{lora.name}, fetched once by multitalk download --lora {shell_word(lora.name)}",
+        )
+        for lora in video.options.denoising.loras
+    ]
     table = Table(
         rows=_estimates(video.estimates),
         titles=("GPU", "time", "price", "note"),

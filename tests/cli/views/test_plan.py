@@ -27,8 +27,9 @@ OPTIONS = GenerateOptions(
 )  # fmt: skip
 
 
-def rows_of(seconds, gpu="h100", size=(896, 448), steps=20, asked=DEFAULT_SETUP):
+def rows_of(seconds, gpu="h100", size=(896, 448), steps=20, asked=DEFAULT_SETUP, lora=""):
     plan, options = plan_of(seconds, size=size, steps=steps), replace(OPTIONS, sample_steps=steps)
+    options = replace(options, lora=lora)
     summary = Summary(
         picture=PictureFacts(text="a.png", name="a.png", sha256="0", width_px=896, height_px=448),
         voices=(), people=(), crop=(), faces=(), plan=plan, shift=7.0, adjusted=(), warnings=(),
@@ -136,6 +137,13 @@ def test_a_preset_that_the_gpu_cannot_run_has_no_price():
 
     assert "not on l40s" in fastest
     assert "$" not in fastest
+
+
+def test_a_lora_is_named_with_the_command_that_fetches_it():
+    (row,) = (row for row in rows_of(10, steps=4, lora="lightx2v:0.8") if row.startswith("LoRA "))
+
+    assert row.endswith("lightx2v, fetched once by multitalk download --lora lightx2v")
+    assert not any(row.startswith("LoRA ") for row in rows_of(10))
 
 
 def test_options_that_are_no_preset_have_the_first_row():
