@@ -298,6 +298,9 @@ class Cloud:
         alive = [item for item in list(self.state.containers.values()) if not item.dead]
         return [item for item in alive if item.running] if busy else alive
 
+    def _idle(self) -> list[Container]:
+        return [item for item in self.containers() if not item.running]
+
     def log(self) -> str:
         """What all containers printed."""
         return "".join(item.log for item in list(self.state.containers.values()))
@@ -378,8 +381,11 @@ class Cloud:
             gate.drop_all()
 
     def no_capacity(self) -> None:
-        """No container starts until `capacity_back`."""
+        """No container starts until `capacity_back`, and idle ones end: what is asked for waits."""
         self.faults.capacity = False
+        for container in self._idle():
+            self.kill(container)
+        self.wait_until(lambda: not self._idle(), "idle containers end")
 
     def capacity_back(self) -> None:
         """Starts containers for what waits."""
