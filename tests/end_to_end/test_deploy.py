@@ -320,7 +320,7 @@ def test_login_in_the_browser_shows_where_to_confirm_and_stores_a_token(
     assert "LOCAL\n" in shown[0 if quiet else 1]
     assert quiet or "the connection to Modal was lost; reconnecting" in shown[3]
     assert (process.returncode, out) == (0, ""), err
-    assert ("next:  multitalk deploy" in err) is not bool(quiet)
+    assert ("next:  multitalk download" in err) is not bool(quiet)
     (user.home / ".modal.toml").unlink()
 
 
