@@ -28,7 +28,7 @@ def rows_of(ran):
 @pytest.mark.long
 def test_a_killed_batch_is_completed_by_a_rerun_that_pays_nothing_twice(cloud, deployed, rpcs):
     write_list(deployed, "a", "b", "c")
-    cloud.no_capacity()
+    cloud.no_capacity(ends_idle=True)
     killed = deployed.start("batch", "list.csv", *WORDS, "--parallel", "3")
     cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "all rows are started", 60)
     killed.kill()

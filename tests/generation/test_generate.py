@@ -101,7 +101,7 @@ def test_loudness_says_once_that_it_has_no_effect(cli, portrait, voice, word):
     assert ran.code == 0, ran.stderr
     assert ran.stderr.count("change nothing") == 1
     again = cli("generate", portrait, voice, "--backend", "preview", "--sound-level", -20)
-    assert again.code == 3 and "another sound_level" in again.stderr
+    assert again.code == 3 and "another --sound-level" in again.stderr
 
 
 def test_a_preview_says_that_it_is_not_judged(cli, portrait, voice):
@@ -249,7 +249,7 @@ def test_the_same_again_is_printed_and_not_made(cli, folder):
         (["--fps", "25"], "fps"),
         (["-p", "Somebody sings"], "prompt"),
         (["--fit", "contain"], "fit"),
-        (["--steps", "30"], "sample_steps"),
+        (["--steps", "30"], "--sample-steps"),
     ],
 )
 def test_something_else_under_the_name_is_refused_naming_what_differs(cli, more, what):

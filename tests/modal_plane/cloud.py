@@ -380,12 +380,12 @@ class Cloud:
         for gate in self._gates:
             gate.drop_all()
 
-    def no_capacity(self) -> None:
-        """No container starts until `capacity_back`, and idle ones end: what is asked for waits."""
+    def no_capacity(self, *, ends_idle: bool = False) -> None:
+        """No container starts until `capacity_back`. ends_idle: nor does one that waits go on."""
         self.faults.capacity = False
-        for container in self._idle():
+        for container in self._idle() if ends_idle else ():
             self.kill(container)
-        self.wait_until(lambda: not self._idle(), "idle containers end")
+        self.wait_until(lambda: not (ends_idle and self._idle()), "idle containers end")
 
     def capacity_back(self) -> None:
         """Starts containers for what waits."""

@@ -30,6 +30,8 @@ _PLACES = (
     (r"\ngpu .* of weights in .*/s(?=\n)", ""),
 )
 _FIGURES = (
+    # How long depends on the starts that were seen; so does where the line ends.
+    (r"on an\s+H100 or H200 \([^)]*\),\s+rates\s+of\s+", "on an H100 or H200 (N s), rates of "),
     (r"\d+ ms\b", "N ms"),
     (r"\d[\d.]* [kMG]B/s", "N MB/s"),
     (r"(?<![\d.x])\d[\d.]* (?:min \d+ s|h \d+ min|min|s|h)\b", "N s"),

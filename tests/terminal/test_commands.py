@@ -90,7 +90,7 @@ def test_a_batch_is_left_on_a_terminal_and_completed(cloud, owner, rpcs):
     (owner.folder / "list.csv").write_text("\n".join(["id,image,voice,seed", *rows]))
     words = ("batch", "list.csv", *SMALL)
     end(owner.at_terminal(*words, "--plan"), owner, "batch-plan", columns=True)
-    cloud.no_capacity()
+    cloud.no_capacity(ends_idle=True)
     leaving = owner.at_terminal(*words)
     cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "both rows are started", 60)
     leaving.until("2 running")
@@ -233,15 +233,17 @@ def test_c_cancels_and_the_process_ends_by_the_signal(cloud, owner, running):
     assert not cloud.containers(busy=True)
 
 
-def test_enter_keeps_watching_and_d_detaches_from_a_job_that_goes_on(owner, running):
-    program, job = running("d.wav")
-    program.type("\x03")
-    program.answer("[cancel in 10 s]", "\r")
-    program.until("still watching")
-    program.type("\x03")
-    program.answer("[cancel in 10 s]", "d")
+def test_enter_keeps_watching_and_d_detaches_from_a_job_that_goes_on(cloud, owner, running):
+    # It must not be done before it is left.
+    with cloud.commits_held():
+        program, job = running("d.wav")
+        program.type("\x03")
+        program.answer("[cancel in 10 s]", "\r")
+        program.until("still watching")
+        program.type("\x03")
+        program.answer("[cancel in 10 s]", "d")
 
-    assert end(program, owner)[-1] == job
+        assert end(program, owner)[-1] == job
     assert owner.run("jobs", "attach", job).code == 0
     assert (owner.folder / "d.mp4").exists()
 
