@@ -132,12 +132,14 @@ class KnownInput:
 
 _COLUMNS = {field.name: field.name for field in fields(Job)} | {"attempt": "link"}
 """Field -> its column, which has the name that the first format gave it."""
-_FIELDS = {column: name for name, column in _COLUMNS.items()}
 
 
 def job_from_row(row: sqlite3.Row) -> Job:
     """The job of a row of the table."""
-    return Job(**{_FIELDS[column]: schema.from_sql(value) for column, value in dict(row).items()})
+    values = {name: row[column] for name, column in _COLUMNS.items()}
+    if bytes in map(type, values.values()):
+        values = {name: schema.from_sql(value) for name, value in values.items()}
+    return Job(**values)
 
 
 def _input(row: sqlite3.Row) -> KnownInput:
@@ -223,6 +225,8 @@ class Ledger:
         now_s = time.time()
         added = replace(job, created_s=now_s, updated_s=now_s)
         row = {column: schema.to_sql(getattr(added, name)) for name, column in _COLUMNS.items()}
+        row["preset"] = schema.preset_of(job.kind, job.request, job.recipe)
+        row["made_on"] = schema.made_on(job.result)
         marks = ", ".join(f":{column}" for column in row)
         db.execute(f"INSERT INTO jobs ({', '.join(row)}) VALUES ({marks})", row)
         for position, each in enumerate(inputs):
@@ -278,6 +282,8 @@ class Ledger:
         if changes.get("state") in ENDED:
             changes.setdefault("ended_s", now_s)
         row = {_COLUMNS[name]: schema.to_sql(value) for name, value in changes.items()}
+        if "result" in changes:
+            row["made_on"] = schema.made_on(changes["result"])
         row["updated_s"] = now_s
         columns = ", ".join(f"{column} = :{column}" for column in row)
         with self._transaction() as db:

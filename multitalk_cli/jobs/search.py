@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from multitalk_cli.jobs import states
+from multitalk_cli.jobs import schema, states
 from multitalk_cli.jobs.ledger import job_from_row
 
 if TYPE_CHECKING:
@@ -20,18 +21,16 @@ By = Literal["day", "utc_day", "preset", "gpu", "kind"]
 _NAMES: dict[By, str] = {
     "day": "date(created_s, 'unixepoch', 'localtime')",
     "utc_day": "date(coalesce(started_s, created_s), 'unixepoch')",
-    "gpu": "coalesce(json_extract(nullif(result, ''), '$.gpu'), nullif(gpu, ''), 'no GPU')",
+    "gpu": "coalesce(nullif(made_on, ''), nullif(gpu, ''), 'no GPU')",
     "kind": "kind",
-    "preset": "coalesce(json_extract(nullif(request, ''), '$.settings.preset'),"
-    " nullif(json_extract(nullif(recipe, ''), '$.size[0]', '$.size[1]', '$.sample_steps'),"
-    " '[null,null,null]'), kind)",
+    "preset": "preset",
 }
 """What spending is divided by -> its name in SQL."""
 _SUMS = (
     "count(*) AS jobs, total(gpu_seconds) AS gpu_seconds, total(price_usd) AS price_usd,"
     " total(price_usd IS NULL AND ended_s IS NOT NULL) AS unknown"
 )
-_TEXT = " || char(10) || ".join(("id", "label", "target", "prompt", "error", "kind"))
+_SEARCHED = ("id", "label", "target", "prompt", "error", "kind")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,50 +69,59 @@ class Spending:
 def search(ledger: Ledger, query: JobQuery, limit: int = -1) -> list[Job]:
     """The jobs that match, the newest first."""
     where, values = _where(query)
-    found: list[Job] = []
-    rows: Iterable[sqlite3.Row]
-    with ledger.reading() as db:
+    values["limit"] = limit
+    with _reading(ledger) as db:
         if db is None:
-            return found
-        db.create_function("folded", 1, _folded, deterministic=True)
-        if query.text:
-            # Searched in an index, which is far smaller than the rows.
-            statement = f"SELECT id FROM jobs WHERE {where} ORDER BY created_s DESC, id DESC"
-            rows = (
-                db.execute("SELECT * FROM jobs WHERE id = ?", each).fetchone()
-                for each in db.execute(statement, values).fetchall()
-            )
-        else:
-            statement = f"SELECT * FROM jobs WHERE {where} ORDER BY created_s DESC, rowid DESC"
-            rows = db.execute(statement, values)
-        for row in rows:
-            if len(found) == limit:
-                break
-            job = job_from_row(row)
-            # Whether a file is there is not in the ledger.
-            if not query.states or any(states.has_state(job, each) for each in query.states):
-                found.append(job)
-    return found
+            return []
+        if not query.text:
+            order = "ORDER BY created_s DESC, rowid DESC LIMIT :limit"
+            rows = db.execute(f"SELECT * FROM jobs WHERE {where} {order}", values)
+            return [job_from_row(row) for row in rows]
+        # Searched in an index, which is far smaller than the rows.
+        order = "ORDER BY created_s DESC, id DESC LIMIT :limit"
+        statement = f"SELECT id FROM jobs INDEXED BY jobs_searched WHERE {where} {order}"
+        select = "SELECT * FROM jobs WHERE id = ?"
+        found = db.execute(statement, values).fetchall()
+        return [job_from_row(db.execute(select, tuple(each)).fetchone()) for each in found]
 
 
-def _where(query: JobQuery) -> tuple[str, list[Any]]:
-    clauses: list[str] = ["created_s >= ?"]
-    values: list[Any] = [query.since_s]
-    recorded = {each for state in query.states for each in states.recorded_states(state)}
-    if recorded:
-        clauses.append(f"state IN ({', '.join('?' * len(recorded))})")
-        values += sorted(recorded)
+@contextmanager
+def _reading(ledger: Ledger) -> Iterator[sqlite3.Connection | None]:
+    """The database with the functions that conditions need; None where there is no file."""
+    with ledger.reading() as db:
+        if db is not None:
+            db.create_function("folded", 1, _folded, deterministic=True)
+            db.create_function("is_here", 1, _is_here)
+        yield db
+
+
+def _where(query: JobQuery) -> tuple[str, dict[str, Any]]:
+    """The condition, and the values that it names."""
+    clauses = ["created_s >= :since_s"]
+    values: dict[str, Any] = {"since_s": query.since_s}
+    if query.states:
+        clauses.append(states.where(query.states))
+        values["gone_s"] = states.gone_before_s()
     if query.kind:
-        clauses.append("kind = ?")
-        values.append(query.kind)
+        clauses.append("kind = :kind")
+        values["kind"] = query.kind
     if query.text:
-        # Text that UTF-8 lacks is kept as bytes, which only a cast keeps as they are.
-        clauses.append(
-            f"(instr(folded(CAST({_TEXT} AS BLOB)), ?) OR id IN"
-            " (SELECT job_id FROM job_inputs WHERE instr(folded(location), ?)))"
-        )
-        values += [query.text.casefold()] * 2
+        inputs = f"SELECT job_id FROM job_inputs WHERE {_matches('location')}"
+        clauses.append(f"({' OR '.join(map(_matches, _SEARCHED))} OR id IN ({inputs}))")
+        values["text"] = text = query.text.casefold()
+        values["like"] = "%" + re.sub("([%_!])", r"!\1", text) + "%"
     return " AND ".join(clauses), values
+
+
+def _matches(column: str) -> str:
+    """The condition of a column with the text, in any case.
+
+    LIKE knows the case of ASCII alone, and `folded` takes four times as long. Text that UTF-8
+    lacks is kept as bytes, which only a cast keeps as they are.
+    """
+    is_ascii = f"length(CAST({column} AS TEXT)) = length(CAST({column} AS BLOB))"
+    is_found = f"instr(folded(CAST({column} AS BLOB)), :text)"
+    return f"({column} LIKE :like ESCAPE '!' OR NOT {is_ascii} AND {is_found})"
 
 
 def _folded(value: str | bytes | None) -> str:
@@ -123,17 +131,17 @@ def _folded(value: str | bytes | None) -> str:
     return "" if value is None else value.casefold()
 
 
+def _is_here(target: str | bytes) -> bool:
+    return states.is_here(schema.from_sql(target))
+
+
 def total(ledger: Ledger, query: JobQuery) -> Total:
     """All jobs that match together."""
-    if query.states:
-        # Some states are those of files.
-        return total_of(search(ledger, query))
     where, values = _where(query)
-    with ledger.reading() as db:
-        if db is None:
-            return total_of(())
-        db.create_function("folded", 1, _folded, deterministic=True)
-        return _total(db.execute(f"SELECT {_SUMS} FROM jobs WHERE {where}", values).fetchone())
+    index = "jobs_searched" if query.text else "jobs_summed"
+    statement = f"SELECT {_SUMS} FROM jobs INDEXED BY {index} WHERE {where}"
+    with _reading(ledger) as db:
+        return total_of(()) if db is None else _total(db.execute(statement, values).fetchone())
 
 
 def spending(ledger: Ledger, since_s: float, by: By, place: AppRef | None = None) -> list[Spending]:
@@ -152,15 +160,7 @@ def spending(ledger: Ledger, since_s: float, by: By, place: AppRef | None = None
     )
     with ledger.reading() as db:
         rows = [] if db is None else db.execute(statement, values).fetchall()
-    return [Spending(name=_named(str(row["name"])), total=_total(row)) for row in rows]
-
-
-def _named(name: str) -> str:
-    """A name of a day, GPU, kind or preset; `896x448, 20 steps` where there was no preset."""
-    if not name.startswith("["):
-        return name
-    width, height, steps = json.loads(name)
-    return f"{width}x{height}, {steps} steps"
+    return [Spending(name=str(row["name"]), total=_total(row)) for row in rows]
 
 
 def _total(row: sqlite3.Row) -> Total:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import time
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
@@ -21,15 +22,26 @@ STATES = (
 )  # fmt: skip
 """Every state, in the order of a job's life. A stopped job resumes with the same command."""
 _FINISHED = (DONE, NOT_FETCHED, FILE_MISSING, EXPIRED)
-_RECORDED = {
-    QUEUED: (jobs_ledger.SPAWNING, jobs_ledger.RUNNING),
-    RUNNING: (jobs_ledger.SPAWNING, jobs_ledger.RUNNING),
-    FAILED: (jobs_ledger.FAILED,),
-    CANCELLED: (jobs_ledger.CANCELLED,),
-    STOPPED: (jobs_ledger.LOST,),
-    FIRST: (jobs_ledger.FIRST,),
-} | dict.fromkeys(_FINISHED, (jobs_ledger.DONE, jobs_ledger.EXPIRED, jobs_ledger.FIRST))
-"""State -> the ledger's states in which a job that has it may be."""
+_IS_GONE = "coalesce(ended_s, updated_s) < :gone_s"
+_IS_MADE, _IS_VIDEO = "state IN ('done', 'expired')", f"kind = '{jobs_ledger.GENERATE}'"
+_RUNS = f"state IN ('{jobs_ledger.SPAWNING}', '{jobs_ledger.RUNNING}')"
+_WHERE = {
+    QUEUED: f"{_RUNS} AND started_s IS NULL",
+    RUNNING: f"{_RUNS} AND started_s IS NOT NULL",
+    FIRST: f"state = '{jobs_ledger.FIRST}' AND NOT {_IS_GONE}",
+    DONE: f"{_IS_MADE} OR state = '{jobs_ledger.FIRST}' AND {_IS_GONE}",
+    NOT_FETCHED: f"state = '{jobs_ledger.DONE}' AND {_IS_VIDEO} AND fetched_s IS NULL"
+    f" AND NOT {_IS_GONE}",
+    FILE_MISSING: f"state = '{jobs_ledger.DONE}' AND {_IS_VIDEO} AND fetched_s IS NOT NULL"
+    " AND NOT is_here(target)",
+    EXPIRED: f"state = '{jobs_ledger.FIRST}' AND {_IS_GONE} OR {_IS_MADE} AND {_IS_VIDEO} AND CASE"
+    f" WHEN fetched_s IS NULL THEN state = '{jobs_ledger.EXPIRED}' OR {_IS_GONE}"
+    f" ELSE state = '{jobs_ledger.EXPIRED}' AND NOT is_here(target) END",
+    FAILED: f"state = '{jobs_ledger.FAILED}'",
+    CANCELLED: f"state = '{jobs_ledger.CANCELLED}'",
+    STOPPED: f"state = '{jobs_ledger.LOST}'",
+}
+"""State -> the rows of the ledger that `has_state` accepts."""
 
 
 def state_of(job: Job) -> str:
@@ -52,17 +64,25 @@ def _state_of_video(job: Job) -> str:
     if job.fetched_s is None:
         is_expired = _is_gone(job) or job.state == jobs_ledger.EXPIRED
         return EXPIRED if is_expired else NOT_FETCHED
-    # Without a file it was streamed, or is only stored.
-    is_here = not job.target or is_stored(job.target) or Path(job.target).exists()
-    if is_here:
+    if is_here(job.target):
         return DONE
     return EXPIRED if job.state == jobs_ledger.EXPIRED else FILE_MISSING
+
+
+def is_here(target: str) -> bool:
+    """Whether a fetched video is at its target. Without a file it was streamed, or is stored."""
+    return not target or is_stored(target) or os.path.exists(target)  # noqa: PTH110 - of thousands
+
+
+def gone_before_s() -> float:
+    """The moment before which jobs ended of which the cloud keeps nothing."""
+    return time.time() - contract.JOBS_KEPT_S
 
 
 def _is_gone(job: Job) -> bool:
     """Whether it ended so long ago that the cloud keeps nothing of it."""
     ended_s = job.updated_s if job.ended_s is None else job.ended_s
-    return ended_s < time.time() - contract.JOBS_KEPT_S
+    return ended_s < gone_before_s()
 
 
 def has_state(job: Job, wanted: str) -> bool:
@@ -71,6 +91,9 @@ def has_state(job: Job, wanted: str) -> bool:
     return found in _FINISHED if wanted == DONE else found == wanted
 
 
-def recorded_states(wanted: str) -> tuple[str, ...]:
-    """The ledger's states in which a job that has this state may be."""
-    return _RECORDED[wanted]
+def where(wanted: Sequence[str]) -> str:
+    """The SQL condition of the jobs that have one of these states.
+
+    It needs the function `is_here` and the value `gone_s`, see `gone_before_s`.
+    """
+    return f"({' OR '.join(f'({_WHERE[each]})' for each in wanted)})"

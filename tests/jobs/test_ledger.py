@@ -17,6 +17,7 @@ import pytest
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.ledger import Job, KnownInput, Ledger
+from multitalk_cli.jobs.search import spending
 from tests.end_to_end import paid
 
 
@@ -318,6 +319,25 @@ def test_a_ledger_of_format_1_keeps_everything(old_path):
     done = next(job for job in jobs if job.label == "prompted")
     assert done.gpu_seconds == json.loads(done.result)["gpu_seconds"] > 0
     assert done.prompt == json.loads(done.recipe).get("prompt", "")
+
+
+def test_money_of_a_ledger_of_format_4_is_divided_as_before(tmp_path):
+    ledger = Ledger(tmp_path / "jobs.sqlite3")
+    recipe = '{"size": [64, 32], "sample_steps": 4}'
+    for name, request in (("a", '{"settings": {"preset": "fast"}}'), ("b", ""), ("c", "no JSON")):
+        ledger.start(job_of(name * 8, name, request=request, recipe=recipe))
+    ledger.update("a" * 8, state="done", result='{"gpu": "B200"}')
+    expected = [[each.name for each in spending(ledger, 0.0, by)] for by in ("preset", "gpu")]
+    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3")) as db:
+        db.executescript(
+            "DROP INDEX jobs_summed; DROP INDEX jobs_searched; ALTER TABLE jobs DROP COLUMN preset;"
+            " ALTER TABLE jobs DROP COLUMN made_on; PRAGMA user_version = 4"
+        )
+
+    assert [[each.name for each in spending(ledger, 0.0, by)] for by in ("preset", "gpu")] == (
+        expected
+    )
+    assert expected == [["64x32, 4 steps", "fast"], ["B200", "h100"]]
 
 
 def test_processes_that_migrate_a_ledger_at_once_agree(old_path):
