@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config, network
-from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, not_deployed
+from multitalk_cli.cloud.errors import AppRef, first_line, modal_errors, never_deployed
 from multitalk_cli.cloud.modal_words import in_our_words
 from multitalk_cli.cloud.volume_upload import upload_files
 from multitalk_cli.planning import containers
@@ -121,7 +121,7 @@ class Cloud:
         """Like `deployment`. Raises SetupError E_NOT_DEPLOYED if there was none."""
         record = self.deployment()
         if record is None:
-            raise not_deployed(self.place)
+            raise never_deployed(self.place)
         return record
 
     def note_deployment(self, record: Mapping[str, Any]) -> None:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli import contract
 from multitalk_cli.cloud import modal_config
 from multitalk_cli.cloud.modal_words import SPENDING_PAGE, in_our_words
 from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
@@ -133,7 +134,8 @@ def _explain_missing(place: AppRef, error: Exception) -> MultitalkError:
         return no_environment(place)
     if not place.app:
         return RemoteError(f"Modal refused: {first_line(error)}", code="E_REMOTE")
-    return not_deployed(place, first_line(error))
+    message = f"{_describe_absent(place)} ({first_line(error)})"
+    return SetupError(message, code="E_NOT_DEPLOYED", facts=deploy_facts(place))
 
 
 def has_environment(place: AppRef) -> bool:
@@ -165,15 +167,15 @@ def no_environment(place: AppRef) -> SetupError:
     return SetupError(message, code="E_ENVIRONMENT", facts=facts)
 
 
-def not_deployed(place: AppRef, detail: str = "") -> SetupError:
-    """The error for an app, class or environment that is not there."""
+def never_deployed(place: AppRef) -> SetupError:
+    """The error for an app that no deploy is recorded of; a download deploys it first."""
+    facts: dict[str, Fact] = {"volume": contract.WEIGHTS_VOLUME, **deploy_facts(place)}
+    return SetupError(_describe_absent(place), code="E_NOT_DEPLOYED", facts=facts)
+
+
+def _describe_absent(place: AppRef) -> str:
     environment = f'environment "{place.environment}"' if place.environment else "this environment"
-    named = f" ({detail})" if detail else ""
-    return SetupError(
-        f'no Modal app "{place.app}" in {environment}{named}',
-        code="E_NOT_DEPLOYED",
-        facts=deploy_facts(place),
-    )
+    return f'no Modal app "{place.app}" in {environment}'
 
 
 def deploy_facts(place: AppRef, record: Mapping[str, Any] | None = None) -> dict[str, Fact]:

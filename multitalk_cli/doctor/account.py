@@ -125,11 +125,11 @@ class Account:
     @cached_property
     def record(self) -> Mapping[str, Any]:
         """The record of the last deploy. Raises SetupError E_NOT_DEPLOYED without one."""
-        from multitalk_cli.cloud.errors import not_deployed
+        from multitalk_cli.cloud.errors import never_deployed
 
         record = self.cloud.deployment()
         if record is None:
-            raise not_deployed(self.cloud.place)
+            raise never_deployed(self.cloud.place)
         return record
 
     def _deploy_again(self, text: str) -> SetupError:

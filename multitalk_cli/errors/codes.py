@@ -310,7 +310,7 @@ CODES: dict[str, Explanation] = {
         _S,
         "the app is not deployed",
         "This Modal environment has no app of that name, or not with this stack.",
-        "multitalk deploy deploys it.",
+        "multitalk download deploys it and fetches the weights; multitalk deploy deploys it alone.",
     ),
     "E_WEIGHTS_MISSING": Explanation(
         _S,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract, settings
 from multitalk_cli.cloud.call_result import CallRecord, NoRecord, as_answer, read_progress
 from multitalk_cli.cloud.client import Cloud
-from multitalk_cli.cloud.errors import AppRef, not_deployed
+from multitalk_cli.cloud.errors import AppRef, never_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
 from multitalk_cli.cloud.pack import DeployedPack, find_pack
 from multitalk_cli.contract import weights_task
@@ -89,8 +89,7 @@ class CloudWeights:
     def require_deployed(self) -> None:
         """Raises SetupError if the app was never deployed, so that there are no weights."""
         if self._cloud.deployment() is None:
-            error = not_deployed(self._cloud.place)
-            raise SetupError(error.message, code=error.code, facts=self.facts)
+            raise never_deployed(self._cloud.place)
 
     def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
         """Deploys the app if necessary; tells whether the user was asked.

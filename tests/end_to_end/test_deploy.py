@@ -37,7 +37,7 @@ def test_nothing_is_deployed_yet(user):
     ran = user.run(*words)
 
     assert (ran.code, ran.error["code"]) == (4, "E_NOT_DEPLOYED")
-    assert ran.error["hint"] == "multitalk deploy"
+    assert ran.error["hint"] == "multitalk download"
 
 
 def test_deploy_prints_a_line_a_stage_and_names_the_next_command(cloud, user):
