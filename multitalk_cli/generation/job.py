@@ -192,7 +192,8 @@ def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
     """
     gpu, stack = gpus.find_gpu(chosen_gpu(settings)), settings["stack"]
     gpus.check_gpu(gpu, stack, plan)
-    preset = presets.name_of(presets.denoising_of(settings))
+    size_shift = presets.default_shift(plan.width_px, plan.height_px)
+    preset = presets.name_of(presets.denoising_of(settings), size_shift)
     gpus.check_tier(settings["tier"], gpu, stack, preset)
     if not here:
         gpus.check_attention(settings["attention"], gpu, stack)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from multitalk_cli.contract import AUTO_ATTENTION, EXACT_TIER, Window
 from multitalk_cli.errors import RefusedError
 from multitalk_cli.planning import containers, gpus, rates
-from multitalk_cli.planning.presets import PRESETS, Denoising, name_of
+from multitalk_cli.planning.presets import PRESETS, Denoising, default_shift, name_of
 from multitalk_cli.planning.windows import Plan
 from multitalk_cli.reporting.formatting import human_duration, human_length, human_money
 
@@ -289,7 +289,8 @@ def estimate_presets(
 
     gpu_name, asked, known: as of `estimate_cost`.
     """
-    ways = {"": chosen} if name_of(chosen) == "" else {}
+    chosen_name = name_of(chosen, default_shift(plan.width_px, plan.height_px))
+    ways = {} if chosen_name else {"": chosen}
     rows = []
     for name, denoising in (ways | dict(PRESETS)).items():
         other, setup = plan.denoised(denoising), replace(asked, tier=denoising.tier)
@@ -301,7 +302,7 @@ def estimate_presets(
                 denoising=denoising,
                 plan=other,
                 estimate=found,
-                is_chosen=denoising == chosen,
+                is_chosen=name == chosen_name,
             )
         )
     return tuple(rows)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from multitalk_cli.contract import MODEL_RATE_HZ, frames_from_samples
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.inputs import GenerateOptions, InputRef
+from multitalk_cli.planning.presets import default_shift
 from multitalk_cli.planning.summary import PersonFacts, PictureFacts, Summary, VoiceFacts
 from multitalk_cli.planning.windows import Plan, make_plan
 from multitalk_cli.reporting.formatting import human_length
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 LONG_SPEECH_S, VERY_LONG_SPEECH_S = 20.0, 40.0
 LONG_AUDIO_GUIDANCE = 3.0
 """The authors' advice for long videos."""
-SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -272,8 +272,3 @@ def _frame(
         adjusted=(*picture.adjusted, *framed.adjusted, *placing_notes),
         warnings=(*size_warnings, *framed.warnings, *face_warnings),
     )
-
-
-def default_shift(width_px: int, height_px: int) -> float:
-    """The shift of the noise schedule for a size."""
-    return SHIFT_720P if width_px * height_px > 2 * PIXELS_480P else SHIFT

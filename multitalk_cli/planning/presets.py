@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from multitalk_cli.contract import (
@@ -28,6 +28,7 @@ from multitalk_cli.contract.loras import (
 NEAR_TIER, TURBO_TIER = TIERS[1:]
 MIN_STEPS, MAX_STEPS = 10, 50
 """The steps without a LoRA that is distilled to few of them."""
+SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 Grade = Literal["exact", "near", "lossy"]
 """How a video compares with the published model: as it; the same but for rounding and reused
 guidance; another, of the same inputs."""
@@ -166,9 +167,19 @@ def denoising_of_recipe(recipe: Mapping[str, Any]) -> Denoising:
     return denoising_of(values_of(DEFAULT_PRESET) | dict(recipe))
 
 
-def name_of(denoising: Denoising) -> str:
-    """The preset that is exactly this; empty where none is."""
-    return next((name for name, preset in PRESETS.items() if preset == denoising), "")
+def default_shift(width_px: int, height_px: int) -> float:
+    """The shift of the noise schedule for a size."""
+    return SHIFT_720P if width_px * height_px > 2 * PIXELS_480P else SHIFT
+
+
+def name_of(denoising: Denoising, size_shift: float) -> str:
+    """The preset that is exactly this; empty where none is. size_shift: that of the size."""
+    shift = denoising.shift_at(size_shift)
+    for name, preset in PRESETS.items():
+        settled = replace(preset, shift=preset.shift_at(size_shift))
+        if settled == replace(denoising, shift=shift):
+            return name
+    return ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

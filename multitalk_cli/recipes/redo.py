@@ -12,8 +12,7 @@ from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import shown_path
 from multitalk_cli.generation.spec import GenerateArgs
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX
-from multitalk_cli.planning.prepare import default_shift
-from multitalk_cli.planning.presets import denoising_of, name_of
+from multitalk_cli.planning.presets import default_shift, denoising_of, name_of
 from multitalk_cli.recipes.checks import check_video
 from multitalk_cli.recipes.inputs import FoundInput, find_inputs, sha256_of_path
 from multitalk_cli.recipes.recipe import Recipe
@@ -178,7 +177,8 @@ def _settings(
 ) -> Settings:
     """The recipe's settings, except those that were given; a size brings its own shift."""
     values: dict[str, Any] = {n: v for n, v in recipe.settings.items() if n != _UNUSED}
-    if "size" in given and recipe.settings["shift"] == default_shift(*recipe.size):
+    size_shift = default_shift(*recipe.size)
+    if "size" in given and recipe.settings["shift"] == size_shift:
         values["shift"] = None
     if "negative_prompt" not in given:
         values["negative_prompt"] = _text(video, video.negative_prompt, "negative_prompt")
@@ -186,7 +186,7 @@ def _settings(
     given = with_preset(given)
     kept = {name: value for name, value in values.items() if name not in given}
     if "preset" not in given:
-        kept["preset"] = name_of(denoising_of(values)) or SETTINGS["preset"].default
+        kept["preset"] = name_of(denoising_of(values), size_shift) or SETTINGS["preset"].default
     return chosen.replaced(kept, "the recipe")
 
 

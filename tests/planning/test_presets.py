@@ -49,7 +49,7 @@ def test_planned_forwards_are_those_that_the_engine_runs(way):
 
 def test_the_standard_is_what_no_option_gives():
     assert presets.denoising_of(load_settings()) == PRESETS["standard"] == Denoising()
-    assert presets.name_of(Denoising()) == SETTINGS["preset"].default
+    assert presets.name_of(Denoising(), 7.0) == SETTINGS["preset"].default
 
 
 @pytest.mark.parametrize(
@@ -117,6 +117,24 @@ def test_presets_are_priced_where_the_gpu_can_run_them(gpu, without):
     assert prices == sorted(prices, reverse=True)
     is_measured = rates.load().gpu(gpu).measured
     assert all(row.estimate.measured == is_measured for row in rows if row.estimate)
+
+
+@pytest.mark.parametrize(
+    ("size", "chosen", "name"),
+    [
+        ((896, 448), Denoising(shift=7.0), "standard"),
+        ((1280, 720), Denoising(shift=11.0), "standard"),
+        ((1280, 720), Denoising(shift=7.0), ""),
+        ((896, 448), replace(PRESETS["fast"], shift=5.0), "fast"),
+    ],
+)
+def test_a_recipe_s_shift_is_a_preset_s_where_that_has_the_same(size, chosen, name):
+    plan = plan_of(10, size=size)
+
+    rows = estimate_presets(plan, rates.load(), "h100", chosen)
+
+    assert [row.name for row in rows if row.is_chosen] == [name]
+    assert len(rows) == len(PRESETS) + (name == "")
 
 
 def test_what_is_no_preset_has_a_row_of_its_own():

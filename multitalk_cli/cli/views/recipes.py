@@ -208,7 +208,7 @@ def _negative_rows(video: KnownVideo, recipe: Recipe) -> list[Row]:
 
 def _describe_settings(recipe: Recipe) -> str:
     """Settings that everyone knows, then those that differ from their defaults."""
-    from multitalk_cli.planning.prepare import default_shift
+    from multitalk_cli.planning.presets import default_shift
     from multitalk_cli.settings import SETTINGS
 
     values, defaults = recipe.settings, {name: each.default for name, each in SETTINGS.items()}
