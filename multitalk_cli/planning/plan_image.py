@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from multitalk_cli.planning.describe import describe_denoising, describe_plan
+from multitalk_cli.planning.describe import describe_plan
 from multitalk_cli.reporting.formatting import human_length
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ def draw(prepared: Preparation) -> bytes:
             frames=plan.frames,
             fps=plan.fps,
             title=f"Plan: {human_length(plan.duration_s)}",
-            facts=(f"{describe_plan(plan)}, {describe_denoising(prepared.options.denoising)}",),
+            # Nothing of steps and presets: plans that differ in these alone share a picture.
+            facts=(describe_plan(plan),),
             source=source if framed.fit == "cover" else None,
         )
     )

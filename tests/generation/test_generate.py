@@ -436,8 +436,8 @@ def test_a_plan_needs_no_backend_and_can_be_json(cli, flag):
 
 
 def test_a_plan_again_is_the_same_picture_and_another_plan_another_one(cli, folder):
-    for steps in (20, 20, 30):
-        assert cli("generate", "host.png", "voice.wav", "--plan", "--steps", str(steps)).code == 0
+    for words in ((), ("--steps", "30"), ("--preset", "fast"), ("--fit", "contain")):
+        assert cli("generate", "host.png", "voice.wav", "--plan", *words).code == 0
 
     assert sorted(folder.glob("*.plan.png")) == [
         folder / "host.2.plan.png",
