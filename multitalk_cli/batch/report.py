@@ -23,8 +23,8 @@ from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
     human_length,
+    human_money,
     printable,
-    spent_money,
 )
 
 if TYPE_CHECKING:
@@ -149,7 +149,7 @@ def _sums(batch: BatchResult) -> str:
         count = batch.count(state)
         facts |= {state: str(count)} if count else {}
     facts |= {"video": human_length(seconds)} if seconds else {}
-    facts |= {"paid now": spent_money(batch.paid_usd)} if batch.plan.is_paid else {}
+    facts |= {"paid now": human_money(batch.paid_usd)} if batch.plan.is_paid else {}
     facts["took"] = human_duration(batch.took_s)
     cells = (f"<div><dt>{name}</dt><dd>{_text(text)}</dd></div>" for name, text in facts.items())
     return f'<dl class="sums">{"".join(cells)}</dl>\n'
@@ -166,7 +166,7 @@ def _row(result: VideoResult, folder: Path) -> str:
         made = video.made
         figures += [f"{made.width_px}x{made.height_px}", human_bytes(made.size_bytes)]
     if result.price_usd is not None and not is_old:
-        figures.append(spent_money(result.price_usd))
+        figures.append(human_money(result.price_usd))
     if result.took_s and not is_old:
         figures.append(f"took {human_duration(result.took_s)}")
     more = "".join(

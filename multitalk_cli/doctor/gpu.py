@@ -15,7 +15,7 @@ from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning import containers, cost, gpus, rates, windows
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.planning.presets import Denoising
-from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_rate
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -195,7 +195,7 @@ def _check_speed(
     gpu = gpus.gpu_from_device(answer["gpu"], named)
     usd = cost.price_of(gpus.paid_gpu(answer["gpu"], named), per_s)
     where = "cpu" if answer["gpu"] == "cpu" else gpu
-    text = f"{per_s:.1f} s and {human_money(usd)} for a second of video at 20 steps ({where})"
+    text = f"{per_s:.1f} s and {human_rate(usd)} for a second of video at 20 steps ({where})"
     measured = {"s_per_video_s": per_s, "usd_per_video_s": usd}
     if answer["gpu"] == "cpu":
         return Outcome(text=text), measured

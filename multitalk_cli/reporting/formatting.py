@@ -90,7 +90,16 @@ def human_range(least: str, most: str) -> str:
 
 
 def human_money(usd: float) -> str:
-    """Dollars with two significant digits, whole cents at least: `$0.80`, `$12`, `$0.0042`."""
+    """Dollars to the cent, estimated or spent, so that sums add up: `$0.80`, `$1,243.18`.
+
+    Less than half a cent has two significant digits: `$0.0042`.
+    """
+    _require_amount(usd)
+    return human_rate(usd) if 0 < usd < 0.005 else f"${usd:,.2f}"
+
+
+def human_rate(usd: float) -> str:
+    """Dollars for a second or a minute, with two significant digits: `$0.055`, `$1.40`."""
     _require_amount(usd)
     if usd == 0:
         return "$0"
@@ -101,12 +110,6 @@ def human_money(usd: float) -> str:
     text = f"{rounded:.{decimals}f}"
     # $0.030 is $0.03.
     return "$" + (text.rstrip("0") if decimals > 2 else text)
-
-
-def spent_money(usd: float) -> str:
-    """Dollars that were spent, to the cent, so that sums add up; tiny ones as `human_money`."""
-    _require_amount(usd)
-    return human_money(usd) if 0 < usd < 0.005 else f"${usd:,.2f}"
 
 
 def human_figure(value: float | None) -> str:

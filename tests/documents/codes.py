@@ -12,7 +12,7 @@ from multitalk_cli.planning.cost import estimate_cost, estimate_presets
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.planning.windows import make_plan
-from multitalk_cli.reporting.formatting import human_bytes, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_rate
 from multitalk_cli.settings import SETTINGS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -116,7 +116,7 @@ def gpus_table():
                 f"{gpu.usable_gib:g} GiB",
                 held_params(gpu),
                 ", ".join(f"`{stack}`" for stack in gpu.stacks),
-                human_money(60 * table.price_per_s_usd(rate)),
+                human_rate(60 * table.price_per_s_usd(rate)),
                 time_and_price(five),
                 "H100, random weights" if five.measured else "no: estimate",
             )

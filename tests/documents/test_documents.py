@@ -15,7 +15,7 @@ from multitalk_cli.doctor import gpu, model
 from multitalk_cli.errors import ExitCode
 from multitalk_cli.media.audio.voice import SILENT_DBFS
 from multitalk_cli.planning import rates
-from multitalk_cli.reporting.formatting import human_bytes, human_money
+from multitalk_cli.reporting.formatting import human_bytes, human_money, human_rate
 from tests.documents.codes import README, ROOT, TABLES, renewed, tables_in
 from tests.documents.pages import (
     PAGES,
@@ -227,7 +227,7 @@ def test_readme_names_the_money_that_an_idle_container_costs():
     table = rates.load()
     a_second = table.price_per_s_usd(table.gpu("h100"))
     text = " ".join(PAGES["README.md"].split())
-    assert f"a minute costs {human_money(60 * a_second)}" in text
+    assert f"a minute costs {human_rate(60 * a_second)}" in text
     assert f"until {table.idle.scaledown_s:g} seconds after its last job" in text
     assert f"idle seconds cost {human_money(table.idle.scaledown_s * a_second)}" in text
     assert f"after each job ({human_money(15 * 60 * a_second)} on an H100)" in text
@@ -246,15 +246,15 @@ def test_pages_name_the_limits_that_are_deployed():
     cores = float(_constant_of_the_app("CPU_CORES"))
     gib = int(_constant_of_the_app("CPU_MEMORY_MIB").removesuffix(" * 1024"))
     a_minute = 60 * (cores * a_second.core_per_s_usd + gib * a_second.gib_per_s_usd)
-    assert f"without a GPU ({human_money(a_minute)} a minute)" in PAGES["docs/s3.md"]
+    assert f"without a GPU ({human_rate(a_minute)} a minute)" in PAGES["docs/s3.md"]
 
 
 def test_pages_name_the_most_that_a_call_costs():
     hours = int(_constant_of_the_app("TIMEOUT_S").removesuffix(" * HOURS"))
     table = rates.load()
-    most = human_money(hours * 3600 * table.price_per_s_usd(table.gpu("h100")))
+    most_usd = hours * 3600 * table.price_per_s_usd(table.gpu("h100"))
     assert f"lasts {hours} hours at most" in PAGES["docs/jobs.md"]
-    assert f"about {most} at most" in PAGES["docs/jobs.md"]
+    assert f"about ${most_usd:.0f} at most" in PAGES["docs/jobs.md"]
 
 
 def test_pages_name_the_limits_of_the_inputs():

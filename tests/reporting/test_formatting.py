@@ -15,6 +15,7 @@ from multitalk_cli.reporting.formatting import (
     human_duration,
     human_length,
     human_money,
+    human_rate,
     human_span,
     shell_line,
     shell_word,
@@ -69,24 +70,36 @@ def test_lengths_keep_tenths_below_a_minute(seconds, said):
 @pytest.mark.parametrize(
     ("usd", "said"),
     [
+        (0, "$0.00"),
+        (0.00423, "$0.0042"),
+        (0.0314, "$0.03"),
+        (0.8, "$0.80"),
+        (0.999, "$1.00"),
+        (1.744, "$1.74"),
+        (12.4, "$12.40"),
+        (1240, "$1,240.00"),
+    ],
+)
+def test_money_is_told_to_the_cent(usd, said):
+    assert human_money(usd) == said
+
+
+@pytest.mark.parametrize(
+    ("usd", "said"),
+    [
         (0, "$0"),
         (0.00423, "$0.0042"),
         (0.030, "$0.03"),
         (0.0314, "$0.031"),
         (0.0999, "$0.10"),
-        (0.8, "$0.80"),
         (0.617, "$0.62"),
-        (0.999, "$1.00"),
-        (1.1, "$1.10"),
         (1.74, "$1.70"),
-        (9.96, "$10"),
         (12.4, "$12"),
-        (124, "$120"),
         (1240, "$1,200"),
     ],
 )
-def test_money_has_two_significant_digits(usd, said):
-    assert human_money(usd) == said
+def test_a_rate_has_two_significant_digits(usd, said):
+    assert human_rate(usd) == said
 
 
 @pytest.mark.parametrize(
@@ -118,7 +131,9 @@ def test_spans_share_one_unit():
     assert human_span(3.375, 5.7083) == "3.4 to 5.7 s"
 
 
-@pytest.mark.parametrize("say", [human_duration, human_length, human_money, human_bytes])
+@pytest.mark.parametrize(
+    "say", [human_duration, human_length, human_money, human_rate, human_bytes]
+)
 @pytest.mark.parametrize("amount", [-1, math.nan, math.inf])
 def test_amounts_that_are_no_amounts_are_refused(say, amount):
     with pytest.raises(ValueError, match="finite amount"):
@@ -127,8 +142,11 @@ def test_amounts_that_are_no_amounts_are_refused(say, amount):
 
 @given(st.floats(min_value=1e-6, max_value=1e6))
 def test_money_is_never_off_by_more_than_its_rounding(usd):
-    said = float(human_money(usd).removeprefix("$").replace(",", ""))
-    assert abs(said - usd) <= 0.0501 * usd
+    said, rate = (
+        float(shown(usd).removeprefix("$").replace(",", "")) for shown in (human_money, human_rate)
+    )
+    assert abs(said - usd) <= max(0.0050001, 0.0501 * min(usd, 0.005))
+    assert abs(rate - usd) <= 0.0501 * usd
 
 
 @given(st.floats(min_value=0, max_value=1e7))

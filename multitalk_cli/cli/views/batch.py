@@ -17,8 +17,8 @@ from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
     human_length,
+    human_money,
     shell_line,
-    spent_money,
 )
 
 if TYPE_CHECKING:
@@ -226,7 +226,7 @@ def describe(result: VideoResult) -> str:
 
 
 def _money(result: VideoResult) -> list[str]:
-    return [] if result.price_usd is None else [spent_money(result.price_usd)]
+    return [] if result.price_usd is None else [human_money(result.price_usd)]
 
 
 def data(batch: BatchResult, report: Path | None) -> dict[str, Any]:
@@ -285,7 +285,7 @@ def summary(batch: BatchResult) -> str:
     for state in ("failed", "cancelled", "running", "not started"):
         count = batch.count(state)
         parts += [f"{count} {'still running' if state == 'running' else state}"] if count else []
-    parts += [spent_money(batch.paid_usd)] if batch.plan.is_paid else []
+    parts += [human_money(batch.paid_usd)] if batch.plan.is_paid else []
     return ", ".join([*parts, human_duration(batch.took_s)])
 
 

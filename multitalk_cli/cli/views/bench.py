@@ -6,7 +6,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line
-from multitalk_cli.reporting.formatting import human_count, human_duration, human_money
+from multitalk_cli.reporting.formatting import (
+    human_count,
+    human_duration,
+    human_money,
+    human_rate,
+)
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.bench import BenchResult, Comparison, Cost
@@ -14,10 +19,15 @@ if TYPE_CHECKING:
 _TRUE_TO_RATES = (0.8, 1.25)
 
 
-def cost_line(cost: Cost) -> str:
+def cost_line(cost: Cost, *, quality: bool = False) -> str:
     """The work and price of a benchmark, to agree to."""
     about = f"up to {human_duration(cost.seconds)}, {human_money(cost.price_usd)}"
-    line = f"{cost.gpu}: starts a container, reads the weights and measures, {about}"
+    work = (
+        "reads the weights in every tier and compares"
+        if quality
+        else ("reads the weights and measures")
+    )
+    line = f"{cost.gpu}: starts a container, {work}, {about}"
     return f"{line} ({cost.note})" if cost.note else line
 
 
@@ -51,5 +61,5 @@ def comparison_line(comparison: Comparison) -> str:
     return (
         f"{comparison.gpu}, {persons}: {forward}, {expected_s:.3f} s by the "
         f"rates, {ratio:.2f} times as long: {verdict}; "
-        f"{comparison.seconds_per_video_s:.1f} s and {human_money(usd)} for a second of video"
+        f"{comparison.seconds_per_video_s:.1f} s and {human_rate(usd)} for a second of video"
     )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Style, Table
 from multitalk_cli.cli.views.jobs import total_data
-from multitalk_cli.reporting.formatting import human_duration, spent_money
+from multitalk_cli.reporting.formatting import human_duration, human_money
 
 if TYPE_CHECKING:
     from multitalk_cli.jobs.costs import ComparedDay, Costs
@@ -52,7 +52,7 @@ def _last_bold(rows: int) -> list[Style]:
 
 
 def _columns(total: Total) -> tuple[str, str, str]:
-    price = spent_money(total.price_usd)
+    price = human_money(total.price_usd)
     if total.unknown:
         price = f"{price} + {total.unknown} unknown"
     return (f"{total.jobs:,}", human_duration(total.gpu_seconds), price)
@@ -93,4 +93,4 @@ def compared_blocks(days: Sequence[ComparedDay]) -> list[Block]:
 
 
 def _money(*amounts: float) -> tuple[str, ...]:
-    return tuple(map(spent_money, amounts))
+    return tuple(map(human_money, amounts))

@@ -14,6 +14,7 @@ from multitalk_cli.reporting.formatting import (
     human_bytes,
     human_duration,
     human_money,
+    human_rate,
     shell_line,
 )
 
@@ -73,7 +74,7 @@ def _describe_run(made: Result) -> str:
     if made.gpu_seconds is not None:
         text += f", {human_duration(made.gpu_seconds)} of GPU"
     if made.price_usd is not None:
-        text += f", {human_money(made.price_usd / made.duration_s)} a second of video"
+        text += f", {human_rate(made.price_usd / made.duration_s)} a second of video"
     return text
 
 

@@ -21,7 +21,7 @@ from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
     human_length,
-    spent_money,
+    human_money,
 )
 from multitalk_cli.storage.address import is_stored
 
@@ -86,7 +86,7 @@ def list_blocks(jobs: Sequence[ListedJob], now_s: float, total: Total | None = N
 def total_text(total: Total) -> str:
     """`12 jobs, 41 min of GPU, $4.20`."""
     parts = [human_count(total.jobs, "job"), f"{human_duration(total.gpu_seconds)} of GPU"]
-    parts.append(spent_money(total.price_usd))
+    parts.append(human_money(total.price_usd))
     if total.unknown:
         parts.append(f"{human_count(total.unknown, 'price')} unknown")
     return ", ".join(parts)
@@ -98,7 +98,7 @@ def _columns(listed: ListedJob, now_s: float) -> tuple[str, ...]:
         job.id[: jobs_ledger.SHORT_ID],
         shown_time(job.created_s, now_s),
         _state_cell(listed),
-        "" if job.price_usd is None else spent_money(job.price_usd),
+        "" if job.price_usd is None else human_money(job.price_usd),
         _what(job),
         ", ".join(each.name for each in listed.inputs if each.name),
     )
@@ -293,7 +293,7 @@ def _money_rows(job: Job, now_s: float) -> list[tuple[str, str]]:
     if job.ended_s is not None and job.started_s is not None:
         took = f"took {human_duration(max(0.0, job.ended_s - job.started_s))}"
     is_over = job.ended_s is not None
-    price = "" if job.price_usd is None else spent_money(job.price_usd)
+    price = "" if job.price_usd is None else human_money(job.price_usd)
     gpu_time = "" if job.gpu_seconds is None else f"{human_duration(job.gpu_seconds)} of GPU"
     money = ", ".join(part for part in (price, gpu_time) if part)
     return [
@@ -343,7 +343,7 @@ def video_data(video: FetchedVideo) -> dict[str, Any]:
 def video_facts(video: FetchedVideo) -> list[tuple[str, str]]:
     """Labelled facts of the video, for a person."""
     result, path = video.result, video.path
-    money = [] if result.price_usd is None else [spent_money(result.price_usd)]
+    money = [] if result.price_usd is None else [human_money(result.price_usd)]
     length = f"{result.duration_s:.2f} s"
     if result.is_first_window:
         length += f" of {_whole_s(video.job):.2f} s"
@@ -386,7 +386,7 @@ def detached_data(job_id: str) -> dict[str, Any]:
 def end_line(listed: ListedJob) -> str:
     """A line for a job that has just ended."""
     job = listed.job
-    money = "" if job.price_usd is None else f", {spent_money(job.price_usd)}"
+    money = "" if job.price_usd is None else f", {human_money(job.price_usd)}"
     return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
 
 
@@ -499,4 +499,4 @@ def log_lines(lines: Sequence[LogLine]) -> list[str]:
 
 def prune_text(total: Total) -> str:
     """`12 jobs that cost $4.20`."""
-    return f"{human_count(total.jobs, 'job')} that cost {spent_money(total.price_usd)}"
+    return f"{human_count(total.jobs, 'job')} that cost {human_money(total.price_usd)}"

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Table
-from multitalk_cli.reporting.formatting import human_count, human_duration, human_money
+from multitalk_cli.reporting.formatting import (
+    human_count,
+    human_duration,
+    human_money,
+    human_rate,
+)
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.containers import AppStatus
@@ -30,7 +35,7 @@ def status_blocks(status: AppStatus) -> list[Block]:
     rows = [
         ("deployed", f"version {record['client']}, stacks {', '.join(record['stacks'])}"),
         ("containers", f"{containers} ({pool.running} busy), {jobs} queued"),
-        ("idle", f"{human_money(status.idle_usd_per_minute)} a minute for each container"),
+        ("idle", f"{human_rate(status.idle_usd_per_minute)} a minute for each container"),
     ]
     return [Table(rows=rows)]
 
