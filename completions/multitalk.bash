@@ -134,7 +134,7 @@ __multitalk_place() {
             repeated=1
             ;;
         'jobs logs')
-            options="--app --environment --help -h $shared"
+            options="--follow --app --environment --help -h $shared"
             arguments=(':jobs')
             repeated=0
             ;;

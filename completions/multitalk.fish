@@ -96,7 +96,7 @@ function __multitalk_place --no-scope-shadowing
             set arguments ':jobs'
             set repeated 1
         case 'jobs logs'
-            set options '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
+            set options '--follow	Print new lines too, until the job ends.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
             set arguments ':jobs'
         case 'jobs prune'
             set options '--older-than	Ended longer ago: 30d, 12w or a date.' '--yes	Do not ask.' '-y	Do not ask.' $shared

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -14,7 +13,6 @@ from multitalk_cli.cloud.call_result import to_error
 from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.cloud.follow import wait_for_end
-from multitalk_cli.cloud.logs import LogLine, call_log
 from multitalk_cli.errors import (
     FileError,
     MultitalkError,
@@ -264,19 +262,6 @@ def cancel(place: AppRef, prefix: str, reporter: Reporter) -> CancelledJob:
         return CancelledJob(job_id=job.id, state=state_of(job), is_confirmed=None)
     state, is_confirmed = jobs_cancel.cancel(cloud, ledger, job, reporter)
     return CancelledJob(job_id=job.id, state=state, is_confirmed=is_confirmed)
-
-
-def read_log(place: AppRef, prefix: str) -> tuple[Job, list[LogLine]]:
-    """What the containers of all calls of a job printed, as far as Modal keeps it."""
-    ledger = jobs_ledger.Ledger()
-    cloud, job = open_job(place, ledger, prefix)
-    calls = ledger.calls_of(job.id)
-    if not calls:
-        newest = latest_attempt(cloud, job).call_id
-        calls = [newest] if newest else []
-    until_s = time.time() if job.ended_s is None else job.ended_s
-    lines = [line for call in calls for line in call_log(cloud, call, job.created_s, until_s)]
-    return job, lines
 
 
 def _cancel_call(

@@ -16,7 +16,17 @@ import typer.main
 from multitalk_cli import contract
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
-from multitalk_cli.cli.views import bench, cost, doctor, download, generate, jobs, secrets, status
+from multitalk_cli.cli.views import (
+    bench,
+    cost,
+    doctor,
+    download,
+    generate,
+    jobs,
+    logs,
+    secrets,
+    status,
+)
 from multitalk_cli.cloud.bench import BenchResult, Comparison
 from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
@@ -273,7 +283,8 @@ VIEWS = {
             RerunOutcome(job=JOB, job_id="7f3a", error=RemoteError("gone", code="E_EXPIRED")),
         ]
     ),
-    "jobs-logs": lambda: jobs.log_data(JOB, [LogLine(time_s=1.0, source="stdout", text="done")]),
+    "jobs-logs": lambda: logs.log_data(JOB, [LogLine(time_s=1.0, source="stdout", text="done")]),
+    "jobs-logs-followed": lambda: logs.followed_data(ListedJob(job=JOB)),
     "jobs-cost-check": lambda: cost.compared_data(
         [ComparedDay(day="2026-11-20", ledger_usd=1.0, billed_usd=1.1, others_usd=0.5)]
     ),

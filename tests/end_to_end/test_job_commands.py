@@ -1,5 +1,7 @@
 """Many jobs at once: waited for, fetched, run again, their logs and their money."""
 
+import json
+import signal
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -136,6 +138,27 @@ def test_logs_of_a_job(cloud, deployed):
     assert f"job {job}: done after" in ran.stdout.splitlines()[-1]
     assert "\n".join(each["text"] for each in told["lines"]) == ran.stdout.rstrip("\n")
     assert {each["source"] for each in told["lines"]} == {"stdout"}
+
+
+def test_a_log_is_followed_until_the_job_ends(cloud, deployed):
+    with cloud.commits_held():
+        (job,) = detached(deployed, "watched")
+        left = deployed.start("jobs", "logs", job, "--follow")
+        cloud.wait_until(lambda: f"job {job}: " in left.process.printed(), "a line")
+        left.signal(signal.SIGINT)
+        ran = left.finish()
+        followed = deployed.start("jobs", "logs", job[:8], "--follow", "--json")
+        cloud.wait_until(lambda: f"job {job}: " in followed.process.printed(), "a line")
+    ended = followed.finish()
+
+    assert (ran.code, f"multitalk jobs logs {job[:8]} --follow" in ran.stderr) == (-2, True)
+    *lines, last = map(json.loads, ended.stdout.splitlines())
+    assert (ended.code, last["data"]) == (0, {"job": job, "state": "not-fetched"}), ended.stderr
+    kept = deployed.run("jobs", "logs", job, "--json").data["lines"]
+    assert [{**line, "version": 1} for line in kept] == lines
+    assert f"job {job}: done after" in lines[-1]["text"]
+    again = deployed.run("jobs", "logs", job, "--follow")
+    assert again.stdout.splitlines() == [line["text"] for line in lines]
 
 
 def test_money_of_every_kind_of_call_is_added_up(cloud, deployed):

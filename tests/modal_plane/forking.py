@@ -142,7 +142,7 @@ class ForkServer:
 
 
 class ForkedCommand:
-    """A command that was forked; its output is read when it has ended."""
+    """A command that was forked."""
 
     def __init__(self, server: "CommandServer", pid: int, outputs: tuple[int, int]) -> None:
         self.pid, self.returncode = pid, None
@@ -152,6 +152,10 @@ class ForkedCommand:
         """Its status, or None while it runs."""
         self.returncode = self._server.status(self.pid, 0)
         return self.returncode
+
+    def printed(self) -> str:
+        """What it has written to stdout so far."""
+        return os.pread(self._outputs[0], 1 << 20, 0).decode()
 
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Waits for its end; what it printed. Raises TimeoutError."""

@@ -174,7 +174,7 @@ def _finish_many(
     from multitalk_cli.generation import finish as generation
 
     outcomes = generation.finish_all(found, max_cost, console, force=force)
-    errors: list[dict[str, Any]] = view.fetch_errors(outcomes)
+    errors: list[dict[str, Any]] = view.fetch_errors(outcomes, console.typed)
     console.succeed("finish", view.fetched_data(outcomes), view.fetched_lines(outcomes), errors)
     if errors:
         raise typer.Exit(int(ExitCode.REMOTE))

@@ -19,6 +19,7 @@ from multitalk_cli.errors import ExitCode, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.cloud.logs import LogLine
     from multitalk_cli.jobs.control import FetchedVideo, FetchOutcome
     from multitalk_cli.jobs.refresh import ListedJob
     from multitalk_cli.jobs.search import By, JobQuery
@@ -192,7 +193,7 @@ def wait(
     if not jobs:
         console.note("no job is running")
     ended = jobs_wait.wait(ledger, jobs, console, lambda each: _report_end(each, console))
-    _show_jobs(listing.with_inputs(ledger, ended), view.ended_badly(ended), console)
+    _show_jobs(listing.with_inputs(ledger, ended), view.ended_badly(ended, console.typed), console)
 
 
 def _report_end(listed: "ListedJob", console: Console) -> None:
@@ -268,7 +269,7 @@ def _require_folder(output_path: str | None) -> None:
 def _show_fetched(outcomes: "Sequence[FetchOutcome]", console: Console) -> None:
     from multitalk_cli.cli.views import jobs as view
 
-    errors = view.fetch_errors(outcomes)
+    errors = view.fetch_errors(outcomes, console.typed)
     if not outcomes:
         console.note("nothing to fetch: every finished video was fetched")
     console.succeed("jobs", view.fetched_data(outcomes), view.fetched_lines(outcomes), errors)
@@ -349,7 +350,7 @@ def rerun(
     outcomes = generation_rerun.rerun_all(
         ledger, jobs, given, console, assume_yes=yes, detach=detach
     )
-    errors = view.rerun_errors(outcomes)
+    errors = view.rerun_errors(outcomes, console.typed)
     console.succeed("jobs", view.rerun_data(outcomes), view.rerun_lines(outcomes), errors)
     if errors:
         raise typer.Exit(int(ExitCode.REMOTE))
@@ -357,17 +358,40 @@ def rerun(
 
 @app.command("logs", cls=PagedCommand)
 def logs(
-    ctx: typer.Context, job_id: JobId, app_name: AppName = None, environment: Environment = None
+    ctx: typer.Context,
+    job_id: JobId,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Print new lines too, until the job ends.")
+    ] = False,
+    app_name: AppName = None,
+    environment: Environment = None,
 ) -> None:
     """Print what the job's containers logged, as far as Modal keeps it."""
-    from multitalk_cli.cli.views import jobs as view
-    from multitalk_cli.jobs import control
+    from multitalk_cli.cli.views import logs as view
+    from multitalk_cli.cli.views.jobs import end_line
+    from multitalk_cli.jobs import logs as jobs_logs
 
     console: Console = ctx.obj
-    job, lines = control.read_log(_place(app_name, environment), job_id)
+    place = _place(app_name, environment)
+    if follow:
+        ended = jobs_logs.follow_log(place, job_id, console, lambda each: _show_line(each, console))
+        console.note(end_line(ended))
+        console.succeed("jobs", view.followed_data(ended))
+        return
+    job, lines = jobs_logs.read_log(place, job_id)
     if not lines:
         console.note(f"Modal keeps no log of job {job.id}, or none yet")
     console.succeed("jobs", view.log_data(job, lines), view.log_lines(lines))
+
+
+def _show_line(line: "LogLine", console: Console) -> None:
+    """A line of a log as soon as it is there: itself, or an object on a line of its own."""
+    from multitalk_cli.cli.views import logs as view
+
+    if console.options.json:
+        console.result_line(view.line_data(line))
+    else:
+        console.succeed("jobs", {}, view.log_lines([line]))
 
 
 @app.command("prune", cls=PagedCommand)

@@ -26,7 +26,6 @@ from multitalk_cli.reporting.formatting import (
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
-    from multitalk_cli.cloud.logs import LogLine
     from multitalk_cli.errors import MultitalkError
     from multitalk_cli.generation.rerun import RerunOutcome
     from multitalk_cli.jobs.control import CancelledJob, FetchedVideo, FetchOutcome
@@ -390,17 +389,20 @@ def end_line(listed: ListedJob) -> str:
     return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
 
 
-def error_row(error: MultitalkError) -> dict[str, Any]:
-    """An error among the results of a command, as in the JSON of a failure."""
+def error_row(error: MultitalkError, typed: Sequence[str]) -> dict[str, Any]:
+    """An error among the results of a command, as in the JSON of a failure.
+
+    typed: the words after `multitalk`.
+    """
     return {
         "code": error.code,
         "message": error.message,
-        "hint": next_command(error, []),
+        "hint": next_command(error, [*typed]),
         "exit_code": int(error.exit_code),
     }
 
 
-def ended_badly(jobs: Sequence[ListedJob]) -> list[dict[str, Any]]:
+def ended_badly(jobs: Sequence[ListedJob], typed: Sequence[str]) -> list[dict[str, Any]]:
     """An error for each job that ended without a video."""
     bad = [each for each in jobs if states.state_of(each.job) in _BAD]
     return [
@@ -409,7 +411,8 @@ def ended_badly(jobs: Sequence[ListedJob]) -> list[dict[str, Any]]:
                 f"job {each.job.id} {state_text(each)}",
                 code=_code_of(each.job),
                 hint=next_step(each),
-            )
+            ),
+            typed,
         )
         for each in bad
     ]
@@ -439,9 +442,9 @@ def fetched_lines(outcomes: Sequence[FetchOutcome]) -> list[str]:
     return [line for each in outcomes if each.video for line in video_lines(each.video)]
 
 
-def fetch_errors(outcomes: Sequence[FetchOutcome]) -> list[dict[str, Any]]:
+def fetch_errors(outcomes: Sequence[FetchOutcome], typed: Sequence[str]) -> list[dict[str, Any]]:
     """An error for each video that was not written."""
-    return [error_row(each.error) for each in outcomes if each.error is not None]
+    return [error_row(each.error, typed) for each in outcomes if each.error is not None]
 
 
 def all_cancelled_data(cancelled: Sequence[CancelledJob]) -> dict[str, Any]:
@@ -478,23 +481,12 @@ def rerun_lines(outcomes: Sequence[RerunOutcome]) -> list[str]:
     return [each.place or each.job_id for each in outcomes if each.error is None]
 
 
-def rerun_errors(outcomes: Sequence[RerunOutcome]) -> list[dict[str, Any]]:
+def rerun_errors(outcomes: Sequence[RerunOutcome], typed: Sequence[str]) -> list[dict[str, Any]]:
     """An error for each job that made no video."""
-    return [error_row(each.error) for each in outcomes if each.error is not None]
+    return [error_row(each.error, typed) for each in outcomes if each.error is not None]
 
 
-# logs and prune
-
-
-def log_data(job: Job, lines: Sequence[LogLine]) -> dict[str, Any]:
-    """The JSON of `jobs logs`."""
-    rows = [{"time_s": each.time_s, "source": each.source, "text": each.text} for each in lines]
-    return {"job": job.id, "lines": rows}
-
-
-def log_lines(lines: Sequence[LogLine]) -> list[str]:
-    """What the containers printed, as it was."""
-    return [each.text for each in lines]
+# prune
 
 
 def prune_text(total: Total) -> str:

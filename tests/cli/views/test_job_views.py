@@ -14,6 +14,8 @@ from multitalk_cli.cli.views import jobs as view
 from multitalk_cli.cli.views import status as status_view
 from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
+from multitalk_cli.errors import RefusedError
+from multitalk_cli.generation.rerun import RerunOutcome
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.control import CancelledJob, FetchedVideo
 from multitalk_cli.jobs.ledger import Job, KnownInput
@@ -135,6 +137,16 @@ def test_a_failure_has_its_reason_its_calls_and_a_way_on():
     assert "size" not in rows
     assert view.next_step(listed) == "multitalk jobs logs abcdabcd"
     assert [name for name in rows if name.startswith("voice")] == ["voice"]
+
+
+def test_what_helps_a_row_begins_with_the_words_that_were_typed():
+    facts = {"enough_usd": 4.5, "cheaper": ()}
+    dear = RefusedError("dear", code="E_COST", facts=facts)
+    outcome = RerunOutcome(job=job(), job_id="", error=dear)
+
+    (row,) = view.rerun_errors([outcome], ["jobs", "rerun", "--failed"])
+
+    assert row["hint"] == "multitalk jobs rerun --failed --max-cost 4.5"
 
 
 def test_a_cancelled_job_can_be_run_again():
