@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+from weakref import WeakValueDictionary
 
 from multitalk_cli.contract import Done, Failed
 from multitalk_cli.errors import UsageError
@@ -54,7 +55,9 @@ class Client:
         """
         self._given = {"backend": backend, **settings}
         self._settings = load_settings(self._given, as_keywords=True)
-        self._jobs: dict[str, JobHandle] = {}
+        # Of those on Modal that have ended, a program keeps what it needs: the ledger has them all.
+        self._jobs: WeakValueDictionary[str, JobHandle] = WeakValueDictionary()
+        self._kept: set[JobHandle] = set()
         self._lock = threading.Lock()
 
     def plan(
@@ -334,7 +337,7 @@ class Client:
                 message = f"states are {', '.join(STATES)}, not {state!r}"
                 raise UsageError(message, code="E_RANGE")
         with self._lock:
-            own = dict(reversed(self._jobs.items()))
+            own = dict(reversed([*self._jobs.items()]))
         place = self._app()
         if place is None:
             return [] if states or since or search else list(own.values())[:limit]
@@ -373,7 +376,10 @@ class Client:
             if same is not None and is_known and same.state == "running":
                 return same
             self._jobs[handle.id] = handle
-        if not handle.outlives_program:
+            self._kept.add(handle)
+        if handle.outlives_program:
+            handle.on_end = self._kept.discard
+        else:
             handle.follow()
         return handle
 

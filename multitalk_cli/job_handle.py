@@ -34,7 +34,7 @@ class JobHandle:
 
     id: of the job; on Modal any program can attach by it. name: of the video. outlives_program:
     whether the job continues when the program ends. destination: equal where jobs write to the
-    same places.
+    same places. on_end: called in the job's thread when that ends.
     """
 
     def __init__(
@@ -63,6 +63,7 @@ class JobHandle:
             target=self._run, name=f"multitalk-{job_id}", daemon=outlives_program
         )
         self._process = os.getpid()
+        self.on_end: Callable[[JobHandle], object] | None = None
         reporter.on_event = self._add
 
     def follow(self) -> None:
@@ -159,7 +160,12 @@ class JobHandle:
             error = RemoteError(f"job {self.id} was cancelled", code="E_CANCELLED")
         except Exception as failure:  # noqa: BLE001 - raised again by `result`
             error = failure
-        _followed.discard(self)
+        finally:
+            # Without a circle it goes with its last user: nobody has to search for garbage.
+            self._reporter.on_event = None
+            _followed.discard(self)
+            if self.on_end is not None:
+                self.on_end(self)
         with self._changed:
             self._video, self._error = video, error
             self._changed.notify_all()

@@ -1,6 +1,7 @@
 """Many jobs over a network that fails, with containers and clients that are lost."""
 
 import threading
+import weakref
 
 import pytest
 from PIL import Image
@@ -61,6 +62,24 @@ def check_all(crowd, count):
     jobs = Ledger().newest()
     assert {job.seed for job in jobs if job.state == jobs_ledger.DONE} == done
     assert not [job for job in jobs if job.is_unfinished]
+
+
+def test_a_client_lets_go_of_jobs_that_have_ended(crowd_of):
+    crowd = crowd_of(SEED)
+    crowd.transport.odds = CALM
+    client = crowd._client()
+    handle = crowd._submit(client, 0)
+    job_id, seen = handle.id, weakref.ref(handle)
+    assert client.job(job_id) is handle
+    handle.result()
+    handle.wait_until_left(120)
+    assert client.jobs() == [handle]
+
+    del handle
+
+    assert seen() is None
+    assert client.job(job_id).state == "done"
+    assert [each.id for each in client.jobs()] == [job_id]
 
 
 def test_each_video_ends_once_and_is_paid_once(crowd_of):
