@@ -17,6 +17,7 @@ from multitalk_cli.contract.events import THROTTLED
 from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
+from remote.engine.checkpoint.published import build
 from remote.weights import download, loras, resumable
 from remote.weights.config import PUBLISHED, PackConfig
 from remote.weights.manifest import (
@@ -76,7 +77,20 @@ class WeightsFolder:
                 return self._add_lora(hub, name, task.lora, show)
 
     def _add_lora(self, hub: Hub, name: str, address: str, show: Show) -> dict[str, Any]:
-        return loras.add(self.folder, hub, name, address, show, self.save, self.part_bytes)
+        weights = self._model_shapes()
+        return loras.add(self.folder, hub, name, address, show, self.save, self.part_bytes, weights)
+
+    def _model_shapes(self) -> Mapping[str, tuple[int, ...]] | None:
+        """Names and shapes of the transformer that is here; None where there is none."""
+        for name in self.packs.values():
+            try:
+                config = load_manifest(self.folder / name).config
+            except (OSError, ValueError):
+                continue
+            return {
+                key: tuple(each.shape) for key, each in build("dit", config).state_dict().items()
+            }
+        return None
 
     def _hub(self, task: WeightsTask, show: Show) -> Hub:
         """The hub, which shows the pauses that it asks for."""

@@ -33,6 +33,7 @@ from multitalk_cli.files import move_into_place, open_input
 from multitalk_cli.files import sha256_of as file_sha256
 from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
 from remote.engine.checkpoint import lora as lora_file
+from remote.engine.checkpoint import lora_keys
 from remote.engine.checkpoint.tensorfile import TensorFile
 from remote.weights import download, resumable
 from remote.weights.manifest import sha256_of
@@ -41,6 +42,14 @@ FOLDER, MANIFEST_FILE = LORAS_FOLDER, LORAS_RECORD
 MAX_BYTES = 4 * 1024**3
 FORMAT_VERSION = 1
 _PIECE_BYTES = 1024**2
+_SNIFFED_BYTES = 512
+_CONTENTS = (
+    ((b"<!doctype", b"<html", b"<head", b"<?xml"), "a web page, such as that of a login"),
+    ((b'{"', b"{\n", b"{ "), "an answer in JSON, such as an error of its server"),
+    ((b"version https://git-",), "a pointer of git-lfs, which stands for the file"),
+    ((b"pk\x03\x04", b"\x80"), "a PyTorch pickle or an archive, which is never opened"),
+    ((b"gguf",), "a GGUF file, not a safetensors file"),
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _HUB_PATH = re.compile(r"/([\w.-]+/[\w.-]+)/(?:resolve|blob)/([^/]+)/(.+\.safetensors)")
 
@@ -126,11 +135,12 @@ def add(
     show: Show,
     save: Save,
     part_bytes: int = resumable.PART_BYTES,
+    weights: Mapping[str, tuple[int, ...]] | None = None,
 ) -> dict[str, Any]:
-    """Fetches a LoRA, checks that it is one, and records it.
+    """Fetches a LoRA, checks that it can be merged, and records it.
 
     save: makes written files persist beyond this machine; with it, a file of more than part_bytes
-    is kept in parts.
+    is kept in parts. weights: names and shapes of the model, None where they are not known.
     """
     if not LORA_NAME.fullmatch(name):
         raise UsageError(f"{name!r} is not a name of a LoRA", code="E_RANGE")
@@ -145,7 +155,7 @@ def add(
             show(_progress(place.name, held, origin.size_bytes))
     fetched = resumable.parts_of(place, origin.key) if is_divided else [new]
     try:
-        tensors = _check(fetched, what)
+        tensors = _check(fetched, what, weights)
     except FileError:
         for path in fetched:
             path.unlink()
@@ -211,16 +221,60 @@ def _progress(name: str, held: int, size_bytes: int) -> contract.Fetching:
     )
 
 
-def _check(files: list[Path], address: str) -> int:
-    """Counts the LoRA tensors of a file, or of its parts. Raises FileError E_LORA without any."""
+def _check(files: list[Path], address: str, weights: Mapping[str, tuple[int, ...]] | None) -> int:
+    """Counts the LoRA tensors of a file, or of its parts. Raises FileError E_LORA without any.
+
+    weights: names and shapes of the model that it is for, None where they are not known.
+    """
     try:
         with TensorFile(files[0], files) as file:
-            count = sum(lora_file.is_lora_key(name) for name in file.infos)
+            if weights is not None:
+                plan = _plan(file, weights, strength=1.0)
+                _require_numbers(file, plan)
+            count = sum(lora_keys.is_lora_key(name) for name in file.infos)
+    except lora_file.LoraError as error:
+        raise FileError(f"{address} cannot be merged: {error}", code="E_LORA") from error
     except ValueError as error:
-        raise FileError(f"{address} is not a safetensors file: {error}", code="E_LORA") from error
+        reason = str(error).replace(files[0].name, "it")
+        what = _describe_content(files[0]) or f"not a safetensors file: {reason}"
+        raise FileError(f"{address} is {what}", code="E_LORA") from error
     if count == 0:
         raise FileError(f"no tensor of {address} has a LoRA's name", code="E_LORA")
     return count
+
+
+def _plan(
+    file: TensorFile, weights: Mapping[str, tuple[int, ...]], strength: float
+) -> lora_file.Lora:
+    """What a file changes. Raises LoraError where it cannot be merged."""
+    shapes = {key: info.shape for key, info in file.infos.items()}
+    plan = lora_file.plan_lora(shapes, file.read, weights, strength)
+    for key in plan.keys:
+        if not file.infos[key].dtype.is_floating_point and not key.endswith(f".{lora_keys.ALPHA}"):
+            kind = file.infos[key].dtype
+            raise lora_file.LoraError(f"{lora_file.shown(key)} is {kind}, not of floating point")
+    return plan
+
+
+def _require_numbers(file: TensorFile, plan: lora_file.Lora) -> None:
+    """Raises LoraError for values that are no numbers, or where all differences are zero."""
+    zeros = set()
+    for key in plan.keys:
+        values = file.read(key).float()
+        if not bool(values.isfinite().all()):
+            raise lora_file.LoraError(f"values of {lora_file.shown(key)} are no numbers")
+        if not bool(values.any()):
+            zeros.add(key)
+    if all(zeros.intersection(change.keys) for each in plan.changes.values() for change in each):
+        raise lora_file.LoraError(lora_file.CHANGES_NOTHING)
+
+
+def _describe_content(path: Path) -> str:
+    """What a file is that is often in the place of a LoRA; empty for anything else."""
+    with path.open("rb") as file:
+        start = file.read(_SNIFFED_BYTES).lstrip()
+    found = (what for starts, what in _CONTENTS if start.lower().startswith(starts))
+    return next(found, "")
 
 
 # Files to download
@@ -399,19 +453,26 @@ def opened(
     with ExitStack() as stack:
         try:
             file = stack.enter_context(TensorFile(files[0], files))
-            shapes = {key: info.shape for key, info in file.infos.items()}
-            plan = lora_file.plan_lora(shapes, file.read, weights, strength)
+            plan = _plan(file, weights, strength)
             if name in KNOWN_LORAS and plan.report.unused:
-                raise ValueError(describe_unused(plan.report))
+                raise lora_file.LoraError(describe_unused(plan.report))
         except ValueError as error:
-            message = f"the LoRA {name} cannot be merged: {error}"
-            raise _unusable(message, folder, name) from error
-        yield plan
+            raise _unmergeable(error, folder, name) from error
+        try:
+            yield plan
+        except lora_file.LoraError as error:
+            # What is known only once its tensors are read.
+            raise _unmergeable(error, folder, name) from error
 
 
 def describe_unused(report: lora_file.LoraReport) -> str:
     """How many of a file's keys are left out, and one of them."""
-    return f"{len(report.unused)} of its keys are not used, for example {report.unused[0]}"
+    example = lora_file.shown(report.unused[0])
+    return f"{len(report.unused)} of its keys are not used, for example {example}"
+
+
+def _unmergeable(error: ValueError, folder: Path, name: str) -> FileError:
+    return _unusable(f"the LoRA {name} cannot be merged: {error}", folder, name)
 
 
 def _unusable(message: str, folder: Path, name: str) -> FileError:

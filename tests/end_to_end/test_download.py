@@ -460,7 +460,7 @@ def test_a_volume_that_commits_by_itself_stores_each_byte_once(cloud, hub, user,
     """A growing file would be stored anew with every commit."""
     pair = {
         f"diffusion_model.blocks.0.self_attn.q.lora_{way}.weight": torch.rand(shape)
-        for way, shape in (("down", (400, 500)), ("up", (500, 400)))
+        for way, shape in (("down", (1800, 112)), ("up", (112, 1800)))
     }
     repo, path = KNOWN_LORAS["lightx2v"].repository, KNOWN_LORAS["lightx2v"].file
     hub.repos[repo] = {path: lora_file(tmp_path / "a.safetensors", **pair)}

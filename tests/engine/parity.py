@@ -16,7 +16,8 @@ from torch import Tensor
 
 from multitalk_cli.media.audio import loudness
 from multitalk_cli.media.image.sizes import nearest_bucket
-from remote.engine.checkpoint.lora import PREFIX, merge_lora
+from remote.engine.checkpoint.lora import merge_lora
+from remote.engine.checkpoint.lora_keys import PREFIX
 from remote.engine.checkpoint.published import build, rename
 from remote.engine.networks.audio import (
     SAMPLE_RATE_HZ,

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
 from multitalk_cli.cli.console import Console, OutputOptions
 from multitalk_cli.cli.views.download import downloaded_next
@@ -419,12 +420,17 @@ def test_a_lora_of_this_machine_is_copied_into_the_folder(cli, tmp_path):
     replaced = cli("--json", *words, "--yes")
     absent = cli("--json", *words[:-1], "gone.safetensors", "--yes")
     far = cli("--json", "download", "--lora", "mine.safetensors")
+    other = {f"blocks.0.self_attn.q.lora_{way}.weight": torch.ones(8, 8) for way in ("up", "down")}
+    lora_file(tmp_path / "My own.safetensors", **other)
+    misfit = cli("--json", *words, "--yes")
 
     assert (added.code, added.json["data"]["file"]) == (0, "weights/loras/My-own.safetensors")
     assert again.json["data"]["fetched_bytes"] == 0
     assert replaced.json["data"]["sha256"] != added.json["data"]["sha256"]
     assert absent.error["code"] == "E_FILE_MISSING"
     assert far.error["code"] == "E_RANGE"
+    assert misfit.error["code"] == "E_LORA"
+    assert "is of another model" in misfit.error["message"]
 
 
 @pytest.mark.usefixtures("hub")

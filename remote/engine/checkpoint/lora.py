@@ -1,7 +1,7 @@
 """LoRA files, merged into the transformer's weights.
 
-A file holds, per layer, a pair of low-rank matrices or whole differences, under the layer's name
-with or without a prefix. Every key is either merged or reported.
+A file holds, per layer, a pair of low-rank matrices or whole differences, under any of the layer's
+names. Every key is either merged or reported.
 """
 
 import math
@@ -11,19 +11,26 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-PREFIX = "diffusion_model."
-_PAIRS = (("lora_down.weight", "lora_up.weight"), ("lora_A.weight", "lora_B.weight"))
+from remote.engine.checkpoint import lora_keys as keys
+
+_PAIRS = ((keys.DOWN, keys.UP), (keys.A, keys.B))
 # Ending after a layer's name -> the weight of that layer that it changes. Of a modulation, which is
 # no layer, there are two names.
 _DIFFERENCES = (
-    ("diff", "weight"),
-    ("diff_b", "bias"),
-    ("modulation.diff", "modulation"),
-    ("diff_m", "modulation"),
+    (keys.DIFF, "weight"),
+    (keys.DIFF_B, "bias"),
+    (keys.DIFF_MODULATION, "modulation"),
+    (keys.DIFF_M, "modulation"),
 )
+_SHOWN_CHARACTERS = 100
+CHANGES_NOTHING = "it changes nothing: all of its differences are zero"
 
 Shape = tuple[int, ...]
 Read = Callable[[str], Tensor]
+
+
+class LoraError(ValueError):
+    """A file that cannot be merged, with the reason."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,14 +56,17 @@ class _Change:
         return tuple(key for key in (self.down, self.up, self.alpha) if key is not None)
 
     def require_fit(self, shapes: Mapping[str, Shape], wanted: Shape) -> None:
-        """Raises ValueError where the file's shapes are not those of the weight."""
+        """Raises LoraError where the file's shapes are not those of the weight."""
         up = shapes[self.up]
         down = None if self.down is None else shapes[self.down]
         if not _fits(up, down, wanted):
             given = [shape for shape in (down, up) if shape is not None]
-            raise ValueError(
-                f"{self.keys[0]}: shapes {given} do not fit {self.target} {tuple(wanted)}"
+            raise LoraError(
+                f"{shown(self.keys[0])}: shapes {given} do not fit {self.target} {tuple(wanted)}: "
+                "it is of another model"
             )
+        if self.alpha is not None and math.prod(shapes[self.alpha]) != 1:
+            raise LoraError(f"{shown(self.alpha)} is not one number but {shapes[self.alpha]}")
 
     def difference(self, read: Read, like: Tensor) -> Tensor:
         """The float32 difference of a weight, on its device and in its shape."""
@@ -75,7 +85,11 @@ def _fits(up: Shape, down: Shape | None, wanted: Shape) -> bool:
     if min(len(up), len(down), len(wanted)) < 2:
         return False
     inputs, outputs = math.prod(down[1:]), up[0]
-    return math.prod(up[1:]) == down[0] and (outputs, inputs) == (wanted[0], math.prod(wanted[1:]))
+    return (
+        down[0] > 0
+        and math.prod(up[1:]) == down[0]
+        and (outputs, inputs) == (wanted[0], math.prod(wanted[1:]))
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +101,13 @@ class Lora:
     changes: Mapping[str, tuple[_Change, ...]] = field(repr=False)
     report: LoraReport
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The file's keys that are used."""
+        return tuple(
+            key for each in self.changes.values() for change in each for key in change.keys
+        )
+
     def difference(self, name: str, like: Tensor) -> Tensor | None:
         """What it adds to a weight, float32; None where it adds nothing."""
         total: Tensor | None = None
@@ -94,12 +115,6 @@ class Lora:
             part = self.strength * change.difference(self.read, like)
             total = part if total is None else total + part
         return total
-
-
-def is_lora_key(name: str) -> bool:
-    """Whether a tensor's name has an ending of a LoRA."""
-    endings = [*(ending for pair in _PAIRS for ending in pair), *(each for each, _ in _DIFFERENCES)]
-    return any(name.endswith(f".{ending}") for ending in endings)
 
 
 def plan_lora(
@@ -110,16 +125,19 @@ def plan_lora(
     shapes: of the file's tensors. read: gives one of them. weights: names and shapes of the model.
     A low-rank pair with an alpha is multiplied by alpha / rank. The published code knows neither
     alpha nor lora_A/lora_B nor modulations nor names without prefix, and ignores them without a
-    word. Raises ValueError where a shape does not fit or no key matches.
+    word. Raises LoraError where a shape does not fit or no key matches, and for other adapters.
     """
+    other = keys.find_kind(shapes)
+    if other is not None:
+        raise LoraError(f"it is a {other[0]}, which is not supported ({shown(other[1])})")
     changes: dict[str, tuple[_Change, ...]] = {}
     for change in _find(shapes, weights):
         change.require_fit(shapes, weights[change.target])
         changes[change.target] = (*changes.get(change.target, ()), change)
     if not changes:
-        raise ValueError(
+        raise LoraError(
             f"none of the {len(shapes)} keys of this LoRA belongs to the model, "
-            f"for example {min(shapes, default='(empty file)')}"
+            f"for example {shown(min(shapes, default='(empty file)'))}"
         )
     used = {key for each in changes.values() for change in each for key in change.keys}
     report = LoraReport(
@@ -136,7 +154,10 @@ def merged(
     """The model's tensors with all LoRAs added, each rounded once.
 
     device: does the work. A tensor that is there is changed in place, others go back to their own.
+    Raises LoraError for values that are no numbers, and after the last tensor for a LoRA that
+    changed none.
     """
+    idle = {id(lora) for lora in loras if lora.strength}
     for name, tensor in tensors:
         parts = [lora for lora in loras if name in lora.changes]
         if not parts:
@@ -148,9 +169,28 @@ def merged(
         whole = weight.float()
         for lora in parts:
             difference = lora.difference(name, weight)
-            whole = whole if difference is None else whole + difference
+            if difference is not None:
+                whole = whole + difference
+                if _largest(difference, lora.changes[name][0].up):
+                    idle.discard(id(lora))
         with torch.no_grad():
             yield name, weight.copy_(whole).to(tensor.device)
+    if idle:
+        raise LoraError(CHANGES_NOTHING)
+
+
+def _largest(difference: Tensor, key: str) -> float:
+    """The largest absolute value. Raises LoraError where one is no number."""
+    largest = float(torch.linalg.vector_norm(difference, math.inf))
+    if not math.isfinite(largest):
+        raise LoraError(f"values of {shown(key)} or its alpha are no numbers")
+    return largest
+
+
+def shown(key: str) -> str:
+    """A key of a file from elsewhere, to be shown."""
+    plain = key if key.isprintable() else ascii(key)
+    return plain if len(plain) <= _SHOWN_CHARACTERS else f"{plain[:_SHOWN_CHARACTERS]}..."
 
 
 def merge_lora(model: nn.Module, lora: Mapping[str, Tensor], scale: float) -> LoraReport:
@@ -169,32 +209,24 @@ def merge_lora(model: nn.Module, lora: Mapping[str, Tensor], scale: float) -> Lo
 
 
 def _find(shapes: Mapping[str, Shape], weights: Mapping[str, Shape]) -> Iterator[_Change]:
-    """What a file changes; where a layer comes with and without prefix, the former wins."""
-    for layer in sorted({name.rpartition(".")[0] for name in weights}):
-        for prefix in (PREFIX, ""):
-            found = [
-                change
-                for change in _changes_of(shapes, f"{prefix}{layer}.", layer)
-                if change.target in weights
-            ]
-            yield from found
-            if found:
-                break
+    """What a file changes."""
+    layers = {name.rpartition(".")[0] for name in weights}
+    for layer, names in keys.by_layer(shapes, layers).items():
+        yield from (each for each in _changes_of(names, layer) if each.target in weights)
 
 
-def _changes_of(shapes: Mapping[str, Shape], start: str, layer: str) -> Iterator[_Change]:
+def _changes_of(names: Mapping[str, str], layer: str) -> Iterator[_Change]:
     """What a file has for one layer, also for weights that the layer lacks."""
     for down, up in _PAIRS:
-        if start + down in shapes and start + up in shapes:
-            alpha = f"{start}alpha"
+        if down in names and up in names:
             yield _Change(
                 target=f"{layer}.weight",
-                down=start + down,
-                up=start + up,
-                alpha=alpha if alpha in shapes else None,
+                down=names[down],
+                up=names[up],
+                alpha=names.get(keys.ALPHA),
             )
     seen: set[str] = set()
     for ending, kind in _DIFFERENCES:
-        if start + ending in shapes and kind not in seen:
+        if ending in names and kind not in seen:
             seen.add(kind)
-            yield _Change(target=f"{layer}.{kind}", up=start + ending)
+            yield _Change(target=f"{layer}.{kind}", up=names[ending])

@@ -24,12 +24,14 @@ _DTYPES = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
     "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
     "I64": torch.int64,
     "I32": torch.int32,
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+_OVERFLOWS = (OverflowError, RecursionError)
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -111,15 +113,21 @@ def _parse_header(
 ) -> tuple[dict[str, TensorInfo], dict[str, int]]:
     """The type, shape and offset of each tensor; tensors must fill the data without gaps."""
     try:
-        header: dict[str, Any] = json.loads(text)
+        header: dict[str, Any] = json.loads(text.decode())
         header.pop("__metadata__", None)
-        infos = {
-            name: TensorInfo(dtype=_DTYPES[item["dtype"]], shape=tuple(map(int, item["shape"])))
-            for name, item in header.items()
-        }
+        # A name that is no text could not be shown later.
+        "".join(header).encode()
+        types = {name: str(item["dtype"]) for name, item in header.items()}
+        shapes = {name: tuple(map(int, item["shape"])) for name, item in header.items()}
         ranges = {name: tuple(map(int, item["data_offsets"])) for name, item in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} has a header that cannot be read: {error!r}") from error
+    except (ValueError, KeyError, TypeError, AttributeError, *_OVERFLOWS) as error:
+        # Their repr would hold the whole header.
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{file} has a header that cannot be read: {reason:.200}") from error
+    unknown = sorted(set(types.values()) - _DTYPES.keys())
+    if unknown:
+        raise ValueError(f"{file} has tensors of type {unknown[0]!r:.40}, which is not supported")
+    infos = {n: TensorInfo(dtype=_DTYPES[types[n]], shape=shape) for n, shape in shapes.items()}
     position = 0
     for name, span in sorted(ranges.items(), key=lambda item: item[1]):
         size = infos[name].size_bytes

@@ -4,7 +4,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from remote.engine.checkpoint.lora import PREFIX, merge_lora, merged, plan_lora
+from remote.engine.checkpoint.lora import merge_lora, merged, plan_lora
+from remote.engine.checkpoint.lora_keys import PREFIX
 from remote.engine.networks.dit import Condition
 from tests.engine import tiny
 

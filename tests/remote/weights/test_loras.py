@@ -7,13 +7,15 @@ from dataclasses import replace
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 
 from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.errors import FileError, SetupError, StorageError, UsageError
 from multitalk_cli.storage.hub import Hub, HubPolicy
 from multitalk_cli.storage.retry import RetryPolicy
+from remote.engine.checkpoint.lora import merged
 from remote.weights import loras, resumable
+from tests.remote.weights import odd_loras
 from tests.storage.fakehub import serving
 
 QUICK = HubPolicy(
@@ -25,10 +27,10 @@ REPO, PATH = KNOWN_LORAS["fusionx"].repository, KNOWN_LORAS["fusionx"].file
 
 
 def lora_file(path, **tensors):
-    """The bytes of a LoRA for one layer, or of these tensors."""
+    """The bytes of a LoRA for one layer of the tiny model, or of these tensors."""
     made = tensors or {
-        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.ones(2, 8),
-        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.ones(8, 2),
+        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.ones(2, 112),
+        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.ones(112, 2),
     }
     save_file(made, path)
     return path.read_bytes()
@@ -117,17 +119,69 @@ def test_other_addresses_are_refused(hub, folder, wish):
     assert "secret" not in caught.value.message
 
 
-@pytest.mark.parametrize("kind", ["pickle", "no lora"])
-def test_what_is_no_lora_is_not_kept(hub, folder, tmp_path, kind):
-    wrong = lora_file(tmp_path / "b.safetensors", weight=torch.ones(4))
-    hub.repos[REPO][PATH] = b"\x80\x04K\x01." * 100 if kind == "pickle" else wrong
+def add_file(folder, path, content):
+    """Adds a file of this machine to a folder with weights of a model."""
+    path.write_bytes(content)
+    name, asked = loras.name_of_lora(str(path)), Hub("http://127.0.0.1:1", None, QUICK)
+    loras.add(folder, asked, name, str(path), lambda _: None, None, weights=odd_loras.WEIGHTS)
+
+
+REFUSED = {
+    **odd_loras.BROKEN,
+    **{name: (save(tensors), why) for name, (tensors, why) in odd_loras.UNUSABLE.items()},
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_cannot_be_merged_is_not_kept(folder, tmp_path, kind):
+    content, reason = REFUSED[kind]
 
     with pytest.raises(FileError) as caught:
-        add(hub, folder)
+        add_file(folder, tmp_path / "odd.safetensors", content)
 
     assert caught.value.code == "E_LORA"
+    assert reason in caught.value.message
+    assert len(caught.value.message) < len(str(tmp_path)) + 400
     assert loras.read(folder) == ()
     assert not list((folder / "loras").glob("*"))
+
+
+def test_what_is_no_lora_is_refused_where_no_weights_are(hub, folder, tmp_path):
+    hub.repos[REPO][PATH] = lora_file(tmp_path / "b.safetensors", weight=torch.ones(4))
+
+    with pytest.raises(FileError, match="has a LoRA's name"):
+        add(hub, folder)
+
+
+@pytest.mark.parametrize("form", odd_loras.FORMS)
+def test_every_form_of_a_file_is_merged(folder, tmp_path, form):
+    add_file(folder, tmp_path / "odd.safetensors", save(odd_loras.FORMS[form]))
+    name = f"{odd_loras.LAYER}.weight"
+    weight = torch.zeros(odd_loras.WEIGHTS[name])
+
+    with loras.opened(folder, loras.find(folder, "odd"), 1.0, odd_loras.WEIGHTS) as plan:
+        (changed,) = dict(merged([(name, weight)], [plan], weight.device)).values()
+
+    torch.testing.assert_close(changed, torch.full_like(weight, 0.5))
+
+
+@pytest.mark.parametrize("kind", ["nan", "nan alpha", "untrained"])
+def test_what_shows_while_it_is_merged_names_the_file(folder, tmp_path, kind):
+    """A file that was recorded by an earlier version, or before the weights were there."""
+    add_file(folder, tmp_path / "odd.safetensors", odd_loras.WHOLE)
+    tensors, reason = odd_loras.UNUSABLE[kind]
+    (folder / "loras" / "odd.safetensors").write_bytes(content := save(tensors))
+    (lora,) = (replace(each, size_bytes=len(content)) for each in loras.read(folder))
+    weight = torch.zeros(odd_loras.WIDTH, odd_loras.WIDTH)
+
+    with pytest.raises(FileError) as caught, opened_odd(folder, lora) as plan:
+        list(merged([(f"{odd_loras.LAYER}.weight", weight)], [plan], weight.device))
+
+    assert (caught.value.code, reason in caught.value.message) == ("E_LORA", True)
+
+
+def opened_odd(folder, lora):
+    return loras.opened(folder, lora, 1.0, odd_loras.WEIGHTS)
 
 
 def test_a_file_that_is_too_large_is_not_fetched(hub, folder):
