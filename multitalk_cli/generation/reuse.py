@@ -3,11 +3,19 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from multitalk_cli.errors import FileError
 from multitalk_cli.planning.fingerprint import is_added_default
+from multitalk_cli.planning.presets import (
+    DEFAULT_PRESET,
+    SHIFT,
+    denoising_of_recipe,
+    name_of,
+)
+from multitalk_cli.planning.presets import FIELDS as DENOISING_FIELDS
 from multitalk_cli.settings import SETTINGS
 from multitalk_cli.storage.upload import ObjectStatus
 
@@ -79,13 +87,34 @@ def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
     }
 
 
+_DERIVED = frozenset({"speakers", "shift", "times"})
+"""Fields that follow from others: named only where nothing else differs."""
+_WORDS = {"prompt": "--prompt", "seed": "--seed", "speakers": "--speaker", "voices": "voice"}
+"""Fields that are no settings, as they are typed."""
+
+
 def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> str:
     if found is None:
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
-    names = [_named(name) for name in recipe if mine.get(name) != theirs.get(name)]
+    fields = [name for name in recipe if mine.get(name) != theirs.get(name)]
+    asked = [name for name in fields if name not in _DERIVED]
+    names = dict.fromkeys(map(_named, _as_preset(asked, found, recipe) or fields))
     # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
+
+
+def _as_preset(fields: list[str], found: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
+    """The fields, with the preset in place of what it sets where either video was made with one."""
+    presets = {_preset_of(found), _preset_of(recipe)} - {DEFAULT_PRESET}
+    if not any(presets):
+        return fields
+    return ["preset" if name in DENOISING_FIELDS else name for name in fields]
+
+
+def _preset_of(recipe: Mapping[str, Any]) -> str:
+    """The preset that is exactly this, whatever the shift; empty where none is."""
+    return name_of(replace(denoising_of_recipe(recipe), shift=None), SHIFT)
 
 
 def _named(field: str) -> str:
@@ -93,4 +122,4 @@ def _named(field: str) -> str:
     name = field.removesuffix("_sha256")
     if name in SETTINGS:
         return SETTINGS[name].option
-    return f"--{name}" if name in ("prompt", "seed") else name.replace("_", " ")
+    return _WORDS.get(name, name.replace("_", " "))

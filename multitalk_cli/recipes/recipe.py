@@ -16,6 +16,7 @@ from multitalk_cli.contract.limits import ContractError, check_side, require
 from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import shown_path
 from multitalk_cli.media.video.digests import StreamDigests
+from multitalk_cli.planning.presets import default_shift, denoising_of, name_of
 from multitalk_cli.planning.request import RECIPE_FORMAT, RECORDED_OPTIONS
 from multitalk_cli.settings import SETTINGS
 
@@ -141,6 +142,18 @@ class Recipe:
         """All that decides the video beside inputs, prompts and seed, by the names of settings."""
         size = f"{self.size[0]}x{self.size[1]}"
         return {"size": size, "fps": self.fps, "order": self.order, **self.options}
+
+    @property
+    def own_shift(self) -> float | None:
+        """The shift; None where it is the one of the size or the LoRA."""
+        without = dataclasses.replace(denoising_of(self.settings), shift=None)
+        is_own = self.shift != without.shift_at(default_shift(*self.size))
+        return self.shift if is_own else None
+
+    @property
+    def preset(self) -> str:
+        """The preset that it was made with; empty where it was none."""
+        return name_of(denoising_of(self.settings), default_shift(*self.size))
 
 
 def sha256_of_text(text: str) -> str:

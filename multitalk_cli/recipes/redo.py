@@ -12,7 +12,6 @@ from multitalk_cli.errors import FileError, UsageError
 from multitalk_cli.files import shown_path
 from multitalk_cli.generation.spec import GenerateArgs
 from multitalk_cli.media.video.names import PREVIEW_SUFFIX
-from multitalk_cli.planning.presets import default_shift, denoising_of, name_of
 from multitalk_cli.recipes.checks import check_video
 from multitalk_cli.recipes.inputs import FoundInput, find_inputs, sha256_of_path
 from multitalk_cli.recipes.recipe import Recipe
@@ -175,18 +174,16 @@ def _text(video: KnownVideo, text: str | None, name: str) -> str:
 def _settings(
     video: KnownVideo, recipe: Recipe, given: Collection[str], chosen: Settings
 ) -> Settings:
-    """The recipe's settings, except those that were given; a size brings its own shift."""
+    """The recipe's settings, except those that were given; a size or LoRA brings its own shift."""
     values: dict[str, Any] = {n: v for n, v in recipe.settings.items() if n != _UNUSED}
-    size_shift = default_shift(*recipe.size)
-    if "size" in given and recipe.settings["shift"] == size_shift:
-        values["shift"] = None
+    values["shift"] = recipe.own_shift
     if "negative_prompt" not in given:
         values["negative_prompt"] = _text(video, video.negative_prompt, "negative_prompt")
     values["embed_prompt"] = video.origin == "video" and recipe.prompt is not None
     given = with_preset(given)
     kept = {name: value for name, value in values.items() if name not in given}
     if "preset" not in given:
-        kept["preset"] = name_of(denoising_of(values), size_shift) or SETTINGS["preset"].default
+        kept["preset"] = recipe.preset or SETTINGS["preset"].default
     return chosen.replaced(kept, "the recipe")
 
 
@@ -202,9 +199,11 @@ def _facts(
         how = "new" if changes.seed == NEW else "as given"
         yield "seed", f"{seed}, {how} (the video's: {recipe.seed}; --seed same repeats it)"
     given = with_preset(changes.settings)
+    recorded = {**recipe.settings, "shift": recipe.own_shift}
     changed = [
-        f"{name.replace('_', ' ')} {_value_text(name, settings[name])} (was {value or 'none'})"
-        for name, value in recipe.settings.items()
+        f"{name.replace('_', ' ')} {_value_text(name, settings[name])} "
+        f"(was {_value_text(name, value)})"
+        for name, value in recorded.items()
         if name in given and settings[name] != value
     ]
     changed += [] if changes.image is None else [f"image {changes.image}"]

@@ -20,6 +20,7 @@ from multitalk_cli.generation.output_path import (
 )
 from multitalk_cli.generation.reuse import is_already_made, is_already_stored
 from multitalk_cli.planning import fingerprint
+from multitalk_cli.planning.presets import values_of
 from multitalk_cli.storage.upload import ObjectStatus
 
 
@@ -333,6 +334,29 @@ def test_another_recipe_is_refused(folder, found, expected):
     assert caught.value.code == "E_OUTPUT_EXISTS"
     assert caught.value.message.endswith(expected)
     assert "--force" in next_command(caught.value, ["generate"])
+
+
+STANDARD = {**RECIPE, **values_of("standard"), "shift": 7.0, "times": [], "speakers": ["face 1"]}
+FAST = {**values_of("fast"), "shift": 5.0, "times": [1000.0]}
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (FAST, "--preset"),
+        ({**FAST, "fps": 25}, "--fps, --preset"),
+        ({"sample_steps": 12, "tier": "near"}, "--tier, --sample-steps"),
+        ({"shift": 5.0}, "--shift"),
+        ({"fps": 25, "speakers": []}, "--fps"),
+        ({"speakers": []}, "--speaker"),
+    ],
+)
+def test_only_what_was_typed_is_named(folder, entries, expected):
+    (folder / "talk.mp4").touch()
+    with pytest.raises(FileError) as caught:
+        is_already_made(folder / "talk.mp4", STANDARD, {**STANDARD, **entries}, force=False)
+
+    assert caught.value.message.endswith(f"was made with another {expected}")
 
 
 @pytest.mark.parametrize(

@@ -124,7 +124,8 @@ def test_options_take_the_place_of_the_recipe_s(again):
 @pytest.mark.parametrize(
     ("shift", "words", "expected"),
     [
-        (7.0, (), 7.0),
+        (7.0, (), None),
+        (5.0, (), 5.0),
         (7.0, ("--size", "720p"), None),
         (5.0, ("--size", "720p"), 5.0),
         (7.0, ("--size", "720p", "--shift", "3"), 3.0),
@@ -193,8 +194,7 @@ def test_a_video_of_a_preset_is_made_again_whatever_the_user_prefers_now(folder)
         video, Changes(), load_settings({"preset": "best"}), QuietReporter()
     )
 
-    assert denoising_of(settings) == replace(PRESETS["fast"], shift=5.0)
-    assert denoising_of(settings).times == PRESETS["fast"].times
+    assert (settings["preset"], denoising_of(settings)) == ("fast", PRESETS["fast"])
 
 
 # Nothing is made or paid for twice

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _WINDOWS_LISTED = 12
 _GAP = "   "
+_CLASSES = (
+    "exact is as published; near rounds to 8 bits or reuses guidance; lossy moves less and follows "
+    "the prompt less"
+)
 
 
 def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
@@ -31,7 +35,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
         Row("frames", describe_frames(summary.plan)),
     ]
     if len(summary.voices) > 1:
-        shown.insert(0, Row("order", _describe_order(summary, video.options.order)))
+        shown.insert(0, Row("order", _describe_order(summary, video.options.order), separator=_GAP))
     shown += [
         Row(
             "LoRA",
@@ -44,7 +48,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
         titles=("GPU", "time", "price", "note"),
         gives_way=(3,),
     )
-    below: list[Block] = _first_rows(video)
+    below: list[Block] = [*_first_rows(video), Row("class", _CLASSES)]
     listed = {estimate.gpu for estimate in video.estimates}
     unable = [gpu.name for gpu in rates.gpus if gpu.name not in listed]
     if unable:
@@ -119,7 +123,10 @@ def _estimates(estimates: Sequence[Estimate]) -> list[tuple[str, str, str, str]]
 
 
 def _presets(video: VideoPlan) -> Table:
-    """A row for each preset on the chosen GPU, and for what is chosen, if that is none of them."""
+    """A row for each preset on the chosen GPU, and for what is chosen, if that is none of them.
+
+    Whether they are estimates is in the first row of the GPUs.
+    """
     gpu = video.estimates[0].gpu
     return Table(
         rows=[_preset_row(each, gpu) for each in video.presets],
@@ -135,7 +142,6 @@ def _preset_row(row: PresetEstimate, gpu: str) -> tuple[str, ...]:
     marks += ["chosen"] if row.is_chosen else []
     if estimate is not None:
         found = (time_range(estimate), price_range(estimate))
-        marks += [] if estimate.measured else ["estimate"]
     return (row.name or "as asked", f"{row.plan.forwards:,}", *found, ", ".join(marks))
 
 
@@ -178,15 +184,13 @@ def _meaning_of_estimate(video: VideoPlan) -> str:
 
 
 def _describe_order(summary: Summary, order: str) -> str:
-    spans = ", ".join(
-        f"{voice.name} {human_span(voice.start_s, voice.end_s)}" for voice in summary.voices
-    )
+    spans = [f"{voice.name} {human_span(voice.start_s, voice.end_s)}" for voice in summary.voices]
     lengths = [voice.duration_s for voice in summary.voices]
     if order == "sequence":
-        other = f"--order together would be {human_length(max(lengths))}"
+        other = f"(--order together would be {human_length(max(lengths))})"
     else:
-        other = f"--order sequence would be {human_length(sum(lengths))}"
-    return f"{order}: {spans}    ({other})"
+        other = f"(--order sequence would be {human_length(sum(lengths))})"
+    return f"{order}: {_GAP.join([*spans, other])}"
 
 
 def data(video: VideoPlan, picture: Path | None) -> dict[str, Any]:

@@ -207,12 +207,12 @@ def _negative_rows(video: KnownVideo, recipe: Recipe) -> list[Row]:
 
 
 def _describe_settings(recipe: Recipe) -> str:
-    """Settings that everyone knows, then those that differ from their defaults."""
-    from multitalk_cli.planning.presets import default_shift
+    """Settings that everyone knows, the preset, then those that differ from their defaults."""
     from multitalk_cli.settings import SETTINGS
 
-    values, defaults = recipe.settings, {name: each.default for name, each in SETTINGS.items()}
-    defaults["shift"] = default_shift(*recipe.size)
+    defaults = {name: each.default for name, each in SETTINGS.items()}
+    preset = recipe.preset or defaults["preset"]
+    values = {**recipe.settings, "shift": recipe.own_shift, "preset": preset}
     shown = [name for name in _OPTIONS_SHOWN if name != "order" or len(recipe.voices_sha256) > 1]
     shown += [
         name

@@ -238,12 +238,12 @@ class _Panel:
 def _panels(plan: PlanSheet) -> list[_Panel]:
     """One panel if the crop is most of the source, else the frame and its source next to it."""
     height, width = plan.frame.shape[:2]
-    framed = f"as it will be framed, {width} x {height}"
+    framed = f"as it will be framed, {width}x{height}"
     if plan.source is None:
         return [_panel(plan.frame, _MARGIN, _fitting(plan.frame), None, True, framed)]
     source = plan.source
     share = _area(source.crop) / (source.pixels.shape[0] * source.pixels.shape[1])
-    caption = f"framed {width} x {height} out of {source.size_text}"
+    caption = f"framed {width}x{height} out of {source.size_text}"
     if share >= _ONE_PANEL_SHARE:
         scale = _fitting(source.pixels)
         return [_panel(source.pixels, _MARGIN, scale, source.crop, True, caption)]
