@@ -459,7 +459,7 @@ __multitalk_value() {
             value='aws hf'
             ;;
         'download '--precision)
-            value='bf16 fp8'
+            value='bf16'
             ;;
         'bench '--persons)
             value='1 2 both'

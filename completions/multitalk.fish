@@ -42,7 +42,7 @@ function __multitalk_place --no-scope-shadowing
         case 'deploy'
             set options '--stack	Add cuda12.1 (torch 2.4.1) to the current stack.' '--gpu	The default GPU of generate.' '--environment	Modal environment, the account\'s default if absent.' '--app	Name of the Modal app (default multitalk).' '--dry-run	Show everything that would be created; works offline.' $shared
         case 'download'
-            set options '--to	Into a folder here, for --backend local.' '--precision	Precision: bf16, or fp8 for smaller GPUs.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--detach	Start it in the cloud without waiting.' '--cancel	Cancel the download that runs in the cloud.' '--verify	Check the sha256 of every file.' '--repair	Verify, and fetch only wrong files again.' '--prune	Remove files that earlier downloads left.' '--list	Show each file\'s size and state.' '--lora	Add a LoRA: fusionx, lightx2v, https://..., with --to a file.' '--preset	Add a preset\'s LoRA: fast or fastest.' '--revision	Fetch this commit, not the pinned one.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
+            set options '--to	Into a folder here, for --backend local.' '--precision	bf16; fp8 is replaced by --preset.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--detach	Start it in the cloud without waiting.' '--cancel	Cancel the download that runs in the cloud.' '--verify	Check the sha256 of every file.' '--repair	Verify, and fetch only wrong files again.' '--prune	Remove files that earlier downloads left.' '--list	Show each file\'s size and state.' '--lora	Add a LoRA: fusionx, lightx2v, https://..., with --to a file.' '--preset	Add a preset\'s LoRA and 8-bit weights: balanced, fast or fastest.' '--revision	Fetch this commit, not the pinned one.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'upload-weights'
             set options '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
             set arguments ':folders'
@@ -185,7 +185,7 @@ function __multitalk_value --no-scope-shadowing
         case 'setup-secrets --only'
             set value 'aws hf'
         case 'download --precision'
-            set value 'bf16 fp8'
+            set value 'bf16'
         case 'bench --persons'
             set value '1 2 both'
         case '*'

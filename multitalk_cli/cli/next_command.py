@@ -539,6 +539,8 @@ def _example(facts: Mapping[str, Fact], words: list[str]) -> str:
     """The command typed with a value that the option accepts, or else its help."""
     if "option" not in facts or not words:
         return ""
+    if "replaced" in facts:
+        words = typed_without(words, str(facts["replaced"]), has_value=True)
     if "example" in facts:
         return typed_again(words, str(facts["option"]), str(facts["example"]))
     return f"multitalk {words[0]} --help"

@@ -101,6 +101,11 @@ def named_choice(text: str) -> str:
     name = lora if is_name else name_of_lora(lora)
     if not LORA_NAME.fullmatch(name):
         raise ValueError("must be the address of a file with a name")
+    return with_strength(name, strength)
+
+
+def with_strength(name: str, strength: float) -> str:
+    """NAME or NAME:STRENGTH, the opposite of `split_strength`."""
     return name if strength == 1 else f"{name}:{strength:g}"
 
 

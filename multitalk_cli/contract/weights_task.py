@@ -2,16 +2,18 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from multitalk_cli import contract
+from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora, without_keys
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.exceptions import Fact
 
 Precision = Literal["bf16", "fp8"]
-PRECISIONS: tuple[Precision, ...] = ("bf16", "fp8")
+PRECISIONS: tuple[Precision, ...] = ("bf16",)
+"""That can be asked for; packs in fp8 are of earlier versions."""
 LORAS = tuple(sorted(KNOWN_LORAS))
 """Names of files on the hub."""
 WeightsAction = Literal[
@@ -22,6 +24,8 @@ DOWNLOAD: WeightsAction = "bring"
 """The word of deployed apps, which stays."""
 PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
 """Precision -> folder of its pack in the Volume."""
+EIGHT_BIT_FOLDER = "8bit"
+"""Next to the packs, also on this machine: transformers in 8 bits, one for each LoRA."""
 WRITING: tuple[WeightsAction, ...] = (DOWNLOAD, "prune", "add_lora")
 """Actions that change the folder: one at a time."""
 CALLS = "weights"
@@ -72,6 +76,18 @@ PUBLISHED_TOLERANCE = 0.01
 PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
 PACK_BYTES = 51_200_000_000
 """Of the bf16 pack, for estimates."""
+EIGHT_BIT_BYTES = 27_900_000_000
+"""Of a transformer in 8 bits, for texts; a survey computes it."""
+
+
+def eight_bit_folder(lora: str) -> str:
+    """The folder of a transformer in 8 bits. lora: NAME[:STRENGTH], empty for none."""
+    return f"{EIGHT_BIT_FOLDER}/transformer-{lora}" if lora else f"{EIGHT_BIT_FOLDER}/transformer"
+
+
+def lora_of_folder(folder: str) -> str:
+    """The LoRA of such a folder, as NAME[:STRENGTH]; empty for none."""
+    return folder.removeprefix(f"{EIGHT_BIT_FOLDER}/transformer").removeprefix("-")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +96,9 @@ class WeightsTask:
 
     revisions: REPO=COMMIT each. is_repair: whether to verify everything first and fetch wrong files
     again. names: of the strays to prune, or of the LoRA to add. lora: a known name or an address.
-    endpoint: of the hub, empty for its own.
+    endpoint: of the hub, empty for its own. is_eight_bit: whether a transformer in 8 bits is wanted
+    too, with `merged` in it, NAME[:STRENGTH] or empty; names and lora are then those of the LoRA
+    that is added before, if one is.
     """
 
     kind: WeightsAction
@@ -90,6 +108,13 @@ class WeightsTask:
     names: tuple[str, ...] = ()
     lora: str = ""
     endpoint: str = ""
+    is_eight_bit: bool = field(default=False, metadata={ADDED: True})
+    merged: str = field(default="", metadata={ADDED: True})
+
+    @property
+    def eight_bit(self) -> str:
+        """The folder of the transformer in 8 bits that is wanted; empty for none."""
+        return eight_bit_folder(self.merged) if self.is_eight_bit else ""
 
     @property
     def commits(self) -> Mapping[str, str]:

@@ -13,7 +13,7 @@ from multitalk_cli.cloud.client import Cloud
 from multitalk_cli.cloud.errors import AppRef, never_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
 from multitalk_cli.cloud.pack import DeployedPack, find_pack
-from multitalk_cli.contract import weights_task
+from multitalk_cli.contract import events, weights_task
 from multitalk_cli.contract.weights_task import (
     DOWNLOAD,
     PACK_BYTES,
@@ -26,6 +26,7 @@ from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, Tempor
 from multitalk_cli.planning import rates
 from multitalk_cli.planning.cost import price_without_gpu
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
+from multitalk_cli.weights.download import added_bytes, does_all
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import CallStatus
@@ -124,7 +125,7 @@ class CloudWeights:
 
     def announce(self, survey: Mapping[str, Any], reporter: Reporter) -> None:
         """Reports the space that a download needs and the price of its container."""
-        more = survey["missing_bytes"] + survey["pack_bytes"]
+        more = added_bytes(survey)
         reporter.fact("space", f"{human_bytes(more)} more in {self.title}")
         reporter.fact("price", _describe_price(more))
 
@@ -136,7 +137,7 @@ class CloudWeights:
         is_running = call_id and self._cloud.poll(call_id, 0.0).outcome == "waiting"
         return call_id if is_running else ""
 
-    def attach(self, precision: Precision, reporter: Reporter) -> Mapping[str, Any] | None:
+    def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:
         """Follows the download that runs, to its end; None if none does."""
         call_id = self.running()
         if not call_id:
@@ -144,7 +145,6 @@ class CloudWeights:
         if self._detach:
             raise DownloadDetachedError
         reporter.note("a download is already running: attached to it")
-        task = WeightsTask(kind=DOWNLOAD, precision=precision)
         with self._record(_label(task), call_id) as record:
             return self._follow(task, call_id, record, reporter)
 
@@ -159,8 +159,8 @@ class CloudWeights:
         """The answer of a task, done in a container while its progress is shown."""
         if task.kind == DOWNLOAD and not task.is_repair:
             # Another command may have started one since this one looked.
-            answer = self.attach(task.precision, reporter)
-            if answer is not None and answer["precision"] == task.precision:
+            answer = self.attach(task, reporter)
+            if answer is not None and does_all(answer, task):
                 return answer
         elif task.kind in weights_task.WRITING and self.running():
             raise TemporaryError(
@@ -286,7 +286,11 @@ class _TaskFollower:
 
 def _label(task: WeightsTask) -> str:
     """The task in the list of jobs."""
-    words = {DOWNLOAD: task.precision, "add_lora": f"lora {task.lora}", "verify": "--verify"}
+    words = {
+        DOWNLOAD: task.eight_bit or task.precision,
+        "add_lora": f"lora {task.lora}",
+        "verify": "--verify",
+    }
     return words.get(task.kind, task.kind)
 
 
@@ -299,8 +303,10 @@ def _progress_of(event: contract.Event) -> tuple[int, int]:
     match event:
         case contract.Fetching():
             return 1, event.done_bytes
-        case contract.Stage(name="packing"):
+        case contract.Stage(name=events.PACKING):
             return 2, event.done
+        case contract.Stage(name=events.QUANTIZING):
+            return 3, event.done
         case _:
             return 0, 0
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.contract.weights_task import DOWNLOAD, Precision, WeightsAction, WeightsTask
 from multitalk_cli.errors import RefusedError, SetupError, UsageError
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class WeightsTarget(Protocol):
         is_all: whether the model's weights will be fetched.
         """
 
-    def attach(self, precision: Precision, reporter: Reporter) -> Mapping[str, Any] | None:
+    def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:
         """Follows a download that is already running; None if there is none."""
 
     def find_pack(self, precision: Precision) -> DeployedPack | None:
@@ -53,9 +54,13 @@ class WeightsTarget(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DownloadOptions:
-    """The choice of weights. revisions: repository -> branch or commit."""
+    """The choice of weights. revisions: repository -> branch or commit.
+
+    preset: one whose weights in 8 bits are wanted too; empty for none.
+    """
 
     precision: Precision = "bf16"
+    preset: str = ""
     assume_yes: bool = False
     revisions: Mapping[str, str] = field(default_factory=dict)
     is_repair: bool = False
@@ -70,6 +75,7 @@ class DownloadedWeights:
 
     pack: its name as users see it. fetched_bytes: 0 where it was complete before. revisions:
     repository -> commit. price_usd: None where no container was paid. target: see `WeightsTarget`.
+    preset, eight_bit: of which weights in 8 bits are there too, and where; else empty.
     """
 
     pack: str
@@ -79,6 +85,8 @@ class DownloadedWeights:
     revisions: Mapping[str, str]
     price_usd: float | None
     target: Mapping[str, Fact]
+    preset: str = ""
+    eight_bit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,17 +99,24 @@ class VerifiedWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedFile:
-    """A file or pack of a folder. held_bytes: how much of it is there."""
+    """A file or pack of a folder. held_bytes: how much of it is there.
+
+    is_outdated: whether it was made from other files than those that are there.
+    """
 
     name: str
     size_bytes: int
     held_bytes: int
     is_complete: bool
+    is_outdated: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListedWeights:
-    """Files, LoRAs among them, and packs by precision. revisions: repository -> commit."""
+    """Files, LoRAs among them, and packs. revisions: repository -> commit.
+
+    packs: by precision, transformers in 8 bits by folder.
+    """
 
     files: tuple[ListedFile, ...]
     packs: Mapping[str, ListedFile]
@@ -143,11 +158,14 @@ def download(
         if found is not None:
             return found
     survey = target.run(_task(options, "survey", options.revisions), reporter)
-    if survey["is_packed"] and not survey["missing_bytes"] and not options.is_repair:
+    if survey["is_packed"] and not added_bytes(survey) and not options.is_repair:
         return _complete(target, options, reporter, survey["size_bytes"], _commits(survey))
     _announce(target, options, reporter, survey, has_asked=has_asked)
+    task, lora = _task(options, DOWNLOAD, _commits(survey)), _eight_bit(survey)["lora"]
+    if lora is not None:
+        task = replace(task, names=(lora["name"],), lora=lora["address"])
     # The very commits that were shown.
-    answer = target.run(_task(options, DOWNLOAD, _commits(survey)), reporter)
+    answer = target.run(task, reporter)
     for name in answer["repaired"]:
         reporter.fact("repaired", name)
     return _downloaded(target, options, answer, _commits(answer))
@@ -158,7 +176,12 @@ def _task(
 ) -> WeightsTask:
     named = tuple(f"{repo}={commit}" for repo, commit in revisions.items())
     return WeightsTask(
-        kind=kind, precision=options.precision, revisions=named, is_repair=options.is_repair
+        kind=kind,
+        precision=options.precision,
+        revisions=named,
+        is_repair=options.is_repair,
+        is_eight_bit=bool(options.preset),
+        merged=PRESETS[options.preset].lora if options.preset else "",
     )
 
 
@@ -166,16 +189,39 @@ def _attached(
     target: WeightsTarget, options: DownloadOptions, reporter: Reporter
 ) -> DownloadedWeights | None:
     """The result of a download that was already running, if that did all that was asked for."""
-    answer = target.attach(options.precision, reporter)
-    if answer is None or answer["precision"] != options.precision or options.revisions:
+    wanted = _task(options, DOWNLOAD, {})
+    answer = target.attach(wanted, reporter)
+    if answer is None or not does_all(answer, wanted) or options.revisions:
         return None
     return _downloaded(target, options, answer, _commits(answer))
+
+
+def does_all(answer: Mapping[str, Any], task: WeightsTask) -> bool:
+    """Whether the answer of a download is that of this one."""
+    is_eight_bit = task.eight_bit in ("", answer.get("eight_bit", ""))
+    return is_eight_bit and bool(answer["precision"] == task.precision)
+
+
+def added_bytes(survey: Mapping[str, Any]) -> int:
+    """The bytes that a download adds to a folder."""
+    eight_bit = _eight_bit(survey)
+    lora = 0 if eight_bit["lora"] is None else eight_bit["lora"]["size_bytes"]
+    return int(survey["missing_bytes"] + survey["pack_bytes"] + eight_bit["size_bytes"] + lora)
+
+
+def _eight_bit(survey: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is missing of the weights of a preset: nothing where none was asked for."""
+    nothing = {"folder": "", "size_bytes": 0, "begun_bytes": 0, "lora": None}
+    found: Mapping[str, Any] = survey.get("eight_bit", nothing)
+    return found
 
 
 def _found(
     target: WeightsTarget, options: DownloadOptions, reporter: Reporter
 ) -> DownloadedWeights | None:
     """The pack if it is there already, made from the commits that were asked for."""
+    if options.preset:
+        return None
     pack = target.find_pack(options.precision)
     if pack is None or not options.revisions.items() <= pack.revisions.items():
         return None
@@ -194,6 +240,25 @@ def _announce(
 
     Raises UsageError where no question can be asked, RefusedError where the answer is no.
     """
+    eight_bit = _eight_bit(survey)
+    lora = eight_bit["lora"]
+    if survey["missing_bytes"] or survey["pack_bytes"] or options.is_repair:
+        _describe_published(reporter, survey)
+    if survey["pack_bytes"]:
+        amount = human_bytes(survey["pack_bytes"])
+        reporter.fact("pack", f"about {amount} more, in {target.name(survey['pack'])}")
+    if lora is not None:
+        _describe_lora(reporter, lora)
+    if eight_bit["size_bytes"]:
+        amount = human_bytes(eight_bit["size_bytes"])
+        reporter.fact("8 bits", f"about {amount} more, in {target.name(eight_bit['folder'])}")
+    target.announce(survey, reporter)
+    # The first question was about the published files alone.
+    if not has_asked or options.preset:
+        _ask(target, options, reporter, _question(survey, target.title))
+
+
+def _describe_published(reporter: Reporter, survey: Mapping[str, Any]) -> None:
     for each in survey["repositories"]:
         amount = f"{human_count(each['files'], 'file')}, {human_bytes(each['size_bytes'])}"
         reporter.fact("from", f"{each['repo']} at {each['commit'][:12]}: {amount}")
@@ -205,13 +270,20 @@ def _announce(
     reporter.fact("fetch", f"{human_bytes(missing)} of {human_bytes(size)}")
     if missing < size:
         reporter.fact("resumed", f"{human_bytes(size - missing)} already fetched")
-    if survey["pack_bytes"]:
-        amount = human_bytes(survey["pack_bytes"])
-        reporter.fact("pack", f"about {amount} more, in {target.name(survey['pack'])}")
-    target.announce(survey, reporter)
-    work = f"Fetch {human_bytes(missing)} into" if missing else "Check and pack the files in"
-    if not has_asked:
-        _ask(target, options, reporter, f"{work} {target.title}?")
+
+
+def _question(survey: Mapping[str, Any], title: str) -> str:
+    """Whether to do what was announced."""
+    eight_bit = _eight_bit(survey)
+    lora = eight_bit["lora"]
+    if lora is not None:
+        amount = human_bytes(survey["missing_bytes"] + lora["size_bytes"])
+        return f"Fetch {amount} into {title}, with {_describe_terms(lora)}?"
+    if survey["missing_bytes"]:
+        return f"Fetch {human_bytes(survey['missing_bytes'])} into {title}?"
+    if eight_bit["size_bytes"] and not survey["pack_bytes"]:
+        return f"Write {human_bytes(eight_bit['size_bytes'])} into {title}?"
+    return f"Check and pack the files in {title}?"
 
 
 def _ask(
@@ -241,8 +313,12 @@ def _complete(
 ) -> DownloadedWeights:
     text = f"everything is already in {target.title}, {human_bytes(size_bytes)}"
     reporter.fact("complete", text)
-    pack = target.packs[options.precision]
-    answer = {"pack": pack, "fetched_bytes": 0, "size_bytes": size_bytes}
+    answer = {
+        "pack": target.packs[options.precision],
+        "fetched_bytes": 0,
+        "size_bytes": size_bytes,
+        "eight_bit": _task(options, DOWNLOAD, {}).eight_bit,
+    }
     return _downloaded(target, options, answer, revisions)
 
 
@@ -260,6 +336,8 @@ def _downloaded(
         revisions=dict(revisions),
         price_usd=answer.get("price_usd"),
         target=target.facts,
+        preset=options.preset,
+        eight_bit=target.name(answer["eight_bit"]) if options.preset else "",
     )
 
 
@@ -298,6 +376,7 @@ def list_files(target: WeightsTarget, reporter: Reporter) -> ListedWeights:
                 size_bytes=pack["size_bytes"],
                 held_bytes=pack["size_bytes"],
                 is_complete=pack["is_complete"],
+                is_outdated=pack.get("is_outdated", False),
             )
             for precision, pack in answer["packs"].items()
         },
@@ -342,21 +421,15 @@ def add_lora(
     """Adds a LoRA, after its licence was shown and accepted."""
     target.prepare(lambda text: _ask(target, options, reporter, text), reporter, is_all=False)
     found = target.run(WeightsTask(kind="survey_lora", lora=lora), reporter)
-    name, licence = found["name"], found["licence"]
-    reporter.fact("lora", f"{name}, {human_bytes(found['size_bytes'])}")
-    reporter.fact("from", found["shown"])
-    known = KNOWN_LORAS.get(lora)
-    if known is not None and known.warning:
-        reporter.warn(f"{name} {known.warning}")
-    reporter.fact("licence", licence or "none stated: check yourself whether you may use it")
+    name = found["name"]
+    _describe_lora(reporter, found)
     if found["is_there"]:
         reporter.note("already there")
         file = target.name(f"loras/{name}.safetensors")
         return AddedLora(name=name, file=file, fetched_bytes=0)
     if found["replaces"]:
         reporter.fact("replaces", f"another LoRA called {name}")
-    terms = f"under {licence}" if licence else "without a stated licence"
-    _ask(target, options, reporter, f"Fetch {name} {terms} into {target.title}?")
+    _ask(target, options, reporter, f"Fetch {_describe_terms(found)} into {target.title}?")
     task = WeightsTask(kind="add_lora", names=(name,), lora=found["address"])
     added = target.run(task, reporter)
     return AddedLora(
@@ -366,3 +439,20 @@ def add_lora(
         sha256=added["sha256"],
         licence=added["licence"],
     )
+
+
+def _describe_lora(reporter: Reporter, found: Mapping[str, Any]) -> None:
+    """Reports a LoRA, its origin and its licence."""
+    name, licence = found["name"], found["licence"]
+    reporter.fact("lora", f"{name}, {human_bytes(found['size_bytes'])}")
+    reporter.fact("from", found["shown"])
+    known = KNOWN_LORAS.get(name)
+    if known is not None and known.warning and known.is_at(found["address"]):
+        reporter.warn(f"{name} {known.warning}")
+    reporter.fact("licence", licence or "none stated: check yourself whether you may use it")
+
+
+def _describe_terms(found: Mapping[str, Any]) -> str:
+    licence = found["licence"]
+    terms = f"under {licence}" if licence else "without a stated licence"
+    return f"{found['name']} {terms}"

@@ -11,6 +11,7 @@ from multitalk_cli.contract import weights_task
 from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.reporting.formatting import human_bytes
+from multitalk_cli.weights.download import added_bytes
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.pack import DeployedPack
@@ -62,16 +63,17 @@ class LocalWeights:
         del precision
         return None
 
-    def attach(self, precision: Precision, reporter: Reporter) -> Mapping[str, Any] | None:
+    def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:
         """None: another process cannot be followed."""
-        del precision, reporter
+        del task, reporter
         return None
 
     def announce(self, survey: Mapping[str, Any], reporter: Reporter) -> None:
         """Reports the space that is needed. Raises FileError E_DISK_SPACE if less is free."""
-        more = survey["missing_bytes"] + survey["pack_bytes"]
         # A part of an incomplete pack is there already.
-        needed = max(0, more - (survey["begun_pack_bytes"] if survey["pack_bytes"] else 0))
+        begun = survey["begun_pack_bytes"] if survey["pack_bytes"] else 0
+        begun += survey.get("eight_bit", {}).get("begun_bytes", 0)
+        needed = max(0, added_bytes(survey) - begun)
         free = survey["free_bytes"]
         reporter.fact("space", f"{human_bytes(needed)} needed, {human_bytes(free)} free")
         if needed > free:

@@ -241,11 +241,12 @@ class _Run:
             made["job"] = request.job_id
         return json.dumps({**json.loads(request.recipe), **made}, separators=(",", ":"))
 
-    def _work(self, record: resume.Record) -> dict[str, int]:
-        """Counts of what was computed."""
-        work = {"forwards": record.forwards, "forwards_gated": self._gated}
-        keys = record.machines[-1].lora_keys
-        return work | ({"lora_keys": keys} if keys else {})
+    def _work(self, record: resume.Record) -> dict[str, int | str]:
+        """Counts of what was computed, and where weights in 8 bits came from."""
+        last = record.machines[-1]
+        work: dict[str, int | str] = {"forwards": record.forwards, "forwards_gated": self._gated}
+        work |= {"lora_keys": last.lora_keys} if last.lora_keys else {}
+        return work | ({"eight_bit": last.eight_bit} if last.eight_bit else {})
 
     def _result(
         self,

@@ -1,7 +1,7 @@
 """Tasks on a folder of weights, on any machine; answers are plain data.
 
-The folder holds the published files, sources.json that pins them, a pack for each precision, and
-LoRA files.
+The folder holds the published files, sources.json that pins them, a pack for each precision, LoRA
+files, and transformers in 8 bits.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from multitalk_cli import contract
-from multitalk_cli.contract.events import THROTTLED
+from multitalk_cli.contract.events import PACKING, QUANTIZING, THROTTLED
 from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
 from remote.engine.checkpoint.published import build
-from remote.weights import download, loras, resumable
+from remote.weights import download, eight_bit, loras, resumable
 from remote.weights.config import PUBLISHED, PackConfig
 from remote.weights.manifest import (
     MANIFEST_FILE,
@@ -107,12 +108,12 @@ class WeightsFolder:
 
     def _survey(self, task: WeightsTask, show: Show) -> dict[str, Any]:
         """The files that a download would fetch and pack, and the free space."""
-        plan = self._plan(task, self._hub(task, show))
-        is_packed = self._packed(task.precision, plan.sources) is not None
+        plan = self._plan(task, partial(self._hub, task, show))
+        is_packed = self._is_packed(task, plan)
         pack_bytes = 0 if is_packed else download.pack_bytes(plan.sources, task.precision)
-        return {
+        answer = {
             **self._describe(task, plan),
-            "missing_bytes": plan.missing_bytes(self.folder),
+            "missing_bytes": self._missing_bytes(task, plan),
             "is_packed": is_packed,
             # The table is that of the published model.
             "differences": download.differences(plan.sources) if self.config == PUBLISHED else [],
@@ -120,6 +121,19 @@ class WeightsFolder:
             "begun_pack_bytes": _held(self._pack(task.precision)),
             "free_bytes": download.free_bytes(self.folder) if self.is_disk else None,
         }
+        if task.is_eight_bit:
+            answer["eight_bit"] = self._survey_eight_bit(task, plan, show)
+        return answer
+
+    def _survey_eight_bit(
+        self, task: WeightsTask, plan: download.FetchPlan, show: Show
+    ) -> dict[str, Any]:
+        base = self._pack(task.precision) if self._is_packed(task, plan) else None
+        found = eight_bit.survey(self.folder, base, task.eight_bit, partial(self._hub, task, show))
+        if found["size_bytes"] is None:
+            found["size_bytes"] = download.eight_bit_bytes(plan.sources)
+        begun = _held(self.folder / task.eight_bit) if found["size_bytes"] else 0
+        return {**found, "begun_bytes": begun}
 
     def _describe(self, task: WeightsTask, plan: download.FetchPlan) -> dict[str, Any]:
         return {
@@ -130,7 +144,8 @@ class WeightsFolder:
             "pack": self.packs[task.precision],
         }
 
-    def _plan(self, task: WeightsTask, hub: Hub) -> download.FetchPlan:
+    def _plan(self, task: WeightsTask, open_hub: Callable[[], Hub]) -> download.FetchPlan:
+        """The published files; those of the pack where that is all that is needed of them."""
         for repo in task.commits:
             if repo not in contract.REPOSITORIES:
                 names = ", ".join(contract.REPOSITORIES)
@@ -139,30 +154,61 @@ class WeightsFolder:
                     code="E_RANGE",
                     hint="multitalk download --help",
                 )
-        return download.make_plan(self.folder, hub, task.commits)
+        packed = self._packed_before(task)
+        if packed is not None:
+            return download.FetchPlan(sources=SourceManifest(files=packed.sources), contents={})
+        return download.make_plan(self.folder, open_hub(), task.commits)
+
+    def _packed_before(self, task: WeightsTask) -> Manifest | None:
+        """The pack from which a transformer in 8 bits can be made without its published files."""
+        base = self._base() if task.is_eight_bit and not task.is_repair else None
+        if base is None:
+            return None
+        commits = {file.repo: file.revision for file in base.sources}
+        return base if task.commits.items() <= commits.items() else None
+
+    def _is_packed(self, task: WeightsTask, plan: download.FetchPlan) -> bool:
+        is_before = self._packed_before(task) is not None
+        return is_before or self._packed(task.precision, plan.sources) is not None
+
+    def _missing_bytes(self, task: WeightsTask, plan: download.FetchPlan) -> int:
+        return 0 if self._packed_before(task) is not None else plan.missing_bytes(self.folder)
 
     def _bring(self, task: WeightsTask, show: Show) -> dict[str, Any]:
-        hub = self._hub(task, show)
-        plan = self._plan(task, hub)
-        repaired = self._discard_wrong(plan.sources, show) if task.is_repair else []
-        missing = plan.missing_bytes(self.folder)
+        open_hub = partial(self._hub, task, show)
+        plan = self._plan(task, open_hub)
+        repaired, again = self._discard_wrong(plan.sources, show) if task.is_repair else ([], [])
+        missing = self._missing_bytes(task, plan)
+        if self._packed_before(task) is None:
+            self._fetch(plan, open_hub(), show)
+        added = {**loras.addresses(self.folder, repaired), **dict.fromkeys(task.names, task.lora)}
+        for name, address in added.items():
+            missing += self._add_lora(open_hub(), name, address, show)["size_bytes"]
+        if not self._is_packed(task, plan):
+            self._make_pack(task.precision, show)
+        for name in [*again, task.eight_bit] if task.is_eight_bit else again:
+            self._write_eight_bit(task, name, show)
+        answer = {"fetched_bytes": missing, "repaired": repaired, "eight_bit": task.eight_bit}
+        return {**self._describe(task, plan), **answer}
+
+    def _fetch(self, plan: download.FetchPlan, hub: Hub, show: Show) -> None:
         # Closed at once where showing raises, so that no file is open when that is saved.
         with closing(download.fetch(self.folder, plan, hub, self.save, self.part_bytes)) as events:
             for event in events:
                 show(event)
-        for name, address in loras.addresses(self.folder, repaired).items():
-            self._add_lora(hub, name, address, show)
-        self._make_pack(task.precision, plan.sources, show)
-        return {**self._describe(task, plan), "fetched_bytes": missing, "repaired": repaired}
 
-    def _make_pack(self, precision: Precision, sources: SourceManifest, show: Show) -> None:
-        """Packs what was fetched, unless that is done."""
-        if self._packed(precision, sources) is not None:
-            return
+    def _write_eight_bit(self, task: WeightsTask, name: str, show: Show) -> None:
+        report, base = _reporter(show, QUANTIZING, self.save), self._pack(task.precision)
+        with resumable.disk_errors(self.folder / name):
+            is_staged = self.save is not None
+            eight_bit.write(self.folder, base, name, report, is_staged=is_staged)
+
+    def _make_pack(self, precision: Precision, show: Show) -> None:
+        """Packs what was fetched."""
         target = self._pack(precision)
         try:
             with resumable.disk_errors(target):
-                report = _reporter(show, "packing", self.save)
+                report = _reporter(show, PACKING, self.save)
                 is_staged = self.save is not None
                 pack(self.folder, target, precision, self.config, report, is_staged=is_staged)
         except ValueError as error:
@@ -175,21 +221,35 @@ class WeightsFolder:
 
     def _packed(self, precision: Precision, sources: SourceManifest) -> Manifest | None:
         """The pack's manifest, if it is complete and made from exactly these files."""
-        folder = self._pack(precision)
+        manifest = self._whole(self._pack(precision))
+        if manifest is None or manifest.precision != precision:
+            return None
+        is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
+        return manifest if is_same else None
+
+    def _base(self) -> Manifest | None:
+        """The pack that transformers in 8 bits are made from, if it is complete."""
+        manifest = self._whole(self._pack("bf16"))
+        return None if manifest is None or manifest.precision == "fp8" else manifest
+
+    def _whole(self, folder: Path) -> Manifest | None:
+        """The manifest of a complete pack."""
         try:
             manifest = load_manifest(folder)
         except (OSError, ValueError):
             return None
-        is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
         is_whole = all(
             (folder / file.name).is_file()
             and (folder / file.name).stat().st_size == file.size_bytes
             for file in manifest.files
         )
-        return manifest if is_same and is_whole and manifest.precision == precision else None
+        return manifest if is_whole and manifest.changes is None else None
 
-    def _discard_wrong(self, sources: SourceManifest, show: Show) -> list[str]:
-        """Removes what is damaged: published files one by one, a pack by its manifest."""
+    def _discard_wrong(self, sources: SourceManifest, show: Show) -> tuple[list[str], list[str]]:
+        """Removes what is damaged: published files one by one, a pack by its manifest.
+
+        Returns what that is, and the transformers in 8 bits to write again.
+        """
         wrong, damaged = self._wrong_files(sources, show)
         download.discard(self.folder, wrong)
         packs = {name.partition("/")[0] for name in damaged}
@@ -199,7 +259,9 @@ class WeightsFolder:
                 (self.folder / name / UNFINISHED_FILE).unlink(missing_ok=True)
             for name in packs & set(self.packs.values()):
                 (self.folder / name / MANIFEST_FILE).unlink(missing_ok=True)
-        return [*(download.place_of(file) for file in wrong), *damaged]
+            is_base_damaged = self.packs["bf16"] in packs
+            again = eight_bit.discard(self.folder, damaged, is_base_damaged=is_base_damaged)
+        return [*(download.place_of(file) for file in wrong), *damaged], again
 
     # Content
 
@@ -210,7 +272,7 @@ class WeightsFolder:
         sources = self._pinned()
         if sources is None:
             return {"is_there": False}
-        packs = {
+        packs: dict[str, dict[str, Any]] = {
             precision: {
                 "folder": name,
                 "size_bytes": _held(self._pack(precision)),
@@ -218,6 +280,14 @@ class WeightsFolder:
             }
             for precision, name in self.packs.items()
         }
+        base = self._base()
+        for name in eight_bit.names(self.folder):
+            packs[name] = {
+                "folder": name,
+                "size_bytes": _held(self.folder / name),
+                "is_complete": base is not None and eight_bit.is_current(self.folder, base, name),
+                "is_outdated": base is not None and eight_bit.is_outdated(self.folder, base, name),
+            }
         return {
             "is_there": True,
             "files": [_state(state) for state in download.states(self.folder, sources)],
@@ -245,7 +315,7 @@ class WeightsFolder:
         report = _reporter(show, "checking")
         wrong = download.verify(self.folder, sources, report)
         damaged = loras.verify(self.folder)
-        for name in sorted(self.packs.values()):
+        for name in (*sorted(self.packs.values()), *eight_bit.names(self.folder)):
             if not (self.folder / name / MANIFEST_FILE).is_file():
                 continue
             try:
@@ -276,6 +346,14 @@ class WeightsFolder:
             manifest = self._packed(precision, sources)
             if manifest is not None:
                 packs[name] = {file.name for file in manifest.files} | {MANIFEST_FILE}
+        base = self._base()
+        for name in eight_bit.names(self.folder):
+            if base is None:
+                break
+            if eight_bit.is_current(self.folder, base, name):
+                packs[name] = eight_bit.files(self.folder, name)
+            elif eight_bit.is_outdated(self.folder, base, name):
+                packs[name] = set()
         found = download.strays(self.folder, sources, packs)
         return sorted([*found, *loras.strays(self.folder)])
 

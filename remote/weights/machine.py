@@ -11,7 +11,8 @@ class Machine:
 
     stack: torch and CUDA. attention, kernels: the implementations of attention and of the steps
     between matrix products. tier: of exactness. engine: its version. loras: file and strength of
-    each that is merged. lora_keys: how many of their keys are.
+    each that is merged. lora_keys: how many of their keys are. eight_bit: whether the weights in
+    8 bits were "stored" so or "computed", which gives the same; empty where there are none.
     """
 
     gpu: str
@@ -22,3 +23,4 @@ class Machine:
     engine: str
     loras: tuple[str, ...] = field(default=(), metadata={ADDED: True})
     lora_keys: int = field(default=0, metadata={ADDED: True})
+    eight_bit: str = field(default="", compare=False, metadata={ADDED: True})

@@ -4,14 +4,14 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from multitalk_cli.contract import PACK_FORMAT
-from multitalk_cli.contract.codec import from_plain
+from multitalk_cli.contract.codec import ADDED, from_plain
 from remote.engine.checkpoint.published import COMPONENTS, require_same_keys
 from remote.weights.config import PackConfig
 
@@ -85,8 +85,36 @@ def _require_sha256(name: str, sha256: str) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MergedLora:
+    """A LoRA that is merged. sha256: of its file."""
+
+    name: str
+    sha256: str
+    strength: float
+
+    def __post_init__(self) -> None:
+        _require_sha256(self.name, self.sha256)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """How a transformer differs from that of the pack that it is made from.
+
+    base: the revision of that pack. layers: those of each block that are in 8 bits, as in `tier`.
+    """
+
+    base: str
+    tier: str
+    layers: tuple[str, ...]
+    loras: tuple[MergedLora, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """The content of a pack. index: network -> tensor -> file."""
+    """The content of a pack. index: network -> tensor -> file.
+
+    changes: None for a whole pack; else it has a transformer alone, changed so.
+    """
 
     format_version: int
     precision: str
@@ -94,6 +122,7 @@ class Manifest:
     files: tuple[PackedFile, ...]
     index: Mapping[str, Mapping[str, str]]
     sources: tuple[SourceFile, ...]
+    changes: Changes | None = field(default=None, metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if self.format_version != PACK_FORMAT:
@@ -130,6 +159,8 @@ def load_manifest(folder: Path) -> Manifest:
     if isinstance(data, dict) and data.get("format_version") != PACK_FORMAT:
         version = data.get("format_version")
         raise ValueError(f"the pack has format {version!r}, this version reads {PACK_FORMAT}")
+    if isinstance(data, dict):
+        data.setdefault("changes", None)
     return from_plain(Manifest, data)
 
 

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
@@ -44,17 +44,21 @@ from remote.engine.request import (
     WindowFinished,
 )
 from remote.engine.tiers import EXACT, TIERS, Tier, more_exact
-from remote.weights import manifest, read
+from remote.weights import changed, manifest, read
 from remote.weights.allocator import ALLOCATOR
 from remote.weights.config import PackConfig
+from remote.weights.device import choose_device, computed_type, device_name, other_type
 from remote.weights.machine import Machine
 
 _SMALL_NETWORKS = ("vae", "clip", "wav2vec")
-_BFLOAT16_CAPABILITY = (8, 0)
 _REPORT_S = 0.2
-_CPU_BYTES = 2 * 1024**3  # a pack above this takes hours for a second of video without a GPU
 _TEXT_WORK_BYTES = 2**30  # of the text encoder, in addition to its weights
 _log = logging.getLogger(__name__)
+
+if TYPE_CHECKING:
+    from remote.weights.loras import Lora as LoraFile
+
+    FoundLora = tuple[LoraFile, float]  # and its strength
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,6 +132,7 @@ class PackedModel:
         self._engine: Engine | None = None
         self._loaded = EXACT_MODEL
         self._others: dict[str, Any] = {}
+        self._stored: read.Pack | None = None
         self._merged: tuple[str, ...] = ()
         self._merged_keys = 0
         self._tiers: dict[str, tuple[TierKernels, tuple[str, ...]]] = {}
@@ -177,11 +182,15 @@ class PackedModel:
     ) -> Iterator[contract.Loading]:
         """Reads the transformer, and before it the other networks unless they are loaded."""
         self._forget_transformer()
-        read = ("dit",) if self._others else (*_SMALL_NETWORKS, "dit")
-        total = sum(file.size_bytes for n in read for file in self._pack.manifest.files_of(n))
+        found = self._find_loras(loras)
+        self._stored = self._find_stored(kernels8.tier, found)
+        of_networks = [] if self._others else [(self._pack, name) for name in _SMALL_NETWORKS]
+        of_networks.append((self._stored or self._pack, "dit"))
+        files = (file for pack, name in of_networks for file in pack.manifest.files_of(name))
+        total = sum(file.size_bytes for file in files)
         self._pack.bytes_read, self._read_bytes, self._is_stopped = 0, 0, False
         with ThreadPoolExecutor(1, "weights") as pool:
-            reading = pool.submit(self._read, attention, kernels8, loras)
+            reading = pool.submit(self._read, attention, kernels8, found)
             try:
                 while not wait([reading], timeout=_REPORT_S).done:
                     yield contract.Loading(
@@ -218,7 +227,13 @@ class PackedModel:
             engine=__version__,
             loras=self._merged,
             lora_keys=self._merged_keys,
+            eight_bit=self._eight_bit(),
         )
+
+    def _eight_bit(self) -> str:
+        if not self._running().kernels8.tier.layers:
+            return ""
+        return "computed" if self._stored is None else "stored"
 
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
         """Makes the frames; closing the iterator stops it after at most one more forward.
@@ -291,7 +306,7 @@ class PackedModel:
     def _dtype(self) -> torch.dtype:
         return computed_type(self._device) or torch.bfloat16
 
-    def _read(self, attention: str, kernels8: TierKernels, loras: tuple[LoraUse, ...]) -> Engine:
+    def _read(self, attention: str, kernels8: TierKernels, loras: "list[FoundLora]") -> Engine:
         pack, device = self._pack, self._device
         config = pack.manifest.config
         with ExitStack() as files, ThreadPoolExecutor(2, "setup") as pool:
@@ -312,25 +327,52 @@ class PackedModel:
             features=self._features,
         )
 
-    def _open_loras(self, loras: tuple[LoraUse, ...], files: ExitStack) -> list[Lora]:
-        """The LoRAs to merge, and the notes of what is left out of them."""
+    def _find_loras(self, loras: tuple[LoraUse, ...]) -> "list[FoundLora]":
+        """The files of LoRAs, each with the strength that is asked for."""
+        if not loras:
+            return []
         # The hub's client, which few jobs need.
-        from remote.weights.loras import describe_unused, find, opened
+        from remote.weights.loras import find
+
+        folder, names = self._folder.parent, [use.name for use in loras]
+        try:
+            files = [find(folder, name) for name in names]
+        except FileError:
+            # One may have been added since this process began.
+            self._refresh()
+            files = [find(folder, name) for name in names]
+        return [(file, use.strength) for file, use in zip(files, loras, strict=True)]
+
+    def _find_stored(self, tier: Tier, loras: "list[FoundLora]") -> read.Pack | None:
+        """The transformer in 8 bits that is stored; one that does not fit is noted."""
+        if not tier.layers:
+            return None
+        merged = [
+            manifest.MergedLora(name=file.name, sha256=file.sha256, strength=strength)
+            for file, strength in loras
+        ]
+        found = changed.find(self._pack, tier, merged, self._note_stored)
+        if found.reason:
+            note = f"{found.folder} is not used, {found.reason}: made from the pack instead"
+            self.notes = (*self.notes, note)
+        return found.pack
+
+    def _note_stored(self, done_bytes: int) -> None:
+        self._note(self._pack.bytes_read + done_bytes)
+
+    def _open_loras(self, loras: "list[FoundLora]", files: ExitStack) -> list[Lora]:
+        """The LoRAs to merge, and the notes of what is left out of them."""
+        if loras:
+            from remote.weights.loras import describe_unused, opened
 
         folder, plans, names = self._folder.parent, [], []
         shapes = transformer_shapes(self._pack.manifest.config)
-        for use in loras:
-            try:
-                found = find(folder, use.name)
-            except FileError:
-                # It may have been added since this process began.
-                self._refresh()
-                found = find(folder, use.name)
-            plan = files.enter_context(opened(folder, found, use.strength, shapes))
+        for file, strength in loras:
+            plan = files.enter_context(opened(folder, file, strength, shapes))
             plans.append(plan)
-            names.append(f"{use.name}:{use.strength:g} {found.sha256[:12]}")
+            names.append(f"{file.name}:{strength:g} {file.sha256[:12]}")
             if plan.report.unused:
-                note = f"LoRA {use.name}: {describe_unused(plan.report)}"
+                note = f"LoRA {file.name}: {describe_unused(plan.report)}"
                 self.notes = (*self.notes, note)
         self._merged = tuple(names)
         self._merged_keys = sum(plan.report.used for plan in plans)
@@ -338,8 +380,9 @@ class PackedModel:
 
     def _read_transformer(self, tier: Tier, loras: list[Lora]) -> DiT:
         place, dtype = self._place_of_blocks(tier), computed_type(self._device)
-        dit = self._pack.load_transformer(
-            place, dtype, layers=tier.layers, loras=loras, work=self._device
+        source, merging = (self._pack, loras) if self._stored is None else (self._stored, [])
+        dit = source.load_transformer(
+            place, dtype, layers=tier.layers, loras=merging, work=self._device
         )
         self._leave_room(dit, tier)
         return dit
@@ -394,7 +437,7 @@ def read_networks(pack: read.Pack, device: torch.device, read_dit: Callable[[], 
 
 def read_others(pack: read.Pack, device: torch.device) -> dict[str, Any]:
     """All networks of a pack but the transformer, and the name of the weights."""
-    dtype = _other_type(computed_type(device))
+    dtype = other_type(computed_type(device))
     vae, image, wav2vec = (pack.load(name, device, dtype) for name in _SMALL_NETWORKS)
     return {
         "vae": vae,
@@ -406,28 +449,13 @@ def read_others(pack: read.Pack, device: torch.device) -> dict[str, Any]:
     }
 
 
-def computed_type(device: torch.device) -> torch.dtype | None:
-    """The type in which the transformer computes; None for bfloat16, in which it is stored.
-
-    Most CPUs have no 16-bit arithmetic; float32 is faster there, and exact. GPUs before Ampere
-    have float16 only.
-    """
-    if device.type == "cpu":
-        return torch.float32
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) < _BFLOAT16_CAPABILITY:
-        return torch.float16
-    return None
-
-
-def _other_type(dtype: torch.dtype | None) -> torch.dtype | None:
-    """The type of the other networks: values of the text encoder overflow float16."""
-    return None if dtype == torch.float16 else dtype
-
-
 def open_weights(folder: Path, progress: Any = None) -> read.Pack:
     """Opens a pack. Raises SetupError E_WEIGHTS where the folder is no complete one."""
     try:
-        return read.open_pack(folder, progress)
+        opened = read.open_pack(folder, progress)
+        if opened.manifest.changes is not None:
+            raise ValueError("they are a transformer alone, use the pack that it is made from")
+        return opened
     except FileNotFoundError:
         message = (
             f"{str(folder)!r} holds no {manifest.MANIFEST_FILE}: it is not a folder of weights"
@@ -440,40 +468,3 @@ def open_weights(folder: Path, progress: Any = None) -> read.Pack:
         # A disk or network that failed once; nothing is wrong with the pack.
         message = f"the weights in {str(folder)!r} cannot be read: {error}"
         raise FileError(message, code="E_FILE_UNREADABLE") from error
-
-
-def device_name(device: torch.device) -> str:
-    """The GPU's name, or "cpu"."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-def choose_device(wanted: str, size_bytes: int) -> torch.device:
-    """The device for "auto", "cuda" or "cpu".
-
-    size_bytes: of the pack. "auto" never takes a full-size pack to a CPU; only "cpu" itself does.
-    Raises RefusedError E_CPU_ONLY if a GPU is needed and absent.
-    """
-    if wanted == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        return torch.device("cuda", 0)  # memory is queried of a numbered GPU
-    if wanted == "cuda":
-        raise RefusedError(_describe_no_gpu(), code="E_CPU_ONLY")
-    if size_bytes > _CPU_BYTES:
-        size = f"{size_bytes / 1e9:.0f} GB"
-        raise RefusedError(
-            f"{_describe_no_gpu()}, and weights of {size} would take a CPU hours for each second "
-            "of video",
-            code="E_CPU_ONLY",
-        )
-    return torch.device("cpu")
-
-
-def _describe_no_gpu() -> str:
-    """A sentence with what torch says of it: no driver, one that is too old, an unknown error."""
-    try:
-        torch.cuda.init()  # type: ignore[no-untyped-call]
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).strip().partition("\n")[0].partition(". ")[0].rstrip(".")
-        return f"torch finds no GPU on this machine ({reason})"
-    return "torch finds no GPU on this machine"

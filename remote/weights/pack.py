@@ -8,7 +8,8 @@ import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -105,19 +106,13 @@ def pack(
             component, _published_shapes(source, component, config), precision, max_file_bytes
         )
     ]
-    finished = _Finished(target, _fingerprint(source, target, plans, config))
-    total, done = sum(plan.size_bytes for plan in plans), 0
-    files = []
-    for plan in plans:
-        packed = finished.get(plan)
-        if packed is None:
-            with _open(source, plan.component, config) as weights:
-                tensors = _stored_tensors(plan, weights)
-                packed = finished.add(write_file(target, plan, tensors, is_staged=is_staged))
-        files.append(packed)
-        done += plan.size_bytes
-        if progress is not None:
-            progress(done, total, plan.name)
+    finished = Finished(target, _fingerprint(source, target, plans, config))
+
+    def read(plan: PlannedFile) -> Generator[Tensor, None, None]:
+        with _open(source, plan.component, config) as weights:
+            yield from _stored_tensors(plan, weights)
+
+    files = write_files(plans, finished, read, progress, is_staged=is_staged)
     manifest = Manifest(
         format_version=PACK_FORMAT,
         precision=precision,
@@ -145,9 +140,18 @@ def plan_files(
     max_file_bytes: int = MAX_FILE_BYTES,
 ) -> list[PlannedFile]:
     """Divides a network's tensors, in their order, into files."""
+    stored = {name: _stored_infos(component, name, shapes[name], precision) for name in shapes}
+    return divide(component, stored, max_file_bytes)
+
+
+def divide(
+    component: str,
+    stored: Mapping[str, Mapping[str, TensorInfo]],
+    max_file_bytes: int = MAX_FILE_BYTES,
+) -> list[PlannedFile]:
+    """The same for tensors of any form. stored: tensor -> what a file holds of it."""
     plans: list[PlannedFile] = []
-    for name, shape in shapes.items():
-        infos = _stored_infos(component, name, shape, precision)
+    for name, infos in stored.items():
         added = sum(info.size_bytes + _HEADER_BYTES_PER_TENSOR for info in infos.values())
         if not plans or plans[-1].size_bytes + added > max_file_bytes:
             file = f"{component}-{len(plans) + 1:03}.safetensors"
@@ -161,11 +165,16 @@ def _stored_infos(
     component: str, name: str, shape: tuple[int, ...], precision: Precision
 ) -> dict[str, TensorInfo]:
     if precision == "fp8" and component == "dit" and quantize.is_fp8_weight(name):
-        return {  # the scales come first, so that a reader has them when the weight arrives
-            quantize.scale_name(name): TensorInfo(dtype=torch.float32, shape=(shape[0], 1)),
-            name: TensorInfo(dtype=quantize.FP8, shape=shape),
-        }
+        return eight_bit_infos(name, shape)
     return {name: TensorInfo(dtype=STORED_TYPES[precision][component], shape=shape)}
+
+
+def eight_bit_infos(name: str, shape: tuple[int, ...]) -> dict[str, TensorInfo]:
+    """What a file holds of a weight in 8 bits; a reader has its scales when it arrives."""
+    return {
+        quantize.scale_name(name): TensorInfo(dtype=torch.float32, shape=(shape[0], 1)),
+        name: TensorInfo(dtype=quantize.FP8, shape=shape),
+    }
 
 
 def _open(source: Path, component: str, config: PackConfig) -> PublishedWeights:
@@ -191,6 +200,31 @@ def write_file(
     return PackedFile(name=plan.name, component=plan.component, size_bytes=size, sha256=sha256)
 
 
+def write_files(
+    plans: Sequence[PlannedFile],
+    finished: "Finished",
+    read: Callable[[PlannedFile], Generator[Tensor, None, None]],
+    progress: PackProgress | None,
+    *,
+    is_staged: bool,
+) -> list[PackedFile]:
+    """Writes the files that are not finished yet. read: the tensors of a file, as planned."""
+    total, done = sum(plan.size_bytes for plan in plans), 0
+    files = []
+    for plan in plans:
+        packed = finished.get(plan)
+        if packed is None:
+            # What is read must be closed when this is saved.
+            with closing(read(plan)) as tensors:
+                packed = write_file(finished.target, plan, tensors, is_staged=is_staged)
+            finished.add(packed)
+        files.append(packed)
+        done += plan.size_bytes
+        if progress is not None:
+            progress(done, total, plan.name)
+    return files
+
+
 def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Tensor]:
     for name in plan.sources:
         dtype = plan.infos[name].dtype
@@ -203,11 +237,11 @@ def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Te
             yield weights.read(name).to(dtype)
 
 
-class _Finished:
+class Finished:
     """The complete files, recorded next to them, so that a stopped packing can resume."""
 
     def __init__(self, target: Path, fingerprint: str) -> None:
-        self._target, self._fingerprint = target, fingerprint
+        self.target, self._fingerprint = target, fingerprint
         self._path = target / UNFINISHED_FILE
         self._files: dict[str, PackedFile] = {}
         if self._path.is_file():
@@ -218,15 +252,14 @@ class _Finished:
 
     def get(self, plan: PlannedFile) -> PackedFile | None:
         file = self._files.get(plan.name)
-        if file is None or not is_intact(self._target / file.name, file.size_bytes, file.sha256):
+        if file is None or not is_intact(self.target / file.name, file.size_bytes, file.sha256):
             return None
         return file
 
-    def add(self, file: PackedFile) -> PackedFile:
+    def add(self, file: PackedFile) -> None:
         self._files[file.name] = file
         files = [to_plain(item) for item in self._files.values()]
         _write_json(self._path, {"fingerprint": self._fingerprint, "files": files})
-        return file
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -15,7 +15,7 @@ from multitalk_cli.errors import FileError
 from remote.engine.checkpoint.lora import Lora, merged
 from remote.engine.checkpoint.published import build, load_module, require_same_keys
 from remote.engine.checkpoint.reading import ParallelReader, read_tensors
-from remote.engine.checkpoint.tensorfile import TensorFile
+from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo
 from remote.engine.kernels import quantize
 from remote.engine.networks.dit import DiT
 from remote.engine.networks.eight import make_room, quantized
@@ -107,22 +107,20 @@ class Pack:
         """Builds the transformer with LoRAs merged, and those layers of its blocks in 8 bits.
 
         dtype: as of load. work: where weights are changed, the device where None. Every change is
-        made while reading, so that no weight is held twice. Raises FileError E_LORA for LoRAs with
-        a pack in 8 bits.
+        made while reading, so that no weight is held twice, and in the types of the pack, whatever
+        dtype is: a pack that stores the changed weights has the same. Raises FileError E_LORA for
+        LoRAs with a pack in 8 bits.
         """
         if loras and self.manifest.precision == "fp8":
             message = "a LoRA is merged into 16-bit weights, this pack has 8-bit ones"
-            raise FileError(message, code="E_LORA", hint="multitalk download --precision bf16")
+            raise FileError(message, code="E_LORA", hint="multitalk download")
         module = cast(DiT, build("dit", self.manifest.config))
         with torch.device("meta"):
             make_room(cast(nn.ModuleList, module.blocks), layers)
-        stored = self.tensors("dit", device, dtype)
-        tensors = _dequantized(stored, dtype or torch.bfloat16, layers)
-        if loras:
-            tensors = merged(tensors, loras, work or device)
-        if layers:
-            tensors = quantized(tensors, layers, work or device)
-        load_module(module, tensors, device)
+        tensors = _dequantized(self.tensors("dit", device), dtype or torch.bfloat16, layers)
+        changed = change_weights(tensors, loras, layers, work or device)
+        moved = ((name, _moved(name, tensor, device, dtype)) for name, tensor in changed)
+        load_module(module, moved, device)
         return module
 
     def load_start(
@@ -134,11 +132,21 @@ class Pack:
         module = build("dit", replace(config, dit=few))
         kept = set(module.state_dict())
         names = (n for n in self.manifest.index["dit"] if n.removesuffix(".scale") in kept)
-        tensors = ((name, _moved(name, self._read("dit", name), device, dtype)) for name in names)
+        tensors = ((name, _moved(name, self.tensor("dit", name), device, dtype)) for name in names)
         load_module(module, _dequantized(tensors, dtype or torch.bfloat16), device)
         return module
 
-    def _read(self, component: str, name: str) -> Tensor:
+    def infos(self, component: str) -> dict[str, TensorInfo]:
+        """Types and shapes of a network's tensors, in the order of its weights."""
+        found: dict[str, TensorInfo] = {}
+        for packed in self.manifest.files_of(component):
+            with TensorFile(self.folder / packed.name) as file:
+                self._require_index(packed, file)
+                found |= file.infos
+        return found
+
+    def tensor(self, component: str, name: str) -> Tensor:
+        """One tensor of a network, in memory of its own."""
         with TensorFile(self.folder / self.manifest.index[component][name]) as file:
             return file.read(name)
 
@@ -146,6 +154,23 @@ class Pack:
         index = self.manifest.index[packed.component]
         names = [name for name, place in index.items() if place == packed.name]
         require_same_keys(file.infos, names, packed.name)
+
+
+def change_weights(
+    tensors: Iterator[tuple[str, Tensor]],
+    loras: Sequence[Lora],
+    layers: Sequence[str],
+    work: torch.device,
+    *,
+    are_all: bool = True,
+) -> Iterator[tuple[str, Tensor]]:
+    """The transformer's tensors with LoRAs merged, then those layers in 8 bits.
+
+    work: does it, before each tensor goes back to its own device. are_all: as of `merged`.
+    """
+    if loras:
+        tensors = merged(tensors, loras, work, are_all=are_all)
+    return quantized(tensors, layers, work) if layers else tensors
 
 
 def _moved(name: str, tensor: Tensor, device: torch.device, dtype: torch.dtype | None) -> Tensor:

@@ -34,13 +34,8 @@ from remote.engine.networks.vae import VAE
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import ClipWindow, RenderRequest
 from remote.service.decode import decode_request
-from remote.weights.model import (
-    choose_device,
-    computed_type,
-    device_name,
-    open_weights,
-    read_networks,
-)
+from remote.weights.device import choose_device, computed_type, device_name
+from remote.weights.model import open_weights, read_networks
 from remote.weights.read import Pack
 from remote.worker.examine import CARD_PX, CPU_PX, canary_request
 from remote.worker.failures import as_answer, gpu_expected

@@ -118,6 +118,7 @@ CASES = [
     ("E_RANGE", [*MADE, "--background", "whit"], None),
     ("E_RANGE", [*MADE, "--seed", "-1"], None),
     ("E_RANGE", ["download", "--precision", "int4"], None),
+    ("E_RANGE", ["download", "--precision", "fp8"], None),
     ("E_RANGE", ["download", "--lora", "xx"], None),
     ("E_RANGE", ["completion", "install", "bsh"], None),
     ("E_RANGE", ["warm", "99h"], None),

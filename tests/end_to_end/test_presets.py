@@ -47,7 +47,9 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
     assert (missing.code, missing.error["code"], started) == (4, "E_LORA_MISSING", 0)
     assert (batch.code, batch.error["code"]) == (4, "E_LORA_MISSING"), batch.stderr
     assert missing.error["hint"] == "multitalk download --lora lightx2v"
-    assert (added.code, added.data["lora"]) == (0, STEP_LORA), added.stderr
+    assert added.code == 0, added.stderr
+    assert added.data["lora"] == STEP_LORA
+    assert added.data["eight_bit"] == "multitalk-weights/8bit/transformer-lightx2v"
     assert [ran.code for ran in made.values()] == [0, 0, 0], made["fast"].stderr
     rows = {row["preset"]: row for row in planned.data["presets"]}
     for preset, ran in made.items():
@@ -55,6 +57,7 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
         assert ran.data["forwards_gated"] == PRESETS[preset].gated_forwards
         assert ran.data["tier"] == PRESETS[preset].tier
         assert ran.data["lora_keys"] == (2 if PRESETS[preset].lora else None)
+        assert ran.data["eight_bit"] == ("stored" if PRESETS[preset].lora else "computed")
         assert ran.data["usd_per_second"] == pytest.approx(ran.data["price_usd"] / 0.4167, 0.01)
     fast = deployed.run("inspect", "fast.mp4", "--json").data["recipe"]
     shown = deployed.run("jobs", "show", made["fast"].data["job"], "--json").data["job"]

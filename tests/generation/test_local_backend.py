@@ -15,7 +15,7 @@ from multitalk_cli.generation.backends import local
 from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from remote.service import quality
-from remote.weights import model
+from remote.weights import device, model
 from tests.remote.requests import frames_of, write_tiny_pack
 
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
@@ -324,7 +324,7 @@ def test_the_extra_is_named_where_torch_is_absent(cli, weights, portrait, voice,
 
 
 def test_full_size_weights_reach_a_cpu_only_when_told(cli, weights, portrait, speech, monkeypatch):
-    monkeypatch.setattr(model, "_CPU_BYTES", 0)
+    monkeypatch.setattr(device, "_CPU_BYTES", 0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     arguments = ("generate", portrait, speech("talk.wav", 0.3), "--weights", weights, *SMALL)
     refused = cli(*arguments)

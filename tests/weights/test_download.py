@@ -49,10 +49,10 @@ def config(golden_dir):
     return tiny.tiny_model_config(golden_dir)
 
 
-def download_tiny(hub, config, folder, precision="bf16", quiet=False):
+def download_tiny(hub, config, folder, preset="", quiet=False):
     """Downloads a model of the tiny checkpoint's sizes."""
     target = LocalWeights(Path(folder), hub=Hub(hub.url), config=config)
-    options = DownloadOptions(precision=precision, assume_yes=True)
+    options = DownloadOptions(preset=preset, assume_yes=True)
     return download(target, options, Console(OutputOptions(quiet=quiet)))
 
 
@@ -109,11 +109,98 @@ def test_a_second_run_does_nothing_over_again(hub, weights, cli):
     assert {path: path.stat().st_mtime_ns for path in weights.rglob("*")} == stamps
 
 
-def test_an_fp8_pack_is_added_to_the_other(hub, config, weights):
-    download_tiny(hub, config, weights, precision="fp8", quiet=True)
+# Weights of presets in 8 bits
 
-    assert load_manifest(weights / "pack-fp8").precision == "fp8"
-    assert load_manifest(weights / "pack").precision == "bf16"
+
+STEP_FOLDER = Path("8bit/transformer-lightx2v")
+OF_LAYER = "diffusion_model.blocks.0.self_attn.q"
+
+
+@pytest.fixture(scope="session")
+def step_lora(tmp_path_factory):
+    """A LoRA for the tiny model."""
+    pair = {f"{OF_LAYER}.lora_down.weight": (2, 112), f"{OF_LAYER}.lora_up.weight": (112, 2)}
+    tensors = {name: torch.full(shape, 0.1) for name, shape in pair.items()}
+    return lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors", **tensors)
+
+
+@pytest.fixture
+def step_hub(hub, step_lora):
+    """The hub, with that LoRA."""
+    known = KNOWN_LORAS["lightx2v"]
+    hub.repos[known.repository] = {known.file: step_lora}
+    return hub
+
+
+def test_everything_that_a_preset_needs_is_fetched_and_stored(step_hub, config, folder, capfd):
+    downloaded = download_tiny(step_hub, config, folder / "weights", preset="fast")
+
+    weights = folder / "weights"
+    shown = capfd.readouterr().err
+    pack = weights / "pack"
+    assert downloaded.eight_bit == str(weights / STEP_FOLDER)
+    assert downloaded_next(downloaded) == (
+        f"multitalk generate IMAGE VOICE --preset fast --backend local --weights {pack}"
+    )
+    assert re.search(rf"8 bits +about [\d.]+ kB more, in {weights / STEP_FOLDER}", shown)
+    assert re.search(r"lora +lightx2v, ", shown)
+    for place in (pack, weights / STEP_FOLDER):
+        assert verify_pack(place, load_manifest(place)) == []
+    step_hub.requests.clear()
+    again = download_tiny(step_hub, config, weights, preset="fastest")
+    assert (again.fetched_bytes, again.eight_bit) == (0, downloaded.eight_bit)
+    assert step_hub.requests == []
+
+
+def test_a_preset_without_a_lora_is_stored_from_the_pack_alone(hub, weights, cli):
+    (weights / SHARD).unlink()
+
+    asked = cli("download", "--to", "weights", "--preset", "balanced")
+    stored = cli("--json", "download", "--to", "weights", "--preset", "balanced", "--yes")
+    again = cli("--json", "download", "--to", "weights", "--preset", "balanced")
+    nothing = cli("download", "--to", "weights", "--preset", "best")
+
+    assert asked.code == 2
+    assert re.search(r"Write [\d.]+ MB into weights\?", asked.stderr)
+    assert stored.code == 0, stored.stderr
+    assert stored.json["data"]["eight_bit"] == "weights/8bit/transformer"
+    assert (stored.json["data"]["lora"], stored.json["data"]["fetched_bytes"]) == (None, 0)
+    assert (again.code, "everything is already in" in again.stderr) == (0, True)
+    assert "the preset best needs nothing but the weights" in nothing.stderr
+    assert hub.requests == []
+
+
+def test_stored_weights_are_listed_verified_repaired_and_pruned(step_hub, config, weights, cli):
+    download_tiny(step_hub, config, weights, preset="fast", quiet=True)
+    (file, *_) = (weights / STEP_FOLDER).glob("*.safetensors")
+    damage(file)
+
+    verified = cli("--json", "download", "--to", "weights", "--verify")
+    repaired = cli("download", "--to", "weights", "--repair", "--yes")
+    listed = cli("download", "--to", "weights", "--list")
+    kept = cli("--json", "download", "--to", "weights", "--prune", "--yes")
+    known = KNOWN_LORAS["lightx2v"]
+    step_hub.repos[known.repository] = {known.file: lora_file(weights / "other")}
+    cli("download", "--to", "weights", "--lora", "lightx2v", "--yes")
+    outdated = cli("download", "--to", "weights", "--list")
+    pruned = cli("--json", "download", "--to", "weights", "--prune", "--yes")
+
+    assert verified.error["message"].split("\n")[1:] == [str(STEP_FOLDER / file.name)]
+    assert repaired.code == 0, repaired.stderr
+    assert re.search(rf"^{STEP_FOLDER}/ .* complete$", listed.stdout, re.MULTILINE)
+    assert "fp8" not in listed.stdout
+    assert kept.json["data"]["removed"] == []
+    assert re.search(rf"^{STEP_FOLDER}/ .* outdated$", outdated.stdout, re.MULTILINE)
+    assert f"weights/{STEP_FOLDER}/manifest.json" in pruned.json["data"]["removed"]
+    assert list((weights / STEP_FOLDER).iterdir()) == []
+
+
+def test_the_option_that_a_preset_replaces_says_so(hub, cli):
+    ran = cli("--json", "download", "--to", "weights", "--precision", "fp8", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_RANGE")
+    assert "replaced by --preset" in ran.error["message"]
+    assert ran.error["hint"] == "multitalk download --to weights --yes --preset balanced"
     assert hub.requests == []
 
 
@@ -324,7 +411,6 @@ def test_list_shows_what_is_there_without_a_network(weights, cli, monkeypatch):
     assert re.search(rf"^{SHARD} .* absent$", ran.stdout, re.MULTILINE)
     assert re.search(rf"^{published.VAE_FILE} .* complete$", ran.stdout, re.MULTILINE)
     assert re.search(r"^pack/ .* complete$", ran.stdout, re.MULTILINE)
-    assert re.search(r"^pack-fp8/ .* absent$", ran.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("task", ["--list", "--verify", "--prune"])

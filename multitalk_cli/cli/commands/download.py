@@ -11,7 +11,8 @@ import typer
 from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Yes
-from multitalk_cli.contract.loras import is_lora_file, split_strength
+from multitalk_cli.contract import EXACT_TIER
+from multitalk_cli.contract.loras import is_lora_file
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.presets import PRESETS
@@ -25,7 +26,7 @@ EXAMPLES = (
     "multitalk download",
     "multitalk download --verify",
     "multitalk download --preset fast",
-    "multitalk download --to weights --precision fp8 --yes",
+    "multitalk download --to weights --preset fast --yes",
 )
 _REVISION = re.compile(r"([\w.-]+/[\w.-]+)=([\w./-]{1,200})")
 
@@ -36,7 +37,11 @@ Lora = Annotated[
     ),
 ]
 Preset = Annotated[
-    str | None, typer.Option(metavar="PRESET", help="Add a preset's LoRA: fast or fastest.")
+    str | None,
+    typer.Option(
+        metavar="PRESET",
+        help="Add a preset's LoRA and 8-bit weights: balanced, fast or fastest.",
+    ),
 ]
 Revision = Annotated[
     list[str] | None,
@@ -52,7 +57,7 @@ def download(
     ] = None,
     precision: Annotated[
         str,
-        typer.Option(metavar="KIND", help="Precision: bf16, or fp8 for smaller GPUs."),
+        typer.Option(metavar="KIND", help="bf16; fp8 is replaced by --preset."),
     ] = "bf16",
     yes: Yes = False,
     detach: Annotated[
@@ -91,9 +96,9 @@ def download(
     _refuse_in_folder(
         to, {"--detach": detach, "--cancel": cancel, "--app": app, "--environment": environment}
     )
-    options = _parse(precision, revision or (), yes=yes, is_repair=repair)
-    if preset is not None and not (lora := _lora_of(preset)):
-        console.note(f"the preset {preset} needs nothing but the weights")
+    options = _parse(precision, revision or (), preset, yes=yes, is_repair=repair)
+    if options.preset and PRESETS[options.preset].tier == EXACT_TIER:
+        console.note(f"the preset {options.preset} needs nothing but the weights")
         console.succeed("download", {"lora": None})
         return
     if lora is not None and not (to is not None and is_lora_file(lora)):
@@ -103,11 +108,6 @@ def download(
     else:
         chosen = settings.load_settings({"app": app, "environment": environment})
         _run_in_cloud(options, task, lora, chosen, console, detach=detach)
-
-
-def _lora_of(preset: str) -> str:
-    """The LoRA that a preset needs; empty for none."""
-    return split_strength(PRESETS[settings.parse_option("preset", preset)].lora)[0]
 
 
 def _only(named: dict[str, bool]) -> str:
@@ -127,13 +127,19 @@ def _refuse_in_folder(to: str | None, options: dict[str, object]) -> None:
 
 
 def _parse(
-    precision: str, revisions: Sequence[str], *, yes: bool, is_repair: bool
+    precision: str, revisions: Sequence[str], preset: str | None, *, yes: bool, is_repair: bool
 ) -> DownloadOptions:
     """The options, checked. Raises UsageError."""
-    kind = next((each for each in PRECISIONS if each == precision), None)
-    if kind is None:
+    if precision == "fp8":
         raise UsageError(
-            f"--precision must be one of {', '.join(PRECISIONS)}, not {precision!r}",
+            "--precision fp8 is replaced by --preset, which stores a preset's weights in 8 bits; "
+            "the packs that it wrote are still read",
+            code="E_RANGE",
+            facts={"replaced": "--precision", "option": "--preset", "example": "balanced"},
+        )
+    if precision not in PRECISIONS:
+        raise UsageError(
+            f"--precision must be {PRECISIONS[0]}, not {precision!r}",
             code="E_RANGE",
             facts={"option": "--precision", "example": PRECISIONS[0]},
         )
@@ -146,7 +152,8 @@ def _parse(
                 facts={"option": "--revision"},
             )
     wanted = {match[1]: match[2] for match in matches.values() if match is not None}
-    return DownloadOptions(precision=kind, assume_yes=yes, revisions=wanted, is_repair=is_repair)
+    chosen = "" if preset is None else settings.parse_option("preset", preset)
+    return DownloadOptions(preset=chosen, assume_yes=yes, revisions=wanted, is_repair=is_repair)
 
 
 def _open_folder(to: str) -> WeightsTarget:
@@ -216,4 +223,5 @@ def _run(
         for label, text in view.downloaded_facts(downloaded):
             console.fact(label, text)
         console.next(view.downloaded_next(downloaded))
-        console.succeed("download", view.downloaded_data(downloaded), [downloaded.pack])
+        path = downloaded.eight_bit or downloaded.pack
+        console.succeed("download", view.downloaded_data(downloaded), [path])

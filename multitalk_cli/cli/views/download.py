@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract
 from multitalk_cli.cli.layout import Block, Table
 from multitalk_cli.cli.next_command import download_command
+from multitalk_cli.contract.loras import split_strength
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money, shell_word
 
 if TYPE_CHECKING:
@@ -36,6 +38,9 @@ def downloaded_data(result: DownloadedWeights) -> dict[str, Any]:
         "size_bytes": result.size_bytes,
         "revisions": dict(result.revisions),
     }
+    if result.preset:
+        lora = split_strength(PRESETS[result.preset].lora)[0] or None
+        data |= {"preset": result.preset, "lora": lora, "eight_bit": result.eight_bit}
     if result.price_usd is not None:
         data["price_usd"] = round(result.price_usd, 4)
     return data
@@ -48,11 +53,12 @@ def downloaded_facts(result: DownloadedWeights) -> list[tuple[str, str]]:
 
 def downloaded_next(result: DownloadedWeights) -> str:
     """The command that uses the pack."""
+    preset = f" --preset {result.preset}" if result.preset else ""
     if "weights_folder" in result.target:
         weights = shell_word(result.pack)
-        return f"multitalk generate IMAGE VOICE --backend local --weights {weights}"
+        return f"multitalk generate IMAGE VOICE{preset} --backend local --weights {weights}"
     if result.precision == "bf16":
-        return "multitalk generate IMAGE VOICE"
+        return f"multitalk generate IMAGE VOICE{preset}"
     return download_command(result.target, "--list")
 
 
@@ -94,7 +100,8 @@ def listed_blocks(result: ListedWeights) -> list[Block]:
     files = [(file.name, human_bytes(file.size_bytes), _file_state(file)) for file in result.files]
     packs = [
         (pack.name, human_bytes(pack.size_bytes), _pack_state(pack))
-        for pack in result.packs.values()
+        for name, pack in result.packs.items()
+        if pack.size_bytes or name == "bf16"  # no other is needed
     ]
     return [Table(rows=[*files, *packs], gives_way=(0,))]
 
@@ -109,6 +116,8 @@ def _file_state(file: ListedFile) -> str:
 def _pack_state(pack: ListedFile) -> str:
     if pack.is_complete:
         return "complete"
+    if pack.is_outdated:
+        return "outdated"
     return "incomplete" if pack.size_bytes else "absent"
 
 

@@ -10,11 +10,11 @@ from multitalk_cli.planning.describe import describe_denoising
 from multitalk_cli.planning.presets import Denoising, denoising_of_recipe
 from multitalk_cli.reporting.formatting import human_count
 
-_COUNTS = ("forwards", "forwards_gated", "lora_keys")
+_COUNTS = ("forwards", "forwards_gated", "lora_keys", "eight_bit")
 
 
 def work_data(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for a program; counts are null where they were not recorded."""
+    """The same for a program; what was not recorded is null."""
     denoising, work = _computed(recipe), recipe.get("work", {})
     return {
         "sample_steps": denoising.sample_steps,
@@ -25,10 +25,11 @@ def work_data(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_work(recipe: Mapping[str, Any]) -> str:
-    """`4 steps, near, LoRA lightx2v, 812 LoRA keys, 40 forwards`."""
+    """`4 steps, near, LoRA lightx2v, 812 LoRA keys, 40 forwards, 8-bit weights stored`."""
     work = recipe.get("work", {})
     counted = [human_count(work["lora_keys"], "LoRA key")] if "lora_keys" in work else []
     counted += [human_count(work["forwards"], "forward")] if "forwards" in work else []
+    counted += [f"8-bit weights {work['eight_bit']}"] if work.get("eight_bit") else []
     return ", ".join([describe_denoising(_computed(recipe)), *counted])
 
 

@@ -69,13 +69,16 @@ class _Change:
             raise LoraError(f"{shown(self.alpha)} is not one number but {shapes[self.alpha]}")
 
     def difference(self, read: Read, like: Tensor) -> Tensor:
-        """The float32 difference of a weight, on its device and in its shape."""
-        up = read(self.up).to(like.device, torch.float32)
+        """The float32 difference of a weight, on its device and in its shape.
+
+        Products are summed in float64, so that every device rounds to the same float32.
+        """
         if self.down is None:
-            return up.view(like.shape)
-        down = read(self.down).to(like.device, torch.float32)
+            return read(self.up).to(like.device, torch.float32).view(like.shape)
+        up = read(self.up).to(like.device, torch.float64)
+        down = read(self.down).to(like.device, torch.float64)
         factor = 1.0 if self.alpha is None else float(read(self.alpha)) / down.shape[0]
-        return (up.flatten(1) @ down.flatten(1)).view(like.shape) * factor
+        return (up.flatten(1) @ down.flatten(1)).mul_(factor).float().view(like.shape)
 
 
 def _fits(up: Shape, down: Shape | None, wanted: Shape) -> bool:
@@ -149,11 +152,16 @@ def plan_lora(
 
 
 def merged(
-    tensors: Iterable[tuple[str, Tensor]], loras: Sequence[Lora], device: torch.device
+    tensors: Iterable[tuple[str, Tensor]],
+    loras: Sequence[Lora],
+    device: torch.device,
+    *,
+    are_all: bool = True,
 ) -> Iterator[tuple[str, Tensor]]:
     """The model's tensors with all LoRAs added, each rounded once.
 
     device: does the work. A tensor that is there is changed in place, others go back to their own.
+    are_all: whether these are all tensors; a LoRA need not change any of a part of them.
     Raises LoraError for values that are no numbers, and after the last tensor for a LoRA that
     changed none.
     """
@@ -175,7 +183,7 @@ def merged(
                     idle.discard(id(lora))
         with torch.no_grad():
             yield name, weight.copy_(whole).to(tensor.device)
-    if idle:
+    if idle and are_all:
         raise LoraError(CHANGES_NOTHING)
 
 

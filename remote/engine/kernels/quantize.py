@@ -42,7 +42,9 @@ def quantize_rows(weight: Tensor) -> tuple[Tensor, Tensor]:
     """
     rows = weight.float()
     peak = rows.abs().amax(dim=1, keepdim=True)
-    scale = torch.where(peak > 0, peak / FP8_MAX, torch.ones_like(peak))
+    # By a tensor: GPUs multiply by the rounded reciprocal of a number.
+    largest = torch.full_like(peak, FP8_MAX)
+    scale = torch.where(peak > 0, peak / largest, torch.ones_like(peak))
     return (rows / scale).clamp_(-FP8_MAX, FP8_MAX).to(FP8), scale
 
 

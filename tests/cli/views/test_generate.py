@@ -25,7 +25,12 @@ MADE = contract.Result(
             "sample_steps": 4,
             "tier": "near",
             "lora": "lightx2v",
-            "work": {"forwards": 1200, "forwards_gated": 10, "lora_keys": 812},
+            "work": {
+                "forwards": 1200,
+                "forwards_gated": 10,
+                "lora_keys": 812,
+                "eight_bit": "stored",
+            },
         }
     ),
     gpu="h100",
@@ -85,6 +90,7 @@ def test_the_json_of_a_video_that_was_made():
         "forwards": 1200,
         "forwards_gated": 10,
         "lora_keys": 812,
+        "eight_bit": "stored",
         "quality": {
             "av_offset_frames": 0.4,
             "mouth_correlation": [0.9, None],
@@ -119,8 +125,8 @@ def test_a_person_sees_length_size_and_price():
         assert part in text
     assert work == (
         "work",
-        "4 steps, near, LoRA lightx2v, 812 LoRA keys, 1,200 forwards, 30 s of GPU, "
-        "$0.02 a second of video",
+        "4 steps, near, LoRA lightx2v, 812 LoRA keys, 1,200 forwards, 8-bit weights stored, "
+        "30 s of GPU, $0.02 a second of video",
     )
 
 

@@ -12,8 +12,8 @@ from remote.service.decode import decode_request
 from remote.service.store import DirectoryStore
 from remote.weights import model as weights_model
 from remote.weights import read as weights_read
+from remote.weights.device import choose_device
 from remote.weights.feature_cache import FeatureFolder
-from remote.weights.model import choose_device
 from tests.remote.requests import frames_of, open_model, tiny_request
 
 NAME = "ab" * 32

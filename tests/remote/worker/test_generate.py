@@ -12,7 +12,7 @@ import torch
 from multitalk_cli import __version__, contract
 from multitalk_cli.errors import FileError, RefusedError, SetupError
 from multitalk_cli.storage.upload import UploadTarget
-from remote.weights import model as packed_model
+from remote.weights import device as weights_device
 from remote.worker import cached_model, generate
 from remote.worker import reporter as worker_reporter
 from remote.worker.volume_store import VolumeStore
@@ -362,7 +362,7 @@ def test_a_container_whose_gpu_is_not_found_takes_no_other_job(tmp_path, tiny_pa
 
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr(packed_model, "_CPU_BYTES", 0)
+    monkeypatch.setattr(weights_device, "_CPU_BYTES", 0)
     container = Container()
     body = worker_at(tmp_path, States(), container)
     body._model = cached_model.CachedModel(lambda: cached_model.open_model(tiny_pack, tmp_path))

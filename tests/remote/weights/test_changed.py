@@ -1,0 +1,190 @@
+"""Stored transformers: what merging and turning to 8 bits gives, and when they are used."""
+
+import json
+from contextlib import ExitStack, contextmanager
+
+import pytest
+import torch
+
+from multitalk_cli import contract
+from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.errors import SetupError
+from remote.engine.tiers import TIERS
+from remote.service.decode import decode_request
+from remote.service.store import DirectoryStore
+from remote.weights import changed, loras
+from remote.weights.manifest import MergedLora, load_manifest, verify_pack
+from remote.weights.model import open_weights, transformer_shapes
+from remote.weights.pack import UNFINISHED_FILE, pack
+from remote.weights.read import open_pack
+from tests.engine import tiny
+from tests.engine.published import write_published_checkpoint
+from tests.remote.requests import open_model, tiny_request
+from tests.remote.weights.test_tiers import keep_lora, make
+
+CPU = torch.device("cpu")
+SMALL_FILE = 400_000
+
+
+@pytest.fixture(scope="module")
+def base(golden_dir, tmp_path_factory):
+    """A pack in bf16, as in the account."""
+    folder = tmp_path_factory.mktemp("base")
+    source = write_published_checkpoint(golden_dir, folder / "published")
+    pack(source, folder / "pack", "bf16", tiny.tiny_model_config(golden_dir))
+    return folder / "pack"
+
+
+@pytest.fixture
+def weights(base, tmp_path):
+    """A folder of weights with that pack and a LoRA."""
+    folder = tmp_path / "weights"
+    folder.mkdir()
+    (folder / "pack").symlink_to(base, target_is_directory=True)
+    keep_lora(folder, "mine")
+    return folder
+
+
+def uses(weights, *names):
+    return [loras.find(weights, name) for name in names]
+
+
+def merged(found, strength=1.0):
+    return [MergedLora(name=each.name, sha256=each.sha256, strength=strength) for each in found]
+
+
+def opened(weights, found, stack):
+    shapes = transformer_shapes(open_pack(weights / "pack").manifest.config)
+    return [stack.enter_context(loras.opened(weights, each, 1.0, shapes)) for each in found]
+
+
+def store(weights, *names, folder=None, **options):
+    """Writes the transformer with those LoRAs merged, and gives its folder."""
+    base, found = open_pack(weights / "pack"), uses(weights, *names)
+    target = weights / "8bit" / "-".join(("transformer", *names)) if folder is None else folder
+
+    @contextmanager
+    def open_loras():
+        with ExitStack() as stack:
+            yield opened(weights, found, stack)
+
+    changes = changed.changes_of(base.manifest, merged(found))
+    changed.write(base, target, changes, open_loras, **options)
+    return target
+
+
+def state_of(opened_pack, tier, dtype, plans=()):
+    dit = opened_pack.load_transformer(CPU, dtype, layers=TIERS[tier].layers, loras=plans)
+    return {name: each.contiguous().view(torch.uint8) for name, each in dit.state_dict().items()}
+
+
+@pytest.mark.parametrize("names", [(), ("mine",)])
+def test_the_weights_are_those_that_reading_the_pack_gives(weights, names):
+    place = store(weights, *names, max_file_bytes=SMALL_FILE)
+
+    stored, base = open_pack(place), open_pack(weights / "pack")
+    assert len(stored.manifest.files) > 2
+    assert verify_pack(place, stored.manifest) == []
+    for tier in ("near", "turbo"):
+        for dtype in (torch.float32, None):
+            with ExitStack() as stack:
+                plans = opened(weights, uses(weights, *names), stack)
+                wanted = state_of(base, tier, dtype, plans)
+            given = state_of(stored, tier, dtype)
+            assert wanted.keys() == given.keys()
+            assert all(torch.equal(wanted[name], given[name]) for name in wanted)
+
+
+def test_the_manifest_names_what_it_is_made_of(weights):
+    body = json.loads((store(weights, "mine") / "manifest.json").read_text())
+
+    (lora,) = uses(weights, "mine")
+    base = load_manifest(weights / "pack")
+    assert body["changes"] == {
+        "base": base.revision,
+        "tier": "near",
+        "layers": list(TIERS["near"].layers),
+        "loras": [{"name": "mine", "sha256": lora.sha256, "strength": 1.0}],
+    }
+    assert body["sources"] == to_plain(base)["sources"]
+    assert "changes" not in json.loads((weights / "pack" / "manifest.json").read_text())
+
+
+def test_a_writing_that_was_stopped_resumes(weights, tmp_path):
+    place, whole = weights / "8bit" / "transformer-mine", tmp_path / "whole"
+
+    def stop(done, _total, _file):
+        if done > SMALL_FILE:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store(weights, "mine", max_file_bytes=SMALL_FILE, progress=stop)
+    before = {path: path.stat().st_mtime_ns for path in place.glob("*.safetensors")}
+    assert not (place / "manifest.json").exists()
+    store(weights, "mine", max_file_bytes=SMALL_FILE, is_staged=True)
+    store(weights, "mine", folder=whole, max_file_bytes=SMALL_FILE)
+
+    assert before and all(path.stat().st_mtime_ns == when for path, when in before.items())
+    assert load_manifest(place) == load_manifest(whole)
+    assert verify_pack(place, load_manifest(place)) == []
+    assert not (place / UNFINISHED_FILE).exists()
+
+
+def loaded(weights, **changes):
+    """Where the weights in 8 bits of a request came from, and the notes of loading them."""
+    model = open_model(weights / "pack")
+    list(model.load(decode_request(tiny_request(1, **changes), model.tokenize)))
+    return model.machine.eight_bit, model.notes
+
+
+def test_a_job_reads_the_stored_weights_that_fit_and_makes_the_same_video(weights, tmp_path):
+    (use, half) = (contract.LoraChoice(name="mine", strength=each) for each in (1.0, 0.5))
+    model, frames = open_model(weights / "pack"), []
+    for how in ("computed", "stored"):
+        if how == "stored":
+            place = store(weights, "mine")
+            model = open_model(weights / "pack")
+        done, made = make(model, DirectoryStore(tmp_path / how), tier="turbo", loras=(use,))
+        assert done.result.warnings == ()
+        assert json.loads(done.result.recipe)["work"]["eight_bit"] == how
+        assert model.machine.lora_keys == 3
+        frames.append(made)
+
+    assert (frames[0] == frames[1]).all()
+    assert loaded(weights, tier="near", loras=(half,)) == ("computed", ())
+    assert loaded(weights, loras=(use,)) == ("", ())
+    with pytest.raises(SetupError, match="a transformer alone"):
+        open_weights(place)
+
+
+def damaged(_weights, place):
+    (file, *_) = place.glob("*.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def of_another_lora(weights, _place):
+    keep_lora(weights, "mine", unknown=torch.ones(1))
+
+
+def of_other_weights(_weights, place):
+    body = json.loads((place / "manifest.json").read_text())
+    body["changes"]["base"] = "0" * 16
+    (place / "manifest.json").write_text(json.dumps(body))
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (damaged, "bytes, the pack's manifest lists"),
+        (of_another_lora, "another file, or strength, of the LoRA is merged in it"),
+        (of_other_weights, "it was made from other weights"),
+    ],
+)
+def test_stored_weights_that_do_not_fit_are_told_and_not_used(weights, change, reason):
+    change(weights, store(weights, "mine"))
+
+    how, (note, *_) = loaded(weights, tier="near", loras=(contract.LoraChoice(name="mine"),))
+
+    assert how == "computed"
+    assert note.startswith("8bit/transformer-mine is not used, ")
+    assert reason in note
