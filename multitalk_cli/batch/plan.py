@@ -56,10 +56,10 @@ class PlannedVideo:
     """One video of a row.
 
     seed: None where it is random. price_least_usd, price_usd: the range of what is still to be
-    paid; 0 for what is known, and on this machine. video: the file that was made before, if nothing
-    is left to do with it. inputs: prepared, where they are shared. paces: which the price follows.
-    paid_usd: what was paid before for its first window. first: whether that alone is made, which
-    seconds and prices are of then.
+    paid; 0 for what is known, and on this machine. gpu_s_least, gpu_s: of its time. video: the file
+    that was made before, if nothing is left to do with it. inputs: prepared, where they are shared.
+    paces: which the price follows. paid_usd: what was paid before for its first window. first:
+    whether that alone is made, which seconds and prices are of then.
     """
 
     row: BatchRow
@@ -72,6 +72,8 @@ class PlannedVideo:
     video: Video | None
     price_least_usd: float
     price_usd: float
+    gpu_s_least: float = 0.0
+    gpu_s: float = 0.0
     inputs: PreparedInputs | None = None
     paces: tuple[Pace, ...] = ()
     paid_usd: float = 0.0
@@ -107,6 +109,12 @@ class BatchPlan:
         return sum(video.price_usd for video in self.videos)
 
     @property
+    def gpu_s_range(self) -> tuple[float, float]:
+        """The least and the most that all together still take of containers, in seconds."""
+        least = sum(video.gpu_s_least for video in self.videos)
+        return least, sum(video.gpu_s for video in self.videos)
+
+    @property
     def is_paid(self) -> bool:
         """Whether any of them is made where that costs money."""
         return any(video.row.is_paid for video in self.videos)
@@ -131,6 +139,10 @@ def pool_of(video: PlannedVideo) -> tuple[object, ...]:
     return (video.row.backend, *(chosen[name] for name in names))
 
 
+_LIMITS = ("gpu", "stack", "attention", "max_cost")
+"""Options that keep a row from being made; another value helps where the command has them."""
+
+
 def plan_rows(
     name: str,
     rows: Sequence[BatchRow],
@@ -151,6 +163,12 @@ def plan_rows(
         try:
             is_kept = len(rows) <= SHARED_ROWS
             planned = [*_plan_row(row, QuietReporter(), recall, keep_inputs=is_kept)]
+        except RefusedError as error:
+            is_own = not row.own.isdisjoint(_LIMITS)
+            problems.add(
+                RefusedError(error.message, code=error.code) if is_own else error, row.number
+            )
+            continue
         except MultitalkError as error:
             problems.add(error, row.number)
             continue
@@ -253,7 +271,7 @@ def _plan_video(
     known, video, begun = _find_known(row, spec, inputs, target, first=first)
     if estimate is not None and begun is not None:
         estimate = estimate_plan(row.settings, plan.after(1))
-    is_priced = estimate is not None and not known
+    priced = None if known else estimate
     return PlannedVideo(
         row=row,
         seed=row.args.seed,
@@ -263,10 +281,12 @@ def _plan_video(
         gpu=chosen_gpu(row.settings) if row.is_paid else "",
         known=known,
         video=video,
-        price_least_usd=estimate.price_least_usd if estimate and is_priced else 0.0,
-        price_usd=estimate.price_usd if estimate and is_priced else 0.0,
+        price_least_usd=priced.price_least_usd if priced else 0.0,
+        price_usd=priced.price_usd if priced else 0.0,
+        gpu_s_least=priced.seconds_least if priced else 0.0,
+        gpu_s=priced.seconds if priced else 0.0,
         inputs=inputs if keep_inputs and not spec.stored else None,
-        paces=estimate.paces if estimate and is_priced else (),
+        paces=priced.paces if priced else (),
         paid_usd=0.0 if begun is None else begun.price_usd or 0.0,
         first=first,
     )
@@ -368,11 +388,12 @@ class Budget:
         return self.paid_usd + sum(self.reserved_usd.values()) + price_usd <= self.limit_usd
 
 
-def paid_before(plan: BatchPlan) -> float:
-    """What earlier runs of these rows have paid, by the ledger."""
-    ledger = jobs_ledger.Ledger()
+def budget_of(plan: BatchPlan, limit_usd: float | None) -> Budget:
+    """The budget, with what earlier runs of these rows have paid by the ledger."""
+    if limit_usd is None:
+        return Budget()
     targets = [video.name for video in plan.videos if video.row.is_paid and video.target]
-    return ledger.paid_for(targets)
+    return Budget(limit_usd=limit_usd, paid_usd=jobs_ledger.Ledger().paid_for(targets))
 
 
 def check_total(plan: BatchPlan, budget_usd: float | None, *, interactive: bool) -> str:

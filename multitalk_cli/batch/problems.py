@@ -50,7 +50,7 @@ class Problems:
             own: dict[str, Fact] = {"output": shared} if shared else {}
             raise UsageError(message, code="E_MANIFEST", facts=own)
         if all(isinstance(error, RefusedError) for error in errors):
-            raise RefusedError(message, code="E_ROW_COST")
+            raise RefusedError(message, code="E_ROW_COST", facts=_way_out(errors))
         # One command mends a problem that all rows share.
         folder = errors[0].facts.get("missing_folder") if len(lines) == 1 else None
         facts: dict[str, Fact] = {} if folder is None else {"missing_folder": folder}
@@ -66,6 +66,16 @@ class Problems:
             if number is not None and number not in rows:
                 rows.append(number)
         return [f"{name_rows(rows)}{text}" for text, rows in numbers.items()]
+
+
+def _way_out(errors: Sequence[MultitalkError]) -> dict[str, Fact]:
+    """What lets all rows be made: the same GPU, stack or kernel, or a limit of cost."""
+    if all("enough_usd" in error.facts for error in errors):
+        enough_usd = max(float(str(error.facts["enough_usd"])) for error in errors)
+        return {"enough_usd": enough_usd, "cheaper": ()}
+    first = {name: errors[0].facts.get(name) for name in ("stack", "gpu", "attention")}
+    is_shared = all(error.facts.get(name) == first[name] for error in errors for name in first)
+    return {name: value for name, value in first.items() if value is not None and is_shared}
 
 
 def _shortened(text: str) -> str:

@@ -66,7 +66,8 @@ class Defaults:
 class BatchRow:
     """One video to make, or several that differ in their seed.
 
-    given: what the row and the command line set, for a report. backend: its name.
+    given: what the row and the command line set, for a report. own: the names that the row itself
+    sets, which no option of the command replaces. backend: its name.
     """
 
     number: int
@@ -76,6 +77,7 @@ class BatchRow:
     seeds: int
     backend: str
     given: Mapping[str, object]
+    own: frozenset[str] = frozenset()
 
     @property
     def is_paid(self) -> bool:
@@ -212,6 +214,7 @@ def _read_row(
     return BatchRow(
         number=found.number, id=row_id, args=args, settings=settings, seeds=seeds,
         backend=backend, given={name: shown[name] for name in shown if name not in INPUTS},
+        own=frozenset(values),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from multitalk_cli.batch.plan import Budget, paid_before
+from multitalk_cli.batch.plan import Budget, budget_of
 from multitalk_cli.contract import Done, Failed
 from multitalk_cli.errors import MultitalkError, SetupError
 from multitalk_cli.generation import run as generation
@@ -190,9 +190,7 @@ class _Runner:
         self._ended: queue.SimpleQueue[tuple[_Running, VideoResult]] = queue.SimpleQueue()
         self._results: list[VideoResult] = []
         self._preparing = threading.BoundedSemaphore(_PREPARED_AT_ONCE)
-        self._budget = Budget(limit_usd=options.budget_usd)
-        if options.budget_usd is not None:
-            self._budget.paid_usd = paid_before(plan)
+        self._budget = budget_of(plan, options.budget_usd)
         self._halt = ""
         self.stopped: Choice | None = None
         self.enough_usd: float | None = None

@@ -699,6 +699,7 @@ RULES: dict[str, Rule] = {
     "E_URL": _fetch_address,
     "E_MANIFEST": _show_columns,
     "E_ROWS": _allow_cost,
+    "E_ROW_COST": _either(_option("stack"), _option("gpu"), _option("attention"), _allow_cost),
     "E_ROW_FILES": _check_rows,
     "E_USAGE": _either(_download, _nearest_word, _complete_words),
     "E_WEIGHTS": _either(_download, _choose_weights),

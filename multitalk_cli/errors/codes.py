@@ -278,9 +278,10 @@ CODES: dict[str, Explanation] = {
     ),
     "E_ROW_COST": Explanation(
         _X,
-        "rows of a batch are above the cost limit",
-        "--max-cost is compared with the highest price of each row. Nothing was started.",
-        "Raise --max-cost, remove these rows, or look for cheaper options with --plan.",
+        "rows of a batch are above the cost limit, or not for their GPU",
+        "--max-cost is compared with the highest price of each row, and each row with its GPU and "
+        "stack. Nothing was started.",
+        "Correct or remove these rows, or pass a higher --max-cost or another --gpu.",
     ),
     "E_NO_TOKEN": Explanation(
         _S,

@@ -69,7 +69,12 @@ def money_range(least_usd: float, most_usd: float) -> str:
 
 def time_range(estimate: Estimate) -> str:
     """`10 to 12 min`."""
-    return _range(estimate.seconds_least, estimate.seconds, human_duration)
+    return span_range(estimate.seconds_least, estimate.seconds)
+
+
+def span_range(least_s: float, most_s: float) -> str:
+    """`10 to 12 min`; one time where both are almost the same."""
+    return _range(least_s, most_s, human_duration)
 
 
 def _range(least: float, most: float, words: Callable[[float], str]) -> str:

@@ -227,7 +227,8 @@ def check_tier(tier: str, gpu: Gpu, stack: str, preset: str = "") -> None:
         able = f"the stack {DEFAULT_STACK}"
     else:
         facts, where = {"gpu": FALLBACKS[0]}, gpu.name
-        able = " or ".join(each.name for each in GPUS if tier in each.tiers)
+        *others, last = (each.name for each in GPUS if tier in each.tiers)
+        able = f"{', '.join(others)} or {last}" if others else last
     message = f"no tier {tier} on {where}"
     if preset:
         message = f"preset {preset} needs {able}: {message}"

@@ -1,6 +1,7 @@
 """All that is wrong with rows is said together, with their numbers, before anything is started."""
 
 import os
+import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,41 @@ def test_a_row_above_max_cost_is_refused_before_anything_is_started(monkeypatch)
     (line,) = problems(text, RefusedError, given={"backend": "modal"})
 
     assert line.startswith("row 2: the estimate is up to $0.")
+
+
+@pytest.mark.parametrize(
+    ("column", "words", "way_out"),
+    [
+        ("", ("--max-cost", "0.01"), "--max-cost 0."),
+        ("", ("--preset", "fastest", "--gpu", "l4"), "--preset fastest --gpu h100"),
+        ("", ("--attention", "fa2"), "--attention fa2 --stack cuda12.1"),
+        ("max_cost", (), "Correct or remove these rows"),
+    ],
+)
+def test_rows_that_no_option_of_theirs_forbids_are_let_in_by_the_command(
+    cli, monkeypatch, column, words, way_out
+):
+    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
+    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+    manifest(f"image,voice,{column}\nhost.png,a.wav,{0.01 if column else ''}\n")
+    command = ("batch", "list.csv", "--plan", "--backend", "modal")
+
+    error = cli(*command, *words, "--json").error
+
+    assert (error["code"], error["exit_code"]) == ("E_ROW_COST", 8)
+    assert way_out in error["hint"]
+    if not column:
+        assert cli(*shlex.split(error["hint"])[1:]).code == 0
+
+
+@pytest.mark.parametrize(("budget", "answer"), [("9", "enough for all"), ("0.1", "up to $0.")])
+def test_a_plan_tells_time_and_whether_the_budget_does(cli, budget, answer):
+    manifest("image,voice\nhost.png,a.wav\n")
+
+    ran = cli("batch", "list.csv", "--plan", "--backend", "modal", "--budget", budget)
+
+    assert re.search(r"^GPU time +.* in all$", ran.stdout, re.MULTILINE)
+    assert re.search(rf"^budget .*{re.escape(answer)}", ran.stdout, re.MULTILINE)
 
 
 def test_an_output_that_is_another_file_is_refused(cli):

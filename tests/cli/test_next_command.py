@@ -66,6 +66,10 @@ EXAMPLES = {
         ({}, ["batch", "my videos.csv"]),
         ({"output": "a b/{id}.mp4"}, ["batch", "my videos.csv", "-o", "a b/"]),
     ],
+    "E_ROW_COST": [
+        ({"gpu": "h100"}, ["batch", "list.csv", "--gpu", "l4", "--preset", "fastest"]),
+        ({"enough_usd": 0.4, "cheaper": ()}, ["batch", "list.csv", "--max-cost", "0.1"]),
+    ],
     "E_ROWS": [
         (
             {"enough_usd": 1.5, "cheaper": (), "option": "--budget"},

@@ -32,6 +32,7 @@ _PLACES = (
 _FIGURES = (
     # How long depends on the starts that were seen; so does where the line ends.
     (r"on an\s+H100 or H200 \([^)]*\),\s+rates\s+of\s+", "on an H100 or H200 (N s), rates of "),
+    (r"(GPU time +).* in all", r"\1N s in all"),
     (r"\d+ ms\b", "N ms"),
     (r"\d[\d.]* [kMG]B/s", "N MB/s"),
     (r"(?<![\d.x])\d[\d.]* (?:min \d+ s|h \d+ min|min|s|h)\b", "N s"),

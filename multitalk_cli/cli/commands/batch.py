@@ -118,9 +118,11 @@ def batch(
     options = _run_options(parallel, budget, fail_fast=fail_fast)
     planned = _plan(found, defaults, console)
     if plan:
+        from multitalk_cli.batch.plan import budget_of
         from multitalk_cli.cli.views import batch as view
 
-        console.succeed("batch", view.plan_data(planned), view.plan_blocks(planned, console.typed))
+        shown = view.plan_blocks(planned, console.typed, budget_of(planned, options.budget_usd))
+        console.succeed("batch", view.plan_data(planned), shown)
         return
     _run(planned, options, report, console, force=force)
 

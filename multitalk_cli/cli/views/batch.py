@@ -12,7 +12,7 @@ from multitalk_cli.cli.views.generate import first_data
 from multitalk_cli.cli.views.jobs import short_path
 from multitalk_cli.errors import RemoteError
 from multitalk_cli.jobs.ledger import SHORT_ID
-from multitalk_cli.planning.describe import describe_paces, money_range
+from multitalk_cli.planning.describe import describe_paces, money_range, span_range
 from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from multitalk_cli.batch.plan import BatchPlan, PlannedVideo
+    from multitalk_cli.batch.plan import BatchPlan, Budget, PlannedVideo
     from multitalk_cli.batch.run import BatchResult, VideoResult
     from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.generation.result import FirstWindow, Video
@@ -52,6 +52,7 @@ def plan_data(plan: BatchPlan) -> dict[str, Any]:
         "seconds": round(sum(video.seconds for video in plan.videos), 3),
         "price_least_usd": round(plan.price_least_usd, 4),
         "price_usd": round(plan.price_usd, 4),
+        "gpu_seconds": [round(seconds, 1) for seconds in plan.gpu_s_range],
         "rows": [_planned_data(video) for video in plan.videos],
         "unpaired": list(plan.unpaired),
     }
@@ -85,7 +86,7 @@ def _output(video: PlannedVideo) -> str:
     return video.name if video.target is None else str(video.target.absolute())
 
 
-def plan_blocks(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
+def plan_blocks(plan: BatchPlan, words: Sequence[str], budget: Budget | None = None) -> list[Block]:
     """The table of a plan: a line a video, and the whole price. words: that were typed."""
     rows = [
         (
@@ -104,7 +105,7 @@ def plan_blocks(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
         right=(2,),
         gives_way=(1, 0),
     )
-    return [table, Line(""), *_totals(plan, words)]
+    return [table, Line(""), *_totals(plan, words, budget)]
 
 
 def _name(video: PlannedVideo) -> str:
@@ -117,14 +118,33 @@ def _price(video: PlannedVideo) -> str:
     return money_range(video.price_least_usd, video.price_usd)
 
 
-def _totals(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
+def _totals(plan: BatchPlan, words: Sequence[str], budget: Budget | None) -> list[Block]:
     new = sum(video.is_new for video in plan.videos)
     seconds = sum(video.seconds for video in plan.videos)
     there = f", {len(plan.videos) - new} of them made or started" if new < len(plan.videos) else ""
     total = f"{human_count(len(plan.videos), 'video')}, {human_length(seconds)}{there}"
-    rows: list[Block] = [Row("videos", total), *_price_rows(plan, words)]
+    rows: list[Block] = [Row("videos", total), *_time_rows(plan), *_price_rows(plan, words)]
+    rows += [] if budget is None else _budget_rows(plan, budget)
     rows += [Row("estimate", describe_paces(plan.paces))] if plan.paces else []
     return [*rows, *unpaired_rows(plan)]
+
+
+def _time_rows(plan: BatchPlan) -> list[Row]:
+    """The time of containers, which runs side by side; nothing where all is made here."""
+    least_s, most_s = plan.gpu_s_range
+    return [Row("GPU time", f"{span_range(least_s, most_s)} in all")] if most_s else []
+
+
+def _budget_rows(plan: BatchPlan, budget: Budget) -> list[Row]:
+    """Whether all that is still to be made fits into the budget."""
+    if budget.limit_usd is None or not plan.is_paid:
+        return []
+    spent = f", {human_money(budget.paid_usd)} of it spent before" if budget.paid_usd else ""
+    limit = f"{human_money(budget.limit_usd)}{spent}"
+    if budget.fits(plan.price_usd):
+        return [Row("budget", f"{limit}: enough for all")]
+    most = human_money(budget.paid_usd + plan.price_usd)
+    return [Row("budget", f"{limit}: may not do for all, which need up to {most}", "yellow")]
 
 
 def _price_rows(plan: BatchPlan, words: Sequence[str]) -> list[Block]:
@@ -253,7 +273,7 @@ def blocks(batch: BatchResult) -> list[Block]:
             result.planned.id,
             _state(result),
             human_length(result.planned.seconds),
-            "".join(_money(result)),
+            "".join(_money(result)) if result.planned.row.is_paid else "",
             _outcome(result),
         )
         for result in batch.results
