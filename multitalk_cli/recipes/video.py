@@ -34,7 +34,7 @@ class KnownVideo:
 
     writer: the program that wrote the file, if it names itself. origin: where the recipe was found.
     prompt, negative_prompt: None where they are not known here. job: the id of the job that made
-    it, None where the ledger has none.
+    it, None where the ledger has none. gpu_seconds, price_usd: of that job, where they are known.
     """
 
     path: Path
@@ -47,6 +47,8 @@ class KnownVideo:
     prompt: str | None
     negative_prompt: str | None
     job: str | None
+    gpu_seconds: float | None = None
+    price_usd: float | None = None
 
     def require_recipe(self) -> Recipe:
         """The recipe. Raises FileError E_RECIPE where there is none."""
@@ -88,6 +90,8 @@ def read_video(path: Path) -> KnownVideo:
         if recipe is None
         else _find_text(recipe.negative_prompt_sha256, negatives),
         job=None if job is None else job.id,
+        gpu_seconds=None if job is None else job.gpu_seconds,
+        price_usd=None if job is None else job.price_usd,
     )
 
 

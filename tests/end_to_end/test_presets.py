@@ -59,10 +59,14 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
         assert ran.data["lora_keys"] == (2 if PRESETS[preset].lora else None)
         assert ran.data["eight_bit"] == ("stored" if PRESETS[preset].lora else "computed")
         assert ran.data["usd_per_second"] == pytest.approx(ran.data["price_usd"] / 0.4167, 0.01)
-    fast = deployed.run("inspect", "fast.mp4", "--json").data["recipe"]
+    inspected = deployed.run("inspect", "fast.mp4", "--json").data
+    fast = inspected["recipe"]
     shown = deployed.run("jobs", "show", made["fast"].data["job"], "--json").data["job"]
     counts = {"tier": "near", "lora": STEP_LORA, "forwards": 8, "lora_keys": 2}
     assert fast["work"].items() >= counts.items() <= shown.items()
+    money = {name: shown[name] for name in ("gpu_seconds", "price_usd", "usd_per_second")}
+    assert inspected.items() >= money.items()
+    assert money["price_usd"] == pytest.approx(made["fast"].data["price_usd"], abs=1e-6)
     assert read_recipe(deployed.folder / "fast.mp4")["times"] == list(PRESETS["fast"].times)
 
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli.cli.views.work import describe_work, work_data
+from multitalk_cli.cli.views.work import describe_run, usd_per_second, work_data
 from multitalk_cli.generation.result import DetachedJob, Video
 from multitalk_cli.jobs.ledger import SHORT_ID
 from multitalk_cli.planning.cost import on_gpu
 from multitalk_cli.planning.describe import price_range, time_range
 from multitalk_cli.reporting.formatting import (
     human_bytes,
-    human_duration,
     human_money,
-    human_rate,
     shell_line,
 )
 
@@ -45,7 +43,7 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
             *describe_sync(made.figures),
         ]
         shown.append((outcome.place.rpartition("/")[2], ", ".join(texts)))
-        shown += [] if not made.model_output else [("work", _describe_run(made))]
+        shown += [] if not made.model_output else [("work", _describe_made(made))]
     if outcome.path is not None and outcome.stored is not None:
         shown.append(("stored", outcome.stored))
     if outcome.first is not None:
@@ -68,14 +66,9 @@ def finish_command(video: Video, first: FirstWindow) -> str:
     return shell_line(["multitalk", "finish", first.job_id[:SHORT_ID] or video.place])
 
 
-def _describe_run(made: Result) -> str:
-    """`20 steps, 300 forwards, 12 min of GPU, $0.075 a second of video`."""
-    text = describe_work(json.loads(made.recipe))
-    if made.gpu_seconds is not None:
-        text += f", {human_duration(made.gpu_seconds)} of GPU"
-    if made.price_usd is not None:
-        text += f", {human_rate(made.price_usd / made.duration_s)} a second of video"
-    return text
+def _describe_made(made: Result) -> str:
+    recipe = json.loads(made.recipe)
+    return describe_run(recipe, made.gpu_seconds, made.price_usd, made.duration_s)
 
 
 def describe_sync(quality: Quality | None) -> list[str]:
@@ -128,11 +121,6 @@ def first_data(video: Video, first: FirstWindow) -> dict[str, Any]:
     }
 
 
-def _per_second(made: Result) -> float | None:
-    """Dollars for a second of video."""
-    return None if made.price_usd is None else round(made.price_usd / made.duration_s, 6)
-
-
 def _run_data(made: Result) -> dict[str, Any]:
     """Facts that only the run that made the video knows."""
     data: dict[str, Any] = {
@@ -141,7 +129,7 @@ def _run_data(made: Result) -> dict[str, Any]:
         "height": made.height_px,
         "gpu": made.gpu,
         "gpu_seconds": made.gpu_seconds,
-        "usd_per_second": _per_second(made),
+        "usd_per_second": usd_per_second(made.price_usd, made.duration_s),
     }
     if made.model_output:
         data |= work_data(json.loads(made.recipe))

@@ -12,7 +12,7 @@ from multitalk_cli import contract
 from multitalk_cli.cli.dates import shown_time
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
-from multitalk_cli.cli.views.work import describe_work, work_data
+from multitalk_cli.cli.views.work import describe_work, usd_per_second, work_data
 from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import states
@@ -22,6 +22,7 @@ from multitalk_cli.reporting.formatting import (
     human_duration,
     human_length,
     human_money,
+    human_rate,
 )
 from multitalk_cli.storage.address import is_stored
 
@@ -198,8 +199,7 @@ def show_data(listed: ListedJob) -> dict[str, Any]:
     if job.gpu_seconds is not None:
         facts["run_s"] = round(job.gpu_seconds, 1)
     if job.result and job.price_usd is not None:
-        made = json.loads(job.result)
-        facts["usd_per_second"] = round(job.price_usd * made["fps"] / made["frames"], 6)
+        facts["usd_per_second"] = _per_second(job)
     if listed.windows is not None:
         facts["windows_kept"] = listed.windows
     return {"job": facts, "is_current": listed.is_current}
@@ -284,6 +284,14 @@ def _describe_size(recipe: dict[str, Any], kept: int | None) -> str:
     return text if not kept else f"{text}, {kept} finished"
 
 
+def _per_second(job: Job) -> float | None:
+    """Dollars for a second of the job's video; None where it has none, or no price."""
+    if not job.result:
+        return None
+    made = json.loads(job.result)
+    return usd_per_second(job.price_usd, made["frames"] / made["fps"])
+
+
 def _money_rows(job: Job, now_s: float) -> list[tuple[str, str]]:
     waited = ""
     if job.started_s is not None:
@@ -294,7 +302,9 @@ def _money_rows(job: Job, now_s: float) -> list[tuple[str, str]]:
     is_over = job.ended_s is not None
     price = "" if job.price_usd is None else human_money(job.price_usd)
     gpu_time = "" if job.gpu_seconds is None else f"{human_duration(job.gpu_seconds)} of GPU"
-    money = ", ".join(part for part in (price, gpu_time) if part)
+    per_s = _per_second(job)
+    each = "" if per_s is None else f"{human_rate(per_s)} a second of video"
+    money = ", ".join(part for part in (price, gpu_time, each) if part)
     return [
         ("created", shown_time(job.created_s, now_s)),
         ("started", _moment(job.started_s, now_s, waited)),

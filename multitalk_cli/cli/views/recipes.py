@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.views.generate import describe_sync
-from multitalk_cli.cli.views.work import describe_work, work_data
+from multitalk_cli.cli.views.work import describe_run, usd_per_second, work_data
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.errors import CODES
 from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
@@ -47,6 +47,9 @@ def inspect_data(inspected: InspectedVideo) -> dict[str, Any]:
         "prompt": video.prompt,
         "negative_prompt": video.negative_prompt,
         "job": video.job,
+        "gpu_seconds": None if video.gpu_seconds is None else round(video.gpu_seconds, 1),
+        "price_usd": None if video.price_usd is None else round(video.price_usd, 6),
+        "usd_per_second": usd_per_second(video.price_usd, video.info.duration_s),
         "inputs": [
             {"role": each.role, "sha256": each.sha256, "location": each.location}
             for each in inspected.inputs
@@ -125,12 +128,17 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
         Row("settings", _describe_settings(recipe)),
         Row("seed", f"{recipe.seed}, {'random' if recipe.seed_drawn else 'as given'}"),
         Row("plan", _describe_plan(recipe)),
-        *([Row("work", describe_work(_computed(recipe)))] if recipe.work else []),
+        *([Row("work", _describe_run(video, recipe))] if recipe.work else []),
     ]
     rows += [Row("quality", ", ".join(texts))] if (texts := _describe(recipe.quality)) else []
     rows += [] if video.job is None else [Row("job", video.job)]
     again = shell_line(["multitalk", "redo", str(video.path)])
     return [*rows, Row("again", again, wraps=False)]
+
+
+def _describe_run(video: KnownVideo, recipe: Recipe) -> str:
+    seconds = video.info.duration_s
+    return describe_run(_computed(recipe), video.gpu_seconds, video.price_usd, seconds)
 
 
 def _describe_file(video: KnownVideo) -> str:

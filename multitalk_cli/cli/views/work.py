@@ -8,7 +8,7 @@ from typing import Any
 
 from multitalk_cli.planning.describe import describe_denoising
 from multitalk_cli.planning.presets import Denoising, denoising_of_recipe
-from multitalk_cli.reporting.formatting import human_count
+from multitalk_cli.reporting.formatting import human_count, human_duration, human_rate
 
 _COUNTS = ("forwards", "forwards_gated", "lora_keys", "eight_bit")
 
@@ -31,6 +31,24 @@ def describe_work(recipe: Mapping[str, Any]) -> str:
     counted += [human_count(work["forwards"], "forward")] if "forwards" in work else []
     counted += [f"8-bit weights {work['eight_bit']}"] if work.get("eight_bit") else []
     return ", ".join([describe_denoising(_computed(recipe)), *counted])
+
+
+def describe_run(
+    recipe: Mapping[str, Any],
+    gpu_seconds: float | None,
+    price_usd: float | None,
+    duration_s: float,
+) -> str:
+    """`20 steps, 300 forwards, 12 min of GPU, $0.075 a second of video`, as far as it is known."""
+    parts = [describe_work(recipe)]
+    parts += [] if gpu_seconds is None else [f"{human_duration(gpu_seconds)} of GPU"]
+    per_s = usd_per_second(price_usd, duration_s)
+    return ", ".join(parts if per_s is None else [*parts, f"{human_rate(per_s)} a second of video"])
+
+
+def usd_per_second(price_usd: float | None, duration_s: float) -> float | None:
+    """Dollars for a second of video; None where the price is unknown."""
+    return None if price_usd is None or not duration_s else round(price_usd / duration_s, 6)
 
 
 def _computed(recipe: Mapping[str, Any]) -> Denoising:

@@ -118,7 +118,7 @@ def test_what_a_person_asks_about_a_finished_job():
         "size": "896x448, 298 frames at 24 fps, 5 windows, 5 finished", "work": "20 steps",
         "seed": "7 (random)", "gpu": "h200", "created": "14:27",
         "started": "14:28, waited 1 min", "ended": "14:30, took 1 min 40 s",
-        "price": "$0.02, 1 min 40 s of GPU",
+        "price": "$0.02, 1 min 40 s of GPU, $0.0016 a second of video",
     }  # fmt: skip
     assert view.next_step(listed) == "multitalk jobs fetch abcdabcd"
 
