@@ -79,7 +79,7 @@ __multitalk_place() {
             options="--gpu --stack --app --environment --help -h $shared"
             ;;
         'bench')
-            options="--gpu --stack --attention --size --persons --steps --yes -y --app --environment --help -h $shared"
+            options="--gpu --stack --attention --size --persons --steps --quality --yes -y --app --environment --help -h $shared"
             ;;
         'ffmpeg')
             options="--help -h $shared"

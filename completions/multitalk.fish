@@ -56,7 +56,7 @@ function __multitalk_place --no-scope-shadowing
         case 'cool'
             set options '--gpu	auto (default: h100 or h200), b200, l40s ...' '--stack	In the cloud: current (default) or cuda12.1.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'bench'
-            set options '--gpu	auto (default: h100 or h200), b200, l40s ...' '--stack	In the cloud: current (default) or cuda12.1.' '--attention	auto (default), or one that the stack has: fa3, fa4, sdpa-cudnn, sdpa-flash, xformers, fa2, sdpa.' '--size	Size of the video.' '--persons	Talking persons.' '--steps	Timed steps of each window, 1 to 10.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
+            set options '--gpu	auto (default: h100 or h200), b200, l40s ...' '--stack	In the cloud: current (default) or cuda12.1.' '--attention	auto (default), or one that the stack has: fa3, fa4, sdpa-cudnn, sdpa-flash, xformers, fa2, sdpa.' '--size	Size of the video.' '--persons	Talking persons.' '--steps	Timed steps of each window, 1 to 10; 3 by default.' '--quality	Measure the errors of the tiers near and turbo instead.' '--yes	Do not ask before spending money.' '-y	Do not ask before spending money.' '--app	Name of the Modal app (default multitalk).' '--environment	Modal environment, the account\'s default if absent.' $shared
         case 'ffmpeg'
             set options  $shared
             set arguments ':files'

@@ -362,6 +362,7 @@ _CONFLICTS: dict[tuple[str, ...], tuple[str, bool]] = {
     ("--seeds", "-o -"): ("--seeds", True),
     ("--first", "-o s3://"): ("-o", True),
     ("several videos", "-o"): ("-o", True),
+    ("--quality", "--steps"): ("--steps", True),
 }
 """Options that contradict each other -> the one to leave out, and whether it has a value."""
 

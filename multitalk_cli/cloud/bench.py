@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from multitalk_cli import contract
+from multitalk_cli import contract, settings
 from multitalk_cli.cloud.call_result import CallRecord, await_answer, read_progress
+from multitalk_cli.cloud.readiness import check_quality, check_ready
 from multitalk_cli.contract.bench_task import PERSONS, WINDOWS, BenchTask
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning import cost as planning_cost
@@ -18,18 +19,35 @@ from multitalk_cli.planning.presets import Denoising
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
+    from multitalk_cli.planning.rates import GpuRate
     from multitalk_cli.reporting.reporter import Reporter
 
 DEFAULT_SIZE = "{}x{}".format(*contract.DEFAULT_SIZE_PX)
+TIMED_STEPS = 3
 SPEECH_S = 10.0
 """Length of the video whose price is compared."""
+COMPARED_FORWARDS = 16
+"""Forwards of a tier for `--quality`: four branches at three noise levels, and at the gate."""
+_REREAD_S = 30.0  # of the transformer, for each other tier: not measured
 # Attention kernels, the smaller networks, and a short video twice: not measured.
 _OTHER_FORWARDS = 15
 _SHORTEST_WAIT_S, _SLACK = 1800.0, 5.0
 
 
-def make_task(size: str, persons: str, steps: int, gpu: str, attention: str) -> BenchTask:
-    """The task for a GPU. Raises UsageError E_RANGE."""
+def make_task(
+    size: str, persons: str, steps: int | None, gpu: str, attention: str, *, quality: bool = False
+) -> BenchTask:
+    """The task for a GPU. Raises UsageError E_RANGE, and E_CONFLICT for steps where none is timed.
+
+    steps: to time; None for the usual number. quality: whether to compare tiers instead.
+    """
+    if quality and steps is not None:
+        raise UsageError(
+            "--steps is for times, and --quality compares at three noise levels",
+            code="E_CONFLICT",
+            facts={"options": ("--quality", "--steps")},
+        )
+    prompts = (settings.DEFAULT_PROMPT, settings.NEGATIVE_PROMPT) if quality else ("", "")
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size)
     if match is None:
         raise UsageError(
@@ -49,9 +67,12 @@ def make_task(size: str, persons: str, steps: int, gpu: str, attention: str) -> 
             width_px=int(match[1]),
             height_px=int(match[2]),
             persons=PERSONS[persons],
-            steps=steps,
+            steps=TIMED_STEPS if steps is None else steps,
             persistent_params=gpus.find_gpu(gpu).persistent_params,
             attention=attention,
+            quality=quality,
+            prompt=prompts[0],
+            negative_prompt=prompts[1],
         )
     except contract.ContractError as error:
         # It names its fields; a user knows the options.
@@ -60,14 +81,31 @@ def make_task(size: str, persons: str, steps: int, gpu: str, attention: str) -> 
         raise UsageError(text, code="E_RANGE", facts={"option": "--size or --steps"}) from None
 
 
+def describe(task: BenchTask) -> str:
+    """The task in the list of jobs: `896x448`, `896x448, errors of tiers`."""
+    size = f"{task.width_px}x{task.height_px}"
+    return f"{size}, errors of tiers" if task.quality else size
+
+
+def check_app(cloud: Cloud, task: BenchTask, stack: str) -> None:
+    """Raises SetupError if the deployed app could not do the task."""
+    check_ready(cloud, stack)
+    if task.quality:
+        check_quality(cloud)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cost:
-    """Time and price of a benchmark, roughly, with the start of its container."""
+    """Time and price of a benchmark, roughly, with the start of its container.
+
+    quality: whether it compares tiers.
+    """
 
     gpu: str
     seconds: float
     price_usd: float
     note: str
+    quality: bool
 
 
 def estimate(task: BenchTask, gpu: str, stack: str) -> Cost:
@@ -81,16 +119,41 @@ def estimate(task: BenchTask, gpu: str, stack: str) -> Cost:
         planning_cost.estimate_cost(plan, table, chosen.name, asked=asked) for plan in plans
     ]
     rate = table.gpu(chosen.name)
-    tokens = plans[0].tokens(plans[0].windows[0])
-    other_s = _OTHER_FORWARDS * planning_cost.seconds_per_forward(tokens, 1, rate, table, stack)
-    seconds = estimates[0].start.most_s + sum(each.seconds_run for each in estimates) + other_s
+    seconds = estimates[0].start.most_s
+    if task.quality:
+        seconds += _compared_s(plans, chosen, rate, table, stack)
+    else:
+        tokens = plans[0].tokens(plans[0].windows[0])
+        forward_s = planning_cost.seconds_per_forward(tokens, 1, rate, table, stack)
+        seconds += sum(each.seconds_run for each in estimates) + _OTHER_FORWARDS * forward_s
     paid_s = seconds + table.idle.scaledown_s
     return Cost(
         gpu=chosen.name,
         seconds=seconds,
         price_usd=paid_s * table.price_per_s_usd(rate),
         note=estimates[0].note,
+        quality=task.quality,
     )
+
+
+def _compared_s(
+    plans: Sequence[windows.Plan], gpu: gpus.Gpu, rate: GpuRate, table: rates.Rates, stack: str
+) -> float:
+    """Seconds to compute all tiers of the GPU, and exact once more with another kernel.
+
+    Raises RefusedError where it has the exact tier alone.
+    """
+    exact, near, *_ = contract.TIERS
+    gpus.check_tier(near, gpu, stack)
+    others = [tier for tier in contract.TIERS[1:] if gpus.has_tier(tier, gpu, stack)]
+    seconds = _REREAD_S * len(others)
+    for plan in plans:
+        tokens = plan.tokens(plan.windows[0])
+        seconds += COMPARED_FORWARDS * sum(
+            planning_cost.seconds_per_forward(tokens, plan.persons, rate, table, stack, tier)
+            for tier in (exact, exact, *others)
+        )
+    return seconds
 
 
 def _measured_plan(task: BenchTask, persons: int) -> windows.Plan:
@@ -123,11 +186,15 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BenchResult:
-    """The report of a container, its table for people, and a comparison for each of its rows."""
+    """The report of a container, its table for people, and a comparison for each of its rows.
+
+    quality: whether it is a report of the tiers' errors, which has neither of these.
+    """
 
     report: Mapping[str, Any]
     table: tuple[str, ...]
     comparisons: tuple[Comparison, ...]
+    quality: bool = False
 
 
 def run(
@@ -165,7 +232,8 @@ def run(
     return BenchResult(
         report=report,
         table=tuple(answer["lines"]),
-        comparisons=compare(report, task, gpu, stack),
+        comparisons=() if task.quality else compare(report, task, gpu, stack),
+        quality=task.quality,
     )
 
 

@@ -72,11 +72,19 @@ def _check_record(
 
 def check_first_window(cloud: Cloud) -> None:
     """Raises SetupError where the deployed app is older and can make whole videos only."""
+    _require_feature(cloud, contract.FIRST_WINDOW, "--first, and makes whole videos only")
+
+
+def check_quality(cloud: Cloud) -> None:
+    """Raises SetupError where the deployed app is older and cannot compare tiers."""
+    _require_feature(cloud, contract.BENCH_QUALITY, "--quality, and measures speed only")
+
+
+def _require_feature(cloud: Cloud, feature: str, before: str) -> None:
     record = cloud.require_deployment()
-    if contract.FIRST_WINDOW not in record.get("features", ()):
+    if feature not in record.get("features", ()):
         raise SetupError(
-            f"the deployed app (version {record.get('client')}) was deployed before --first, and "
-            "makes whole videos only",
+            f"the deployed app (version {record.get('client')}) was deployed before {before}",
             code="E_CONTRACT",
             facts=deploy_facts(cloud.place, record),
         )

@@ -18,7 +18,8 @@ class BenchTask:
 
     job_id: where its progress is written. persons: how many are timed, one after another.
     steps: of each window that is timed. persistent_params: at most so many stay on the GPU,
-    None for all that fit. attention: as of a GenerateRequest.
+    None for all that fit. attention: as of a GenerateRequest. quality: whether the errors of the
+    tiers are measured instead, with an example and these prompts.
     """
 
     job_id: str
@@ -28,6 +29,9 @@ class BenchTask:
     steps: int
     persistent_params: int | None = None
     attention: str = field(default=contract.AUTO_ATTENTION, metadata={ADDED: True})
+    quality: bool = field(default=False, metadata={ADDED: True})
+    prompt: str = field(default="", metadata={ADDED: True})
+    negative_prompt: str = field(default="", metadata={ADDED: True})
 
     def __post_init__(self) -> None:
         if not contract.JOB_ID.fullmatch(self.job_id):

@@ -49,7 +49,9 @@ RESULT_FILE, INPUTS_FILE, FIRST_FILE = "result.json", "inputs.json", "first.json
 """A job's outcome, its request, and the outcome of a call that made its first window alone."""
 FIRST_WINDOW = "first_window"
 """The entry of a recipe, and of a deployment's features, that is true for a first window alone."""
-FEATURES: tuple[str, ...] = (FIRST_WINDOW, TEXT_STEPS, LORAS, *TIERS[1:])
+BENCH_QUALITY = "bench_quality"
+"""The feature of a deployment that measures the errors of the tiers."""
+FEATURES: tuple[str, ...] = (FIRST_WINDOW, TEXT_STEPS, LORAS, *TIERS[1:], BENCH_QUALITY)
 """What an app of this version does that the first release did not; recorded with a deploy."""
 JOBS_KEPT_S = 7 * 24 * 3600.0
 WAN_REPOSITORY = "Wan-AI/Wan2.1-I2V-14B-480P"

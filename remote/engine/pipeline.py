@@ -207,16 +207,15 @@ class Engine:
         }
 
     @torch.inference_mode()
-    def velocities(self, request: RenderRequest) -> Iterator[tuple[int, Branch, Tensor]]:
+    def velocities(self, prepared: EncodedInputs) -> Iterator[tuple[int, Branch, Tensor]]:
         """Step, branch and velocity [C, F, h, w] of all branches in every step of the first window.
 
         Each step starts from the clean latents of the picture, noised to its time.
         """
-        prepared = self.prepare(request)
         plan = self._plan(prepared)
         scene = self._scene(plan, 0, prepared.picture[:, None])
         clean, predict = scene.conditioning[LATENT_STRIDE[0] :], self._predict(plan, scene)
-        noise = self._noise(request.seed)(0)(tuple(clean.shape)).to(clean)
+        noise = self._noise(prepared.request.seed)(0)(tuple(clean.shape)).to(clean)
         for step, t in enumerate(plan.times[:-1].tolist()):
             latents = renoised(clean, noise, t)
             for branch in scene.conditions:

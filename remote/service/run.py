@@ -36,7 +36,10 @@ from remote.service.windows import FinishedWindows
 from remote.weights.machine import Machine
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from remote.engine.pipeline import Engine
+    from remote.engine.sampling.guidance import Branch
     from remote.service.store import Store
 
 Clock = Callable[[], float]
@@ -68,6 +71,8 @@ class Model(Protocol):
     def tokenize(self, text: str) -> tuple[int, ...]: ...
 
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]: ...
+
+    def velocities(self, request: RenderRequest) -> Iterator[tuple[int, Branch, Tensor]]: ...
 
 
 def run(

@@ -43,6 +43,7 @@ from remote.engine.request import (
     Resume,
     WindowFinished,
 )
+from remote.engine.sampling.guidance import Branch
 from remote.engine.tiers import EXACT, TIERS, Tier, more_exact
 from remote.weights import changed, manifest, read
 from remote.weights.allocator import ALLOCATOR
@@ -253,6 +254,13 @@ class PackedModel:
                 reason = str(error)
             # The error is gone, and with it what its frames held of the transformer.
             self._fall_back(request, reason)
+
+    def velocities(self, request: RenderRequest) -> Iterator[tuple[int, Branch, Tensor]]:
+        """As `Engine.velocities`, in the tier and with the kernel that are loaded."""
+        prepared = self._running().prepare(request)
+        if self._text is not None:
+            self._text.release()
+        yield from self._running().velocities(prepared)
 
     def _render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
         with closing(self._running().run(request, resume)) as events:  # type: ignore[type-var]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -16,20 +16,27 @@ from remote.bench.options import BenchOptions, Report
 from remote.bench.report import table
 from remote.service.run import Model
 from remote.worker.failures import as_answer, read_wire
+from remote.worker.quality import measure_quality
 from remote.worker.reporter import Reporter, States
 
 
 @as_answer()
 def bench(model: Model, wire: Mapping[str, Any], states: States) -> dict[str, Any]:
-    """The report and its table, line by line.
+    """The report and its table, line by line, which a report of the tiers' errors has not.
 
-    wire: a BenchTask. Weights that are loaded already are measured as they are.
+    wire: a BenchTask. Weights that are loaded already are timed as they are.
     """
     task = read_wire(BenchTask, wire)
     with Reporter(states, task.job_id, {}) as reporter:
+        if task.quality:
+            return {"report": _plain(measure_quality(model, task, reporter)), "lines": []}
         report = _measure(model, task, reporter)
-    # Through JSON: plain numbers, texts and lists are all that may cross.
-    return {"report": json.loads(json.dumps(report)), "lines": table(report).split("\n")}
+    return {"report": _plain(report), "lines": table(report).split("\n")}
+
+
+def _plain(report: Report) -> Report:
+    """Through JSON: plain numbers, texts and lists are all that may cross."""
+    return cast(Report, json.loads(json.dumps(report)))
 
 
 def _measure(model: Model, task: BenchTask, reporter: Reporter) -> Report:

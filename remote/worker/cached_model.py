@@ -11,8 +11,11 @@ from multitalk_cli.errors import SetupError
 from remote.worker.failures import gpu_expected
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from remote.engine.pipeline import Engine
     from remote.engine.request import Event, RenderRequest, Resume
+    from remote.engine.sampling.guidance import Branch
     from remote.service.run import Model
     from remote.weights.machine import Machine
 
@@ -60,6 +63,9 @@ class CachedModel:
 
     def render(self, request: RenderRequest, resume: Resume | None) -> Iterator[Event]:
         return self._opened().render(request, resume)
+
+    def velocities(self, request: RenderRequest) -> Iterator[tuple[int, Branch, Tensor]]:
+        return self._opened().velocities(request)
 
     def forget(self) -> None:
         """Frees the memory of the model; the next job opens it again."""

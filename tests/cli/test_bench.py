@@ -20,6 +20,8 @@ def _token(monkeypatch):
         (["--persons", "3"], 2, "E_RANGE"),
         (["--gpu", "rtx"], 2, "E_RANGE"),
         (["--gpu", "t4", "--size", "2048x2048"], 8, "E_GPU_TOO_SMALL"),
+        (["--quality", "--gpu", "a10g"], 8, "E_TIER"),
+        (["--quality", "--stack", "cuda12.1"], 8, "E_TIER"),
         (["--gpu", "b200", "--stack", "cuda12.1"], 8, "E_GPU_STACK"),
     ],
 )
@@ -27,6 +29,13 @@ def test_what_cannot_be_measured_is_refused(cli, words, exit_code, code):
     ran = cli("bench", *words, "--json")
 
     assert (ran.code, ran.error["code"]) == (exit_code, code)
+
+
+def test_what_is_timed_is_not_for_the_errors_of_tiers(cli):
+    ran = cli("bench", "--quality", "--steps", "1", "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_CONFLICT")
+    assert ran.error["hint"] == "multitalk bench --quality"
 
 
 def test_a_script_is_told_the_price_and_the_option(cli):

@@ -8,6 +8,8 @@ from multitalk_cli.cloud import bench
 from multitalk_cli.contract.bench_task import BenchTask
 from multitalk_cli.errors import RefusedError, UsageError
 from multitalk_cli.planning import cost, rates
+from remote.bench.quality import TIMES
+from remote.engine.sampling.guidance import Branch
 
 
 def task(**changes):
@@ -76,6 +78,19 @@ def test_more_work_costs_more():
     assert 0 < small.seconds < large.seconds
     assert 0 < small.price_usd < large.price_usd
     assert view.cost_line(large).startswith("h100: starts a container")
+
+
+def test_the_errors_of_tiers_cost_what_their_forwards_do():
+    assert len(Branch) * (len(TIMES) + 1) == bench.COMPARED_FORWARDS
+    one = bench.estimate(task(quality=True, steps=None), "h100", "current")
+    both = bench.estimate(task(quality=True, steps=None, persons="both"), "h100", "current")
+    # Exact twice, near and turbo take more than three times the exact forwards.
+    assert both.seconds - one.seconds > 3 * bench.COMPARED_FORWARDS * expected_s("h100")
+    # Without turbo there.
+    assert bench.estimate(task(quality=True, steps=None), "l40s", "current").seconds > 0
+    with pytest.raises(RefusedError) as caught:
+        bench.estimate(task(quality=True, steps=None), "a10g", "current")
+    assert caught.value.code == "E_TIER"
 
 
 def test_a_gpu_that_was_not_measured_is_named():

@@ -1,5 +1,6 @@
 """`multitalk bench` with the control plane: a container's own engine, measured on its CPU."""
 
+import json
 import signal
 
 import modal
@@ -49,6 +50,33 @@ def test_it_says_first_what_it_does_and_costs(measured):
 
     assert first.startswith("h100: starts a container, reads the weights and measures, up to ")
     assert "$0." in first
+
+
+def test_the_errors_of_the_tiers_are_those_of_the_container(deployed, measured):
+    assert measured.code == 0
+
+    ran = deployed.run("bench", "--quality", *SMALL[:2], "--persons", "1", "--yes", "--json")
+
+    assert ran.code == 0, ran.stderr
+    assert ran.stderr.startswith("h100: starts a container, reads the weights in every tier and ")
+    rows = {row["tier"]: row["errors"]["guided 5/4"] for row in ran.data["rows"]}
+    assert list(rows) == list(contract.TIERS)
+    assert max(rows["exact"]) == 0 < min(rows["near"] + rows["turbo"])
+    assert (ran.data["floor_kernel"], ran.data["rates"]) == (None, [])
+    row = deployed.run("jobs", "ls", "--limit", "1", "--json").data["jobs"][0]
+    assert (row["kind"], row["state"], row["price_usd"] > 0) == ("bench", "done", True)
+
+
+def test_an_older_app_that_cannot_compare_tiers_is_not_paid_for_it(deployed, rpcs):
+    notes = modal.Dict.from_name(contract.DEPLOYMENTS_DICT)
+    record = notes[contract.APP_NAME]
+    notes[contract.APP_NAME] = json.dumps({**json.loads(record), "features": []})
+    ran = deployed.run("bench", "--quality", "--yes", "--json")
+    notes[contract.APP_NAME] = record
+
+    assert (ran.code, ran.error["code"]) == (4, "E_CONTRACT")
+    assert ran.error["hint"] == "multitalk deploy"
+    assert rpcs.count("FunctionMap") == 0
 
 
 @pytest.mark.long

@@ -16,7 +16,11 @@ from multitalk_cli.cli.options import (
     agree_to_pay,
 )
 
-EXAMPLES = ("multitalk bench", "multitalk bench --gpu l40s --persons 1 --steps 1 --yes")
+EXAMPLES = (
+    "multitalk bench",
+    "multitalk bench --gpu l40s --persons 1 --steps 1 --yes",
+    "multitalk bench --quality --persons 1",
+)
 
 
 def bench(
@@ -27,8 +31,13 @@ def bench(
     size: Annotated[str, typer.Option(metavar="WxH", help="Size of the video.")] = "896x448",
     persons: Annotated[str, typer.Option(metavar="1|2|both", help="Talking persons.")] = "both",
     steps: Annotated[
-        int, typer.Option(metavar="N", help="Timed steps of each window, 1 to 10.")
-    ] = 3,
+        int | None,
+        typer.Option(metavar="N", help="Timed steps of each window, 1 to 10; 3 by default."),
+    ] = None,
+    quality: Annotated[
+        bool,
+        typer.Option("--quality", help="Measure the errors of the tiers near and turbo instead."),
+    ] = False,
     yes: Yes = False,
     app: AppName = None,
     environment: Environment = None,
@@ -42,7 +51,6 @@ def bench(
     from multitalk_cli.cloud import modal_config
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
-    from multitalk_cli.cloud.readiness import check_ready
     from multitalk_cli.jobs.ledger import BENCH
     from multitalk_cli.jobs.paid import paid_call
 
@@ -56,7 +64,9 @@ def bench(
             "environment": environment,
         }
     )
-    task = cloud_bench.make_task(size, persons, steps, chosen["gpu"], chosen["attention"])
+    task = cloud_bench.make_task(
+        size, persons, steps, chosen["gpu"], chosen["attention"], quality=quality
+    )
     cost = cloud_bench.estimate(task, chosen["gpu"], chosen["stack"])
     modal_config.require_token()
     if not yes and not console.can_ask:
@@ -64,9 +74,10 @@ def bench(
         agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
     place = AppRef(app=chosen["app"], environment=chosen["environment"])
     cloud = Cloud.reachable(place)
-    check_ready(cloud, chosen["stack"])
+    cloud_bench.check_app(cloud, task, chosen["stack"])
     agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
     gpu, stack = chosen["gpu"], chosen["stack"]
-    with paid_call(place, BENCH, size, gpu=gpu, stack=stack, job_id=task.job_id) as record:
+    label = cloud_bench.describe(task)
+    with paid_call(place, BENCH, label, gpu=gpu, stack=stack, job_id=task.job_id) as record:
         result = cloud_bench.run(cloud, stack, gpu, task, cost, record, console)
     console.succeed("bench", view.data(result), view.blocks(result))

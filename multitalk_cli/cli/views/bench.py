@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line
+from multitalk_cli.cli.views.quality import quality_blocks
 from multitalk_cli.reporting.formatting import (
     human_count,
     human_duration,
@@ -19,14 +20,11 @@ if TYPE_CHECKING:
 _TRUE_TO_RATES = (0.8, 1.25)
 
 
-def cost_line(cost: Cost, *, quality: bool = False) -> str:
+def cost_line(cost: Cost) -> str:
     """The work and price of a benchmark, to agree to."""
     about = f"up to {human_duration(cost.seconds)}, {human_money(cost.price_usd)}"
-    work = (
-        "reads the weights in every tier and compares"
-        if quality
-        else ("reads the weights and measures")
-    )
+    read = "reads the weights in every tier and compares"
+    work = read if cost.quality else "reads the weights and measures"
     line = f"{cost.gpu}: starts a container, {work}, {about}"
     return f"{line} ({cost.note})" if cost.note else line
 
@@ -37,7 +35,9 @@ def data(result: BenchResult) -> dict[str, Any]:
 
 
 def blocks(result: BenchResult) -> list[Block]:
-    """The container's own table, then the comparisons of its speed with the rates."""
+    """The container's own table, then the comparisons of its speed with the rates; or errors."""
+    if result.quality:
+        return quality_blocks(result.report)
     rows = [Line(row.lstrip(), indent=len(row) - len(row.lstrip())) for row in result.table]
     return [*rows, *(Line(comparison_line(each)) for each in result.comparisons)]
 

@@ -4,13 +4,17 @@ import dataclasses
 import json
 
 import pytest
+import torch
 
-from remote.bench import __main__, hardware
+from remote.bench import __main__, hardware, tiers
+from remote.bench.clock import Clock
 from remote.bench.measure import forward_flops, measure
+from remote.bench.networks import random_networks
 from remote.bench.options import BenchOptions
 from remote.bench.prices import _is_gpu
+from remote.bench.quality import QUANTITIES
 from remote.bench.report import table
-from remote.bench.tiers import QUANTITIES, VARIANTS
+from remote.bench.tiers import VARIANTS
 from remote.engine.config import (
     ClipConfig,
     DiTConfig,
@@ -20,6 +24,7 @@ from remote.engine.config import (
 )
 from remote.engine.networks.memory import plan_memory, workload
 from remote.engine.sampling.guidance import Guidance
+from remote.engine.tiers import EXACT, NEAR
 from remote.weights.config import PackConfig
 
 SMALL = PackConfig(
@@ -133,18 +138,31 @@ def test_tiers_are_compared_with_exact(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(__main__, "PUBLISHED", SMALL)
     monkeypatch.setattr(__main__.torch.cuda, "is_available", lambda: False)
     path = tmp_path / "report.json"
-    arguments = "--tiers --size 32x32 --frames 9 --motion-frames 5 --persons 1 2 --profile"
+    arguments = "--tiers --size 32x32 --frames 9 --motion-frames 5 --persons 1 2"
     assert __main__.main([*arguments.split(), "--json", str(path)]) == 0
-    rows = {(row["tier"], row.get("persons")): row for row in json.loads(path.read_text())["rows"]}
-    for tier in VARIANTS:
-        for persons in (1, 2):
-            row = rows[tier.name, persons]
-            assert row["forward_s"] > 0
-            assert row["errors"].keys() == QUANTITIES.keys()
-            for errors in row["errors"].values():
-                assert max(errors) < 1
-            assert (min(row["errors"]["one branch"]) > 0) == (tier.name != "exact")
+    report = json.loads(path.read_text())
+    rows = {(row["tier"], row["persons"]): row for row in report["rows"] if "errors" in row}
+    assert list(rows) == [(tier.name, persons) for tier in VARIANTS for persons in (1, 2)]
+    for (name, _), row in rows.items():
+        errors = row["errors"]
+        assert row["forward_s"] > 0
+        assert tuple(errors) == QUANTITIES
+        assert (min(errors["one branch"]) > 0) == (name != "exact")
+        assert max(map(max, errors.values())) < 1
     assert max(rows["near", 1]["errors"]["one branch"]) < 0.05
     printed = capsys.readouterr().out
     assert "near, 2 person(s):" in printed
     assert "dAudio" in printed
+    assert "another exact kernel: not here: fa3: " in printed
+
+
+def test_a_profile_is_of_the_tier_that_was_just_compared(monkeypatch):
+    monkeypatch.setattr(tiers, "VARIANTS", (EXACT, NEAR))
+    options = dataclasses.replace(OPTIONS, persons=(1,), measured_steps=1, profile=True)
+    device = torch.device("cpu")
+
+    rows = list(tiers.compare_tiers(random_networks(SMALL, device), options, Clock(device)))
+
+    names = [(row["tier"], "profile" in row) for row in rows if "refused" not in row]
+    assert names == [("exact", False), ("exact", True), ("near", False), ("near", True)]
+    assert rows[-1]["profile"][0]["count"] > 0

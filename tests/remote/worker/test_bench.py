@@ -117,3 +117,53 @@ def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monk
     assert list(report["encoders"]) == ["image"]
     assert "text encoder left out: no memory" in table(report)
     assert "attention sdpa (preferred)" in table(report)
+
+
+@pytest.fixture(scope="module")
+def compared(tiny_pack):
+    """The tiers' errors of two persons, by a model of its own: it ends in turbo."""
+    task = replace(TASK, quality=True, persons=(2,), prompt="A talk", negative_prompt="noise")
+    model, states = open_model(tiny_pack), States()
+    return model, states, bench.bench(model, contract.to_wire(task), states)["report"]
+
+
+def test_tiers_are_compared_with_exact_on_the_example(compared):
+    model, states, report = compared
+
+    exact, near, turbo = (row["errors"] for row in report["rows"])
+    assert set(exact["guided 5/4"] + exact["dText"] + exact["dAudio"]) == {0}
+    assert exact["gated 5/4"][0] == 0 < min(exact["gated 5/4"][1:])
+    assert 0 < min(near["guided 5/4"]) < 0.2
+    assert min(turbo["dAudio"]) > 0
+    assert [(row["tier"], row["persons"]) for row in report["rows"]] == [
+        (tier, 2) for tier in contract.TIERS
+    ]
+    assert (report["times"], report["options"]["frames"]) == ([950, 700, 350], 77)
+    assert model.machine.tier == "turbo"
+    assert '"name": "turbo"' in states["abcdabcd"]
+
+
+def test_where_one_kernel_runs_there_is_no_floor(compared):
+    *_, report = compared
+
+    assert (report["kernel"], report["floor_kernel"]) == ("sdpa", None)
+    assert {"fa3", "sdpa-flash"} <= report["floor_refused"].keys()
+    assert all(row["of_floor"] is None for row in report["rows"])
+
+
+def test_a_tier_that_does_not_run_is_named_with_its_reason(tiny_pack, monkeypatch):
+    model = open_model(tiny_pack)
+    kernels8 = model._kernels8
+
+    def without_turbo(tier):
+        if tier == "turbo":
+            model.notes = ("made in near: turbo: no such kernel",)
+            return kernels8("near")
+        return kernels8(tier)
+
+    monkeypatch.setattr(model, "_kernels8", without_turbo)
+    task = replace(TASK, quality=True, prompt="A talk", negative_prompt="noise")
+
+    rows = bench.bench(model, contract.to_wire(task), States())["report"]["rows"]
+
+    assert rows[-1] == {"tier": "turbo", "refused": "made in near: turbo: no such kernel"}

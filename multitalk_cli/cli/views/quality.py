@@ -1,0 +1,81 @@
+"""The report of `multitalk bench --quality` as lines: each tier's errors, and the floor's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.reporting.formatting import human_count
+
+Report = Mapping[str, Any]
+
+_GATED = "gated 5/4"
+_SHOWN = ("guided 5/4", _GATED, "guided 1/2", "dText", "dAudio")
+_LABEL = 11
+
+
+def quality_blocks(report: Report) -> list[Block]:
+    """The container, the floor, a table for each number of persons, and what was not compared."""
+    machine, options = report["machine"], report["options"]
+    size = f"{options['width_px']}x{options['height_px']}, {options['frames']} frames"
+    unit = "in % of exact" + (", and times the floor (x)" if report["floor_kernel"] else "")
+    kept = f"{_GATED}: the text difference is kept from time {report['gate_time']:.0f} on"
+    shown: list[Block] = [
+        _row("measured", f"{machine['device']}, torch {machine['torch']}, {size}, the example"),
+        _row("exact", f"{report['type']}, attention {report['kernel']}"),
+        _row("floor", _describe_floor(report)),
+        _row("errors", f"{unit}; {kept}"),
+    ]
+    for persons in options["persons"]:
+        rows = [row for row in report["rows"] if row.get("persons") == persons]
+        shown += [Line(""), _table(rows, persons, report["times"]), Line(""), _speed(rows)]
+    refused = [row for row in report["rows"] if "refused" in row]
+    return [*shown, *(_row(row["tier"], f"not compared: {row['refused']}") for row in refused)]
+
+
+def _row(label: str, text: str) -> Row:
+    return Row(label, text, width=_LABEL)
+
+
+def _describe_floor(report: Report) -> str:
+    kernel = report["floor_kernel"]
+    if kernel is not None:
+        return f"exact with the attention {kernel}: how much two exact kernels differ"
+    return f"none, so there are no multiples: only the attention {report['kernel']} runs here"
+
+
+def _table(rows: Sequence[Report], persons: int, times: Sequence[float]) -> Table:
+    titles = (f"{human_count(persons, 'person'):9}", "error of", *(f"at time {t:g}" for t in times))
+    cells = [line for row in rows for line in _cells(row)]
+    return Table(rows=cells, titles=titles, right=range(2, 2 + len(times)))
+
+
+def _cells(row: Report) -> Iterator[tuple[str, ...]]:
+    """A line for each quantity that the row says something of; exact differs by gating alone."""
+    label = row["tier"]
+    shown = (_GATED,) if label == "exact" else _SHOWN if label != "floor" else _UNGATED
+    for what in shown:
+        multiples = (row.get("of_floor") or {}).get(what) or [None] * len(row["errors"][what])
+        errors = zip(row["errors"][what], multiples, strict=True)
+        yield (label, what, *(_error(error, multiple) for error, multiple in errors))
+        label = ""
+
+
+_UNGATED = tuple(what for what in _SHOWN if what != _GATED)
+
+
+def _error(error: float, multiple: float | None) -> str:
+    """`5.60 %, 2.3x`."""
+    return f"{100 * error:.2f} %" + ("" if multiple is None else f", {multiple:.1f}x")
+
+
+def _speed(rows: Sequence[Report]) -> Row:
+    """Seconds of an exact forward, and the other tiers' share of it."""
+    exact_s = next(row["forward_s"] for row in rows if row["tier"] == "exact")
+    others = [
+        f"{row['tier']} {row['of_exact']:.2f} of it"
+        for row in rows
+        if row["tier"] not in ("exact", "floor")
+    ]
+    return _row("speed", ", ".join([f"exact {exact_s:.3f} s a forward", *others]))
