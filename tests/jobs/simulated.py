@@ -13,6 +13,7 @@ import json
 import random
 import threading
 from collections import Counter, defaultdict
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,7 +91,7 @@ class Transport:
         self.lock = threading.RLock()
         self.now_s, self._due, self._order = 0.0, [], itertools.count()
         self.dicts, self.files = defaultdict(dict), {}
-        self.calls, self.requests = {}, {}
+        self.calls, self.ongoing, self.requests = {}, {}, {}
         self.counts, self.events, self.made = Counter(), Counter(), defaultdict(Made)
 
     # The clock, which stands in for the module `time`
@@ -139,14 +140,15 @@ class Transport:
 
     def spawn(self, wire):
         call = Call(f"fc-{len(self.calls)}", wire)
-        self.calls[call.id] = call
+        self.calls[call.id] = self.ongoing[call.id] = call
         self._go_on(self._container(call))
         return call.id
 
     def end(self, call, **status):
         call.status, call.is_running = CallStatus(**status), False
+        del self.ongoing[call.id]
         # Ten thousand pictures would be more than a client has.
-        call.wire = {**call.wire, "request": None}
+        call.wire = {name: call.wire[name] for name in ("job", "link")}
 
     def answer(self, call, event, **more):
         self.end(call, outcome="answer", answer={"event": contract.to_wire(event), **more})
@@ -250,7 +252,7 @@ class Transport:
         folder = f"{call.wire['job']}/"
         del self.requests[call.wire["job"]]
         self.files[folder + part["name"]] = video
-        self.files[folder + contract.RESULT_FILE] = json.dumps(kept).encode()
+        self.files[folder + contract.RESULT_FILE] = kept
 
     def poll(self, call_id, timeout_s):
         call = self.calls[call_id]
@@ -297,7 +299,7 @@ class SimulatedCloud(Cloud):
             content = self._transport.files.get(path)
         if content is None:
             raise FileNotFoundError(path)
-        yield content
+        yield content if isinstance(content, bytes) else json.dumps(content).encode()
 
     def remove_folder(self, _volume, _folder):
         with self._transport.exchange("remove_folder"):
@@ -325,7 +327,7 @@ class SimulatedCloud(Cloud):
 
     def pool_stats(self, _stack, _gpu):
         with self._transport.exchange("pool_stats"):
-            ongoing = [call for call in self._transport.calls.values() if call.status is None]
+            ongoing = self._transport.ongoing.values()
             running = sum(call.is_running for call in ongoing)
             return PoolStats(
                 backlog=len(ongoing) - running, containers=max(1, running), running=running
@@ -337,7 +339,7 @@ class Crowd:
     """Many videos, one after the other or a few at a time, each until it has ended.
 
     commands: how many it took; killed: how many of them ended in the middle; ends: of videos, by
-    their seeds.
+    their seeds. on_end: called with the number of videos that have ended.
     """
 
     transport: Transport
@@ -348,6 +350,7 @@ class Crowd:
     killed: int = 0
     ends: dict = field(default_factory=dict)
     errors: Counter = field(default_factory=Counter)
+    on_end: Callable[[int], None] = lambda _count: None
 
     def make(self, count):
         """Makes videos with seeds from 0 on, each by as many commands as it takes."""
@@ -356,7 +359,8 @@ class Crowd:
             seeds = [*range(first, min(count, first + self.at_once))]
             handles = {seed: self._submit(client, seed) for seed in seeds}
             for seed in seeds:
-                self._end(seed, handles[seed])
+                self._end(seed, handles.pop(seed))
+            self.on_end(len(self.ends))
 
     def make_again(self):
         """Runs the commands of the videos that are there once more."""
