@@ -8,6 +8,7 @@ import gc
 import os
 import sys
 import time
+from functools import partial
 
 import pytest
 
@@ -45,14 +46,22 @@ def usual_garbage():
     gc.set_threshold(*before)
 
 
-def show_memory(count):
-    if count % 512 == 0:
-        print(f"{count:,} videos, at most {memory_mib('VmHWM'):,.0f} MiB", flush=True)
+def show_checked(crowd, count):
+    """A line for each 512 videos, of a run that may be ended before the last one."""
+    if count % 512:
+        return
+    check_all(crowd, count)
+    facts = (
+        f"{count:,} videos checked, {crowd.transport.counts['spawn']:,} calls",
+        f"{crowd.commands:,} commands of which {crowd.killed:,} killed",
+        f"{time.process_time():,.0f} s of a processor, at most {memory_mib('VmHWM'):,.0f} MiB",
+    )
+    print(", ".join(facts), flush=True)
 
 
 def test_ten_thousand_videos(crowd_of, usual_garbage):
     crowd, before_mib = crowd_of(SEED), memory_mib("VmRSS")
-    crowd.on_end = show_memory
+    crowd.on_end = partial(show_checked, crowd)
     print(f"\n{JOBS:,} videos, seed {SEED}, {before_mib:,.0f} MiB before")
     began_s, began_cpu_s = time.monotonic(), time.process_time()
 
