@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from multitalk_cli import Client
+from multitalk_cli.cli.views.compare import _describe_offset
 from tests.recipes.made import copied, model_video, recipe_of_model, with_recipe
 
 
@@ -46,9 +47,25 @@ def test_what_differs_is_named(cli, talk, tmp_path):
         "sample steps  20",
         "sha256 bbbbbbbbbbbb...",
         "PSNR ",
+        " dB, SSIM ",
+        " of 1 over 50 frames",
+        " of 255 a frame",
+        " in CIELAB at the end",
         "length  2.08 s, 50 frames",
     ):
         assert words in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("frames", "text"),
+    [
+        (1.1, "1.1 frames (44 ms) late"),
+        (-2, "2.0 frames (80 ms) early"),
+        (0.01, "0.0 frames, 0 ms"),
+    ],
+)
+def test_an_offset_is_told_in_frames_and_milliseconds(frames, text):
+    assert _describe_offset(frames, 25.0) == text
 
 
 def test_a_video_without_a_recipe_is_compared_too(cli, talk, tmp_path):

@@ -87,28 +87,32 @@ def _column(measured: MeasuredVideo) -> dict[str, str]:
         "size": f"{info.width}x{info.height}, {human_bytes(measured.video.size_bytes)}",
         "sound": sound,
         "lips": _describe_lips(figures.mouth_correlation, figures.correlation_floor),
-        "offset": _describe_offset(figures.av_offset_frames),
+        "offset": _describe_offset(figures.av_offset_frames, float(info.fps)),
         "motion": motion,
-        "drift": f"{figures.color_drift:.2f} Lab at the end",
+        "drift": f"{figures.color_drift:.2f} in CIELAB at the end",
     }
 
 
 def _describe_lips(values: Sequence[float | None], floors: Sequence[float | None]) -> str:
-    """`0.62 (chance 0.31)` for each face."""
+    """`correlation 0.62 of 1 (chance 0.31)` for each face."""
     if not values:
         return "no face"
     texts = []
     for value, floor in zip(values, floors, strict=True):
         chance = "" if floor is None else f" (chance {floor:.2f})"
-        texts.append("not measured" if value is None else f"{value:.2f}{chance}")
+        known = f"correlation {value:.2f} of 1{chance}" if value is not None else ""
+        texts.append(known or "not measured")
     return ", ".join(texts)
 
 
-def _describe_offset(frames: float | None) -> str:
+def _describe_offset(frames: float | None, fps: float) -> str:
+    """`1.1 frames (44 ms) late`."""
     if frames is None:
         return "not measured"
+    if abs(frames) < 0.05:
+        return "0.0 frames, 0 ms"
     way = "late" if frames > 0 else "early"
-    return f"{abs(frames):.1f} frames {way}" if abs(frames) >= 0.05 else "0.0 frames"
+    return f"{abs(frames):.1f} frames ({1000 * abs(frames) / fps:.0f} ms) {way}"
 
 
 def _describe_likeness(compared: ComparedVideos) -> str:
@@ -120,13 +124,16 @@ def _describe_likeness(compared: ComparedVideos) -> str:
         return f"identical, {compared_frames}"
     if likeness.psnr_db is None:
         return f"identical in the first {compared_frames}"
-    return f"PSNR {likeness.psnr_db:.1f} dB, SSIM {likeness.ssim:.3f} over {compared_frames}" + (
-        _describe_rest(likeness)
+    return (
+        f"PSNR {likeness.psnr_db:.1f} dB, SSIM {likeness.ssim:.3f} of 1 over {compared_frames}"
+        + (_describe_rest(likeness))
     )
 
 
 def _describe_rest(likeness: Likeness) -> str:
-    text = f"; least alike is frame {likeness.least_frame + 1} (SSIM {likeness.least_ssim:.3f})"
+    text = (
+        f"; least alike is frame {likeness.least_frame + 1} (SSIM {likeness.least_ssim:.3f} of 1)"
+    )
     return text + ("; the second was scaled to the first" if likeness.is_scaled else "")
 
 
