@@ -77,12 +77,13 @@ def test_a_total_is_that_of_all_that_match_whatever_is_shown(cli):
 @pytest.mark.parametrize(
     ("words", "hint"),
     [
-        (["--state", "runing"], "multitalk jobs ls --state running"),
-        (["--since", "soon"], "multitalk jobs ls --since 2d"),
+        (["ls", "--state", "runing"], "multitalk jobs ls --state running"),
+        (["ls", "--since", "soon"], "multitalk jobs ls --since 2d"),
+        (["prune", "--older-than", "2999-01-01"], "multitalk jobs prune --older-than 90d"),
     ],
 )
 def test_a_wrong_filter_is_answered_with_a_right_one(cli, words, hint):
-    ran = cli("jobs", "ls", *words, "--json")
+    ran = cli("jobs", *words, "--json")
 
     assert (ran.code, ran.error["code"], ran.error["hint"]) == (2, "E_RANGE", hint)
 

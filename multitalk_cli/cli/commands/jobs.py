@@ -412,7 +412,14 @@ def prune(
 
     console: Console = ctx.obj
     ledger = Ledger()
-    jobs = ledger.ended_before(parse_since("--older-than", older_than))
+    before_s = parse_since("--older-than", older_than)
+    if before_s > time.time():
+        raise UsageError(
+            f"--older-than must be an age or a date in the past, not {older_than!r}",
+            code="E_RANGE",
+            facts={"option": "--older-than", "example": "90d"},
+        )
+    jobs = ledger.ended_before(before_s)
     about = view.prune_text(total_of(jobs))
     if jobs and not yes:
         if not console.can_ask:
