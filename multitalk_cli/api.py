@@ -244,7 +244,6 @@ class Client:
             quiet,
             found.problems,
         )
-        found.problems.require_none(found.name)
         planned = plan.plan_rows(found.name, read, found.problems)
         plan.check_total(planned, budget_usd, interactive=False)
         options = run.RunOptions(parallel=parallel, budget_usd=budget_usd, fail_fast=fail_fast)

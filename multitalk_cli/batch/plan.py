@@ -45,8 +45,9 @@ if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
-Known = Literal["", "made", "finished", "running"]
-"""What exists of a video: nothing, its file, a job whose video is kept, or a job that runs."""
+Known = Literal["", "made", "whole", "finished", "running"]
+"""What exists of a video: nothing, its file, that of the whole where the first window is asked for,
+a job whose video is kept, or a job that runs."""
 SHARED_ROWS = 1
 """Rows of a batch of which the prepared inputs are kept: more would fill the memory."""
 
@@ -59,7 +60,9 @@ class PlannedVideo:
     paid; 0 for what is known, and on this machine. gpu_s_least, gpu_s: of its time. video: the file
     that was made before, if nothing is left to do with it. inputs: prepared, where they are shared.
     paces: which the price follows. paid_usd: what was paid before for its first window. first:
-    whether that alone is made, which seconds and prices are of then.
+    whether that alone is made, which seconds and prices are of then. content: equal for videos that
+    one job makes; empty where a job makes this one alone. same_as: an earlier video of the batch,
+    with which it is made and paid.
     """
 
     row: BatchRow
@@ -78,6 +81,8 @@ class PlannedVideo:
     paces: tuple[Pace, ...] = ()
     paid_usd: float = 0.0
     first: bool = False
+    content: str = ""
+    same_as: PlannedVideo | None = None
 
     @property
     def id(self) -> str:
@@ -87,7 +92,7 @@ class PlannedVideo:
     @property
     def is_new(self) -> bool:
         """Whether it is still to be made and paid."""
-        return not self.known
+        return not self.known and self.same_as is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +134,7 @@ class BatchPlan:
         first: dict[tuple[object, ...], int] = {}
         for number, video in enumerate(self.videos):
             first.setdefault(pool_of(video), number)
-        return sorted(self.videos, key=lambda each: (each.is_new, first[pool_of(each)]))
+        return sorted(self.videos, key=lambda each: (not each.known, first[pool_of(each)]))
 
 
 def pool_of(video: PlannedVideo) -> tuple[object, ...]:
@@ -156,7 +161,7 @@ def plan_rows(
     show(done, total): is called before each row. Raises one error for all problems.
     """
     videos: list[PlannedVideo] = []
-    taken: dict[str, int] = {}
+    made: dict[str, PlannedVideo] = {}
     recall = cache(read_experience)
     for done, row in enumerate(rows):
         show(done, len(rows))
@@ -172,12 +177,34 @@ def plan_rows(
         except MultitalkError as error:
             problems.add(error, row.number)
             continue
-        for video in planned:
-            batch_rows.find_collision(taken, video.name, row.number, problems)
-        videos += planned
+        if row.seeds > 1:
+            for video in planned:
+                batch_rows.find_collision(video.name, row.number, problems)
+        videos += [_shared(video, made) for video in planned]
     show(len(rows), len(rows))
     problems.require_none(name)
     return BatchPlan(name=name, videos=tuple(videos), unpaired=unpaired)
+
+
+def _shared(video: PlannedVideo, made: dict[str, PlannedVideo]) -> PlannedVideo:
+    """The video; without a price where an earlier one has the same inputs, options and seed.
+
+    made: the first video of each content.
+    """
+    if not video.is_new or not video.content:
+        return video
+    first = made.setdefault(video.content, video)
+    if first is video:
+        return video
+    return replace(
+        video,
+        same_as=first,
+        price_least_usd=0.0,
+        price_usd=0.0,
+        gpu_s_least=0.0,
+        gpu_s=0.0,
+        paces=(),
+    )
 
 
 def plan_variations(
@@ -268,7 +295,10 @@ def _plan_video(
     target, name = batch_rows.choose_target(row, spec)
     plan = inputs.summary.plan
     first = row.args.first and len(plan.windows) > 1
-    known, video, begun = _find_known(row, spec, inputs, target, first=first)
+    is_preview = row.backend == batch_rows.PREVIEW
+    recipe = make_recipe(inputs.summary, spec.options, row.backend, model_output=not is_preview)
+    known, video, begun = _find_known(row, spec, inputs, target, recipe, first=first)
+    first = first and known != "whole"
     if estimate is not None and begun is not None:
         estimate = estimate_plan(row.settings, plan.after(1))
     priced = None if known else estimate
@@ -289,7 +319,19 @@ def _plan_video(
         paces=priced.paces if priced else (),
         paid_usd=0.0 if begun is None else begun.price_usd or 0.0,
         first=first,
+        content=_content(row, spec, recipe, first=first),
     )
+
+
+def _content(row: BatchRow, spec: GenerateSpec, recipe: dict[str, Any], *, first: bool) -> str:
+    """What two videos share that one job makes; empty for one that has a job of its own."""
+    args = row.args
+    is_stored = spec.stored or args.upload or args.upload_to is not None
+    if not row.is_paid or args.force or is_stored:
+        return ""
+    names = ("app", "environment", "stack")
+    parts = [reuse.identity(recipe), args.seed, first, *(row.settings[name] for name in names)]
+    return json.dumps(parts, sort_keys=True)
 
 
 def _find_known(
@@ -297,6 +339,7 @@ def _find_known(
     spec: GenerateSpec,
     inputs: PreparedInputs,
     target: Path | None,
+    recipe: dict[str, Any],
     *,
     first: bool,
 ) -> tuple[Known, Video | None, Job | None]:
@@ -305,15 +348,13 @@ def _find_known(
     The video itself where its file is all that was asked for; the job that made its first window
     where only the rest is to be made.
     """
-    summary = inputs.summary
-    is_preview = row.backend == batch_rows.PREVIEW
-    recipe = make_recipe(summary, spec.options, row.backend, model_output=not is_preview)
     if target is not None:
-        video = _find_file(row, summary, target, recipe, first=first)
+        video = _find_file(row, inputs.summary, target, recipe, first=first)
         if video is not None:
             is_all = not row.args.upload and row.args.upload_to is None
             is_all &= row.settings["fail_under"] is None
-            return "made", video if is_all and not first else None, None
+            is_whole = first and video.path is not None and video.path.name == target.name
+            return "whole" if is_whole else "made", video if is_all and not first else None, None
     if not row.is_paid or row.args.force or spec.stored:
         return "", None, None
     known, begun = _find_job(row, spec, inputs, target, recipe, first=first)
@@ -388,12 +429,17 @@ class Budget:
         return self.paid_usd + sum(self.reserved_usd.values()) + price_usd <= self.limit_usd
 
 
+def paid_before(plan: BatchPlan) -> dict[str, float]:
+    """What earlier runs of these rows have paid, by the ledger: name of a video -> dollars."""
+    names = [video.name for video in plan.videos if video.row.is_paid and video.target]
+    return jobs_ledger.Ledger().paid_for(names)
+
+
 def budget_of(plan: BatchPlan, limit_usd: float | None) -> Budget:
-    """The budget, with what earlier runs of these rows have paid by the ledger."""
+    """The budget, with what earlier runs of these rows have paid."""
     if limit_usd is None:
         return Budget()
-    targets = [video.name for video in plan.videos if video.row.is_paid and video.target]
-    return Budget(limit_usd=limit_usd, paid_usd=jobs_ledger.Ledger().paid_for(targets))
+    return Budget(limit_usd=limit_usd, paid_usd=sum(paid_before(plan).values()))
 
 
 def check_total(plan: BatchPlan, budget_usd: float | None, *, interactive: bool) -> str:

@@ -16,10 +16,14 @@ _LONGEST_LINE = 400
 
 
 class Problems:
-    """Errors of rows, in the order in which they were found."""
+    """Errors of rows, in the order in which they were found.
+
+    outputs: name -> the row and the spelling that it was given first.
+    """
 
     def __init__(self) -> None:
         self._found: list[tuple[int | None, MultitalkError]] = []
+        self.outputs: dict[str, tuple[int, str]] = {}
 
     def __bool__(self) -> bool:
         return bool(self._found)

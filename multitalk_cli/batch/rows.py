@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import unicodedata
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -42,6 +43,8 @@ COLUMNS = (
     *(name for name in all_settings.SETTINGS if name not in NOT_OF_VIDEOS),
 )
 MOST_SEEDS = 100
+_TEXTS = ("image", "voice", "voice2", "output", "prompt", "upload_to")
+_FLAGS = ("force", "first", "upload")
 _BY_ID = "{id}.mp4"
 PREVIEW, PAID = "preview", "modal"
 
@@ -95,25 +98,62 @@ def read_rows(
     all_settings.load_settings(defaults.given)
     _check_columns(manifest, problems)
     rows: list[BatchRow] = []
-    taken: dict[str, int] = {}
     for found in manifest.rows:
         with _noting(problems, found.number):
-            row = _read_row(found, manifest.folder, defaults, reporter.is_interactive)
+            row = _read_usable(found, manifest.folder, defaults, reporter, problems)
             spec = build_spec(row.args, row.settings)
+            with _noting(problems, row.number):
+                _, name = choose_target(row, spec)
+                if row.seeds == 1:
+                    is_own = "output" in found.values
+                    other = "" if is_own else _output_by_id(defaults.output, manifest.folder)
+                    find_collision(name, row.number, problems, other)
             if not spec.stored:
                 check_inputs(spec.image, spec.voices)
             rows.append(row)
-            _, name = choose_target(row, spec)
-            if row.seeds == 1:
-                is_own = "output" in found.values
-                other = "" if is_own else _output_by_id(defaults.output, manifest.folder)
-                find_collision(taken, name, row.number, problems, other)
         if found.number in problems.rows:
             _check_files(found, manifest.folder, problems)
     _check_ids(rows, problems)
     report_default(reporter, [(row.settings, row.backend) for row in rows])
     # Who makes a row may not see a person, without whom nothing becomes a preview unasked.
     return [replace(row, settings=row.settings.having("backend", row.backend)) for row in rows]
+
+
+def _read_usable(
+    found: ManifestRow, folder: Path, defaults: Defaults, reporter: Reporter, problems: Problems
+) -> BatchRow:
+    """The row; without the cells that are wrong, all of which are noted.
+
+    What else is wrong is then found too. Raises what is wrong with the row as a whole.
+    """
+    try:
+        return _read_row(found, folder, defaults, reporter.is_interactive)
+    except MultitalkError as error:
+        usable = {}
+        for column, value in found.values.items():
+            with _noting(problems, found.number):
+                _check_cell(_known_name(column), value)
+                usable[column] = value
+        if len(usable) == len(found.values):
+            raise error
+        found = replace(found, values=usable)
+        return _read_row(found, folder, defaults, reporter.is_interactive)
+
+
+def _check_cell(name: str | None, value: Any) -> None:
+    """Raises what is wrong with an option by itself."""
+    if name in all_settings.SETTINGS:
+        all_settings.load_settings({name: value}, as_keywords=True)
+    elif name == "seed":
+        all_settings.parse_whole(name, value)
+    elif name == "seeds":
+        parse_seeds(name, value)
+    elif name in _FLAGS:
+        all_settings.parse_flag(name, value)
+    elif name in _TEXTS and not isinstance(value, str):
+        raise bad_row(f"{name} must be text, not {value!r}")
+    elif name == "speaker":
+        _speakers(value, Path())
 
 
 def _check_files(found: ManifestRow, folder: Path, problems: Problems) -> None:
@@ -183,9 +223,8 @@ def _read_row(
             raise bad_row(f"two columns hold the option {name!r}")
         if name is not None:
             values[name] = value
-    for name in ("image", "voice", "voice2", "output", "prompt", "upload_to"):
-        if not isinstance(values.get(name, ""), str):
-            raise bad_row(f"{name} must be text, not {values[name]!r}")
+    for name in _TEXTS:
+        _check_cell(name, values.get(name, ""))
     if "image" not in values:
         raise bad_row("no image")
     row_id = str(values.get("id", found.number))
@@ -342,12 +381,18 @@ def _output_by_id(output: str | None, folder: Path) -> str:
     return path[: path.rfind("/") + 1] + _BY_ID
 
 
-def find_collision(
-    taken: dict[str, int], name: str, number: int, problems: Problems, other: str = ""
-) -> None:
-    """Notes that another row has this output. other: one for all rows that would mend it."""
-    before = taken.setdefault(name, number)
+def find_collision(name: str, number: int, problems: Problems, other: str = "") -> None:
+    """Notes that another row has this output. other: one for all rows that would mend it.
+
+    Names that differ in case alone are one file on the disks of macOS, Windows and their shares,
+    where one of two paid videos would take the other's place; so they are refused everywhere.
+    """
+    is_key = is_stored(name)
+    folded = name if is_key else unicodedata.normalize("NFC", name).casefold()
+    before, spelling = problems.outputs.setdefault(folded, (number, name))
     if before != number:
         text = f"the output {name!r} is that of {name_rows([before])[:-2]}"
+        if spelling != name:
+            text += f" but for its case, and one file on many disks: {spelling!r}"
         facts: dict[str, Fact] = {"output": other} if other else {}
         problems.add(UsageError(text, code="E_MANIFEST", facts=facts), number)

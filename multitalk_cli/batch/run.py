@@ -7,10 +7,10 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from multitalk_cli.batch.plan import Budget, budget_of
+from multitalk_cli.batch.plan import Budget, paid_before
 from multitalk_cli.contract import Done, Failed
 from multitalk_cli.errors import MultitalkError, SetupError
 from multitalk_cli.generation import run as generation
@@ -22,6 +22,8 @@ from multitalk_cli.reporting.job_reporter import JobReporter
 from multitalk_cli.reporting.reporter import StoppedError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from multitalk_cli.batch.plan import BatchPlan, PlannedVideo
     from multitalk_cli.contract import Event
     from multitalk_cli.reporting.reporter import Choice, StopRequests
@@ -67,7 +69,7 @@ class BatchResult:
     """How a batch ended, in the order of its list.
 
     stopped: how the user ended it. enough_usd: a budget that all videos would fit into, where this
-    one was too small.
+    one was too small. paid_before_usd: what earlier runs paid for each video, by its name.
     """
 
     plan: BatchPlan
@@ -75,6 +77,7 @@ class BatchResult:
     took_s: float
     stopped: Choice | None = None
     enough_usd: float | None = None
+    paid_before_usd: Mapping[str, float] = field(default_factory=dict)
 
     def count(self, *states: State) -> int:
         """How many ended like this."""
@@ -144,6 +147,7 @@ def run_batch(
         took_s=time.monotonic() - began_s,
         stopped=runner.stopped,
         enough_usd=runner.enough_usd,
+        paid_before_usd=runner.paid_before_usd,
     )
 
 
@@ -156,7 +160,7 @@ def _check_setup(plan: BatchPlan) -> None:
 
     needed = {}
     for video in plan.videos:
-        if video.row.is_paid and video.known != "made":
+        if video.row.is_paid and video.known not in ("made", "whole"):
             chosen = video.row.settings
             place = AppRef(app=chosen["app"], environment=chosen["environment"])
             denoising = denoising_of(chosen)
@@ -168,7 +172,10 @@ def _check_setup(plan: BatchPlan) -> None:
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A video that a thread makes. spent_usd: the price so far."""
+    """A video that a thread makes.
+
+    spent_usd: the price so far. is_shared: whether another video of the batch has paid for it.
+    """
 
     planned: PlannedVideo
     reporter: JobReporter
@@ -176,6 +183,7 @@ class _Running:
     job_id: str = ""
     spent_usd: float | None = None
     can_detach: bool = False
+    is_shared: bool = False
 
 
 class _Runner:
@@ -190,7 +198,10 @@ class _Runner:
         self._ended: queue.SimpleQueue[tuple[_Running, VideoResult]] = queue.SimpleQueue()
         self._results: list[VideoResult] = []
         self._preparing = threading.BoundedSemaphore(_PREPARED_AT_ONCE)
-        self._budget = budget_of(plan, options.budget_usd)
+        self.paid_before_usd = paid_before(plan)
+        paid_usd = sum(self.paid_before_usd.values())
+        self._budget = Budget(limit_usd=options.budget_usd, paid_usd=paid_usd)
+        self._done: dict[PlannedVideo, bool] = {}
         self._halt = ""
         self.stopped: Choice | None = None
         self.enough_usd: float | None = None
@@ -207,7 +218,7 @@ class _Runner:
                 with suppress(queue.Empty):
                     self._note_end(*self._ended.get(timeout=_POLL_S))
         for planned in self._waiting:
-            reason = self._halt if self._halt else _beyond(planned, self._budget)
+            reason = self._halt or self._beyond(planned)
             self._keep(VideoResult(planned=planned, state="not started", reason=reason))
         if self._waiting and not self._halt:
             missing = sum(each.planned.price_usd for each in self._results if not each.is_done)
@@ -220,8 +231,9 @@ class _Runner:
         while not self._halt and (planned := self._next(parallel)) is not None:
             self._waiting.remove(planned)
             running = _Running(planned, JobReporter(), time.monotonic())
+            running.is_shared = self._done.get(planned.same_as, False) if planned.same_as else False
             self._running.append(running)
-            self._budget.reserved_usd[id(running)] = planned.price_usd
+            self._budget.reserved_usd[id(running)] = self._price_usd(planned)
             pool.submit(self._make, running)
 
     def _next(self, parallel: int) -> PlannedVideo | None:
@@ -233,9 +245,24 @@ class _Runner:
             if not planned.row.is_paid:
                 # Weights fill the memory of a GPU here.
                 has_room &= here < (1 if planned.row.backend == "local" else most_here)
-            if has_room and self._budget.fits(planned.price_usd):
+            # A video of the same job waits for it.
+            has_room &= planned.same_as is None or planned.same_as in self._done
+            if has_room and self._budget.fits(self._price_usd(planned)):
                 return planned
         return None
+
+    def _price_usd(self, planned: PlannedVideo) -> float:
+        """The most that it still costs; that of another video, where it is to be made with that."""
+        first = planned.same_as
+        if first is None:
+            return planned.price_usd
+        return 0.0 if self._done.get(first) else first.price_usd
+
+    def _beyond(self, planned: PlannedVideo) -> str:
+        """Why a video does not fit."""
+        price, budget = human_money(self._price_usd(planned)), self._budget
+        limit, paid = human_money(budget.limit_usd or 0.0), human_money(budget.paid_usd)
+        return f"up to {price} does not fit: {paid} of {limit} are spent"
 
     # One video, in a thread
 
@@ -273,7 +300,7 @@ class _Runner:
                 # What its first window cost was paid by an earlier command.
                 price = max(0.0, price - running.planned.paid_usd)
             job_id = job_id if result.video.made is None else result.video.made.job_id
-        if running.planned.known == "finished" and result.is_done:
+        if result.is_done and (running.is_shared or running.planned.known == "finished"):
             price = 0.0
         took_s = time.monotonic() - running.began_s
         return replace(result, job_id=job_id, price_usd=price, took_s=took_s)
@@ -318,6 +345,7 @@ class _Runner:
 
     def _keep(self, result: VideoResult) -> None:
         self._results.append(result)
+        self._done[result.planned] = result.is_done
         self._watcher.ended(result)
 
     def _stop_if_asked(self) -> None:
@@ -343,9 +371,3 @@ def _leave_if_asked(reporter: JobReporter) -> None:
     """Before a call is made. Raises StoppedError."""
     if _should_stop(reporter):
         raise StoppedError
-
-
-def _beyond(planned: PlannedVideo, budget: Budget) -> str:
-    """Why a video does not fit."""
-    price, limit = human_money(planned.price_usd), human_money(budget.limit_usd or 0.0)
-    return f"up to {price} does not fit: {human_money(budget.paid_usd)} of {limit} are spent"

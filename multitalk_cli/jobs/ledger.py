@@ -320,10 +320,8 @@ class Ledger:
 
     def find_call(self, call_id: str) -> Job | None:
         """The job that has, or had, this call at Modal."""
-        query = (
-            "SELECT jobs.* FROM calls JOIN jobs ON jobs.id = calls.job_id WHERE calls.call_id = ?"
-        )
-        found = self._select(query, call_id)
+        calls = "SELECT job_id FROM calls WHERE call_id = ?"
+        found = self._select(f"SELECT * FROM jobs WHERE id IN ({calls})", call_id)
         return found[0] if found else None
 
     def find(self, prefix: str) -> Job | None:
@@ -364,16 +362,17 @@ class Ledger:
         with self.reading() as db:
             return [] if db is None else self._holders(db, target, {*fingerprints})
 
-    def paid_for(self, targets: Sequence[str]) -> float:
-        """What jobs that have ended cost for one of these files, in dollars."""
+    def paid_for(self, targets: Sequence[str]) -> dict[str, float]:
+        """What jobs that have ended cost for each of these files, in dollars, if anything."""
         query = "SELECT total(price_usd) FROM jobs WHERE target = ? AND state NOT IN (?, ?)"
         with self.reading() as db:
             if db is None:
-                return 0.0
-            rows = (
-                db.execute(query, (schema.to_sql(each), SPAWNING, RUNNING)) for each in {*targets}
-            )
-            return sum(float(row.fetchone()[0]) for row in rows)
+                return {}
+            paid = {
+                each: db.execute(query, (schema.to_sql(each), SPAWNING, RUNNING)).fetchone()[0]
+                for each in targets
+            }
+        return {each: float(price) for each, price in paid.items() if price}
 
     def concerns(self, target: str, sha256s: Sequence[str]) -> bool:
         """Whether a job has this picture and these voices, or may be to write to that target.

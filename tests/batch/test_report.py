@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -72,6 +73,19 @@ def test_it_tells_inputs_settings_and_errors_as_text(page):
     assert text.count("<!>alert(1)") >= 2
     assert "1 of 2" in page and "b.wav" in page and "E_FILE_MISSING" in page
     assert '<a href="../../a.preview.mp4">' in page
+
+
+def test_it_tells_what_earlier_runs_paid(portrait, faces_remembered, folder):
+    speak("a.wav", "b.wav")
+    Path("list.csv").write_text("image,voice\nhost.png,a.wav\nhost.png,b.wav\n")
+    batch = run(planned("list.csv"))
+    paid = {str(folder / "a.preview.mp4"): 1.25, str(folder / "b.preview.mp4"): 0.5}
+
+    page = write_report(replace(batch, paid_before_usd=paid), folder / "report", force=False)
+
+    text = page.read_text()
+    assert "<dt>paid before</dt><dd>$1.75</dd>" in text
+    assert re.search(r"\$1\.25 before.*\$0\.50 before", text, re.DOTALL)
 
 
 def test_another_page_is_left_alone_and_a_report_is_replaced(page, folder):

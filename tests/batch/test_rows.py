@@ -1,5 +1,6 @@
 """All that is wrong with rows is said together, with their numbers, before anything is started."""
 
+import json
 import os
 import re
 import shlex
@@ -10,13 +11,18 @@ from threading import Thread
 import pytest
 import typer.main
 
-from multitalk_cli.batch.rows import COLUMNS, INPUTS
+from multitalk_cli.batch.problems import Problems
+from multitalk_cli.batch.rows import COLUMNS, INPUTS, find_collision
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.errors import FileError, RefusedError, UsageError
+from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.planning.presets import PRESETS, Denoising, denoising_of
+from multitalk_cli.planning.request import make_recipe
 from multitalk_cli.settings import SETTINGS
 from tests.batch.made import planned, speak
+from tests.jobs.simulated import video_with
+from tests.media.audio.sounds import speech_like, write_wav
 
 NOT_OF_ROWS = {"plan", "dry_run", "detach", "help_all", "help"}
 
@@ -78,6 +84,7 @@ def test_all_problems_are_said_at_once():
     assert problems(text) == [
         "row 1: unknown column 'ouput'; did you mean 'output'?",
         "row 2: fps must be from 8 to 60, not 900",
+        f"rows 3, 6, 9: the output '{Path.cwd()}/a.preview.mp4' is that of row 2",
         "row 3: gone.png does not exist",
         "row 4: 'a.wav' was given as both voices",
         "row 5: a voice is missing",
@@ -89,6 +96,50 @@ def test_all_problems_are_said_at_once():
         "row 11: id 'r' is that of row 10",
     ]
     assert not list(Path.cwd().glob("*.mp4"))
+
+
+def test_what_is_wrong_inside_of_files_and_cells_is_said_in_the_same_round():
+    Path("broken.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    text = (
+        "image,voice,output,fps,steps,seed\n"
+        "host.png,a.wav,1.mp4,900,none,x\n"
+        "broken.png,a.wav,2.mp4,,,\n"
+        "broken.png,b.wav,gone/3.mp4,7,,\n"
+        "host.png,b.wav,1.mp4,,,\n"
+    )
+
+    lines = problems(text)
+
+    assert [line.partition(":")[0] for line in lines] == [
+        "row 2", "row 2", "row 2", "rows 3, 4", "row 4", "row 4", "row 5",
+    ]  # fmt: skip
+    words = ("fps", "steps", "seed", "broken.png", "fps", "gone", "1.preview.mp4' is that of row 2")
+    assert all(word in line for word, line in zip(words, lines, strict=True)), lines
+
+
+@pytest.mark.parametrize(
+    ("names", "is_refused"),
+    [(("Ann", "ann"), True), (("\u00e9", "e\u0301"), True), (("ann", "anna"), False)],
+)
+def test_outputs_that_are_one_file_on_some_disks_are_refused(names, is_refused):
+    rows = "".join(f"host.png,a.wav,{name}.mp4\n" for name in names)
+    text = f"image,voice,output\n{rows}"
+    if not is_refused:
+        assert len(planned(manifest(text)).videos) == 2
+        return
+
+    (line,) = problems(text)
+
+    assert line.startswith("row 3: the output ") and "one file on many disks" in line
+
+
+def test_objects_of_a_store_differ_by_their_case():
+    first, second = Problems(), Problems()
+    for found, scheme in ((first, "s3://bucket/"), (second, "/videos/")):
+        for number, name in enumerate(("A.mp4", "a.mp4")):
+            find_collision(scheme + name, number, found)
+
+    assert (bool(first), bool(second)) == (False, True)
 
 
 def test_two_columns_of_one_option_are_a_problem_where_both_are_filled():
@@ -194,9 +245,14 @@ def test_speakers_are_placed(folder):
     assert video.row.args.speakers == ("face:1=a.wav",)
 
 
-def test_a_row_above_max_cost_is_refused_before_anything_is_started(monkeypatch):
+@pytest.fixture
+def account(monkeypatch):
+    """A token, which plans do not use."""
     monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
     monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
+
+
+def test_a_row_above_max_cost_is_refused_before_anything_is_started(account):
     text = "image,voice,max_cost\nhost.png,a.wav,0.01\nhost.png,b.wav,9\n"
 
     (line,) = problems(text, RefusedError, given={"backend": "modal"})
@@ -214,10 +270,8 @@ def test_a_row_above_max_cost_is_refused_before_anything_is_started(monkeypatch)
     ],
 )
 def test_rows_that_no_option_of_theirs_forbids_are_let_in_by_the_command(
-    cli, monkeypatch, column, words, way_out
+    cli, account, column, words, way_out
 ):
-    monkeypatch.setenv("MODAL_TOKEN_ID", "ak-1")
-    monkeypatch.setenv("MODAL_TOKEN_SECRET", "as-1")
     manifest(f"image,voice,{column}\nhost.png,a.wav,{0.01 if column else ''}\n")
     command = ("batch", "list.csv", "--plan", "--backend", "modal")
 
@@ -237,6 +291,38 @@ def test_a_plan_tells_time_and_whether_the_budget_does(cli, budget, answer):
 
     assert re.search(r"^GPU time +.* in all$", ran.stdout, re.MULTILINE)
     assert re.search(rf"^budget .*{re.escape(answer)}", ran.stdout, re.MULTILINE)
+
+
+def test_rows_that_one_job_makes_are_priced_once(account):
+    rows = ("1.mp4,5,", "2.mp4,5,", "3.mp4,6,", "4.mp4,5,true", "5.mp4,5,")
+    text = "image,voice,output,seed,force\n" + "".join(f"host.png,a.wav,{row}\n" for row in rows)
+
+    plan = planned(manifest(text), given={"backend": "modal"})
+
+    same = [each.same_as and each.same_as.row.number for each in plan.videos]
+    assert same == [None, 2, None, None, 2]
+    assert plan.price_usd == pytest.approx(3 * plan.videos[0].price_usd)
+    assert plan.ordered() == list(plan.videos)
+
+
+def test_a_first_window_whose_whole_video_is_there_is_the_whole_video(account):
+    write_wav("long.wav", speech_like(6.0))
+    path = manifest("image,voice,seed\nhost.png,long.wav,5\n")
+    given = {"backend": "modal"}
+    (video,) = planned(path, given=given).videos
+    spec = build_spec(video.row.args, video.row.settings)
+    summary = video.inputs.summary
+    recipe = make_recipe(summary, spec.options, "modal", model_output=True)
+    Path("long.mp4").write_bytes(video_with(json.dumps(recipe)))
+
+    (whole,) = planned(path, given=given, first=True).videos
+    Path("long.mp4").rename("long.first.mp4")
+    Path("long.first.mp4").write_bytes(video_with(json.dumps({**recipe, "first_window": True})))
+    (first,) = planned(path, given=given, first=True).videos
+
+    assert (whole.known, whole.target.name) == ("whole", "long.mp4")
+    assert (first.known, first.target.name) == ("made", "long.first.mp4")
+    assert whole.seconds > first.seconds
 
 
 def test_an_output_that_is_another_file_is_refused(cli):

@@ -50,18 +50,24 @@ def test_a_killed_batch_is_completed_by_a_rerun_that_pays_nothing_twice(cloud, d
 
 def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
     write_list(deployed, "d", "e", "f")
-    plan = deployed.run("batch", "list.csv", *WORDS, "--plan", "--json").data
+    with (deployed.folder / "list.csv").open("a") as file:
+        file.write("\ntwin,host.png,row-d.wav,0")
+    words = ("batch", "list.csv", *WORDS, "-o", "{id}.mp4")
+    plan = deployed.run(*words, "--plan", "--json").data
     price = plan["rows"][0]["price_usd"]
+    assert [row["same_as_row"] for row in plan["rows"]] == [None, None, None, 2]
+    assert plan["price_usd"] == pytest.approx(3 * price, abs=1e-3)
 
-    ran = deployed.run(
-        "batch", "list.csv", *WORDS, "--budget", price + 1e-5, "--json", timeout_s=120
-    )
+    ran = deployed.run(*words, "--budget", price + 1e-5, "--json", timeout_s=120)
 
     assert ran.code == 5
     assert ran.error["code"] == "E_ROWS"
-    assert [row["state"] for row in ran.data["rows"]] == ["done", "not started", "not started"]
+    states = ["done", "not started", "not started", "done"]
+    assert [row["state"] for row in ran.data["rows"]] == states
+    assert ran.data["rows"][3]["price_usd"] == 0.0
+    assert ran.data["price_usd"] == pytest.approx(ran.data["rows"][0]["price_usd"], abs=1e-4)
     assert "does not fit" in ran.data["rows"][1]["reason"]
-    assert ran.error["message"] == "2 of 3 videos are missing"
+    assert ran.error["message"] == "2 of 4 videos are missing"
     hint, _, enough = ran.error["hint"].rpartition(" --budget ")
     assert hint.startswith("multitalk batch list.csv") and float(enough) > 2 * price
     assert rpcs.count("FunctionMap") == 1

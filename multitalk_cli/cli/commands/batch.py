@@ -179,7 +179,6 @@ def _plan(found: Manifest, defaults: Defaults, console: Console) -> BatchPlan:
     from multitalk_cli.contract import Stage
 
     rows = read_rows(found, defaults, console, found.problems)
-    found.problems.require_none(found.name)
     with console.progress() as progress:
 
         def show(done: int, total: int) -> None:

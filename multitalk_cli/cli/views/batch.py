@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _KNOWN = {
     "made": "already made",
+    "whole": "the whole video is made",
     "finished": "finished, to be fetched",
     "running": "already running",
     "": "new",
@@ -67,6 +68,7 @@ def _planned_data(video: PlannedVideo) -> dict[str, Any]:
         "seed": video.seed,
         "seconds": round(video.seconds, 3),
         "known": video.known,
+        "same_as_row": None if video.same_as is None else video.same_as.row.number,
         "price_least_usd": round(video.price_least_usd, 4),
         "price_usd": round(video.price_usd, 4),
     }
@@ -95,7 +97,7 @@ def plan_blocks(plan: BatchPlan, words: Sequence[str], budget: Budget | None = N
             human_length(video.seconds),
             video.gpu or video.row.backend,
             _price(video) if video.row.is_paid else "nothing",
-            _KNOWN[video.known],
+            _plan_state(video),
         )
         for video in plan.videos
     ]
@@ -106,6 +108,12 @@ def plan_blocks(plan: BatchPlan, words: Sequence[str], budget: Budget | None = N
         gives_way=(1, 0),
     )
     return [table, Line(""), *_totals(plan, words, budget)]
+
+
+def _plan_state(video: PlannedVideo) -> str:
+    if video.same_as is not None:
+        return f"same as row {video.same_as.row.number}, paid once"
+    return _KNOWN[video.known]
 
 
 def _name(video: PlannedVideo) -> str:
@@ -119,9 +127,9 @@ def _price(video: PlannedVideo) -> str:
 
 
 def _totals(plan: BatchPlan, words: Sequence[str], budget: Budget | None) -> list[Block]:
-    new = sum(video.is_new for video in plan.videos)
+    known = sum(bool(video.known) for video in plan.videos)
     seconds = sum(video.seconds for video in plan.videos)
-    there = f", {len(plan.videos) - new} of them made or started" if new < len(plan.videos) else ""
+    there = f", {known} of them made or started" if known else ""
     total = f"{human_count(len(plan.videos), 'video')}, {human_length(seconds)}{there}"
     rows: list[Block] = [Row("videos", total), *_time_rows(plan), *_price_rows(plan, words)]
     rows += [] if budget is None else _budget_rows(plan, budget)
@@ -260,6 +268,7 @@ def data(batch: BatchResult, report: Path | None) -> dict[str, Any]:
         "cancelled": batch.count("cancelled"),
         "not_started": batch.count("not started"),
         "price_usd": round(batch.paid_usd, 4),
+        "paid_before_usd": round(sum(batch.paid_before_usd.values()), 4),
         "took_s": round(batch.took_s, 3),
         "report": None if report is None else str(report),
         "rows": [row_data(result) for result in batch.results],
@@ -311,9 +320,9 @@ def summary(batch: BatchResult) -> str:
 
 def facts(plan: BatchPlan) -> list[tuple[str, str]]:
     """What is shown before a batch is started."""
-    new = sum(video.is_new for video in plan.videos)
+    known = sum(bool(video.known) for video in plan.videos)
     count = human_count(len(plan.videos), "video")
-    there = f", {len(plan.videos) - new} made or started before" if new < len(plan.videos) else ""
+    there = f", {known} made or started before" if known else ""
     shown = [("batch", f"{count} of {plan.name}{there}"), ("price", describe_price(plan))]
     return shown + [(row.label, row.text) for row in unpaired_rows(plan)]
 
