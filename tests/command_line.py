@@ -16,6 +16,7 @@ import pytest
 import typer.main
 
 from multitalk_cli.cli.app import run
+from tests.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = ROOT / "multitalk_cli" / "examples"
@@ -121,13 +122,13 @@ def surroundings(command):
 def shell(folder, surroundings):
     """Runs a script in a real shell: `shell("multitalk --version | head")` gives a Ran."""
 
-    def call(script, *, name="sh", stdin="", timeout_s=60):
+    def call(script, *, name="sh", stdin=""):
         ran = subprocess.run(
             [name, "-c", script],
             input=stdin.encode(),
             capture_output=True,
             env=surroundings,
-            timeout=timeout_s,
+            timeout=HANG_S,
             check=False,
         )
         return Ran(ran.returncode, _decode(ran.stdout), _decode(ran.stderr))

@@ -27,6 +27,7 @@ from multitalk_cli.jobs import ledger
 from multitalk_cli.reporting.job_reporter import JobReporter
 from multitalk_cli.reporting.reporter import StoppedError
 from tests.command_line import EXAMPLES, ROOT
+from tests.waiting import HANG_S
 
 SMALL = {"backend": "preview", "size": "192x96"}
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
@@ -199,7 +200,7 @@ def test_a_timeout_leaves_the_job_alone():
     with pytest.raises(TimeoutError, match=job.id):
         job.result(timeout=0)
 
-    assert job.result(timeout=60).path.is_file()
+    assert job.result(timeout=HANG_S).path.is_file()
 
 
 def test_a_job_that_is_cancelled_half_way_leaves_no_file(inputs):

@@ -18,6 +18,8 @@ from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_rate
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
@@ -99,7 +101,17 @@ def examine(
     speed, measured = _check_speed(answer, gpu, stack)
     outcomes |= {} if speed is None else {"speed": speed}
     checks = [CheckResult(name=name, group=GROUP, outcome=seen) for name, seen in outcomes.items()]
-    return [*checks, sound.result()], {**answer, **measured, "account": asdict(account)}
+    checks.append(_await_sound(sound, reporter))
+    return checks, {**answer, **measured, "account": asdict(account)}
+
+
+def _await_sound(sound: Future[CheckResult], reporter: Reporter) -> CheckResult:
+    """The comparison's result; importing librosa may take it longer than the GPU's work."""
+    if not sound.done():
+        with reporter.progress() as progress:
+            progress.show(contract.Stage(name="comparing sound"))
+            sound.result()
+    return sound.result()
 
 
 def _run_s(answer: Mapping[str, Any]) -> float:

@@ -18,6 +18,7 @@ from multitalk_cli.errors import CODES, UsageError
 from multitalk_cli.settings import SETTINGS
 from tests.command_line import ROOT
 from tests.terminal.program import Program
+from tests.waiting import HANG_S
 
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
@@ -514,7 +515,7 @@ def test_a_process_ends_by_the_signal_that_ended_it(started, speech, folder, num
         if line.startswith(b"price"):
             break
     child.send_signal(number)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=HANG_S)
 
     assert child.returncode == -number
     assert out == b""

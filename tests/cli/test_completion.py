@@ -19,6 +19,7 @@ from multitalk_cli.settings import SETTINGS
 from multitalk_cli.storage import recent_keys
 from tests.command_line import ROOT
 from tests.tools.write_completions import FOLDER, scripts
+from tests.waiting import HANG_S
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -253,7 +254,12 @@ def press(folder, command, surroundings, known):
         if shutil.which(name) is None:
             pytest.skip(f"needs the shell {name}")
         child = pexpect.spawn(
-            name, STARTS[name], env=environment, dimensions=(50, 160), timeout=20, encoding="utf-8"
+            name,
+            STARTS[name],
+            env=environment,
+            dimensions=(50, 160),
+            timeout=HANG_S,
+            encoding="utf-8",
         )
         opened.append(child)
         child.sendline(SETUPS[name].format(folder=FOLDER))

@@ -6,6 +6,8 @@ import signal
 
 import pytest
 
+from tests.waiting import HANG_S
+
 # One name for each program: sh is often a link to dash.
 _FOUND = {shutil.which(name): name for name in ("dash", "zsh", "bash", "sh")}
 SHELLS = sorted({os.path.realpath(path): name for path, name in _FOUND.items() if path}.values())
@@ -129,7 +131,7 @@ def test_ctrl_c_stops_the_loop_and_leaves_nothing(started, speech, folder, name)
     wait_until_it_works(child)
 
     os.killpg(child.pid, signal.SIGINT)
-    out, err = child.communicate(timeout=20)
+    out, err = child.communicate(timeout=HANG_S)
 
     assert child.returncode in (-signal.SIGINT, 128 + signal.SIGINT)
     assert out == b"", "neither a result nor the next round"
@@ -145,7 +147,7 @@ def test_a_second_ctrl_c_does_not_wait(started, speech):
 
     child.send_signal(signal.SIGINT)
     child.send_signal(signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=HANG_S)
 
     assert child.returncode == -signal.SIGINT
 
@@ -155,6 +157,6 @@ def test_a_run_in_the_background_ignores_the_ctrl_c_of_its_shell(started, folder
     wait_until_it_works(child)
 
     os.killpg(child.pid, signal.SIGINT)
-    child.communicate(timeout=20)
+    child.communicate(timeout=HANG_S)
 
     assert made(folder) == ["take 1.preview.mp4"]

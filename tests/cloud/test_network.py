@@ -23,6 +23,7 @@ from cryptography.x509.oid import NameOID
 from multitalk_cli.cloud import network
 from multitalk_cli.errors import SetupError, TemporaryError
 from tests.cloud.connect_proxy import PASSWORD, USER, proxying
+from tests.waiting import HANG_S
 
 
 @pytest.fixture(autouse=True)
@@ -162,7 +163,7 @@ def test_the_account_is_reached_through_a_proxy(client_env, tmp_path, rpcs):
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=HANG_S,
             check=False,
         )
 

@@ -110,7 +110,7 @@ def cli_process(monkeypatch):
 def test_command_block_of_a_page_runs(name, folder, cli_process, request, monkeypatch):
     block = _blocks()[name]
     # A quarter of the pixels is as good an example.
-    monkeypatch.setenv("MULTITALK_SIZE", "448x224")
+    monkeypatch.setenv("MULTITALK_SIZE", "192x96")
     if "multitalk s3" in block:
         request.getfixturevalue("s3_client").create_bucket(Bucket="my-bucket")
     done = cli_process(folder, block)

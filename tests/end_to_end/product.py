@@ -20,6 +20,7 @@ from tests.modal_plane.cloud import Cloud
 from tests.modal_plane.forking import CommandServer, ForkedCommand
 from tests.modal_plane.rpcs import RpcLog
 from tests.terminal.program import ForkedProgram, colourful
+from tests.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CLASS = "Current.*"
@@ -92,9 +93,9 @@ class User:
         """The command line of a process."""
         return [sys.executable, "-m", "multitalk_cli", *map(str, words)]
 
-    def run(self, *words, timeout_s=60, stdin="", **env) -> Ran:
+    def run(self, *words, stdin="", **env) -> Ran:
         """Runs a command to its end."""
-        return self.start(*words, stdin=stdin, **env).finish(timeout_s)
+        return self.start(*words, stdin=stdin, **env).finish()
 
     def start(self, *words, stdin="", **env) -> "Running":
         """Starts a command."""
@@ -124,9 +125,9 @@ class Running:
     def __init__(self, process: ForkedCommand) -> None:
         self.process = process
 
-    def finish(self, timeout_s=60) -> Ran:
+    def finish(self) -> Ran:
         """Waits for its end."""
-        out, err = self.process.communicate(timeout_s)
+        out, err = self.process.communicate(HANG_S)
         return Ran(self.process.returncode, out, err)
 
     def signal(self, number: int) -> None:
@@ -136,7 +137,7 @@ class Running:
     def kill(self) -> None:
         """SIGKILL: nothing is cleaned up."""
         self.signal(signal.SIGKILL)
-        self.process.communicate(10)
+        self.process.communicate(HANG_S)
 
 
 def state_of(cloud: Cloud, job_id: str) -> dict:

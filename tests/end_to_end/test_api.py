@@ -21,6 +21,7 @@ from multitalk_cli import (
 from tests.command_line import EXAMPLES, ROOT
 from tests.end_to_end.product import gpu_calls
 from tests.test_api import BLOCKS
+from tests.waiting import HANG_S
 
 SMALL = {"size": "32x32", "sample_steps": 10, "text_guidance": 1}
 
@@ -37,7 +38,7 @@ def inputs(folder):
 def _no_job_left(cloud):
     """Each test ends with idle containers."""
     yield
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 @pytest.fixture
@@ -67,7 +68,7 @@ def until_first_step(job):
 def test_a_job_becomes_a_video(client, inputs, capfd):
     job = client.submit("portrait.png", "voice.wav", seed=5)
 
-    video = job.result(timeout=60)
+    video = job.result(timeout=HANG_S)
     assert (video.path, video.seed, video.backend) == (inputs / "voice.mp4", 5, "modal")
     assert (video.made.job_id, video.made.gpu, job.state) == (job.id, "h100", "done")
     assert video.price_usd > 0
@@ -129,9 +130,9 @@ def test_another_client_attaches_by_id(client, inputs, cloud):
         other = Client(backend="modal").job(job.id[:10], output="other.mp4")
 
         assert (other.id, other.state) == (job.id, "running")
-    video = other.result(timeout=60)
+    video = other.result(timeout=HANG_S)
     assert video.path == inputs / "other.mp4"
-    assert video.path.read_bytes() == job.result(timeout=60).path.read_bytes()
+    assert video.path.read_bytes() == job.result(timeout=HANG_S).path.read_bytes()
 
 
 @pytest.mark.long
@@ -143,8 +144,8 @@ def test_an_own_job_is_written_to_another_place_too(client, inputs, cloud):
         again = client.job(job.id, output="other.mp4", force=True)
 
     assert (again.id, again is job) == (job.id, False)
-    assert again.result(timeout=60).path == inputs / "other.mp4"
-    assert job.result(timeout=60).path == inputs / "long.mp4"
+    assert again.result(timeout=HANG_S).path == inputs / "other.mp4"
+    assert job.result(timeout=HANG_S).path == inputs / "long.mp4"
     assert (inputs / "other.mp4").read_bytes() == (inputs / "long.mp4").read_bytes()
 
 
@@ -156,7 +157,7 @@ def test_another_client_cancels_by_id(client, long_voice, cloud):
 
     assert not cloud.containers(busy=True)
     with pytest.raises(RemoteError) as caught:
-        job.result(timeout=60)
+        job.result(timeout=HANG_S)
     assert (caught.value.code, job.state) == ("E_CANCELLED", "cancelled")
 
 
@@ -184,7 +185,7 @@ def test_a_job_continues_when_its_program_ends(client, inputs, cloud, last):
             [sys.executable, "-c", program], env=env, capture_output=True, text=True, check=True
         )
 
-    video = client.job(ran.stdout.strip()).result(timeout=60)
+    video = client.job(ran.stdout.strip()).result(timeout=HANG_S)
 
     assert (video.path, ran.stderr) == (inputs / "left.mp4", "")
 
@@ -195,7 +196,7 @@ def test_several_jobs_at_once(client, speech):
 
     jobs = [client.submit("portrait.png", voice) for voice in voices]
 
-    names = [job.result(timeout=60).path.name for job in jobs]
+    names = [job.result(timeout=HANG_S).path.name for job in jobs]
     assert names == ["0.mp4", "1.mp4", "2.mp4"]
     assert [job.id for job in client.jobs()] == [job.id for job in reversed(jobs)]
 
@@ -206,7 +207,7 @@ def test_one_client_serves_several_threads(client, speech):
     made = {}
 
     def make(voice):
-        made[voice] = client.submit("portrait.png", voice).result(timeout=60).path
+        made[voice] = client.submit("portrait.png", voice).result(timeout=HANG_S).path
 
     threads = [threading.Thread(target=make, args=(voice,)) for voice in voices]
     for thread in threads:

@@ -30,11 +30,11 @@ def test_a_killed_batch_is_completed_by_a_rerun_that_pays_nothing_twice(cloud, d
     write_list(deployed, "a", "b", "c")
     cloud.no_capacity(ends_idle=True)
     killed = deployed.start("batch", "list.csv", *WORDS, "--parallel", "3")
-    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "all rows are started", 60)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "all rows are started")
     killed.kill()
     cloud.capacity_back()
 
-    again = deployed.run("batch", "list.csv", *WORDS, "--report", "report", timeout_s=120)
+    again = deployed.run("batch", "list.csv", *WORDS, "--report", "report")
     assert again.code == 0, again.stderr
     assert sorted((row["id"], row["state"]) for row in rows_of(again)) == [
         ("a", "done"), ("b", "done"), ("c", "done"),
@@ -58,7 +58,7 @@ def test_a_budget_starts_what_fits_and_says_what_does_not(deployed, rpcs):
     assert [row["same_as_row"] for row in plan["rows"]] == [None, None, None, 2]
     assert plan["price_usd"] == pytest.approx(3 * price, abs=1e-3)
 
-    ran = deployed.run(*words, "--budget", price + 1e-5, "--json", timeout_s=120)
+    ran = deployed.run(*words, "--budget", price + 1e-5, "--json")
 
     assert ran.code == 5
     assert ran.error["code"] == "E_ROWS"
@@ -80,7 +80,7 @@ def test_ctrl_c_cancels_what_runs_and_a_second_one_does_not_wait(cloud, deployed
         cloud.stop_container(idle)
     cloud.no_capacity()
     once = deployed.start(*words)
-    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "all rows are started", 60)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "all rows are started")
     once.signal(signal.SIGINT)
     cancelled = once.finish()
     cloud.capacity_back()
@@ -88,13 +88,13 @@ def test_ctrl_c_cancels_what_runs_and_a_second_one_does_not_wait(cloud, deployed
     # Containers that hold a commit do not confirm a cancellation.
     with cloud.commits_held():
         twice = deployed.start(*words)
-        cloud.wait_until(lambda: cloud.containers(busy=True), "a row is made", 60)
-        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 4, "all rows are started", 60)
+        cloud.wait_until(lambda: cloud.containers(busy=True), "a row is made")
+        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 4, "all rows are started")
         twice.signal(signal.SIGINT)
-        cloud.wait_until(lambda: rpcs.count("FunctionCallCancel") >= 3, "a cancellation", 60)
+        cloud.wait_until(lambda: rpcs.count("FunctionCallCancel") >= 3, "a cancellation")
         twice.signal(signal.SIGINT)
         left = twice.finish(20)
-    last = deployed.run(*words, timeout_s=120)
+    last = deployed.run(*words)
 
     assert [ran.code for ran in (cancelled, left)] == [-signal.SIGINT] * 2, left.stderr
     assert [row["state"] for row in rows_of(cancelled)] == ["cancelled"] * 2

@@ -13,11 +13,12 @@ from remote.deployment import image, pins
 from tests.end_to_end.product import CLASS
 from tests.modal_plane.cloud import TOKEN_ID, TOKEN_SECRET
 from tests.terminal.program import Program
+from tests.waiting import HANG_S
 
 
 def test_a_dry_run_shows_the_recipe_without_a_network(cloud, user):
     with cloud.network_lost():
-        ran = user.run("deploy", "--dry-run", "--stack", "cuda12.1", "--json", timeout_s=20)
+        ran = user.run("deploy", "--dry-run", "--stack", "cuda12.1", "--json")
 
     assert ran.code == 0, ran.stderr
     assert ran.data["volumes"] == ["multitalk-weights", "multitalk-jobs", "multitalk-caches"]
@@ -279,7 +280,7 @@ def test_login_stores_a_token_pair_from_stdin(user, without_token):
     command = user.command("login", "--stdin")
     done = subprocess.run(
         command, env=without_token, input=f"{TOKEN_ID}\n{TOKEN_SECRET}\n", text=True,
-        capture_output=True, timeout=60, check=False,
+        capture_output=True, timeout=HANG_S, check=False,
     )  # fmt: skip
 
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
@@ -292,7 +293,7 @@ def test_login_refuses_a_wrong_pair(user, without_token):
     command = user.command("login", "--stdin")
     done = subprocess.run(
         command, env=without_token, input=f"{TOKEN_ID} wrong", text=True,
-        capture_output=True, timeout=60, check=False,
+        capture_output=True, timeout=HANG_S, check=False,
     )  # fmt: skip
 
     assert (done.returncode, "E_TOKEN" in done.stderr) == (4, True), done.stderr
@@ -313,7 +314,7 @@ def test_login_in_the_browser_shows_where_to_confirm_and_stores_a_token(
         cloud.wait_until(lambda: cloud.state.token_flows, "a client asks for a token")
         shown = [process.stderr.readline() for _ in range(1 if quiet else 4)]
         cloud.confirm_login()
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=HANG_S)
 
     (flow,) = cloud.state.token_flows
     assert f"/token-flow/{flow}" in shown[0]
@@ -328,7 +329,7 @@ def test_login_says_that_variables_hide_the_token(user, without_token):
     env = {**without_token, "MODAL_OAUTH_CLIENT_ID": "oc-1"}
     done = subprocess.run(
         user.command("login", "--stdin"), env=env, input=f"{TOKEN_ID}\n{TOKEN_SECRET}\n",
-        text=True, capture_output=True, timeout=60, check=False,
+        text=True, capture_output=True, timeout=HANG_S, check=False,
     )  # fmt: skip
 
     assert done.returncode == 0, done.stderr

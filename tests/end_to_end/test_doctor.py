@@ -386,7 +386,7 @@ def test_a_script_must_say_that_the_comparison_may_be_paid(ready, rpcs):
 @pytest.mark.long
 def test_the_model_is_compared_after_its_price_is_said(cloud, ready):
     # A container compiles transformers, diffusers and librosa anew: minutes on a busy machine.
-    ran, checks = doctor(ready, "--model", "--yes", "--report", "proof.md", timeout_s=600)
+    ran, checks = doctor(ready, "--model", "--yes", "--report", "proof.md")
 
     said, *facts = ran.stderr.splitlines()
     assert said.startswith("h100: compares parts of the model with transformers, diffusers, ")

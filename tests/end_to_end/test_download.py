@@ -95,7 +95,7 @@ def owner(cloud, tiny_site, served, tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(owner):
     """How a download ended that was the first command ever run."""
-    return owner.run("download", "--yes", "--json", timeout_s=90)
+    return owner.run("download", "--yes", "--json")
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def hub(cloud, served):
     served.sent_bytes = 0
     yield served
     served.faults.bytes_per_s, served.faults.token = None, None
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 @pytest.fixture
@@ -182,7 +182,7 @@ def test_a_volume_of_version_1_is_filled_likewise(cloud, user):
     cloud.add_environment("earlier")
     modal.Volume.objects.create(contract.WEIGHTS_VOLUME, version=1, environment_name="earlier")
 
-    ran = user.run("download", "--yes", "--environment", "earlier", timeout_s=90)
+    ran = user.run("download", "--yes", "--environment", "earlier")
 
     filled = cloud.volume(contract.WEIGHTS_VOLUME, "earlier")
     assert ran.code == 0, ran.stderr
@@ -209,7 +209,7 @@ def test_ten_kills_at_random_points_cost_almost_nothing(cloud, hub, empty):
     points = sorted(chance.uniform(0.05, 0.95) * hub.size_bytes for _ in range(10))
     running = empty.start("download", "--yes")
     for number, point in enumerate(points):
-        cloud.wait_until(lambda point=point: hub.sent_bytes >= point, f"byte {point:.0f}", 60)
+        cloud.wait_until(lambda point=point: hub.sent_bytes >= point, f"byte {point:.0f}")
         if number % 4 == 0:
             # What waits in sockets is no more than in a network.
             hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 20
@@ -244,7 +244,7 @@ def test_a_call_that_runs_out_of_time_is_followed_by_another(cloud, hub, empty, 
     with limited(cloud, timeout_s=6):
         running = empty.start("download", "--yes")
         # The look, the call that runs out of time, and the one that resumes.
-        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "a second call", 30)
+        cloud.wait_until(lambda: rpcs.count("FunctionMap") == 3, "a second call")
     hub.faults.bytes_per_s = None
     ran = running.finish()
 
@@ -289,7 +289,7 @@ def under_way(cloud, hub, user, *words):
 
 
 def wait_for_bytes(cloud, hub):
-    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes", 60)
+    cloud.wait_until(lambda: hub.sent_bytes > 1_000_000, "a million bytes")
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S / 10
 
 
@@ -301,7 +301,7 @@ def test_detached_it_goes_on_and_is_followed_later(cloud, hub, empty, rpcs):
     rpcs.clear()
     attaching = empty.start("download")
     # Whether it runs, and then what it gives.
-    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs") >= 2, "it is followed", 30)
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs") >= 2, "it is followed")
     hub.faults.bytes_per_s = None
     attached = attaching.finish()
 
@@ -469,7 +469,7 @@ def test_a_volume_that_commits_by_itself_stores_each_byte_once(cloud, hub, user,
     cloud.faults.commit_every_s, cloud.faults.hidden_s = 0.1, 0.05
     hub.faults.bytes_per_s = len(hub.repos[repo][path])
 
-    ran = user.run("download", "--lora", "lightx2v", "--yes", timeout_s=90)
+    ran = user.run("download", "--lora", "lightx2v", "--yes")
 
     cloud.faults.clear()
     size = len(hub.repos.pop(repo)[path])
@@ -514,7 +514,7 @@ def test_a_token_in_the_account_opens_the_hub(cloud, hub, empty):
     modal.Secret.objects.create(contract.HUGGINGFACE_SECRET, {"HF_TOKEN": "hf_right"})
     deployed = empty.run("deploy")
 
-    ran = empty.run("download", "--json", timeout_s=60)
+    ran = empty.run("download", "--json")
 
     assert deployed.code == 0, deployed.stderr
     assert (ran.code, ran.error["hint"]) == (2, "multitalk download --yes"), ran.stderr

@@ -15,6 +15,7 @@ from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
 from tests.end_to_end.product import SMALL, state_of
+from tests.waiting import HANG_S
 
 TWO_WINDOWS = 4.4
 LOST_S = 8
@@ -25,7 +26,7 @@ def _no_job_left(cloud):
     """Each test ends with idle containers."""
     yield
     cloud.calm()
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 def long_words(user, name, *more):
@@ -157,7 +158,9 @@ def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs)
 def test_no_network_at_the_start_is_said_within_seconds(cloud, deployed):
     voice = deployed.speech("offline.wav", 0.4)
     with cloud.network_lost():
-        ran = deployed.run(*deployed.generate(voice, "--json"), timeout_s=15)
+        ran = deployed.run(
+            *deployed.generate(voice, "--json"),
+        )
 
     assert (ran.code, ran.error["code"]) == (7, "E_NETWORK")
 
@@ -183,7 +186,7 @@ def test_a_job_whose_containers_are_lost_goes_on_with_the_next_command(cloud, de
         cloud.kill(cloud.busy_container())
     failed = running.finish()
 
-    ran = deployed.run(*words, "--json", timeout_s=120)
+    ran = deployed.run(*words, "--json")
 
     assert (failed.code, "E_REMOTE" in failed.stderr) == (5, True), failed.stderr
     assert ran.code == 0, ran.stderr
@@ -226,7 +229,7 @@ def test_a_broken_download_goes_on(cloud, deployed):
     before = video.read_bytes()
     cloud.faults.cut_downloads, cloud.faults.cut_after_bytes = 2, 1000
 
-    ran = deployed.run("jobs", "fetch", job, "--force", timeout_s=60)
+    ran = deployed.run("jobs", "fetch", job, "--force")
 
     assert ran.code == 0, ran.stderr
     assert video.read_bytes() == before
@@ -250,7 +253,7 @@ def test_an_older_deployment_is_refused_before_anything_is_sent(deployed, rpcs):
 def test_a_container_of_another_contract_says_so():
     engine = modal.Cls.from_name(contract.APP_NAME, "Current")()
 
-    answer = engine.generate.spawn({"contract": 99, "client": "9.9"}).get(timeout=30)
+    answer = engine.generate.spawn({"contract": 99, "client": "9.9"}).get(timeout=HANG_S)
     newer = {"contract": contract.CONTRACT_VERSION, "client": "9.9", "mood": "calm"}
     prepared = modal.Function.from_name(contract.APP_NAME, contract.PREPARE_FUNCTION)
 

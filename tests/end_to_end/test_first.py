@@ -10,6 +10,7 @@ import pytest
 from multitalk_cli import contract
 from tests.end_to_end.product import SMALL, User
 from tests.end_to_end.test_faults import TWO_WINDOWS, frames_of, held_rest
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.long
 
@@ -19,7 +20,7 @@ def _no_job_left(cloud):
     """Each test ends with idle containers."""
     yield
     cloud.calm()
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 def words_of(user, name, *more):
@@ -70,10 +71,10 @@ def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deploye
     (deployed.folder / "rows.csv").write_text("\n".join(["id,image,voice,seed", *rows]))
     words = ("batch", "rows.csv", *SMALL, "--backend", "modal", "--json")
 
-    looked = deployed.run(*words, "--first", timeout_s=120)
+    looked = deployed.run(*words, "--first")
     jobs = [row["job"] for row in looked.data["rows"]]
     elsewhere = User(cloud, deployed.site, tmp_path / "elsewhere")
-    far = elsewhere.run("finish", *jobs[:2], "--json", timeout_s=120)
+    far = elsewhere.run("finish", *jobs[:2], "--json")
     plan = deployed.run(*words, "--plan")
 
     assert looked.code == 0, looked.stderr
@@ -89,7 +90,7 @@ def test_chosen_rows_of_a_batch_are_finished_from_another_machine(cloud, deploye
     over = deployed.run("finish", jobs[0], "--json")
     assert (over.code, over.error["code"]) == (2, "E_NOT_FIRST")
     assert over.error["hint"] == f"multitalk jobs fetch {jobs[0][:8]}"
-    whole = deployed.run(*words, timeout_s=120)
+    whole = deployed.run(*words)
     assert [row["state"] for row in whole.data["rows"]] == ["done"] * 3, whole.stderr
     assert [row["job"] for row in whole.data["rows"]] == jobs
     assert rpcs.count("FunctionMap") == calls + 1
@@ -147,7 +148,7 @@ def test_a_program_looks_and_finishes(deployed, rpcs):
 
     ran = subprocess.run(
         [sys.executable, "-c", code], env=deployed.env, cwd=deployed.folder,
-        capture_output=True, text=True, check=False, timeout=120,
+        capture_output=True, text=True, check=False, timeout=HANG_S,
     )  # fmt: skip
 
     assert ran.stdout.splitlines() == [

@@ -18,7 +18,7 @@ LONG = ("--steps", "40", "--size", "48x48")
 def _no_job_left(cloud):
     """Each test ends with idle containers."""
     yield
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 @pytest.fixture

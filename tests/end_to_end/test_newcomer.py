@@ -44,9 +44,7 @@ def test_the_next_command_leads_from_nothing_to_a_video(newcomer):
         looked = newcomer.run("doctor", "--json")
         assert looked.code == (0 if looked.data["video_ready"] else 4)
         commands.append(looked.data["next"])
-        ran = newcomer.run(
-            *answered(commands[-1]), stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n", timeout_s=90
-        )
+        ran = newcomer.run(*answered(commands[-1]), stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n")
         assert ran.code == 0, ran.stderr
 
     assert [command.split()[1] for command in commands] == [
@@ -77,7 +75,7 @@ def test_the_first_hour_shows_what_its_page_says(cloud, newcomer):
     for command, lines in FIRST_RUN:
         words = answered(command)
         words += ["--yes"] if words[0] == "doctor" and len(words) > 1 else []
-        ran = newcomer.run(*words, stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n", timeout_s=180)
+        ran = newcomer.run(*words, stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n")
         assert ran.code == 0, ran.stderr
         shown = [
             line.replace("/home/you", str(newcomer.folder))

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from remote.deployment import image, pins
+from tests.waiting import HANG_S
 
 # Oldest to newest of the C library that each base has: Debian 12 and Ubuntu 22.04.
 NEWEST_GLIBC = {"current": 36, "proof": 36, "cuda12.1": 35}
@@ -54,7 +55,7 @@ def resolved(tmp_path_factory):
         stack: subprocess.Popen(_dry_run(stack, report), stderr=subprocess.PIPE, text=True)
         for stack, report in reports.items()
     }
-    ended = {stack: process.communicate(timeout=240)[1] for stack, process in running.items()}
+    ended = {stack: process.communicate(timeout=HANG_S)[1] for stack, process in running.items()}
     return {
         stack: _result(running[stack].returncode, errors, reports[stack])
         for stack, errors in ended.items()

@@ -40,10 +40,10 @@ def test_the_three_commands_print_what_the_readme_shows(newcomer):  # noqa: F811
     home = [line.replace("/home/you", str(newcomer.home)) for line in shown["login"]]
     assert shows(home, printed(login)), printed(login)
 
-    download = newcomer.run("download", "--yes", timeout_s=90)
+    download = newcomer.run("download", "--yes")
     unasked = [line for line in shown["download"] if not line.endswith("[y/N] y")]
     assert len(unasked) == len(shown["download"]) - 1
     assert shows(unasked, printed(download)), printed(download)
 
-    video = newcomer.run("generate", "portrait.png", "voice.wav", *SMALL, timeout_s=90)
+    video = newcomer.run("generate", "portrait.png", "voice.wav", *SMALL)
     assert labels(shown["generate"]) == labels(printed(video))

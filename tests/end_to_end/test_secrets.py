@@ -21,6 +21,7 @@ from tests.end_to_end.product import Ran, User, upload_pack
 from tests.storage.fakehub import serving
 from tests.storage.guarded_store import guarding
 from tests.storage.stores import KEY_ID
+from tests.waiting import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 SECRET, HUB_TOKEN = "wJalr/XUtnFEMI+K7MDENG=bPxRfiCYz", "hf_qLmNoPqRsTuVwXyZaBcDeFgHiJkLmNoPqR"
@@ -498,7 +499,7 @@ def terminal(cloud, tmp_path):
         }
         child = pexpect.spawn(
             sys.executable, ["-m", "multitalk_cli", "setup-secrets", *words], env=env,
-            cwd=str(tmp_path), encoding="utf-8", timeout=30, dimensions=(30, 120),
+            cwd=str(tmp_path), encoding="utf-8", timeout=HANG_S, dimensions=(30, 120),
         )  # fmt: skip
         opened.append(child)
         return child

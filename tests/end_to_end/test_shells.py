@@ -8,6 +8,7 @@ import subprocess
 import pytest
 
 from tests.end_to_end.product import SMALL
+from tests.waiting import HANG_S
 
 pytestmark = [pytest.mark.long, pytest.mark.shell]
 
@@ -48,10 +49,10 @@ def loop(request, deployed):
 
 def test_a_finished_loop_that_runs_again_pays_nothing(loop, rpcs):
     first, again = loop(), None
-    made, problems = first.communicate(timeout=180)
+    made, problems = first.communicate(timeout=HANG_S)
     assert first.returncode == 0, problems
     again = loop()
-    printed, problems = again.communicate(timeout=180)
+    printed, problems = again.communicate(timeout=HANG_S)
 
     assert again.returncode == 0, problems
     assert sorted(made.split()) == sorted(printed.split())
@@ -64,9 +65,9 @@ def test_ctrl_c_stops_the_loop_and_leaves_no_call(cloud, loop, rpcs, request):
     cloud.no_capacity()
     most = 1 if "for" in request.node.name else 3
     running = loop()
-    cloud.wait_until(lambda: rpcs.count("FunctionMap") == most, "calls that wait", 60)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == most, "calls that wait")
     os.killpg(running.pid, signal.SIGINT)
-    running.communicate(timeout=60)
+    running.communicate(timeout=HANG_S)
 
     assert running.returncode != 0
     assert rpcs.count("FunctionMap") == rpcs.count("FunctionCallCancel") == most

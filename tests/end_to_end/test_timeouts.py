@@ -28,7 +28,7 @@ def words_of(user):
 @pytest.fixture(scope="module")
 def whole(deployed):
     """The frames of the job where nothing ends it."""
-    ran = deployed.run(*words_of(deployed), "-o", "whole.mp4", timeout_s=120)
+    ran = deployed.run(*words_of(deployed), "-o", "whole.mp4")
     assert ran.code == 0, ran.stderr
     return frames_of(deployed.folder / "whole.mp4")
 
@@ -38,7 +38,7 @@ def detached(cloud, user):
     left = user.run(*words_of(user), "-o", "chain.mp4", "--force", "--detach")
     job = left.stdout.strip()
     cloud.wait_until(lambda: job in _stepping(cloud), "a first step")
-    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "a window", 60)
+    cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= 1, "a window")
     return job
 
 
@@ -53,7 +53,7 @@ def test_a_detached_job_that_ran_out_of_time_goes_on_when_attached(cloud, deploy
         for row in deployed.run("jobs", "ls", "--remote", "--json").data["jobs"]
         if row["id"] == job
     )
-    attached = deployed.run("jobs", "attach", job, timeout_s=180)
+    attached = deployed.run("jobs", "attach", job)
 
     assert shown["state"] == row["state"] == "stopped"
     assert (shown["error"], shown["windows_kept"] >= 1) == ("E_TIMEOUT", True)
@@ -87,8 +87,8 @@ def test_a_job_that_nobody_follows_starts_its_next_call_itself(
     upload_pack(tiny_pack)
     job = detached(cloud, user)
     entries = lambda: cloud.entries(contract.STATES_DICT)  # noqa: E731
-    cloud.wait_until(lambda: f"{job}/call/1" in entries(), "the next call", 60)
-    cloud.wait_until(lambda: json.loads(entries()[job])["event"]["kind"] == "done", "the end", 120)
+    cloud.wait_until(lambda: f"{job}/call/1" in entries(), "the next call")
+    cloud.wait_until(lambda: json.loads(entries()[job])["event"]["kind"] == "done", "the end")
 
     attached = user.run("jobs", "attach", job)
 

@@ -13,6 +13,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
 from remote.worker.volume_store import VolumeStore
+from tests.waiting import HANG_S
 
 LARGE_BYTES = 100_000_000
 CUTS = 5
@@ -94,13 +95,13 @@ def test_only_missing_parts_of_a_large_video_are_fetched(cloud, deployed, large,
             os.kill(first.pid, signal.SIGKILL)
 
     cloud.on("VolumeGetFile2", before=disturb, times=99)
-    first.communicate(timeout=60)
+    first.communicate(timeout=HANG_S)
     cloud.calm()
     before = fetched(rpcs)
     rpcs.clear()
 
     second = fetching(deployed, job)
-    out, errors = second.communicate(timeout=60)
+    out, errors = second.communicate(timeout=HANG_S)
 
     assert first.returncode == -signal.SIGKILL
     assert before == {**dict.fromkeys(parts[:8], 1), parts[3]: 2}

@@ -52,7 +52,7 @@ def test_a_quota_that_is_reached(cloud, deployed, recognised):
     rule = cloud.on(
         "FunctionMap", error=(Status.RESOURCE_EXHAUSTED, "the limit of GPUs is reached"), times=99
     )
-    error = recognised(deployed.run(*words, timeout_s=90), "E_CAPACITY")
+    error = recognised(deployed.run(*words), "E_CAPACITY")
     assert "limit of GPUs" in error["message"]
     rule.times = 0
 
@@ -63,7 +63,7 @@ def test_a_budget_that_is_used_up(cloud, deployed, recognised):
     words = words_for(deployed, "budget.wav")
     reached = "workspace billing cycle spend limit reached"
     rule = cloud.on("FunctionMap", error=(Status.RESOURCE_EXHAUSTED, reached), times=99)
-    ran = deployed.run(*words, timeout_s=90)
+    ran = deployed.run(*words)
     error = recognised(ran, "E_SPENDING_LIMIT")
     assert ran.code == 4
     assert "https://modal.com/settings/usage" in error["message"]

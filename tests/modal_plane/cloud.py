@@ -33,10 +33,10 @@ from tests.modal_plane.services_volumes import BlobService, VolumeService
 from tests.modal_plane.state import DEFAULT_ENVIRONMENT, Call, Container, Function, Input, State
 from tests.modal_plane.volumes import Volume
 from tests.modal_plane.worker import Worker, image_environment
+from tests.waiting import HANG_S
 
 ASYNC = pb.FUNCTION_CALL_INVOCATION_TYPE_ASYNC
 TOKEN_ID, TOKEN_SECRET = "ak-local", "as-local"
-STARTED_WITHIN_S = 60.0
 
 T = TypeVar("T")
 
@@ -218,7 +218,7 @@ class Cloud:
         }
 
     def run_client(
-        self, arguments: list[str], env: dict[str, str], timeout_s: float = 60
+        self, arguments: list[str], env: dict[str, str]
     ) -> subprocess.CompletedProcess[str]:
         """Runs Python with these arguments as a client."""
         return subprocess.run(
@@ -227,7 +227,7 @@ class Cloud:
             cwd=env["HOME"],
             capture_output=True,
             text=True,
-            timeout=timeout_s,
+            timeout=HANG_S,
             check=False,
         )
 
@@ -312,7 +312,7 @@ class Cloud:
         return container
 
     def wait_until(
-        self, condition: Callable[[], object], what: str, timeout_s: float = STARTED_WITHIN_S
+        self, condition: Callable[[], object], what: str, timeout_s: float = HANG_S
     ) -> None:
         """Waits for a condition; the error says what was awaited and what containers printed."""
         end = time.monotonic() + timeout_s

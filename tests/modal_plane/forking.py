@@ -356,12 +356,20 @@ def become_container(request: dict) -> None:
 
 
 def _import_client(site: str) -> None:
-    """Imports all modules of the client that is installed there, but the one that runs it."""
+    """Imports all modules of the client that is installed there, but the one that runs it.
+
+    Finds the faces of the example portrait too, which nearly all commands are given: copies know
+    them as the rows of a batch do.
+    """
     sys.path.insert(0, site)
     client = importlib.import_module("multitalk_cli")
     for module in pkgutil.walk_packages(client.__path__, "multitalk_cli."):
         if module.name != "multitalk_cli.__main__":
             importlib.import_module(module.name)
+    detect = importlib.import_module("multitalk_cli.media.faces.detect")
+    load = importlib.import_module("multitalk_cli.media.image.load")
+    portrait = Path(client.__path__[0], "examples", "portrait.png")
+    detect.recall_faces(load.load_picture(portrait).pixels)
     sys.path.remove(site)
 
 

@@ -11,6 +11,7 @@ import pytest
 from modal_proto import api_pb2 as pb
 
 from tests.modal_plane.sample import APP, ENGINE, PROBE, deploy
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.usefixtures("sample_class")
 LOOK_UP = "import modal; modal.Cls.from_name('sample', 'Engine').hydrate(); print('found')"
@@ -96,7 +97,7 @@ def test_look_up_asks_twice_and_starts_nothing(rpcs):
 
 def test_payloads_travel_as_cbor(cloud, sample_engine, rpcs):
     call = sample_engine.inspect.spawn({"n": 1})
-    call.get(timeout=20)
+    call.get(timeout=HANG_S)
 
     (sent,) = rpcs.requests("FunctionMap")
     assert sent.pipelined_inputs[0].input.data_format == pb.DATA_FORMAT_CBOR
@@ -110,13 +111,13 @@ def test_spawned_call_is_polled_until_done(cloud, sample_engine):
         call.get(timeout=0.1)
 
     assert str(caught.value) == ""
-    assert call.get(timeout=20) == {"steps": 3, "first": 0}
+    assert call.get(timeout=HANG_S) == {"steps": 3, "first": 0}
     assert cloud.entries("sample-progress")["polled"] == json.dumps({"step": 3})
 
 
 def test_call_is_found_from_another_process(cloud, sample_engine, client_env, rpcs):
     call = sample_engine.generate.spawn({"job": "elsewhere", "steps": 5})
-    code = f"import modal; print(modal.FunctionCall.from_id('{call.object_id}').get(timeout=20))"
+    code = f"import modal; print(modal.FunctionCall.from_id('{call.object_id}').get(timeout=300))"
 
     done = cloud.run_client(["-c", code], {**client_env, "MODAL_PAYLOAD_FORMAT": "cbor"})
 
@@ -137,7 +138,7 @@ def test_running_call_is_cancelled_and_the_container_stays(cloud, sample_engine,
     call.cancel()
 
     with pytest.raises(modal.exception.RemoteError):
-        call.get(timeout=20)
+        call.get(timeout=HANG_S)
     assert cloud.call(call.object_id).statuses == ["TERMINATED"]
     assert rpcs.count("FunctionCallCancel") == 1
     assert sample_engine.inspect.remote({})["pid"] == pid
@@ -158,7 +159,7 @@ def test_waiting_call_is_cancelled_without_a_container(cloud, sample_class):
 @pytest.mark.parametrize("size_bytes, blobs", [(1 << 10, 0), (9 << 10, 1), (5 << 20, 1)])
 def test_large_payloads_go_through_blobs(rpcs, size_bytes, blobs):
     data = bytes(range(256)) * (size_bytes // 256)
-    answer = modal.Function.from_name(APP, "probe").spawn({"data": data}).get(timeout=20)
+    answer = modal.Function.from_name(APP, "probe").spawn({"data": data}).get(timeout=HANG_S)
 
     assert answer == {"length": size_bytes, "data": data[::-1]}
     assert rpcs.count("BlobCreate", "client") == blobs
@@ -182,7 +183,7 @@ def test_waiting_for_a_card_shows_in_the_backlog(cloud, sample_class):
     assert cloud.call(call.object_id).function.queue
     cloud.capacity_back()
 
-    assert call.get(timeout=20)["calls"] == 1
+    assert call.get(timeout=HANG_S)["calls"] == 1
 
 
 def test_statistics_and_autoscaler_answer(cloud):
@@ -250,7 +251,7 @@ def test_login_stores_a_token_that_works(cloud, tmp_path):
     login = [sys.executable, "-m", "modal", "token", "new"]
     with subprocess.Popen(login, env=env, stdout=subprocess.PIPE, text=True) as process:
         cloud.confirm_login()
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=HANG_S)
 
     assert process.returncode == 0, output
     stored = tomllib.loads((tmp_path / ".modal.toml").read_text())
@@ -266,7 +267,7 @@ def test_prices_can_be_asked():
 
 def test_logs_of_a_call_can_be_followed(sample_engine):
     call = sample_engine.generate.spawn({"job": "logged", "steps": 2})
-    call.get(timeout=20)
+    call.get(timeout=HANG_S)
 
     assert "step 1" in str(next(iter(call.logs.stream())))
 

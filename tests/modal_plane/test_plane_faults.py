@@ -17,6 +17,7 @@ from grpclib import Status
 from tests.modal_plane.cloud import Cloud
 from tests.modal_plane.namespaces import is_allowed
 from tests.modal_plane.sample import APP, ENGINE, SAMPLE_APP, deploy
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.usefixtures("sample_class")
 ROOT = Path(__file__).resolve().parents[2]
@@ -48,7 +49,7 @@ def test_killed_container_is_replaced_and_the_call_goes_on(cloud, sample_engine)
 
     cloud.kill(cloud.busy_container())
 
-    answer = call.get(timeout=30)
+    answer = call.get(timeout=HANG_S)
     assert answer["first"] >= 3
     assert len(set(_runs(cloud, call))) == 2
 
@@ -60,7 +61,7 @@ def test_call_that_lost_two_containers_fails(cloud, sample_engine):
     cloud.kill(cloud.busy_container())
 
     with pytest.raises(modal.exception.InternalFailure, match="exit code: -9"):
-        call.get(timeout=30)
+        call.get(timeout=HANG_S)
 
 
 def test_preempted_container_hands_its_call_on(cloud, sample_engine):
@@ -69,7 +70,7 @@ def test_preempted_container_hands_its_call_on(cloud, sample_engine):
 
     cloud.preempt(container)
 
-    assert call.get(timeout=30)["first"] >= 3
+    assert call.get(timeout=HANG_S)["first"] >= 3
     assert _runs(cloud, call)[0] == container.id
     assert len(_runs(cloud, call)) == 2
     cloud.wait_until(lambda: container.dead, "the preempted container is gone")
@@ -82,7 +83,7 @@ def test_out_of_memory_has_its_own_status(cloud, sample_engine):
     cloud.out_of_memory(cloud.busy_container())
 
     with pytest.raises(modal.exception.RemoteError, match="out of memory"):
-        call.get(timeout=30)
+        call.get(timeout=HANG_S)
     assert cloud.call(call.object_id).statuses == ["KERNEL_OOM_KILL"]
 
 
@@ -96,7 +97,7 @@ def test_children_of_a_killed_container_die(cloud, sample_engine):
     cloud.out_of_memory(container)
 
     with pytest.raises(modal.exception.RemoteError):
-        call.get(timeout=30)
+        call.get(timeout=HANG_S)
     cloud.wait_until(lambda: not _is_alive(child), "the child is gone")
 
 
@@ -105,7 +106,7 @@ def test_timeout_ends_the_call_and_its_container():
     started = time.monotonic()
 
     with pytest.raises(modal.exception.FunctionTimeoutError, match="timeout of 3s"):
-        fragile.sleep.spawn({"seconds": 30}).get(timeout=20)
+        fragile.sleep.spawn({"seconds": 30}).get(timeout=HANG_S)
 
     assert time.monotonic() - started < 10
     assert fragile.sleep.remote({"seconds": 0}) == 0
@@ -124,7 +125,7 @@ def test_container_that_cannot_start_fails_the_call(cloud, sample_class, rpcs):
     call = sample_class.with_options(gpu="L4")().inspect.spawn({})
 
     with pytest.raises(modal.exception.RemoteError, match="no such library"):
-        call.get(timeout=20)
+        call.get(timeout=HANG_S)
     assert cloud.call(call.object_id).statuses == ["INIT_FAILURE"]
     assert rpcs.count("ContainerHello") == 0
 
@@ -134,7 +135,7 @@ def test_container_that_starts_too_slowly_fails_the_call(cloud, sample_class, rp
     call = sample_class.with_options(gpu="L40S")().inspect.spawn({})
 
     with pytest.raises(modal.exception.RemoteError, match=r"not started within 0\.2 s"):
-        call.get(timeout=20)
+        call.get(timeout=HANG_S)
     assert rpcs.count("FunctionPutOutputs") == 0
 
 
@@ -147,7 +148,7 @@ def test_cancel_that_is_ignored_kills_the_container(cloud, sample_engine):
     call.cancel()
 
     with pytest.raises(modal.exception.RemoteError, match="cancelled"):
-        call.get(timeout=20)
+        call.get(timeout=HANG_S)
     assert container.stopping == "failed to respond to cancellation for too long"
 
 
@@ -165,7 +166,7 @@ def test_failed_image_build_keeps_the_old_version(cloud, client_env):
 
 def test_expired_result_is_told_from_an_unknown_call(cloud, sample_engine, rpcs):
     call = sample_engine.inspect.spawn({})
-    call.get(timeout=20)
+    call.get(timeout=HANG_S)
     cloud.expire(call.object_id)
     rpcs.clear()
 
@@ -182,7 +183,10 @@ def test_lost_network_is_an_error_of_the_client_and_the_job_goes_on(cloud, sampl
             call.get(timeout=5)
         assert cloud.containers(busy=True)
 
-    assert modal.FunctionCall.from_id(call.object_id).get(timeout=30) == {"steps": 25, "first": 0}
+    assert modal.FunctionCall.from_id(call.object_id).get(timeout=HANG_S) == {
+        "steps": 25,
+        "first": 0,
+    }
     assert len(_runs(cloud, call)) == 1
 
 
@@ -194,7 +198,7 @@ def test_client_that_starts_without_a_network_waits_for_it(cloud, client_env):
         )
         time.sleep(1.5)
 
-    output, _ = client.communicate(timeout=30)
+    output, _ = client.communicate(timeout=HANG_S)
     assert output == "found\n"
 
 
@@ -236,7 +240,7 @@ def test_client_killed_after_its_call_was_accepted_leaves_one_call(cloud, client
     cloud.on("FunctionMap", after=lambda *_: clients[0].kill())
     clients.append(subprocess.Popen([sys.executable, "-c", code], env=client_env))
 
-    assert clients[0].wait(timeout=20) == -signal.SIGKILL
+    assert clients[0].wait(timeout=HANG_S) == -signal.SIGKILL
 
     (call_id,) = set(cloud.state.calls) - known
     cloud.wait_until(lambda: cloud.call(call_id).done, "the call ends without its client")

@@ -11,6 +11,8 @@ import pyte
 import pytest
 from pexpect.fdpexpect import fdspawn
 
+from tests.waiting import HANG_S
+
 ROOT = Path(__file__).resolve().parents[2]
 ROWS = 24
 _UNWANTED = ("CI", "COLUMNS", "NO_COLOR")
@@ -85,7 +87,7 @@ class Program:
             dimensions=(rows, columns),
             cwd=str(cwd),
             env={"TERM": "xterm-256color", **env},
-            timeout=20,
+            timeout=HANG_S,
         )
         self.child.delaybeforesend = None
         self.raw = b""
@@ -158,12 +160,12 @@ class ForkedProgram(Program):
         termios.tcsetwinsize(theirs, (rows, columns))
         env = {"TERM": "xterm-256color", **env}
         self.pid = server.fork_on_terminal(words, env, cwd, theirs)
-        self.child = fdspawn(ours, timeout=30)
+        self.child = fdspawn(ours, timeout=HANG_S)
         self.child.delaybeforesend = None
         os.close(theirs)
 
     def _close(self):
-        self.code = self._server.status(self.pid, 20)
+        self.code = self._server.status(self.pid, HANG_S)
         self.child.close()
 
 

@@ -66,7 +66,7 @@ def owner(cloud, logged_in):
     program.answer("[y/N] ", "y\r")
     end(program, logged_in, "download")
     yield logged_in
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 def test_the_set_up_and_a_video_on_a_terminal(owner):
@@ -92,7 +92,7 @@ def test_a_batch_is_left_on_a_terminal_and_completed(cloud, owner, rpcs):
     end(owner.at_terminal(*words, "--plan"), owner, "batch-plan", columns=True)
     cloud.no_capacity(ends_idle=True)
     leaving = owner.at_terminal(*words)
-    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "both rows are started", 60)
+    cloud.wait_until(lambda: rpcs.count("FunctionMap") == 2, "both rows are started")
     leaving.until("2 running")
     leaving.type("\x03")
     leaving.answer("[cancel in 10 s]", "d")
@@ -214,7 +214,7 @@ def running(cloud, owner):
         return program, job
 
     yield start
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended", 60)
+    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 def stepping(cloud):

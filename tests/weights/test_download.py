@@ -26,6 +26,7 @@ from tests.engine.published import write_published_checkpoint
 from tests.remote.weights.test_loras import lora_file
 from tests.storage.fakehub import published_repos, serving
 from tests.terminal.program import Program, assert_orderly, colourful
+from tests.waiting import HANG_S
 
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 
@@ -375,7 +376,7 @@ def test_a_second_download_at_the_same_time_keeps_out(hub, folder, started, cli)
     wait_for_shard(folder)
 
     ran = cli("--json", "download", "--to", "weights", "--yes")
-    child.communicate(timeout=60)
+    child.communicate(timeout=HANG_S)
 
     assert (ran.code, ran.error["code"]) == (7, "E_DOWNLOAD_RUNS")
     assert cli("download", "--to", "weights", "--verify").code == 0
@@ -386,7 +387,7 @@ def test_an_interrupted_download_is_resumed(hub, folder, started, cli):
     child = started("multitalk", "download", "--to", "weights", "--yes")
     wait_for_shard(folder)
     child.send_signal(signal.SIGINT)
-    _, shown = child.communicate(timeout=20)
+    _, shown = child.communicate(timeout=HANG_S)
     hub.faults.bytes_per_s = None
     hub.requests.clear()
 

@@ -28,6 +28,8 @@ _MODEL = Path(__file__).parent / "models" / "yunet.npz"
 SIDES_PX = (480, 240)
 _CELLS_PX = (8, 16, 32)
 _MIN_SCORE = 0.4
+# A picture as small as a stamp gains nothing from more.
+_MOST_ENLARGED = 4
 
 
 def search(picture: Image.Image, sides_px: Sequence[int] = SIDES_PX) -> list[Candidate]:
@@ -35,7 +37,9 @@ def search(picture: Image.Image, sides_px: Sequence[int] = SIDES_PX) -> list[Can
 
     Boxes are squares about from the brows to the chin, around the middle of eyes and mouth.
     """
-    seen = [candidate for side_px in sides_px for candidate in _detect(picture, side_px)]
+    most_px = _MOST_ENLARGED * max(picture.size)
+    sides = sorted({min(side_px, most_px) for side_px in sides_px}, reverse=True)
+    seen = [candidate for side_px in sides for candidate in _detect(picture, side_px)]
     return [group[0] for group in grouped(seen)]
 
 

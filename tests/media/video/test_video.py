@@ -33,6 +33,7 @@ from tests.media.audio.sounds import (
 )
 from tests.media.video.videos import joined, numbered, shown_numbers, write_segment
 from tests.recordings import extra_inputs
+from tests.waiting import HANG_S
 
 
 @pytest.mark.parametrize("fps", [8, 24, 25, 30, 60])
@@ -231,7 +232,7 @@ def test_ctrl_c_in_a_process_leaves_nothing(tmp_path):
         process.stdout.readline()
         assert list(tmp_path.iterdir())
         process.send_signal(signal.SIGINT)
-        process.communicate(timeout=20)
+        process.communicate(timeout=HANG_S)
     assert process.returncode == -signal.SIGINT
     assert not list(tmp_path.iterdir())
 
