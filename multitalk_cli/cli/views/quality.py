@@ -41,7 +41,7 @@ def _row(label: str, text: str) -> Row:
 def _describe_floor(report: Report) -> str:
     kernel = report["floor_kernel"]
     if kernel is not None:
-        return f"exact with the attention {kernel}: how much two exact kernels differ"
+        return f"exact with {kernel}: how much two exact kernels differ"
     return f"none, so there are no multiples: only the attention {report['kernel']} runs here"
 
 

@@ -13,6 +13,7 @@ from remote.bench.networks import borrow
 from remote.bench.options import BenchOptions
 from remote.bench.report import table
 from remote.engine.errors import FrozenFramesError
+from remote.engine.kernels.attention import LOADERS, SDPA
 from remote.worker import bench
 from tests.remote.requests import open_model
 from tests.remote.worker.test_generate import States
@@ -121,37 +122,39 @@ def test_where_there_is_no_room_what_needs_other_weights_is_left_out(model, monk
 
 @pytest.fixture(scope="module")
 def compared(tiny_pack):
-    """The tiers' errors of two persons, by a model of its own: it ends in turbo."""
+    """The tiers' errors of two persons, by a model of its own: it ends in turbo.
+
+    Another exact kernel is there, in float64.
+    """
     task = replace(TASK, quality=True, persons=(2,), prompt="A talk", negative_prompt="noise")
     model, states = open_model(tiny_pack), States()
-    return model, states, bench.bench(model, contract.to_wire(task), states)["report"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(LOADERS, "fa3", lambda: in_float64)
+        return model, states, bench.bench(model, contract.to_wire(task), states)["report"]
+
+
+def in_float64(q, k, v):
+    return SDPA.kernel(q.double(), k.double(), v.double()).to(v.dtype)
 
 
 def test_tiers_are_compared_with_exact_on_the_example(compared):
     model, states, report = compared
 
-    exact, near, turbo = (row["errors"] for row in report["rows"])
+    exact, floor, near, turbo = (row["errors"] for row in report["rows"])
     assert set(exact["guided 5/4"] + exact["dText"] + exact["dAudio"]) == {0}
     assert exact["gated 5/4"][0] == 0 < min(exact["gated 5/4"][1:])
-    assert 0 < min(near["guided 5/4"]) < 0.2
+    assert 0 < max(floor["guided 5/4"]) < min(near["guided 5/4"]) < 0.2
     assert min(turbo["dAudio"]) > 0
-    assert [(row["tier"], row["persons"]) for row in report["rows"]] == [
-        (tier, 2) for tier in contract.TIERS
-    ]
+    names = ["exact", "floor", "near", "turbo"]
+    assert [(row["tier"], row["persons"]) for row in report["rows"]] == [(n, 2) for n in names]
+    assert min(report["rows"][2]["of_floor"]["dText"]) > 1
+    assert (report["kernel"], report["floor_kernel"]) == ("sdpa", "fa3")
     assert (report["times"], report["options"]["frames"]) == ([950, 700, 350], 77)
     assert model.machine.tier == "turbo"
     assert '"name": "turbo"' in states["abcdabcd"]
 
 
-def test_where_one_kernel_runs_there_is_no_floor(compared):
-    *_, report = compared
-
-    assert (report["kernel"], report["floor_kernel"]) == ("sdpa", None)
-    assert {"fa3", "sdpa-flash"} <= report["floor_refused"].keys()
-    assert all(row["of_floor"] is None for row in report["rows"])
-
-
-def test_a_tier_that_does_not_run_is_named_with_its_reason(tiny_pack, monkeypatch):
+def test_without_another_kernel_and_without_a_tier_the_reasons_are_named(tiny_pack, monkeypatch):
     model = open_model(tiny_pack)
     kernels8 = model._kernels8
 
@@ -164,6 +167,10 @@ def test_a_tier_that_does_not_run_is_named_with_its_reason(tiny_pack, monkeypatc
     monkeypatch.setattr(model, "_kernels8", without_turbo)
     task = replace(TASK, quality=True, prompt="A talk", negative_prompt="noise")
 
-    rows = bench.bench(model, contract.to_wire(task), States())["report"]["rows"]
+    report = bench.bench(model, contract.to_wire(task), States())["report"]
 
+    rows = report["rows"]
+    assert (report["kernel"], report["floor_kernel"]) == ("sdpa", None)
+    assert {"fa3", "sdpa-flash"} <= report["floor_refused"].keys()
+    assert [row["of_floor"] for row in rows[:-1]] == [None, None]
     assert rows[-1] == {"tier": "turbo", "refused": "made in near: turbo: no such kernel"}
