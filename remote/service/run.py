@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import to_plain
-from multitalk_cli.errors import MultitalkError
+from multitalk_cli.errors import FileError, MultitalkError
 from multitalk_cli.media.video.video import join_segments
 from remote.engine.request import (
     Event,
@@ -165,8 +165,22 @@ class _Run:
             )
             if self._resumed < self._wanted:
                 yield from self._model.load(rendered, persistent_params)
+                self._require_same_loras()
                 yield from self._make_windows(rendered, finished)
             yield from self._finish(finished, folder)
+
+    def _require_same_loras(self) -> None:
+        """Raises FileError E_LORA where a LoRA was replaced since the windows that are kept."""
+        now = self._model.machine.loras
+        if not self._resumed or self._record.machines[-1].loras == now:
+            return
+        earlier = ", ".join(self._record.machines[-1].loras) or "none"
+        raise FileError(
+            f"the LoRA was {earlier} for the first {self._resumed} of {self._wanted} windows, and "
+            f"is {', '.join(now) or 'none'} now: add that file again, or pass --force to make the "
+            "video anew",
+            code="E_LORA",
+        )
 
     def _make_windows(
         self, rendered: RenderRequest, finished: FinishedWindows

@@ -136,6 +136,7 @@ class PackedModel:
         self._stored: read.Pack | None = None
         self._merged: tuple[str, ...] = ()
         self._merged_keys = 0
+        self._left_out: tuple[str, ...] = ()
         self._tiers: dict[str, tuple[TierKernels, tuple[str, ...]]] = {}
         self.notes: tuple[str, ...] = ()
         self._work = self._workload(None)
@@ -166,12 +167,17 @@ class PackedModel:
         wanted = self._loaded if request is None else request_model(request)
         attention = AUTO if request is None else request.attention
         self.notes = ()
+        if wanted.loras:
+            # One may have been added or replaced since this process began.
+            self._refresh()
         kernels8 = self._kernels8(wanted.tier)
-        if self._engine is not None and self._loaded == replace(wanted, tier=kernels8.tier.name):
+        is_loaded = self._loaded == replace(wanted, tier=kernels8.tier.name)
+        if self._engine is not None and is_loaded and not self._is_replaced(wanted.loras):
             backend = self._backend(attention)
             if backend is not self._engine.backend:
                 self._engine.attend_with(backend)
             self._leave_room(self._engine.networks.dit, kernels8.tier)
+            self.notes = (*self.notes, *self._left_out)
             return
         if attention != AUTO:
             # It may be missing, which is known before anything is read.
@@ -335,6 +341,11 @@ class PackedModel:
             features=self._features,
         )
 
+    def _is_replaced(self, loras: tuple[LoraUse, ...]) -> bool:
+        """Whether the folder has another file now than the one that is merged under a name."""
+        found = self._find_loras(loras)
+        return self._merged != tuple(_merged_name(file, strength) for file, strength in found)
+
     def _find_loras(self, loras: tuple[LoraUse, ...]) -> "list[FoundLora]":
         """The files of LoRAs, each with the strength that is asked for."""
         if not loras:
@@ -342,14 +353,7 @@ class PackedModel:
         # The hub's client, which few jobs need.
         from remote.weights.loras import find
 
-        folder, names = self._folder.parent, [use.name for use in loras]
-        try:
-            files = [find(folder, name) for name in names]
-        except FileError:
-            # One may have been added since this process began.
-            self._refresh()
-            files = [find(folder, name) for name in names]
-        return [(file, use.strength) for file, use in zip(files, loras, strict=True)]
+        return [(find(self._folder.parent, use.name), use.strength) for use in loras]
 
     def _find_stored(self, tier: Tier, loras: "list[FoundLora]") -> read.Pack | None:
         """The transformer in 8 bits that is stored; one that does not fit is noted."""
@@ -373,16 +377,16 @@ class PackedModel:
         if loras:
             from remote.weights.loras import describe_unused, opened
 
-        folder, plans, names = self._folder.parent, [], []
+        folder, plans, names, left_out = self._folder.parent, [], [], []
         shapes = transformer_shapes(self._pack.manifest.config)
         for file, strength in loras:
             plan = files.enter_context(opened(folder, file, strength, shapes))
             plans.append(plan)
-            names.append(f"{file.name}:{strength:g} {file.sha256[:12]}")
+            names.append(_merged_name(file, strength))
             if plan.report.unused:
-                note = f"LoRA {file.name}: {describe_unused(plan.report)}"
-                self.notes = (*self.notes, note)
-        self._merged = tuple(names)
+                left_out.append(f"LoRA {file.name}: {describe_unused(plan.report)}")
+        self._merged, self._left_out = tuple(names), tuple(left_out)
+        self.notes = (*self.notes, *left_out)
         self._merged_keys = sum(plan.report.used for plan in plans)
         return plans
 
@@ -425,6 +429,11 @@ class PackedModel:
             plan = self._memory_plan(tier.layers)
             if plan.is_streamed:
                 stream_blocks(dit, plan, self._device)
+
+
+def _merged_name(file: "LoraFile", strength: float) -> str:
+    """A LoRA as results name it: by its content too, since another file may take its name."""
+    return f"{file.name}:{strength:g} {file.sha256[:12]}"
 
 
 def request_model(request: RenderRequest) -> LoadedModel:

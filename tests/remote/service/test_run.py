@@ -313,6 +313,14 @@ def test_another_machine_goes_on_and_says_so(model, request_of_three, store):
     assert result.gpu == "NVIDIA Test"
 
 
+def test_a_lora_that_was_replaced_does_not_make_the_rest(model, request_of_three, store):
+    stop_after(run_events(request_of_three, model, store), 1)
+    machine = dataclasses.replace(model.machine, loras=("mine:1 0123456789ab",))
+    *_, failed = run(request_of_three, OtherModel(model, machine=machine), store)
+    assert failed.code == "E_LORA"
+    assert "mine:1 0123456789ab now" in failed.message
+
+
 @pytest.mark.parametrize("change", [pytest.param("seed", marks=pytest.mark.long), "weights"])
 def test_pieces_of_another_video_are_not_used(model, request_of_three, store, change):
     stop_after(run_events(request_of_three, model, store), 1)

@@ -3,6 +3,7 @@
 import gc
 import hashlib
 import json
+import shutil
 import weakref
 from types import SimpleNamespace
 
@@ -142,10 +143,36 @@ def test_a_lora_is_merged_before_weights_are_quantised(weights, store):
     assert torch.equal(layer.scale, scale)
 
 
-def test_unused_keys_are_told_of_other_files(weights, store):
+def test_unused_keys_are_told_of_other_files_each_time(weights, store):
     keep_lora(weights, "mine", unknown=torch.ones(1))
-    done, _ = make(open_model(weights / "pack"), store, loras=(contract.LoraChoice(name="mine"),))
-    assert done.result.warnings == ("LoRA mine: 1 of its keys are not used, for example unknown",)
+    model, use = open_model(weights / "pack"), contract.LoraChoice(name="mine")
+    cold, _ = make(model, store, loras=(use,))
+    warm, _ = make(model, store, loras=(use,), seed=3)
+    told = ("LoRA mine: 1 of its keys are not used, for example unknown",)
+    assert (cold.result.warnings, warm.result.warnings) == (told, told)
+
+
+def test_another_file_of_the_same_name_is_merged_anew(weights, store, tmp_path):
+    """Of a Volume a container sees what was there as it began, until it looks again."""
+    keep_lora(weights, "mine")
+    new = tmp_path / "new"
+    (new / "loras").mkdir(parents=True)
+    keep_lora(new, "mine", **{"diffusion_model.blocks.0.diff_m": torch.full((6, DIM), 1.0)})
+
+    def refresh():
+        if is_replaced:
+            shutil.copytree(new / "loras", weights / "loras", dirs_exist_ok=True)
+
+    is_replaced, use = False, contract.LoraChoice(name="mine")
+    model = PackedModel(weights / "pack", "cpu", refresh=refresh)
+    make(model, store, loras=(use,))
+    before = model.engine.networks.dit.blocks[0].modulation.clone()
+    is_replaced = True
+    done, _ = make(model, store, loras=(use,), seed=3)
+    added = model.engine.networks.dit.blocks[0].modulation - before
+
+    torch.testing.assert_close(added, torch.full_like(added, 0.9))
+    assert json.loads(done.result.recipe)["engine"]["loras"] == model.machine.loras[0]
 
 
 @pytest.mark.parametrize(
