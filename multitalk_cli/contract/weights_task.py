@@ -148,7 +148,7 @@ def require_loras(
     record: of the folder's LoRAs, empty where there is none. title: of the folder, for the error.
     folder: its path on this machine. A known name must be of the file that it stands for today.
     """
-    addresses = _recorded_loras(record, title) if record else {}
+    addresses = _recorded_loras(record, title, "address") if record else {}
     for name in (lora.name for lora in loras):
         known, found = KNOWN_LORAS.get(name), addresses.get(name)
         if found is None or (known is not None and not known.is_at(found)):
@@ -161,9 +161,17 @@ def require_loras(
             )
 
 
-def _recorded_loras(record: bytes, title: str) -> Mapping[str, str]:
-    """Name -> address; nothing read there is trusted."""
+def lora_digests(
+    loras: Sequence[contract.LoraChoice], record: bytes, title: str
+) -> Mapping[str, str]:
+    """Name -> sha256 of the LoRAs that a folder's record has. Raises as `require_loras` does."""
+    digests = _recorded_loras(record, title, "sha256") if record else {}
+    return {lora.name: digests[lora.name] for lora in loras if lora.name in digests}
+
+
+def _recorded_loras(record: bytes, title: str, entry: str) -> Mapping[str, str]:
+    """Name -> that entry; nothing read there is trusted."""
     try:
-        return {str(each["name"]): str(each["address"]) for each in json.loads(record)["loras"]}
+        return {str(each["name"]): str(each[entry]) for each in json.loads(record)["loras"]}
     except (ValueError, KeyError, TypeError, RecursionError):
         raise SetupError(f"the record of LoRAs of {title} is damaged", code="E_WEIGHTS") from None

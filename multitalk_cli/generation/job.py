@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.contract import FIRST_WINDOW
-from multitalk_cli.errors import UsageError
-from multitalk_cli.generation import output_path
+from multitalk_cli.errors import MultitalkError, UsageError
+from multitalk_cli.generation import output_path, reuse
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.base import Backend, Wanted
 from multitalk_cli.generation.backends.select import choose_backend
@@ -80,6 +80,7 @@ class GenerateJob:
             inputs=known_inputs(self.spec, self.inputs.summary),
             fingerprints=lambda: self.inputs.build_request(self.job_id, self.recipe).fingerprints,
             overwrite=self.args.force,
+            recipe=self.recipe,
         )
 
     @property
@@ -129,6 +130,7 @@ def open_job(
         prepared = _prepare(spec, backend, upload, reporter)
     with closing(prepared) as inputs:
         job_id, recipe = inputs.identify(backend)
+        recipe |= _lora_entry(backend)
         first = args.first and len(inputs.summary.plan.windows) > 1
         if args.first and not first:
             reporter.note(SINGLE_WINDOW)
@@ -152,6 +154,18 @@ def open_job(
             whole=whole,
             first=first,
         )
+
+
+def _lora_entry(backend: Backend) -> dict[str, str]:
+    """The recipe's entry for the content of a LoRA, whose name another file may have later.
+
+    Nothing where that cannot be known now: what makes the video reports why.
+    """
+    try:
+        digests = backend.find_loras()
+    except MultitalkError:
+        return {}
+    return {reuse.LORA_CONTENT: ",".join(digests.values())} if digests else {}
 
 
 def _prepare(

@@ -19,6 +19,10 @@ from multitalk_cli.planning.presets import FIELDS as DENOISING_FIELDS
 from multitalk_cli.settings import SETTINGS
 from multitalk_cli.storage.upload import ObjectStatus
 
+LORA_CONTENT = "lora_sha256"
+"""The recipe's entry for the content of its LoRA, where that was known before it was made."""
+_DIGEST_CHARACTERS = 12
+
 
 def is_already_made(
     target: Path, recipe: Mapping[str, Any], found: Mapping[str, Any] | None, *, force: bool
@@ -64,7 +68,23 @@ def is_already_stored(
 
 def is_same(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> bool:
     """Whether a recipe, which a file may lack, is of the same inputs and options."""
-    return found is not None and _comparable(found, recipe) == _comparable(recipe, recipe)
+    if found is None or not has_same_lora(found, recipe):
+        return False
+    return _comparable(found, recipe) == _comparable(recipe, recipe)
+
+
+def has_same_lora(found: Mapping[str, Any], recipe: Mapping[str, Any]) -> bool:
+    """Whether the LoRA of a video is the very file that a recipe is for, as far as both tell.
+
+    found: the recipe of the finished video, which may come from elsewhere.
+    """
+    engine, wanted = found.get("engine"), recipe.get(LORA_CONTENT)
+    merged = engine.get("loras") if isinstance(engine, dict) else None
+    if not isinstance(merged, str) or not isinstance(wanted, str):
+        return True
+    # NAME:STRENGTH and the beginning of the digest.
+    made = merged.rpartition(" ")[2]
+    return len(made) != _DIGEST_CHARACTERS or wanted.startswith(made)
 
 
 def identity(recipe: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,7 +99,7 @@ def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
     ignored |= {"client", "engine", "weights", "prompt", "windows_done", "gpu", "quality"}
     ignored |= {"streams", "work", "job"}
     # The model never received the level, though recipes name it.
-    ignored |= {"windows", "motion_frames", "loudness"}
+    ignored |= {"windows", "motion_frames", "loudness", LORA_CONTENT}
     return {
         name: value
         for name, value in recipe.items()
@@ -99,7 +119,8 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
     fields = [name for name in recipe if mine.get(name) != theirs.get(name)]
     asked = [name for name in fields if name not in _DERIVED]
-    names = dict.fromkeys(map(_named, _as_preset(asked, found, recipe) or fields))
+    names = [*dict.fromkeys(map(_named, _as_preset(asked, found, recipe) or fields))]
+    names += [] if has_same_lora(found, recipe) else ["file of its LoRA"]
     # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
 

@@ -22,17 +22,26 @@ WORDS = ("--size", "32x32", "--seed", "5", "--backend", "modal", "--json")
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """A hub with a LoRA of that name for the tiny model."""
-    pair = {f"{LAYER}.lora_down.weight": (2, 112), f"{LAYER}.lora_up.weight": (112, 2)}
-    tensors = {name: torch.full(shape, 0.1) for name, shape in pair.items()}
-    content = lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors", **tensors)
+    content = lora_content(tmp_path_factory.mktemp("lora"), 0.1)
     with serving({KNOWN.repository: {KNOWN.file: content}}) as hub:
         yield hub
 
 
-def generate(user, preset, *words):
+def lora_content(folder, value):
+    pair = {f"{LAYER}.lora_down.weight": (2, 112), f"{LAYER}.lora_up.weight": (112, 2)}
+    tensors = {name: torch.full(shape, value) for name, shape in pair.items()}
+    return lora_file(folder / "a.safetensors", **tensors)
+
+
+def engine_of(user, name):
+    return read_recipe(user.folder / name)["engine"]
+
+
+def generate(user, preset, *words, **env):
     voice = user.speech("voice.wav", 0.4)
-    output = ("-o", f"{preset}.mp4") if "--plan" not in words else ()
-    return user.run("generate", "host.png", voice, *WORDS, "--preset", preset, *output, *words)
+    output = ("-o", f"{preset}.mp4") if not {"--plan", "-o"} & {*words} else ()
+    words = ("host.png", voice, *WORDS, "--preset", preset, *output, *words)
+    return user.run("generate", *words, **env)
 
 
 def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
@@ -68,6 +77,30 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
     assert inspected.items() >= money.items()
     assert money["price_usd"] == pytest.approx(made["fast"].data["price_usd"], abs=1e-6)
     assert read_recipe(deployed.folder / "fast.mp4")["times"] == list(PRESETS["fast"].times)
+
+
+def test_a_video_of_another_file_of_the_lora_is_not_taken_for_this_one(
+    deployed, hub, rpcs, tmp_path
+):
+    """Another commit, whose file has the name of the one that is merged in fast.mp4."""
+    before = generate(deployed, "fast")
+    files = hub.repos[KNOWN.repository]
+    files[KNOWN.file] = lora_content(tmp_path, 0.2)
+    files["of-another-commit"] = b""
+    words = ("download", "--lora", STEP_LORA, "--yes", "--json")
+    replaced = deployed.run(*words, HF_ENDPOINT=hub.url)
+    kept = generate(deployed, "fast")
+    started = rpcs.count("FunctionMap")
+    anew = generate(deployed, "fast", "-o", "anew.mp4")
+    offline = generate(deployed, "fast", MODAL_SERVER_URL="http://127.0.0.1:9")
+
+    assert before.code == replaced.code == 0, replaced.stderr
+    assert (kept.code, kept.error["code"]) == (3, "E_OUTPUT_EXISTS")
+    assert "another file of its LoRA" in kept.error["message"]
+    assert (anew.code, rpcs.count("FunctionMap")) == (0, started + 1), anew.stderr
+    loras = [engine_of(deployed, name)["loras"] for name in ("fast.mp4", "anew.mp4")]
+    assert len(set(loras)) == 2
+    assert offline.code == 0, offline.stderr
 
 
 def test_what_the_deployed_app_does_not_have_is_refused_before_it_is_paid(deployed, rpcs):

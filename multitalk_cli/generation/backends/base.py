@@ -20,6 +20,7 @@ Events = Generator[Event, None, None]
 Start = Callable[["GenerateTask"], "StartedRun"]
 Identify = Callable[[Mapping[str, Any]], tuple[str, int]]
 Check = Callable[["Plan"], None]
+FindLoras = Callable[[], Mapping[str, str]]
 FindKnown = Callable[["Wanted"], "KnownJob | None"]
 
 
@@ -30,6 +31,11 @@ def _new_job(recipe: Mapping[str, Any]) -> tuple[str, int]:
 
 def _nothing_to_check(_plan: "Plan") -> None:
     """Every plan fits this backend."""
+
+
+def _no_loras() -> Mapping[str, str]:
+    """This backend merges none."""
+    return {}
 
 
 def _nothing_known(_wanted: "Wanted") -> None:
@@ -49,7 +55,8 @@ class Wanted:
     """A video before anything is said about it.
 
     target: of the whole video. first: whether its first window alone is asked for. inputs: the
-    picture, then the voices. fingerprints(): see `GenerateTask`; encodes the inputs.
+    picture, then the voices. fingerprints(): see `GenerateTask`; encodes the inputs. recipe: as
+    far as it is known.
     """
 
     target: Path | None
@@ -57,6 +64,7 @@ class Wanted:
     inputs: "tuple[KnownInput, ...]"
     fingerprints: Callable[[], tuple[str, ...]]
     overwrite: bool
+    recipe: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +145,8 @@ class Backend:
     find_known(wanted): the job of the same video, if there is one; raises where another job is to
     write to its target.
     check(plan): raises what keeps it from making such a video, before anything is paid.
-    store: the user's store, which only the cloud has.
+    store: the user's store, which only the cloud has. find_loras(): the sha256 of each LoRA that it
+    would merge, by name; raises where that cannot be known.
     """
 
     name: str
@@ -148,3 +157,4 @@ class Backend:
     check: Check = _nothing_to_check
     find_known: FindKnown = _nothing_known
     store: "CloudStore | None" = None
+    find_loras: FindLoras = _no_loras

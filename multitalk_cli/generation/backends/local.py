@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.contract.loras import LORAS_FOLDER, LORAS_RECORD
-from multitalk_cli.contract.weights_task import require_loras
+from multitalk_cli.contract.weights_task import lora_digests, require_loras
 from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import expand_home, partial_file, shown_path, user_folder
@@ -72,9 +72,18 @@ def find_weights(weights: str, origin: str = "") -> Path:
 def check_loras(weights: Path, loras: Sequence[contract.LoraChoice]) -> None:
     """Raises SetupError E_LORA_MISSING for one that is not next to the pack of weights."""
     folder = weights.absolute().parent
+    require_loras(loras, _lora_record(folder), shown_path(folder), str(folder))
+
+
+def find_digests(weights: Path, loras: Sequence[contract.LoraChoice]) -> Mapping[str, str]:
+    """Name -> sha256 of the LoRAs next to the pack of weights."""
+    folder = weights.absolute().parent
+    return lora_digests(loras, _lora_record(folder), shown_path(folder))
+
+
+def _lora_record(folder: Path) -> bytes:
     record = folder / LORAS_FOLDER / LORAS_RECORD
-    content = record.read_bytes() if record.is_file() else b""
-    require_loras(loras, content, shown_path(folder), str(folder))
+    return record.read_bytes() if record.is_file() else b""
 
 
 def identify(recipe: Mapping[str, Any]) -> tuple[str, int]:

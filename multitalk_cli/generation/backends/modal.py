@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.client import Cloud
+from multitalk_cli.cloud.loras import find_digests
 from multitalk_cli.cloud.readiness import check_deployed, check_first_window, check_ready
 from multitalk_cli.cloud.remote_storage import CloudStore
 from multitalk_cli.errors import MultitalkError
@@ -21,6 +23,7 @@ from multitalk_cli.generation.backends.base import (
     StartedRun,
     Wanted,
 )
+from multitalk_cli.generation.reuse import LORA_CONTENT, has_same_lora
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import call_wire
@@ -109,6 +112,11 @@ class ModalBackend:
         gpus.check_attention(options.attention, gpu, options.stack)
         self._prefetched.get()
 
+    def find_loras(self) -> Mapping[str, str]:
+        """The sha256 of each LoRA, by name. Raises what the look-up raised."""
+        loras = self._options.denoising.loras
+        return find_digests(self._prefetched.get(), loras) if loras else {}
+
     # What earlier commands did
 
     def find_known(self, wanted: Wanted) -> KnownJob | None:
@@ -126,7 +134,7 @@ class ModalBackend:
         job = ledger.find_same(place.app, place.environment, names)
         if job is None or wanted.overwrite:
             return None
-        known = self._known_of(ledger, job, first=wanted.first)
+        known = self._known_of(ledger, job, wanted)
         self._announced = None if known is None else known.job_id
         return known
 
@@ -140,9 +148,8 @@ class ModalBackend:
         for holder in ledger.holders(target, names):
             raise jobs_ledger.taken(target, holder)
 
-    def _known_of(self, ledger: jobs_ledger.Ledger, job: Job, *, first: bool) -> KnownJob | None:
-        """first: whether its first window alone is asked for."""
-        cloud = self._prefetched.get()
+    def _known_of(self, ledger: jobs_ledger.Ledger, job: Job, wanted: Wanted) -> KnownJob | None:
+        cloud, first = self._prefetched.get(), wanted.first
         if job.state in (jobs_ledger.SPAWNING, jobs_ledger.RUNNING, jobs_ledger.FIRST):
             # It may have ended since somebody looked, or be finished by another machine.
             job = refresh(cloud, ledger, job).job
@@ -151,7 +158,10 @@ class ModalBackend:
                 return None
             return KnownJob(job_id=job.id, seed=job.seed, state="stopped", windows=1)
         if job.state in (jobs_ledger.DONE, jobs_ledger.FIRST):
-            is_kept = self._answer_of(cloud, job) is not None or fetch.copied_video(job) is not None
+            answer = self._answer_of(cloud, job)
+            is_kept = answer is not None or fetch.copied_video(job) is not None
+            if _has_other_lora(answer, wanted.recipe):
+                return None
             known = KnownJob(job_id=job.id, seed=job.seed, state="done", is_first=job.is_first)
             return known if is_kept else None
         if not first:
@@ -182,7 +192,7 @@ class ModalBackend:
             check_first_window(cloud)
         # Held until the call is noted: another command for the same video waits for that.
         with spawn_lock(ledger.folder, task.job_id):
-            job, is_new = self._enter(ledger, task)
+            job, is_new = self._enter(cloud, ledger, task)
             if is_new:
                 return self._begin(cloud, ledger, job, task)
         if job.state == jobs_ledger.FIRST:
@@ -217,12 +227,18 @@ class ModalBackend:
         follower = self._follower(cloud, ledger, job, task)
         return self._followed(follower, task)
 
-    def _enter(self, ledger: jobs_ledger.Ledger, task: GenerateTask) -> tuple[Job, bool]:
+    def _enter(
+        self, cloud: Cloud, ledger: jobs_ledger.Ledger, task: GenerateTask
+    ) -> tuple[Job, bool]:
+        place, recipe = self._options.place, json.loads(task.recipe)
+        same = ledger.find_same(place.app, place.environment, task.fingerprints)
+        is_made = same is not None and same.state in (jobs_ledger.DONE, jobs_ledger.FIRST)
+        answer = self._answer_of(cloud, same) if same and is_made and recipe.get("lora") else None
         return ledger.start(
             self._job(task),
             task.fingerprints,
             inputs=task.inputs,
-            force=task.overwrite,
+            force=task.overwrite or _has_other_lora(answer, recipe),
             take_target=task.overwrite,
         )
 
@@ -346,6 +362,14 @@ class ModalBackend:
             prompt=task.prompt,
             first=jobs_ledger.ASKED if task.first else "",
         )
+
+
+def _has_other_lora(answer: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> bool:
+    """Whether another file had the LoRA's name when the video of a kept answer was made."""
+    if answer is None or LORA_CONTENT not in recipe:
+        return False
+    done = contract.from_wire(contract.Done, answer["event"])
+    return not has_same_lora(json.loads(done.result.recipe), recipe)
 
 
 def _recorded_path(target: Path | None) -> str:

@@ -95,6 +95,7 @@ def _modal(settings: "Settings", reporter: "Reporter", *, for_plan: bool) -> Bac
         check=backend.check,
         find_known=backend.find_known,
         store=backend.store,
+        find_loras=backend.find_loras,
     )
 
 
@@ -102,7 +103,8 @@ def _local(settings: "Settings") -> Backend:
     from multitalk_cli.generation.backends import local
 
     weights = local.check_setup(settings["weights"], settings.origin("weights"))
-    local.check_loras(weights, denoising_of(settings).loras)
+    loras = denoising_of(settings).loras
+    local.check_loras(weights, loras)
     parameters = settings["persistent_params"]  # users write 8e9
 
     def start(task: GenerateTask) -> StartedRun:
@@ -119,7 +121,12 @@ def _local(settings: "Settings") -> Backend:
         return StartedRun(job_id=task.job_id, events=events)
 
     return Backend(
-        name=local.NAME, model_output=True, is_paid=False, start=start, identify=local.identify
+        name=local.NAME,
+        model_output=True,
+        is_paid=False,
+        start=start,
+        identify=local.identify,
+        find_loras=lambda: local.find_digests(weights, loras),
     )
 
 
