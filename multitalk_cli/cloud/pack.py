@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.contract.events import UPLOADING
+from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER, pack_revision
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
@@ -19,15 +20,21 @@ if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.reporting.reporter import Reporter
 
-_MANIFEST = "manifest.json"
+MANIFEST = "manifest.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedPack:
-    """A pack as its manifest lists it. revisions: repository -> commit that it was made from."""
+    """A pack as its manifest lists it. revisions: repository -> commit that it was made from.
+
+    revision: names exactly its files. base: of a transformer in 8 bits, the revision of the pack
+    that it was made from; empty for a pack.
+    """
 
     sizes: Mapping[str, int]
     revisions: Mapping[str, str]
+    revision: str
+    base: str = ""
 
     @property
     def size_bytes(self) -> int:
@@ -41,7 +48,7 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
     Raises SetupError E_WEIGHTS_MISSING unless each file has the size that the pack's manifest
     lists, which is written last.
     """
-    folder, path = f"/{name}", f"/{name}/{_MANIFEST}"
+    folder, path = f"/{name}", f"/{name}/{MANIFEST}"
     with ThreadPoolExecutor(1) as pool:
         listing = pool.submit(cloud.sizes, contract.WEIGHTS_VOLUME, folder)
         try:
@@ -65,6 +72,22 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
     return pack
 
 
+def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
+    """Folder of a transformer in 8 bits -> complete, incomplete, or outdated: of another pack."""
+    names = cloud.sizes(contract.WEIGHTS_VOLUME, f"/{EIGHT_BIT_FOLDER}") or {}
+    states = {}
+    for folder in (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names)):
+        try:
+            found = find_pack(cloud, folder)
+        except SetupError as error:
+            if error.code != "E_WEIGHTS_MISSING":
+                raise
+            states[folder] = "incomplete"
+        else:
+            states[folder] = "complete" if found.base == base.revision else "outdated"
+    return states
+
+
 def _missing(place: AppRef, message: str) -> SetupError:
     facts = {"volume": contract.WEIGHTS_VOLUME, **place.facts}
     return SetupError(message, code="E_WEIGHTS_MISSING", facts=facts)
@@ -84,15 +107,21 @@ def list_pack_files(folder: Path) -> list[Path]:
     Raises FileError E_FILE_UNREADABLE where one is missing or truncated.
     """
     try:
-        pack = read_manifest((folder / _MANIFEST).read_bytes())
+        pack = read_manifest((folder / MANIFEST).read_bytes())
     except (OSError, ValueError) as error:
-        missing = f"{_MANIFEST} is missing" if folder.is_dir() else "there is no such folder"
+        missing = f"{MANIFEST} is missing" if folder.is_dir() else "there is no such folder"
         problem = missing if isinstance(error, FileNotFoundError) else str(error)
         raise FileError(
             f"{str(folder)!r} holds no usable pack: {problem}",
             code="E_FILE_UNREADABLE",
             facts={"pack_folder": str(folder)},
         ) from None
+    if pack.base:
+        raise FileError(
+            f"{str(folder)!r} is a transformer alone, the pack is next to {EIGHT_BIT_FOLDER}",
+            code="E_FILE_UNREADABLE",
+            facts={"pack_folder": str(folder)},
+        )
     # Names come from a file: nothing of them may lead out of the folder.
     sizes = {Path(name).name: size for name, size in pack.sizes.items()}
     for name, size in sizes.items():
@@ -105,7 +134,7 @@ def list_pack_files(folder: Path) -> list[Path]:
                 code="E_FILE_UNREADABLE",
                 facts={"pack_folder": str(folder), "damaged": 1},
             )
-    return [*(folder / name for name in sizes), folder / _MANIFEST]
+    return [*(folder / name for name in sizes), folder / MANIFEST]
 
 
 def upload_pack(cloud: Cloud, files: Sequence[Path], reporter: Reporter) -> UploadedPack:
@@ -136,8 +165,10 @@ def read_manifest(text: bytes) -> DeployedPack:
         pack = DeployedPack(
             sizes={str(each["name"]): int(each["size_bytes"]) for each in body["files"]},
             revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
+            revision=pack_revision(str(each["sha256"]) for each in body["files"]),
+            base=str(body["changes"]["base"]) if body.get("changes") else "",
         )
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("not the manifest of a pack") from None
     if version != contract.PACK_FORMAT:
         raise ValueError(

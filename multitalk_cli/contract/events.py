@@ -230,7 +230,7 @@ EVENTS: dict[str, type] = {
 FINAL_FAILURES = ("E_CANCELLED", "E_NOT_FINITE", "E_BLACK", "E_FROZEN", "E_EXPIRED", "E_REQUEST")
 """Codes of failures that a job would meet again wherever it resumes: another job is needed."""
 DOWNLOADING, UPLOADING = "downloading", "uploading"
-PACKING, QUANTIZING = "packing", "turning to 8 bits"
+PACKING, QUANTIZING = "packing", "quantizing"
 BYTE_STAGES = (DOWNLOADING, UPLOADING, "checking", PACKING, QUANTIZING)
 """The stages whose units are bytes."""
 THROTTLED = "throttled"

@@ -1,7 +1,8 @@
 """Work on a folder of weights, on this machine or in the cloud, and its wire form."""
 
+import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -78,6 +79,11 @@ PACK_BYTES = 51_200_000_000
 """Of the bf16 pack, for estimates."""
 EIGHT_BIT_BYTES = 27_900_000_000
 """Of a transformer in 8 bits, for texts; a survey computes it."""
+
+
+def pack_revision(sha256s: Iterable[str]) -> str:
+    """A short name of exactly the files with these hashes."""
+    return hashlib.sha256("".join(sorted(sha256s)).encode()).hexdigest()[:16]
 
 
 def eight_bit_folder(lora: str) -> str:

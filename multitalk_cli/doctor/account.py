@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.call_result import as_answer
-from multitalk_cli.cloud.pack import find_pack
+from multitalk_cli.cloud.pack import eight_bit_states, find_pack
 from multitalk_cli.contract.secrets import AWS_SPEC, HUB_SPEC, SecretSpec
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.doctor.local import uses_this_machine
@@ -189,7 +189,12 @@ class Account:
     def check_pack(self) -> Outcome:
         """Whether the account has all packed weights. Raises SetupError E_WEIGHTS_MISSING."""
         pack = find_pack(self.cloud)
-        return Outcome(text=f"packed, {len(pack.sizes)} files, {human_bytes(pack.size_bytes)}")
+        text = f"packed, {len(pack.sizes)} files, {human_bytes(pack.size_bytes)}"
+        stored = eight_bit_states(self.cloud, pack)
+        named = [
+            name if state == "complete" else f"{name} ({state})" for name, state in stored.items()
+        ]
+        return Outcome(text="; ".join([text, ", ".join(named)]) if named else text)
 
     def check_huggingface(self) -> Outcome:
         """The Hugging Face secret, which public weights do not need."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import settings
+from multitalk_cli.cloud.pack import MANIFEST, read_manifest
+from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
 
@@ -233,7 +235,27 @@ def check_weights() -> Outcome:
             text="no weights on this machine (only needed for --backend local)", state="skip"
         )
     folder = local.check_setup(chosen["weights"], chosen.origin("weights"))
-    return Outcome(text=f"weights in {folder}")
+    return Outcome(text=f"weights in {folder}{describe_eight_bit(_eight_bit_states(folder))}")
+
+
+def _eight_bit_states(pack: Path) -> dict[str, str]:
+    """Folder of a transformer in 8 bits next to a pack -> its state."""
+    places = sorted(path for path in (pack.parent / EIGHT_BIT_FOLDER).glob("*") if path.is_dir())
+    return {f"{EIGHT_BIT_FOLDER}/{path.name}": _eight_bit_state(path, pack) for path in places}
+
+
+def _eight_bit_state(folder: Path, pack: Path) -> str:
+    try:
+        found, base = (read_manifest((each / MANIFEST).read_bytes()) for each in (folder, pack))
+    except (OSError, ValueError):
+        return "incomplete"
+    return "complete" if found.base == base.revision else "outdated"
+
+
+def describe_eight_bit(states: Mapping[str, str]) -> str:
+    """`; 8bit/transformer (outdated)`; empty where there are no weights in 8 bits."""
+    named = [name if state == "complete" else f"{name} ({state})" for name, state in states.items()]
+    return f"; {', '.join(named)}" if named else ""
 
 
 def uses_this_machine(chosen: Settings) -> bool:

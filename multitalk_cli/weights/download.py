@@ -275,15 +275,15 @@ def _describe_published(reporter: Reporter, survey: Mapping[str, Any]) -> None:
 def _question(survey: Mapping[str, Any], title: str) -> str:
     """Whether to do what was announced."""
     eight_bit = _eight_bit(survey)
-    lora = eight_bit["lora"]
-    if lora is not None:
-        amount = human_bytes(survey["missing_bytes"] + lora["size_bytes"])
-        return f"Fetch {amount} into {title}, with {_describe_terms(lora)}?"
-    if survey["missing_bytes"]:
-        return f"Fetch {human_bytes(survey['missing_bytes'])} into {title}?"
-    if eight_bit["size_bytes"] and not survey["pack_bytes"]:
-        return f"Write {human_bytes(eight_bit['size_bytes'])} into {title}?"
-    return f"Check and pack the files in {title}?"
+    lora, written = eight_bit["lora"], survey["pack_bytes"] + eight_bit["size_bytes"]
+    fetched = survey["missing_bytes"] + (0 if lora is None else lora["size_bytes"])
+    if (not fetched and survey["pack_bytes"]) or not added_bytes(survey):
+        return f"Check and pack the files in {title}?"
+    work = [f"fetch {human_bytes(fetched)}"] if fetched else []
+    work += [f"write {human_bytes(written)}"] if eight_bit["size_bytes"] else []
+    terms = "" if lora is None else f", with {_describe_terms(lora)}"
+    question = f"{' and '.join(work)} into {title}{terms}?"
+    return question[0].upper() + question[1:]
 
 
 def _ask(

@@ -12,6 +12,7 @@ import torch
 
 from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.contract.codec import ADDED, from_plain
+from multitalk_cli.contract.weights_task import pack_revision
 from remote.engine.checkpoint.published import COMPONENTS, require_same_keys
 from remote.weights.config import PackConfig
 
@@ -149,8 +150,7 @@ class Manifest:
     @property
     def revision(self) -> str:
         """A short name of exactly these weights, for the keys of caches."""
-        hashes = "".join(sorted(file.sha256 for file in self.files))
-        return hashlib.sha256(hashes.encode()).hexdigest()[:16]
+        return pack_revision(file.sha256 for file in self.files)
 
 
 def load_manifest(folder: Path) -> Manifest:

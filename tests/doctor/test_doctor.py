@@ -1,5 +1,6 @@
 """`multitalk doctor` on a machine without an account: each thing that can be wrong with it."""
 
+import json
 import os
 import re
 import shlex
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from multitalk_cli import settings
+from multitalk_cli import contract, settings
 from multitalk_cli.cli.views.doctor import next_step, remedy
+from multitalk_cli.contract.weights_task import pack_revision
 from multitalk_cli.doctor import account, gpu, local
 from multitalk_cli.doctor.check import Check, Outcome, run_all
 from multitalk_cli.doctor.report import make_report
@@ -298,9 +300,20 @@ def test_terminals(columns, encoding, state):
     assert local.check_terminal(columns, encoding).state == state
 
 
+def keep_manifest(place, **changes):
+    """Writes the manifest of a pack of one file, and gives the pack's revision."""
+    file = {"name": "a", "size_bytes": 1, "sha256": "ab" * 32}
+    body = {"format_version": contract.PACK_FORMAT, "files": [file], "sources": []}
+    place.mkdir(parents=True)
+    (place / "manifest.json").write_text(json.dumps(body | changes))
+    return pack_revision([file["sha256"]])
+
+
 def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
-    (folder / "pack").mkdir()
-    (folder / "pack" / "manifest.json").write_text("{}")
+    base = keep_manifest(folder / "pack")
+    keep_manifest(folder / "8bit/transformer", changes={"base": base})
+    keep_manifest(folder / "8bit/transformer-old", changes={"base": "0" * 16})
+    (folder / "8bit/transformer-part").mkdir()
     monkeypatch.setenv("MULTITALK_WEIGHTS", str(folder / "pack"))
     pytest.importorskip("torch")
 
@@ -308,6 +321,9 @@ def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
 
     assert (ran.code, ran.json["data"]["video_ready"]) == (0, True)
     assert (checks["model"]["state"], checks["token"]["state"]) == ("ok", "skip")
+    assert checks["model"]["seen"].endswith(
+        "; 8bit/transformer, 8bit/transformer-old (outdated), 8bit/transformer-part (incomplete)"
+    )
     assert checks["app"]["is_blocked"] is False
 
 

@@ -7,6 +7,9 @@ import pytest
 import torch
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.client import Cloud
+from multitalk_cli.cloud.errors import AppRef
+from multitalk_cli.cloud.pack import eight_bit_states, find_pack
 from multitalk_cli.contract.loras import KNOWN_LORAS, STEP_LORA
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning.presets import PRESETS
@@ -59,6 +62,9 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
     assert added.code == 0, added.stderr
     assert added.data["lora"] == STEP_LORA
     assert added.data["eight_bit"] == "multitalk-weights/8bit/transformer-lightx2v"
+    account = Cloud(AppRef(app=contract.APP_NAME, environment=""))
+    stored = eight_bit_states(account, find_pack(account))
+    assert stored == {"8bit/transformer-lightx2v": "complete"}
     assert [ran.code for ran in made.values()] == [0, 0, 0], made["fast"].stderr
     rows = {row["preset"]: row for row in planned.data["presets"]}
     for preset, ran in made.items():

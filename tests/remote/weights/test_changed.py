@@ -85,14 +85,13 @@ def test_the_weights_are_those_that_reading_the_pack_gives(weights, names):
     stored, base = open_pack(place), open_pack(weights / "pack")
     assert len(stored.manifest.files) > 2
     assert verify_pack(place, stored.manifest) == []
-    for tier in ("near", "turbo"):
-        for dtype in (torch.float32, None):
-            with ExitStack() as stack:
-                plans = opened(weights, uses(weights, *names), stack)
-                wanted = state_of(base, tier, dtype, plans)
-            given = state_of(stored, tier, dtype)
-            assert wanted.keys() == given.keys()
-            assert all(torch.equal(wanted[name], given[name]) for name in wanted)
+    for tier, dtype in (("near", torch.float32), ("turbo", torch.float32), ("turbo", None)):
+        with ExitStack() as stack:
+            plans = opened(weights, uses(weights, *names), stack)
+            wanted = state_of(base, tier, dtype, plans)
+        given = state_of(stored, tier, dtype)
+        assert wanted.keys() == given.keys()
+        assert all(torch.equal(wanted[name], given[name]) for name in wanted)
 
 
 def test_the_manifest_names_what_it_is_made_of(weights):
@@ -137,20 +136,17 @@ def loaded(weights, **changes):
     return model.machine.eight_bit, model.notes
 
 
-def test_a_job_reads_the_stored_weights_that_fit_and_makes_the_same_video(weights, tmp_path):
-    (use, half) = (contract.LoraChoice(name="mine", strength=each) for each in (1.0, 0.5))
-    model, frames = open_model(weights / "pack"), []
-    for how in ("computed", "stored"):
-        if how == "stored":
-            place = store(weights, "mine")
-            model = open_model(weights / "pack")
-        done, made = make(model, DirectoryStore(tmp_path / how), tier="turbo", loras=(use,))
-        assert done.result.warnings == ()
-        assert json.loads(done.result.recipe)["work"]["eight_bit"] == how
-        assert model.machine.lora_keys == 3
-        frames.append(made)
+def test_a_job_reads_the_stored_weights_that_fit(weights, tmp_path):
+    use, half = (contract.LoraChoice(name="mine", strength=each) for each in (1.0, 0.5))
+    assert loaded(weights, tier="turbo", loras=(use,)) == ("computed", ())
+    place = store(weights, "mine")
+    model = open_model(weights / "pack")
 
-    assert (frames[0] == frames[1]).all()
+    done, _ = make(model, DirectoryStore(tmp_path / "jobs"), tier="turbo", loras=(use,))
+
+    assert done.result.warnings == ()
+    assert json.loads(done.result.recipe)["work"]["eight_bit"] == "stored"
+    assert model.machine.lora_keys == 3
     assert loaded(weights, tier="near", loras=(half,)) == ("computed", ())
     assert loaded(weights, loras=(use,)) == ("", ())
     with pytest.raises(SetupError, match="a transformer alone"):
