@@ -30,25 +30,28 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
     shown = []
     if outcome.made is not None:
         made, first = outcome.made, outcome.first
-        length = f"{made.duration_s:.2f} s"
-        if first is not None:
-            length += f" of {first.whole_s:.2f} s, window 1 of {first.windows}"
-        money = [] if made.price_usd is None else [human_money(made.price_usd)]
-        texts = [
-            length,
-            f"{made.width_px}x{made.height_px}",
-            f"{made.fps} fps",
-            human_bytes(made.size_bytes),
-            *money,
-            *describe_sync(made.figures),
-        ]
-        shown.append((outcome.place.rpartition("/")[2], ", ".join(texts)))
-        shown += [] if not made.model_output else [("work", _describe_made(made))]
+        whole = "" if first is None else f"{first.whole_s:.2f} s, window 1 of {first.windows}"
+        shown += made_facts(outcome.place.rpartition("/")[2], made, whole)
     if outcome.path is not None and outcome.stored is not None:
         shown.append(("stored", outcome.stored))
     if outcome.first is not None:
         shown.append(("rest", describe_rest(outcome.first)))
     return shown
+
+
+def made_facts(name: str, made: Result, whole: str) -> list[tuple[str, str]]:
+    """What was made, as labels and texts. whole: what it is a part of; empty for all."""
+    length = f"{made.duration_s:.2f} s"
+    texts = [
+        f"{length} of {whole}" if whole else length,
+        f"{made.width_px}x{made.height_px}",
+        f"{made.fps} fps",
+        human_bytes(made.size_bytes),
+        *([] if made.price_usd is None else [human_money(made.price_usd)]),
+        *describe_sync(made.figures),
+    ]
+    work = [("work", _describe_made(made))] if made.model_output else []
+    return [(name, ", ".join(texts)), *work]
 
 
 def describe_rest(first: FirstWindow) -> str:

@@ -12,6 +12,7 @@ from multitalk_cli import contract
 from multitalk_cli.cli.dates import shown_time
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
+from multitalk_cli.cli.views.generate import made_facts
 from multitalk_cli.cli.views.work import describe_work, usd_per_second, work_data
 from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
@@ -352,12 +353,8 @@ def video_data(video: FetchedVideo) -> dict[str, Any]:
 def video_facts(video: FetchedVideo) -> list[tuple[str, str]]:
     """Labelled facts of the video, for a person."""
     result, path = video.result, video.path
-    money = [] if result.price_usd is None else [human_money(result.price_usd)]
-    length = f"{result.duration_s:.2f} s"
-    if result.is_first_window:
-        length += f" of {_whole_s(video.job):.2f} s"
-    facts = [length, human_bytes(result.size_bytes), *money]
-    rows = [(video.job.label if path is None else path.name, ", ".join(facts))]
+    whole = f"{_whole_s(video.job):.2f} s" if result.is_first_window else ""
+    rows = made_facts(video.job.label if path is None else path.name, result, whole)
     if path is not None and result.stored is not None:
         rows.append(("stored", result.stored))
     return rows
