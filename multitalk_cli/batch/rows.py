@@ -391,8 +391,9 @@ def find_collision(name: str, number: int, problems: Problems, other: str = "") 
     folded = name if is_key else unicodedata.normalize("NFC", name).casefold()
     before, spelling = problems.outputs.setdefault(folded, (number, name))
     if before != number:
-        text = f"the output {name!r} is that of {name_rows([before])[:-2]}"
+        holder = name_rows([before])[:-2]
+        text = f"the output {name!r} is that of {holder}"
         if spelling != name:
-            text += f" but for its case, and one file on many disks: {spelling!r}"
+            text = f"the output {name!r} is on many disks the file of {holder}, {spelling!r}"
         facts: dict[str, Fact] = {"output": other} if other else {}
         problems.add(UsageError(text, code="E_MANIFEST", facts=facts), number)

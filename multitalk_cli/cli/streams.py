@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TextIO
+from weakref import WeakSet
 
 from multitalk_cli.cli import layout
 from multitalk_cli.errors import FileError, masking
@@ -64,6 +65,15 @@ def without_size() -> dict[str, str]:
     return {name: each for name, each in os.environ.items() if name not in ("COLUMNS", "LINES")}
 
 
+_lost: WeakSet[TextIO] = WeakSet()
+"""Streams that were turned off."""
+
+
+def has_reader() -> bool:
+    """Whether results on stdout may still arrive."""
+    return sys.stdout is not None and sys.stdout not in _lost
+
+
 @contextmanager
 def lost_reader(stream: TextIO) -> Iterator[None]:
     """Turns the stream off where writing fails. Raises FileError for a result that was lost."""
@@ -72,6 +82,7 @@ def lost_reader(stream: TextIO) -> Iterator[None]:
     except OSError as error:
         has_left = isinstance(error, BrokenPipeError) or _is_closed_terminal(stream, error)
         _turn_off(stream)
+        _lost.add(stream)
         # A reader that is gone has what it wanted.
         if stream is sys.stdout and not has_left:
             raise FileError(

@@ -42,14 +42,14 @@ def follow_log(
     place: AppRef,
     prefix: str,
     reporter: Reporter,
-    show: Callable[[LogLine], None],
+    show: Callable[[LogLine], bool],
     *,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ListedJob:
     """Shows what a job's containers printed, and what they print until it ends; returns its end.
 
-    The job stays as it is, whatever ends the following. Raises TemporaryError where Modal stays out
-    of reach.
+    show: receives each line; False ends the following. The job stays as it is. Raises
+    TemporaryError where Modal stays out of reach.
     """
     ledger = jobs_ledger.Ledger()
     cloud, job = open_job(place, ledger, prefix)
@@ -63,7 +63,8 @@ def follow_log(
                 listed = refresh(cloud, ledger, listed.job)
             log.note_calls(*ledger.calls_of(job.id), listed.job.call_id)
             for line in log.new_lines():
-                show(line)
+                if not show(line):
+                    return listed
         except TemporaryError as error:
             if not retry.has_failed:
                 reporter.warn(f"{error.message}; reconnecting")

@@ -130,7 +130,7 @@ def test_outputs_that_are_one_file_on_some_disks_are_refused(names, is_refused):
 
     (line,) = problems(text)
 
-    assert line.startswith("row 3: the output ") and "one file on many disks" in line
+    assert line.startswith("row 3: the output ") and "is on many disks the file of row 2" in line
 
 
 def test_objects_of_a_store_differ_by_their_case():

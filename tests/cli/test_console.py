@@ -21,7 +21,7 @@ from multitalk_cli.cli.console import (
     split_output_options,
 )
 from multitalk_cli.cli.layout import Line
-from multitalk_cli.cli.streams import is_foreground_terminal, terminal_width
+from multitalk_cli.cli.streams import has_reader, is_foreground_terminal, terminal_width
 from multitalk_cli.contract import Stage
 from multitalk_cli.errors import CODES, FileError, UsageError
 from multitalk_cli.files import is_printable, is_safe_name, shown_path
@@ -346,7 +346,9 @@ def test_a_reader_that_left_is_no_error(monkeypatch):
     os.close(reading)
     with_stream(monkeypatch, "stdout", open(writing, "wb", buffering=0))  # noqa: SIM115, PTH123
 
+    assert has_reader()
     make().succeed("generate", {}, ["a.mp4"])
+    assert not has_reader()
     make().succeed("generate", {}, ["b.mp4"])
 
     sys.stdout.close()

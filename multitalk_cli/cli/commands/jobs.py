@@ -15,6 +15,7 @@ from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.dates import parse_since
 from multitalk_cli.cli.help import PagedCommand, PagedGroup, epilog
 from multitalk_cli.cli.options import AppName, Environment, Force, Gpu, OutputPath, Yes
+from multitalk_cli.cli.streams import has_reader
 from multitalk_cli.errors import ExitCode, RefusedError, UsageError
 
 if TYPE_CHECKING:
@@ -375,8 +376,9 @@ def logs(
     place = _place(app_name, environment)
     if follow:
         ended = jobs_logs.follow_log(place, job_id, console, lambda each: _show_line(each, console))
-        console.note(end_line(ended))
-        console.succeed("jobs", view.followed_data(ended))
+        if has_reader():
+            console.note(end_line(ended))
+            console.succeed("jobs", view.followed_data(ended))
         return
     job, lines = jobs_logs.read_log(place, job_id)
     if not lines:
@@ -384,14 +386,15 @@ def logs(
     console.succeed("jobs", view.log_data(job, lines), view.log_lines(lines))
 
 
-def _show_line(line: "LogLine", console: Console) -> None:
-    """A line of a log as soon as it is there: itself, or an object on a line of its own."""
+def _show_line(line: "LogLine", console: Console) -> bool:
+    """Prints a line of a log, or an object on a line of its own; whether anybody reads it."""
     from multitalk_cli.cli.views import logs as view
 
     if console.options.json:
         console.result_line(view.line_data(line))
     else:
         console.succeed("jobs", {}, view.log_lines([line]))
+    return has_reader()
 
 
 @app.command("prune", cls=PagedCommand)
