@@ -33,7 +33,10 @@ def _serve(connection, places):
     with connection, suppress(OSError):
         head = b""
         while b"\r\n\r\n" not in head:
-            head += connection.recv(4096)
+            # A probe connects and leaves: the end of its stream would be read for ever.
+            if not (part := connection.recv(4096)):
+                return
+            head += part
         if _ALLOWED not in head:
             connection.sendall(b"HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n")
             return
