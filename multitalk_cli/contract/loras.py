@@ -3,19 +3,24 @@
 The only table of them: client and container read it.
 """
 
+import hashlib
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
+from unicodedata import combining
 from urllib.parse import unquote, urlsplit
 
 LORA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 LORA_ENDING = ".safetensors"
+_NAME_CHARACTERS = 90
 LORAS_FOLDER, LORAS_RECORD = "loras", "manifest.json"
 """Beside the packs: the files, and the record of their names and addresses."""
 MAX_STRENGTH = 4.0
-_STRENGTH = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+_STRENGTH = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)", re.ASCII)
+_OTHER_ENDINGS = (".pt", ".pth", ".ckpt", ".bin", ".gguf", ".zip")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +45,7 @@ class KnownLora:
 
     def is_at(self, address: str) -> bool:
         """Whether an address is of this file, in whatever folder of its repository."""
-        path = unquote(urlsplit(address).path)
+        path = unquote(without_keys(address))
         is_of_it = f"/{self.repository}/resolve/" in path
         return is_of_it and path.rpartition("/")[2] == self.file.rpartition("/")[2]
 
@@ -94,14 +99,35 @@ def named_choice(text: str) -> str:
         raise ValueError(
             f"must have a strength from -{MAX_STRENGTH:g} to {MAX_STRENGTH:g}, not {strength:g}"
         )
-    is_name = LORA_NAME.fullmatch(lora) and not lora.endswith(LORA_ENDING)
+    lora = known_name(lora)
+    is_name = LORA_NAME.fullmatch(lora) and not lora.endswith((LORA_ENDING, *_OTHER_ENDINGS))
     if not is_name and not is_web_lora(lora) and not is_lora_file(lora):
-        form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING} without a password"
-        raise ValueError(f"must be {form}, not {without_keys(lora)!r}")
+        raise ValueError(_describe_form(lora))
     name = lora if is_name else name_of_lora(lora)
     if not LORA_NAME.fullmatch(name):
         raise ValueError("must be the address of a file with a name")
     return with_strength(name, strength)
+
+
+def _describe_form(text: str) -> str:
+    """What a text should have been that is no LoRA."""
+    name, colon, number = text.rpartition(":")
+    if colon and LORA_NAME.fullmatch(name) and not set(number) & {"/", "\\"}:
+        return f"must have a number after the colon, as in {name}:0.8, not {number!r}"
+    if text.lower().endswith(_OTHER_ENDINGS):
+        return f"must be a {LORA_ENDING} file, which cannot run code, not {without_keys(text)!r}"
+    form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING} without a password"
+    return f"must be {form}, not {without_keys(text)!r}"
+
+
+def known_name(text: str) -> str:
+    """A known name, whatever its case; any other text as it is."""
+    return text.lower() if text.lower() in KNOWN_LORAS else text
+
+
+def source_of(name: str) -> str:
+    """What `download --lora` takes for a name: the name, or an address in general."""
+    return name if name in KNOWN_LORAS else f"https://HOST/{name}{LORA_ENDING}"
 
 
 def with_strength(name: str, strength: float) -> str:
@@ -131,11 +157,21 @@ def without_keys(address: str) -> str:
 
 
 def name_of_lora(lora: str) -> str:
-    """The name under which a folder of weights records a known LoRA or one from an address.
+    """The name under which a folder of weights records a known LoRA, or one of a file or address.
 
-    Empty for an address that gives none.
+    Letters of other scripts, which may be all of a name, become a digest; a file with the name of a
+    known LoRA gets another. Empty where there is no name.
     """
     if lora in KNOWN_LORAS:
         return lora
-    file = unquote(urlsplit(lora).path).rpartition("/")[2].removesuffix(LORA_ENDING)
-    return re.sub(r"[^A-Za-z0-9._-]", "-", file)[:100].lstrip("._-")
+    path = lora.replace("\\", "/") if is_lora_file(lora) else unquote(urlsplit(lora).path)
+    file = path.rpartition("/")[2]
+    while file.endswith(LORA_ENDING):
+        file = file.removesuffix(LORA_ENDING)
+    # Systems store accents with their letters or apart.
+    letters = [each for each in unicodedata.normalize("NFKD", file) if not combining(each)]
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", "".join(letters))[:_NAME_CHARACTERS].lstrip("._-")
+    if not "".join(letters).isascii():
+        digest = hashlib.sha256("".join(letters).encode("utf-8", "replace")).hexdigest()[:8]
+        return f"{name.rstrip('-') or 'lora'}-{digest}"
+    return f"{name}-file" if name in KNOWN_LORAS else name

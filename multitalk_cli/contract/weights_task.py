@@ -8,7 +8,7 @@ from typing import Literal
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import ADDED
-from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora, without_keys
+from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora, source_of, without_keys
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.exceptions import Fact
 
@@ -159,7 +159,7 @@ def require_loras(
         known, found = KNOWN_LORAS.get(name), addresses.get(name)
         if found is None or (known is not None and not known.is_at(found)):
             other = "" if found is None else ", but another file of that name"
-            facts: dict[str, Fact] = {"lora": name if known else "https://HOST/FILE.safetensors"}
+            facts: dict[str, Fact] = {"lora": source_of(name)}
             raise SetupError(
                 f"{title} holds no LoRA {name}{other}",
                 code="E_LORA_MISSING",

@@ -79,7 +79,8 @@ def check_denoising(settings: Settings) -> None:
     if origin == "default":
         # A step LoRA alone: nothing else was chosen for it.
         origin, facts = setting.option, {"option": "--preset", "example": STEP_PRESET}
-    elif origin.startswith("preset ") or origin == "the recipe":
+    elif not origin.startswith(("--", "MULTITALK_")):
+        # A preset, a file, a recipe, a job.
         origin = f"{setting.option} of {origin}"
     raise UsageError(f"{origin} {problem.message}", code="E_RANGE", facts=facts)
 

@@ -228,7 +228,10 @@ def find_doubts(denoising: Denoising) -> tuple[str, ...]:
             f"guidance {denoising.text_guidance:g} and {denoising.audio_guidance:g} multiply the "
             "errors of the tier turbo; the tiers exact and near suit them"
         )
-    known = KNOWN_LORAS.get(split_strength(denoising.lora)[0])
+    name, strength = split_strength(denoising.lora)
+    known = KNOWN_LORAS.get(name)
+    if denoising.step_lora is not None and strength <= 0:
+        doubts.append(f"LoRA {name} at {strength:g}: without it, few steps leave noise")
     if known is not None and known.warning:
-        doubts.append(f"LoRA {split_strength(denoising.lora)[0]}: {known.warning}")
+        doubts.append(f"LoRA {name}: {known.warning}")
     return tuple(doubts)

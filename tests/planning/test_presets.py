@@ -98,6 +98,8 @@ def test_doubtful_ways_are_warned_about():
     assert "guidance 5 and 4 multiply" in presets.find_doubts(Denoising(tier="turbo"))[0]
     fusionx = replace(PRESETS["fast"], lora="fusionx:0.5")
     assert presets.find_doubts(fusionx)[0].startswith("LoRA fusionx: contains CausVid")
+    off = replace(PRESETS["fast"], lora="lightx2v:0")
+    assert presets.find_doubts(off) == ("LoRA lightx2v at 0: without it, few steps leave noise",)
 
 
 def test_every_tier_has_a_rate():
@@ -160,19 +162,39 @@ def test_what_is_no_preset_has_a_row_of_its_own():
         ("https://host/x.safetensors:1.25", "x:1.25", 1.25),
         ("https://host/x.safetensors?token=secret", "x", 1.0),
         ("../loras/mine.safetensors:0.7", "mine:0.7", 0.7),
+        ("LightX2V:0.8", "lightx2v:0.8", 0.8),
+        ("x.safetensors.safetensors", "x", 1.0),
+        ("C:\\my loras\\x#1?.safetensors", "x-1-", 1.0),
+        ("//[x.safetensors", "x", 1.0),
+        ("50%25.safetensors", "50-25", 1.0),
+        ("café.safetensors", "cafe", 1.0),
+        ("cafe\u0301.safetensors", "cafe", 1.0),
+        ("写实.safetensors", "lora-93294b65", 1.0),
+        ("写实 v2.safetensors:0.5", "v2-3729c8a5:0.5", 0.5),
+        ("lightx2v.safetensors", "lightx2v-file", 1.0),
+        (f"{'x' * 200}.safetensors", "x" * 90, 1.0),
     ],
 )
 def test_a_number_after_the_last_colon_is_a_strength(typed, kept, strength):
     assert named_choice(typed) == kept
     assert split_strength(kept)[1] == strength
+    assert named_choice(kept) == kept
     assert Denoising(lora=kept).loras[0].strength == strength
 
 
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        ("./mine.bin", "a name, FILE.safetensors or https"),
-        ("https://host/x.bin", "a name, FILE.safetensors or https"),
+        ("./mine.bin", "a .safetensors file, which cannot run code, not './mine.bin'"),
+        ("https://host/x.CKPT", "a .safetensors file"),
+        ("mine.gguf", "a .safetensors file"),
+        ("lightx2v:1e3", "a number after the colon, as in lightx2v:0.8, not '1e3'"),
+        ("lightx2v:nan", "a number after the colon"),
+        ("lightx2v:", "a number after the colon"),
+        ("lightx2v:\u0663", "a number after the colon"),
+        (":", "a name, FILE.safetensors or https"),
+        ("C:\\x", "a name, FILE.safetensors or https"),
+        ("lightx2v\n", "a name, FILE.safetensors or https"),
         ("https://user:secret@host/x.safetensors", "a name, FILE.safetensors or https"),
         ("s3://bucket/x.safetensors", "a name, FILE.safetensors or https"),
         ("lightx2v:9", "strength from -4 to 4"),

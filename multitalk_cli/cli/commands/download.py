@@ -12,7 +12,7 @@ from multitalk_cli import settings
 from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.contract import EXACT_TIER
-from multitalk_cli.contract.loras import is_lora_file
+from multitalk_cli.contract.loras import is_lora_file, known_name
 from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.presets import PRESETS
@@ -101,6 +101,7 @@ def download(
         console.note(f"the preset {options.preset} needs nothing but the weights")
         console.succeed("download", {"lora": None})
         return
+    lora = None if lora is None else known_name(lora)
     if lora is not None and not (to is not None and is_lora_file(lora)):
         check_lora(lora)
     if to is not None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.contract.loras import source_of
 from multitalk_cli.planning.cost import NOT_MEASURED, on_gpu
 from multitalk_cli.planning.describe import describe_start, money_range, price_range, time_range
 from multitalk_cli.planning.gpus import AUTO, DEFAULT_STACK, find_gpu
-from multitalk_cli.reporting.formatting import human_length, human_span, shell_word
+from multitalk_cli.reporting.formatting import human_length, human_span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +40,7 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     shown += [
         Row(
             "LoRA",
-            f"{lora.name}, fetched once by multitalk download --lora {shell_word(lora.name)}",
+            f"{lora.name}, fetched once by multitalk download --lora {source_of(lora.name)}",
         )
         for lora in video.options.denoising.loras
     ]
