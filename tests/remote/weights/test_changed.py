@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.pack import list_pack_files
 from multitalk_cli.contract.codec import to_plain
-from multitalk_cli.errors import SetupError
+from multitalk_cli.errors import FileError, SetupError
 from remote.engine.tiers import TIERS
 from remote.service.decode import decode_request
 from remote.service.store import DirectoryStore
@@ -151,6 +152,8 @@ def test_a_job_reads_the_stored_weights_that_fit(weights, tmp_path):
     assert loaded(weights, loras=(use,)) == ("", ())
     with pytest.raises(SetupError, match="a transformer alone"):
         open_weights(place)
+    with pytest.raises(FileError, match="a transformer alone"):
+        list_pack_files(place)
 
 
 def damaged(_weights, place):
