@@ -6,6 +6,7 @@ import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import contract, settings
@@ -467,8 +468,11 @@ def _texts(fact: Fact) -> tuple[str, ...]:
 
 
 def _find_jobs(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """The list of jobs; of a file, what it was made from and by which job."""
     if "job_prefix" not in facts:
         return ""
+    if Path(file := str(facts["job_prefix"])).is_file():
+        return shell_line(["multitalk", "inspect", file])
     return "multitalk jobs ls" if "is_local" in facts else "multitalk jobs ls --remote"
 
 

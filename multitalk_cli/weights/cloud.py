@@ -288,7 +288,7 @@ def _label(task: WeightsTask) -> str:
     """The task in the list of jobs."""
     words = {
         DOWNLOAD: task.eight_bit or task.precision,
-        "add_lora": f"lora {task.lora}",
+        "add_lora": f"lora {', '.join(task.names)}",
         "verify": "--verify",
     }
     return words.get(task.kind, task.kind)

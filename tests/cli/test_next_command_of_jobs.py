@@ -37,6 +37,14 @@ def test_facts_become_a_command(code, facts, words, command):
     assert next_command(error_from_code(code, "it failed", facts=facts), words) == command
 
 
+def test_a_file_in_place_of_a_job_is_inspected(folder):
+    (folder / "my talk.mp4").touch()
+
+    error = error_from_code("E_NO_JOB", "there is no job", facts={"job_prefix": "my talk.mp4"})
+
+    assert next_command(error, ["jobs", "show"]) == "multitalk inspect 'my talk.mp4'"
+
+
 @pytest.mark.parametrize("code", ["E_NETWORK", "E_NO_JOB", "E_CANCELLED", "E_REMOTE", "E_RANGE"])
 def test_without_facts_the_code_s_own_advice_stays(code):
     error = error_from_code(code, "it failed")
