@@ -18,6 +18,7 @@ _RENEW = "after a look at it: RECORD_SCREENS=1 pytest tests/terminal"
 _PLACES = (
     (r"\b[0-9a-f]{64}\b", "SHA256"),
     (r"\b(?=[0-9a-f]*[0-9])[0-9a-f]{12,40}\b", "ID"),
+    (r"\b(job|jobs attach) [0-9a-f]{8}\b", r"\1 ID"),
     (r"tf-\w+", "tf-ID"),
     (r"127\.0\.0\.1:\d+", "127.0.0.1:PORT"),
     (r"\d[\d.]* [MGT]B\s+free", "N GB free"),

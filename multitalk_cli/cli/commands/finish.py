@@ -142,10 +142,11 @@ def _finish_jobs(
 
 
 def _show_detached(ids: Sequence[str], console: Console) -> None:
+    from multitalk_cli.cli.commands.generate import show_detached
     from multitalk_cli.cli.views import jobs as view
 
     for each in ids:
-        console.note(view.detached_note(each))
+        show_detached(each, console)
     rows = [view.detached_data(each) for each in ids]
     console.succeed("finish", rows[0] if len(rows) == 1 else {"videos": rows}, ids)
 

@@ -197,8 +197,16 @@ def show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
     for label, text in view.facts(outcome):
         console.fact(label, text)
     if isinstance(outcome, DetachedJob):
-        job = outcome.job_id
-        console.note(f"job {job} is still running; get it with:  multitalk jobs attach {job}")
+        show_detached(outcome.job_id, console)
+
+
+def show_detached(job_id: str, console: Console) -> None:
+    """Tells that a job goes on, and the command that comes back to it."""
+    from multitalk_cli.cli.views.jobs import detached_note
+
+    note, command = detached_note(job_id)
+    console.note(note)
+    console.next(command)
 
 
 def _show_next(outcome: "Video | DetachedJob", console: Console) -> None:

@@ -157,6 +157,7 @@ def attach(
     environment: Environment = None,
 ) -> None:
     """Follow a job to its end, and write its video."""
+    from multitalk_cli.cli.commands.generate import show_detached
     from multitalk_cli.cli.views import jobs as view
     from multitalk_cli.jobs import control
     from multitalk_cli.jobs.follow import DetachedError
@@ -166,7 +167,7 @@ def attach(
     try:
         video = control.attach(place, job_id, output_path, force, console)
     except DetachedError as left:
-        console.note(view.detached_note(left.job_id))
+        show_detached(left.job_id, console)
         console.succeed("jobs", view.detached_data(left.job_id), [left.job_id])
         return
     _show_video(video, console)

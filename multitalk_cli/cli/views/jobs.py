@@ -376,9 +376,10 @@ def _location(video: FetchedVideo) -> str | None:
     return video.result.stored if video.path is None else str(video.path.absolute())
 
 
-def detached_note(job_id: str) -> str:
-    """The command that comes back to a job that the user detached from."""
-    return f"job {job_id} is still running; get it with:  multitalk jobs attach {job_id}"
+def detached_note(job_id: str) -> tuple[str, str]:
+    """That a job goes on without its user, and the command that comes back to it."""
+    job = job_id[: jobs_ledger.SHORT_ID]
+    return f"job {job} is still running", f"multitalk jobs attach {job}"
 
 
 def detached_data(job_id: str) -> dict[str, Any]:
