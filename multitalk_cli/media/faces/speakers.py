@@ -174,6 +174,11 @@ class _Target:
     is_box: bool
     adjusted: tuple[str, ...] = ()
 
+    @property
+    def side_px(self) -> float:
+        """The shorter side."""
+        return min(self.core[2] - self.core[0], self.core[3] - self.core[1])
+
 
 def place_speakers(
     wanted: Sequence[SpeakerSpec | Path], picture: Picture, framed: FramedPicture
@@ -398,14 +403,16 @@ def _found(framed: FramedPicture) -> str:
 
 
 def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
-    for target in targets:
-        side = min(target.core[2] - target.core[0], target.core[3] - target.core[1])
-        if side < _least(framed):
-            raise _refusal(
-                f"{target.place} is too small in the {framed.width_px}x{framed.height_px} frame: "
-                f"it needs at least {_least(framed)} pixels a side",
-                {} if target.is_box else _larger_size(side, framed),
-            )
+    small = [target for target in targets if target.side_px < _least(framed)]
+    if small:
+        places = " and ".join(target.place for target in small)
+        verb, each = ("is", "it needs") if len(small) == 1 else ("are", "each needs")
+        side_px = min(target.side_px for target in small)
+        raise _refusal(
+            f"{places} {verb} too small in the {framed.width_px}x{framed.height_px} frame: "
+            f"{each} at least {_least(framed)} pixels a side",
+            {} if any(target.is_box for target in small) else _larger_size(side_px, framed),
+        )
     if len(targets) < 2:
         return
     first, second = targets

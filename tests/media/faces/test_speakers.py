@@ -259,20 +259,24 @@ def test_places_that_cannot_work_are_refused_with_what_was_found(wanted, centers
     _refused(wanted, *centers, words=words)
 
 
-def test_a_face_that_is_too_small_is_refused_with_a_size_that_does():
-    frame = {"size": (128, 64), "frame": (128, 64)}
-    picture, framed = _scene(**frame)
-    faces = (_face(30, 30, 3.0), _face(90, 30, 3.0))
-    framed = replace(framed, faces=faces)
-    with pytest.raises(UsageError, match="face 2 is too small") as caught:
-        place_speakers([parse_speaker("face:2=a.wav")], picture, framed)
+@pytest.mark.parametrize(
+    ("wanted", "message"),
+    [
+        (["face:2=a.wav"], "face 2 is too small"),
+        (["face:1=a.wav", "face:2=b.wav"], "face 1 and face 2 are too small .* each needs"),
+    ],
+)
+def test_a_face_that_is_too_small_is_refused_with_a_size_that_does(wanted, message):
+    specs = [parse_speaker(each) for each in wanted]
+    sides = {30: 4.0, 90: 3.0}
+    picture, framed = _scene(size=(128, 64), frame=(128, 64))
+    framed = replace(framed, faces=tuple(_face(x, 30, side) for x, side in sides.items()))
+    with pytest.raises(UsageError, match=message) as caught:
+        place_speakers(specs, picture, framed)
     width, height = map(int, str(caught.value.facts["size"]).split("x"))
-    larger = _scene(size=(width, height), frame=(width, height))
-    scale = width / 128
-    there = tuple(_face(x * scale, 30 * scale, 3.0 * scale) for x in (30, 90))
-    placed = place_speakers(
-        [parse_speaker("face:2=a.wav")], larger[0], replace(larger[1], faces=there)
-    )
+    larger, scale = _scene(size=(width, height), frame=(width, height)), width / 128
+    there = tuple(_face(x * scale, 30 * scale, side * scale) for x, side in sides.items())
+    placed = place_speakers(specs, larger[0], replace(larger[1], faces=there))
     assert there[1] in [each.face for each in placed]
 
 
