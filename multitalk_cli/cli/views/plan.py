@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 _WINDOWS_LISTED = 12
 _GAP = "   "
 _CLASSES = (
-    "exact is as published; near rounds to 8 bits or reuses guidance; lossy moves less and follows "
-    "the prompt less"
+    "exact computes as published; near rounds to 8 bits or reuses guidance; lossy moves less and "
+    "follows the prompt less"
 )
 
 
