@@ -322,6 +322,27 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
     def __init__(self, endpoint: str) -> None:
         self._endpoint = endpoint
 
+    def http_error_302(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+    ) -> Any:
+        try:
+            return super().http_error_302(req, fp, code, msg, headers)
+        except ConnectionError:
+            fp.close()
+            raise
+        except ValueError as error:
+            fp.close()
+            # The server wrote it.
+            where = _server(req.full_url)
+            raise ConnectionError(f"{where} redirects to no address: {error}") from error
+
+    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
+
     def redirect_request(
         self,
         req: urllib.request.Request,
@@ -332,8 +353,9 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         newurl: str,
     ) -> urllib.request.Request | None:
         if urlsplit(self._endpoint).scheme == "https" != urlsplit(newurl).scheme:
+            where = _server(self._endpoint)
             raise ConnectionError(
-                f"the Hub redirects to {origin_of(newurl)}, which is not encrypted"
+                f"{where} redirects to {origin_of(newurl)}, which is not encrypted"
             )
         new = super().redirect_request(req, fp, code, msg, headers, newurl)
         token = req.unredirected_hdrs.get("Authorization")
@@ -392,10 +414,28 @@ def _final_error(
         return None
     if is_hub and error.code in (401, 403):
         return _explain_denied(error, what)
+    if not is_hub and error.code in (401, 403, 404, 410):
+        return _explain_other(error.code, what)
     if error.code == 404:
         return StorageError(f"{endpoint} has no {what}", code="E_HUB_MISSING")
     return StorageError(
         f"unexpected response of {endpoint} for {what}: status {error.code}", code="E_HUB"
+    )
+
+
+def _explain_other(status: int, what: str) -> StorageError:
+    """The error for a file that another web server does not send."""
+    if status in (401, 403):
+        return StorageError(
+            f"{what} needs a login (status {status})",
+            code="E_HUB",
+            hint="download the file in a browser, and pass it: "
+            "multitalk download --to weights --lora FILE.safetensors",
+        )
+    return StorageError(
+        f"{what} does not exist (status {status})",
+        code="E_HUB_MISSING",
+        hint="open the address in a browser, and pass the one that the file has now",
     )
 
 
@@ -422,7 +462,9 @@ def _explain_denied(error: urllib.error.HTTPError, what: str) -> MultitalkError:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        return f"status {error.code} of {_server(error.url)}"
+        place = _server(error.url)
+        # Only http and https are followed.
+        return f"status {error.code} of {place}" if place else "a redirect to no web address"
     if isinstance(error, urllib.error.URLError):
         return str(error.reason)
     return "no data received" if isinstance(error, TimeoutError) else str(error)

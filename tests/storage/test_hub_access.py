@@ -108,3 +108,25 @@ def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
 
     client.check_access(WAN_REPOSITORY)
     assert [path for path, _, _ in hub.requests][-1] == f"/api/models/{WAN_REPOSITORY}"
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "code", "words"),
+    [
+        (401, "", "E_HUB", "needs a login"),
+        (403, "", "E_HUB", "needs a login"),
+        (404, "", "E_HUB_MISSING", "does not exist"),
+        (302, "file:///etc/passwd", "E_HUB_NETWORK", "a redirect to no web address"),
+        (302, "https://[bad/x", "E_HUB_NETWORK", "redirects to no address"),
+        (302, "data:text/plain,x", "E_HUB_NETWORK", "a redirect to no web address"),
+    ],
+)
+def test_what_another_server_answers_in_place_of_a_file_is_told(hub, status, location, code, words):
+    hub.faults.refusal = (status, {"Location": location} if location else {})
+    address = f"{hub.url}/x.safetensors"
+
+    with pytest.raises(MultitalkError, match=words) as caught:
+        Hub("http://127.0.0.1:1", None, QUICK).other_server(hub.url).size_at(address, address)
+
+    assert caught.value.code == code
+    assert "HF_ENDPOINT" not in caught.value.hint
