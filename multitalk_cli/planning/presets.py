@@ -36,8 +36,7 @@ guidance; another, of the same inputs."""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Denoising:
-    """How frames are denoised. The defaults are the published program's,
-    but for its 40 steps.
+    """How frames are denoised. The defaults are the published program's, but for its 40 steps.
 
     tier: one of contract.TIERS. shift: None for that of the size, or of a step LoRA. lora:
     NAME[:STRENGTH], empty for none. text_gate: the share of the steps that compute
