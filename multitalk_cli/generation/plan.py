@@ -69,6 +69,7 @@ def make_plan(args: GenerateArgs, settings: Settings, reporter: Reporter) -> Vid
                 settings["max_cost"],
                 interactive=False,
                 others=others,
+                presets=() if first else presets,
             )
         return VideoPlan(
             summary=summary,

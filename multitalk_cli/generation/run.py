@@ -28,6 +28,7 @@ from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.result import DetachedJob, FirstWindow, Video
 from multitalk_cli.jobs.follow import DetachedError
 from multitalk_cli.planning import cost, describe, gpus, rates
+from multitalk_cli.planning.presets import denoising_of
 from multitalk_cli.storage import recent_keys
 
 if TYPE_CHECKING:
@@ -226,8 +227,16 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
         rest = estimate_plan(settings, job.inputs.summary.plan.after(1), own)
         reporter.fact("rest", f"{describe.price_range(rest)} more, if you finish it")
     others = cost.estimate_all(plan, table, asked=chosen_setup(settings), known=own)
+    presets = cost.estimate_presets(
+        plan, table, gpu, denoising_of(settings), asked=chosen_setup(settings), known=own
+    )
     decision = cost.check_cost(
-        plan, estimate, settings["max_cost"], interactive=reporter.can_ask, others=others
+        plan,
+        estimate,
+        settings["max_cost"],
+        interactive=reporter.can_ask,
+        others=others,
+        presets=() if known is not None else presets,
     )
     if decision.action == "ask" and not reporter.confirm(decision.question):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")

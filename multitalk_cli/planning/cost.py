@@ -351,17 +351,21 @@ def check_cost(
     *,
     interactive: bool,
     others: Sequence[Estimate] = (),
+    presets: Sequence[PresetEstimate] = (),
 ) -> GuardDecision:
     """Decides whether the run may start, needs consent, or is rejected with RefusedError E_COST.
 
     max_cost: the user's limit in dollars, or None without one. others: estimates for GPUs that the
-    user could choose with --gpu. Facts of the error: `enough_usd`, a limit that allows the run;
-    `cheaper`, options that make the video for less.
+    user could choose with --gpu. presets: those of the chosen GPU. Facts of the error:
+    `enough_usd`, a limit that allows the run; `cheaper`, options that make the video for less.
     """
     price_usd = estimate.price_usd
     facts: dict[str, Fact] = {
         "enough_usd": math.ceil(price_usd * 10 + 1e-9) / 10,
-        "cheaper": cheaper_choices(plan, estimate, others),
+        "cheaper": (
+            *cheaper_choices(plan, estimate, others),
+            *_cheaper_preset(estimate, presets, max_cost),
+        ),
     }
     if max_cost is not None:
         # Written so that NaN as the limit rejects.
@@ -426,3 +430,13 @@ def cheaper_choices(
         choices.append((estimate.price_usd - saved, f"--sample-steps {MIN_CHEAPER_STEPS}"))
     cheaper = sorted(choice for choice in choices if choice[0] < estimate.price_usd)
     return tuple(f"{option} (about {human_money(price)})" for price, option in cheaper[:3])
+
+
+def _cheaper_preset(
+    estimate: Estimate, presets: Sequence[PresetEstimate], max_cost: float | None
+) -> tuple[str, ...]:
+    """The preset that loses least of those that cost less, and no more than the limit."""
+    limit = math.inf if max_cost is None else max_cost
+    prices = [(row.name, row.estimate.price_usd) for row in presets if row.name and row.estimate]
+    fitting = (each for each in prices if each[1] < estimate.price_usd and each[1] <= limit)
+    return tuple(f"--preset {name} (about {human_money(usd)})" for name, usd in [*fitting][:1])

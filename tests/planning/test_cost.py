@@ -18,10 +18,12 @@ from multitalk_cli.planning.cost import (
     check_cost,
     estimate_all,
     estimate_cost,
+    estimate_presets,
     price_of,
     seconds_for,
     seconds_per_forward,
 )
+from multitalk_cli.planning.presets import Denoising
 from multitalk_cli.reporting.formatting import human_money
 from tests.planning.plans import plan_of
 
@@ -315,6 +317,21 @@ def test_cheaper_choices_are_named_the_cheapest_first():
     assert steps.startswith("--sample-steps 10 (about $")
     assert gpu.startswith("--gpu b200 (about $")
     assert cheaper_choices(plan_of(61, steps=10), estimate) == ()
+
+
+@pytest.mark.parametrize(
+    ("limit", "preset"), [(None, "balanced"), (4.5, "balanced"), (1.5, "fast"), (0.01, None)]
+)
+def test_the_preset_that_loses_least_within_the_limit_is_named(limit, preset):
+    plan = plan_of(61)
+    estimate = estimate_cost(plan, RATES, "h100")
+    presets = estimate_presets(plan, RATES, "h100", Denoising())
+
+    with pytest.raises(RefusedError) as refusal:
+        check_cost(plan, estimate, limit, interactive=False, presets=presets)
+
+    named = [each.split()[1] for each in refusal.value.facts["cheaper"] if "--preset" in each]
+    assert named == ([] if preset is None else [preset])
 
 
 def test_the_choice_of_fewer_steps_costs_its_named_price():

@@ -32,6 +32,7 @@ from multitalk_cli.jobs.follow import Follower
 from multitalk_cli.jobs.refresh import refresh
 from multitalk_cli.jobs.spawning import spawn_lock
 from multitalk_cli.planning import gpus
+from multitalk_cli.planning.presets import default_shift, name_of
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.errors import AppRef
@@ -108,7 +109,8 @@ class ModalBackend:
         """Raises RefusedError for what the GPU cannot do, and what the look-up raised."""
         options, gpu = self._options, gpus.find_gpu(self._options.gpu)
         gpus.check_gpu(gpu, options.stack, plan)
-        gpus.check_tier(options.denoising.tier, gpu, options.stack)
+        preset = name_of(options.denoising, default_shift(plan.width_px, plan.height_px))
+        gpus.check_tier(options.denoising.tier, gpu, options.stack, preset)
         gpus.check_attention(options.attention, gpu, options.stack)
         self._prefetched.get()
 
