@@ -93,7 +93,7 @@ def test_ctrl_c_cancels_what_runs_and_a_second_one_does_not_wait(cloud, deployed
         twice.signal(signal.SIGINT)
         cloud.wait_until(lambda: rpcs.count("FunctionCallCancel") >= 3, "a cancellation")
         twice.signal(signal.SIGINT)
-        left = twice.finish(20)
+        left = twice.finish()
     last = deployed.run(*words)
 
     assert [ran.code for ran in (cancelled, left)] == [-signal.SIGINT] * 2, left.stderr
