@@ -170,7 +170,7 @@ def _row(result: VideoResult, folder: Path, paid_before_usd: float) -> str:
     if result.price_usd is not None and not is_old:
         figures.append(human_money(result.price_usd))
     if paid_before_usd:
-        figures.append(f"{human_money(paid_before_usd)} before")
+        figures.append(f"paid {human_money(paid_before_usd)} before")
     if result.took_s and not is_old:
         figures.append(f"took {human_duration(result.took_s)}")
     more = "".join(

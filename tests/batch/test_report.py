@@ -85,7 +85,7 @@ def test_it_tells_what_earlier_runs_paid(portrait, faces_remembered, folder):
 
     text = page.read_text()
     assert "<dt>paid before</dt><dd>$1.75</dd>" in text
-    assert re.search(r"\$1\.25 before.*\$0\.50 before", text, re.DOTALL)
+    assert re.search(r"paid \$1\.25 before.*paid \$0\.50 before", text, re.DOTALL)
 
 
 def test_another_page_is_left_alone_and_a_report_is_replaced(page, folder):
