@@ -267,7 +267,9 @@ def answer(server, context):
     try:
         connection, _ = server.accept()
         with connection:
-            if context is not None:
+            if context is None:
+                connection.recv(1)  # As a firewall, which reads whose server is wanted.
+            else:
                 context.wrap_socket(connection, server_side=True).close()
     except OSError:
         return  # It did not trust us.
