@@ -160,7 +160,7 @@ def test_both_secrets_from_a_file_are_tried_and_saved(cloud, setup, pairs, store
     assert cloud.secret("huggingface-secret") == {"HF_TOKEN": HUB_TOKEN}
     assert "adjusted    AWS_REGION is eu-west-3: the bucket's region" in ran.stderr
     assert "token of tester can read all 3 repositories" in ran.stderr
-    assert "next:  multitalk deploy\n" in ran.stderr
+    assert "next:  multitalk download\n" in ran.stderr
     assert not store.objects
     assert {method for method, _ in store.seen} == {"LIST", "PUT", "GET", "DELETE"}
     asked = {path for path, _, _ in hub.requests}
@@ -175,7 +175,7 @@ def test_as_json_with_names_and_sources_only(setup, pairs, tmp_path):
     assert (bucket["name"], bucket["action"], bucket["tried"]) == ("aws-secret", "created", True)
     assert bucket["sources"]["AWS_REGION"] == "the store"
     assert token["sources"] == {"HF_TOKEN": str(tmp_path / "secrets.env")}
-    assert ran.data["next"] == "multitalk deploy"
+    assert ran.data["next"] == "multitalk download"
 
 
 def test_the_bucket_is_what_s3_takes_from_then_on(setup, pairs, store):
@@ -254,7 +254,7 @@ def test_an_environment_of_modal_is_taken(cloud, setup, pairs):
 
     assert ran.code == 0, ran.stderr
     assert cloud.secret("aws-secret", "studio")["AWS_ACCESS_KEY_ID"] == KEY_ID
-    assert "next:  multitalk deploy --environment studio" in ran.stderr
+    assert "next:  multitalk download --environment studio" in ran.stderr
     lost = setup("--from-file", pairs(), "--environment", "nowhere", "--json")
     assert (lost.code, lost.error["code"]) == (4, "E_ENVIRONMENT")
 
@@ -556,7 +556,7 @@ def test_enter_leaves_both_out(terminal):
     shown, code = rest_of(child)
 
     assert code == 0, shown
-    assert "next:  multitalk deploy" in shown
+    assert "next:  multitalk download" in shown
     assert not modal.Secret.objects.list()
 
 
