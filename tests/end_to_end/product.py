@@ -146,6 +146,14 @@ def state_of(cloud: Cloud, job_id: str) -> dict:
     return {} if text is None else json.loads(text)
 
 
+def computing(cloud: Cloud) -> set[str]:
+    """The jobs that compute now, by what they reported last."""
+    entries = cloud.entries(contract.STATES_DICT)
+    states = {job: json.loads(text) for job, text in entries.items() if "/" not in job}
+    others = ("queued", "loading", "done", "failed")
+    return {job for job, state in states.items() if state["event"]["kind"] not in others}
+
+
 def gpu_calls(cloud: Cloud, rpcs: RpcLog) -> int:
     """How many calls were made of something that has a GPU."""
     called = [request.function_id for request in rpcs.requests("FunctionMap")]

@@ -65,16 +65,18 @@ def until_first_step(job):
     next(event for event in job.events() if isinstance(event, Step))
 
 
-def test_a_job_becomes_a_video(client, inputs, capfd):
-    job = client.submit("portrait.png", "voice.wav", seed=5)
+def test_a_job_becomes_a_video(client, inputs, cloud, capfd):
+    with cloud.commits_held():
+        job = client.submit("portrait.png", "voice.wav", seed=5)
+        early = next(job.events())
 
     video = job.result(timeout=HANG_S)
     assert (video.path, video.seed, video.backend) == (inputs / "voice.mp4", 5, "modal")
     assert (video.made.job_id, video.made.gpu, job.state) == (job.id, "h100", "done")
     assert video.price_usd > 0
     events = list(job.events())
-    assert isinstance(events[-1], Done)
-    assert any(isinstance(event, Step) for event in events)
+    assert (events[0], type(events[-1])) == (early, Done)
+    assert type(early) is not Done
     assert capfd.readouterr() == ("", "")
 
 

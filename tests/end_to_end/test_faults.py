@@ -14,7 +14,7 @@ from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
-from tests.end_to_end.product import SMALL, state_of
+from tests.end_to_end.product import SMALL, computing, state_of
 from tests.waiting import HANG_S
 
 TWO_WINDOWS = 4.4
@@ -44,17 +44,10 @@ def held_job(cloud, user, *words, windows=0):
     before = set(cloud.entries(contract.STATES_DICT))
     with cloud.commits_held(after=windows):
         running = user.start(*words)
-        cloud.wait_until(lambda: _computing(cloud) - before, "a job that computes")
-        (job,) = _computing(cloud) - before
+        cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
+        (job,) = computing(cloud) - before
         cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= windows, "windows")
         yield running, job
-
-
-def _computing(cloud):
-    states = cloud.entries(contract.STATES_DICT)
-    jobs = {job: json.loads(states[job]) for job in states if "/" not in job}
-    early = ("queued", "loading")
-    return {job for job, state in jobs.items() if state["event"]["kind"] not in early}
 
 
 def frames_of(path):
@@ -95,13 +88,11 @@ def held_rest(cloud, user, job):
     link = state_of(cloud, job)["link"] + 1
     with cloud.commits_held():
         running = user.start("finish", job)
-        cloud.wait_until(lambda: _stepping_link(cloud, job) == link, "a rest that computes")
+        cloud.wait_until(
+            lambda: job in computing(cloud) and state_of(cloud, job)["link"] == link,
+            "a rest that computes",
+        )
         yield running
-
-
-def _stepping_link(cloud, job):
-    state = state_of(cloud, job)
-    return state["link"] if state["event"]["kind"] == "step" else None
 
 
 def test_a_first_window_and_a_rest_that_loses_its_container_are_one_run(

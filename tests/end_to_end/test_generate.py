@@ -160,10 +160,15 @@ def test_force_makes_it_anew(deployed, rpcs):
     assert rpcs.count("FunctionMap") == 2
 
 
-def test_progress_comes_in_order(deployed):
+def test_progress_comes_in_order(cloud, deployed, rpcs):
     voice = deployed.speech("progress.wav", 2.0)
 
-    ran = deployed.run(*deployed.generate(voice, "--steps", 50, "--progress", "json"))
+    with cloud.commits_held():
+        running = deployed.start(*deployed.generate(voice, "--steps", 50, "--progress", "json"))
+        cloud.wait_until(lambda: _seconds_paid(cloud) > 0.5, "half a second that is paid")
+        looks = rpcs.count("FunctionGetOutputs")
+        cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs") > looks + 1, "two looks")
+    ran = running.finish()
 
     assert ran.code == 0, ran.stderr
     lines = [line for line in ran.stderr.splitlines() if line.startswith("{")]
@@ -171,6 +176,13 @@ def test_progress_comes_in_order(deployed):
     steps = [(event["window"], event["step"]) for event in events if event["event"] == "step"]
     assert steps == sorted(steps)
     assert any(event.get("spent_usd", 0) > 0 for event in events)
+
+
+def _seconds_paid(cloud):
+    """Of jobs that have not ended."""
+    entries = cloud.entries(contract.STATES_DICT)
+    states = [json.loads(text) for key, text in entries.items() if "/" not in key]
+    return sum(each["run_s"] for each in states if each["event"]["kind"] not in ("done", "failed"))
 
 
 @pytest.mark.long

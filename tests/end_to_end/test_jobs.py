@@ -8,7 +8,7 @@ import pytest
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
-from tests.end_to_end.product import User, state_of
+from tests.end_to_end.product import User, computing, state_of
 
 LONG = ("--steps", "40", "--size", "48x48")
 """Options of a job that runs for many seconds."""
@@ -34,17 +34,12 @@ def long_job(user, name, speech_s=4.4):
 
 
 def started(cloud, user, name, speech_s=4.4, **options):
-    """A long job that has made its first step: the command and the job's id."""
-    before = _stepping(cloud)
+    """A long job that computes: the command and the job's id."""
+    before = computing(cloud)
     running = user.start(*long_job(user, name, speech_s), **options)
-    cloud.wait_until(lambda: _stepping(cloud) - before, "a first step")
-    (job,) = _stepping(cloud) - before
+    cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
+    (job,) = computing(cloud) - before
     return running, job
-
-
-def _stepping(cloud):
-    states = cloud.entries(contract.STATES_DICT)
-    return {job for job in states if "/" not in job and '"kind": "step"' in states[job]}
 
 
 def statuses(cloud, job):
@@ -149,11 +144,11 @@ def test_a_client_killed_as_the_call_was_accepted_never_pays_twice(cloud, deploy
 
 
 def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
-    # Longer than another process takes to start, on any machine.
-    running, job = started(cloud, deployed, "stop.wav", speech_s=20.0)
+    with cloud.commits_held():
+        running, job = started(cloud, deployed, "stop.wav")
 
-    cancelled = elsewhere.run("jobs", "cancel", job, "--json")
-    ended = running.finish()
+        cancelled = elsewhere.run("jobs", "cancel", job, "--json")
+        ended = running.finish()
 
     assert cancelled.data == {"job": job, "state": "cancelled", "confirmed": True}
     assert (ended.code, "E_CANCELLED" in ended.stderr) == (5, True)
@@ -164,10 +159,11 @@ def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
-    running, job = started(cloud, deployed, f"signal{number}.wav", speech_s=20.0)
+    with cloud.commits_held():
+        running, job = started(cloud, deployed, f"signal{number}.wav")
 
-    running.signal(number)
-    ended = running.finish()
+        running.signal(number)
+        ended = running.finish()
 
     assert ended.code == -number, ended.stderr
     assert "its GPU is free" in ended.stderr
