@@ -18,9 +18,9 @@ demo: $(VENV)/.demo
 test: $(VENV)/.test
 	$(PYTEST)
 
-# Without the control plane and without shells; as many workers as cores, since nothing waits.
+# Without the control plane, shells and slow files; as many workers as cores, since nothing waits.
 test-fast: $(VENV)/.test
-	$(PYTEST) -n 2 -m "not (gpu or e2e or bench or pins or long or cloud or shell)"
+	$(PYTEST) -n 2 -m "not (gpu or e2e or bench or pins or long or cloud or shell or slow)"
 
 # What takes minutes, and properties with more examples than make test has.
 test-long: $(VENV)/.test

@@ -45,14 +45,19 @@ signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks what runs on the control plane, and begins with it: it waits while others compute."""
-    slow = set()
+    """Marks what runs on the control plane, and begins with it: it waits while others compute.
+
+    Slow files come next, so that no process has one left at the end.
+    """
+    first = {}
     for item in items:
         if "cloud_server" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.cloud)
         if item.get_closest_marker("cloud") is not None:
-            slow.add(item.path)
-    items.sort(key=lambda item: item.path not in slow)
+            first[item.path] = 2
+        elif item.get_closest_marker("slow") is not None:
+            first.setdefault(item.path, 1)
+    items.sort(key=lambda item: -first.get(item.path, 0))
 
 
 @pytest.fixture(scope="session")

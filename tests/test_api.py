@@ -29,6 +29,8 @@ from multitalk_cli.reporting.reporter import StoppedError
 from tests.command_line import EXAMPLES, ROOT
 from tests.waiting import HANG_S
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"backend": "preview", "size": "192x96"}
 PAGE = (ROOT / "docs" / "library.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -13,6 +13,8 @@ from pathlib import Path
 import imageio_ffmpeg
 import pytest
 
+pytestmark = pytest.mark.slow
+
 PREVIEW = ("--backend", "preview", "--size", "192x96")
 
 HEADER = b"\x89PNG\r\n\x1a\n"

@@ -20,6 +20,8 @@ from tests.command_line import ROOT
 from tests.terminal.program import Program
 from tests.waiting import HANG_S
 
+pytestmark = pytest.mark.slow
+
 COMMANDS = [["generate"], ["demo"], ["explain"], ["config"], ["config", "set"], ["config", "show"]]
 COMMANDS += [["s3"], ["s3", "ls"], ["s3", "get"], ["s3", "put"], ["s3", "url"]]
 COMMANDS += [

@@ -13,6 +13,8 @@ from multitalk_cli.storage import retry
 from multitalk_cli.storage.access import Access, connect
 from tests.storage.clock import FakeClock
 
+pytestmark = pytest.mark.slow
+
 VALUE = "qLmNoPqRsTuVwXyZaBcDeFgHiJk"
 MARKS = {
     "newline": "\n",

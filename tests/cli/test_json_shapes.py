@@ -1,5 +1,7 @@
 """The JSON of every command, frozen: keys and types of `data` as in tests/recordings/json.
 
+pytestmark = pytest.mark.slow
+
 RECORD_JSON=1 python -m pytest tests/cli/test_json_shapes.py writes them anew: a program that reads
 the JSON must be able to read the new shape too, so that keys are only ever added.
 """

@@ -26,6 +26,8 @@ from tests.cli.surroundings import (
 )
 from tests.command_line import EXAMPLES, ROOT
 
+pytestmark = pytest.mark.slow
+
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0 or not surroundings.others_can_read(ROOT, sys.prefix, sys.base_prefix),
     reason="needs root's right to be another user, and files that another user can read",

@@ -17,6 +17,8 @@ from tests.documents.codes import ERRORS, TROUBLES
 from tests.remote.requests import tiny_request, write_tiny_pack
 from tests.remote.worker.test_generate import States, wire, worker_at
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1", "--device", "cpu")
 
 

@@ -25,6 +25,8 @@ from multitalk_cli.errors import SetupError
 from multitalk_cli.jobs import ledger
 from tests.tools.commands import problems
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from multitalk_cli.media.video.recipe import read_recipe
 
+pytestmark = pytest.mark.slow
+
 PREVIEW = ("--backend", "preview")
 # As quick as drawing gets, where the frame does not matter.
 SMALL = (*PREVIEW, "--size", "192x96")

@@ -18,6 +18,8 @@ from remote.service import quality
 from remote.weights import device, model
 from tests.remote.requests import frames_of, write_tiny_pack
 
+pytestmark = pytest.mark.slow
+
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
 
 

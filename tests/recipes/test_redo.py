@@ -30,6 +30,8 @@ from tests.recipes.made import (
     with_recipe,
 )
 
+pytestmark = pytest.mark.slow
+
 VIDEO = "voice.preview.mp4"
 
 

@@ -17,6 +17,8 @@ from multitalk_cli.storage.ranges import PART_BYTES
 from multitalk_cli.storage.retry import RetryPolicy
 from tests.storage.stores import error_body
 
+pytestmark = pytest.mark.slow
+
 CONTENT = os.urandom(1000)
 MEGABYTES = os.urandom(1 << 20) * 20
 

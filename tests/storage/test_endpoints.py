@@ -8,6 +8,8 @@ from multitalk_cli.storage.access import Access, connect, read_profile
 from multitalk_cli.storage.endpoint import EndpointError, find_proxy, parse_endpoint, without_bucket
 from tests.storage.stores import use_credentials
 
+pytestmark = pytest.mark.slow
+
 GOOD = {
     "https://s3.example.com": "https://s3.example.com",
     "HTTPS://s3.example.com/": "https://s3.example.com",

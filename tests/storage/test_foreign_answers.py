@@ -13,6 +13,8 @@ from multitalk_cli.storage.ranges import PART_BYTES
 from tests.storage import stores
 from tests.storage.stores import error_body, use_credentials
 
+pytestmark = pytest.mark.slow
+
 PAGE = b"<!DOCTYPE html><html><head><title>MinIO\n Console</title></head><body>hello</body></html>"
 HTML = {"Content-Type": "text/html; charset=utf-8"}
 JSON = {"Content-Type": "application/json"}

@@ -19,6 +19,8 @@ from multitalk_cli.storage import recent_keys
 from multitalk_cli.storage.ranges import PART_BYTES
 from tests.storage.stores import KEY_ID, use_credentials
 
+pytestmark = pytest.mark.slow
+
 VIDEO = os.urandom(2000)
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.terminal.program import ROOT, Program, assert_orderly, colourful, start_python
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = textwrap.dedent("""
     import sys, time
     from multitalk_cli.cli import interrupts

@@ -19,6 +19,8 @@ from tests.terminal.screens import assert_kept
 from tests.terminal.timelines import LONGEST, Clock, download, lost_connection, timelines
 from tests.terminal.timelines import video as video_timeline
 
+pytestmark = pytest.mark.slow
+
 WIDTHS = (60, 80, 100, 140)
 ROWS = 60
 

@@ -28,6 +28,8 @@ from tests.storage.fakehub import published_repos, serving
 from tests.terminal.program import Program, assert_orderly, colourful
 from tests.waiting import HANG_S
 
+pytestmark = pytest.mark.slow
+
 SHARD = "diffusion_pytorch_model-00001-of-00002.safetensors"
 
 

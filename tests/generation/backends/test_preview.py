@@ -35,7 +35,7 @@ from tests.media.audio.sounds import peak_memory_mb
 from tests.media.image.pictures import beside, photograph
 from tests.recordings import extra_inputs
 
-pytestmark = pytest.mark.usefixtures("faces_remembered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("faces_remembered")]
 
 LEFT = contract.Box(x0=0.02, y0=0.1, x1=0.48, y1=0.9)
 RIGHT = contract.Box(x0=0.52, y0=0.1, x1=0.98, y1=0.9)

@@ -25,6 +25,8 @@ from tests.media.audio.odd_sounds import (
 )
 from tests.repetitions import examples
 
+pytestmark = pytest.mark.slow
+
 SEEDS = range(3)
 
 

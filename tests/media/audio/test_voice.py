@@ -23,6 +23,8 @@ from tests.media.audio.sounds import (
     write_wav,
 )
 
+pytestmark = pytest.mark.slow
+
 COMPRESSED = ["mp3", "m4a", "ogg", "opus", "flac", "webm", "mp4", "mov", "aac"]
 
 

@@ -11,6 +11,8 @@ from multitalk_cli.media.faces.detect import find_faces
 from tests.generation.backends.previews import PORTRAIT, framed
 from tests.media.image.pictures import drawing, photograph
 
+pytestmark = pytest.mark.slow
+
 
 def _portrait():
     return framed(Image.open(PORTRAIT))

@@ -12,6 +12,8 @@ from tests.generation.backends.previews import PORTRAIT
 from tests.media.image.pictures import as_jpeg, beside, darker, drawing, photograph, to_picture
 from tests.recordings import extra_inputs
 
+pytestmark = pytest.mark.slow
+
 BICUBIC = Image.Resampling.BICUBIC
 
 

@@ -34,6 +34,8 @@ from tests.media.image.pictures import (
 )
 from tests.repetitions import examples
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "TIFF"])
 def test_formats_that_are_read(tmp_path, kind):

@@ -45,6 +45,8 @@ from tests.media.image.files import (
 )
 from tests.media.image.pictures import png_bytes, png_chunk, quarters, refused, saved
 
+pytestmark = pytest.mark.slow
+
 HAS_AVIF = "avif" in features.modules and features.check("avif")
 needs_avif = pytest.mark.skipif(not HAS_AVIF, reason="needs a Pillow with AVIF")
 RECORDED = ROOT / "tests/recordings/pictures"

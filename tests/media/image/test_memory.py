@@ -14,6 +14,8 @@ from tests.conftest import ROOT
 from tests.media.image.files import encoded, huge_tiff, portrait, tall_jpeg
 from tests.media.image.pictures import png_chunk, refused
 
+pytestmark = pytest.mark.slow
+
 MOST_BYTES = 300 * 10**6
 
 # In a process of its own: only a new one has a peak that is the picture's.

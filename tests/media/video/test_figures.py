@@ -20,7 +20,7 @@ from tests.media.image.pictures import beside
 from tests.media.video.videos import write_segment
 from tests.recipes.made import copied
 
-pytestmark = pytest.mark.usefixtures("faces_remembered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("faces_remembered")]
 
 
 def measure(path):

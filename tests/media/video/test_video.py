@@ -35,6 +35,8 @@ from tests.media.video.videos import joined, numbered, shown_numbers, write_segm
 from tests.recordings import extra_inputs
 from tests.waiting import HANG_S
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("fps", [8, 24, 25, 30, 60])
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ from tests.generation.backends.previews import (
 )
 from tests.media.image.pictures import beside, photograph
 
-pytestmark = pytest.mark.usefixtures("faces_remembered")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("faces_remembered")]
 
 
 def _preview(request, folder):

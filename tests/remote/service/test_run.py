@@ -31,6 +31,8 @@ from remote.service.store import VIDEO, DirectoryStore
 from tests.remote.requests import FPS, flac, frames_of, open_model, png, tiny_request, voice
 from tests.versions import newer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 WINDOWS = 3
 

@@ -21,6 +21,8 @@ from remote.weights import download, resumable
 from remote.weights.manifest import SOURCES_FILE, SourceFile, SourceManifest
 from tests.storage.fakehub import serving
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = HubPolicy(
     stall_s=0.5,

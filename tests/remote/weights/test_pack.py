@@ -22,6 +22,8 @@ from remote.weights.read import open_pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 SMALL_FILE = 200_000  # bytes; divides every network but the tokenizer's into several files
 

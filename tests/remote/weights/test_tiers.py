@@ -30,6 +30,8 @@ from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 from tests.remote.requests import frames_of, open_model, tiny_request
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 KNOWN = KNOWN_LORAS[STEP_LORA]
 OF_KNOWN = f"https://hub.example/{KNOWN.repository}/resolve/abc/{KNOWN.file}"

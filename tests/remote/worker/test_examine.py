@@ -19,6 +19,8 @@ from tests.remote.requests import open_model, write_tiny_pack
 from tests.remote.worker.test_generate import Volume
 from tests.storage.stores import use_credentials
 
+pytestmark = pytest.mark.slow
+
 WIRE = {
     "contract": contract.CONTRACT_VERSION,
     "client": __version__,

@@ -21,6 +21,8 @@ from remote.worker.volume_store import VolumeStore
 from tests.remote.requests import tiny_request
 from tests.remote.worker.test_generate import Container, States, wire
 
+pytestmark = pytest.mark.slow
+
 JOB, WINDOWS = "tinytiny", 2
 UPLOAD = UploadTarget(bucket="b", key="k.mp4", stem="v", overwrite=False)
 BEFORE_THE_FIRST_WINDOW = ("volume: reload", "reader: probe a segment")

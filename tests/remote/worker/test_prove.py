@@ -35,7 +35,10 @@ WIRE = {
     "negative_prompt": "blurred",
 }
 # librosa imports modules that Python itself will drop.
-pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")
