@@ -47,9 +47,7 @@ def test_the_next_command_leads_from_nothing_to_a_video(newcomer):
         ran = newcomer.run(*answered(commands[-1]), stdin=f"{TOKEN_ID}\n{TOKEN_SECRET}\n")
         assert ran.code == 0, ran.stderr
 
-    assert [command.split()[1] for command in commands] == [
-        "login", "deploy", "download", "generate",
-    ]  # fmt: skip
+    assert [command.split()[1] for command in commands] == ["login", "download", "generate"]
     assert probe_video(newcomer.folder / "voice.mp4").frames == 75
 
 
