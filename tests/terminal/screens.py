@@ -37,7 +37,8 @@ _FIGURES = (
     (r"\d+ ms\b", "N ms"),
     (r"\d[\d.]* [kMG]B/s", "N MB/s"),
     (r"(?<![\d.x])\d[\d.]* (?:min \d+ s|h \d+ min|min|s|h)\b", "N s"),
-    (r"\$\d[\d.,]*", "$N"),
+    # A range or, where both ends are the same cents, an amount.
+    (r"\$\d[\d.,]*(?:\s+to\s+\$\d[\d.,]*)?", "$N"),
     (r"((?:fps|N s), )[\d.]+ [kM]B", r"\1N kB"),
     (r"\d+\.\d frames", "N frames"),
     (r"seed \d{2,}", "seed N"),
