@@ -10,7 +10,6 @@ from multitalk_cli.errors import UsageError
 
 _UNITS_S = {"m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _AGE = re.compile(r"(\d{1,5})\s*(m|h|d|w)")
-DAY_S = 86_400.0
 
 
 def parse_since(option: str, text: str) -> float:

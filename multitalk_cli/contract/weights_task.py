@@ -77,8 +77,6 @@ PUBLISHED_TOLERANCE = 0.01
 PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
 PACK_BYTES = 51_200_000_000
 """Of the bf16 pack, for estimates."""
-EIGHT_BIT_BYTES = 27_900_000_000
-"""Of a transformer in 8 bits, for texts; a survey computes it."""
 
 
 def pack_revision(sha256s: Iterable[str]) -> str:

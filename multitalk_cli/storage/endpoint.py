@@ -52,15 +52,6 @@ def parse_endpoint(text: str) -> str:
     return address
 
 
-def is_endpoint(text: str) -> bool:
-    """Whether `parse_endpoint` accepts it."""
-    try:
-        parse_endpoint(text)
-    except EndpointError:
-        return False
-    return True
-
-
 def _flaw(address: str) -> str:
     """What keeps an address with a scheme from being an endpoint, in words; or empty."""
     try:

@@ -1,7 +1,7 @@
 """Runs our parts on recorded inputs, for the tests and for the parity table alike."""
 
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from multitalk_cli.media.image.sizes import nearest_bucket
+from remote.engine.checkpoint.lora import LoraReport, merged, plan_lora
+from remote.engine.checkpoint.lora_keys import PREFIX
 from remote.engine.networks.audio import normalize_wave, window_features
 from remote.engine.networks.dit import Condition, DiT, time_waves
 from remote.engine.networks.labels import PersonRegions
@@ -24,7 +26,6 @@ from remote.engine.sampling.masks import (
     half_masks,
     latent_masks,
     token_masks,
-    whole_masks,
 )
 from remote.engine.sampling.sampler import NoiseSource, StepDone, sample
 from remote.engine.sampling.schedule import step_times
@@ -267,10 +268,15 @@ def end_to_end(folder: Path, name: str) -> dict[str, Tensor]:
     return ours
 
 
+def _whole_masks(height: int, width: int) -> Tensor:
+    """The masks of a picture with one person: everything is in every class."""
+    return torch.ones(3, height, width, dtype=torch.uint8)
+
+
 def _latent_masks(request: RenderRequest) -> Tensor:
     height, width = request.picture.shape[1:]
     if len(request.voices) == 1:
-        masks = whole_masks(height, width)
+        masks = _whole_masks(height, width)
     elif request.boxes is None:
         masks = half_masks(height, width)
     else:
@@ -323,7 +329,7 @@ def person_masks(sizes: dict) -> Tensor | None:
     """Gives our masks of a recorded case; None for boxes that we refuse or read differently."""
     height, width = sizes["img_hw"]
     if sizes["humans"] == 1:
-        return whole_masks(height, width)
+        return _whole_masks(height, width)
     if "bbox" not in sizes:
         return half_masks(height, width, sizes.get("face_scale", DEFAULT_MARGIN))
     edges = list(sizes["bbox"].values())
@@ -387,3 +393,24 @@ def cached_outputs(folder: Path, run: dict) -> Tensor:
         )
         outputs.append(dit.velocity(x, time, grid))
     return torch.stack(outputs)
+
+
+def merge_lora(model: nn.Module, lora: Mapping[str, Tensor], strength: float) -> LoraReport:
+    """Adds a file's differences to the weights of a model, in place; returns the report."""
+    weights = dict(model.named_parameters())
+    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
+    given = {name: tuple(tensor.shape) for name, tensor in lora.items()}
+    plan = plan_lora(given, lora.__getitem__, shapes, strength)
+    for _ in merged(weights.items(), [plan], torch.device("cpu")):
+        pass
+    return plan.report
+
+
+def published_lora(lora: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the published code reads of a file: see quirk 20 of the model's description."""
+    ignored = (".alpha", ".lora_A.weight", ".lora_B.weight")
+    return {
+        key: value
+        for key, value in lora.items()
+        if key.startswith(PREFIX) and not key.endswith(ignored)
+    }

@@ -16,12 +16,9 @@ from torch import Tensor
 
 from multitalk_cli.media.audio import loudness
 from multitalk_cli.media.image.sizes import nearest_bucket
-from remote.engine.checkpoint.lora import merge_lora
-from remote.engine.checkpoint.lora_keys import PREFIX
 from remote.engine.checkpoint.published import build, rename
 from remote.engine.networks.audio import (
     SAMPLE_RATE_HZ,
-    frame_count,
     normalize_wave,
     window_features,
 )
@@ -158,7 +155,7 @@ def audio_embedding(folder: Path) -> Iterator[Row]:
     wav2vec, fps = tiny_module(folder, "wav2vec"), described["fps"]
     for case, sizes in described["embed"].items():
         wave = recorded[f"embed_{case}/in/wave"]
-        frames = frame_count(len(wave), fps)
+        frames = len(wave) * fps // SAMPLE_RATE_HZ
         normal = normalize_wave(wave)
         features = wav2vec.features(normal)
         ours = {
@@ -369,20 +366,14 @@ def teacache(folder: Path) -> Iterator[Row]:
 
 def lora(folder: Path) -> Iterator[Row]:
     recorded = tensors(folder, "lora")
-    file = load_file(folder / "lora_tiny.safetensors")
-    known = {
-        key: value
-        for key, value in file.items()
-        if key.startswith(PREFIX)
-        and not key.endswith((".alpha", ".lora_A.weight", ".lora_B.weight"))
-    }
+    known = cases.published_lora(load_file(folder / "lora_tiny.safetensors"))
     inputs = under(tensors(folder, "dit_single"), "in/")
     for name in sorted((key for key in recorded if key.endswith("/velocity")), key=len):
         dit = tiny_dit(folder)
         for parameter in dit.parameters():
             parameter.data = parameter.data.clone()
         for scale in re.findall(r"\d+\.\d+", name):
-            merge_lora(dit, known, float(scale))
+            cases.merge_lora(dit, known, float(scale))
         merged = name.replace("/velocity", "/").replace("out_", "merged_")
         state = dit.state_dict()
         errors = [_error(state[key], wanted) for key, wanted in under(recorded, merged).items()]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from remote.engine.checkpoint import lora_keys as keys
 
@@ -199,21 +199,6 @@ def shown(key: str) -> str:
     """A key of a file from elsewhere, to be shown."""
     plain = key if key.isprintable() else ascii(key)
     return plain if len(plain) <= _SHOWN_CHARACTERS else f"{plain[:_SHOWN_CHARACTERS]}..."
-
-
-def merge_lora(model: nn.Module, lora: Mapping[str, Tensor], scale: float) -> LoraReport:
-    """Adds scale times a LoRA's differences to the weights of a loaded model, in place.
-
-    Raises ValueError, before anything is changed, as plan_lora does.
-    """
-    weights = dict(model.named_parameters())
-    shapes = {name: tuple(weight.shape) for name, weight in weights.items()}
-    given = {name: tuple(tensor.shape) for name, tensor in lora.items()}
-    plan = plan_lora(given, lora.__getitem__, shapes, scale)
-    for name in plan.changes:
-        for _ in merged([(name, weights[name])], [plan], weights[name].device):
-            pass
-    return plan.report
 
 
 def _find(shapes: Mapping[str, Shape], weights: Mapping[str, Shape]) -> Iterator[_Change]:

@@ -63,11 +63,6 @@ class AudioProjection(nn.Module):
         return self.norm(hidden.unflatten(-1, (self.tokens, -1)))
 
 
-def frame_count(samples: int, fps: int) -> int:
-    """The number of whole video frames in a 16 kHz wave, in integer arithmetic."""
-    return samples * fps // SAMPLE_RATE_HZ
-
-
 def cover_frames(wave: Tensor, frames: int, fps: int) -> Tensor:
     """Appends silence to a 16 kHz wave [samples] until it lasts as long as the frames."""
     missing = -(-frames * SAMPLE_RATE_HZ // fps) - wave.shape[0]

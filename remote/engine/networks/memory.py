@@ -35,11 +35,6 @@ class MemoryPlan:
     def is_streamed(self) -> bool:
         return self.resident < self.layers
 
-    @property
-    def streamed_bytes(self) -> int:
-        """Bytes that are copied to the GPU in every forward."""
-        return (self.layers - self.resident) * self.block_bytes
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:

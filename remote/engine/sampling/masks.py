@@ -33,11 +33,6 @@ class PixelBox:
             raise ValueError(f"{self} is empty or has its edges swapped")
 
 
-def whole_masks(height: int, width: int) -> Tensor:
-    """The masks of a picture with one person: everything is in every class."""
-    return torch.ones(3, height, width, dtype=torch.uint8)
-
-
 def half_masks(height: int, width: int, margin: float = DEFAULT_MARGIN) -> Tensor:
     """Masks of the left half for person 1 and the right one for person 2, less a margin."""
     middle = width // 2

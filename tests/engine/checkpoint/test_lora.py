@@ -4,13 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from remote.engine.checkpoint.lora import merge_lora, merged, plan_lora
+from remote.engine.checkpoint.lora import merged, plan_lora
 from remote.engine.checkpoint.lora_keys import PREFIX
-from remote.engine.networks.dit import Condition
 from tests.engine import tiny
+from tests.engine.cases import merge_lora, published_lora
 
 ATOL = 1e-6  # of the recordings' description; float32 on CPU
-NOT_PUBLISHED = (".alpha", ".lora_A.weight", ".lora_B.weight")
 
 
 @pytest.fixture
@@ -26,53 +25,10 @@ def lora(golden_dir):
     return load_file(golden_dir / "lora_tiny.safetensors")
 
 
-def _as_published(lora):
-    """What the published code reads of a file: see quirk 20 of the model's description."""
-    return {
-        key: value
-        for key, value in lora.items()
-        if key.startswith(PREFIX) and not key.endswith(NOT_PUBLISHED)
-    }
-
-
-def _scale(recorded):
-    return next(float(key.split("/")[0][7:]) for key in recorded if key.startswith("merged_"))
-
-
-def test_merged_weights_are_the_recorded_ones(golden_dir, dit, lora):
-    recorded = tiny.tensors(golden_dir, "lora")
-    scale = _scale(recorded)
-    report = merge_lora(dit, _as_published(lora), scale)
-    state = dit.state_dict()
-    for name, wanted in tiny.under(recorded, f"merged_{scale:g}/").items():
-        torch.testing.assert_close(state[name], wanted, atol=ATOL, rtol=0)
+def test_what_the_published_code_reads_changes_the_recorded_weights(golden_dir, dit, lora):
+    """With which values: `parity.lora`."""
+    report = merge_lora(dit, published_lora(lora), 1.0)
     assert list(report.changed) == sorted(tiny.description(golden_dir, "lora")["changed_keys"])
-
-
-def _velocity(golden_dir, dit):
-    given = tiny.under(tiny.tensors(golden_dir, "dit_single"), "in/")
-    with torch.no_grad():
-        condition = Condition(
-            text=dit.text_keys(given["context"]),
-            image=dit.image_keys(given["clip_fea"]),
-            audio=dit.audio_keys(given["audio"]),
-        )
-        return dit(given["x"], given["y"][0], given["t"], condition)
-
-
-def test_the_merged_model_gives_the_recorded_velocity(golden_dir, dit, lora):
-    recorded = tiny.tensors(golden_dir, "lora")
-    runs = [key.removesuffix("/velocity") for key in recorded if key.endswith("/velocity")]
-    first, stacked = sorted(runs, key=len)
-    applied = 0
-    for run in (first, stacked):
-        scales = [float(text) for text in run.split("_") if text[0].isdigit()]
-        for scale in scales[applied:]:
-            merge_lora(dit, _as_published(lora), scale)
-        applied = len(scales)
-        # 5e-5: of the recordings' description
-        wanted = recorded[f"{run}/velocity"]
-        torch.testing.assert_close(_velocity(golden_dir, dit), wanted, atol=5e-5, rtol=0)
 
 
 def test_unused_keys_are_named(dit, lora):

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from multitalk_cli.contract import frames_from_samples
 from remote.engine.networks.audio import (
     SAMPLE_RATE_HZ,
     cover_frames,
-    frame_count,
     normalize_wave,
     window_features,
 )
@@ -23,13 +23,10 @@ def test_published_frame_counts_lose_frames_and_ours_do_not(golden_dir):
         if upstream.frame_count(frames * samples_per_frame) != frames
     ]
     assert published == lost
-    assert all(frame_count(n * samples_per_frame, upstream.FPS) == n for n in range(1, 3001))
-
-
-@pytest.mark.parametrize("fps", [24, 25, 30])
-def test_frame_counts_are_whole_frames_of_any_rate(fps):
-    assert frame_count(SAMPLE_RATE_HZ * 7, fps) == 7 * fps
-    assert frame_count(SAMPLE_RATE_HZ * 7 - 1, fps) == 7 * fps - 1
+    assert all(
+        frames_from_samples(n * samples_per_frame, SAMPLE_RATE_HZ, upstream.FPS) == n
+        for n in range(1, 3001)
+    )
 
 
 @pytest.mark.parametrize(

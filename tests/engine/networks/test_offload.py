@@ -113,7 +113,6 @@ def test_a_large_card_keeps_everything():
 def test_a_smaller_card_keeps_fewer_blocks(gpu_gib, least, most):
     plan = plan_memory(PUBLISHED.dit, CLIP, gpu_gib * GIB)
     assert least <= plan.resident < most
-    assert plan.streamed_bytes == (plan.layers - plan.resident) * plan.block_bytes
 
 
 def test_longer_windows_leave_room_for_fewer_blocks():
