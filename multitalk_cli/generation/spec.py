@@ -86,7 +86,7 @@ def check_denoising(settings: Settings) -> None:
 
 
 def _voices(args: GenerateArgs) -> tuple[InputRef, ...]:
-    from multitalk_cli.media.faces.speakers import parse_speaker
+    from multitalk_cli.media.faces.speaker_spec import parse_speaker
 
     if args.voices and args.speakers:
         raise UsageError(

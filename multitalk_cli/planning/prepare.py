@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from multitalk_cli.media.audio.tracks import Tracks
     from multitalk_cli.media.audio.voice import Voice
-    from multitalk_cli.media.faces.speakers import PlacedSpeaker, SpeakerSpec
+    from multitalk_cli.media.faces.speaker_spec import SpeakerSpec
+    from multitalk_cli.media.faces.speakers import PlacedSpeaker
     from multitalk_cli.media.image.frame import FramedPicture
     from multitalk_cli.media.image.load import Picture
 
@@ -170,7 +171,7 @@ def _voice_notes(voices: tuple[Voice, ...]) -> Iterator[str]:
 
 def _given_speakers(voices: Sequence[InputRef]) -> list[SpeakerSpec | Path]:
     """The voices as `place_speakers` receives them."""
-    from multitalk_cli.media.faces.speakers import parse_speaker
+    from multitalk_cli.media.faces.speaker_spec import parse_speaker
 
     return [
         parse_speaker(f"{voice.place}={voice.path}") if voice.place else voice.path

@@ -227,7 +227,7 @@ def _options(raw: Mapping[str, Any]) -> dict[str, Any]:
 
 def _typed_place(place: str) -> str:
     """The place of a person as `--speaker` takes it. Raises ContractError for anything else."""
-    from multitalk_cli.media.faces.speakers import parse_speaker
+    from multitalk_cli.media.faces.speaker_spec import parse_speaker
 
     face = _FACE.fullmatch(place)
     typed = f"face:{face[1]}" if face else _PLACES.get(place, place)

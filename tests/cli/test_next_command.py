@@ -17,7 +17,7 @@ from multitalk_cli.errors import (
     UsageError,
     error_from_code,
 )
-from multitalk_cli.media.faces.speakers import parse_speaker
+from multitalk_cli.media.faces.speaker_spec import parse_speaker
 from multitalk_cli.reporting.formatting import shell_line
 
 GENERATE = ["generate", "my face.png", "b.wav", "--gpu", "t4", "-o", "a.mp4", "--prompt", "it's"]

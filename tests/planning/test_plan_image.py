@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from multitalk_cli.media.faces.detect import Face
-from multitalk_cli.media.faces.speakers import parse_speaker, place_speakers
+from multitalk_cli.media.faces.speaker_spec import parse_speaker
+from multitalk_cli.media.faces.speakers import place_speakers
 from multitalk_cli.media.image.frame import frame_picture
 from multitalk_cli.planning.plan_image import sheet_persons
 from tests.media.image.pictures import to_picture

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from multitalk_cli.contract import MAX_SIDE_PX, MAX_SPEAKERS, SIDE_MULTIPLE_PX, Box
 from multitalk_cli.errors import UsageError
 from multitalk_cli.media.faces.candidates import overlap
+from multitalk_cli.media.faces.speaker_spec import SpeakerPlace, SpeakerSpec, speaker_error
 from multitalk_cli.media.image.frame import clipped
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from multitalk_cli.media.faces.candidates import BoxPx
     from multitalk_cli.media.faces.detect import Face
@@ -24,33 +23,9 @@ if TYPE_CHECKING:
 
 _PERSON_HEIGHT = 0.5  # of the largest face; smaller ones are in the background
 MIN_BOX_PX = 32  # two patches of the model: a smaller box may contain no whole patch
-_FORM = "left, right, face:N or box:x0%,y0%,x1%,y1%"
 # The published default for two people: each in a half, a twentieth away from its borders.
 _LEFT_HALF = Box(x0=0.025, y0=0.05, x1=0.475, y1=0.95)
 _RIGHT_HALF = Box(x0=0.525, y0=0.05, x1=0.975, y1=0.95)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeakerPlace:
-    """A person's place as the user typed it.
-
-    text: as typed. number: of the face, from 1. box: x0, y0, x1, y1 of the upright picture, as
-    fractions where is_percent, else in pixels of the file.
-    """
-
-    kind: Literal["left", "right", "face", "box"]
-    text: str
-    number: int = 0
-    box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    is_percent: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SpeakerSpec:
-    """One `--speaker PLACE=VOICE`."""
-
-    place: SpeakerPlace
-    voice: Path
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,83 +45,6 @@ class PlacedSpeaker:
     adjusted: tuple[str, ...] = ()
 
 
-def parse_speaker(text: str) -> SpeakerSpec:
-    """Reads `left=a.wav`, `face:2=a.wav` or `box:10%,20%,40%,80%=a.wav`; UsageError otherwise."""
-    place, equals, voice = text.partition("=")
-    if not equals or not voice:
-        raise _refusal(f"--speaker {text}: expected PLACE=VOICE with PLACE {_FORM}")
-    return SpeakerSpec(place=_parse_place(place.strip().lower(), text), voice=Path(voice))
-
-
-def _refusal(message: str, facts: Mapping[str, str] | None = None) -> UsageError:
-    return UsageError(message, code="E_SPEAKER", facts=facts or {})
-
-
-def _parse_place(place: str, text: str) -> SpeakerPlace:
-    if place == "left":
-        return SpeakerPlace(kind="left", text=place)
-    if place == "right":
-        return SpeakerPlace(kind="right", text=place)
-    name, _, value = place.partition(":")
-    if name == "face":
-        return _parse_face(value, place, text)
-    if name == "box":
-        return _parse_box(value, place, text)
-    near = difflib.get_close_matches(name, ("left", "right", "face", "box"), n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
-    raise _refusal(f"--speaker {text}: the place is {_FORM}, not {place!r}{guess}")
-
-
-def _parse_face(value: str, place: str, text: str) -> SpeakerPlace:
-    if not re.fullmatch(r"[0-9]{1,4}", value) or int(value) == 0:
-        raise _refusal(f"--speaker {text}: faces are numbered from 1, as face:1, not {place!r}")
-    return SpeakerPlace(kind="face", text=place, number=int(value))
-
-
-def _parse_box(value: str, place: str, text: str) -> SpeakerPlace:
-    parts = [part.strip() for part in value.split(",")]
-    percents = [part.endswith("%") for part in parts]
-    if len(parts) != 4 or any(percents) != all(percents):
-        raise _refusal(
-            f"--speaker {text}: a box is four numbers, all in percent or all in pixels, "
-            "as box:10%,20%,40%,80%"
-        )
-    x0, y0, x1, y1 = (_number(part.removesuffix("%"), text) for part in parts)
-    scale = 100.0 if percents[0] else 1.0
-    if not (0 <= x0 < x1 and 0 <= y0 < y1):
-        raise _refusal(
-            f"--speaker {text}: the box is empty; it is left, top, right, bottom, "
-            "from the picture's upper left corner"
-        )
-    if not percents[0] and max(x1, y1) <= 1:
-        raise _fractions(text, (x0, y0, x1, y1))
-    if percents[0] and max(x1, y1) > 100:
-        raise _refusal(f"--speaker {text}: the box goes beyond 100 %")
-    box = (x0 / scale, y0 / scale, x1 / scale, y1 / scale)
-    return SpeakerPlace(kind="box", text=place, box=box, is_percent=percents[0])
-
-
-def _fractions(text: str, box: BoxPx) -> UsageError:
-    """The error for a box of fractions of the picture, which in pixels would be a single one."""
-    place = f"box:{','.join(f'{100 * edge:g}%' for edge in box)}"
-    return UsageError(
-        f"--speaker {text}: a box is in percent or in pixels, not in fractions of 1; "
-        f"in percent it is {place}",
-        code="E_SPEAKER",
-        facts={"typed": text.partition("=")[0], "example": place},
-    )
-
-
-def _number(text: str, speaker: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise _refusal(f"--speaker {speaker}: {text!r} is not a number")
-    return value
-
-
 def boxes_to_keep(wanted: Sequence[SpeakerSpec | Path], picture: Picture) -> tuple[BoxPx, ...]:
     """The boxes that the user gave, in pixels of picture.pixels, for a crop that keeps them."""
     places = [speaker.place for speaker in wanted if isinstance(speaker, SpeakerSpec)]
@@ -158,7 +56,9 @@ def _picture_box(place: SpeakerPlace, picture: Picture) -> BoxPx:
     whole = (1.0, 1.0) if place.is_percent else size
     x0, y0, x1, y1 = place.box
     if x1 > whole[0] or y1 > whole[1]:
-        raise _refusal(f"{place.text} goes beyond the picture, which is {size[0]}x{size[1]} pixels")
+        raise speaker_error(
+            f"{place.text} goes beyond the picture, which is {size[0]}x{size[1]} pixels"
+        )
     across, down = picture.width_px / whole[0], picture.height_px / whole[1]
     return x0 * across, y0 * down, x1 * across, y1 * down
 
@@ -313,7 +213,7 @@ def _target(
         return _box_target(speaker, picture, framed)
     if place.kind == "face":
         if place.number > faces:
-            raise _refusal(f"{place.text} does not exist: {_found(framed)}")
+            raise speaker_error(f"{place.text} does not exist: {_found(framed)}")
         return _face_target(speaker.voice, place.number, framed)
     if faces == 0:
         half = _LEFT_HALF if place.kind == "left" else _RIGHT_HALF
@@ -334,7 +234,7 @@ def _box_target(speaker: SpeakerSpec, picture: Picture, framed: FramedPicture) -
     core = clipped(wanted, _usable(framed))
     in_frame = _area(clipped(wanted, _frame(framed))) / _area(wanted)
     if in_frame < 0.5:
-        raise _refusal(
+        raise speaker_error(
             f"{speaker.place.text} is outside the frame, "
             f"{_percent_of_picture(framed, picture)} of the picture: "
             "move it, or pass --fit contain or --size auto"
@@ -408,7 +308,7 @@ def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
         places = " and ".join(target.place for target in small)
         verb, each = ("is", "it needs") if len(small) == 1 else ("are", "each needs")
         side_px = min(target.side_px for target in small)
-        raise _refusal(
+        raise speaker_error(
             f"{places} {verb} too small in the {framed.width_px}x{framed.height_px} frame: "
             f"{each} at least {_least(framed)} pixels a side",
             {} if any(target.is_box for target in small) else _larger_size(side_px, framed),
@@ -417,12 +317,12 @@ def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
         return
     first, second = targets
     if first.place == second.place or (first.face is not None and first.face is second.face):
-        raise _refusal(
+        raise speaker_error(
             f"two voices are given to one person ({first.place}, {second.place}): {_found(framed)}"
         )
     shared = overlap(first.core, second.core)
     if (first.is_box or second.is_box) and shared > 0:
-        raise _refusal(
+        raise speaker_error(
             f"{first.place} and {second.place} overlap by "
             f"{100 * shared / min(_area(first.core), _area(second.core)):.0f} %: {_found(framed)}"
         )
@@ -483,7 +383,7 @@ def _region(target: _Target, targets: Sequence[_Target], framed: FramedPicture) 
 
 
 def _too_close(target: _Target) -> UsageError:
-    return _refusal(
+    return speaker_error(
         f"{target.place} is too close to others to be separated: "
         "add each speaker's place with --speaker box:x0%,y0%,x1%,y1%=VOICE"
     )

@@ -12,12 +12,8 @@ from PIL import Image
 from multitalk_cli.contract import Speaker
 from multitalk_cli.errors import UsageError
 from multitalk_cli.media.faces.detect import Face, overlap
-from multitalk_cli.media.faces.speakers import (
-    boxes_to_keep,
-    choice_notes,
-    parse_speaker,
-    place_speakers,
-)
+from multitalk_cli.media.faces.speaker_spec import parse_speaker
+from multitalk_cli.media.faces.speakers import boxes_to_keep, choice_notes, place_speakers
 from multitalk_cli.media.image.frame import frame_picture
 from tests.media.image.pictures import to_picture
 from tests.repetitions import examples
