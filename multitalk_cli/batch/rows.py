@@ -128,14 +128,14 @@ def _read_usable(
     """
     try:
         return _read_row(found, folder, defaults, reporter.is_interactive)
-    except MultitalkError as error:
+    except MultitalkError:
         usable = {}
         for column, value in found.values.items():
             with _noting(problems, found.number):
                 _check_cell(_known_name(column), value)
                 usable[column] = value
         if len(usable) == len(found.values):
-            raise error
+            raise
         found = replace(found, values=usable)
         return _read_row(found, folder, defaults, reporter.is_interactive)
 

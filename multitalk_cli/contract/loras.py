@@ -6,11 +6,10 @@ The only table of them: client and container read it.
 import hashlib
 import math
 import re
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
-from unicodedata import combining
+from unicodedata import combining, normalize
 from urllib.parse import unquote, urlsplit
 
 LORA_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -169,9 +168,9 @@ def name_of_lora(lora: str) -> str:
     while file.endswith(LORA_ENDING):
         file = file.removesuffix(LORA_ENDING)
     # Systems store accents with their letters or apart.
-    letters = [each for each in unicodedata.normalize("NFKD", file) if not combining(each)]
-    name = re.sub(r"[^A-Za-z0-9._-]", "-", "".join(letters))[:_NAME_CHARACTERS].lstrip("._-")
-    if not "".join(letters).isascii():
-        digest = hashlib.sha256("".join(letters).encode("utf-8", "replace")).hexdigest()[:8]
+    letters = "".join(each for each in normalize("NFKD", file) if not combining(each))
+    name = re.sub(r"[^A-Za-z0-9._-]", "-", letters)[:_NAME_CHARACTERS].lstrip("._-")
+    if not letters.isascii():
+        digest = hashlib.sha256(letters.encode("utf-8", "replace")).hexdigest()[:8]
         return f"{name.rstrip('-') or 'lora'}-{digest}"
     return f"{name}-file" if name in KNOWN_LORAS else name

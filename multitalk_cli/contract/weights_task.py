@@ -168,7 +168,10 @@ def require_loras(
 def lora_digests(
     loras: Sequence[contract.LoraChoice], record: bytes, title: str
 ) -> Mapping[str, str]:
-    """Name -> sha256 of the LoRAs that a folder's record has. Raises as `require_loras` does."""
+    """Name -> sha256 of the LoRAs that a folder's record has.
+
+    record, title: as of `require_loras`. Raises SetupError E_WEIGHTS for a damaged record.
+    """
     digests = _recorded_loras(record, title, "sha256") if record else {}
     return {lora.name: digests[lora.name] for lora in loras if lora.name in digests}
 

@@ -18,7 +18,6 @@ from multitalk_cli.contract.weights_task import (
     DOWNLOAD,
     PACK_BYTES,
     PUBLISHED_BYTES,
-    Precision,
     WeightsAction,
     WeightsTask,
 )
@@ -114,10 +113,10 @@ class CloudWeights:
             deploy_app(self._cloud, planned, reporter)
         return True
 
-    def find_pack(self, precision: Precision) -> DeployedPack | None:
+    def find_pack(self) -> DeployedPack | None:
         """The finished pack, found from this machine without a container."""
         try:
-            return find_pack(self._cloud, self.packs[precision])
+            return find_pack(self._cloud)
         except SetupError as error:
             if error.code != "E_WEIGHTS_MISSING":
                 raise

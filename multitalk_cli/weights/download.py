@@ -42,7 +42,7 @@ class WeightsTarget(Protocol):
     def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:
         """Follows a download that is already running; None if there is none."""
 
-    def find_pack(self, precision: Precision) -> DeployedPack | None:
+    def find_pack(self) -> DeployedPack | None:
         """The finished pack, if it is found faster than by a survey."""
 
     def announce(self, survey: Mapping[str, Any], reporter: Reporter) -> None:
@@ -59,7 +59,6 @@ class DownloadOptions:
     preset: one whose weights in 8 bits are wanted too; empty for none.
     """
 
-    precision: Precision = "bf16"
     preset: str = ""
     assume_yes: bool = False
     revisions: Mapping[str, str] = field(default_factory=dict)
@@ -79,7 +78,6 @@ class DownloadedWeights:
     """
 
     pack: str
-    precision: Precision
     fetched_bytes: int
     size_bytes: int
     revisions: Mapping[str, str]
@@ -177,7 +175,6 @@ def _task(
     named = tuple(f"{repo}={commit}" for repo, commit in revisions.items())
     return WeightsTask(
         kind=kind,
-        precision=options.precision,
         revisions=named,
         is_repair=options.is_repair,
         is_eight_bit=bool(options.preset),
@@ -222,7 +219,7 @@ def _found(
     """The pack if it is there already, made from the commits that were asked for."""
     if options.preset:
         return None
-    pack = target.find_pack(options.precision)
+    pack = target.find_pack()
     if pack is None or not options.revisions.items() <= pack.revisions.items():
         return None
     return _complete(target, options, reporter, pack.size_bytes, pack.revisions)
@@ -314,7 +311,7 @@ def _complete(
     text = f"everything is already in {target.title}, {human_bytes(size_bytes)}"
     reporter.fact("complete", text)
     answer = {
-        "pack": target.packs[options.precision],
+        "pack": target.packs["bf16"],
         "fetched_bytes": 0,
         "size_bytes": size_bytes,
         "eight_bit": _task(options, DOWNLOAD, {}).eight_bit,
@@ -330,7 +327,6 @@ def _downloaded(
 ) -> DownloadedWeights:
     return DownloadedWeights(
         pack=target.name(answer["pack"]),
-        precision=options.precision,
         fetched_bytes=answer["fetched_bytes"],
         size_bytes=answer["size_bytes"],
         revisions=dict(revisions),

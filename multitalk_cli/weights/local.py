@@ -58,9 +58,8 @@ class LocalWeights:
         del ask, reporter, is_all
         return False
 
-    def find_pack(self, precision: Precision) -> DeployedPack | None:
+    def find_pack(self) -> DeployedPack | None:
         """None: a survey is as fast on this machine."""
-        del precision
         return None
 
     def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:

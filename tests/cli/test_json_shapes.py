@@ -302,13 +302,13 @@ VIEWS = {
     ),
     "download": lambda: download.downloaded_data(
         DownloadedWeights(
-            pack="bf16", precision="bf16", fetched_bytes=1, size_bytes=2,
+            pack="bf16", fetched_bytes=1, size_bytes=2,
             revisions={"owner/name": "abc"}, price_usd=0.1, target={},
         )
     ),
     "download-preset": lambda: download.downloaded_data(
         DownloadedWeights(
-            pack="bf16", precision="bf16", fetched_bytes=1, size_bytes=2,
+            pack="bf16", fetched_bytes=1, size_bytes=2,
             revisions={"owner/name": "abc"}, price_usd=0.1, target={}, preset="fast", eight_bit="a",
         )
     ),

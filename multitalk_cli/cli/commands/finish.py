@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -175,7 +175,7 @@ def _finish_many(
     from multitalk_cli.generation import finish as generation
 
     outcomes = generation.finish_all(found, max_cost, console, force=force)
-    errors: list[dict[str, Any]] = view.fetch_errors(outcomes, console.typed)
+    errors = view.error_rows(outcomes, console.typed)
     console.succeed("finish", view.fetched_data(outcomes), view.fetched_lines(outcomes), errors)
     if errors:
         raise typer.Exit(int(ExitCode.REMOTE))

@@ -271,7 +271,7 @@ def _require_folder(output_path: str | None) -> None:
 def _show_fetched(outcomes: "Sequence[FetchOutcome]", console: Console) -> None:
     from multitalk_cli.cli.views import jobs as view
 
-    errors = view.fetch_errors(outcomes, console.typed)
+    errors = view.error_rows(outcomes, console.typed)
     if not outcomes:
         console.note("nothing to fetch: every finished video was fetched")
     console.succeed("jobs", view.fetched_data(outcomes), view.fetched_lines(outcomes), errors)
@@ -352,7 +352,7 @@ def rerun(
     outcomes = generation_rerun.rerun_all(
         ledger, jobs, given, console, assume_yes=yes, detach=detach
     )
-    errors = view.rerun_errors(outcomes, console.typed)
+    errors = view.error_rows(outcomes, console.typed)
     console.succeed("jobs", view.rerun_data(outcomes), view.rerun_lines(outcomes), errors)
     if errors:
         raise typer.Exit(int(ExitCode.REMOTE))

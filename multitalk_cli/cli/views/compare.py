@@ -100,8 +100,8 @@ def _describe_lips(values: Sequence[float | None], floors: Sequence[float | None
     texts = []
     for value, floor in zip(values, floors, strict=True):
         chance = "" if floor is None else f" (chance {floor:.2f})"
-        known = f"correlation {value:.2f} of 1{chance}" if value is not None else ""
-        texts.append(known or "not measured")
+        is_known = value is not None
+        texts.append(f"correlation {value:.2f} of 1{chance}" if is_known else "not measured")
     return ", ".join(texts)
 
 
@@ -126,7 +126,7 @@ def _describe_likeness(compared: ComparedVideos) -> str:
         return f"identical in the first {compared_frames}"
     return (
         f"PSNR {likeness.psnr_db:.1f} dB, SSIM {likeness.ssim:.3f} of 1 over {compared_frames}"
-        + (_describe_rest(likeness))
+        f"{_describe_rest(likeness)}"
     )
 
 

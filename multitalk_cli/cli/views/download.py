@@ -33,7 +33,7 @@ def downloaded_data(result: DownloadedWeights) -> dict[str, Any]:
     """The JSON of `download`."""
     data = {
         "pack": result.pack,
-        "precision": result.precision,
+        "precision": "bf16",
         "fetched_bytes": result.fetched_bytes,
         "size_bytes": result.size_bytes,
         "revisions": dict(result.revisions),
@@ -57,9 +57,7 @@ def downloaded_next(result: DownloadedWeights) -> str:
     if "weights_folder" in result.target:
         weights = shell_word(result.pack)
         return f"multitalk generate IMAGE VOICE{preset} --backend local --weights {weights}"
-    if result.precision == "bf16":
-        return f"multitalk generate IMAGE VOICE{preset}"
-    return download_command(result.target, "--list")
+    return f"multitalk generate IMAGE VOICE{preset}"
 
 
 def detached_notes(target: Mapping[str, Fact]) -> list[str]:

@@ -397,7 +397,14 @@ def end_line(listed: ListedJob) -> str:
     return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
 
 
-def error_row(error: MultitalkError, typed: Sequence[str]) -> dict[str, Any]:
+def error_rows(
+    outcomes: Sequence[FetchOutcome | RerunOutcome], typed: Sequence[str]
+) -> list[dict[str, Any]]:
+    """An error for each job of which no video was made or written. typed: as of `_error_row`."""
+    return [_error_row(each.error, typed) for each in outcomes if each.error is not None]
+
+
+def _error_row(error: MultitalkError, typed: Sequence[str]) -> dict[str, Any]:
     """An error among the results of a command, as in the JSON of a failure.
 
     typed: the words after `multitalk`.
@@ -414,7 +421,7 @@ def ended_badly(jobs: Sequence[ListedJob], typed: Sequence[str]) -> list[dict[st
     """An error for each job that ended without a video."""
     bad = [each for each in jobs if states.state_of(each.job) in _BAD]
     return [
-        error_row(
+        _error_row(
             RemoteError(
                 f"job {each.job.id} {state_text(each)}",
                 code=_code_of(each.job),
@@ -450,11 +457,6 @@ def fetched_lines(outcomes: Sequence[FetchOutcome]) -> list[str]:
     return [line for each in outcomes if each.video for line in video_lines(each.video)]
 
 
-def fetch_errors(outcomes: Sequence[FetchOutcome], typed: Sequence[str]) -> list[dict[str, Any]]:
-    """An error for each video that was not written."""
-    return [error_row(each.error, typed) for each in outcomes if each.error is not None]
-
-
 def all_cancelled_data(cancelled: Sequence[CancelledJob]) -> dict[str, Any]:
     """The JSON of `jobs cancel`: of one job as it is, of several as a list."""
     rows = [cancelled_data(each) for each in cancelled]
@@ -487,11 +489,6 @@ def rerun_data(outcomes: Sequence[RerunOutcome]) -> dict[str, Any]:
 def rerun_lines(outcomes: Sequence[RerunOutcome]) -> list[str]:
     """The path or address of each video, or the id of the job that makes it."""
     return [each.place or each.job_id for each in outcomes if each.error is None]
-
-
-def rerun_errors(outcomes: Sequence[RerunOutcome], typed: Sequence[str]) -> list[dict[str, Any]]:
-    """An error for each job that made no video."""
-    return [error_row(each.error, typed) for each in outcomes if each.error is not None]
 
 
 # prune

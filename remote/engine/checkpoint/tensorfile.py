@@ -31,7 +31,6 @@ _DTYPES = {
     "BOOL": torch.bool,
 }
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
-_OVERFLOWS = (OverflowError, RecursionError)
 _MAX_HEADER_BYTES = 100_000_000
 
 
@@ -120,7 +119,14 @@ def _parse_header(
         types = {name: str(item["dtype"]) for name, item in header.items()}
         shapes = {name: tuple(map(int, item["shape"])) for name, item in header.items()}
         ranges = {name: tuple(map(int, item["data_offsets"])) for name, item in header.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, *_OVERFLOWS) as error:
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         # Their repr would hold the whole header.
         reason = f"{type(error).__name__}: {error}"
         raise ValueError(f"{file} has a header that cannot be read: {reason:.200}") from error

@@ -144,7 +144,7 @@ def test_what_helps_a_row_begins_with_the_words_that_were_typed():
     dear = RefusedError("dear", code="E_COST", facts=facts)
     outcome = RerunOutcome(job=job(), job_id="", error=dear)
 
-    (row,) = view.rerun_errors([outcome], ["jobs", "rerun", "--failed"])
+    (row,) = view.error_rows([outcome], ["jobs", "rerun", "--failed"])
 
     assert row["hint"] == "multitalk jobs rerun --failed --max-cost 4.5"
 
