@@ -57,6 +57,7 @@ from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.library_messages import library_messages
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
+from multitalk_cli.cli.typed_words import option_values
 from multitalk_cli.cloud.modal_config import stored_tokens
 from multitalk_cli.errors import (
     CODES,
@@ -234,6 +235,7 @@ def run(argv: Sequence[str]) -> int:
 
 def _invoke(arguments: list[str], console: Console) -> int:
     _refuse_dashed_files(arguments)
+    _refuse_several_loras(arguments)
     try:
         code = app(args=arguments, prog_name="multitalk", standalone_mode=False, obj=console)
     except FileNotFoundError:
@@ -267,6 +269,17 @@ def _refuse_dashed_files(arguments: Sequence[str]) -> None:
                 code="E_USAGE",
                 hint=f"write it as {shell_word('./' + word)}",
             )
+
+
+def _refuse_several_loras(arguments: Sequence[str]) -> None:
+    """Raises UsageError for two of them, which may be meant to be merged both: one would be."""
+    loras = option_values(arguments, "--lora")
+    if len({*loras}) > 1:
+        raise UsageError(
+            "--lora is given more than once: name one LoRA",
+            code="E_CONFLICT",
+            facts={"option": "--lora", "example": loras[-1]},
+        )
 
 
 @contextmanager

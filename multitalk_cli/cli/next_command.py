@@ -385,6 +385,8 @@ def _end_conflict(facts: Mapping[str, Fact], words: list[str]) -> str:
         return f"multitalk s3 get {shell_line(_texts(facts['addresses']))}"
     if "sources" in facts:
         return _store_files(_texts(facts["sources"]), is_file=bool(facts.get("is_file")))
+    if "example" in facts:
+        return _example(facts, words)
     option, has_value = _CONFLICTS.get(_texts(facts.get("options", ())), ("", False))
     rest = typed_without(words, option, has_value=has_value)
     if option == "--upload":
@@ -448,7 +450,8 @@ def _correct_speaker(facts: Mapping[str, Fact], words: list[str]) -> str:
     if "example" not in facts:
         return show_faces(words)
     typed, example = f"{facts['typed']}=", f"{facts['example']}="
-    return typed_line([word.replace(typed, example, 1) for word in words])
+    corrected = [word.replace(typed, example, 1) for word in words]
+    return show_faces(words) if corrected == words else typed_line(corrected)
 
 
 def _find_code(facts: Mapping[str, Fact], _words: list[str]) -> str:

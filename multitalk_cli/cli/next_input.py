@@ -25,7 +25,7 @@ SOUNDS = (
 )  # fmt: skip
 FILES = ("E_FILE_MISSING", "E_FILE_UNREADABLE", *PICTURES, *SOUNDS)
 """Codes of an input that another file must replace."""
-_OTHER_KINDS = ("mp4", "csv", "jsonl")
+_OTHER_KINDS = ("mp4", "csv", "jsonl", "safetensors")
 """Endings of files that are no picture and no voice."""
 _LIST_FIRST = "multitalk jobs ls --state first-window"
 

@@ -36,9 +36,9 @@ class Video:
 
     path: absolute; None where the video is only in the store. stored: its address there, None where
     it is not in the store. seed: None where a video that existed does not name it. price_usd: 0.0
-    for a video that existed, None where its backend costs nothing. adjusted: what was changed
-    automatically. made: the run that made it, with GPU, quality and size; None for a video that
-    existed before. first: None for a whole video.
+    for a video that existed or is only fetched, None where its backend costs nothing. adjusted:
+    what was changed automatically. made: the run that made it, with GPU, quality and size; None for
+    a video that existed before. first: None for a whole video.
     """
 
     path: Path | None

@@ -316,7 +316,7 @@ def finish(job: GenerateJob, run: StartedRun, result: contract.Result, reporter:
         fps=result.fps,
         duration_s=result.duration_s,
         seed=result.seed,
-        price_usd=result.price_usd,
+        price_usd=0.0 if run.is_paid_before else result.price_usd,
         adjusted=(*summary.adjusted, *run.adjusted, *result.adjusted),
         warnings=(*summary.warnings, *result.warnings),
         made=result,

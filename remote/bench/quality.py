@@ -21,8 +21,9 @@ from remote.engine.sampling.schedule import step_times
 TIMES = (950.0, 700.0, 350.0)
 """The noise levels at which velocities are compared."""
 Velocities = Callable[[RenderRequest], Iterator[tuple[int, Branch, Tensor]]]
-Errors = Mapping[str, Sequence[float]]
-"""Quantity -> its error at each of TIMES."""
+Errors = Mapping[str, Sequence[float | None]]
+"""Quantity -> its error at each of TIMES; None where the exact quantity is zero, as no error is a
+share of that."""
 
 _GATED = PRESETS["balanced"]
 _BRANCHES = (Branch.COND, Branch.DROP_TEXT, Branch.UNCOND)  # of a step with guidance by the text
@@ -180,10 +181,12 @@ def _gated(steps: Sequence[_Step], gate: int, at: int) -> Tensor:
     return guide.combine({branch: steps[at][branch] for branch in guidance.branches_at(1)})
 
 
-def _error(ours: Tensor, exact: Tensor) -> float:
+def _error(ours: Tensor, exact: Tensor) -> float | None:
     """The root-mean-square difference of a quantity, relative to it."""
-    difference = (ours - exact).norm()
-    return float(difference / exact.norm()) if difference else 0.0
+    difference, whole = (ours - exact).norm(), exact.norm()
+    if not difference:
+        return 0.0
+    return float(difference / whole) if whole else None
 
 
 def _of_floor(errors: Errors, floor: Errors | None) -> dict[str, list[float | None]] | None:
@@ -193,7 +196,7 @@ def _of_floor(errors: Errors, floor: Errors | None) -> dict[str, list[float | No
     floors = {**floor, GATED: floor[_STANDARD_GUIDED]}
     return {
         what: [
-            error / least if least else None
+            error / least if least and error is not None else None
             for error, least in zip(values, floors[what], strict=True)
         ]
         for what, values in errors.items()

@@ -125,6 +125,7 @@ CASES = [
     ("E_RANGE", ["setup-secrets", "--only", "xyz"], None),
     ("E_CONFLICT", [*MADE, "--speaker", "left=voice.wav"], None),
     ("E_CONFLICT", [*MADE, "--detach"], None),
+    ("E_CONFLICT", [*MADE, "--lora", "a", "--lora", "b"], None),
     ("E_CONFLICT", [*MADE, "--upload"], None),
     ("E_UNKNOWN_CODE", ["explain", "E_FOO"], None),
     ("E_UNKNOWN_CODE", ["explain", "E_NO_JOBS"], None),
@@ -151,6 +152,10 @@ CASES = [
     ("E_FILE_UNREADABLE", ["generate", "host.png", "empty.wav", *PREVIEW], _files(empty_wav="")),
     ("E_FILE_UNREADABLE", ["generate", "weights", "voice.wav", *PREVIEW], _pack),
     ("E_FILE_UNREADABLE", ["upload-weights", "weights"], _pack),
+    (
+        "E_FILE_UNREADABLE", ["download", "--to", "w", "--lora", "a.safetensors"],
+        _files(a_safetensors=""),
+    ),
     ("E_FILE_UNREADABLE", ["upload-weights", "nothing"], None),
     ("E_IMAGE_FORMAT", ["generate", "a.png", "voice.wav", *PREVIEW], _files(a_png="text")),
     ("E_IMAGE_BROKEN", ["generate", "cut.png", "voice.wav", *PREVIEW], _cut_picture),

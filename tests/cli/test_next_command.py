@@ -109,6 +109,10 @@ EXAMPLES = {
     "E_SPEAKER": [
         ({}, ["generate", "my face.png", "--speaker", "top=b.wav"]),
         ({"size": "192x96"}, ["generate", "my face.png", "--size", "64x32", "b.wav"]),
+        (
+            {"typed": "box:1%,1%,2%,2%", "example": "box:1%,1%,9%,9%"},
+            ["generate", "my face.png", "--speaker=box:1%,1%,2%,2%=b.wav"],
+        ),
     ],
     "E_SWAPPED": [
         ({"picture": "my face.png", "sound": "b.wav"}, ["generate", "b.wav", "my face.png"])

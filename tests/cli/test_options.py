@@ -107,6 +107,15 @@ def test_every_path_is_known_as_one():
     assert {label for label, kind in kinds.items() if kind in of_files} == PATH_LABELS
 
 
+@pytest.mark.parametrize("command", [("generate", "a.png", "b.wav"), ("download", "--to", "w")])
+def test_several_loras_are_refused(cli, folder, command):
+    ran = cli(*command, "--lora=lightx2v", "--lora", "fusionx", "--json")
+
+    assert (ran.code, ran.error["code"]) == (2, "E_CONFLICT")
+    assert ran.error["hint"] == f"multitalk {' '.join(command)} --lora fusionx"
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.usefixtures("renamed")
 @pytest.mark.parametrize(
     ("typed", "words", "found"),

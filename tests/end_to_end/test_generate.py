@@ -1,6 +1,7 @@
 """A video from the cloud: the installed command, the real client, the real container runtime."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -148,6 +149,7 @@ def test_a_deleted_video_is_fetched_again_without_paying(deployed, rpcs):
 
     assert again.code == 0, again.stderr
     assert "nothing is paid" in again.stderr
+    assert re.search(r"deleted.mp4 .*, \$[\d.]+ paid before", again.stderr)
     assert video.read_bytes() == before
     assert rpcs.count("FunctionMap") == 1
 

@@ -31,7 +31,8 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
     if outcome.made is not None:
         made, first = outcome.made, outcome.first
         whole = "" if first is None else f"{first.whole_s:.2f} s, window 1 of {first.windows}"
-        shown += made_facts(outcome.place.rpartition("/")[2], made, whole)
+        name, is_paid_before = outcome.place.rpartition("/")[2], outcome.price_usd == 0
+        shown += made_facts(name, made, whole, is_paid_before=is_paid_before)
     if outcome.path is not None and outcome.stored is not None:
         shown.append(("stored", outcome.stored))
     if outcome.first is not None:
@@ -39,15 +40,22 @@ def facts(outcome: Video | DetachedJob) -> list[tuple[str, str]]:
     return shown
 
 
-def made_facts(name: str, made: Result, whole: str) -> list[tuple[str, str]]:
-    """What was made, as labels and texts. whole: what it is a part of; empty for all."""
+def made_facts(
+    name: str, made: Result, whole: str, *, is_paid_before: bool = False
+) -> list[tuple[str, str]]:
+    """What was made, as labels and texts.
+
+    whole: what it is a part of; empty for all. is_paid_before: whether the price is that of an
+    earlier command.
+    """
+    before = " paid before" if is_paid_before else ""
     length = f"{made.duration_s:.2f} s"
     texts = [
         f"{length} of {whole}" if whole else length,
         f"{made.width_px}x{made.height_px}",
         f"{made.fps} fps",
         human_bytes(made.size_bytes),
-        *([] if made.price_usd is None else [human_money(made.price_usd)]),
+        *([] if made.price_usd is None else [human_money(made.price_usd) + before]),
         *describe_sync(made.figures),
     ]
     work = [("work", _describe_made(made))] if made.model_output else []

@@ -65,8 +65,10 @@ def _cells(row: Report) -> Iterator[tuple[str, ...]]:
 _UNGATED = tuple(what for what in _SHOWN if what != _GATED)
 
 
-def _error(error: float, multiple: float | None) -> str:
-    """`5.60 %, 2.3x`."""
+def _error(error: float | None, multiple: float | None) -> str:
+    """`5.60 %, 2.3x`; a dash where the exact value is zero."""
+    if error is None:
+        return "-"
     return f"{100 * error:.2f} %" + ("" if multiple is None else f", {multiple:.1f}x")
 
 

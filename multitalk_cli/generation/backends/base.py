@@ -124,11 +124,13 @@ class StartedRun:
     `Done` or `Failed` last, and the video at its place before `Done`; closing the iterator stops
     the work on this machine and leaves no partial file. can_detach: whether the run continues
     without this process. spent_usd(): the cost so far; None where it is unknown or free.
-    adjusted: what was changed in the request automatically.
+    adjusted: what was changed in the request automatically. is_paid_before: whether an earlier
+    command paid for the video, which is only fetched.
     """
 
     job_id: str
     events: Events
+    is_paid_before: bool = False
     can_detach: bool = False
     spent_usd: Callable[[], float | None] = _nothing_spent
     adjusted: tuple[str, ...] = ()

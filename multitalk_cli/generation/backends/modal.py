@@ -256,7 +256,7 @@ class ModalBackend:
             answer, path = copied.answer, copied.path
         self._note(job, f"made this video already, seed {job.seed}; nothing is paid")
         kept = fetch.FinishedJob(cloud=cloud, ledger=ledger, job=job, answer=answer, copied=path)
-        return StartedRun(job_id=job.id, events=self._deliver(kept, task))
+        return StartedRun(job_id=job.id, events=self._deliver(kept, task), is_paid_before=True)
 
     def _begin(
         self, cloud: Cloud, ledger: jobs_ledger.Ledger, job: Job, task: GenerateTask

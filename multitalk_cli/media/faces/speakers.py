@@ -98,7 +98,7 @@ def place_speakers(
         return _default_places(wanted, framed)
     people = _people(framed, len(wanted))
     targets = [_target(speaker, n, people, picture, framed) for n, speaker in enumerate(wanted)]
-    _check_apart(targets, framed)
+    _check_apart(targets, picture, framed)
     if len(targets) == 1:
         targets += _silent(targets[0], framed)
     regions = [_region(target, targets, framed) for target in targets]
@@ -302,16 +302,17 @@ def _found(framed: FramedPicture) -> str:
     return f"{count}, {', '.join(places)} of the frame"
 
 
-def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
+def _check_apart(targets: Sequence[_Target], picture: Picture, framed: FramedPicture) -> None:
     small = [target for target in targets if target.side_px < _least(framed)]
     if small:
         places = " and ".join(target.place for target in small)
         verb, each = ("is", "it needs") if len(small) == 1 else ("are", "each needs")
         side_px = min(target.side_px for target in small)
+        boxes = [target for target in small if target.is_box]
         raise speaker_error(
             f"{places} {verb} too small in the {framed.width_px}x{framed.height_px} frame: "
             f"{each} at least {_least(framed)} pixels a side",
-            {} if any(target.is_box for target in small) else _larger_size(side_px, framed),
+            _larger_box(boxes[0], picture, framed) if boxes else _larger_size(side_px, framed),
         )
     if len(targets) < 2:
         return
@@ -326,6 +327,24 @@ def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
             f"{first.place} and {second.place} overlap by "
             f"{100 * shared / min(_area(first.core), _area(second.core)):.0f} %: {_found(framed)}"
         )
+
+
+def _larger_box(target: _Target, picture: Picture, framed: FramedPicture) -> dict[str, str]:
+    """A box around the middle of one that is too small, in percent of the picture."""
+    least, usable = 1.1 * _least(framed), _usable(framed)
+    box = [0.0] * 4
+    for low, high in ((0, 2), (1, 3)):
+        side = max(least, target.core[high] - target.core[low])
+        middle = (target.core[low] + target.core[high]) / 2
+        box[low] = min(max(middle - side / 2, usable[low]), usable[high] - side)
+        box[high] = box[low] + side
+    x0, y0, x1, y1 = framed.from_frame((box[0], box[1], box[2], box[3]))
+    across, down = 1000 / picture.width_px, 1000 / picture.height_px
+    # Rounded outwards, to tenths of a percent.
+    tenths = [math.floor(x0 * across), math.floor(y0 * down)]
+    tenths += [math.ceil(x1 * across), math.ceil(y1 * down)]
+    edges = ",".join(f"{min(max(each, 0), 1000) / 10:g}%" for each in tenths)
+    return {"typed": target.place, "example": f"box:{edges}"}
 
 
 def _larger_size(face_px: float, framed: FramedPicture) -> dict[str, str]:

@@ -100,7 +100,7 @@ class TensorFile:
         self._fill(memoryview(prefix))
         length = int.from_bytes(prefix, "little")
         if length > min(_MAX_HEADER_BYTES, size - 8):
-            raise ValueError(f"{self.path.name} is no safetensors file: a header of {length} bytes")
+            raise ValueError(f"{self.path.name} has a header of {length} bytes, too many")
         text = bytearray(length)
         self._fill(memoryview(text))
         infos, starts = _parse_header(bytes(text), size - 8 - length, self.path.name)

@@ -110,6 +110,12 @@ def test_the_json_of_a_video_that_existed():
     assert view.facts(existing) == []
 
 
+def test_the_price_of_a_video_that_is_only_fetched_is_that_of_before():
+    (_, text), _ = view.facts(replace(VIDEO, price_usd=0.0))
+
+    assert "$0.04 paid before" in text
+
+
 def test_the_json_of_a_job_that_is_still_running():
     job = DetachedJob(job_id="7f3a7f3a7f3a7f3a")
 

@@ -56,6 +56,16 @@ def test_a_tier_has_percentages_and_multiples_of_the_floor():
     assert texts(blocks)["speed"] == "exact 2.500 s a forward, near 0.86 of it"
 
 
+def test_an_error_of_what_is_zero_in_exact_is_a_dash():
+    near = row("near", 0.056, 2.258)
+    near["errors"]["dText"] = near["of_floor"]["dText"] = [None, 0.1, 0.1]
+
+    blocks = view.quality_blocks(report(row("exact", 0.0, 0.0), near))
+
+    (cells,) = (cells for cells in table_of(blocks).rows if cells[1] == "dText")
+    assert cells[2:] == ("-", "10.00 %, 0.1x", "10.00 %, 0.1x")
+
+
 def test_without_a_floor_there_are_percentages_and_the_reason():
     refused = {"tier": "turbo", "refused": "no such kernel"}
     found = report(

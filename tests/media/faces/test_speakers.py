@@ -117,6 +117,25 @@ def test_one_voice_and_one_face_need_no_box(voice, centers):
     assert tuple(s.face.center for s in (speaker,) if s.face) == centers
 
 
+@settings(max_examples=examples(15))
+@given(
+    corner=st.tuples(st.integers(0, 98), st.integers(0, 98)),
+    size=st.sampled_from([(896, 448), (700, 1500), (5000, 900)]),
+    frame=st.sampled_from([(896, 448), (96, 64), (448, 896)]),
+)
+def test_a_box_that_is_too_small_is_answered_with_one_that_is_not(corner, size, frame):
+    x, y = corner
+    place = f"box:{x}%,{y}%,{x + 1}%,{y + 1}%"
+    try:
+        _place([f"{place}=a.wav"], size=size, frame=frame)
+    except UsageError as error:
+        if "too small" not in error.message:
+            return
+        assert error.facts["typed"] == place
+        (speaker,) = _place([f"{error.facts['example']}=a.wav"], size=size, frame=frame)
+        assert speaker.is_box
+
+
 def test_two_voices_go_to_the_faces_from_left_to_right():
     first, second = _place([FIRST, SECOND], LEFT, RIGHT)
     assert (first.voice, first.place, first.face.center) == (FIRST, "face 1", LEFT)

@@ -1,5 +1,6 @@
 """How far two ways of computing velocities differ, on velocities that are made up."""
 
+import json
 from collections import namedtuple
 
 import pytest
@@ -17,13 +18,14 @@ REQUEST = Request(times=(TIMES[0], gate_time(7.0), *TIMES[1:]), shift=7.0)
 CLOCK = Clock(torch.device("cpu"))
 
 
-def candidate(name, *, off=0.0, branch=Branch.COND):
+def candidate(name, *, off=0.0, branch=Branch.COND, apart=3):
     """Velocities that depend on branch and step, with one branch off by so much."""
 
     def velocities(request):
         for step in range(len(request.times)):
             for number, each in enumerate(Branch):
-                values = torch.arange(8.0).reshape(1, 2, 2, 2) + 3 * number + step * (number == 0)
+                own = apart * number + step * (number == 0)
+                values = torch.arange(8.0).reshape(1, 2, 2, 2) + own
                 yield step, each, values + (off if each == branch else 0.0)
 
     return Candidate(name=name, velocities=velocities)
@@ -51,6 +53,21 @@ def test_errors_are_multiples_of_those_of_another_exact_kernel():
     # Both have the same audio difference, which is exact in both.
     assert rows["near"]["of_floor"]["dAudio"] == [None, None, None]
     assert list(rows) == ["exact", "floor", "near"]
+
+
+def test_an_error_is_no_share_of_nothing():
+    """Equal prompts change nothing in exact; JSON has no infinity."""
+    alike = {
+        name: candidate(name, off=off, apart=0) for name, off in (("exact", 0.0), ("near", 0.1))
+    }
+
+    rows = compare(alike["exact"], alike["near"], [alike["near"]], {1: REQUEST}, CLOCK)
+
+    (_, _, near) = (json.loads(json.dumps(row, allow_nan=False)) for row in rows)
+    # In the first step all branches are alike, later that of text and voice is not.
+    assert near["errors"]["dText"][0] is near["of_floor"]["dText"][0] is None
+    assert near["errors"]["dAudio"] == [0, 0, 0]
+    assert near["of_floor"]["dText"][1] == pytest.approx(1)
 
 
 def test_gating_keeps_the_difference_by_the_text_of_its_last_step():
