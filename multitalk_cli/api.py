@@ -55,7 +55,7 @@ class Client:
         """
         self._given = {"backend": backend, **settings}
         self._settings = load_settings(self._given, as_keywords=True)
-        # Of those on Modal that have ended, a program keeps what it needs: the ledger has them all.
+        # A job on Modal that has ended stays as long as the program holds it: the ledger has it.
         self._jobs: WeakValueDictionary[str, JobHandle] = WeakValueDictionary()
         self._kept: set[JobHandle] = set()
         self._lock = threading.Lock()

@@ -161,7 +161,7 @@ class JobHandle:
         except Exception as failure:  # noqa: BLE001 - raised again by `result`
             error = failure
         finally:
-            # Without a circle it goes with its last user: nobody has to search for garbage.
+            # Without a cycle of references the handle is freed with its last user.
             self._reporter.on_event = None
             _followed.discard(self)
             if self.on_end is not None:

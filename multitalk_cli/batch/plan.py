@@ -56,13 +56,12 @@ SHARED_ROWS = 1
 class PlannedVideo:
     """One video of a row.
 
-    seed: None where it is random. price_least_usd, price_usd: the range of what is still to be
-    paid; 0 for what is known, and on this machine. gpu_s_least, gpu_s: of its time. video: the file
-    that was made before, if nothing is left to do with it. inputs: prepared, where they are shared.
-    paces: which the price follows. paid_usd: what was paid before for its first window. first:
-    whether that alone is made, which seconds and prices are of then. content: equal for videos that
-    one job makes; empty where a job makes this one alone. same_as: an earlier video of the batch,
-    with which it is made and paid.
+    seed: None where it is random. estimate: of what is still to be paid; None for what is known,
+    and on this machine. video: the file that was made before, if nothing is left to do with it.
+    inputs: prepared, where they are shared. paid_usd: what was paid before for its first window.
+    first: whether that alone is made, which seconds and prices are of then. content: equal for
+    videos that one job makes; empty where a job makes this one alone. same_as: an earlier video of
+    the batch, with which it is made and paid.
     """
 
     row: BatchRow
@@ -73,12 +72,8 @@ class PlannedVideo:
     gpu: str
     known: Known
     video: Video | None
-    price_least_usd: float
-    price_usd: float
-    gpu_s_least: float = 0.0
-    gpu_s: float = 0.0
+    estimate: Estimate | None
     inputs: PreparedInputs | None = None
-    paces: tuple[Pace, ...] = ()
     paid_usd: float = 0.0
     first: bool = False
     content: str = ""
@@ -88,6 +83,16 @@ class PlannedVideo:
     def id(self) -> str:
         """The row's, with the seed where the row is several videos."""
         return self.row.id if self.row.seeds == 1 else f"{self.row.id}-{self.seed}"
+
+    @property
+    def price_least_usd(self) -> float:
+        """The least that it still costs."""
+        return 0.0 if self.estimate is None else self.estimate.price_least_usd
+
+    @property
+    def price_usd(self) -> float:
+        """The most that it still costs."""
+        return 0.0 if self.estimate is None else self.estimate.price_usd
 
     @property
     def is_new(self) -> bool:
@@ -116,8 +121,8 @@ class BatchPlan:
     @property
     def gpu_s_range(self) -> tuple[float, float]:
         """The least and the most that all together still take of containers, in seconds."""
-        least = sum(video.gpu_s_least for video in self.videos)
-        return least, sum(video.gpu_s for video in self.videos)
+        found = [video.estimate for video in self.videos if video.estimate is not None]
+        return sum(each.seconds_least for each in found), sum(each.seconds for each in found)
 
     @property
     def is_paid(self) -> bool:
@@ -127,7 +132,8 @@ class BatchPlan:
     @property
     def paces(self) -> tuple[Pace, ...]:
         """Of this account's own videos, which prices follow."""
-        return tuple(dict.fromkeys(pace for video in self.videos for pace in video.paces))
+        found = (video.estimate.paces for video in self.videos if video.estimate is not None)
+        return tuple(dict.fromkeys(pace for paces in found for pace in paces))
 
     def ordered(self) -> list[PlannedVideo]:
         """What is known first, then those of one GPU after the other: containers stay warm."""
@@ -194,17 +200,7 @@ def _shared(video: PlannedVideo, made: dict[str, PlannedVideo]) -> PlannedVideo:
     if not video.is_new or not video.content:
         return video
     first = made.setdefault(video.content, video)
-    if first is video:
-        return video
-    return replace(
-        video,
-        same_as=first,
-        price_least_usd=0.0,
-        price_usd=0.0,
-        gpu_s_least=0.0,
-        gpu_s=0.0,
-        paces=(),
-    )
+    return video if first is video else replace(video, same_as=first, estimate=None)
 
 
 def plan_variations(
@@ -301,7 +297,6 @@ def _plan_video(
     first = first and known != "whole"
     if estimate is not None and begun is not None:
         estimate = estimate_plan(row.settings, plan.after(1))
-    priced = None if known else estimate
     return PlannedVideo(
         row=row,
         seed=row.args.seed,
@@ -311,12 +306,8 @@ def _plan_video(
         gpu=chosen_gpu(row.settings) if row.is_paid else "",
         known=known,
         video=video,
-        price_least_usd=priced.price_least_usd if priced else 0.0,
-        price_usd=priced.price_usd if priced else 0.0,
-        gpu_s_least=priced.seconds_least if priced else 0.0,
-        gpu_s=priced.seconds if priced else 0.0,
+        estimate=None if known else estimate,
         inputs=inputs if keep_inputs and not spec.stored else None,
-        paces=priced.paces if priced else (),
         paid_usd=0.0 if begun is None else begun.price_usd or 0.0,
         first=first,
         content=_content(row, spec, recipe, first=first),

@@ -231,7 +231,7 @@ class _Runner:
         while not self._halt and (planned := self._next(parallel)) is not None:
             self._waiting.remove(planned)
             running = _Running(planned, JobReporter(), time.monotonic())
-            running.is_shared = self._done.get(planned.same_as, False) if planned.same_as else False
+            running.is_shared = self._is_shared(planned)
             self._running.append(running)
             self._budget.reserved_usd[id(running)] = self._price_usd(planned)
             pool.submit(self._make, running)
@@ -251,12 +251,13 @@ class _Runner:
                 return planned
         return None
 
+    def _is_shared(self, planned: PlannedVideo) -> bool:
+        """Whether another video of the batch, which is done, has paid for it."""
+        return planned.same_as is not None and self._done.get(planned.same_as, False)
+
     def _price_usd(self, planned: PlannedVideo) -> float:
-        """The most that it still costs; that of another video, where it is to be made with that."""
-        first = planned.same_as
-        if first is None:
-            return planned.price_usd
-        return 0.0 if self._done.get(first) else first.price_usd
+        """The most that it still costs, also where the one that was to pay for it has failed."""
+        return 0.0 if self._is_shared(planned) else (planned.same_as or planned).price_usd
 
     def _beyond(self, planned: PlannedVideo) -> str:
         """Why a video does not fit."""

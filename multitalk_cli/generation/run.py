@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from multitalk_cli.generation.spec import GenerateArgs
     from multitalk_cli.planning.summary import Summary
+    from multitalk_cli.planning.windows import Plan
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
@@ -211,35 +212,43 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     table, plan = rates.load(), job.plan if job.backend.is_paid else job.inputs.summary.plan
     if known is not None and known.windows < len(plan.windows):
         plan = plan.after(known.windows)
-    settings, gpu = job.settings, chosen_gpu(job.settings)
-    own = experience(settings)
+    settings, own = job.settings, experience(job.settings)
     estimate = estimate_plan(settings, plan, own)
     price = describe.describe_price(estimate, table)
     if not job.backend.is_paid:
-        free = "nothing, made on this machine"
-        if not job.backend.model_output:
-            is_able = gpus.can_run(gpus.find_gpu(gpu), settings["stack"], plan)
-            free += f"; the video: {price if is_able else f'{gpu} cannot run it'}"
-        reporter.fact("price", free)
+        reporter.fact("price", _describe_free(job, plan, price))
         return
     reporter.fact("price", price)
     if job.first:
         rest = estimate_plan(settings, job.inputs.summary.plan.after(1), own)
         reporter.fact("rest", f"{describe.price_range(rest)} more, if you finish it")
-    others = cost.estimate_all(plan, table, asked=chosen_setup(settings), known=own)
-    presets = cost.estimate_presets(
-        plan, table, gpu, denoising_of(settings), asked=chosen_setup(settings), known=own
+    gpu, asked = chosen_gpu(settings), chosen_setup(settings)
+    # The rest of a job keeps its preset.
+    presets = (
+        cost.estimate_presets(plan, table, gpu, denoising_of(settings), asked=asked, known=own)
+        if known is None
+        else ()
     )
     decision = cost.check_cost(
         plan,
         estimate,
         settings["max_cost"],
         interactive=reporter.can_ask,
-        others=others,
-        presets=() if known is not None else presets,
+        others=cost.estimate_all(plan, table, asked=asked, known=own),
+        presets=presets,
     )
     if decision.action == "ask" and not reporter.confirm(decision.question):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
+
+
+def _describe_free(job: GenerateJob, plan: Plan, price: str) -> str:
+    """The price of what this machine makes, and of a preview's video. price: of that."""
+    free = "nothing, made on this machine"
+    if job.backend.model_output:
+        return free
+    gpu = chosen_gpu(job.settings)
+    is_able = gpus.can_run(gpus.find_gpu(gpu), job.settings["stack"], plan)
+    return f"{free}; the video: {price if is_able else f'{gpu} cannot run it'}"
 
 
 # The work itself

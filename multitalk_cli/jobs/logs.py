@@ -53,8 +53,7 @@ def follow_log(
     """
     ledger = jobs_ledger.Ledger()
     cloud, job = open_job(place, ledger, prefix)
-    again = f"multitalk jobs logs {job.id[: jobs_ledger.SHORT_ID]} --follow"
-    reporter.leaving = f"the job is left as it is; follow its log again with: {again}"
+    reporter.leaving = "the job is left as it is; the same command follows its log again"
     log, listed, was_running = _Log(cloud, job), ListedJob(job=job), False
     retry = RECONNECTING.start(clock)
     while True:

@@ -23,7 +23,8 @@ STATES = (
 """Every state, in the order of a job's life. A stopped job resumes with the same command."""
 _FINISHED = (DONE, NOT_FETCHED, FILE_MISSING, EXPIRED)
 _IS_GONE = "coalesce(ended_s, updated_s) < :gone_s"
-_IS_MADE, _IS_VIDEO = "state IN ('done', 'expired')", f"kind = '{jobs_ledger.GENERATE}'"
+_IS_MADE = f"state IN ('{jobs_ledger.DONE}', '{jobs_ledger.EXPIRED}')"
+_IS_VIDEO = f"kind = '{jobs_ledger.GENERATE}'"
 _RUNS = f"state IN ('{jobs_ledger.SPAWNING}', '{jobs_ledger.RUNNING}')"
 _WHERE = {
     QUEUED: f"{_RUNS} AND started_s IS NULL",

@@ -51,15 +51,15 @@ from remote.weights.config import PackConfig
 from remote.weights.device import choose_device, computed_type, device_name, other_type
 from remote.weights.machine import Machine
 
-_SMALL_NETWORKS = ("vae", "clip", "wav2vec")
-_REPORT_S = 0.2
-_TEXT_WORK_BYTES = 2**30  # of the text encoder, in addition to its weights
-_log = logging.getLogger(__name__)
-
 if TYPE_CHECKING:
     from remote.weights.loras import Lora as LoraFile
 
     FoundLora = tuple[LoraFile, float]  # and its strength
+
+_SMALL_NETWORKS = ("vae", "clip", "wav2vec")
+_REPORT_S = 0.2
+_TEXT_WORK_BYTES = 2**30  # of the text encoder, in addition to its weights
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -466,7 +466,7 @@ def read_others(pack: read.Pack, device: torch.device) -> dict[str, Any]:
     }
 
 
-def open_weights(folder: Path, progress: Any = None) -> read.Pack:
+def open_weights(folder: Path, progress: Callable[[int], None] | None = None) -> read.Pack:
     """Opens a pack. Raises SetupError E_WEIGHTS where the folder is no complete one."""
     try:
         opened = read.open_pack(folder, progress)
