@@ -394,6 +394,6 @@ def find_collision(name: str, number: int, problems: Problems, other: str = "") 
         holder = name_rows([before])[:-2]
         text = f"the output {name!r} is that of {holder}"
         if spelling != name:
-            text = f"the output {name!r} is on many disks the file of {holder}, {spelling!r}"
+            text = f"the output {name!r} is on macOS and Windows the file {spelling!r} of {holder}"
         facts: dict[str, Fact] = {"output": other} if other else {}
         problems.add(UsageError(text, code="E_MANIFEST", facts=facts), number)

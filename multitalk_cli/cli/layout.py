@@ -62,7 +62,8 @@ class Table:
     titles: a first row. right: columns that are aligned at the right. gives_way: columns that get
     narrower where the terminal is, the first before the second; by default the widest. below:
     columns whose long cells go below their row first, each on lines of its own. shortens: columns
-    that give way by losing the middle of their cells, not by lines: for lists that are looked over.
+    that lose the middle of their cells before others give way, the widest first: for lists that are
+    looked over.
     styles: one for each row; none where it is empty. indent: spaces before each line.
     """
 
@@ -244,7 +245,7 @@ def _draw_table(table: Table, clean: Clean, width: int) -> RenderableType:
     rows = [[clean(cell) for cell in row] for row in table.all_rows]
     lengths = [[cell_len(cell) for cell in row] for row in rows]
     limits = _limits(lengths, table, width - table.indent)
-    widths = _fit(_widths(lengths, limits), table.gives_way, width - table.indent)
+    widths = _fit(_widths(lengths, limits), table, width - table.indent)
     parts: list[RenderableType] = []
     for row, style in zip(rows, table.all_styles, strict=True):
         long = [cell for cell, limit in zip(row, limits, strict=True) if cell_len(cell) > limit]
@@ -305,10 +306,15 @@ def _total(widths: Sequence[int]) -> int:
     return sum(widths) + _GAP * max(0, sum(map(bool, widths)) - 1)
 
 
-def _fit(natural: Sequence[int], gives_way: Sequence[int], width: int) -> list[int]:
+def _fit(natural: Sequence[int], table: Table, width: int) -> list[int]:
     """The widths of columns that give way, in their order, until all fit into `width`."""
     widths = list(natural)
-    order = list(gives_way) if gives_way else sorted(range(len(widths)), key=lambda at: -widths[at])
+    while table.shortens and _total(widths) > width:
+        widest = max(table.shortens, key=lambda at: widths[at])
+        if widths[widest] <= NARROWEST_COLUMN:
+            break
+        widths[widest] -= 1
+    order = table.gives_way or sorted(range(len(widths)), key=lambda at: -widths[at])
     for at in order:
         excess = _total(widths) - width
         if excess > 0:

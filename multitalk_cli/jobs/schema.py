@@ -149,14 +149,21 @@ def _add_derived_columns(db: sqlite3.Connection) -> None:
 
 def preset_of(kind: str, request: str | bytes, recipe: str | bytes) -> str:
     """The preset that a call counts under; size and steps for a video made without one."""
-    settings = _object(request).get("settings")
-    if isinstance(settings, dict) and isinstance(preset := settings.get("preset"), str):
+    preset = named_preset(request)
+    if preset:
         return preset
     made = _object(recipe)
     size, steps = made.get("size"), made.get("sample_steps")
     if not isinstance(size, list) or len(size) != 2 or steps is None:
         return kind
     return f"{size[0]}x{size[1]}, {steps} steps"
+
+
+def named_preset(request: str | bytes) -> str:
+    """The preset that a video was asked for with; empty where earlier versions had none."""
+    settings = _object(request).get("settings")
+    preset = settings.get("preset") if isinstance(settings, dict) else None
+    return preset if isinstance(preset, str) else ""
 
 
 def made_on(result: str | bytes) -> str:

@@ -15,6 +15,7 @@ from multitalk_cli.batch.problems import Problems
 from multitalk_cli.batch.rows import COLUMNS, INPUTS, find_collision
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
+from multitalk_cli.cli.views.batch import plan_blocks
 from multitalk_cli.errors import FileError, RefusedError, UsageError
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.planning.presets import PRESETS, Denoising, denoising_of
@@ -130,7 +131,8 @@ def test_outputs_that_are_one_file_on_some_disks_are_refused(names, is_refused):
 
     (line,) = problems(text)
 
-    assert line.startswith("row 3: the output ") and "is on many disks the file of row 2" in line
+    assert line.startswith("row 3: the output ") and "is on macOS and Windows the file '" in line
+    assert line.endswith(f"{names[0]}.preview.mp4' of row 2")
 
 
 def test_objects_of_a_store_differ_by_their_case():
@@ -399,3 +401,14 @@ def test_a_list_may_be_a_pipe_with_a_name(cli, folder):
 
     assert ran.code == 0, ran.stderr
     assert [Path(each["output"]) for each in ran.json["data"]["rows"]] == [folder / "a.preview.mp4"]
+
+
+def test_the_plan_shows_presets_where_rows_differ():
+    def plan_table(text):
+        return plan_blocks(planned(manifest(text)), ["batch", "list.csv"])[0]
+
+    one = plan_table("image,voice\nhost.png,a.wav\nhost.png,b.wav\n")
+    several = plan_table("image,voice,preset\nhost.png,a.wav,fast\nhost.png,b.wav,\n")
+
+    assert "preset" not in one.titles
+    assert [row[several.titles.index("preset")] for row in several.rows] == ["fast", "standard"]

@@ -65,6 +65,7 @@ def _planned_data(video: PlannedVideo) -> dict[str, Any]:
         "output": _output(video),
         "backend": video.row.backend,
         "gpu": video.gpu,
+        "preset": video.row.settings["preset"],
         "seed": video.seed,
         "seconds": round(video.seconds, 3),
         "known": video.known,
@@ -89,21 +90,27 @@ def _output(video: PlannedVideo) -> str:
 
 
 def plan_blocks(plan: BatchPlan, words: Sequence[str], budget: Budget | None = None) -> list[Block]:
-    """The table of a plan: a line a video, and the whole price. words: that were typed."""
+    """The table of a plan: a line a video, and the whole price. words: that were typed.
+
+    Presets are shown where rows differ in theirs.
+    """
+    presets = [video.row.settings["preset"] for video in plan.videos]
+    differ = len(set(presets)) > 1
     rows = [
         (
             video.id,
             _name(video),
             human_length(video.seconds),
+            *([preset] if differ else []),
             video.gpu or video.row.backend,
             _price(video) if video.row.is_paid else "nothing",
             _plan_state(video),
         )
-        for video in plan.videos
+        for video, preset in zip(plan.videos, presets, strict=True)
     ]
     table = Table(
         rows=rows,
-        titles=("id", "video", "length", "GPU", "price", "state"),
+        titles=("id", "video", "length", *(["preset"] if differ else []), "GPU", "price", "state"),
         right=(2,),
         gives_way=(1, 0),
     )

@@ -16,7 +16,7 @@ from multitalk_cli.cli.views.generate import made_facts
 from multitalk_cli.cli.views.work import describe_work, usd_per_second, work_data
 from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
-from multitalk_cli.jobs import states
+from multitalk_cli.jobs import schema, states
 from multitalk_cli.reporting.formatting import (
     human_bytes,
     human_count,
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from multitalk_cli.jobs.refresh import ListedJob
     from multitalk_cli.jobs.search import Total
 
-_TITLES = ("id", "started", "state", "price", "what", "inputs")
-_PRICE, _WHAT, _INPUTS = 3, 4, 5
+_TITLES = ("id", "started", "state", "price", "preset", "what", "inputs")
+_PRICE, _PRESET, _WHAT, _INPUTS = 3, 4, 5, 6
 _STATE_WORDS = {
     states.NOT_FETCHED: "done, not fetched",
     states.FILE_MISSING: "file missing",
@@ -71,13 +71,16 @@ def total_data(total: Total) -> dict[str, Any]:
 
 
 def list_blocks(jobs: Sequence[ListedJob], now_s: float, total: Total | None = None) -> list[Block]:
-    """A table of jobs, and their sums. now_s: seconds since 1970."""
+    """A table of jobs, and their sums; presets where they differ. now_s: seconds since 1970."""
+    rows = [_columns(each, now_s) for each in jobs]
+    presets = {row[_PRESET] for row in rows if row[_PRESET]}
+    shown = [at for at in range(len(_TITLES)) if at != _PRESET or len(presets) > 1]
+    texts = (_WHAT, _INPUTS)
     table = Table(
-        rows=[_columns(each, now_s) for each in jobs],
-        titles=_TITLES,
+        rows=[[row[at] for at in shown] for row in rows],
+        titles=[_TITLES[at] for at in shown],
         right=(_PRICE,),
-        gives_way=(_INPUTS, _WHAT),
-        shortens=(_INPUTS, _WHAT),
+        shortens=[shown.index(at) for at in texts],
         styles=[_STYLES.get(states.state_of(each.job), "") for each in jobs],
     )
     blocks: list[Block] = [table] if jobs else []
@@ -100,6 +103,7 @@ def _columns(listed: ListedJob, now_s: float) -> tuple[str, ...]:
         shown_time(job.created_s, now_s),
         _state_cell(listed),
         "" if job.price_usd is None else human_money(job.price_usd),
+        schema.named_preset(job.request),
         _what(job),
         ", ".join(each.name for each in listed.inputs if each.name),
     )
@@ -165,6 +169,7 @@ def _row(listed: ListedJob) -> dict[str, Any]:
         "label": job.label,
         "gpu": json.loads(job.result).get("gpu", job.gpu) if job.result else job.gpu,
         "stack": job.stack,
+        "preset": schema.named_preset(job.request) or None,
         "seed": job.seed,
         "gpu_seconds": None if job.gpu_seconds is None else round(job.gpu_seconds, 1),
         "price_usd": None if job.price_usd is None else round(job.price_usd, 6),
@@ -259,6 +264,7 @@ def _video_rows(listed: ListedJob) -> list[tuple[str, str]]:
         *((name, place) for name, place in zip(names, places, strict=False)),
         ("prompt", job.prompt),
         ("size", _describe_size(recipe, listed.windows)),
+        ("preset", schema.named_preset(job.request)),
         ("work", describe_work(_computed(job)) if recipe else ""),
         ("seed", f"{job.seed}{' (random)' if recipe.get('seed_drawn') else ''}"),
         ("gpu", _row(listed)["gpu"] + (f", {job.stack}" if job.stack != "current" else "")),

@@ -203,3 +203,19 @@ def test_warm_says_the_most_that_it_costs():
     text = status_view.warm_text(900, 1.1)
 
     assert text == "keeps a GPU container for 15 min after the last job (up to $1.10)"
+
+
+def test_presets_are_listed_where_they_differ():
+    def listed(preset):
+        request = json.dumps({"settings": {"preset": preset}})
+        return ListedJob(job=job(request=request), event=None, inputs=(PICTURE, VOICE))
+
+    same, other = [listed("fast"), listed("fast")], [listed("fast"), listed("best")]
+    other.append(ListedJob(job=job(kind=jobs_ledger.BENCH), event=None, inputs=()))
+
+    (one,), (several,) = view.list_blocks(same, NOW_S), view.list_blocks(other, NOW_S)
+
+    assert "preset" not in one.titles
+    at = several.titles.index("preset")
+    assert [row[at] for row in several.rows] == ["fast", "best", ""]
+    assert ("preset", "best") in [plain_row(row) for row in view.show_blocks(other[1], NOW_S)]
