@@ -97,7 +97,9 @@ def _describe(event: contract.Event) -> Work | None:
         case contract.Loading():
             return count_bytes("loading", event.done_bytes, event.total_bytes)
         case contract.Fetching():
-            return count_bytes("fetching", event.done_bytes, event.total_bytes)
+            # A LoRA is one file, and fetched after the weights, which have a bar of their own.
+            label = "fetching" if event.count > 1 else "LoRA"
+            return count_bytes(label, event.done_bytes, event.total_bytes)
         case contract.Stage(total=0):
             usual = USUAL_OF_STAGES.get(event.name, "")
             return Work(group=event.name, label=event.name, usual=usual)

@@ -61,7 +61,7 @@ class Clock:
 
 
 def download(bytes_per_s=400e6, parts=4):
-    """Fetches the published files and packs them."""
+    """Fetches the published files, packs them, and adds a LoRA and weights in 8 bits."""
     yield 0.0, Stage(name="starting"), None
     yield 3.0, Stage(name="starting"), None
     total, before = sum(size for _, size in FILES), 0
@@ -82,6 +82,14 @@ def download(bytes_per_s=400e6, parts=4):
     for part in range(5):
         done = 51_200_000_000 * part // 4
         yield 30.0, Stage(name="packing", done=done, total=51_200_000_000), None
+    for part in range(3):
+        done = 739_000_000 * part // 2
+        lora = {"file_bytes": done, "file_total_bytes": 739_000_000}
+        lora |= {"done_bytes": done, "total_bytes": 739_000_000}
+        yield 1.0, Fetching(name="lightx2v.safetensors", number=1, count=1, **lora), None
+    for part in range(3):
+        done = 27_900_000_000 * part // 2
+        yield 20.0, Stage(name="quantizing", done=done, total=27_900_000_000), None
 
 
 def video(windows=5, steps=20, step_s=7.6):
