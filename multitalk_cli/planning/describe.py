@@ -30,9 +30,9 @@ def describe_plan(plan: Plan) -> str:
 
 
 def describe_denoising(denoising: Denoising) -> str:
-    """`20 steps`, and what is not as published: `4 steps, near, LoRA lightx2v`."""
+    """`20 steps`, and what is not as published: `4 steps, tier near, LoRA lightx2v`."""
     parts = [human_count(denoising.sample_steps, "step")]
-    parts += [] if denoising.tier == EXACT_TIER else [denoising.tier]
+    parts += [] if denoising.tier == EXACT_TIER else [f"tier {denoising.tier}"]
     parts += [f"LoRA {denoising.lora}"] if denoising.lora else []
     if denoising.text_steps is not None:
         parts.append(f"text guidance kept after step {denoising.text_steps}")

@@ -28,6 +28,8 @@ from multitalk_cli.contract.loras import (
 NEAR_TIER, TURBO_TIER = TIERS[1:]
 MIN_STEPS, MAX_STEPS = 10, 50
 """The steps without a LoRA that is distilled to few of them."""
+USUAL_AUDIO_GUIDANCE = 3.0
+"""The most that is usual with few steps."""
 SHIFT, SHIFT_720P, PIXELS_480P = 7.0, 11.0, 640 * 640
 Grade = Literal["exact", "near", "lossy"]
 """How a video compares with the published model: as it; the same but for rounding and reused
@@ -198,9 +200,12 @@ def find_problem(denoising: Denoising) -> Problem | None:
     if known is None:
         if MIN_STEPS <= steps <= MAX_STEPS:
             return None
+        few = (
+            f" without a LoRA for few steps ({', '.join(KNOWN_LORAS)})" if steps < MIN_STEPS else ""
+        )
         return Problem(
             setting="sample_steps",
-            message=f"must be from {MIN_STEPS} to {MAX_STEPS}, not {steps}",
+            message=f"must be from {MIN_STEPS} to {MAX_STEPS}{few}, not {steps}",
             valid=min(max(steps, MIN_STEPS), MAX_STEPS),
         )
     if steps not in known.steps:
@@ -232,6 +237,11 @@ def find_doubts(denoising: Denoising) -> tuple[str, ...]:
     known = KNOWN_LORAS.get(name)
     if denoising.step_lora is not None and strength <= 0:
         doubts.append(f"LoRA {name} at {strength:g}: without it, few steps leave noise")
+    if denoising.step_lora is not None and denoising.audio_guidance > USUAL_AUDIO_GUIDANCE:
+        doubts.append(
+            f"audio guidance {denoising.audio_guidance:g} with few steps: 1 to "
+            f"{USUAL_AUDIO_GUIDANCE:g} is usual"
+        )
     if known is not None and known.warning:
         doubts.append(f"LoRA {name}: {known.warning}")
     return tuple(doubts)

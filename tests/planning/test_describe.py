@@ -20,8 +20,8 @@ def test_a_plan_reads_as_one_line():
     assert describe_plan(plan_of(12.4)) == "298 frames at 24 fps in 5 windows"
     assert describe_denoising(Denoising()) == "20 steps"
     balanced, fast = PRESETS["balanced"], PRESETS["fast"]
-    assert describe_denoising(balanced) == "20 steps, near, text guidance kept after step 10"
-    assert describe_denoising(fast) == "4 steps, near, LoRA lightx2v"
+    assert describe_denoising(balanced) == "20 steps, tier near, text guidance kept after step 10"
+    assert describe_denoising(fast) == "4 steps, tier near, LoRA lightx2v"
     assert describe_plan(plan_of(1)) == "24 frames at 24 fps in 1 window"
 
 

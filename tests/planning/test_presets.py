@@ -89,6 +89,14 @@ def test_what_does_not_fit_together_is_found(way, setting, valid):
     assert presets.find_problem(replace(way, **{setting: valid})) is None
 
 
+def test_few_steps_without_their_lora_are_refused_with_the_loras_that_can():
+    few = presets.find_problem(replace(PRESETS["fast"], lora=""))
+    many = presets.find_problem(Denoising(sample_steps=51))
+
+    assert "from 10 to 50 without a LoRA for few steps (lightx2v, fusionx), not 4" in few.message
+    assert many.message == "must be from 10 to 50, not 51"
+
+
 def test_no_preset_has_a_problem_or_a_doubt():
     assert not any(presets.find_problem(each) for each in PRESETS.values())
     assert not any(presets.find_doubts(each) for each in PRESETS.values())
@@ -98,6 +106,8 @@ def test_doubtful_ways_are_warned_about():
     assert "guidance 5 and 4 multiply" in presets.find_doubts(Denoising(tier="turbo"))[0]
     fusionx = replace(PRESETS["fast"], lora="fusionx:0.5")
     assert presets.find_doubts(fusionx)[0].startswith("LoRA fusionx: contains CausVid")
+    loud = replace(PRESETS["fast"], audio_guidance=11.0)
+    assert presets.find_doubts(loud) == ("audio guidance 11 with few steps: 1 to 3 is usual",)
     off = replace(PRESETS["fast"], lora="lightx2v:0")
     assert presets.find_doubts(off) == ("LoRA lightx2v at 0: without it, few steps leave noise",)
 

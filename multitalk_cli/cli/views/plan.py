@@ -40,7 +40,8 @@ def blocks(video: VideoPlan, picture: Path | None) -> list[Block]:
     shown += [
         Row(
             "LoRA",
-            f"{lora.name}, fetched once by multitalk download --lora {source_of(lora.name)}",
+            f"{lora.name}, if it is not there yet: "
+            f"multitalk download --lora {source_of(lora.name)}",
         )
         for lora in video.options.denoising.loras
     ]

@@ -12,7 +12,10 @@ Report = Mapping[str, Any]
 
 _GATED = "gated 5/4"
 _SHOWN = ("guided 5/4", _GATED, "guided 1/2", "dText", "dAudio")
+_NAMES = {"dText": "prompt", "dAudio": "voice"}
+"""Of what the prompt and the voice change."""
 _LABEL = 11
+_LIMITS = "No figure tells how a video looks: make a short one with each preset, and compare."
 
 
 def quality_blocks(report: Report) -> list[Block]:
@@ -20,18 +23,25 @@ def quality_blocks(report: Report) -> list[Block]:
     machine, options = report["machine"], report["options"]
     size = f"{options['width_px']}x{options['height_px']}, {options['frames']} frames"
     unit = "in % of exact" + (", and times the floor (x)" if report["floor_kernel"] else "")
-    kept = f"{_GATED}: the text difference is kept from time {report['gate_time']:.0f} on"
+    kept = (
+        f"the same, with the prompt's kept from time {report['gate_time']:.0f} on, as in balanced"
+    )
     shown: list[Block] = [
         _row("measured", f"{machine['device']}, torch {machine['torch']}, {size}, the example"),
         _row("exact", f"{report['type']}, attention {report['kernel']}"),
         _row("floor", _describe_floor(report)),
-        _row("errors", f"{unit}; {kept}"),
+        _row("errors", unit),
+        _row("guided 5/4", "with guidance 5 by the prompt and 4 by the voice, as in standard"),
+        _row(_GATED, kept),
+        _row("guided 1/2", "with guidance 1 and 2, as in fast, without its LoRA"),
+        _row("prompt", "of what the prompt changes; voice: of what the voice changes"),
     ]
     for persons in options["persons"]:
         rows = [row for row in report["rows"] if row.get("persons") == persons]
         shown += [Line(""), _table(rows, persons, report["times"]), Line(""), _speed(rows)]
     refused = [row for row in report["rows"] if "refused" in row]
-    return [*shown, *(_row(row["tier"], f"not compared: {row['refused']}") for row in refused)]
+    shown += [_row(row["tier"], f"not compared: {row['refused']}") for row in refused]
+    return [*shown, Line(""), Line(_LIMITS)]
 
 
 def _row(label: str, text: str) -> Row:
@@ -58,7 +68,11 @@ def _cells(row: Report) -> Iterator[tuple[str, ...]]:
     for what in shown:
         multiples = (row.get("of_floor") or {}).get(what) or [None] * len(row["errors"][what])
         errors = zip(row["errors"][what], multiples, strict=True)
-        yield (label, what, *(_error(error, multiple) for error, multiple in errors))
+        yield (
+            label,
+            _NAMES.get(what, what),
+            *(_error(error, multiple) for error, multiple in errors),
+        )
         label = ""
 
 

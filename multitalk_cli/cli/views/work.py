@@ -25,10 +25,9 @@ def work_data(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def describe_work(recipe: Mapping[str, Any]) -> str:
-    """`4 steps, near, LoRA lightx2v, 812 LoRA keys, 40 forwards, 8-bit weights stored`."""
+    """`4 steps, tier near, LoRA lightx2v, 40 forwards, 8-bit weights stored`."""
     work = recipe.get("work", {})
-    counted = [human_count(work["lora_keys"], "LoRA key")] if "lora_keys" in work else []
-    counted += [human_count(work["forwards"], "forward")] if "forwards" in work else []
+    counted = [human_count(work["forwards"], "forward")] if "forwards" in work else []
     counted += [f"8-bit weights {work['eight_bit']}"] if work.get("eight_bit") else []
     return ", ".join([describe_denoising(_computed(recipe)), *counted])
 

@@ -131,7 +131,7 @@ def test_a_person_sees_length_size_and_price():
         assert part in text
     assert work == (
         "work",
-        "4 steps, near, LoRA lightx2v, 812 LoRA keys, 1,200 forwards, 8-bit weights stored, "
+        "4 steps, tier near, LoRA lightx2v, 1,200 forwards, 8-bit weights stored, "
         "30 s of GPU, $0.02 a second of video",
     )
 

@@ -140,7 +140,7 @@ def test_a_preset_that_the_gpu_cannot_run_has_no_price():
 def test_a_lora_is_named_with_the_command_that_fetches_it():
     (row,) = (row for row in rows_of(10, steps=4, lora="lightx2v:0.8") if row.startswith("LoRA "))
 
-    assert row.endswith("lightx2v, fetched once by multitalk download --lora lightx2v")
+    assert row.endswith("lightx2v, if it is not there yet: multitalk download --lora lightx2v")
     assert not any(row.startswith("LoRA ") for row in rows_of(10))
 
 
