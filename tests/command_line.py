@@ -37,6 +37,11 @@ class Ran:
         return json.loads(line)
 
     @property
+    def data(self):
+        """What the JSON object holds."""
+        return self.json["data"]
+
+    @property
     def error(self):
         """The one error of the JSON object."""
         (error,) = self.json["errors"]

@@ -1,7 +1,5 @@
 """The JSON of every command, frozen: keys and types of `data` as in tests/recordings/json.
 
-pytestmark = pytest.mark.slow
-
 RECORD_JSON=1 python -m pytest tests/cli/test_json_shapes.py writes them anew: a program that reads
 the JSON must be able to read the new shape too, so that keys are only ever added.
 """
@@ -55,6 +53,8 @@ from multitalk_cli.weights.download import (
     PrunedWeights,
 )
 from tests.recordings import HERE
+
+pytestmark = pytest.mark.slow
 
 FOLDER = HERE / "json"
 NAMED_BY_DATA = {"codes", "images", "packs", "revisions", "settings", "sources"}

@@ -8,13 +8,13 @@ import subprocess
 import sys
 import zipfile
 import zlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import modal
 
 from multitalk_cli import contract
+from tests.command_line import ROOT, Ran
 from tests.media.audio.sounds import speech_like, write_wav
 from tests.modal_plane.cloud import Cloud
 from tests.modal_plane.forking import CommandServer, ForkedCommand
@@ -22,35 +22,8 @@ from tests.modal_plane.rpcs import RpcLog
 from tests.terminal.program import ForkedProgram, colourful
 from tests.waiting import HANG_S
 
-ROOT = Path(__file__).resolve().parents[2]
 CLASS = "Current.*"
 SMALL = ("--size", "32x32", "--steps", "10", "--text-guidance", "1")
-
-
-@dataclass(frozen=True)
-class Ran:
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-
-    @property
-    def json(self):
-        """The one JSON object on stdout."""
-        (line,) = self.stdout.splitlines()
-        return json.loads(line)
-
-    @property
-    def data(self):
-        """What the JSON object holds."""
-        return self.json["data"]
-
-    @property
-    def error(self):
-        """The one error of the JSON object."""
-        (error,) = self.json["errors"]
-        return error
 
 
 @cache

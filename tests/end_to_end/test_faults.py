@@ -149,9 +149,7 @@ def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs)
 def test_no_network_at_the_start_is_said_within_seconds(cloud, deployed):
     voice = deployed.speech("offline.wav", 0.4)
     with cloud.network_lost():
-        ran = deployed.run(
-            *deployed.generate(voice, "--json"),
-        )
+        ran = deployed.run(*deployed.generate(voice, "--json"))
 
     assert (ran.code, ran.error["code"]) == (7, "E_NETWORK")
 

@@ -117,7 +117,9 @@ def test_spawned_call_is_polled_until_done(cloud, sample_engine):
 
 def test_call_is_found_from_another_process(cloud, sample_engine, client_env, rpcs):
     call = sample_engine.generate.spawn({"job": "elsewhere", "steps": 5})
-    code = f"import modal; print(modal.FunctionCall.from_id('{call.object_id}').get(timeout=300))"
+    code = (
+        f"import modal; print(modal.FunctionCall.from_id('{call.object_id}').get(timeout={HANG_S}))"
+    )
 
     done = cloud.run_client(["-c", code], {**client_env, "MODAL_PAYLOAD_FORMAT": "cbor"})
 

@@ -103,12 +103,10 @@ def test_children_of_a_killed_container_die(cloud, sample_engine):
 
 def test_timeout_ends_the_call_and_its_container():
     fragile = modal.Cls.from_name(APP, "Fragile")()
-    started = time.monotonic()
 
     with pytest.raises(modal.exception.FunctionTimeoutError, match="timeout of 3s"):
         fragile.sleep.spawn({"seconds": 30}).get(timeout=HANG_S)
 
-    assert time.monotonic() - started < 10
     assert fragile.sleep.remote({"seconds": 0}) == 0
 
 

@@ -47,7 +47,7 @@ def test_a_tier_has_percentages_and_multiples_of_the_floor():
     table = table_of(blocks)
     assert table.titles == ("1 person ", "error of", "at time 950", "at time 700", "at time 350")
     assert table.rows[0][:4] == ("exact", "gated 5/4", "0.00 %, 0.0x", "3.10 %, 0.0x")
-    floor = [cells for cells in table.rows[1:5]]
+    floor = table.rows[1:5]
     assert [cells[1] for cells in floor] == ["guided 5/4", "guided 1/2", "prompt", "voice"]
     assert floor[0][2] == "2.48 %"
     assert table.rows[5][:3] == ("near", "guided 5/4", "5.60 %, 2.3x")
