@@ -62,7 +62,7 @@ def test_an_error_of_what_is_zero_in_exact_is_a_dash():
 
     blocks = view.quality_blocks(report(row("exact", 0.0, 0.0), near))
 
-    (cells,) = (cells for cells in table_of(blocks).rows if cells[1] == "dText")
+    (cells,) = (cells for cells in table_of(blocks).rows if cells[1] == "prompt")
     assert cells[2:] == ("-", "10.00 %, 0.1x", "10.00 %, 0.1x")
 
 
