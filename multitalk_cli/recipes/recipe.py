@@ -23,6 +23,7 @@ from multitalk_cli.settings import SETTINGS
 _SHA256 = re.compile("[0-9a-f]{64}")
 _MAX_FRAMES = int(contract.MAX_SPEECH_S * contract.MAX_FPS)
 _MOST_COUNTED = 10**9
+_EIGHT_BIT = ("stored", "computed")
 _LONGEST_WORD, _LONGEST_PROBLEM = 200, 200
 _TEXT_CONTROLS = frozenset("\n\r\t")
 _PLACES = {"the picture": "", "the left half": "left", "the right half": "right"}
@@ -42,7 +43,8 @@ class Recipe:
     speakers: the place of each person, those with a voice first, in the order of the voices.
     size: of the picture, width and height. prompt, negative_prompt: None where the recipe does not
     hold them; they fit their digests. image, voices: names of the inputs, if it is a full recipe.
-    streams, quality: None where they were not recorded. work: counts of what was computed.
+    streams, quality: None where they were not recorded. work: counts of what was computed, and
+    where weights in 8 bits came from.
     options: by the names of settings. first_window: whether the video is that of its first window
     alone, made by `job`.
     """
@@ -71,7 +73,7 @@ class Recipe:
     engine: Mapping[str, str] = field(default_factory=dict)
     weights: str | None = None
     gpu: str | None = None
-    work: Mapping[str, int] = field(default_factory=dict)
+    work: Mapping[str, int | str] = field(default_factory=dict)
     quality: contract.Quality | None = None
     streams: StreamDigests | None = None
     first_window: bool = False
@@ -184,32 +186,38 @@ def unusable(path: Path, problem: str) -> FileError:
 
 
 def _parse(raw: Mapping[str, Any]) -> Recipe:
-    fields = {each.name for each in dataclasses.fields(Recipe)} - {"options", "engine", "quality"}
+    others = {"options", "engine", "quality", "work"}
+    fields = {each.name for each in dataclasses.fields(Recipe)} - others
     engine, quality = raw.get("engine"), raw.get("quality")
     known: dict[str, Any] = {name: raw[name] for name in fields & raw.keys()}
     known["engine"] = _texts(engine) if isinstance(engine, Mapping) else {}
-    known["work"] = _counts(raw.get("work"))
     if quality is not None:
         known["quality"] = quality
     if isinstance(quality, Mapping):
         figures = {each.name for each in dataclasses.fields(contract.Quality)}
         known["quality"] = _NO_FIGURES | {name: quality[name] for name in figures & quality.keys()}
     recipe = from_plain(Recipe, known, use_defaults=True)
-    return dataclasses.replace(recipe, options=_options(raw))
+    return dataclasses.replace(recipe, options=_options(raw), work=_work(raw.get("work")))
 
 
 def _texts(words: Mapping[str, Any]) -> dict[str, str]:
     return {name: word for name, word in words.items() if isinstance(word, str)}
 
 
-def _counts(work: object) -> dict[str, int]:
-    """Whole numbers that the engine can have counted, by name."""
+def _work(work: object) -> dict[str, int | str]:
+    """What the engine can have recorded of its work, by name."""
     entries = work.items() if isinstance(work, Mapping) else ()
     return {
-        name: count
-        for name, count in entries
-        if isinstance(name, str) and type(count) is int and 0 <= count <= _MOST_COUNTED
+        name: value
+        for name, value in entries
+        if isinstance(name, str) and _can_be_recorded(name, value)
     }
+
+
+def _can_be_recorded(name: str, value: object) -> bool:
+    if name == "eight_bit":
+        return value in _EIGHT_BIT
+    return type(value) is int and 0 <= value <= _MOST_COUNTED
 
 
 def _options(raw: Mapping[str, Any]) -> dict[str, Any]:

@@ -78,6 +78,7 @@ def test_each_preset_runs_what_its_plan_counts(deployed, hub, rpcs):
     fast = inspected["recipe"]
     shown = deployed.run("jobs", "show", made["fast"].data["job"], "--json").data["job"]
     counts = {"tier": "near", "lora": STEP_LORA, "forwards": 8, "lora_keys": 2}
+    counts |= {"eight_bit": "stored"}
     assert fast["work"].items() >= counts.items() <= shown.items()
     money = {name: shown[name] for name in ("gpu_seconds", "price_usd", "usd_per_second")}
     assert inspected.items() >= money.items()

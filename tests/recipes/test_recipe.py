@@ -56,6 +56,15 @@ def test_entries_of_other_versions_are_no_error():
     assert parse(a_new_entry=[1], quality=quality).quality.mouth_correlation == (0.5,)
 
 
+def test_what_the_engine_recorded_of_its_work_is_kept_and_nothing_else():
+    work = {"forwards": 8, "lora_keys": 812, "eight_bit": "stored"}
+    others = {"forwards_gated": -1, "steps": "4", "eight": True, "later": [1]}
+
+    assert parse(work={**others, **work}).work == work
+    assert parse(work={"eight_bit": "\x1b[31m", "forwards": 10**12}).work == {}
+    assert parse(work={"eight_bit": ["stored"]}).work == parse(work=[1]).work == {}
+
+
 @pytest.mark.parametrize(
     ("places", "typed"),
     [
