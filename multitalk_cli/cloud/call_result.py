@@ -68,11 +68,9 @@ def as_answer(
     return wire
 
 
-def read_answer(
-    kind: type[T], wire: Mapping[str, Any], facts: Mapping[str, Fact] | None = None
-) -> T:
+def read_answer(kind: type[T], wire: Mapping[str, Any]) -> T:
     """Rebuilds what a container sent. Raises SetupError E_CONTRACT for that of another version."""
-    with _version_errors(facts):
+    with _version_errors():
         return contract.from_wire(kind, wire)
 
 
@@ -90,7 +88,7 @@ def read_progress(wire: Mapping[str, Any]) -> contract.Event | None:
 
 
 @contextmanager
-def _version_errors(facts: Mapping[str, Fact] | None) -> Iterator[None]:
+def _version_errors(facts: Mapping[str, Fact] | None = None) -> Iterator[None]:
     try:
         yield
     except contract.NewerPeerError as error:

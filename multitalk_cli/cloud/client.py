@@ -338,11 +338,7 @@ class Cloud:
         return {entry.path.rpartition("/")[2]: entry.size for entry in entries}
 
     def upload(
-        self,
-        volume: str,
-        files: Sequence[Path],
-        folder: str,
-        on_sent: Callable[[int], None] | None = None,
+        self, volume: str, files: Sequence[Path], folder: str, on_sent: Callable[[int], None]
     ) -> None:
         """Uploads files to a folder of a Volume, all of them or none.
 

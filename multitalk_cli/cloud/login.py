@@ -14,7 +14,7 @@ from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.files import check_creatable
 from multitalk_cli.reporting.reporter import Reporter
-from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, RetryPolicy
+from multitalk_cli.storage.retry import SYSTEM_CLOCK, RetryPolicy
 
 _NOWHERE = AppRef(app="", environment="")
 _RECONNECTS = RetryPolicy(pauses_s=(1.0, 2.0, 5.0), limit_s=600.0)
@@ -29,9 +29,7 @@ class LoginPage:
     is_open: bool
 
 
-def login_in_browser(
-    show: Callable[[LoginPage], None], reporter: Reporter, clock: Clock = SYSTEM_CLOCK
-) -> Path:
+def login_in_browser(show: Callable[[LoginPage], None], reporter: Reporter) -> Path:
     """Opens Modal's page, waits for the user, and stores the token; returns its file.
 
     show: receives the page before the waiting begins; it may be opened on another machine.
@@ -46,13 +44,13 @@ def login_in_browser(
         flow = TokenFlow(client)
         with flow.start() as (_, address, code):
             show(LoginPage(address=address, code=code, is_open=_open(address)))
-            found = _await_token(flow, reporter, clock)
+            found = _await_token(flow, reporter)
     return _store(found.token_id, found.token_secret)
 
 
-def _await_token(flow: Any, reporter: Reporter, clock: Clock) -> Any:
+def _await_token(flow: Any, reporter: Reporter) -> Any:
     """The token once the user has confirmed the page; a laptop may sleep meanwhile."""
-    retry = _RECONNECTS.start(clock)
+    retry = _RECONNECTS.start(SYSTEM_CLOCK)
     while True:
         try:
             found = flow.finish()

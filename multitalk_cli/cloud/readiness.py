@@ -36,7 +36,7 @@ def check_ready(cloud: Cloud, stack: str, denoising: Denoising = _STANDARD) -> N
 
 
 def check_deployed(
-    cloud: Cloud, record: Mapping[str, Any], stack: str, denoising: Denoising = _STANDARD
+    cloud: Cloud, record: Mapping[str, Any], stack: str, denoising: Denoising
 ) -> None:
     """Raises SetupError unless the app of the record exists and has this contract."""
     _check_record(cloud.place, record, stack, denoising)

@@ -43,9 +43,7 @@ class _SentBytes:
         return None
 
 
-def upload_files(
-    volume: Any, files: Mapping[str, Path], on_sent: Callable[[int], None] | None = None
-) -> None:
+def upload_files(volume: Any, files: Mapping[str, Path], on_sent: Callable[[int], None]) -> None:
     """Uploads files under their paths in the Volume. Raises what Modal's client does."""
     from modal.volume import AbstractVolumeUploadContextManager
 
@@ -54,7 +52,7 @@ def upload_files(
         volume._get_metadata().version,
         volume.object_id,
         volume.client,
-        progress_cb=None if on_sent is None else _SentBytes(on_sent),
+        progress_cb=_SentBytes(on_sent),
         force=True,
     )
     with batch:

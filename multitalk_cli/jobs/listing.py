@@ -50,7 +50,7 @@ def with_inputs(ledger: Ledger, jobs: Sequence[ListedJob]) -> tuple[ListedJob, .
     )
 
 
-def list_remote(place: AppRef, query: JobQuery, limit: int = -1) -> JobList:
+def list_remote(place: AppRef, query: JobQuery) -> JobList:
     """The jobs of all machines that match. Raises SetupError, TemporaryError offline."""
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.jobs.control import job_from_entry
@@ -68,7 +68,6 @@ def list_remote(place: AppRef, query: JobQuery, limit: int = -1) -> JobList:
             for each in listed
             if any(states.has_state(each.job, state) for state in query.states)
         ]
-    listed = listed if limit < 0 else listed[:limit]
     return JobList(jobs=with_inputs(ledger, listed), problem=newest.problem)
 
 

@@ -14,7 +14,7 @@ from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.call import latest_attempt
 from multitalk_cli.jobs.control import open_job
 from multitalk_cli.jobs.refresh import ListedJob, refresh
-from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock
+from multitalk_cli.storage.retry import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -39,12 +39,7 @@ def read_log(place: AppRef, prefix: str) -> tuple[Job, list[LogLine]]:
 
 
 def follow_log(
-    place: AppRef,
-    prefix: str,
-    reporter: Reporter,
-    show: Callable[[LogLine], bool],
-    *,
-    clock: Clock = SYSTEM_CLOCK,
+    place: AppRef, prefix: str, reporter: Reporter, show: Callable[[LogLine], bool]
 ) -> ListedJob:
     """Shows what a job's containers printed, and what they print until it ends; returns its end.
 
@@ -55,7 +50,7 @@ def follow_log(
     cloud, job = open_job(place, ledger, prefix)
     reporter.leaving = "the job is left as it is; the same command follows its log again"
     log, listed, was_running = _Log(cloud, job), ListedJob(job=job), False
-    retry = RECONNECTING.start(clock)
+    retry = RECONNECTING.start(SYSTEM_CLOCK)
     while True:
         try:
             if listed.job.is_unfinished:
@@ -76,7 +71,7 @@ def follow_log(
             return listed
         # The last lines arrive late: once more after its end.
         was_running = is_running
-        clock.sleep(_POLL_S)
+        time.sleep(_POLL_S)
 
 
 class _Log:

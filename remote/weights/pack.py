@@ -147,7 +147,7 @@ def plan_files(
 def divide(
     component: str,
     stored: Mapping[str, Mapping[str, TensorInfo]],
-    max_file_bytes: int = MAX_FILE_BYTES,
+    max_file_bytes: int,
 ) -> list[PlannedFile]:
     """The same for tensors of any form. stored: tensor -> what a file holds of it."""
     plans: list[PlannedFile] = []

@@ -11,7 +11,7 @@ from multitalk_cli.contract.proof import ProofRow
 
 
 def compare_tensors(
-    part: str, pairs: Iterable[tuple[Tensor, Tensor]], limit: float, note: str = ""
+    part: str, pairs: Iterable[tuple[Tensor, Tensor]], limit: float, note: str
 ) -> ProofRow:
     """A row of the pair, ours and the reference, that differs most.
 

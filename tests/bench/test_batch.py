@@ -156,8 +156,8 @@ def test_twenty_rows_some_bad_killed_three_times(cloud, deployed, rpcs):
         time.sleep(chance.uniform(0, 2))
         running.kill()
         counts.append(rpcs.count("FunctionMap"))
-    last = deployed.run(*words, timeout_s=300)
-    again = deployed.run(*words, timeout_s=300)
+    last = deployed.run(*words)
+    again = deployed.run(*words)
 
     counts += [rpcs.count("FunctionMap")]
     rows = [json.loads(line) for line in last.stdout.splitlines()]

@@ -311,14 +311,12 @@ class Cloud:
         (container,) = self.containers(busy=True)
         return container
 
-    def wait_until(
-        self, condition: Callable[[], object], what: str, timeout_s: float = HANG_S
-    ) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
         """Waits for a condition; the error says what was awaited and what containers printed."""
-        end = time.monotonic() + timeout_s
+        end = time.monotonic() + HANG_S
         while not condition():
             if time.monotonic() > end:
-                raise AssertionError(f"not within {timeout_s} s: {what}\n{self.log()[-2000:]}")
+                raise AssertionError(f"not within {HANG_S:g} s: {what}\n{self.log()[-2000:]}")
             time.sleep(0.01)
 
     # What goes wrong

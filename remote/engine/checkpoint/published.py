@@ -168,14 +168,10 @@ def build(component: str, config: ModelConfig) -> nn.Module:
 
 
 def load_module(
-    module: nn.Module,
-    tensors: Iterable[tuple[str, Tensor]],
-    device: torch.device,
-    dtype: torch.dtype | None = None,
+    module: nn.Module, tensors: Iterable[tuple[str, Tensor]], device: torch.device
 ) -> None:
     """Loads weights into a module built on the meta device, each moved as soon as it is read.
 
-    dtype: of the loaded weights; as stored where None.
     Raises ValueError naming every key that is missing or unexpected, or whose shape differs.
     """
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
@@ -184,7 +180,7 @@ def load_module(
         seen.add(name)
         if name in expected:
             _require_shape(name, tensor.shape, expected[name])
-            _assign(module, name, tensor.to(device=device, dtype=dtype))
+            _assign(module, name, tensor.to(device))
     require_same_keys(seen, expected, type(module).__name__)
 
 
