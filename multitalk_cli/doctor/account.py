@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from multitalk_cli import __version__, contract
 from multitalk_cli.cloud import modal_config, network
@@ -247,7 +247,7 @@ def check_clock() -> Outcome:
     return Outcome(text=text, state="fail", remedy=remedy, code="E_S3_CLOCK")
 
 
-def _server_time(url: Any) -> datetime | None:
+def _server_time(url: SplitResult) -> datetime | None:
     """The date of the server's answer; None without one that can be read."""
     kind = http.client.HTTPConnection if url.scheme == "http" else http.client.HTTPSConnection
     connection = kind(url.hostname or "", url.port, timeout=_CLOCK_S)

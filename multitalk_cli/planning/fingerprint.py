@@ -62,7 +62,7 @@ def fingerprints(request: contract.GenerateRequest) -> tuple[str, str]:
     return digests_of(request, wire | planned)
 
 
-def digests_of(request: contract.GenerateRequest, fields: Any) -> tuple[str, str]:
+def digests_of(request: contract.GenerateRequest, fields: object) -> tuple[str, str]:
     """Digests of a request's fields: with pictures and sounds by content, and by their bytes.
 
     Options at defaults that were added later count as absent.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from multitalk_cli.contract import (
     EXACT_TIER,
@@ -159,8 +159,14 @@ def values_of(preset: str) -> dict[str, Any]:
     return {name: getattr(PRESETS[preset], name) for name in FIELDS}
 
 
-def denoising_of(values: Any) -> Denoising:
-    """The denoising that settings, a recipe or options name: anything with these entries."""
+class _Entries(Protocol):
+    """Settings, a recipe, or options."""
+
+    def __getitem__(self, name: str, /) -> Any: ...
+
+
+def denoising_of(values: _Entries) -> Denoising:
+    """The denoising that these entries name."""
     return Denoising(**{name: values[name] for name in FIELDS})
 
 

@@ -177,8 +177,8 @@ class _Run:
         earlier = ", ".join(self._record.machines[-1].loras) or "none"
         raise FileError(
             f"the LoRA was {earlier} for the first {self._resumed} of {self._wanted} windows, and "
-            f"is {', '.join(now) or 'none'} now: add that file again, or pass --force to make the "
-            "video anew",
+            f"is {', '.join(now) or 'none'} now: add that file again, or pass --force to make all "
+            "windows again",
             code="E_LORA",
         )
 

@@ -98,7 +98,7 @@ class Reporter:
                 self._cancelled.set()
         # A lost state is followed by the next one; the video matters more.
         except Exception:  # noqa: BLE001
-            _log.warning("job %s: its state could not be written", self._job_id)
+            _log.warning("job %s: its state could not be written", self._job_id, exc_info=True)
 
     def _state(self, event: contract.Event) -> str:
         state = {"event": contract.to_wire(event), "windows": self._windows, "run_s": self.run_s}
