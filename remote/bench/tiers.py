@@ -15,24 +15,24 @@ from remote.bench.options import BenchOptions, Report
 from remote.bench.quality import TIMES, Candidate, compare, compared_request, find_floor_kernel
 from remote.engine.config import ModelConfig
 from remote.engine.kernels.attention import load_backend
+from remote.engine.kernels.quantize import FP8_LAYERS
 from remote.engine.kernels.select8 import load_tier
 from remote.engine.networks.eight import quantize_blocks
 from remote.engine.networks.layers import Block
 from remote.engine.pipeline import Engine, Networks
 from remote.engine.request import RenderRequest
 from remote.engine.sampling.guidance import Branch
-from remote.engine.tiers import EXACT, NEAR, TURBO, Tier
+from remote.engine.tiers import EIGHT_BIT_LAYERS, EXACT, NEAR, TURBO, Tier
 
 # Each has all 8-bit layers of the one before: weights are turned to 8 bits where they lie.
 VARIANTS = (
     EXACT,
     Tier(name="exact, attention in 8 bits", attention=True),
     Tier(name="feed-forward", layers=("ffn.0", "ffn.2")),
+    Tier(name="feed-forward, self-attention", layers=FP8_LAYERS),
     NEAR,
-    Tier(name="near, attention in 8 bits", layers=NEAR.layers, attention=True),
-    Tier(name="near, cross-attention queries", layers=(*NEAR.layers, "cross_attn.q")),
-    Tier(name="turbo, attention in 16 bits", layers=TURBO.layers),
     TURBO,
+    Tier(name="turbo, cross-attention outputs", layers=EIGHT_BIT_LAYERS, attention=True),
 )
 
 

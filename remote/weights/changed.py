@@ -33,8 +33,8 @@ from remote.weights.manifest import (
 )
 
 STORED = NEAR
-"""Its layers are stored in 8 bits. Further ones of another tier are turned while they are read, so
-that one folder serves both."""
+"""Its layers are stored in 8 bits. Further ones of another tier would be turned while they are read,
+so that one folder serves all."""
 _CPU = torch.device("cpu")
 
 

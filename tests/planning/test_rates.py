@@ -72,7 +72,7 @@ def test_an_unknown_gpu_is_a_key_error():
         ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
         ("[speed.current]", "[speed.other]", "speed.other.fixed lacks"),
         ("[tier.near]", "[tier.half]", "tier has unknown fields: half"),
-        ("factor = 0.863", "factor = 0", "tier.near.factor must be above 0"),
+        ("factor = 0.837", "factor = 0", "tier.near.factor must be above 0"),
         ('name = "b200"', 'name = "h100"', "h100 is in the table twice"),
         ("bf16_tflops = 2250\n", "", "gpu.b200 needs either"),
         ("relative_speed = 1.017", "relative_speed = 1\nbf16_tflops = 2", "gpu.h200 needs either"),

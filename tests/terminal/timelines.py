@@ -88,8 +88,8 @@ def download(bytes_per_s=400e6, parts=4):
         lora |= {"done_bytes": done, "total_bytes": 739_000_000}
         yield 1.0, Fetching(name="lightx2v.safetensors", number=1, count=1, **lora), None
     for part in range(3):
-        done = 27_900_000_000 * part // 2
-        yield 20.0, Stage(name="quantizing", done=done, total=27_900_000_000), None
+        done = 26_900_000_000 * part // 2
+        yield 20.0, Stage(name="quantizing", done=done, total=26_900_000_000), None
 
 
 def video(windows=5, steps=20, step_s=7.6):

@@ -72,7 +72,8 @@ def test_a_tier_without_layers_is_exact_bit_for_bit(golden_dir, inputs, features
 @NEEDS_PRODUCTS
 def test_blocks_in_8_bits_are_those_of_rounded_weights(golden_dir, inputs, features):
     """But for the rounding of tokens, which is put off here."""
-    dit, rounded = _dit(golden_dir, TURBO), tiny_dit(golden_dir)
+    every_layer = Tier(name="every layer", layers=EIGHT_BIT_LAYERS, attention=True)
+    dit, rounded = _dit(golden_dir, every_layer), tiny_dit(golden_dir)
     whole = dataclasses.replace(
         PLAIN_EIGHT,
         norm_rows=lambda *given: _kept(PLAIN_EIGHT.norm_sum(*given)),
