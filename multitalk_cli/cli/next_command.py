@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from multitalk_cli import contract, settings
 from multitalk_cli.cli.next_input import FILES, other_input, show_faces
 from multitalk_cli.cli.typed_words import option_values, typed_again, typed_line, typed_without
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.contract.secrets import BUCKET, HUB_SPEC
 from multitalk_cli.errors import CODES, FileError
 from multitalk_cli.planning.gpus import DEFAULT_STACK
@@ -204,6 +205,13 @@ def _add_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
         return ""
     folder = ["--to", str(facts["weights_folder"])] if "weights_folder" in facts else []
     return shell_line(["multitalk", "download", *folder, "--lora", str(facts["lora"])])
+
+
+def _replace_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
+    """The download of a known LoRA to the folder of this machine where it is unusable."""
+    if "weights" not in facts or facts["lora"] not in KNOWN_LORAS:
+        return ""
+    return _add_lora({**facts, "weights_folder": facts["weights"]}, [])
 
 
 def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:
@@ -650,6 +658,7 @@ def _check_rows(facts: Mapping[str, Fact], words: list[str]) -> str:
 RULES: dict[str, Rule] = {
     "E_ATTENTION_STACK": _either(_option("stack"), _option("attention")),
     "E_LEDGER": _use_ledger,
+    "E_LORA": _replace_lora,
     "E_LORA_MISSING": _add_lora,
     "E_TIER": _either(_option("stack"), _option("gpu")),
     "E_AUDIO_FORMAT": _convert_sound,
@@ -723,6 +732,9 @@ def next_command(error: MultitalkError, words: list[str]) -> str:
     if "job" in error.facts and isinstance(error, FileError):
         # The video is paid for: the command that was typed could make another.
         return f"multitalk jobs fetch {error.facts['job']} -o OTHER.mp4"
+    if error.code == "E_WEIGHTS" and error.hint != CODES[error.code].remedy:
+        # Known where it arose, unless a folder of this machine is to be named.
+        return _download(error.facts, words) if "damaged" in error.facts else error.hint
     rules = (COMMAND_RULES.get(words[0]) if words else None, RULES.get(error.code))
     found = [rule(error.facts, words) for rule in rules if rule is not None]
     if error.code in FILES and error.hint == CODES[error.code].remedy:

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.contract.events import UPLOADING
-from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER, pack_revision
+from multitalk_cli.contract.weights_task import (
+    EIGHT_BIT_FOLDER,
+    is_eight_bit_folder,
+    pack_revision,
+)
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.reporting.formatting import human_bytes, human_count
 
@@ -76,7 +80,8 @@ def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
     """Folder of a transformer in 8 bits -> complete, incomplete, or outdated: of another pack."""
     names = cloud.sizes(contract.WEIGHTS_VOLUME, f"/{EIGHT_BIT_FOLDER}") or {}
     states = {}
-    for folder in (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names)):
+    folders = (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names))
+    for folder in filter(is_eight_bit_folder, folders):
         try:
             found = find_pack(cloud, folder)
         except SetupError as error:

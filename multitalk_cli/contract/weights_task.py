@@ -89,6 +89,12 @@ def eight_bit_folder(lora: str) -> str:
     return f"{EIGHT_BIT_FOLDER}/transformer-{lora}" if lora else f"{EIGHT_BIT_FOLDER}/transformer"
 
 
+def is_eight_bit_folder(folder: str) -> bool:
+    """Whether a folder in that place is one of these, and not somebody's own."""
+    first = eight_bit_folder("")
+    return folder == first or folder.startswith(f"{first}-")
+
+
 def lora_of_folder(folder: str) -> str:
     """The LoRA of such a folder, as NAME[:STRENGTH]; empty for none."""
     return folder.removeprefix(f"{EIGHT_BIT_FOLDER}/transformer").removeprefix("-")

@@ -19,6 +19,7 @@ from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.contract.loras import with_strength
 from multitalk_cli.contract.weights_task import eight_bit_folder
+from multitalk_cli.errors import SetupError
 from remote.engine.checkpoint.lora import Lora
 from remote.engine.checkpoint.tensorfile import TensorInfo
 from remote.engine.kernels import quantize
@@ -135,17 +136,37 @@ def find(
     place = base.folder.parent / folder
     if not (place / MANIFEST_FILE).is_file():
         return Found(folder=folder)
+    if not set(STORED.layers) <= set(tier.layers):
+        return Found(folder=folder, reason=f"it has layers in 8 bits that {tier.name} has not")
     try:
-        found = read.open_pack(place, progress)
+        return Found(folder=folder, pack=open_current(place, base.manifest, loras, progress))
     except (OSError, ValueError) as error:
         return Found(folder=folder, reason=str(error))
-    reason = mismatch(found.manifest, base.manifest, loras)
-    if not reason and not set(STORED.layers) <= set(tier.layers):
-        reason = f"it has layers in 8 bits that {tier.name} has not"
-    return Found(folder=folder, pack=None if reason else found, reason=reason)
 
 
-def mismatch(manifest: Manifest, base: Manifest, loras: Sequence[MergedLora]) -> str:
+def open_current(
+    place: Path,
+    base: Manifest,
+    loras: Sequence[MergedLora],
+    progress: Callable[[int], None] | None = None,
+) -> read.Pack:
+    """A stored transformer. Raises OSError or ValueError for one that cannot be used.
+
+    Damage of weights themselves is found only by `verify_pack`.
+    """
+    found = read.open_pack(place, progress)
+    reason = _mismatch(found.manifest, base, loras)
+    if reason:
+        raise ValueError(reason)
+    try:
+        found.infos("dit")
+    except SetupError as error:
+        # It is not repaired, but written again.
+        raise ValueError(str(error.__cause__)) from error
+    return found
+
+
+def _mismatch(manifest: Manifest, base: Manifest, loras: Sequence[MergedLora]) -> str:
     """Why a stored transformer is not of this pack, changed with these LoRAs; empty where it is."""
     changes = manifest.changes
     if changes is None:

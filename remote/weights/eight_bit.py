@@ -8,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from multitalk_cli.contract.loras import split_strength
-from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER, lora_of_folder
+from multitalk_cli.contract.weights_task import (
+    EIGHT_BIT_FOLDER,
+    is_eight_bit_folder,
+    lora_of_folder,
+)
 from multitalk_cli.errors import FileError
 from multitalk_cli.storage.hub import Hub
 from remote.engine.checkpoint.lora import Lora
@@ -22,7 +26,7 @@ def names(folder: Path) -> list[str]:
     """The folders in it, complete or begun, as paths in the folder of weights."""
     place = folder / EIGHT_BIT_FOLDER
     found = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
-    return [f"{EIGHT_BIT_FOLDER}/{name}" for name in found]
+    return [each for name in found if is_eight_bit_folder(each := f"{EIGHT_BIT_FOLDER}/{name}")]
 
 
 def lora_name(name: str) -> str:
@@ -33,11 +37,11 @@ def lora_name(name: str) -> str:
 def is_current(folder: Path, base: Manifest, name: str) -> bool:
     """Whether it is complete, and made from that pack and from the LoRA that is there."""
     try:
-        opened = open_pack(folder / name)
         merged = [_merged(lora, strength) for lora, strength in _loras_of(folder, name)]
+        changed.open_current(folder / name, base, merged)
     except (OSError, ValueError, FileError):
         return False
-    return not changed.mismatch(opened.manifest, base, merged)
+    return True
 
 
 def is_outdated(folder: Path, base: Manifest, name: str) -> bool:

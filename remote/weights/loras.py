@@ -114,7 +114,7 @@ def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
         known is not None
         and (known.address, known.size_bytes) == (without_keys(origin.address), origin.size_bytes)
         and origin.sha256 in (None, known.sha256)
-        and _state(folder, known).is_complete
+        and _is_intact(folder, known)
     )
     return {
         "name": origin.name,
@@ -394,12 +394,13 @@ def _files(folder: Path, lora: Lora) -> list[Path]:
 
 def verify(folder: Path) -> list[str]:
     """Reads every LoRA and returns those that are absent or not as recorded."""
-    found = {lora: _files(folder, lora) for lora in read(folder)}
-    return [
-        f"{FOLDER}/{lora.file}"
-        for lora, files in found.items()
-        if not files or sha256_of(*files) != lora.sha256
-    ]
+    return [f"{FOLDER}/{lora.file}" for lora in read(folder) if not _is_intact(folder, lora)]
+
+
+def _is_intact(folder: Path, lora: Lora) -> bool:
+    """Reads a LoRA's file, and tells whether it is as recorded."""
+    files = _files(folder, lora)
+    return bool(files) and sha256_of(*files) == lora.sha256
 
 
 def addresses(folder: Path, damaged: list[str]) -> Mapping[str, str]:

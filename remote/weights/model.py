@@ -357,7 +357,7 @@ class PackedModel:
 
     def _find_stored(self, tier: Tier, loras: "list[FoundLora]") -> read.Pack | None:
         """The transformer in 8 bits that is stored; one that does not fit is noted."""
-        if not tier.layers:
+        if not tier.layers or self._pack.manifest.precision == "fp8":
             return None
         merged = [
             manifest.MergedLora(name=file.name, sha256=file.sha256, strength=strength)

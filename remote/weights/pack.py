@@ -9,7 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -237,6 +237,14 @@ def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Te
             yield weights.read(name).to(dtype)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Unfinished:
+    """The record of a packing. fingerprint: a name of it."""
+
+    fingerprint: str
+    files: tuple[PackedFile, ...]
+
+
 class Finished:
     """The complete files, recorded next to them, so that a stopped packing can resume."""
 
@@ -244,11 +252,11 @@ class Finished:
         self.target, self._fingerprint = target, fingerprint
         self._path = target / UNFINISHED_FILE
         self._files: dict[str, PackedFile] = {}
-        if self._path.is_file():
-            noted = read_json(self._path)
-            if noted.get("fingerprint") == fingerprint:
-                files = [from_plain(PackedFile, item) for item in noted["files"]]
-                self._files = {file.name: file for file in files}
+        with suppress(FileNotFoundError, ValueError):
+            # A disk that lost power may hold a damaged one, which counts as none.
+            noted = from_plain(_Unfinished, read_json(self._path))
+            if noted.fingerprint == fingerprint:
+                self._files = {file.name: file for file in noted.files}
 
     def get(self, plan: PlannedFile) -> PackedFile | None:
         file = self._files.get(plan.name)
@@ -258,8 +266,8 @@ class Finished:
 
     def add(self, file: PackedFile) -> None:
         self._files[file.name] = file
-        files = [to_plain(item) for item in self._files.values()]
-        _write_json(self._path, {"fingerprint": self._fingerprint, "files": files})
+        noted = _Unfinished(fingerprint=self._fingerprint, files=tuple(self._files.values()))
+        _write_json(self._path, to_plain(noted))
 
     def forget(self) -> None:
         self._path.unlink(missing_ok=True)

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -11,7 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from multitalk_cli.errors import FileError
+from multitalk_cli.errors import FileError, SetupError
 from remote.engine.checkpoint.lora import Lora, merged
 from remote.engine.checkpoint.published import build, load_module, require_same_keys
 from remote.engine.checkpoint.reading import ParallelReader, read_tensors
@@ -72,8 +73,7 @@ class Pack:
         self, packed: PackedFile, reader: ParallelReader
     ) -> Iterator[tuple[str, Tensor]]:
         """Yields a file's tensors, which arrived on the reader's device together."""
-        with TensorFile(self.folder / packed.name) as file:
-            self._require_index(packed, file)
+        with self._opened(packed) as file:
             self._note(file.bytes_read)
             yield from read_tensors(reader, file, self._note)
 
@@ -140,8 +140,7 @@ class Pack:
         """Types and shapes of a network's tensors, in the order of its weights."""
         found: dict[str, TensorInfo] = {}
         for packed in self.manifest.files_of(component):
-            with TensorFile(self.folder / packed.name) as file:
-                self._require_index(packed, file)
+            with self._opened(packed) as file:
                 found |= file.infos
         return found
 
@@ -150,10 +149,27 @@ class Pack:
         with TensorFile(self.folder / self.manifest.index[component][name]) as file:
             return file.read(name)
 
-    def _require_index(self, packed: PackedFile, file: TensorFile) -> None:
+    @contextmanager
+    def _opened(self, packed: PackedFile) -> Iterator[TensorFile]:
+        """A file of the pack, with the tensors that its index lists.
+
+        Raises SetupError E_WEIGHTS for another, which has the size that the manifest lists.
+        """
         index = self.manifest.index[packed.component]
         names = [name for name, place in index.items() if place == packed.name]
-        require_same_keys(file.infos, names, packed.name)
+        with ExitStack() as stack:
+            try:
+                file = stack.enter_context(TensorFile(self.folder / packed.name))
+                require_same_keys(file.infos, names, packed.name)
+            except ValueError as error:
+                folder = self.folder.parent
+                raise SetupError(
+                    f"the weights in {str(self.folder)!r} are damaged: {error}",
+                    code="E_WEIGHTS",
+                    hint="multitalk download --repair",
+                    facts={"damaged": 1, "weights_folder": str(folder)},
+                ) from error
+            yield file
 
 
 def change_weights(

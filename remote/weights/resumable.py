@@ -18,6 +18,7 @@ from multitalk_cli.files import move_into_place, write_atomically
 
 _HASHED_BYTES = 8 * 1024**2
 _MAX_RECORD_BYTES = 1024**2
+_OTHER_FOLDER = "remove what is in the way, or pass --to with a folder that can be written to"
 PART_BYTES = 256 * 1024**2
 """Of a file in parts: a machine that is lost costs half of it on average."""
 
@@ -31,9 +32,12 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        code = "E_DISK_SPACE" if is_full else "E_OUTPUT_PATH"
-        raise FileError(f"{path} cannot be written: {error.strerror}", code=code) from error
+        code, hint = ("E_DISK_SPACE", "") if is_full else ("E_OUTPUT_PATH", _OTHER_FOLDER)
+        message = f"{path} cannot be written: {error.strerror}"
+        raise FileError(message, code=code, hint=hint) from error
     except FileError as error:
+        if error.code == "E_OUTPUT_PATH":
+            raise FileError(error.message, code=error.code, hint=_OTHER_FOLDER) from error
         if error.code != "E_DISK_FULL":
             raise
         raise FileError(error.message, code="E_DISK_SPACE") from error

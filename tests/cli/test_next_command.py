@@ -28,6 +28,7 @@ EXAMPLES = {
         ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
     ],
     "E_LEDGER": [({"is_newer": True}, ["jobs", "ls"]), ({"damaged": "a b"}, ["jobs", "ls"])],
+    "E_LORA": [({"lora": "lightx2v", "weights": "my weights"}, [*GENERATE, "--preset", "fast"])],
     "E_LORA_MISSING": [
         ({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"]),
         ({"lora": "lightx2v", "weights_folder": "my weights"}, [*GENERATE, "--preset", "fast"]),
@@ -187,6 +188,15 @@ def test_setup_secrets_is_continued_with_what_was_typed(facts, words, expected):
     assert printed == f"multitalk setup-secrets {expected}"
     for line in printed.splitlines():
         parse(shlex.split(line))
+
+
+def test_advice_about_weights_from_where_they_are_goes_before_a_download():
+    advice = "remove w/loras/manifest.json, then run the same command again"
+    folder = {"damaged": 1, "weights_folder": "my weights"}
+    error = SetupError("x", code="E_WEIGHTS", hint="multitalk download --repair", facts=folder)
+
+    assert next_command(SetupError("x", code="E_WEIGHTS", hint=advice), ["download"]) == advice
+    assert next_command(error, GENERATE) == "multitalk download --to 'my weights' --repair --yes"
 
 
 def test_every_rule_has_an_example():

@@ -175,6 +175,9 @@ def test_a_preset_without_a_lora_is_stored_from_the_pack_alone(hub, weights, cli
 
 def test_stored_weights_are_listed_verified_repaired_and_pruned(step_hub, config, weights, cli):
     download_tiny(step_hub, config, weights, preset="fast", quiet=True)
+    own = weights / "8bit" / "notes" / "manifest.json"
+    own.parent.mkdir()
+    own.write_text("mine")
     (file, *_) = (weights / STEP_FOLDER).glob("*.safetensors")
     damage(file)
 
@@ -196,6 +199,39 @@ def test_stored_weights_are_listed_verified_repaired_and_pruned(step_hub, config
     assert re.search(rf"^{STEP_FOLDER}/ .* outdated$", outdated.stdout, re.MULTILINE)
     assert f"weights/{STEP_FOLDER}/manifest.json" in pruned.json["data"]["removed"]
     assert list((weights / STEP_FOLDER).iterdir()) == []
+    assert own.read_text() == "mine"
+
+
+def test_a_damaged_pack_is_named_and_what_a_lost_power_left_is_written_again(
+    hub, config, weights, cli
+):
+    place = weights / "8bit" / "transformer"
+    place.mkdir(parents=True)
+    (place / "unfinished.json").write_text("[]")
+    download_tiny(hub, config, weights, preset="balanced", quiet=True)
+    assert verify_pack(place, load_manifest(place)) == []
+    shutil.rmtree(place)
+    (file, *_) = (weights / "pack").glob("dit-*.safetensors")
+    file.write_bytes(file.read_bytes().replace(b'{"', b"xx", 1))
+
+    ran = cli("--json", "download", "--to", "weights", "--preset", "balanced", "--yes")
+
+    assert (ran.code, ran.error["code"]) == (4, "E_WEIGHTS")
+    assert "are damaged: dit-001.safetensors has a header that cannot be read" in ran.stdout
+    assert ran.error["hint"] == "multitalk download --to weights --repair --yes"
+
+
+def test_a_damaged_lora_is_added_again(step_hub, config, weights, cli):
+    words = ("download", "--to", "weights", "--lora", "lightx2v", "--yes")
+    cli(*words)
+    file = weights / "loras" / "lightx2v.safetensors"
+    before = file.read_bytes()
+    damage(file)
+
+    ran = cli("--json", *words)
+
+    assert ran.json["data"]["fetched_bytes"] == len(before), ran.stderr
+    assert file.read_bytes() == before
 
 
 def test_the_option_that_a_preset_replaces_says_so(hub, cli):

@@ -161,6 +161,11 @@ def damaged(_weights, place):
     file.write_bytes(file.read_bytes()[:-1])
 
 
+def damaged_within(_weights, place):
+    (file, *_) = place.glob("*.safetensors")
+    file.write_bytes(file.read_bytes().replace(b'{"', b"xx", 1))
+
+
 def of_another_lora(weights, _place):
     keep_lora(weights, "mine", unknown=torch.ones(1))
 
@@ -175,6 +180,7 @@ def of_other_weights(_weights, place):
     ("change", "reason"),
     [
         (damaged, "bytes, the pack's manifest lists"),
+        (damaged_within, "dit-001.safetensors has a header that cannot be read"),
         (of_another_lora, "another file, or strength, of the LoRA is merged in it"),
         (of_other_weights, "it was made from other weights"),
     ],

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.errors import SetupError
 from remote.engine.checkpoint import published as checkpoint_published
 from remote.engine.checkpoint.published import COMPONENTS, PublishedWeights
 from remote.engine.checkpoint.tensorfile import TensorFile, TensorInfo
@@ -343,5 +344,6 @@ def test_tensors_that_the_index_does_not_name_are_refused(published, config, tmp
     data = json.loads(path.read_text())
     data["index"]["vae"].pop("from_latents.bias")
     path.write_text(json.dumps(data))
-    with pytest.raises(ValueError, match=r"vae-001\.safetensors.*from_latents\.bias"):
+    with pytest.raises(SetupError, match=r"vae-001\.safetensors.*from_latents\.bias") as caught:
         open_pack(tmp_path).load("vae", CPU)
+    assert caught.value.hint == "multitalk download --repair"
