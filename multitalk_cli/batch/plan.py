@@ -11,6 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from multitalk_cli.batch import rows as batch_rows
+from multitalk_cli.batch.loras import LoraContents
 from multitalk_cli.batch.problems import Problems
 from multitalk_cli.batch.rows import BatchRow
 from multitalk_cli.contract import FIRST_WINDOW, MAX_SEED
@@ -24,7 +25,9 @@ from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.run import existing_video
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.jobs import states
 from multitalk_cli.jobs.experience import read_experience
+from multitalk_cli.jobs.fetch import copied_video
 from multitalk_cli.media.video.names import first_of
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning import cost
@@ -168,12 +171,12 @@ def plan_rows(
     """
     videos: list[PlannedVideo] = []
     made: dict[str, PlannedVideo] = {}
-    recall = cache(read_experience)
+    recall, loras = cache(read_experience), LoraContents()
     for done, row in enumerate(rows):
         show(done, len(rows))
         try:
             is_kept = len(rows) <= SHARED_ROWS
-            planned = [*_plan_row(row, QuietReporter(), recall, keep_inputs=is_kept)]
+            planned = [*_plan_row(row, QuietReporter(), recall, loras, keep_inputs=is_kept)]
         except RefusedError as error:
             is_own = not row.own.isdisjoint(_LIMITS)
             problems.add(
@@ -219,7 +222,7 @@ def plan_variations(
         number=1, id=batch_rows.stem_of(args), args=args, seeds=seeds, backend=backend, given={},
         settings=settings.having("backend", backend),
     )  # fmt: skip
-    videos = [*_plan_row(row, reporter, read_experience, keep_inputs=True)]
+    videos = [*_plan_row(row, reporter, read_experience, LoraContents(), keep_inputs=True)]
     return BatchPlan(name=row.id, videos=tuple(videos))
 
 
@@ -227,6 +230,7 @@ def _plan_row(
     row: BatchRow,
     reporter: Reporter,
     recall: Callable[[str, str], Experience],
+    loras: LoraContents,
     *,
     keep_inputs: bool,
 ) -> Iterator[PlannedVideo]:
@@ -240,7 +244,7 @@ def _plan_row(
             # Once for all of them.
             inputs.start_encoding()
         for seed in seeds:
-            yield _plan_video(row, spec, inputs, estimate, seed, keep_inputs=keep_inputs)
+            yield _plan_video(row, spec, inputs, estimate, seed, loras, keep_inputs=keep_inputs)
 
 
 def _estimate(
@@ -281,6 +285,7 @@ def _plan_video(
     inputs: PreparedInputs,
     estimate: Estimate | None,
     seed: int,
+    loras: LoraContents,
     *,
     keep_inputs: bool,
 ) -> PlannedVideo:
@@ -293,6 +298,8 @@ def _plan_video(
     first = row.args.first and len(plan.windows) > 1
     is_preview = row.backend == batch_rows.PREVIEW
     recipe = make_recipe(inputs.summary, spec.options, row.backend, model_output=not is_preview)
+    if row.settings["lora"] and _has_trace(row, spec, inputs, target):
+        recipe |= loras.entry(row)
     known, video, begun = _find_known(row, spec, inputs, target, recipe, first=first)
     first = first and known != "whole"
     if estimate is not None and begun is not None:
@@ -325,6 +332,24 @@ def _content(row: BatchRow, spec: GenerateSpec, recipe: dict[str, Any], *, first
     return json.dumps(parts, sort_keys=True)
 
 
+def _has_trace(
+    row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs, target: Path | None
+) -> bool:
+    """Whether something may exist of the video. Quick, without a network."""
+    if target is not None and any(each.is_file() for each in (target, first_of(target))):
+        return True
+    return row.is_paid and not spec.stored and _has_jobs(spec, inputs, target)
+
+
+def _has_jobs(spec: GenerateSpec, inputs: PreparedInputs, target: Path | None) -> bool:
+    sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
+    return jobs_ledger.Ledger().concerns(_recorded_path(target), sums)
+
+
+def _recorded_path(target: Path | None) -> str:
+    return "" if target is None else str(target.parent.resolve() / target.name)
+
+
 def _find_known(
     row: BatchRow,
     spec: GenerateSpec,
@@ -346,9 +371,9 @@ def _find_known(
             is_all &= row.settings["fail_under"] is None
             is_whole = first and video.path is not None and video.path.name == target.name
             return "whole" if is_whole else "made", video if is_all and not first else None, None
-    if not row.is_paid or row.args.force or spec.stored:
+    if not row.is_paid or row.args.force or spec.stored or not _has_jobs(spec, inputs, target):
         return "", None, None
-    known, begun = _find_job(row, spec, inputs, target, recipe, first=first)
+    known, begun = _find_job(row, inputs, target, recipe, first=first)
     return known, None, begun
 
 
@@ -369,7 +394,6 @@ def _find_file(
 
 def _find_job(
     row: BatchRow,
-    spec: GenerateSpec,
     inputs: PreparedInputs,
     target: Path | None,
     recipe: dict[str, Any],
@@ -381,22 +405,29 @@ def _find_job(
     Raises FileError where another job is to write it.
     """
     ledger = jobs_ledger.Ledger()
-    path = "" if target is None else str(target.parent.resolve() / target.name)
-    sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
-    if not ledger.concerns(path, sums):
-        return "", None
+    path = _recorded_path(target)
     inputs.start_encoding()
     names = inputs.build_request("0" * 16, recipe).fingerprints
     for holder in ledger.holders(path, names):
         if holder.state == jobs_ledger.DONE:
             raise jobs_ledger.taken(path, holder)
     job = ledger.find_same(row.settings["app"], row.settings["environment"], names)
-    if job is None or job.state == jobs_ledger.LOST:
+    if job is None or job.state == jobs_ledger.LOST or not _is_kept(job, recipe):
         return "", None
     if job.state == jobs_ledger.FIRST and not first:
         return "", job
     is_ended = job.state in (jobs_ledger.DONE, jobs_ledger.FIRST)
     return "finished" if is_ended else "running", None
+
+
+def _is_kept(job: Job, recipe: dict[str, Any]) -> bool:
+    """Whether what a job made, if it has ended, can still be fetched, and is of the LoRA's file."""
+    if job.state not in (jobs_ledger.DONE, jobs_ledger.FIRST):
+        return True
+    if states.is_gone(job) and copied_video(job) is None:
+        return False
+    made = json.loads(job.result) if job.result else {}
+    return reuse.has_same_lora(json.loads(made.get("recipe", "{}")), recipe)
 
 
 # The money of all rows

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from multitalk_cli.batch.plan import Budget, paid_before
 from multitalk_cli.contract import Done, Failed
-from multitalk_cli.errors import MultitalkError, SetupError
+from multitalk_cli.errors import MultitalkError, RemoteError, SetupError
 from multitalk_cli.generation import run as generation
 from multitalk_cli.generation.job import open_job
 from multitalk_cli.generation.result import Video
@@ -301,7 +301,7 @@ class _Runner:
                 # What its first window cost was paid by an earlier command.
                 price = max(0.0, price - running.planned.paid_usd)
             job_id = job_id if result.video.made is None else result.video.made.job_id
-        if result.is_done and (running.is_shared or running.planned.known == "finished"):
+        if result.is_done and running.is_shared:
             price = 0.0
         took_s = time.monotonic() - running.began_s
         return replace(result, job_id=job_id, price_usd=price, took_s=took_s)
@@ -327,6 +327,12 @@ class _Runner:
                 existing = generation.find_existing(job, reporter)
                 if isinstance(existing, Video):
                     return existing
+                if planned.known == "finished" and (existing is None or existing.state != "done"):
+                    raise RemoteError(
+                        "the video that was to be fetched is no longer kept, or of another file of "
+                        "its LoRA: run the same command again to make it, for its price",
+                        code="E_EXPIRED",
+                    )
                 _leave_if_asked(reporter)
                 run = generation.start(job, reporter)
         running.job_id, running.can_detach = run.job_id, run.can_detach

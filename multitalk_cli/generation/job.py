@@ -130,7 +130,7 @@ def open_job(
         prepared = _prepare(spec, backend, upload, reporter)
     with closing(prepared) as inputs:
         job_id, recipe = inputs.identify(backend)
-        recipe |= _lora_entry(backend)
+        recipe |= lora_entry(backend)
         first = args.first and len(inputs.summary.plan.windows) > 1
         if args.first and not first:
             reporter.note(SINGLE_WINDOW)
@@ -156,7 +156,7 @@ def open_job(
         )
 
 
-def _lora_entry(backend: Backend) -> dict[str, str]:
+def lora_entry(backend: Backend) -> dict[str, str]:
     """The recipe's entry for the content of a LoRA, whose name another file may have later.
 
     Nothing where that cannot be known now: what makes the video reports why.

@@ -52,7 +52,7 @@ def state_of(job: Job) -> str:
     if job.state == jobs_ledger.LOST:
         return STOPPED
     if job.state == jobs_ledger.FIRST:
-        return EXPIRED if _is_gone(job) else FIRST
+        return EXPIRED if is_gone(job) else FIRST
     if job.state in (jobs_ledger.FAILED, jobs_ledger.CANCELLED):
         return job.state
     return _state_of_video(job)
@@ -63,7 +63,7 @@ def _state_of_video(job: Job) -> str:
     if job.kind != jobs_ledger.GENERATE:
         return DONE
     if job.fetched_s is None:
-        is_expired = _is_gone(job) or job.state == jobs_ledger.EXPIRED
+        is_expired = is_gone(job) or job.state == jobs_ledger.EXPIRED
         return EXPIRED if is_expired else NOT_FETCHED
     if is_here(job.target):
         return DONE
@@ -80,7 +80,7 @@ def gone_before_s() -> float:
     return time.time() - contract.JOBS_KEPT_S
 
 
-def _is_gone(job: Job) -> bool:
+def is_gone(job: Job) -> bool:
     """Whether it ended so long ago that the cloud keeps nothing of it."""
     ended_s = job.updated_s if job.ended_s is None else job.ended_s
     return ended_s < gone_before_s()

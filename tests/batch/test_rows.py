@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import time
 from dataclasses import replace
 from pathlib import Path
 from threading import Thread
@@ -16,13 +17,17 @@ from multitalk_cli.batch.rows import COLUMNS, INPUTS, find_collision
 from multitalk_cli.cli.app import app
 from multitalk_cli.cli.completion.tree import read_tree
 from multitalk_cli.cli.views.batch import plan_blocks
+from multitalk_cli.contract import JOBS_KEPT_S
 from multitalk_cli.errors import FileError, RefusedError, UsageError
+from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.spec import build_spec
+from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning.presets import PRESETS, Denoising, denoising_of
 from multitalk_cli.planning.request import make_recipe
 from multitalk_cli.settings import SETTINGS
 from tests.batch.made import planned, speak
 from tests.jobs.simulated import video_with
+from tests.jobs.test_ledger import job_of
 from tests.media.audio.sounds import speech_like, write_wav
 
 NOT_OF_ROWS = {"plan", "dry_run", "detach", "help_all", "help"}
@@ -412,3 +417,28 @@ def test_the_plan_shows_presets_where_rows_differ():
 
     assert "preset" not in one.titles
     assert [row[several.titles.index("preset")] for row in several.rows] == ["fast", "standard"]
+
+
+# Jobs that ended
+
+
+def add_finished(video, ended_s):
+    """A job in the list of jobs that made this video."""
+    spec, summary = build_spec(video.row.args, video.row.settings), video.inputs.summary
+    recipe = make_recipe(summary, spec.options, "modal", model_output=True)
+    names = video.inputs.build_request("0" * 16, recipe).fingerprints
+    ledger, job = Ledger(), job_of("a" * 16, names[0], target=str(video.target))
+    ledger.start(job, inputs=known_inputs(spec, summary))
+    ledger.update(job.id, state="done", ended_s=ended_s, fetched_s=ended_s)
+
+
+@pytest.mark.parametrize(("age_s", "known"), [(0.0, "finished"), (JOBS_KEPT_S + 60.0, "")])
+def test_a_job_whose_video_is_no_longer_kept_is_paid_again_and_priced(age_s, known):
+    text = "image,voice,seed\nhost.png,a.wav,1\n"
+    (before,) = planned(manifest(text), given={"backend": "modal"}).videos
+    add_finished(before, time.time() - age_s)
+
+    (video,) = planned(manifest(text), given={"backend": "modal"}).videos
+
+    assert (before.known, video.known) == ("", known)
+    assert (video.price_usd == 0) == bool(known)

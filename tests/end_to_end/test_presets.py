@@ -100,6 +100,12 @@ def test_a_video_of_another_file_of_the_lora_is_not_taken_for_this_one(
     started = rpcs.count("FunctionMap")
     anew = generate(deployed, "fast", "-o", "anew.mp4")
     offline = generate(deployed, "fast", MODAL_SERVER_URL="http://127.0.0.1:9")
+    (deployed.folder / "rows.csv").write_text(
+        "image,voice,preset,seed,output\nhost.png,voice.wav,fast,5,fast.mp4\n"
+    )
+    words = ("batch", "rows.csv", "--size", "32x32", "--json")
+    batch = deployed.run(*words)
+    unseen = deployed.run(*words, "--plan", MODAL_SERVER_URL="http://127.0.0.1:9")
 
     assert before.code == replaced.code == 0, replaced.stderr
     assert (kept.code, kept.error["code"]) == (3, "E_OUTPUT_EXISTS")
@@ -108,6 +114,10 @@ def test_a_video_of_another_file_of_the_lora_is_not_taken_for_this_one(
     loras = [engine_of(deployed, name)["loras"] for name in ("fast.mp4", "anew.mp4")]
     assert len(set(loras)) == 2
     assert offline.code == 0, offline.stderr
+    assert (batch.code, batch.error["code"]) == (3, "E_ROW_FILES"), batch.stderr
+    assert "row 2: " in batch.error["message"]
+    assert "another file of its LoRA" in batch.error["message"]
+    assert [row["known"] for row in unseen.data["rows"]] == ["made"], unseen.stderr
 
 
 def test_what_the_deployed_app_does_not_have_is_refused_before_it_is_paid(deployed, rpcs):

@@ -164,8 +164,10 @@ class ModalBackend:
             is_kept = answer is not None or fetch.copied_video(job) is not None
             if _has_other_lora(answer, wanted.recipe):
                 return None
-            known = KnownJob(job_id=job.id, seed=job.seed, state="done", is_first=job.is_first)
-            return known if is_kept else None
+            if is_kept:
+                return KnownJob(job_id=job.id, seed=job.seed, state="done", is_first=job.is_first)
+            ledger.update(job.id, state=jobs_ledger.EXPIRED)
+            return None
         if not first:
             require_whole(job)
         if job.state == jobs_ledger.LOST:
