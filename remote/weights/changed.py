@@ -34,8 +34,8 @@ from remote.weights.manifest import (
 )
 
 STORED = NEAR
-"""Its layers are stored in 8 bits. Further ones of another tier would be turned while they are read,
-so that one folder serves all."""
+"""Its layers are stored in 8 bits. Further ones of another tier would be turned while they are
+read, so that one folder serves all."""
 _CPU = torch.device("cpu")
 
 
