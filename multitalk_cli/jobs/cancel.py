@@ -9,6 +9,7 @@ from multitalk_cli import contract
 from multitalk_cli.cloud.follow import ShouldAbort, wait_for_end
 from multitalk_cli.errors import MultitalkError, TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
+from multitalk_cli.reporting.formatting import human_money
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import CallStatus, Cloud
@@ -51,15 +52,18 @@ def cancel(
         reporter.note(f"job {job.id} had already finished, its GPU is free")
         return jobs_ledger.DONE, True
     ledger.update(job.id, state=job.if_cancelled)
+    paid = ""
     with suppress(MultitalkError):
         state = cloud.state(job.id)
         if state is not None:
-            ledger.update(job.id, **jobs_ledger.spent(job, float(state["run_s"])))
+            spent = jobs_ledger.spent(job, float(state["run_s"]))
+            ledger.update(job.id, **spent)
+            paid = f"; {human_money(spent['price_usd'])} spent"
         else:
             # No container started the job, and so none will remove its prepared inputs.
             cloud.remove_folder(contract.JOBS_VOLUME, job.id)
     kept = "; its first window is kept" if job.if_cancelled == jobs_ledger.FIRST else ""
-    reporter.note(f"job {job.id} is cancelled, its GPU is free{kept}")
+    reporter.note(f"job {job.id} is cancelled, its GPU is free{paid}{kept}")
     return jobs_ledger.CANCELLED, True
 
 

@@ -287,4 +287,7 @@ class Follower:
         state, _ = cancel(
             self._cloud, self._ledger, self.job, self._reporter, should_abort=should_abort
         )
-        return state != jobs_ledger.DONE
+        if state == jobs_ledger.DONE:
+            return False
+        self._reporter.leaving = "interrupted; the same command starts it again"
+        return True

@@ -301,7 +301,7 @@ def test_stopping_cancels_the_job_and_confirms_it(ledger, reporter):
     assert cloud.cancelled == ["fc-0"]
     assert ledger.find(JOB).state == jobs_ledger.CANCELLED
     assert ledger.find(JOB).price_usd == pytest.approx(price_of("h100", 10.0))
-    assert reporter.notes[-1] == f"job {JOB} is cancelled, its GPU is free"
+    assert reporter.notes[-1] == f"job {JOB} is cancelled, its GPU is free; $0.01 spent"
 
 
 def test_a_job_that_finished_before_it_could_be_cancelled_is_delivered(ledger, reporter):

@@ -234,7 +234,7 @@ def test_c_cancels_and_the_process_ends_by_the_signal(cloud, owner, running):
     program.answer("[cancel in 10 s]", "c")
     lines = end(program, owner, "generate-cancelled", -signal.SIGINT)
 
-    assert f"job {job} is cancelled, its GPU is free" in lines
+    assert any(line.startswith(f"job {job} is cancelled, its GPU is free; $") for line in lines)
     assert not cloud.containers(busy=True)
 
 
