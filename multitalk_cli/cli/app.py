@@ -4,9 +4,7 @@ import difflib
 import os
 import signal
 import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import typer
@@ -53,10 +51,10 @@ from multitalk_cli.cli.help import (
     epilog,
     show_help_of,
 )
-from multitalk_cli.cli.interrupts import end_at_once
 from multitalk_cli.cli.library_messages import library_messages
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.options import replace_renamed
+from multitalk_cli.cli.signals import ending_signals
 from multitalk_cli.cli.typed_words import option_values
 from multitalk_cli.cloud.modal_config import stored_tokens
 from multitalk_cli.errors import (
@@ -204,7 +202,7 @@ def run(argv: Sequence[str]) -> int:
     console.typed = arguments
     masking.forget()
     console.hide(stored_tokens())
-    with _signals(received, console), library_messages(console):
+    with ending_signals(received, console), library_messages(console):
         try:
             check_output_options(options)
             for renaming in renamings:
@@ -280,37 +278,6 @@ def _refuse_several_loras(arguments: Sequence[str]) -> None:
             code="E_CONFLICT",
             facts={"option": "--lora", "example": loras[-1]},
         )
-
-
-@contextmanager
-def _signals(received: list[int], console: Console) -> Iterator[None]:
-    """Ctrl-C, SIGTERM and a closed terminal raise KeyboardInterrupt once, so that work cleans up.
-
-    A second signal ends the process at once.
-    """
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        # Without bars the system ends the process, also where Python is too busy to be asked.
-        for each in handled:
-            signal.signal(each, end if console.has_bars else signal.SIG_DFL)
-        raise KeyboardInterrupt
-
-    def end(number: int, _frame: FrameType | None) -> None:
-        end_at_once(number, console.restore_terminal)
-
-    # A shell starts background jobs with SIGINT ignored, nohup with SIGHUP; that choice is kept.
-    handled = [
-        number
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        if signal.getsignal(number) is not signal.SIG_IGN
-    ]
-    before = {number: signal.signal(number, interrupt) for number in handled}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _command_name(arguments: Sequence[str]) -> str:

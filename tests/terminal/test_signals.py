@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 SCRIPT = textwrap.dedent("""
     import sys, time
     from multitalk_cli.cli import interrupts
-    from multitalk_cli.cli.app import _signals
+    from multitalk_cli.cli.signals import ending_signals
     from multitalk_cli.cli.console import Console, OutputOptions
     from multitalk_cli.contract import Step
     from multitalk_cli.reporting.reporter import StoppedError
@@ -35,7 +35,7 @@ SCRIPT = textwrap.dedent("""
                         break
 
     console, received = Console(OutputOptions()), []
-    with _signals(received, console):
+    with ending_signals(received, console):
         try:
             work()
         except KeyboardInterrupt:
@@ -46,12 +46,12 @@ SCRIPT = textwrap.dedent("""
 
 STUCK = textwrap.dedent("""
     import time
-    from multitalk_cli.cli.app import _signals
+    from multitalk_cli.cli.signals import ending_signals
     from multitalk_cli.cli.console import Console, OutputOptions
     from multitalk_cli.contract import Step
 
     console = Console(OutputOptions())
-    with _signals([], console), console.progress() as view:
+    with ending_signals([], console), console.progress() as view:
         view.show(Step(window=1, windows=2, step=3, steps=20))
         try:
             console.note("ready")

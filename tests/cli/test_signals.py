@@ -1,0 +1,80 @@
+"""Ctrl-C where Python cannot raise it: it must neither be lost nor leave a lock behind."""
+
+import os
+import signal
+import sys
+import weakref
+
+import pytest
+
+from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.cli.signals import ending_signals
+
+
+def press_ctrl_c():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def interrupted_in(work):
+    """The signals that were received while `work` ran, after which more could have followed."""
+    received = []
+    before = signal.getsignal(signal.SIGINT), sys.unraisablehook
+    with pytest.raises(KeyboardInterrupt), ending_signals(received, Console(OutputOptions())):
+        work()
+        for _ in range(1_000_000):
+            pass
+    assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
+    return received
+
+
+def test_the_import_system_ends_its_step_before_it_is_interrupted():
+    steps = []
+    names = {"kill": os.kill, "ctrl_c": (os.getpid(), signal.SIGINT), "steps": steps}
+    code = "def take_lock():\n    kill(*ctrl_c)\n    steps.append('in a try')"
+    exec(compile(code, "<frozen importlib._bootstrap>", "exec"), names)
+
+    assert interrupted_in(names["take_lock"]) == [signal.SIGINT]
+    assert steps == ["in a try"]
+
+
+class Dying:
+    """An object whose end is interrupted."""
+
+    def __del__(self):
+        press_ctrl_c()
+        len("checks for signals")
+
+
+def end_an_object():
+    Dying()
+
+
+def end_with_a_callback():
+    def callback(_ref):
+        press_ctrl_c()
+        len("checks for signals")
+
+    object_ = type("Held", (), {})()
+    ref = weakref.ref(object_, callback)
+    del object_
+    assert ref() is None
+
+
+@pytest.mark.parametrize("work", [end_an_object, end_with_a_callback])
+def test_an_interrupt_of_what_cannot_raise_comes_after_it(work, capfd):
+    assert interrupted_in(work) == [signal.SIGINT]
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_other_errors_of_destructors_are_still_told(monkeypatch):
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+
+    class Broken:
+        def __del__(self):
+            raise ValueError
+
+    with ending_signals([], Console(OutputOptions())):
+        Broken()
+
+    assert [lost.exc_type for lost in told] == [ValueError]
