@@ -127,6 +127,13 @@ def computing(cloud: Cloud) -> set[str]:
     return {job for job, state in states.items() if state["event"]["kind"] not in others}
 
 
+def new_job(cloud: Cloud, before: set[str]) -> str:
+    """The job that computes now and did not before, once there is one."""
+    cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
+    (job,) = computing(cloud) - before
+    return job
+
+
 def gpu_calls(cloud: Cloud, rpcs: RpcLog) -> int:
     """How many calls were made of something that has a GPU."""
     called = [request.function_id for request in rpcs.requests("FunctionMap")]

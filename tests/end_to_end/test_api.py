@@ -23,6 +23,8 @@ from tests.end_to_end.product import gpu_calls
 from tests.test_api import BLOCKS
 from tests.waiting import HANG_S
 
+pytestmark = pytest.mark.usefixtures("idle_at_end")
+
 SMALL = {"size": "32x32", "sample_steps": 10, "text_guidance": 1}
 
 
@@ -32,13 +34,6 @@ def inputs(folder):
     for name in ("portrait.png", "voice.wav"):
         shutil.copy(EXAMPLES / name, name)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def _no_job_left(cloud):
-    """Each test ends with idle containers."""
-    yield
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 @pytest.fixture

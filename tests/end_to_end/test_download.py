@@ -112,7 +112,7 @@ def hub(cloud, served):
     served.sent_bytes = 0
     yield served
     served.faults.bytes_per_s, served.faults.token = None, None
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
+    cloud.wait_until_idle()
 
 
 @pytest.fixture

@@ -14,19 +14,13 @@ from multitalk_cli.media.video.probe import probe_video
 from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.media.video.video import read_frames
 from multitalk_cli.planning.cost import price_of
-from tests.end_to_end.product import SMALL, computing, state_of
+from tests.end_to_end.product import SMALL, computing, new_job, state_of
 from tests.waiting import HANG_S
+
+pytestmark = pytest.mark.usefixtures("idle_at_end")
 
 TWO_WINDOWS = 4.4
 LOST_S = 8
-
-
-@pytest.fixture(autouse=True)
-def _no_job_left(cloud):
-    """Each test ends with idle containers."""
-    yield
-    cloud.calm()
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 def long_words(user, name, *more):
@@ -44,8 +38,7 @@ def held_job(cloud, user, *words, windows=0):
     before = set(cloud.entries(contract.STATES_DICT))
     with cloud.commits_held(after=windows):
         running = user.start(*words)
-        cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
-        (job,) = computing(cloud) - before
+        job = new_job(cloud, before)
         cloud.wait_until(lambda: state_of(cloud, job)["windows"] >= windows, "windows")
         yield running, job
 

@@ -9,36 +9,22 @@ import pytest
 
 from multitalk_cli import contract
 from tests.end_to_end.product import SMALL, User
-from tests.end_to_end.test_faults import TWO_WINDOWS, frames_of, held_rest
+from tests.end_to_end.test_faults import TWO_WINDOWS, frames_of, held_rest, long_words
 from tests.waiting import HANG_S
 
-pytestmark = pytest.mark.long
-
-
-@pytest.fixture(autouse=True)
-def _no_job_left(cloud):
-    """Each test ends with idle containers."""
-    yield
-    cloud.calm()
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
-
-
-def words_of(user, name, *more):
-    """The words of a video of two windows."""
-    voice = user.speech(name, TWO_WINDOWS)
-    return ("generate", "host.png", voice, *SMALL, "--backend", "modal", "--seed", "3", *more)
+pytestmark = [pytest.mark.long, pytest.mark.usefixtures("idle_at_end")]
 
 
 @pytest.fixture(scope="module")
 def whole(deployed):
     """The video as a single run makes it."""
-    ran = deployed.run(*words_of(deployed, "talk.wav"), "-o", "whole.mp4", "--json")
+    ran = deployed.run(*long_words(deployed, "talk.wav"), "-o", "whole.mp4", "--json")
     assert ran.code == 0, ran.stderr
     return deployed.folder / "whole.mp4"
 
 
 def test_a_cancelled_rest_costs_no_first_window(cloud, deployed, whole):
-    words = words_of(deployed, "talk.wav", "--force", "-o", "stop.mp4")
+    words = long_words(deployed, "talk.wav", "--force", "-o", "stop.mp4")
     first = deployed.run(*words, "--first", "--json")
     job = first.data["job"]
     ended = deployed.run("jobs", "cancel", job, "--json").data
@@ -102,7 +88,7 @@ def test_an_app_that_was_deployed_before_makes_no_first_window(deployed, rpcs):
     del record["features"]
     kept, dictionary[contract.APP_NAME] = dictionary[contract.APP_NAME], json.dumps(record)
     try:
-        ran = deployed.run(*words_of(deployed, "old.wav", "--first", "--json"))
+        ran = deployed.run(*long_words(deployed, "old.wav", "--first", "--json"))
     finally:
         dictionary[contract.APP_NAME] = kept
 
@@ -112,7 +98,7 @@ def test_an_app_that_was_deployed_before_makes_no_first_window(deployed, rpcs):
 
 
 def test_a_rest_is_limited_judged_and_recorded_as_its_commands_asked(deployed, rpcs):
-    words = words_of(deployed, "judged.wav", "--sidecar", "--fail-under", "0.99", "--json")
+    words = long_words(deployed, "judged.wav", "--sidecar", "--fail-under", "0.99", "--json")
 
     first = deployed.run(*words, "--first")
     (job,) = deployed.run("jobs", "ls", "--search", "judged", "--json").data["jobs"]

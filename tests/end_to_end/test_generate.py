@@ -16,12 +16,7 @@ from multitalk_cli.media.video.recipe import read_recipe
 from tests.end_to_end.product import CLASS, state_of
 from tests.recipes.made import copied
 
-
-@pytest.fixture(autouse=True)
-def _no_job_left(cloud):
-    """Each test ends with idle containers."""
-    yield
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
+pytestmark = pytest.mark.usefixtures("idle_at_end")
 
 
 def test_a_picture_and_a_voice_become_a_video(deployed, rpcs):

@@ -8,17 +8,12 @@ import pytest
 
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
-from tests.end_to_end.product import User, computing, state_of
+from tests.end_to_end.product import User, computing, new_job, state_of
+
+pytestmark = pytest.mark.usefixtures("idle_at_end")
 
 LONG = ("--steps", "40", "--size", "48x48")
 """Options of a job that runs for many seconds."""
-
-
-@pytest.fixture(autouse=True)
-def _no_job_left(cloud):
-    """Each test ends with idle containers."""
-    yield
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
 
 
 @pytest.fixture
@@ -37,9 +32,7 @@ def started(cloud, user, name, speech_s=4.4, **options):
     """A long job that computes: the command and the job's id."""
     before = computing(cloud)
     running = user.start(*long_job(user, name, speech_s), **options)
-    cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
-    (job,) = computing(cloud) - before
-    return running, job
+    return running, new_job(cloud, before)
 
 
 def statuses(cloud, job):

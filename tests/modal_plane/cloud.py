@@ -311,6 +311,10 @@ class Cloud:
         (container,) = self.containers(busy=True)
         return container
 
+    def wait_until_idle(self) -> None:
+        """Waits until every call has ended."""
+        self.wait_until(lambda: not self.containers(busy=True), "every call has ended")
+
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
         """Waits for a condition; the error says what was awaited and what containers printed."""
         end = time.monotonic() + HANG_S

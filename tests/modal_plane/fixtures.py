@@ -65,6 +65,14 @@ def _calm(request):
 
 
 @pytest.fixture
+def idle_at_end(cloud):
+    """Each test ends with idle containers."""
+    yield
+    cloud.calm()
+    cloud.wait_until_idle()
+
+
+@pytest.fixture
 def rpcs(cloud):
     """The log of remote procedure calls, empty at the start of the test."""
     cloud.rpcs.clear()

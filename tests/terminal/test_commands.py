@@ -12,7 +12,7 @@ from pathlib import Path
 import boto3
 import pytest
 
-from tests.end_to_end.product import ROOT, SMALL, User, computing
+from tests.end_to_end.product import ROOT, SMALL, User, computing, new_job
 from tests.end_to_end.test_download import repos, served, tiny_site  # noqa: F401
 from tests.recipes.made import copied
 from tests.storage.stores import KEY_ID, SECRET
@@ -73,7 +73,7 @@ def owner(cloud, logged_in):
     program.answer("[y/N] ", "y\r")
     end(program, logged_in, "download")
     yield logged_in
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
+    cloud.wait_until_idle()
 
 
 def test_the_set_up_and_a_video_on_a_terminal(owner):
@@ -218,14 +218,13 @@ def running(cloud, owner):
         voice, before = owner.speech(name, speech_s), computing(cloud)
         long = ("--size", "48x48", "--steps", "40", "--text-guidance", "1", "--seed", "7")
         program = owner.at_terminal("generate", "portrait.png", voice, *long)
-        cloud.wait_until(lambda: computing(cloud) - before, "a job that computes")
-        (job,) = computing(cloud) - before
+        job = new_job(cloud, before)
         # What nobody has read yet is lost at a Ctrl-C.
         program.until("━")
         return program, job
 
     yield start
-    cloud.wait_until(lambda: not cloud.containers(busy=True), "every call has ended")
+    cloud.wait_until_idle()
 
 
 def test_c_cancels_and_the_process_ends_by_the_signal(cloud, owner, running):
