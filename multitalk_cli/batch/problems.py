@@ -49,10 +49,7 @@ class Problems:
         count = "1 problem" if len(lines) == 1 else f"{len(lines)} problems"
         message = "\n".join([f"{count} in {name}; nothing was started", *lines])
         if any(isinstance(error, UsageError) for error in errors):
-            outputs = {error.facts.get("output", "") for error in errors}
-            shared = outputs.pop() if len(outputs) == 1 else ""
-            own: dict[str, Fact] = {"output": shared} if shared else {}
-            raise UsageError(message, code="E_MANIFEST", facts=own)
+            raise UsageError(message, code="E_MANIFEST", facts=_shared_output(errors))
         if all(isinstance(error, RefusedError) for error in errors):
             raise RefusedError(message, code="E_ROW_COST", facts=_way_out(errors))
         # One command mends a problem that all rows share.
@@ -70,6 +67,13 @@ class Problems:
             if number is not None and number not in rows:
                 rows.append(number)
         return [f"{name_rows(rows)}{text}" for text, rows in numbers.items()]
+
+
+def _shared_output(errors: Sequence[MultitalkError]) -> dict[str, Fact]:
+    """An output for all rows that mends every error; nothing where there is none."""
+    outputs = {error.facts.get("output", "") for error in errors}
+    shared = outputs.pop() if len(outputs) == 1 else ""
+    return {"output": shared} if shared else {}
 
 
 def _way_out(errors: Sequence[MultitalkError]) -> dict[str, Fact]:

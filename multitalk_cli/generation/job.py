@@ -108,13 +108,7 @@ def open_job(
     Raises what is wrong with the arguments, the inputs or the set-up; nothing is paid.
     """
     spec = build_spec(args, settings)
-    if args.first and args.output is not None and is_stored(args.output):
-        raise UsageError(
-            "--first writes a file to look at, and -o s3:// makes none: pass --upload-to for the "
-            "whole video",
-            code="E_CONFLICT",
-            facts={"options": ("--first", "-o s3://")},
-        )
+    _check_first(args)
     if settings.origin("loudness") != "default":
         reporter.note(
             "--loudness and --no-loudness change nothing: the model scales every voice to one "
@@ -134,13 +128,10 @@ def open_job(
         first = args.first and len(inputs.summary.plan.windows) > 1
         if args.first and not first:
             reporter.note(SINGLE_WINDOW)
-        whole = target = None
+        target, whole = None, None
         if args.output is None or not is_stored(args.output):
             names = output_names(args, spec, recipe["seed"], preview=not backend.model_output)
-            whole = target = output_path.choose_output(args.output, names)
-            if first:
-                whole = whole_of(target)
-                target = output_path.checked(first_of(whole), names)
+            target, whole = _choose_files(args.output, names, first=first)
         yield GenerateJob(
             job_id=job_id,
             args=args,
@@ -154,6 +145,28 @@ def open_job(
             whole=whole,
             first=first,
         )
+
+
+def _check_first(args: GenerateArgs) -> None:
+    """Raises UsageError where a first window would have no file."""
+    if args.first and args.output is not None and is_stored(args.output):
+        raise UsageError(
+            "--first writes a file to look at, and -o s3:// makes none: pass --upload-to for the "
+            "whole video",
+            code="E_CONFLICT",
+            facts={"options": ("--first", "-o s3://")},
+        )
+
+
+def _choose_files(
+    output: str | None, names: output_path.OutputNames, *, first: bool
+) -> tuple[Path, Path]:
+    """The file to write, and that of the whole video. first: whether a first window is written."""
+    chosen = output_path.choose_output(output, names)
+    if not first:
+        return chosen, chosen
+    whole = whole_of(chosen)
+    return output_path.checked(first_of(whole), names), whole
 
 
 def lora_entry(backend: Backend) -> dict[str, str]:

@@ -98,7 +98,8 @@ def place_speakers(
         return _default_places(wanted, framed)
     people = _people(framed, len(wanted))
     targets = [_target(speaker, n, people, picture, framed) for n, speaker in enumerate(wanted)]
-    _check_apart(targets, picture, framed)
+    _check_large(targets, picture, framed)
+    _check_apart(targets, framed)
     if len(targets) == 1:
         targets += _silent(targets[0], framed)
     regions = [_region(target, targets, framed) for target in targets]
@@ -302,18 +303,22 @@ def _found(framed: FramedPicture) -> str:
     return f"{count}, {', '.join(places)} of the frame"
 
 
-def _check_apart(targets: Sequence[_Target], picture: Picture, framed: FramedPicture) -> None:
+def _check_large(targets: Sequence[_Target], picture: Picture, framed: FramedPicture) -> None:
     small = [target for target in targets if target.side_px < _least(framed)]
-    if small:
-        places = " and ".join(target.place for target in small)
-        verb, each = ("is", "it needs") if len(small) == 1 else ("are", "each needs")
-        side_px = min(target.side_px for target in small)
-        boxes = [target for target in small if target.is_box]
-        raise speaker_error(
-            f"{places} {verb} too small in the {framed.width_px}x{framed.height_px} frame: "
-            f"{each} at least {_least(framed)} pixels a side",
-            _larger_box(boxes[0], picture, framed) if boxes else _larger_size(side_px, framed),
-        )
+    if not small:
+        return
+    places = " and ".join(target.place for target in small)
+    verb, each = ("is", "it needs") if len(small) == 1 else ("are", "each needs")
+    side_px = min(target.side_px for target in small)
+    boxes = [target for target in small if target.is_box]
+    raise speaker_error(
+        f"{places} {verb} too small in the {framed.width_px}x{framed.height_px} frame: "
+        f"{each} at least {_least(framed)} pixels a side",
+        _larger_box(boxes[0], picture, framed) if boxes else _larger_size(side_px, framed),
+    )
+
+
+def _check_apart(targets: Sequence[_Target], framed: FramedPicture) -> None:
     if len(targets) < 2:
         return
     first, second = targets
