@@ -24,6 +24,7 @@ from multitalk_cli.cli.views import (
     generate,
     jobs,
     logs,
+    outcomes,
     secrets,
     status,
 )
@@ -269,9 +270,9 @@ VIEWS = {
         FetchedVideo(job=JOB, result=RESULT, path=Path("/home/me/a.mp4"))
     ),
     "jobs-attach-detached": lambda: jobs.detached_data("7f3a"),
-    "jobs-cancel": lambda: jobs.all_cancelled_data([CANCELLED]),
-    "jobs-cancel-several": lambda: jobs.all_cancelled_data([CANCELLED, CANCELLED]),
-    "jobs-fetch-several": lambda: jobs.fetched_data(
+    "jobs-cancel": lambda: outcomes.all_cancelled_data([CANCELLED]),
+    "jobs-cancel-several": lambda: outcomes.all_cancelled_data([CANCELLED, CANCELLED]),
+    "jobs-fetch-several": lambda: outcomes.fetched_data(
         [
             FetchOutcome(
                 job=JOB, video=FetchedVideo(job=JOB, result=RESULT, path=Path("/home/me/a.mp4"))
@@ -279,7 +280,7 @@ VIEWS = {
             FetchOutcome(job=JOB, error=RemoteError("gone", code="E_EXPIRED")),
         ]
     ),
-    "jobs-rerun": lambda: jobs.rerun_data(
+    "jobs-rerun": lambda: outcomes.rerun_data(
         [
             RerunOutcome(job=JOB, job_id="8a1b", place="/home/me/a.mp4"),
             RerunOutcome(job=JOB, job_id="7f3a", error=RemoteError("gone", code="E_EXPIRED")),

@@ -171,7 +171,7 @@ def _finish_one(
 def _finish_many(
     found: Sequence[Unfinished], max_cost: float | None, console: Console, *, force: bool
 ) -> None:
-    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.cli.views import outcomes as view
     from multitalk_cli.generation import finish as generation
 
     outcomes = generation.finish_all(found, max_cost, console, force=force)

@@ -181,7 +181,7 @@ def wait(
     environment: Environment = None,
 ) -> None:
     """Wait until jobs have ended, by default all that run; exit code 5 if one failed."""
-    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.cli.views import outcomes as view
     from multitalk_cli.jobs import listing
     from multitalk_cli.jobs import wait as jobs_wait
     from multitalk_cli.jobs.ledger import Ledger
@@ -269,7 +269,7 @@ def _require_folder(output_path: str | None) -> None:
 
 
 def _show_fetched(outcomes: "Sequence[FetchOutcome]", console: Console) -> None:
-    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.cli.views import outcomes as view
 
     errors = view.error_rows(outcomes, console.typed)
     if not outcomes:
@@ -297,7 +297,7 @@ def cancel(
     environment: Environment = None,
 ) -> None:
     """Cancel jobs and free their GPUs."""
-    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.cli.views import outcomes as view
     from multitalk_cli.jobs import control
 
     console: Console = ctx.obj
@@ -326,7 +326,7 @@ def rerun(
     environment: Environment = None,
 ) -> None:
     """Run jobs again with their arguments and inputs; pays only for what is not done."""
-    from multitalk_cli.cli.views import jobs as view
+    from multitalk_cli.cli.views import outcomes as view
     from multitalk_cli.generation import rerun as generation_rerun
     from multitalk_cli.jobs import listing
     from multitalk_cli.jobs.ledger import Ledger

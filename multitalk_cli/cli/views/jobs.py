@@ -11,10 +11,8 @@ from typing import TYPE_CHECKING, Any
 from multitalk_cli import contract
 from multitalk_cli.cli.dates import shown_time
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
-from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.views.generate import made_facts
 from multitalk_cli.cli.views.work import describe_work, usd_per_second, work_data
-from multitalk_cli.errors import CODES, ExitCode, RemoteError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs import schema, states
 from multitalk_cli.reporting.formatting import (
@@ -28,9 +26,7 @@ from multitalk_cli.reporting.formatting import (
 from multitalk_cli.storage.address import is_stored
 
 if TYPE_CHECKING:
-    from multitalk_cli.errors import MultitalkError
-    from multitalk_cli.generation.rerun import RerunOutcome
-    from multitalk_cli.jobs.control import CancelledJob, FetchedVideo, FetchOutcome
+    from multitalk_cli.jobs.control import FetchedVideo
     from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.jobs.listing import JobList
     from multitalk_cli.jobs.refresh import ListedJob
@@ -43,7 +39,6 @@ _STATE_WORDS = {
     states.FILE_MISSING: "file missing",
     states.FIRST: "first window made",
 }
-_BAD = (states.FAILED, states.CANCELLED, states.STOPPED, states.EXPIRED)
 _STYLES: dict[str, Style] = {
     states.FAILED: "red", states.STOPPED: "yellow", states.EXPIRED: "yellow",
     states.NOT_FETCHED: "yellow", states.FILE_MISSING: "yellow", states.CANCELLED: "dim",
@@ -343,7 +338,7 @@ def video_data(video: FetchedVideo) -> dict[str, Any]:
     """The JSON of `jobs attach` and of `jobs fetch` of one job."""
     result = video.result
     return {
-        "output": _location(video),
+        "output": video_location(video),
         "stored": result.stored,
         "job": video.job.id,
         "frames": result.frames,
@@ -374,11 +369,12 @@ def _whole_s(job: Job) -> float:
 
 def video_lines(video: FetchedVideo) -> list[str]:
     """The path or address of the video."""
-    location = _location(video)
+    location = video_location(video)
     return [video.job.id if location is None else location]
 
 
-def _location(video: FetchedVideo) -> str | None:
+def video_location(video: FetchedVideo) -> str | None:
+    """The path or address of a video; None for one that is nowhere any more."""
     return video.result.stored if video.path is None else str(video.path.absolute())
 
 
@@ -393,111 +389,11 @@ def detached_data(job_id: str) -> dict[str, Any]:
     return {"job": job_id, "detached": True}
 
 
-# Several jobs
-
-
 def end_line(listed: ListedJob) -> str:
     """A line for a job that has just ended."""
     job = listed.job
     money = "" if job.price_usd is None else f", {human_money(job.price_usd)}"
     return f"job {job.id[: jobs_ledger.SHORT_ID]} {state_text(listed)}{money}: {_what(job)}"
-
-
-def error_rows(
-    outcomes: Sequence[FetchOutcome | RerunOutcome], typed: Sequence[str]
-) -> list[dict[str, Any]]:
-    """An error for each job of which no video was made or written. typed: as of `_error_row`."""
-    return [_error_row(each.error, typed) for each in outcomes if each.error is not None]
-
-
-def _error_row(error: MultitalkError, typed: Sequence[str]) -> dict[str, Any]:
-    """An error among the results of a command, as in the JSON of a failure.
-
-    typed: the words after `multitalk`.
-    """
-    return {
-        "code": error.code,
-        "message": error.message,
-        "hint": next_command(error, [*typed]),
-        "exit_code": int(error.exit_code),
-    }
-
-
-def ended_badly(jobs: Sequence[ListedJob], typed: Sequence[str]) -> list[dict[str, Any]]:
-    """An error for each job that ended without a video."""
-    bad = [each for each in jobs if states.state_of(each.job) in _BAD]
-    return [
-        _error_row(
-            RemoteError(
-                f"job {each.job.id} {state_text(each)}",
-                code=_code_of(each.job),
-                hint=next_step(each),
-            ),
-            typed,
-        )
-        for each in bad
-    ]
-
-
-def _code_of(job: Job) -> str:
-    """The code of the job's own failure, where that is one of a remote run."""
-    is_remote = job.error in CODES and CODES[job.error].exit_code is ExitCode.REMOTE
-    cancelled = job.state == jobs_ledger.CANCELLED
-    return job.error if is_remote else "E_CANCELLED" if cancelled else "E_REMOTE"
-
-
-def fetched_data(outcomes: Sequence[FetchOutcome]) -> dict[str, Any]:
-    """The JSON of `jobs fetch` of several jobs."""
-    return {
-        "videos": [
-            {"job": each.job.id, "output": None, "error": each.error.code}
-            if each.error is not None
-            else {"job": each.job.id, "output": each.video and _location(each.video), "error": None}
-            for each in outcomes
-        ]
-    }
-
-
-def fetched_lines(outcomes: Sequence[FetchOutcome]) -> list[str]:
-    """The paths of the videos."""
-    return [line for each in outcomes if each.video for line in video_lines(each.video)]
-
-
-def all_cancelled_data(cancelled: Sequence[CancelledJob]) -> dict[str, Any]:
-    """The JSON of `jobs cancel`: of one job as it is, of several as a list."""
-    rows = [cancelled_data(each) for each in cancelled]
-    return rows[0] if len(rows) == 1 else {"jobs": rows}
-
-
-def cancelled_data(cancelled: CancelledJob) -> dict[str, Any]:
-    """The JSON of one cancelled job."""
-    data: dict[str, Any] = {"job": cancelled.job_id, "state": cancelled.state}
-    if cancelled.is_confirmed is not None:
-        data["confirmed"] = cancelled.is_confirmed
-    return data
-
-
-def rerun_data(outcomes: Sequence[RerunOutcome]) -> dict[str, Any]:
-    """The JSON of `jobs rerun` of several jobs."""
-    return {
-        "jobs": [
-            {
-                "job": each.job.id,
-                "new_job": each.job_id,
-                "output": each.place,
-                "error": None if each.error is None else each.error.code,
-            }
-            for each in outcomes
-        ]
-    }
-
-
-def rerun_lines(outcomes: Sequence[RerunOutcome]) -> list[str]:
-    """The path or address of each video, or the id of the job that makes it."""
-    return [each.place or each.job_id for each in outcomes if each.error is None]
-
-
-# prune
 
 
 def prune_text(total: Total) -> str:

@@ -11,7 +11,10 @@ from multitalk_cli.reporting.formatting import human_count
 Report = Mapping[str, Any]
 
 _GATED = "gated 5/4"
+_UNGATED = ("guided 5/4", "guided 1/2", "dText", "dAudio")
 _SHOWN = ("guided 5/4", _GATED, "guided 1/2", "dText", "dAudio")
+_SHOWN_OF = {"exact": (_GATED,), "floor": _UNGATED}
+"""Exact differs from itself by gating alone; the floor is computed without."""
 _NAMES = {"dText": "prompt", "dAudio": "voice"}
 """Of what the prompt and the voice change."""
 _LABEL = 11
@@ -62,21 +65,13 @@ def _table(rows: Sequence[Report], persons: int, times: Sequence[float]) -> Tabl
 
 
 def _cells(row: Report) -> Iterator[tuple[str, ...]]:
-    """A line for each quantity that the row says something of; exact differs by gating alone."""
-    label = row["tier"]
-    shown = (_GATED,) if label == "exact" else _SHOWN if label != "floor" else _UNGATED
-    for what in shown:
-        multiples = (row.get("of_floor") or {}).get(what) or [None] * len(row["errors"][what])
-        errors = zip(row["errors"][what], multiples, strict=True)
-        yield (
-            label,
-            _NAMES.get(what, what),
-            *(_error(error, multiple) for error, multiple in errors),
-        )
+    """A line for each quantity that the row says something of."""
+    label, of_floor = row["tier"], row.get("of_floor") or {}
+    for what in _SHOWN_OF.get(label, _SHOWN):
+        errors = row["errors"][what]
+        multiples = of_floor.get(what, [None] * len(errors))
+        yield (label, _NAMES.get(what, what), *map(_error, errors, multiples))
         label = ""
-
-
-_UNGATED = tuple(what for what in _SHOWN if what != _GATED)
 
 
 def _error(error: float | None, multiple: float | None) -> str:

@@ -11,6 +11,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.cli.layout import plain
 from multitalk_cli.cli.views import jobs as view
+from multitalk_cli.cli.views import outcomes
 from multitalk_cli.cli.views import status as status_view
 from multitalk_cli.cloud.client import PoolStats
 from multitalk_cli.cloud.containers import AppStatus
@@ -144,7 +145,7 @@ def test_what_helps_a_row_begins_with_the_words_that_were_typed():
     dear = RefusedError("dear", code="E_COST", facts=facts)
     outcome = RerunOutcome(job=job(), job_id="", error=dear)
 
-    (row,) = view.error_rows([outcome], ["jobs", "rerun", "--failed"])
+    (row,) = outcomes.error_rows([outcome], ["jobs", "rerun", "--failed"])
 
     assert row["hint"] == "multitalk jobs rerun --failed --max-cost 4.5"
 
@@ -182,8 +183,8 @@ def test_only_a_cancellation_that_was_needed_is_confirmed():
     needed = CancelledJob(job_id="a", state="cancelled", is_confirmed=False)
     late = CancelledJob(job_id="a", state="done", is_confirmed=None)
 
-    assert view.cancelled_data(needed) == {"job": "a", "state": "cancelled", "confirmed": False}
-    assert view.cancelled_data(late) == {"job": "a", "state": "done"}
+    assert outcomes.cancelled_data(needed) == {"job": "a", "state": "cancelled", "confirmed": False}
+    assert outcomes.cancelled_data(late) == {"job": "a", "state": "done"}
 
 
 def test_the_status_counts_containers_and_jobs():
