@@ -209,9 +209,8 @@ def _add_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
 
 def _replace_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
     """The download of a known LoRA to the folder of this machine where it is unusable."""
-    if "weights" not in facts or facts["lora"] not in KNOWN_LORAS:
-        return ""
-    return _add_lora({**facts, "weights_folder": facts["weights"]}, [])
+    is_known = "weights_folder" in facts and facts.get("lora") in KNOWN_LORAS
+    return _add_lora(facts, []) if is_known else ""
 
 
 def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:

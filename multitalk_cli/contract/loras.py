@@ -144,6 +144,17 @@ def is_web_lora(lora: str) -> bool:
     return is_address and "@" not in parts.netloc and parts.path.endswith(LORA_ENDING)
 
 
+def is_download(lora: str) -> bool:
+    """Whether it is an address that does not name its file, as those of download buttons."""
+    try:
+        parts = urlsplit(lora)
+    except ValueError:
+        return False
+    is_address = parts.scheme == "https" and bool(parts.netloc) and "@" not in parts.netloc
+    is_named = parts.path.endswith((LORA_ENDING, *_OTHER_ENDINGS))
+    return is_address and bool(parts.path.strip("/")) and not is_named
+
+
 def is_lora_file(lora: str) -> bool:
     """Whether it is the path of a LoRA's file."""
     return lora.endswith(LORA_ENDING) and "://" not in lora

@@ -8,7 +8,13 @@ from typing import Literal
 
 from multitalk_cli import contract
 from multitalk_cli.contract.codec import ADDED
-from multitalk_cli.contract.loras import KNOWN_LORAS, is_web_lora, source_of, without_keys
+from multitalk_cli.contract.loras import (
+    KNOWN_LORAS,
+    is_download,
+    is_web_lora,
+    source_of,
+    without_keys,
+)
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.exceptions import Fact
 
@@ -135,7 +141,7 @@ class WeightsTask:
 
 def check_lora(lora: str) -> None:
     """Raises UsageError unless it is a known name or the address of a file, without keys."""
-    if lora not in LORAS and not is_web_lora(lora):
+    if lora not in LORAS and not is_web_lora(lora) and not is_download(lora):
         raise not_a_lora(lora)
 
 

@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import (
@@ -201,13 +201,16 @@ class Hub:
         url = f"{self.endpoint}/{repo}/resolve/{commit}/{quote(path)}"
         return self.pieces_at(url, f"{repo}/{path}", start, end)
 
-    def size_at(self, url: str, what: str) -> int:
-        """The size of the file at an address. Raises StorageError E_HUB if the server omits it."""
+    def file_at(self, url: str, what: str) -> tuple[int, str]:
+        """The size of the file at an address, and the name that its server gives it, which may be
+        anything. Raises StorageError E_HUB if the server omits the size."""
         retry = self._policy.asking.start(self._clock)
         while True:
             try:
                 with self._open(url, {"Range": "bytes=0-0"}) as answer:
-                    return _told_size(answer, what)
+                    # The name in the header of a download, else the end of the last redirect.
+                    name = answer.headers.get_filename() or urlsplit(answer.url).path
+                    return _told_size(answer, what), unquote(name)
             except _NETWORK_ERRORS as error:
                 self._wait(retry, error, what)
 

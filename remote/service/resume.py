@@ -155,8 +155,8 @@ def describe_machines(machines: tuple[Machine, ...]) -> str:
     if len(set(machines)) < 2:
         return ""
     names = [
-        f"{machine.gpu} ({machine.stack}, attention {machine.attention}, kernels "
-        f"{machine.kernels}, engine {machine.engine})"
+        f"{machine.gpu} ({machine.stack}, tier {machine.tier}, attention {machine.attention}, "
+        f"kernels {machine.kernels}, engine {machine.engine})"
         for machine, _ in runs
     ]
     first, parts = 1, []

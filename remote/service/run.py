@@ -101,7 +101,7 @@ def run(
             raise
         if failed.code == "E_OUT_OF_MEMORY":
             failed = _describe_memory(error, request, backend)
-        if failed.code == "E_LORA" and backend != "modal":
+        if failed.code in ("E_LORA", "E_WEIGHTS") and backend != "modal":
             failed = _with_folder(failed, error)
         yield failed
 
@@ -120,8 +120,8 @@ def _describe_memory(
 
 
 def _with_folder(failed: contract.Failed, error: Exception) -> contract.Failed:
-    """The command that fetches a LoRA into the folder of weights on this machine."""
-    folder = error.facts.get("weights") if isinstance(error, MultitalkError) else None
+    """The command that mends the folder of weights on this machine, or fetches a LoRA into it."""
+    folder = error.facts.get("weights_folder") if isinstance(error, MultitalkError) else None
     command = "multitalk download "
     if folder is None or not failed.hint.startswith(command):
         return failed

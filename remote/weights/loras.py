@@ -20,9 +20,11 @@ from multitalk_cli import contract
 from multitalk_cli.contract.codec import from_plain, to_plain
 from multitalk_cli.contract.loras import (
     KNOWN_LORAS,
+    LORA_ENDING,
     LORA_NAME,
     LORAS_FOLDER,
     LORAS_RECORD,
+    is_download,
     is_lora_file,
     name_of_lora,
     without_keys,
@@ -123,7 +125,7 @@ def survey(folder: Path, hub: Hub, wanted: str) -> dict[str, Any]:
         "licence": origin.licence,
         "size_bytes": origin.size_bytes,
         "is_there": is_there,
-        "replaces": known is not None,
+        "replaces": any(_is_same(lora.name, origin.name) for lora in read(folder)),
     }
 
 
@@ -167,14 +169,22 @@ def add(
         size_bytes=origin.size_bytes,
         sha256=sha256_of(*fetched),
     )
+    others = [each for each in read(folder) if each.name != name and _is_same(each.name, name)]
     with resumable.disk_errors(place):
+        for path in (path for each in others for path in _files(folder, each)):
+            path.unlink()
         if is_divided:
             _rename_parts(fetched, place, lora.sha256)
         else:
             move_into_place(new, place, overwrite=True)
-    _record(folder, [*(each for each in read(folder) if each.name != name), lora])
+    _record(folder, [*(each for each in read(folder) if not _is_same(each.name, name)), lora])
     _remove_others(folder, lora)
     return {**to_plain(lora), "file": f"{FOLDER}/{lora.file}", "tensors": tensors}
+
+
+def _is_same(name: str, other: str) -> bool:
+    """Whether two names are of one file, on a disk that tells no case from another."""
+    return name.casefold() == other.casefold()
 
 
 def _fetch(
@@ -290,10 +300,10 @@ def _find(hub: Hub, wanted: str) -> _Origin:
     where = urlsplit(wanted)
     match = _HUB_PATH.fullmatch(where.path)
     is_on_hub = origin_of(wanted) in (origin_of(hub.endpoint), DEFAULT_ENDPOINT)
-    name = name_of_lora(wanted)
+    name = "" if is_download(wanted) else name_of_lora(wanted)
     if match is not None and is_on_hub:
         return _on_hub(hub, name, match[1], unquote(match[2]), unquote(match[3]))
-    if where.scheme != "https" or not name:
+    if where.scheme != "https":
         raise not_a_lora(wanted)
     return _elsewhere(hub.other_server(origin_of(wanted)), name, wanted)
 
@@ -322,7 +332,15 @@ def _on_hub(hub: Hub, name: str, repo: str, revision: str, path: str) -> _Origin
 
 
 def _elsewhere(host: Hub, name: str, url: str) -> _Origin:
-    size = _allowed(host.size_at(url, without_keys(url)), without_keys(url))
+    """A file of another server. name: empty where the server gives it."""
+    size, told = host.file_at(url, without_keys(url))
+    size = _allowed(size, without_keys(url))
+    name = name or (name_of_lora(told) if is_lora_file(told) else "")
+    if not LORA_NAME.fullmatch(name):
+        raise FileError(
+            f"{without_keys(url)} is no {LORA_ENDING} file by its server: it may be a page",
+            code="E_LORA",
+        )
 
     def pieces(start: int) -> Iterator[bytes]:
         return host.pieces_at(url, without_keys(url), start, size)
@@ -478,5 +496,5 @@ def _unmergeable(error: ValueError, folder: Path, name: str) -> FileError:
 
 def _unusable(message: str, folder: Path, name: str) -> FileError:
     hint = f"multitalk download --lora {name}" if name in KNOWN_LORAS else ""
-    facts = {"weights": str(folder), "lora": name}
+    facts = {"weights_folder": str(folder), "lora": name}
     return FileError(message, code="E_LORA", hint=hint, facts=facts)

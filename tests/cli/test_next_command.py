@@ -28,7 +28,7 @@ EXAMPLES = {
         ({"attention": "auto"}, [*GENERATE, "--attention", "fa2"]),
     ],
     "E_LEDGER": [({"is_newer": True}, ["jobs", "ls"]), ({"damaged": "a b"}, ["jobs", "ls"])],
-    "E_LORA": [({"lora": "lightx2v", "weights": "my weights"}, [*GENERATE, "--preset", "fast"])],
+    "E_LORA": [({"lora": "lightx2v", "weights_folder": "my weights"}, ["download", "--to", "w"])],
     "E_LORA_MISSING": [
         ({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"]),
         ({"lora": "lightx2v", "weights_folder": "my weights"}, [*GENERATE, "--preset", "fast"]),

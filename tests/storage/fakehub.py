@@ -55,7 +55,7 @@ class FakeHub:
     """repos: repository -> its files. storage: where large files are redirected to, if anywhere.
 
     claims: path -> a size that is listed in place of the true one. licences: repository -> what its
-    page states.
+    page states. told: further headers of files.
     """
 
     repos: dict
@@ -66,6 +66,7 @@ class FakeHub:
     storage: "FakeHub | None" = None
     claims: dict = field(default_factory=dict)
     licences: dict = field(default_factory=dict)
+    told: dict = field(default_factory=dict)
     url: str = ""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -204,6 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
         match = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", ""))
         start = int(match[1]) if match and not hub.faults.ignores_ranges else 0
         extent = {"Content-Range": f"bytes {start}-{len(data) - 1}/{len(data)}"} if start else {}
+        extent |= hub.told
         body = bytearray(data[start:])
         if body and hub.takes("lies"):
             body[len(body) // 2] ^= 1

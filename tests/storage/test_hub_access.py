@@ -126,7 +126,7 @@ def test_what_another_server_answers_in_place_of_a_file_is_told(hub, status, loc
     address = f"{hub.url}/x.safetensors"
 
     with pytest.raises(MultitalkError, match=words) as caught:
-        Hub("http://127.0.0.1:1", None, QUICK).other_server(hub.url).size_at(address, address)
+        Hub("http://127.0.0.1:1", None, QUICK).other_server(hub.url).file_at(address, address)
 
     assert caught.value.code == code
     assert "HF_ENDPOINT" not in caught.value.hint

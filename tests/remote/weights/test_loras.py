@@ -313,11 +313,19 @@ class ElsewhereHub(Hub):
     def other_server(self, _endpoint):
         return self
 
-    def size_at(self, url, what):
-        return super().size_at(url.replace("https://host.example", self.endpoint), what)
+    def file_at(self, url, what):
+        return super().file_at(url.replace("https://host.example", self.endpoint), what)
 
     def pieces_at(self, url, *rest):
         return super().pieces_at(url.replace("https://host.example", self.endpoint), *rest)
+
+
+def test_a_name_in_another_case_is_the_same_file_on_some_disks(hub, folder, content):
+    for name in ("Mine", "mine"):
+        loras.add(folder, Hub(hub.url), name, "fusionx", lambda _: None, None)
+
+    assert [each.name for each in loras.read(folder)] == ["mine"]
+    assert names(folder) == ["manifest.json", "mine.safetensors"]
 
 
 def test_a_server_without_hashes_is_resumed_and_found_by_the_content(hub, folder, large):
@@ -337,6 +345,35 @@ def test_a_server_without_hashes_is_resumed_and_found_by_the_content(hub, folder
     assert int(hub.requests[-1][1].strip("bytes=-")) >= 60_000
     assert all(f".{lora.sha256[:12]}." in name for name in names(folder)[:-1])
     assert loras.verify(folder) == loras.strays(folder) == []
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ('attachment; filename="Arcane Style v2.safetensors"', "Arcane-Style-v2"),
+        ("attachment; filename*=UTF-8''..%2F..%2Fa%20b.safetensors", "a-b"),
+        ('inline; filename="lightx2v.safetensors"', "lightx2v-file"),
+        ('attachment; filename="training.zip"', None),
+        ('attachment; filename=".safetensors"', None),
+        ("attachment", None),
+    ],
+)
+def test_a_download_is_called_as_its_server_says(hub, folder, content, told, name):
+    hub.repos["api/download"], hub.told = {"123": content}, {"Content-Disposition": told}
+    asked = ElsewhereHub(hub.url, None, QUICK)
+    commit = hub.commit("api/download")
+    address = f"https://host.example/api/download/resolve/{commit}/123?type=Model"
+
+    if name is None:
+        with pytest.raises(FileError, match="file by its server") as caught:
+            loras.survey(folder, asked, address)
+        assert caught.value.code == "E_LORA"
+        return
+    found = loras.survey(folder, asked, address)
+    loras.add(folder, asked, found["name"], found["address"], lambda _: None, None)
+
+    assert [each.name for each in loras.read(folder)] == [name]
+    assert loras.survey(folder, asked, address)["is_there"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ import hashlib
 import json
 import shutil
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -175,6 +176,17 @@ def test_another_file_of_the_same_name_is_merged_anew(weights, store, tmp_path):
 
     torch.testing.assert_close(added, torch.full_like(added, 0.9))
     assert json.loads(done.result.recipe)["engine"]["loras"] == model.machine.loras[0]
+
+
+def test_a_damaged_pack_ends_the_job_with_what_mends_it(tiny_pack, store, tmp_path):
+    folder = Path(shutil.copytree(tiny_pack, tmp_path / "my weights" / "pack"))
+    (file, *_) = folder.glob("dit-*.safetensors")
+    file.write_bytes(file.read_bytes().replace(b'{"', b"xx", 1))
+
+    failed, _ = make(open_model(folder), store)
+
+    assert (failed.kind, failed.code) == ("failed", "E_WEIGHTS")
+    assert failed.hint == f"multitalk download --to '{folder.parent}' --repair"
 
 
 @pytest.mark.parametrize(
