@@ -4,7 +4,6 @@ import json
 
 import modal
 import pytest
-import torch
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.client import Cloud
@@ -17,7 +16,6 @@ from tests.remote.weights.test_loras import lora_file
 from tests.storage.fakehub import serving
 
 KNOWN = KNOWN_LORAS[STEP_LORA]
-LAYER = "diffusion_model.blocks.0.self_attn.q"
 QUICK = ("balanced", "fast", "fastest")
 WORDS = ("--size", "32x32", "--seed", "5", "--backend", "modal", "--json")
 
@@ -25,15 +23,9 @@ WORDS = ("--size", "32x32", "--seed", "5", "--backend", "modal", "--json")
 @pytest.fixture(scope="module")
 def hub(tmp_path_factory):
     """A hub with a LoRA of that name for the tiny model."""
-    content = lora_content(tmp_path_factory.mktemp("lora"), 0.1)
+    content = lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors", 0.1)
     with serving({KNOWN.repository: {KNOWN.file: content}}) as hub:
         yield hub
-
-
-def lora_content(folder, value):
-    pair = {f"{LAYER}.lora_down.weight": (2, 112), f"{LAYER}.lora_up.weight": (112, 2)}
-    tensors = {name: torch.full(shape, value) for name, shape in pair.items()}
-    return lora_file(folder / "a.safetensors", **tensors)
 
 
 def engine_of(user, name):
@@ -92,7 +84,7 @@ def test_a_video_of_another_file_of_the_lora_is_not_taken_for_this_one(
     """Another commit, whose file has the name of the one that is merged in fast.mp4."""
     before = generate(deployed, "fast")
     files = hub.repos[KNOWN.repository]
-    files[KNOWN.file] = lora_content(tmp_path, 0.2)
+    files[KNOWN.file] = lora_file(tmp_path / "a.safetensors", 0.2)
     files["of-another-commit"] = b""
     words = ("download", "--lora", STEP_LORA, "--yes", "--json")
     replaced = deployed.run(*words, HF_ENDPOINT=hub.url)

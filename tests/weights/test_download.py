@@ -116,22 +116,13 @@ def test_a_second_run_does_nothing_over_again(hub, weights, cli):
 
 
 STEP_FOLDER = Path("8bit/transformer-lightx2v")
-OF_LAYER = "diffusion_model.blocks.0.self_attn.q"
-
-
-@pytest.fixture(scope="session")
-def step_lora(tmp_path_factory):
-    """A LoRA for the tiny model."""
-    pair = {f"{OF_LAYER}.lora_down.weight": (2, 112), f"{OF_LAYER}.lora_up.weight": (112, 2)}
-    tensors = {name: torch.full(shape, 0.1) for name, shape in pair.items()}
-    return lora_file(tmp_path_factory.mktemp("lora") / "a.safetensors", **tensors)
 
 
 @pytest.fixture
-def step_hub(hub, step_lora):
-    """The hub, with that LoRA."""
+def step_hub(hub, tmp_path):
+    """The hub, with a LoRA of that name for the tiny model."""
     known = KNOWN_LORAS["lightx2v"]
-    hub.repos[known.repository] = {known.file: step_lora}
+    hub.repos[known.repository] = {known.file: lora_file(tmp_path / "a.safetensors", 0.1)}
     return hub
 
 

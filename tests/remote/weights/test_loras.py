@@ -26,11 +26,11 @@ QUICK = HubPolicy(
 REPO, PATH = KNOWN_LORAS["fusionx"].repository, KNOWN_LORAS["fusionx"].file
 
 
-def lora_file(path, **tensors):
-    """The bytes of a LoRA for one layer of the tiny model, or of these tensors."""
+def lora_file(path, value=1.0, **tensors):
+    """The bytes of a LoRA of this value for one layer of the tiny model, or of these tensors."""
     made = tensors or {
-        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.ones(2, 112),
-        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.ones(112, 2),
+        "diffusion_model.blocks.0.self_attn.q.lora_down.weight": torch.full((2, 112), value),
+        "diffusion_model.blocks.0.self_attn.q.lora_up.weight": torch.full((112, 2), value),
     }
     save_file(made, path)
     return path.read_bytes()
