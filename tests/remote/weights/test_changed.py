@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,14 +11,17 @@ from multitalk_cli import contract
 from multitalk_cli.cloud.pack import list_pack_files
 from multitalk_cli.contract.codec import to_plain
 from multitalk_cli.errors import FileError, SetupError
+from multitalk_cli.reporting.formatting import human_bytes
 from remote.engine.tiers import TIERS
 from remote.service.decode import decode_request
 from remote.service.store import DirectoryStore
-from remote.weights import changed, loras
-from remote.weights.manifest import MergedLora, load_manifest, verify_pack
+from remote.weights import changed, download, loras
+from remote.weights.config import PUBLISHED
+from remote.weights.manifest import Changes, MergedLora, load_manifest, verify_pack
 from remote.weights.model import open_weights, transformer_shapes
-from remote.weights.pack import UNFINISHED_FILE, pack
+from remote.weights.pack import UNFINISHED_FILE, pack, plan_files
 from remote.weights.read import open_pack
+from tests.documents.pages import PAGES
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
 from tests.remote.requests import open_model, tiny_request
@@ -128,6 +132,23 @@ def test_a_writing_that_was_stopped_resumes(weights, tmp_path):
     assert load_manifest(place) == load_manifest(whole)
     assert verify_pack(place, load_manifest(place)) == []
     assert not (place / UNFINISHED_FILE).exists()
+
+
+def test_pages_and_surveys_name_the_size_of_the_published_transformer():
+    plans = plan_files("dit", transformer_shapes(PUBLISHED), "bf16")
+    infos = {name: info for plan in plans for name, info in plan.infos.items()}
+    whole = SimpleNamespace(infos=lambda _component: infos)
+    changes = Changes(base="", tier="", layers=changed.STORED.layers, loras=())
+
+    before, after = (
+        sum(plan.size_bytes for plan in each) for each in (plans, changed.plan(whole, changes))
+    )
+
+    assert pytest.approx(after / (2 * before), rel=0.005) == download.EIGHT_BIT_SHARE
+    text = PAGES["docs/presets.md"]
+    assert f"{human_bytes(before)} for the transformer" in text
+    assert text.count(human_bytes(after)) == 3
+    assert human_bytes(after) in PAGES["docs/modal.md"]
 
 
 def loaded(weights, **changes):
