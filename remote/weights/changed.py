@@ -1,8 +1,8 @@
 """Transformers with a LoRA merged and layers in 8 bits, stored next to the pack they are made from.
 
 Such a folder of files has the same weights that merging and turning to 8 bits give while the pack
-is read, bit for bit: a job that finds it reads over a quarter less. It lies in `8bit`, under the name
-of its LoRA; its manifest is written last.
+is read, bit for bit: a job that finds it reads over a quarter less. It lies in `8bit`, under the
+name of its LoRA; its manifest is written last.
 """
 
 import hashlib
