@@ -516,6 +516,13 @@ def _download(facts: Mapping[str, Fact], words: list[str]) -> str:
     return download_command(facts, *options)
 
 
+def _download_again(facts: Mapping[str, Fact], words: list[str]) -> str:
+    """The download that was typed, which resumes, or else that of the published weights."""
+    if words[:1] == ["download"] and facts.keys() & {"volume", "weights_folder"}:
+        return typed_line(words)
+    return _download(facts, words)
+
+
 def _choose_weights(facts: Mapping[str, Fact], words: list[str]) -> str:
     """The pack below the folder that was named, or a download of one."""
     if "pack" not in facts:
@@ -661,14 +668,14 @@ RULES: dict[str, Rule] = {
     "E_LORA_MISSING": _add_lora,
     "E_TIER": _either(_option("stack"), _option("gpu")),
     "E_AUDIO_FORMAT": _convert_sound,
-    "E_CANCELLED": _download,
+    "E_CANCELLED": _download_again,
     "E_CONTRACT": _match_versions,
     "E_CONFIG": _correct_file,
     "E_CONFLICT": _end_conflict,
     "E_COST": _allow_cost,
     "E_DEPLOY": _show_build,
     "E_DOWNLOAD_RUNS": _download,
-    "E_EXPIRED": _download,
+    "E_EXPIRED": _download_again,
     "E_FILE_UNREADABLE": _pack_again,
     "E_GPU_STACK": _choose_stack,
     "E_GPU_TOO_SMALL": _option("gpu"),
@@ -679,7 +686,7 @@ RULES: dict[str, Rule] = {
     "E_IMAGE_SIZE": _shrink_picture,
     "E_MODAL_CONFIG": _correct_modal_config,
     "E_MODAL_VERSION": _upgrade_modal,
-    "E_NETWORK": _either(_return_to_job, _download),
+    "E_NETWORK": _either(_return_to_job, _download_again),
     "E_NOT_DEPLOYED": _either(_download, _deploy),
     "E_NO_BACKEND": _choose_backend,
     "E_NO_FFMPEG": _unset,
@@ -693,7 +700,7 @@ RULES: dict[str, Rule] = {
     "E_RANGE": _either(_nearest_word, _example),
     "E_RECIPE": _inspect,
     "E_RECIPE_INPUT": _name_input,
-    "E_REMOTE": _download,
+    "E_REMOTE": _download_again,
     "E_SAME_VOICE": _drop_voice,
     "E_SPEAKER": _correct_speaker,
     "E_S3_ADDRESS": _name_endpoint,
@@ -707,7 +714,7 @@ RULES: dict[str, Rule] = {
     "E_SECRET_FILE": _protect_file,
     "E_SETTING": _correct_setting,
     "E_SWAPPED": _picture_first,
-    "E_TIMEOUT": _download,
+    "E_TIMEOUT": _download_again,
     "E_TOKEN": _log_in,
     "E_TOO_MANY_VOICES": _loop_over_voices,
     "E_UNFINISHED": _return_to_job,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.contract.loras import LORAS_FOLDER, LORAS_RECORD
-from multitalk_cli.contract.weights_task import lora_digests, require_loras
+from multitalk_cli.contract.weights_task import lora_digests, recorded_digests, require_loras
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.client import Cloud
@@ -25,6 +25,11 @@ def check_loras(cloud: Cloud, loras: Sequence[contract.LoraChoice]) -> None:
 def find_digests(cloud: Cloud, loras: Sequence[contract.LoraChoice]) -> Mapping[str, str]:
     """Name -> sha256 of those that the Volume of weights holds."""
     return lora_digests(loras, _record(cloud), _TITLE) if loras else {}
+
+
+def all_digests(cloud: Cloud) -> Mapping[str, str]:
+    """The same of all that it holds."""
+    return recorded_digests(_record(cloud), _TITLE)
 
 
 def _record(cloud: Cloud) -> bytes:

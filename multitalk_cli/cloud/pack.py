@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from multitalk_cli import contract
+from multitalk_cli.cloud.loras import all_digests
 from multitalk_cli.contract.events import UPLOADING
 from multitalk_cli.contract.weights_task import (
     EIGHT_BIT_FOLDER,
@@ -31,14 +32,15 @@ MANIFEST = "manifest.json"
 class DeployedPack:
     """A pack as its manifest lists it. revisions: repository -> commit that it was made from.
 
-    revision: names exactly its files. base: of a transformer in 8 bits, the revision of the pack
-    that it was made from; empty for a pack.
+    revision: names exactly its files. base, loras: of a transformer in 8 bits, the revision of the
+    pack that it was made from, and name -> sha256 of what is merged; empty for a pack.
     """
 
     sizes: Mapping[str, int]
     revisions: Mapping[str, str]
     revision: str
     base: str = ""
+    loras: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size_bytes(self) -> int:
@@ -77,9 +79,9 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
 
 
 def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
-    """Folder of a transformer in 8 bits -> complete, incomplete, or outdated: of another pack."""
+    """Folder of a transformer in 8 bits -> complete, incomplete, or outdated."""
     names = cloud.sizes(contract.WEIGHTS_VOLUME, f"/{EIGHT_BIT_FOLDER}") or {}
-    states = {}
+    states, digests = {}, all_digests(cloud) if names else {}
     folders = (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names))
     for folder in filter(is_eight_bit_folder, folders):
         try:
@@ -89,8 +91,16 @@ def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
                 raise
             states[folder] = "incomplete"
         else:
-            states[folder] = "complete" if found.base == base.revision else "outdated"
+            states[folder] = eight_bit_state(found, base, digests)
     return states
+
+
+def eight_bit_state(
+    found: DeployedPack, base: DeployedPack, digests: Mapping[str, str]
+) -> Literal["complete", "outdated"]:
+    """Whether a transformer in 8 bits is of that pack and these LoRAs. digests: name -> sha256."""
+    is_current = found.base == base.revision and found.loras.items() <= digests.items()
+    return "complete" if is_current else "outdated"
 
 
 def _missing(place: AppRef, message: str) -> SetupError:
@@ -167,11 +177,13 @@ def read_manifest(text: bytes) -> DeployedPack:
     try:
         body = json.loads(text)
         version = int(body["format_version"])
+        changes = body.get("changes") or {"base": "", "loras": []}
         pack = DeployedPack(
             sizes={str(each["name"]): int(each["size_bytes"]) for each in body["files"]},
             revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
             revision=pack_revision(str(each["sha256"]) for each in body["files"]),
-            base=str(body["changes"]["base"]) if body.get("changes") else "",
+            base=str(changes["base"]),
+            loras={str(each["name"]): str(each["sha256"]) for each in changes["loras"]},
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("not the manifest of a pack") from None

@@ -184,8 +184,13 @@ def lora_digests(
 
     record, title: as of `require_loras`. Raises SetupError E_WEIGHTS for a damaged record.
     """
-    digests = _recorded_loras(record, title, "sha256") if record else {}
+    digests = recorded_digests(record, title)
     return {lora.name: digests[lora.name] for lora in loras if lora.name in digests}
+
+
+def recorded_digests(record: bytes, title: str) -> Mapping[str, str]:
+    """Name -> sha256 of all LoRAs that a folder's record has. Raises as `lora_digests` does."""
+    return _recorded_loras(record, title, "sha256") if record else {}
 
 
 def _recorded_loras(record: bytes, title: str, entry: str) -> Mapping[str, str]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import settings
-from multitalk_cli.cloud.pack import MANIFEST, read_manifest
-from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER
+from multitalk_cli.cloud.pack import MANIFEST, eight_bit_state, read_manifest
+from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER, is_eight_bit_folder
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
 
@@ -240,16 +240,21 @@ def check_weights() -> Outcome:
 
 def _eight_bit_states(pack: Path) -> dict[str, str]:
     """Folder of a transformer in 8 bits next to a pack -> its state."""
+    from multitalk_cli.generation.backends.local import all_digests
+
     places = sorted(path for path in (pack.parent / EIGHT_BIT_FOLDER).glob("*") if path.is_dir())
-    return {f"{EIGHT_BIT_FOLDER}/{path.name}": _eight_bit_state(path, pack) for path in places}
+    named = {f"{EIGHT_BIT_FOLDER}/{path.name}": path for path in places}
+    ours = {name: path for name, path in named.items() if is_eight_bit_folder(name)}
+    digests = all_digests(pack) if ours else {}
+    return {name: _eight_bit_state(path, pack, digests) for name, path in ours.items()}
 
 
-def _eight_bit_state(folder: Path, pack: Path) -> str:
+def _eight_bit_state(folder: Path, pack: Path, digests: Mapping[str, str]) -> str:
     try:
         found, base = (read_manifest((each / MANIFEST).read_bytes()) for each in (folder, pack))
     except (OSError, ValueError):
         return "incomplete"
-    return "complete" if found.base == base.revision else "outdated"
+    return eight_bit_state(found, base, digests)
 
 
 def describe_eight_bit(states: Mapping[str, str]) -> str:

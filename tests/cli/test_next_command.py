@@ -190,6 +190,16 @@ def test_setup_secrets_is_continued_with_what_was_typed(facts, words, expected):
         parse(shlex.split(line))
 
 
+@pytest.mark.parametrize("code", ["E_CANCELLED", "E_REMOTE", "E_TIMEOUT", "E_NETWORK"])
+def test_a_download_that_ended_early_is_typed_again_with_its_preset(code):
+    error = error_from_code(code, "x", facts={"volume": "w"})
+
+    assert next_command(error, ["download", "--preset", "fast"]) == (
+        "multitalk download --preset fast"
+    )
+    assert next_command(error, ["status"]) in ("multitalk download", error.hint)
+
+
 def test_advice_about_weights_from_where_they_are_goes_before_a_download():
     advice = "remove w/loras/manifest.json, then run the same command again"
     folder = {"damaged": 1, "weights_folder": "my weights"}

@@ -313,9 +313,19 @@ def keep_manifest(place, **changes):
 
 def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
     base = keep_manifest(folder / "pack")
-    keep_manifest(folder / "8bit/transformer", changes={"base": base})
-    keep_manifest(folder / "8bit/transformer-old", changes={"base": "0" * 16})
-    (folder / "8bit/transformer-part").mkdir()
+    (folder / "loras").mkdir()
+    loras = [{"name": name, "sha256": "cd" * 32} for name in ("mine", "new")]
+    (folder / "loras/manifest.json").write_text(json.dumps({"loras": loras}))
+    states = {
+        "": {"base": base, "loras": []},
+        "-mine": {"base": base, "loras": [loras[0]]},
+        "-new": {"base": base, "loras": [{"name": "new", "sha256": "ef" * 32}]},
+        "-old": {"base": "0" * 16, "loras": []},
+    }
+    for name, changes in states.items():
+        keep_manifest(folder / f"8bit/transformer{name}", changes=changes)
+    for name in ("transformer-part", "notes"):
+        (folder / "8bit" / name).mkdir()
     monkeypatch.setenv("MULTITALK_WEIGHTS", str(folder / "pack"))
     pytest.importorskip("torch")
 
@@ -324,7 +334,8 @@ def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
     assert (ran.code, ran.json["data"]["video_ready"]) == (0, True)
     assert (checks["model"]["state"], checks["token"]["state"]) == ("ok", "skip")
     assert checks["model"]["seen"].endswith(
-        "; 8bit/transformer, 8bit/transformer-old (outdated), 8bit/transformer-part (incomplete)"
+        "; 8bit/transformer, 8bit/transformer-mine, 8bit/transformer-new (outdated), "
+        "8bit/transformer-old (outdated), 8bit/transformer-part (incomplete)"
     )
     assert checks["app"]["is_blocked"] is False
 

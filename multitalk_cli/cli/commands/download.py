@@ -192,7 +192,7 @@ def _run_in_cloud(
     try:
         _run(target, options, task, lora, console)
     except DownloadDetachedError:
-        for note in view.detached_notes(target.facts):
+        for note in view.detached_notes(target.facts, options.preset):
             console.note(note)
         console.succeed("download", {"detached": True})
 

@@ -60,10 +60,11 @@ def downloaded_next(result: DownloadedWeights) -> str:
     return f"multitalk generate IMAGE VOICE{preset}"
 
 
-def detached_notes(target: Mapping[str, Fact]) -> list[str]:
+def detached_notes(target: Mapping[str, Fact], preset: str) -> list[str]:
     """The commands that follow and cancel a download that keeps running."""
+    follow = download_command(target, *(("--preset", preset) if preset else ()))
     return [
-        f"the download is still running; follow it with:  {download_command(target)}",
+        f"the download is still running; follow it with:  {follow}",
         f"cancel it with:  {download_command(target, '--cancel')}",
     ]
 

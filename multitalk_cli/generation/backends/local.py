@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.contract.loras import LORAS_FOLDER, LORAS_RECORD
-from multitalk_cli.contract.weights_task import lora_digests, require_loras
+from multitalk_cli.contract.weights_task import lora_digests, recorded_digests, require_loras
 from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import expand_home, partial_file, shown_path, user_folder
@@ -79,6 +79,12 @@ def find_digests(weights: Path, loras: Sequence[contract.LoraChoice]) -> Mapping
     """Name -> sha256 of the LoRAs next to the pack of weights."""
     folder = weights.absolute().parent
     return lora_digests(loras, _lora_record(folder), shown_path(folder))
+
+
+def all_digests(weights: Path) -> Mapping[str, str]:
+    """The same of all that are there."""
+    folder = weights.absolute().parent
+    return recorded_digests(_lora_record(folder), shown_path(folder))
 
 
 def _lora_record(folder: Path) -> bytes:
