@@ -368,7 +368,7 @@ def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, hub, empty, rpcs):
     running = under_way(cloud, hub, empty)
     with cloud.network_lost():
-        time.sleep(3)
+        cloud.wait_until(lambda: "reconnecting" in running.process.reported(), "a warning")
     hub.faults.bytes_per_s = None
     ran = running.finish()
 

@@ -1,7 +1,6 @@
 """Faults between a machine and its cloud: each has a code, and costs nothing twice."""
 
 import json
-import time
 from contextlib import contextmanager
 
 import modal
@@ -20,7 +19,6 @@ from tests.waiting import HANG_S
 pytestmark = pytest.mark.usefixtures("idle_at_end")
 
 TWO_WINDOWS = 4.4
-LOST_S = 8
 
 
 def long_words(user, name, *more):
@@ -129,7 +127,7 @@ def test_a_first_window_and_a_rest_that_loses_its_container_are_one_run(
 def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs):
     words = long_words(deployed, "network.wav")
     with held_job(cloud, deployed, *words) as (running, _), cloud.network_lost():
-        time.sleep(LOST_S)
+        cloud.wait_until(lambda: "reconnecting" in running.process.reported(), "a warning")
         assert running.process.poll() is None
     ran = running.finish()
 
@@ -139,7 +137,7 @@ def test_a_network_that_goes_and_comes_back_costs_nothing(cloud, deployed, rpcs)
     assert rpcs.count("FunctionMap") == 1
 
 
-def test_no_network_at_the_start_is_said_within_seconds(cloud, deployed):
+def test_no_network_at_the_start_is_said(cloud, deployed):
     voice = deployed.speech("offline.wav", 0.4)
     with cloud.network_lost():
         ran = deployed.run(*deployed.generate(voice, "--json"))

@@ -157,6 +157,10 @@ class ForkedCommand:
         """What it has written to stdout so far."""
         return os.pread(self._outputs[0], 1 << 20, 0).decode()
 
+    def reported(self) -> str:
+        """What it has written to stderr so far."""
+        return os.pread(self._outputs[1], 1 << 20, 0).decode()
+
     def communicate(self, timeout: float) -> tuple[str, str]:
         """Waits for its end; what it printed. Raises TimeoutError."""
         self.returncode = self._server.status(self.pid, timeout)
