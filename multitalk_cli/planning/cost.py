@@ -120,11 +120,11 @@ def start_range(rates: Rates, known: Sequence[float] = ()) -> StartRange:
 class Estimate:
     """Time and money for one plan on one GPU: the most, and the least of the sums.
 
-    start: a cold container until its first step; a warm one needs none. idle: the container after
-    the run, until it is stopped. seconds_denoise: the part of seconds_run that grows with the
-    steps. note: a remark on a speed that was not timed so. other_gpu: what may run it instead, at
-    its own price; empty where one GPU was asked for. paces: of this account's own videos, of each
-    GPU of which enough are known.
+    start: a cold container until its first step; a warm one needs none. price_idle_usd: of the
+    container after the run, until it is stopped. seconds_denoise: the part of seconds_run that
+    grows with the steps. note: a remark on a speed that was not timed so. other_gpu: what may run
+    it instead, at its own price; empty where one GPU was asked for. paces: of this account's own
+    videos, of each GPU of which enough are known.
     """
 
     gpu: str

@@ -1,10 +1,12 @@
 """Errors of the engine that a user can act on, each with a stable code."""
 
+from typing import ClassVar
+
 
 class EngineError(RuntimeError):
-    """A run that cannot start or finish."""
+    """A run that cannot start or finish. code: each kind of error has its own."""
 
-    code = "E_ENGINE"
+    code: ClassVar[str]
 
 
 class NotANumberError(EngineError):

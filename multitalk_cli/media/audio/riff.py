@@ -45,11 +45,12 @@ class Part:
     """One WAV, AIFF or AU file in a file. start, end: of all of it that is read.
 
     body: where the samples start. shape: format, channels, rate and width of the samples.
-    claimed: bytes of samples after its header; stale: whether that claim is not what is read.
-    missing: bytes that the header announces behind the end. rest: bytes behind it that are neither
-    samples nor chunks. more: further chunks of samples. next_start: where another such file
-    follows. is_odd: whether other readers do not find the samples: an odd chunk before them is not
-    filled up, or their format is not said in full.
+    claimed: bytes of samples after its header; is_stale: whether that claim is not what is read;
+    is_unknown: whether the header claims nothing, or as much as streams do. missing: bytes that
+    the header announces behind the end. rest: bytes behind it that are neither samples nor chunks.
+    more: further chunks of samples. next_start: where another such file follows. is_odd: whether
+    other readers do not find the samples: an odd chunk before them is not filled up, or their
+    format is not said in full.
     """
 
     start: int
