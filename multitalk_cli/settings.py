@@ -28,6 +28,7 @@ from multitalk_cli.planning.presets import (
     PRESETS,
     values_of,
 )
+from multitalk_cli.reporting.formatting import human_choice
 from multitalk_cli.storage.address import check_bucket, find_nearest_bucket
 
 DEFAULT_PROMPT = "A person talks to the camera"
@@ -80,7 +81,7 @@ class Setting:
             return self.values
         if self.choices:
             words = [f"{each} (default)" if each == self.default else each for each in self.choices]
-            return f"{', '.join(words[:-1])} or {words[-1]}."
+            return f"{human_choice(words)}."
         meaning = f"{self.help[0].upper()}{self.help[1:]}"
         if self.kind is bool or self.default in (None, ""):
             return f"{meaning}."

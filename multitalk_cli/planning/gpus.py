@@ -15,6 +15,7 @@ from multitalk_cli.contract import (
     Window,
 )
 from multitalk_cli.errors import RefusedError
+from multitalk_cli.reporting.formatting import human_choice
 
 AUTO = "auto"
 DEFAULT_STACK = "current"
@@ -227,8 +228,7 @@ def check_tier(tier: str, gpu: Gpu, stack: str, preset: str = "") -> None:
         able = f"the stack {DEFAULT_STACK}"
     else:
         facts, where = {"gpu": FALLBACKS[0]}, gpu.name
-        *others, last = (each.name for each in GPUS if tier in each.tiers)
-        able = f"{', '.join(others)} or {last}" if others else last
+        able = human_choice(each.name for each in GPUS if tier in each.tiers)
     message = f"no tier {tier} on {where}"
     if preset:
         message = f"preset {preset} needs {able}: {message}"

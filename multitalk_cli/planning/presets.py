@@ -24,6 +24,7 @@ from multitalk_cli.contract.loras import (
     KnownLora,
     split_strength,
 )
+from multitalk_cli.reporting.formatting import human_choice
 
 NEAR_TIER, TURBO_TIER = TIERS[1:]
 MIN_STEPS, MAX_STEPS = 10, 50
@@ -215,10 +216,10 @@ def find_problem(denoising: Denoising) -> Problem | None:
             valid=min(max(steps, MIN_STEPS), MAX_STEPS),
         )
     if steps not in known.steps:
-        *first, last = map(str, known.steps)
+        able = human_choice(map(str, known.steps))
         return Problem(
             setting="sample_steps",
-            message=f"must be {', '.join(first)} or {last} with the LoRA {lora}, not {steps}",
+            message=f"must be {able} with the LoRA {lora}, not {steps}",
             valid=min(known.steps, key=lambda each: abs(each - steps)),
         )
     if not math.isclose(denoising.text_guidance, 1.0):

@@ -145,6 +145,12 @@ def human_count(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {plural if plural is not None else noun + 's'}"
 
 
+def human_choice(words: Iterable[str]) -> str:
+    """`a, b or c`."""
+    *others, last = words
+    return f"{', '.join(others)} or {last}" if others else last
+
+
 def _require_amount(value: float) -> None:
     if not (math.isfinite(value) and value >= 0):
         raise ValueError(f"expected a finite amount of 0 or more, not {value!r}")

@@ -13,9 +13,10 @@ from multitalk_cli.cli.console import Console
 from multitalk_cli.cli.options import AppName, Environment, Yes
 from multitalk_cli.contract import EXACT_TIER
 from multitalk_cli.contract.loras import is_lora_file, known_name
-from multitalk_cli.contract.weights_task import PRECISIONS, check_lora
+from multitalk_cli.contract.weights_task import LORAS, PRECISIONS, check_lora
 from multitalk_cli.errors import UsageError
 from multitalk_cli.planning.presets import PRESETS
+from multitalk_cli.reporting.formatting import human_choice
 from multitalk_cli.weights import download as weights_download
 from multitalk_cli.weights.download import DownloadOptions, WeightsTarget
 
@@ -30,17 +31,20 @@ EXAMPLES = (
 )
 _REVISION = re.compile(r"([\w.-]+/[\w.-]+)=([\w./-]{1,200})")
 
+_STORED = [name for name, preset in PRESETS.items() if preset.tier != EXACT_TIER]
+"""Presets of which a download stores more than the pack."""
+
 Lora = Annotated[
     str | None,
     typer.Option(
-        metavar="NAME", help="Add a LoRA: fusionx, lightx2v, https://..., with --to a file."
+        metavar="NAME", help=f"Add a LoRA: {', '.join(LORAS)}, https://..., with --to a file."
     ),
 ]
 Preset = Annotated[
     str | None,
     typer.Option(
         metavar="PRESET",
-        help="Add a preset's LoRA and 8-bit weights: balanced, fast or fastest.",
+        help=f"Add a preset's LoRA and 8-bit weights: {human_choice(_STORED)}.",
     ),
 ]
 Revision = Annotated[
@@ -97,7 +101,7 @@ def download(
         to, {"--detach": detach, "--cancel": cancel, "--app": app, "--environment": environment}
     )
     options = _parse(precision, revision or (), preset, yes=yes, is_repair=repair)
-    if options.preset and PRESETS[options.preset].tier == EXACT_TIER:
+    if options.preset and options.preset not in _STORED:
         console.note(f"the preset {options.preset} needs nothing but the weights")
         console.succeed("download", {"lora": None})
         return

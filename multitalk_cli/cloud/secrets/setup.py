@@ -28,7 +28,7 @@ from multitalk_cli.contract.secrets import (
     SecretSpec,
 )
 from multitalk_cli.errors import FileError, MultitalkError, SetupError, UsageError
-from multitalk_cli.reporting.formatting import human_count
+from multitalk_cli.reporting.formatting import human_choice, human_count
 from multitalk_cli.reporting.reporter import Reporter
 
 _ATTEMPTS = 3
@@ -174,7 +174,7 @@ def _choose_specs(
     specs = [spec for spec in SECRET_SPECS.values() if any(key in given for key in spec.required)]
     if not specs:
         names = ", ".join(key for spec in SECRET_SPECS.values() for key in spec.required)
-        message = f"none of {names} is in {' or '.join(sources)}"
+        message = f"none of {names} is in {human_choice(sources)}"
         raise UsageError(message, code="E_SECRET_SOURCE", facts={"empty_sources": True})
     return specs
 
