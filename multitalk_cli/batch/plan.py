@@ -20,6 +20,7 @@ from multitalk_cli.generation import reuse
 from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.select import choose_name
 from multitalk_cli.generation.job import check_gpu, chosen_gpu, estimate_plan
+from multitalk_cli.generation.output_path import recorded_path
 from multitalk_cli.generation.plan import read_inputs
 from multitalk_cli.generation.report import report_inputs
 from multitalk_cli.generation.run import existing_video
@@ -343,11 +344,7 @@ def _has_trace(
 
 def _has_jobs(spec: GenerateSpec, inputs: PreparedInputs, target: Path | None) -> bool:
     sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
-    return jobs_ledger.Ledger().concerns(_recorded_path(target), sums)
-
-
-def _recorded_path(target: Path | None) -> str:
-    return "" if target is None else str(target.parent.resolve() / target.name)
+    return jobs_ledger.Ledger().concerns(recorded_path(target), sums)
 
 
 def _find_known(
@@ -405,7 +402,7 @@ def _find_job(
     Raises FileError where another job is to write it.
     """
     ledger = jobs_ledger.Ledger()
-    path = _recorded_path(target)
+    path = recorded_path(target)
     inputs.start_encoding()
     names = inputs.build_request("0" * 16, recipe).fingerprints
     for holder in ledger.holders(path, names):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.cloud.errors import AppRef
 from multitalk_cli.errors import MultitalkError, RefusedError, RemoteError, UsageError
-from multitalk_cli.generation.output_path import write_sidecar
+from multitalk_cli.generation.output_path import recorded_path, write_sidecar
 from multitalk_cli.generation.quality_gate import require_quality
 from multitalk_cli.generation.result import FirstWindow, Video
 from multitalk_cli.jobs import first as jobs_first
@@ -126,7 +126,7 @@ def _require_free(ledger: Ledger, job: Job, target: Path | None, *, force: bool)
     """Raises FileError E_OUTPUT_TAKEN where another job is to write there."""
     if target is None or force:
         return
-    path = str(target.parent.resolve() / target.name)
+    path = recorded_path(target)
     for holder in ledger.holders(path, [job.fingerprint]):
         raise jobs_ledger.taken(path, holder)
 

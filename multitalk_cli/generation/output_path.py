@@ -211,6 +211,11 @@ def _no_folder(folder: Path) -> FileError:
     )
 
 
+def recorded_path(target: Path | None) -> str:
+    """The path of a video's file by which two jobs are compared; empty without a file."""
+    return "" if target is None else str(target.parent.resolve() / target.name)
+
+
 def sidecar_of(target: Path) -> Path:
     """The file of a video's full recipe."""
     return target.with_name(target.name + SIDECAR_SUFFIX)

@@ -23,6 +23,7 @@ from multitalk_cli.generation.backends.base import (
     StartedRun,
     Wanted,
 )
+from multitalk_cli.generation.output_path import recorded_path
 from multitalk_cli.generation.reuse import LORA_CONTENT, has_same_lora
 from multitalk_cli.jobs import fetch
 from multitalk_cli.jobs import ledger as jobs_ledger
@@ -126,7 +127,7 @@ class ModalBackend:
 
         Raises FileError E_OUTPUT_TAKEN where another one is to write to its target.
         """
-        ledger, target = jobs_ledger.Ledger(), _recorded_path(wanted.target)
+        ledger, target = jobs_ledger.Ledger(), recorded_path(wanted.target)
         if not ledger.concerns(target, [each.sha256 for each in wanted.inputs]):
             return None
         names = wanted.fingerprints()
@@ -359,7 +360,7 @@ class ModalBackend:
             stack=options.stack,
             gpu=options.gpu,
             seed=task.seed,
-            target=_recorded_path(None if task.is_temporary else task.whole),
+            target=recorded_path(None if task.is_temporary else task.whole),
             label=Path(task.name).stem,
             recipe=task.recipe,
             request=task.arguments,
@@ -374,8 +375,3 @@ def _has_other_lora(answer: Mapping[str, Any] | None, recipe: Mapping[str, Any])
         return False
     done = contract.from_wire(contract.Done, answer["event"])
     return not has_same_lora(json.loads(done.result.recipe), recipe)
-
-
-def _recorded_path(target: Path | None) -> str:
-    """The path of a video's file by which two jobs are compared; empty without a file."""
-    return "" if target is None else str(target.parent.resolve() / target.name)
