@@ -8,29 +8,24 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from multitalk_cli.batch import rows as batch_rows
+from multitalk_cli.batch.existing import Known, find_existing, has_trace
 from multitalk_cli.batch.loras import LoraContents
 from multitalk_cli.batch.problems import Problems
 from multitalk_cli.batch.rows import BatchRow
-from multitalk_cli.contract import FIRST_WINDOW, MAX_SEED
+from multitalk_cli.contract import MAX_SEED
 from multitalk_cli.errors import MultitalkError, RefusedError, UsageError
 from multitalk_cli.generation import reuse
-from multitalk_cli.generation.arguments import known_inputs
 from multitalk_cli.generation.backends.select import choose_name
 from multitalk_cli.generation.job import check_gpu, chosen_gpu, estimate_plan
-from multitalk_cli.generation.output_path import recorded_path
 from multitalk_cli.generation.plan import read_inputs
 from multitalk_cli.generation.report import report_inputs
-from multitalk_cli.generation.run import existing_video
 from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs import ledger as jobs_ledger
-from multitalk_cli.jobs import states
 from multitalk_cli.jobs.experience import read_experience
-from multitalk_cli.jobs.fetch import copied_video
 from multitalk_cli.media.video.names import first_of
-from multitalk_cli.media.video.recipe import read_recipe
 from multitalk_cli.planning import cost
 from multitalk_cli.planning.request import make_recipe
 from multitalk_cli.reporting.formatting import human_money
@@ -42,16 +37,11 @@ if TYPE_CHECKING:
     from multitalk_cli.generation.prepared_inputs import PreparedInputs
     from multitalk_cli.generation.result import Video
     from multitalk_cli.generation.spec import GenerateArgs
-    from multitalk_cli.jobs.ledger import Job
     from multitalk_cli.planning.cost import Estimate, Experience, Pace
     from multitalk_cli.planning.inputs import GenerateSpec
-    from multitalk_cli.planning.summary import Summary
     from multitalk_cli.reporting.reporter import Reporter
     from multitalk_cli.settings import Settings
 
-Known = Literal["", "made", "whole", "finished", "running"]
-"""What exists of a video: nothing, its file, that of the whole where the first window is asked for,
-a job whose video is kept, or a job that runs."""
 SHARED_ROWS = 1
 """Rows of a batch of which the prepared inputs are kept: more would fill the memory."""
 
@@ -299,11 +289,11 @@ def _plan_video(
     first = row.args.first and len(plan.windows) > 1
     is_preview = row.backend == batch_rows.PREVIEW
     recipe = make_recipe(inputs.summary, spec.options, row.backend, model_output=not is_preview)
-    if row.settings["lora"] and _has_trace(row, spec, inputs, target):
+    if row.settings["lora"] and has_trace(row, spec, inputs, target):
         recipe |= loras.entry(row)
-    known, video, begun = _find_known(row, spec, inputs, target, recipe, first=first)
-    first = first and known != "whole"
-    if estimate is not None and begun is not None:
+    found = find_existing(row, spec, inputs, target, recipe, first=first)
+    first = first and found.known != "whole"
+    if estimate is not None and found.begun is not None:
         estimate = estimate_plan(row.settings, plan.after(1))
     return PlannedVideo(
         row=row,
@@ -312,11 +302,11 @@ def _plan_video(
         name=name,
         seconds=plan.first_window.duration_s if first else plan.duration_s,
         gpu=chosen_gpu(row.settings) if row.is_paid else "",
-        known=known,
-        video=video,
-        estimate=None if known else estimate,
+        known=found.known,
+        video=found.video,
+        estimate=None if found.known else estimate,
         inputs=inputs if keep_inputs and not spec.stored else None,
-        paid_usd=0.0 if begun is None else begun.price_usd or 0.0,
+        paid_usd=0.0 if found.begun is None else found.begun.price_usd or 0.0,
         first=first,
         content=_content(row, spec, recipe, first=first),
     )
@@ -331,100 +321,6 @@ def _content(row: BatchRow, spec: GenerateSpec, recipe: dict[str, Any], *, first
     names = ("app", "environment", "stack")
     parts = [reuse.identity(recipe), args.seed, first, *(row.settings[name] for name in names)]
     return json.dumps(parts, sort_keys=True)
-
-
-def _has_trace(
-    row: BatchRow, spec: GenerateSpec, inputs: PreparedInputs, target: Path | None
-) -> bool:
-    """Whether something may exist of the video. Quick, without a network."""
-    if target is not None and any(each.is_file() for each in (target, first_of(target))):
-        return True
-    return row.is_paid and not spec.stored and _has_jobs(spec, inputs, target)
-
-
-def _has_jobs(spec: GenerateSpec, inputs: PreparedInputs, target: Path | None) -> bool:
-    sums = [each.sha256 for each in known_inputs(spec, inputs.summary)]
-    return jobs_ledger.Ledger().concerns(recorded_path(target), sums)
-
-
-def _find_known(
-    row: BatchRow,
-    spec: GenerateSpec,
-    inputs: PreparedInputs,
-    target: Path | None,
-    recipe: dict[str, Any],
-    *,
-    first: bool,
-) -> tuple[Known, Video | None, Job | None]:
-    """What exists of the video, as far as this machine knows. Raises FileError for another file.
-
-    The video itself where its file is all that was asked for; the job that made its first window
-    where only the rest is to be made.
-    """
-    if target is not None:
-        video = _find_file(row, inputs.summary, target, recipe, first=first)
-        if video is not None:
-            is_all = not row.args.upload and row.args.upload_to is None
-            is_all &= row.settings["fail_under"] is None
-            is_whole = first and video.path is not None and video.path.name == target.name
-            return "whole" if is_whole else "made", video if is_all and not first else None, None
-    if not row.is_paid or row.args.force or spec.stored or not _has_jobs(spec, inputs, target):
-        return "", None, None
-    known, begun = _find_job(row, inputs, target, recipe, first=first)
-    return known, None, begun
-
-
-def _find_file(
-    row: BatchRow, summary: Summary, target: Path, recipe: dict[str, Any], *, first: bool
-) -> Video | None:
-    """The video in its file; the whole one, where it is there, in place of its first window."""
-    found = read_recipe(target) if target.is_file() else None
-    if first and not reuse.is_same(found, recipe):
-        recipe, target = {**recipe, FIRST_WINDOW: True}, first_of(target)
-        found = read_recipe(target) if target.is_file() else None
-    if not reuse.is_already_made(target, recipe, found, force=row.args.force):
-        return None
-    return existing_video(
-        summary, row.backend, found or {}, target, model_output=row.backend != batch_rows.PREVIEW
-    )
-
-
-def _find_job(
-    row: BatchRow,
-    inputs: PreparedInputs,
-    target: Path | None,
-    recipe: dict[str, Any],
-    *,
-    first: bool,
-) -> tuple[Known, Job | None]:
-    """What the ledger knows of the video, and the job that only its rest is missing of.
-
-    Raises FileError where another job is to write it.
-    """
-    ledger = jobs_ledger.Ledger()
-    path = recorded_path(target)
-    inputs.start_encoding()
-    names = inputs.build_request("0" * 16, recipe).fingerprints
-    for holder in ledger.holders(path, names):
-        if holder.state == jobs_ledger.DONE:
-            raise jobs_ledger.taken(path, holder)
-    job = ledger.find_same(row.settings["app"], row.settings["environment"], names)
-    if job is None or job.state == jobs_ledger.LOST or not _is_kept(job, recipe):
-        return "", None
-    if job.state == jobs_ledger.FIRST and not first:
-        return "", job
-    is_ended = job.state in (jobs_ledger.DONE, jobs_ledger.FIRST)
-    return "finished" if is_ended else "running", None
-
-
-def _is_kept(job: Job, recipe: dict[str, Any]) -> bool:
-    """Whether what a job made, if it has ended, can still be fetched, and is of the LoRA's file."""
-    if job.state not in (jobs_ledger.DONE, jobs_ledger.FIRST):
-        return True
-    if states.is_gone(job) and copied_video(job) is None:
-        return False
-    made = json.loads(job.result) if job.result else {}
-    return reuse.has_same_lora(json.loads(made.get("recipe", "{}")), recipe)
 
 
 # The money of all rows
