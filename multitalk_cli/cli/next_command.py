@@ -394,6 +394,9 @@ def _end_conflict(facts: Mapping[str, Fact], words: list[str]) -> str:
         return _store_files(_texts(facts["sources"]), is_file=bool(facts.get("is_file")))
     if "example" in facts:
         return _example(facts, words)
+    if "superfluous" in facts:
+        has_value = bool(facts["has_value"])
+        return typed_line(typed_without(words, str(facts["superfluous"]), has_value=has_value))
     option, has_value = _CONFLICTS.get(_texts(facts.get("options", ())), ("", False))
     rest = typed_without(words, option, has_value=has_value)
     if option == "--upload":
@@ -536,6 +539,8 @@ def _choose_weights(facts: Mapping[str, Fact], words: list[str]) -> str:
 def _pack_again(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "pack_folder" not in facts:
         return ""
+    if "pack" in facts:
+        return shell_line(["multitalk", "upload-weights", str(facts["pack"])])
     repair = ["--repair"] if "damaged" in facts else []
     return shell_line(["multitalk", "download", "--to", "weights", *repair])
 

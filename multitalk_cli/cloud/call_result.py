@@ -128,6 +128,7 @@ def await_answer(
         if follower.call_id and not cancelled:
             cancelled.append(follower.call_id)
             cloud.cancel_call(follower.call_id)
+            reporter.leaving = "interrupted; the call in the account was cancelled"
         return True
 
     policy = FollowPolicy(cancel=cancel, retries=_RETRIES)

@@ -132,10 +132,11 @@ def list_pack_files(folder: Path) -> list[Path]:
             facts={"pack_folder": str(folder)},
         ) from None
     if pack.base:
+        whole = folder.parent.parent / "pack"
         raise FileError(
             f"{str(folder)!r} is a transformer alone, the pack is next to {EIGHT_BIT_FOLDER}",
             code="E_FILE_UNREADABLE",
-            facts={"pack_folder": str(folder)},
+            facts={"pack_folder": str(folder)} | ({"pack": str(whole)} if whole.is_dir() else {}),
         )
     # Names come from a file: nothing of them may lead out of the folder.
     sizes = {Path(name).name: size for name, size in pack.sizes.items()}

@@ -3,6 +3,7 @@
 It parses, or is a plain command of the shell, and is not the command that failed.
 """
 
+import json
 import os
 import shlex
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from multitalk_cli.contract import PACK_FORMAT
 from multitalk_cli.errors import CODES
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.media.video import ffmpeg
@@ -75,6 +77,14 @@ def _pack():
     Path("weights").mkdir()
 
 
+def _stored():
+    for place in ("weights/pack", "weights/8bit/transformer"):
+        Path(place).mkdir(parents=True)
+        changes = {"changes": {"base": "0" * 16, "loras": []}} if "8bit" in place else {}
+        body = {"format_version": PACK_FORMAT, "files": [], "sources": [], **changes}
+        Path(place, "manifest.json").write_text(json.dumps(body))
+
+
 def _files(**content):
     def write():
         for name, text in content.items():
@@ -127,6 +137,9 @@ CASES = [
     ("E_CONFLICT", [*MADE, "--detach"], None),
     ("E_CONFLICT", [*MADE, "--lora", "a", "--lora", "b"], None),
     ("E_CONFLICT", [*MADE, "--upload"], None),
+    ("E_CONFLICT", ["download", "--preset", "fast", "--verify"], None),
+    ("E_CONFLICT", ["download", "--preset", "fast", "--lora", "fusionx"], None),
+    ("E_CONFLICT", ["download", "--to", "w", "--app", "studio"], None),
     ("E_UNKNOWN_CODE", ["explain", "E_FOO"], None),
     ("E_UNKNOWN_CODE", ["explain", "E_NO_JOBS"], None),
     ("E_SETTING", ["config", "set", "fsp", "25"], None),
@@ -185,6 +198,8 @@ CASES = [
     ("E_USAGE", ["jobs", "prune", "--older-than", "0m"], _old_job),
     ("E_WEIGHTS", [*MADE[:3], "--backend", "local", "--weights", "weights"], _pack),
     ("E_WEIGHTS", ["config", "set", "weights", "gone"], None),
+    ("E_WEIGHTS", ["config", "set", "weights", "weights/8bit/transformer"], _stored),
+    ("E_FILE_UNREADABLE", ["upload-weights", "weights/8bit/transformer"], _stored),
     ("E_GPU_TOO_SMALL", [*MADE[:3], "--plan", "--gpu", "t4", "--size", "2048x2048"], None),
     ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--attention", "fa2"], None),
     ("E_ATTENTION_STACK", [*MADE[:3], "--plan", "--gpu", "t4", "--attention", "fa3"], None),

@@ -111,6 +111,7 @@ def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
     ran = running.finish()
 
     assert ran.code in (130, -signal.SIGINT)
+    assert ran.stderr.splitlines()[-1] == "interrupted; the call in the account was cancelled"
     assert rpcs.count("FunctionCallCancel") == 1
     row = deployed.run("jobs", "ls", "--limit", "1", "--json").data["jobs"][0]
     assert (row["kind"], row["state"], row["gpu"]) == ("bench", "cancelled", "l4")

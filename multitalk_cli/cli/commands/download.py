@@ -22,6 +22,7 @@ from multitalk_cli.weights.download import DownloadOptions, WeightsTarget
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.call_result import CallRecord
+    from multitalk_cli.errors.exceptions import Fact
 
 EXAMPLES = (
     "multitalk download",
@@ -119,14 +120,22 @@ def _only(named: dict[str, bool]) -> str:
     """The option of the one task that was chosen; empty for the download itself."""
     chosen = [name for name, is_chosen in named.items() if is_chosen]
     if len(chosen) > 1:
-        raise UsageError(f"{chosen[0]} and {chosen[1]} exclude each other", code="E_CONFLICT")
+        raise _conflict(chosen[0], chosen[1])
     return chosen[0] if chosen else ""
+
+
+def _conflict(option: str, other: str) -> UsageError:
+    """The error for two options that exclude each other, with the command without the first."""
+    has_value = option in ("--lora", "--app", "--environment")
+    facts: dict[str, Fact] = {"superfluous": option, "has_value": has_value}
+    message = f"{option} and {other} exclude each other"
+    return UsageError(message, code="E_CONFLICT", facts=facts)
 
 
 def _refuse_in_folder(to: str | None, options: dict[str, object]) -> None:
     for name, value in options.items():
         if to is not None and value:
-            raise UsageError(f"{name} and --to exclude each other", code="E_CONFLICT")
+            raise _conflict(name, "--to")
     if to is not None and not to.strip():
         raise UsageError("--to needs the name of a folder", code="E_USAGE")
 

@@ -18,7 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.contract.loras import LORAS_FOLDER, LORAS_RECORD
-from multitalk_cli.contract.weights_task import lora_digests, recorded_digests, require_loras
+from multitalk_cli.contract.weights_task import (
+    is_eight_bit_folder,
+    lora_digests,
+    recorded_digests,
+    require_loras,
+)
 from multitalk_cli.errors import SetupError
 from multitalk_cli.errors.exceptions import Fact
 from multitalk_cli.files import expand_home, partial_file, shown_path, user_folder
@@ -59,11 +64,13 @@ def check_setup(weights: str | None, origin: str) -> Path:
 def find_weights(weights: str, origin: str = "") -> Path:
     """The folder of weights. Raises SetupError E_WEIGHTS for a folder without a pack."""
     folder = expand_home(weights)
-    if (folder / _MANIFEST).is_file():
+    is_part = is_eight_bit_folder("/".join(folder.absolute().parts[-2:]))
+    if (folder / _MANIFEST).is_file() and not is_part:
         return folder
     why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
+    why = "holds the transformer alone" if is_part else why
     named = f" of {origin}" if origin else ""
-    packed = folder / "pack" / _MANIFEST
+    packed = (folder.parent.parent if is_part else folder) / "pack" / _MANIFEST
     facts: dict[str, Fact] = {"pack": str(packed.parent)} if packed.is_file() else {}
     message = f"the folder of weights {weights!r}{named} {why}"
     raise SetupError(message, code="E_WEIGHTS", facts=facts)
