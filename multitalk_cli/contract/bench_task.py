@@ -10,6 +10,11 @@ MIN_STEPS, MAX_STEPS = 1, 10
 PERSONS = {"1": (1,), "2": (2,), "both": (1, 2)}
 WINDOWS = 2
 """A first one, and one that continues it."""
+ONE_BRANCH, GUIDED, FEW_STEPS, GATED = "one branch", "guided 5/4", "guided 1/2", "gated 5/4"
+BY_PROMPT, BY_VOICE = "dText", "dAudio"
+QUANTITIES = (ONE_BRANCH, GUIDED, FEW_STEPS, BY_PROMPT, BY_VOICE, GATED)
+"""What a tier's errors are of: velocities of one branch, with guidance of the standard and of few
+steps, what the prompt and the voice change, and guidance that is kept from an earlier step."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from multitalk_cli.contract.bench_task import (
+    BY_PROMPT,
+    BY_VOICE,
+    FEW_STEPS,
+    GATED,
+    GUIDED,
+    ONE_BRANCH,
+)
 from multitalk_cli.planning.presets import PRESETS
 from remote.bench.clock import Clock
 from remote.bench.options import Report
@@ -65,16 +73,13 @@ def _guided(text: float, audio: float) -> _Quantity:
     return guided
 
 
-_STANDARD_GUIDED, GATED = "guided 5/4", "gated 5/4"
 _OF_A_STEP: Mapping[str, _Quantity] = {
-    "one branch": lambda step: step[Branch.COND],
-    _STANDARD_GUIDED: _guided(5.0, 4.0),
-    "guided 1/2": _guided(1.0, 2.0),
-    "dText": lambda step: step[Branch.COND] - step[Branch.DROP_TEXT],
-    "dAudio": lambda step: step[Branch.DROP_TEXT] - step[Branch.UNCOND],
+    ONE_BRANCH: lambda step: step[Branch.COND],
+    GUIDED: _guided(5.0, 4.0),
+    FEW_STEPS: _guided(1.0, 2.0),
+    BY_PROMPT: lambda step: step[Branch.COND] - step[Branch.DROP_TEXT],
+    BY_VOICE: lambda step: step[Branch.DROP_TEXT] - step[Branch.UNCOND],
 }
-QUANTITIES = (*_OF_A_STEP, GATED)
-"""The last is guided 5/4 with the text difference of an earlier step, against one of its own."""
 
 
 def compared_request(window: RenderRequest) -> RenderRequest:
@@ -166,7 +171,7 @@ def _errors(run: _Run, exact: _Run, request: RenderRequest) -> Errors:
         for what, quantity in _OF_A_STEP.items()
     }
     gate = request.times.index(gate_time(request.shift))
-    guided = _OF_A_STEP[_STANDARD_GUIDED]
+    guided = _OF_A_STEP[GUIDED]
     errors[GATED] = [_error(_gated(run.steps, gate, at), guided(exact.steps[at])) for at in places]
     return errors
 
@@ -193,7 +198,7 @@ def _of_floor(errors: Errors, floor: Errors | None) -> dict[str, list[float | No
     """Errors as multiples of the floor's; gating has no floor but that of what it replaces."""
     if floor is None:
         return None
-    floors = {**floor, GATED: floor[_STANDARD_GUIDED]}
+    floors = {**floor, GATED: floor[GUIDED]}
     return {
         what: [
             error / least if least and error is not None else None

@@ -6,16 +6,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from multitalk_cli.cli.layout import Block, Line, Row, Table
+from multitalk_cli.contract.bench_task import BY_PROMPT, BY_VOICE, FEW_STEPS, GATED, GUIDED
 from multitalk_cli.reporting.formatting import human_count
 
 Report = Mapping[str, Any]
 
-_GATED = "gated 5/4"
-_UNGATED = ("guided 5/4", "guided 1/2", "dText", "dAudio")
-_SHOWN = ("guided 5/4", _GATED, "guided 1/2", "dText", "dAudio")
-_SHOWN_OF = {"exact": (_GATED,), "floor": _UNGATED}
+_UNGATED = (GUIDED, FEW_STEPS, BY_PROMPT, BY_VOICE)
+_SHOWN = (GUIDED, GATED, FEW_STEPS, BY_PROMPT, BY_VOICE)
+_SHOWN_OF = {"exact": (GATED,), "floor": _UNGATED}
 """Exact differs from itself by gating alone; the floor is computed without."""
-_NAMES = {"dText": "prompt", "dAudio": "voice"}
+_NAMES = {BY_PROMPT: "prompt", BY_VOICE: "voice"}
 """Of what the prompt and the voice change."""
 _LABEL = 11
 _LIMITS = "No figure tells how a video looks: make a short one with each preset, and compare."
@@ -34,9 +34,9 @@ def quality_blocks(report: Report) -> list[Block]:
         _row("exact", f"{report['type']}, attention {report['kernel']}"),
         _row("floor", _describe_floor(report)),
         _row("errors", unit),
-        _row("guided 5/4", "with guidance 5 by the prompt and 4 by the voice, as in standard"),
-        _row(_GATED, kept),
-        _row("guided 1/2", "with guidance 1 and 2, as in fast, without its LoRA"),
+        _row(GUIDED, "with guidance 5 by the prompt and 4 by the voice, as in standard"),
+        _row(GATED, kept),
+        _row(FEW_STEPS, "with guidance 1 and 2, as in fast, without its LoRA"),
         _row("prompt", "of what the prompt changes; voice: of what the voice changes"),
     ]
     for persons in options["persons"]:

@@ -2,8 +2,7 @@
 
 from multitalk_cli.cli.layout import Row, Table
 from multitalk_cli.cli.views import quality as view
-
-QUANTITIES = ("one branch", "guided 5/4", "guided 1/2", "dText", "dAudio", "gated 5/4")
+from multitalk_cli.contract.bench_task import QUANTITIES
 
 
 def row(tier, error, multiple, **changes):

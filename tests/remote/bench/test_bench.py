@@ -6,13 +6,13 @@ import json
 import pytest
 import torch
 
+from multitalk_cli.contract.bench_task import QUANTITIES
 from remote.bench import __main__, hardware, tiers
 from remote.bench.clock import Clock
 from remote.bench.measure import forward_flops, measure
 from remote.bench.networks import random_networks
 from remote.bench.options import BenchOptions
 from remote.bench.prices import _is_gpu
-from remote.bench.quality import QUANTITIES
 from remote.bench.report import table
 from remote.bench.tiers import VARIANTS
 from remote.engine.config import (
