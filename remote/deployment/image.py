@@ -54,6 +54,8 @@ def _variables(stack: str) -> dict[str, str]:
     return {
         "PYTHONUNBUFFERED": "1",
         "PYTORCH_CUDA_ALLOC_CONF": ALLOCATOR,
+        # The matrices of the face finder are small, and a host has more cores than we reserve.
+        "OPENBLAS_NUM_THREADS": "1",
         # Compiled kernels are shared by all containers.
         "TRITON_CACHE_DIR": f"{CACHES}/{stack}/triton",
     }

@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,10 +75,13 @@ class FinishedWindows:
         record = self.record
 
         def keep() -> contract.WindowDone | None:
-            name = resume.segment_name(event.window)
-            twice(lambda: self._encode(frames, self._folder / name), name)
-            self._pending[name] = self._folder / name
-            self._measure(event.window, frames, unanchored)
+            segment = self._folder / resume.segment_name(event.window)
+            # Another program encodes: the GPU waits for the longer of the two, not for both.
+            with ThreadPoolExecutor(1, "measure") as pool:
+                measured = pool.submit(self._measure, event.window, frames, unanchored)
+                twice(lambda: self._encode(frames, segment), segment.name)
+            paths = (segment, measured.result())
+            self._pending |= {path.name: path for path in paths if path is not None}
             windows = len(self._request.windows)
             done = contract.WindowDone(window=event.window + 1, windows=windows)
             return done if self._save(record, motion) else None
@@ -94,17 +98,18 @@ class FinishedWindows:
 
     def _measure(
         self, window: int, frames: NDArray[np.uint8], unanchored: NDArray[np.uint8]
-    ) -> None:
+    ) -> Path | None:
+        """Writes the figures of a window; None where it could not be measured."""
+        path = self._folder / resume.figures_name(window)
         try:
             figures = self._meter().measure(window, frames, unanchored)
-            name = resume.figures_name(window)
-            (self._folder / name).write_text(json.dumps(to_plain(figures)), "utf-8")
+            path.write_text(json.dumps(to_plain(figures)), "utf-8")
         # Figures are no reason to lose a video.
         except Exception as error:  # noqa: BLE001
             _log.exception("window %d was not measured", window + 1)
             self.problem = str(error) or type(error).__name__
-            return
-        self._pending[name] = self._folder / name
+            return None
+        return path
 
     def _meter(self) -> Meter:
         if self._made_meter is None:
