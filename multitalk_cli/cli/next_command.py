@@ -203,8 +203,7 @@ def _option(name: str) -> Rule:
 def _add_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:
     if "lora" not in facts:
         return ""
-    folder = ["--to", str(facts["weights_folder"])] if "weights_folder" in facts else []
-    return shell_line(["multitalk", "download", *folder, "--lora", str(facts["lora"])])
+    return download_command(facts, "--lora", str(facts["lora"]))
 
 
 def _replace_lora(facts: Mapping[str, Fact], _words: list[str]) -> str:

@@ -19,7 +19,7 @@ _TITLE = f"the Volume {contract.WEIGHTS_VOLUME}"
 def check_loras(cloud: Cloud, loras: Sequence[contract.LoraChoice]) -> None:
     """Raises SetupError E_LORA_MISSING for one that the Volume of weights does not hold."""
     if loras:
-        require_loras(loras, _record(cloud), _TITLE)
+        require_loras(loras, _record(cloud), _TITLE, cloud.place.facts)
 
 
 def find_digests(cloud: Cloud, loras: Sequence[contract.LoraChoice]) -> Mapping[str, str]:

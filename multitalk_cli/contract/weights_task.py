@@ -10,6 +10,8 @@ from multitalk_cli import contract
 from multitalk_cli.contract.codec import ADDED
 from multitalk_cli.contract.loras import (
     KNOWN_LORAS,
+    LORAS_FOLDER,
+    LORAS_RECORD,
     is_download,
     is_web_lora,
     source_of,
@@ -157,23 +159,22 @@ def not_a_lora(lora: str) -> UsageError:
 
 
 def require_loras(
-    loras: Sequence[contract.LoraChoice], record: bytes, title: str, folder: str = ""
+    loras: Sequence[contract.LoraChoice], record: bytes, title: str, place: Mapping[str, Fact]
 ) -> None:
     """Raises SetupError E_LORA_MISSING for a LoRA that is not in a folder of weights.
 
-    record: of the folder's LoRAs, empty where there is none. title: of the folder, for the error.
-    folder: its path on this machine. A known name must be of the file that it stands for today.
+    record: of the folder's LoRAs, empty where there is none. title, place: of the folder, for the
+    error and its facts. A known name must be of the file that it stands for today.
     """
     addresses = _recorded_loras(record, title, "address") if record else {}
     for name in (lora.name for lora in loras):
         known, found = KNOWN_LORAS.get(name), addresses.get(name)
         if found is None or (known is not None and not known.is_at(found)):
             other = "" if found is None else ", but another file of that name"
-            facts: dict[str, Fact] = {"lora": source_of(name)}
             raise SetupError(
                 f"{title} holds no LoRA {name}{other}",
                 code="E_LORA_MISSING",
-                facts=facts | ({"weights_folder": folder} if folder else {}),
+                facts={**place, "lora": source_of(name)},
             )
 
 
@@ -198,4 +199,8 @@ def _recorded_loras(record: bytes, title: str, entry: str) -> Mapping[str, str]:
     try:
         return {str(each["name"]): str(each[entry]) for each in json.loads(record)["loras"]}
     except (ValueError, KeyError, TypeError, RecursionError):
-        raise SetupError(f"the record of LoRAs of {title} is damaged", code="E_WEIGHTS") from None
+        raise SetupError(
+            f"the record of LoRAs of {title} is damaged",
+            code="E_WEIGHTS",
+            hint=f"remove {LORAS_FOLDER}/{LORAS_RECORD} there, and add each LoRA again",
+        ) from None

@@ -9,6 +9,7 @@ from multitalk_cli.cli.app import app
 from multitalk_cli.cli.console import split_output_options
 from multitalk_cli.cli.next_command import RULES, next_command
 from multitalk_cli.cli.typed_words import typed_again
+from multitalk_cli.contract.weights_task import recorded_digests
 from multitalk_cli.errors import (
     CODES,
     FileError,
@@ -32,6 +33,7 @@ EXAMPLES = {
     "E_LORA_MISSING": [
         ({"lora": "lightx2v"}, [*GENERATE, "--preset", "fast"]),
         ({"lora": "lightx2v", "weights_folder": "my weights"}, [*GENERATE, "--preset", "fast"]),
+        ({"lora": "lightx2v", "app": "studio", "environment": "main"}, [*GENERATE, "--app=studio"]),
     ],
     "E_TIER": [
         ({"stack": "current"}, [*GENERATE, "--preset", "fast", "--stack", "cuda12.1"]),
@@ -207,6 +209,9 @@ def test_advice_about_weights_from_where_they_are_goes_before_a_download():
 
     assert next_command(SetupError("x", code="E_WEIGHTS", hint=advice), ["download"]) == advice
     assert next_command(error, GENERATE) == "multitalk download --to 'my weights' --repair --yes"
+    with pytest.raises(SetupError, match="the record of LoRAs of w is damaged") as caught:
+        recorded_digests(b'{"loras": [1]}', "w")
+    assert next_command(caught.value, GENERATE).startswith("remove loras/manifest.json there")
 
 
 def test_every_rule_has_an_example():

@@ -79,7 +79,7 @@ def find_weights(weights: str, origin: str = "") -> Path:
 def check_loras(weights: Path, loras: Sequence[contract.LoraChoice]) -> None:
     """Raises SetupError E_LORA_MISSING for one that is not next to the pack of weights."""
     folder = weights.absolute().parent
-    require_loras(loras, _lora_record(folder), shown_path(folder), str(folder))
+    require_loras(loras, _lora_record(folder), shown_path(folder), {"weights_folder": str(folder)})
 
 
 def find_digests(weights: Path, loras: Sequence[contract.LoraChoice]) -> Mapping[str, str]:
