@@ -199,7 +199,7 @@ def _describe(outcome: RerunOutcome) -> str:
     if outcome.place is not None:
         return f"{job} is already made: {outcome.place}"
     if outcome.job_id == outcome.job.id:
-        return f"{job} goes on" if outcome.job.is_unfinished else f"{job} is made; fetching it"
+        return f"{job} continues" if outcome.job.is_unfinished else f"{job} is made; fetching it"
     return f"{job} is made again by job {outcome.job_id}"
 
 

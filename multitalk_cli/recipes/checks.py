@@ -21,7 +21,7 @@ _MOST_DIGESTED = 50_000_000
 """Packets that are digested in search of a window: a second of work."""
 _ORIGINS = {
     "video": "in the file",
-    "sidecar": "not in the file, but beside it",
+    "sidecar": "not in the file, but next to it",
     "ledger": "not in the file, but in the ledger of jobs",
 }
 

@@ -124,7 +124,7 @@ def _known(
         return location
     raise FileError(
         f"the {each.role} of {shown_path(video.path)} is not known here: no file of the ledger or "
-        f"beside it has the sha256 {each.sha256[:12]}...",
+        f"next to it has the sha256 {each.sha256[:12]}...",
         code="E_RECIPE_INPUT",
         facts={"option": option, "example": example},
     )

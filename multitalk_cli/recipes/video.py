@@ -54,7 +54,7 @@ class KnownVideo:
         """The recipe. Raises FileError E_RECIPE where there is none."""
         if self.recipe is None:
             raise FileError(
-                f"{shown_path(self.path)} has no recipe, and none is beside it or in the ledger",
+                f"{shown_path(self.path)} has no recipe, and none is next to it or in the ledger",
                 code="E_RECIPE",
                 facts={"video": str(self.path)},
             )

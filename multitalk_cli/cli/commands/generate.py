@@ -201,7 +201,7 @@ def show_facts(outcome: "Video | DetachedJob", console: Console) -> None:
 
 
 def show_detached(job_id: str, console: Console) -> None:
-    """Tells that a job goes on, and the command that comes back to it."""
+    """Tells that a job is still running, and the command that returns to it."""
     from multitalk_cli.cli.views.jobs import detached_note
 
     note, command = detached_note(job_id)

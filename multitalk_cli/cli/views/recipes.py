@@ -116,8 +116,8 @@ def inspect_blocks(inspected: InspectedVideo) -> list[Block]:
         Row("sound", _describe_sound(video.info)),
     ]
     if recipe is None:
-        text = "not by multitalk, or its recipe was removed: there is none in the file, beside it "
-        return [*rows, Row("made", f"{text}or in the ledger of jobs")]
+        text = "not by multitalk, or its recipe was removed: there is none in the file, next to "
+        return [*rows, Row("made", f"{text}it or in the ledger of jobs")]
     rows += [Row("made", _describe_maker(recipe)), *_part_rows(video, recipe)]
     rows += _change_rows(inspected)
     rows += [Row(each.role, _describe_input(each)) for each in inspected.inputs]
