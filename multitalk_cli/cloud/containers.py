@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.call_result import CallRecord, await_answer
+from multitalk_cli.errors import MultitalkError
 from multitalk_cli.planning.cost import price_of
 
 if TYPE_CHECKING:
@@ -41,16 +43,24 @@ def read_status(cloud: Cloud, stack: str, gpu: str) -> AppStatus:
 def start_warm(
     cloud: Cloud, stack: str, gpu: str, *, idle_s: int, record: CallRecord, reporter: Reporter
 ) -> float:
-    """Starts a container that waits so long for jobs; returns the seconds that loading took."""
+    """Starts a container that waits so long for jobs; returns the seconds that loading took.
+
+    Where that is stopped or fails, no container waits longer than before.
+    """
     cloud.set_idle_window(stack, gpu, idle_s)
-    with reporter.progress() as progress:
-        answer = await_answer(
-            cloud,
-            lambda: record.spawned(cloud.spawn_warm(stack, gpu)),
-            lambda: progress.show(contract.Stage(name="starting")),
-            reporter,
-            limit_s=_LONGEST_START_S,
-        )
+    try:
+        with reporter.progress() as progress:
+            answer = await_answer(
+                cloud,
+                lambda: record.spawned(cloud.spawn_warm(stack, gpu)),
+                lambda: progress.show(contract.Stage(name="starting")),
+                reporter,
+                limit_s=_LONGEST_START_S,
+            )
+    except BaseException:
+        with suppress(MultitalkError):
+            cloud.set_idle_window(stack, gpu, IDLE_S)
+        raise
     load_s = float(answer["seconds"])
     # What it costs at most: jobs that come meanwhile pay for themselves.
     record.ran(load_s + idle_s)

@@ -38,7 +38,7 @@ def call_container(
     """
     began_s = time.monotonic()
     with (
-        paid_call(cloud.place, DOCTOR, option, gpu=gpu, stack=stack) as record,
+        paid_call(cloud.place, DOCTOR, option, reporter, gpu=gpu, stack=stack) as record,
         reporter.progress() as progress,
     ):
 

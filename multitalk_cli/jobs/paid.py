@@ -11,10 +11,14 @@ from typing import TYPE_CHECKING
 from multitalk_cli.errors import MultitalkError, TemporaryError
 from multitalk_cli.jobs import ledger as jobs_ledger
 from multitalk_cli.jobs.ledger import Job, Ledger
+from multitalk_cli.reporting.formatting import human_money
 from multitalk_cli.reporting.reporter import StoppedError
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from multitalk_cli.cloud.errors import AppRef
+    from multitalk_cli.reporting.reporter import Reporter
 
 
 class PaidCall:
@@ -38,13 +42,16 @@ class PaidCall:
         """Notes how long its containers ran so far."""
         self._run_s = seconds
 
-    def end(self, state: str, error: MultitalkError | None = None) -> None:
-        """Notes how it ended, and what it cost."""
-        money = {} if self._run_s is None else jobs_ledger.spent(self._job, self._run_s)
+    def end(self, state: str, error: MultitalkError | None = None) -> float | None:
+        """Notes how it ended and what it cost; returns the dollars, None for unknown ones."""
+        money: dict[str, Any] = (
+            {} if self._run_s is None else jobs_ledger.spent(self._job, self._run_s)
+        )
         if self._run_s is not None:
             money["started_s"] = time.time() - self._run_s
         code, text = ("", "") if error is None else (error.code, error.message)
         self._ledger.update(self._job.id, state=state, error=code, error_text=text, **money)
+        return money.get("price_usd")
 
 
 @contextmanager
@@ -52,6 +59,7 @@ def paid_call(
     place: AppRef,
     kind: str,
     label: str,
+    reporter: Reporter,
     *,
     gpu: str = "",
     stack: str = "",
@@ -87,6 +95,8 @@ def paid_call(
         call.end(jobs_ledger.CANCELLED if is_cancelled else jobs_ledger.FAILED, error)
         raise
     except (StoppedError, KeyboardInterrupt):
-        call.end(jobs_ledger.CANCELLED)
+        spent_usd = call.end(jobs_ledger.CANCELLED)
+        if spent_usd:
+            reporter.fact("cost", f"{human_money(spent_usd)} so far")
         raise
     call.end(jobs_ledger.DONE)

@@ -199,6 +199,7 @@ def test_stopping_while_it_is_waited_for_cancels_the_call_once(reporter):
     with pytest.raises(KeyboardInterrupt):
         wait(cloud, reporter)
     assert cloud.cancelled == ["fc-1"]
+    assert reporter.leaving == "interrupted; the call in the account was cancelled"
 
 
 def test_a_mistake_while_waiting_cancels_the_call(reporter):

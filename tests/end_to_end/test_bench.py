@@ -117,6 +117,20 @@ def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
     assert (row["kind"], row["state"], row["gpu"]) == ("bench", "cancelled", "l4")
 
 
+def test_ctrl_c_at_warm_leaves_no_container_that_waits_longer(cloud, deployed, rpcs):
+    cloud.no_capacity()
+    running = deployed.start("warm", "15m", "--gpu", "l4")
+    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
+
+    running.signal(signal.SIGINT)
+    ran = running.finish()
+
+    assert ran.code == -signal.SIGINT, ran.stderr
+    updates = rpcs.requests("FunctionUpdateSchedulingParams")
+    windows = [each.settings.scaledown_window for each in updates]
+    assert (windows, rpcs.count("FunctionCallCancel")) == ([900, 30], 1)
+
+
 def test_without_a_pack_nothing_is_started(deployed, rpcs):
     modal.Volume.from_name(contract.WEIGHTS_VOLUME).remove_file("/bf16/manifest.json")
 

@@ -78,6 +78,8 @@ def bench(
     agree_to_pay(console, "a benchmark", view.cost_line(cost), yes=yes)
     gpu, stack = chosen["gpu"], chosen["stack"]
     label = cloud_bench.describe(task)
-    with paid_call(place, BENCH, label, gpu=gpu, stack=stack, job_id=task.job_id) as record:
+    with paid_call(
+        place, BENCH, label, console, gpu=gpu, stack=stack, job_id=task.job_id
+    ) as record:
         result = cloud_bench.run(cloud, stack, gpu, task, cost, record, console)
     console.succeed("bench", view.data(result), view.blocks(result))

@@ -194,7 +194,7 @@ def _run_in_cloud(
     account = AppRef(app=chosen["app"], environment=chosen["environment"])
 
     def record(label: str, call_id: str) -> "AbstractContextManager[CallRecord]":
-        return paid_call(account, DOWNLOAD, label, call_id=call_id)
+        return paid_call(account, DOWNLOAD, label, console, call_id=call_id)
 
     target = CloudWeights.reachable(account, detach=detach, record=record)
     if task == "--cancel":

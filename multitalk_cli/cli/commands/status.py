@@ -72,7 +72,7 @@ def warm(
     console.fact("warm", view.warm_text(idle_s, price_of(chosen["gpu"], idle_s)))
     gpu, stack = chosen["gpu"], chosen["stack"]
     label = human_duration(idle_s)
-    with paid_call(cloud.place, WARM, label, gpu=gpu, stack=stack) as record:
+    with paid_call(cloud.place, WARM, label, console, gpu=gpu, stack=stack) as record:
         load_s = start_warm(cloud, stack, gpu, idle_s=idle_s, record=record, reporter=console)
     console.note("multitalk cool stops it sooner")
     console.succeed("warm", {"seconds": idle_s, "load_seconds": load_s})
