@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
 
 from multitalk_cli.cli import interrupts, layout
@@ -354,17 +355,13 @@ class Console:
         head, *details = error.message.split("\n") if error.message else [""]
         # Of a program that failed.
         details += getattr(error, "log", "").split("\n") if self.options.debug else []
-        first, *more = hint.split("\n")
         where = f"({error.code}, exit {int(error.exit_code)}; multitalk explain {error.code})"
         self._show_error(
             layout.Row("error:", head, label_style="red", width=_ERROR_WIDTH),
             *(layout.Line(line, indent=2) for line in details),
-            layout.Row(
-                "  next:", first, "bold", width=_NEXT_WIDTH, wraps=not layout.is_command(first)
-            ),
             *(
-                layout.Row("", line, "bold", width=_NEXT_WIDTH, wraps=not layout.is_command(line))
-                for line in more
+                layout.Row(name, line, "bold", width=_NEXT_WIDTH, wraps=not layout.is_command(line))
+                for name, line in zip_longest(["  next:"], hint.split("\n"), fillvalue="")
             ),
             layout.Line(where, "dim", indent=2),
         )
@@ -385,6 +382,9 @@ class Console:
 
     def interrupted(self, command: str) -> None:
         """Ctrl-C or a signal."""
+        if sys.stderr is not None and sys.stderr.isatty():
+            # Over the terminal's echo of Ctrl-C.
+            write(sys.stderr, "\r")
         self.note(self.leaving)
         self._fail_json(
             command, "E_INTERRUPTED", "interrupted", "run it again", ExitCode.INTERRUPTED

@@ -150,6 +150,25 @@ def test_a_third_ctrl_c_at_the_question_gives_the_terminal_its_echo_back():
     assert_orderly(program)
 
 
+def test_the_last_line_of_a_command_without_bars_covers_the_echo_of_ctrl_c():
+    script = """
+        import time
+        from multitalk_cli.cli.console import Console, OutputOptions
+
+        console = Console(OutputOptions())
+        try:
+            console.note("ready")
+            time.sleep(120)
+        except KeyboardInterrupt:
+            console.interrupted("logs")
+    """
+    program = start_python(textwrap.dedent(script))
+    program.until("ready")
+    program.child.sendintr()
+
+    assert program.end()[-1] == "interrupted; partial files removed"
+
+
 def test_ctrl_z_shows_the_cursor_and_the_bars_come_back_below(tmp_path):
     (tmp_path / "work.py").write_text(SCRIPT)
     env = {**colourful(os.environ), "PS1": "> ", "PYTHONPATH": str(ROOT)}
