@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote, unquote, urljoin, urlsplit
 
 from multitalk_cli.contract.limits import find_flaw
@@ -22,6 +22,12 @@ from multitalk_cli.errors import (
 from multitalk_cli.errors.masking import hide
 from multitalk_cli.reporting.formatting import human_duration
 from multitalk_cli.storage.endpoint import find_proxy
+from multitalk_cli.storage.redirects import (
+    Redirects,
+    UnsafeRedirectError,
+    origin_of,
+    server_of,
+)
 from multitalk_cli.storage.retry import SYSTEM_CLOCK, Clock, Retry, RetryPolicy
 from multitalk_cli.storage.throttling import asked_pause_s
 
@@ -34,6 +40,10 @@ _NEXT_PAGE = re.compile(r'<([^>]+)>;\s*rel="next"')
 _BUSY = (408, 425, 429, 500, 502, 503, 504)
 _ASKING = RetryPolicy(pauses_s=(0.5, 1, 2))
 _FETCHING = RetryPolicy(pauses_s=(1, 2, 4, 8, 16, 30))
+_IN_BROWSER = (
+    "download the file in a browser, and pass it: "
+    "multitalk download --to weights --lora FILE.safetensors"
+)
 # Errors of a broken, slow or absent network.
 _NETWORK_ERRORS = (OSError, http.client.HTTPException)
 
@@ -84,7 +94,7 @@ class Hub:
         self._token, self._is_hub, self._clock = token, is_hub, clock
         self._policy = HubPolicy() if policy is None else policy
         self._paused_s = 0
-        self._opener = urllib.request.build_opener(_Redirects(self.endpoint))
+        self._opener = urllib.request.build_opener(Redirects(self.endpoint))
 
     @classmethod
     def of_surroundings(cls, policy: HubPolicy | None = None, endpoint: str = "") -> "Hub":
@@ -319,65 +329,6 @@ class Hub:
         return self._opener.open(request, timeout=self._policy.stall_s)
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; sends the token to the Hub itself only."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-
-    def http_error_302(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-    ) -> Any:
-        try:
-            return super().http_error_302(req, fp, code, msg, headers)
-        except ConnectionError:
-            fp.close()
-            raise
-        except ValueError as error:
-            fp.close()
-            # The server wrote it.
-            where = _server(req.full_url)
-            raise ConnectionError(f"{where} redirects to no address: {error}") from error
-
-    http_error_301 = http_error_303 = http_error_307 = http_error_308 = http_error_302
-
-    def redirect_request(
-        self,
-        req: urllib.request.Request,
-        fp: IO[bytes],
-        code: int,
-        msg: str,
-        headers: http.client.HTTPMessage,
-        newurl: str,
-    ) -> urllib.request.Request | None:
-        if urlsplit(self._endpoint).scheme == "https" != urlsplit(newurl).scheme:
-            where = _server(self._endpoint)
-            raise ConnectionError(
-                f"{where} redirects to {origin_of(newurl)}, which is not encrypted"
-            )
-        new = super().redirect_request(req, fp, code, msg, headers, newurl)
-        token = req.unredirected_hdrs.get("Authorization")
-        if new is not None and token is not None and origin_of(newurl) == origin_of(self._endpoint):
-            new.add_unredirected_header("Authorization", token)
-        return new
-
-
-def origin_of(url: str) -> str:
-    """Scheme, host and port of an address."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}".lower()
-
-
-def _server(url: str) -> str:
-    """The host of an address, to be shown: without a name and a password."""
-    return urlsplit(url).netloc.rpartition("@")[2]
-
-
 def _told_size(answer: Any, what: str) -> int:
     told = answer.headers.get("Content-Length", "")
     if answer.status == http.client.PARTIAL_CONTENT:
@@ -401,7 +352,7 @@ def _require_length(answer: Any, size_bytes: int) -> None:
     told = answer.headers.get("Content-Length", "")
     if told.isdecimal() and int(told) < size_bytes:
         raise ConnectionError(
-            f"{_server(answer.url)} sends {told} bytes where {size_bytes} are missing"
+            f"{server_of(answer.url)} sends {told} bytes where {size_bytes} are missing"
         )
 
 
@@ -409,6 +360,8 @@ def _final_error(
     error: Exception, what: str, endpoint: str, *, is_hub: bool
 ) -> MultitalkError | None:
     """The error that no further attempt avoids, or None."""
+    if isinstance(error, UnsafeRedirectError) and not is_hub:
+        return StorageError(f"{what} is not fetched: {error}", code="E_HUB", hint=_IN_BROWSER)
     if not isinstance(error, urllib.error.HTTPError):
         return None
     error.close()
@@ -432,8 +385,7 @@ def _explain_other(status: int, what: str) -> StorageError:
         return StorageError(
             f"{what} needs a login (status {status})",
             code="E_HUB",
-            hint="download the file in a browser, and pass it: "
-            "multitalk download --to weights --lora FILE.safetensors",
+            hint=_IN_BROWSER,
         )
     return StorageError(
         f"{what} does not exist (status {status})",
@@ -465,7 +417,7 @@ def _explain_denied(error: urllib.error.HTTPError, what: str) -> MultitalkError:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, urllib.error.HTTPError):
-        place = _server(error.url)
+        place = server_of(error.url)
         # Only http and https are followed.
         return f"status {error.code} of {place}" if place else "a redirect to no web address"
     if isinstance(error, urllib.error.URLError):

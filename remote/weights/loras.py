@@ -33,7 +33,8 @@ from multitalk_cli.contract.weights_task import check_lora, not_a_lora
 from multitalk_cli.errors import FileError, StorageError, UsageError
 from multitalk_cli.files import move_into_place, open_input
 from multitalk_cli.files import sha256_of as file_sha256
-from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub, origin_of
+from multitalk_cli.storage.hub import DEFAULT_ENDPOINT, Hub
+from multitalk_cli.storage.redirects import origin_of
 from remote.engine.checkpoint import lora as lora_file
 from remote.engine.checkpoint import lora_keys
 from remote.engine.checkpoint.tensorfile import TensorFile
@@ -367,9 +368,8 @@ def _in_file(path: Path) -> _Origin:
 
 def _allowed(size_bytes: int, what: str) -> int:
     if size_bytes > MAX_BYTES:
-        raise FileError(
-            f"{what} has {size_bytes} bytes, a LoRA has at most {MAX_BYTES}", code="E_LORA"
-        )
+        message = f"{what} has {size_bytes} bytes, a LoRA has at most {MAX_BYTES}"
+        raise FileError(message, code="E_LORA")
     return size_bytes
 
 

@@ -119,6 +119,7 @@ def test_a_mirror_that_knows_no_access_is_asked_for_the_repository(hub):
         (302, "file:///etc/passwd", "E_HUB_NETWORK", "a redirect to no web address"),
         (302, "https://[bad/x", "E_HUB_NETWORK", "redirects to no address"),
         (302, "data:text/plain,x", "E_HUB_NETWORK", "a redirect to no web address"),
+        (302, "https://me:secret@host.example/x", "E_HUB", "redirects to an address with a pass"),
     ],
 )
 def test_what_another_server_answers_in_place_of_a_file_is_told(hub, status, location, code, words):
@@ -130,3 +131,17 @@ def test_what_another_server_answers_in_place_of_a_file_is_told(hub, status, loc
 
     assert caught.value.code == code
     assert "HF_ENDPOINT" not in caught.value.hint
+    assert "secret" not in caught.value.message
+
+
+def test_no_server_leads_from_an_encrypted_address_to_an_open_one(hub):
+    hub.faults.refusal = (307, {"Location": "http://me:secret@10.0.0.1/x.safetensors"})
+    server = Hub("http://127.0.0.1:1", None, QUICK).other_server("https://site.example")
+
+    with pytest.raises(
+        StorageError, match=r"redirects to http://10\.0\.0\.1, which is not"
+    ) as caught:
+        server.file_at(f"{hub.url}/x.safetensors", "x")
+
+    assert (caught.value.code, len(hub.requests)) == ("E_HUB", 1)
+    assert "download the file in a browser" in caught.value.hint
