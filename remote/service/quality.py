@@ -126,9 +126,9 @@ class Meter:
         faces: where they are in the window, by person.
         """
         maps = [
-            _map_of_rigid(self._faces[number].mesh, mesh)
+            _map_of_rigid(self._faces[number].mesh, face.mesh)
             for frame in frames
-            for number, mesh in self._meshes(frame, faces).items()
+            for number, face in self._follow(frame, faces).items()
             if number in self._faces
         ]
         if not maps:
@@ -137,32 +137,34 @@ class Meter:
         longest, shortest = np.linalg.svd(np.mean(maps, axis=0), compute_uv=False)
         return float(longest / shortest - 1)
 
-    def _meshes(self, frame: Frame, faces: Mapping[int, Face]) -> dict[int, NDArray[np.float64]]:
-        """The meshes of faces in another frame of their window; they are found again if lost."""
+    def _follow(self, frame: Frame, faces: Mapping[int, Face]) -> dict[int, Face]:
+        """The faces in another frame of their window; they are found again if one is lost."""
         followed = {number: follow_face(frame, face) for number, face in faces.items()}
         if any(face.mesh_score < RELIABLE_MESH for face in followed.values()):
             followed = self._find(frame)
-        return {number: face.mesh for number, face in followed.items()}
+        return followed
 
     def _lips(
         self, window: int, frames: NDArray[np.uint8]
     ) -> tuple[tuple[tuple[float | None, ...], ...], dict[int, Face]]:
         """Lips in the frames to look at, and the faces of the window.
 
-        Faces are detected every second, and tracked between.
+        Every second faces are placed anew, and searched for where one is not seen.
         """
         gaps: list[list[float | None]] = [[] for _ in self._people]
-        faces: dict[int, Face] | None = None
+        faces: dict[int, Face] = {}
         known: dict[int, Face] = {}
-        for number in self._numbers(window):
+        numbers = self._numbers(window)
+        for place, number in enumerate(numbers):
             frame = frames[number - self._request.new_frames(window).start]
-            if faces is None or self._looked_at[number] % self._request.fps == 0:
-                faces = self._find(frame)
+            if place == 0 or self._looked_at[number] % self._request.fps == 0:
+                are_all = len(faces) == len(self._people)
+                faces = self._follow(frame, faces) if are_all else self._find(frame)
                 known |= faces
             for person, seen in zip(self._people, gaps, strict=True):
                 face = faces.get(person.number)
                 seen.append(None if face is None else lip_gap(follow_face(frame, face)))
-        if faces is None:
+        if not numbers:
             known = self._find(frames[0])
         return tuple(tuple(seen) for seen in gaps), known
 

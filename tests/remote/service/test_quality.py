@@ -258,13 +258,33 @@ def test_the_work_on_a_long_video_is_bounded(frames):
     assert all(places.get(number - 1) == place - 1 for number, place in places.items() if place)
 
 
-def test_faces_are_found_once_a_second(talk, monkeypatch):
+def _searches(request, frames, monkeypatch):
+    """The figures, and the options of each search for faces."""
     calls = []
     find = quality.find_faces
     monkeypatch.setattr(quality, "find_faces", lambda *a, **k: calls.append(k) or find(*a, **k))
-    request, frames = talk
-    _measured(request, frames)
-    in_picture = 1
-    assert len(calls) == -(-request.frames // request.fps) + in_picture
+    return _measured(request, frames), calls
+
+
+def test_a_face_is_searched_for_once(talk, monkeypatch):
+    _, calls = _searches(*talk, monkeypatch)
+    assert len(calls) == len(("the picture", "the first frame"))
     # Frames stand as the picture does: turned faces are looked for once.
     assert [each.get("turned", True) for each in calls].count(True) == 1
+
+
+def test_a_face_that_was_lost_is_found_again(talk):
+    request, frames = talk
+    second = slice(request.fps, 2 * request.fps)
+    frames = frames.copy()
+    frames[second] = 90
+    assert _measured(request, frames).mouth_correlation[0] > 0.8
+
+
+def test_a_face_that_moves_is_followed(talk, monkeypatch):
+    request, frames = talk
+    across = frames.shape[2] // 8
+    moved = np.stack([np.roll(f, across * n // len(frames), axis=1) for n, f in enumerate(frames)])
+    figures, calls = _searches(request, moved, monkeypatch)
+    assert len(calls) == len(("the picture", "the first frame"))
+    assert figures.mouth_correlation[0] > 0.8
