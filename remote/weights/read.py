@@ -123,9 +123,7 @@ class Pack:
         load_module(module, moved, device)
         return module
 
-    def load_start(
-        self, blocks: int, device: torch.device, dtype: torch.dtype | None = None
-    ) -> nn.Module:
+    def load_start(self, blocks: int, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
         """Builds the transformer with its first blocks only, and reads no others."""
         config = self.manifest.config
         few = replace(config.dit, layers=min(blocks, config.dit.layers))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from remote.engine.config import LATENT_STRIDE
 from remote.engine.errors import PlacesError
 from remote.engine.networks.image import fit_masks
 
@@ -62,10 +63,10 @@ def box_masks(height: int, width: int, boxes: tuple[PixelBox, ...]) -> Tensor:
     return masks
 
 
-def latent_masks(masks: Tensor, target: tuple[int, int], stride: int = 8) -> Tensor:
+def latent_masks(masks: Tensor, target: tuple[int, int]) -> Tensor:
     """Takes masks [C, H, W] of the picture to the latent grid of a video of target pixels."""
-    fitted = fit_masks(masks, *target)
-    return _shrink(fitted, (target[0] // stride, target[1] // stride))
+    fitted, (_, down, across) = fit_masks(masks, *target), LATENT_STRIDE
+    return _shrink(fitted, (target[0] // down, target[1] // across))
 
 
 def token_masks(masks: Tensor, patch: tuple[int, int]) -> Tensor:
