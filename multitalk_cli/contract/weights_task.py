@@ -83,8 +83,8 @@ PUBLISHED = (
 PUBLISHED_TOLERANCE = 0.01
 """The share by which a part on the hub may differ from this table: headers, roundings."""
 PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
-PACK_BYTES = 51_200_000_000
-"""Of the bf16 pack, for estimates."""
+PACK_BYTES, EIGHT_BIT_BYTES = 51_200_000_000, 26_900_000_000
+"""Of the bf16 pack and of a transformer in 8 bits, for estimates."""
 
 
 def pack_revision(sha256s: Iterable[str]) -> str:

@@ -14,8 +14,10 @@ from multitalk_cli.cloud.errors import AppRef, never_deployed
 from multitalk_cli.cloud.follow import CallFollower, FollowPolicy, ShouldAbort, wait_for_end
 from multitalk_cli.cloud.pack import DeployedPack, find_pack
 from multitalk_cli.contract import events, weights_task
+from multitalk_cli.contract.loras import KNOWN_LORAS
 from multitalk_cli.contract.weights_task import (
     DOWNLOAD,
+    EIGHT_BIT_BYTES,
     PACK_BYTES,
     PUBLISHED_BYTES,
     WeightsAction,
@@ -24,6 +26,7 @@ from multitalk_cli.contract.weights_task import (
 from multitalk_cli.errors import MultitalkError, RemoteError, SetupError, TemporaryError
 from multitalk_cli.planning import rates
 from multitalk_cli.planning.cost import price_without_gpu
+from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.reporting.formatting import human_bytes, human_duration, human_money
 from multitalk_cli.weights.download import added_bytes, does_all
 
@@ -91,7 +94,9 @@ class CloudWeights:
         if self._cloud.deployment() is None:
             raise never_deployed(self._cloud.place)
 
-    def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
+    def prepare(
+        self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool, preset: str = ""
+    ) -> bool:
         """Deploys the app if necessary; tells whether the user was asked.
 
         One question for both: only the deployed app finds out what exactly will be fetched.
@@ -104,14 +109,28 @@ class CloudWeights:
         chosen = settings.load_settings({})
         planned = add_secrets(plan_deploy(place, (), chosen["gpu"]))
         reporter.fact("app", f"{place.app} is not deployed yet: that comes first")
-        if is_all:
-            amount = f"about {human_bytes(PUBLISHED_BYTES)} into {self.title}, packed there"
-            reporter.fact("fetch", amount)
-            reporter.fact("price", _describe_price(PUBLISHED_BYTES + PACK_BYTES))
-        ask(f"Deploy {place.app}, and fetch the weights?" if is_all else f"Deploy {place.app}?")
+        work = self._describe_all(preset, reporter) if is_all else ""
+        ask(f"Deploy {place.app}{work}?")
         with reporter.redirect_stdout():
             deploy_app(self._cloud, planned, reporter)
         return True
+
+    def _describe_all(self, preset: str, reporter: Reporter) -> str:
+        """Reports what a first download fetches and costs; the question about it."""
+        added, terms = PUBLISHED_BYTES + PACK_BYTES, ""
+        amount = f"about {human_bytes(PUBLISHED_BYTES)} into {self.title}, packed there"
+        reporter.fact("fetch", amount)
+        if preset:
+            lora = PRESETS[preset].lora
+            if lora:
+                known = KNOWN_LORAS[lora]
+                reporter.fact("lora", f"{lora}, {human_bytes(known.size_bytes)}, {known.licence}")
+                added, terms = added + known.size_bytes, f", with {lora} under {known.licence}"
+            folder = self.name(weights_task.eight_bit_folder(lora))
+            reporter.fact("8 bits", f"about {human_bytes(EIGHT_BIT_BYTES)} more, in {folder}")
+            added += EIGHT_BIT_BYTES
+        reporter.fact("price", _describe_price(added))
+        return f", and fetch the weights{terms}"
 
     def find_pack(self) -> DeployedPack | None:
         """The finished pack, found from this machine without a container."""

@@ -33,10 +33,13 @@ class WeightsTarget(Protocol):
     def name(self, file: str) -> str:
         """The name that users see of a file in the folder."""
 
-    def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
+    def prepare(
+        self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool, preset: str = ""
+    ) -> bool:
         """Sets up what is needed, after asking; tells whether it asked.
 
-        is_all: whether the model's weights will be fetched.
+        is_all: whether the model's weights will be fetched. preset: whose weights in 8 bits are
+        stored too.
         """
 
     def attach(self, task: WeightsTask, reporter: Reporter) -> Mapping[str, Any] | None:
@@ -148,7 +151,10 @@ def download(
 ) -> DownloadedWeights:
     """Fetches missing files and packs them."""
     has_asked = target.prepare(
-        lambda text: _ask(target, options, reporter, text), reporter, is_all=True
+        lambda text: _ask(target, options, reporter, text),
+        reporter,
+        is_all=True,
+        preset=options.preset,
     )
     if not options.is_repair:
         found = _attached(target, options, reporter)
@@ -250,9 +256,21 @@ def _announce(
         amount = human_bytes(eight_bit["size_bytes"])
         reporter.fact("8 bits", f"about {amount} more, in {target.name(eight_bit['folder'])}")
     target.announce(survey, reporter)
-    # The first question was about the published files alone.
-    if not has_asked or options.preset:
+    if not has_asked or not _is_as_published(lora):
         _ask(target, options, reporter, _question(survey, target.title))
+
+
+def _is_as_published(lora: Mapping[str, Any] | None) -> bool:
+    """Whether a LoRA is the known one, and its page states no other licence than was shown."""
+    if lora is None:
+        return True
+    known = KNOWN_LORAS.get(lora["name"])
+    stated = lora["licence"].lower().replace("-", " ")
+    return (
+        known is not None
+        and known.is_at(lora["address"])
+        and known.licence.lower().startswith(stated)
+    )
 
 
 def _describe_published(reporter: Reporter, survey: Mapping[str, Any]) -> None:

@@ -53,9 +53,11 @@ class LocalWeights:
         """The path of a file in the folder."""
         return str(self._folder / file)
 
-    def prepare(self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool) -> bool:
+    def prepare(
+        self, ask: Callable[[str], None], reporter: Reporter, *, is_all: bool, preset: str = ""
+    ) -> bool:
         """Nothing has to be set up, and nothing is asked."""
-        del ask, reporter, is_all
+        del ask, reporter, is_all, preset
         return False
 
     def find_pack(self) -> DeployedPack | None:

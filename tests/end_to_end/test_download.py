@@ -348,6 +348,19 @@ def test_a_download_that_ends_while_it_is_cancelled_is_not_called_cancelled(hub,
     assert CloudWeights(account).cancel(call_id, QuietReporter(), lambda: False) is False
 
 
+def test_the_first_question_is_about_a_preset_as_a_whole(cloud, owner, rpcs):
+    cloud.add_environment("fast")
+    terminal = owner.at_terminal("download", "--preset", "fast", "--environment", "fast")
+    terminal.answer("[y/N] ", "n\r")
+    text = " ".join(" ".join(terminal.end()).split())
+
+    assert "lightx2v, 739 MB, Apache 2.0 by its README" in text
+    assert "26.9 GB more, in multitalk-weights/8bit/transformer-lightx2v" in text
+    question = "fetch the weights, with lightx2v under Apache 2.0 by its README? [y/N]"
+    assert question in text
+    assert (terminal.code, rpcs.count("AppPublish")) == (8, 0)
+
+
 def test_ctrl_c_at_a_terminal_may_detach(cloud, hub, empty):
     hub.faults.bytes_per_s = SLOW_BYTES_PER_S
     terminal = empty.at_terminal("download")
