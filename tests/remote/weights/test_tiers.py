@@ -5,6 +5,8 @@ import hashlib
 import json
 import shutil
 import weakref
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -29,7 +31,7 @@ from remote.weights.model import PackedModel
 from remote.weights.pack import pack
 from tests.engine import tiny
 from tests.engine.published import write_published_checkpoint
-from tests.remote.requests import frames_of, open_model, tiny_request
+from tests.remote.requests import frames_of, open_model, tiny_request, voice
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +178,34 @@ def test_another_file_of_the_same_name_is_merged_anew(weights, store, tmp_path):
 
     torch.testing.assert_close(added, torch.full_like(added, 0.9))
     assert json.loads(done.result.recipe)["engine"]["loras"] == model.machine.loras[0]
+
+
+@pytest.mark.long
+def test_gated_windows_of_101_frames_resume_as_one_run(weights, tmp_path):
+    """As of the preset balanced, with the longest window that speech may have for its price."""
+    windows = tuple(contract.Window(start=start, frames=101) for start in (0, 76))
+    request = replace(
+        tiny_request(1, sample_steps=3, tier="near", text_steps=1, motion_frames=25),
+        windows=windows,
+        frames=176,
+        speakers=(contract.Speaker(audio=voice(176)),),
+        sound=voice(176),
+    )
+    model, videos = open_model(weights / "pack"), []
+    for name in ("whole", "stopped"):
+        jobs = DirectoryStore(tmp_path / name)
+        if name == "stopped":
+            with closing(run.run(request, model, jobs, backend="local")) as events:
+                next(event for event in events if isinstance(event, contract.WindowDone))
+        *_, done = run.run(request, model, jobs, backend="local")
+        videos.append(frames_of(jobs.load(request.job_id, "video.mp4")))
+
+    assert done.result.adjusted == ("resumed after window 1 of 2, kept from an earlier run",)
+    assert json.loads(done.result.recipe)["work"] == {
+        "forwards": 14, "forwards_gated": 4, "eight_bit": "computed",
+    }  # fmt: skip
+    assert len(videos[0]) == 176
+    assert (videos[0] == videos[1]).all()
 
 
 def test_a_damaged_pack_ends_the_job_with_what_mends_it(tiny_pack, store, tmp_path):
