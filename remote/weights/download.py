@@ -380,15 +380,17 @@ def discard(folder: Path, files: list[SourceFile]) -> None:
 def strays(folder: Path, sources: SourceManifest, packs: Mapping[str, set[str]]) -> list[Path]:
     """Files of earlier downloads and packings that are no longer used.
 
-    packs: folder of a complete pack -> files that its manifest names. Only files with names that
-    this program writes are returned.
+    sources: empty where it is not known which published files belong there. packs: folder of a
+    complete pack -> files that its manifest names. Only files with names that this program writes
+    are returned.
     """
     kept = {place_of(file) for file in sources.files}
     parts = {
         part for file in sources.files for part in parts_of(folder / place_of(file), file.sha256)
     }
     found = []
-    for own in ("", published.TOKENIZER_FOLDER, published.WAV2VEC_FOLDER):
+    places = ("", published.TOKENIZER_FOLDER, published.WAV2VEC_FOLDER) if sources.files else ()
+    for own in places:
         for path in _files_in(folder / own):
             is_named = path in parts or path.relative_to(folder).as_posix() in kept
             if not is_named and (_PART.fullmatch(path.name) or _SHARD.fullmatch(path.name)):

@@ -220,10 +220,12 @@ class WeightsFolder:
             ) from error
 
     def _packed(self, precision: Precision, sources: SourceManifest) -> Manifest | None:
-        """The pack's manifest, if it is complete and made from exactly these files."""
+        """The pack's manifest, if it is complete and made from exactly these files, if any."""
         manifest = self._whole(self._pack(precision))
         if manifest is None or manifest.precision != precision:
             return None
+        if not sources.files:
+            return manifest
         is_same = {file.sha256 for file in manifest.sources} == {f.sha256 for f in sources.files}
         return manifest if is_same else None
 
@@ -266,7 +268,12 @@ class WeightsFolder:
     # Content
 
     def _pinned(self) -> SourceManifest | None:
-        return download.load_sources(self.folder)
+        """The published files; an empty list next to a pack that was uploaded without them."""
+        pinned = download.load_sources(self.folder)
+        packs = [self.folder / name / MANIFEST_FILE for name in self.packs.values()]
+        if pinned is None and any(path.is_file() for path in packs):
+            return SourceManifest(files=())
+        return pinned
 
     def _list(self) -> dict[str, Any]:
         sources = self._pinned()
@@ -301,10 +308,12 @@ class WeightsFolder:
         if sources is None:
             return {"is_there": False}
         wrong, damaged = self._wrong_files(sources, show)
+        base = self._base()
+        checked = sources.files or (() if base is None else base.files)
         return {
             "is_there": True,
-            "files": len(sources.files),
-            "size_bytes": sum(file.size_bytes for file in sources.files),
+            "files": len(checked),
+            "size_bytes": sum(file.size_bytes for file in checked),
             "wrong": [*(download.place_of(file) for file in wrong), *damaged],
         }
 

@@ -164,6 +164,25 @@ def test_a_preset_without_a_lora_is_stored_from_the_pack_alone(hub, weights, cli
     assert hub.requests == []
 
 
+def test_a_pack_without_its_published_files_is_listed_and_verified_too(hub, config, weights, cli):
+    (weights / "sources.json").unlink()
+    download_tiny(hub, config, weights, preset="balanced", quiet=True)
+
+    listed = cli("--json", "download", "--to", "weights", "--list")
+    verified = cli("--json", "download", "--to", "weights", "--verify")
+    kept = cli("--json", "download", "--to", "weights", "--prune", "--yes")
+    (file, *_) = (weights / "8bit" / "transformer").glob("*.safetensors")
+    damage(file)
+    damaged = cli("download", "--to", "weights", "--verify")
+
+    assert listed.json["data"]["packs"] == {"bf16": True, "fp8": False, "8bit/transformer": True}
+    assert verified.json["data"]["verified"] == len(load_manifest(weights / "pack").files)
+    # Nobody knows what they are.
+    assert (kept.json["data"]["removed"], (weights / SHARD).is_file()) == ([], True)
+    assert f"8bit/transformer/{file.name}" in damaged.stderr
+    assert hub.requests == []
+
+
 def test_stored_weights_are_listed_verified_repaired_and_pruned(step_hub, config, weights, cli):
     download_tiny(step_hub, config, weights, preset="fast", quiet=True)
     own = weights / "8bit" / "notes" / "manifest.json"
