@@ -404,8 +404,8 @@ def _held(folder: Path) -> int:
 def _reporter(
     show: Show, name: str, save: Callable[[], None] | None = None
 ) -> Callable[[int, int, str], None]:
-    def report(done: int, total: int, _file: str) -> None:
-        if save is not None:
+    def report(done: int, total: int, file: str) -> None:
+        if save is not None and file:
             save()
         show(contract.Stage(name=name, done=done, total=total))
 

@@ -20,7 +20,8 @@ MANIFEST_FILE = "manifest.json"
 SOURCES_FILE = "sources.json"
 
 Precision = Literal["fp32", "bf16", "fp8"]
-PackProgress = Callable[[int, int, str], None]  # bytes done, bytes in all, name of the file
+PackProgress = Callable[[int, int, str], None]
+"""Receives bytes done, bytes in all, and the name of the file that is finished; empty meanwhile."""
 
 _SETTINGS_BYTES = 64 * 1024**2  # a manifest or a tokenizer is smaller than this
 _READ_BYTES = 8 * 1024**2

@@ -210,19 +210,35 @@ def write_files(
 ) -> list[PackedFile]:
     """Writes the files that are not finished yet. read: the tensors of a file, as planned."""
     total, done = sum(plan.size_bytes for plan in plans), 0
+    report = _ignore if progress is None else progress
     files = []
     for plan in plans:
         packed = finished.get(plan)
         if packed is None:
+            report(done, total, "")
             # What is read must be closed when this is saved.
             with closing(read(plan)) as tensors:
-                packed = write_file(finished.target, plan, tensors, is_staged=is_staged)
+                counted = _counted(tensors, done, total, report)
+                packed = write_file(finished.target, plan, counted, is_staged=is_staged)
             finished.add(packed)
         files.append(packed)
         done += plan.size_bytes
-        if progress is not None:
-            progress(done, total, plan.name)
+        report(done, total, plan.name)
     return files
+
+
+def _ignore(_done: int, _total: int, _name: str) -> None:
+    """Nobody is told."""
+
+
+def _counted(
+    tensors: Iterable[Tensor], done: int, total: int, report: PackProgress
+) -> Iterator[Tensor]:
+    """The tensors of a file; reports the bytes of those that were taken. done: of files before."""
+    for tensor in tensors:
+        yield tensor
+        done += tensor.nbytes
+        report(done, total, "")
 
 
 def _stored_tensors(plan: PlannedFile, weights: PublishedWeights) -> Iterator[Tensor]:

@@ -254,6 +254,12 @@ def test_progress_ends_at_the_whole(published, config, tmp_path):
     pack(published, tmp_path, "fp8", config, lambda *step: seen.append(step), SMALL_FILE)
     assert [done for done, _, _ in seen] == sorted(done for done, _, _ in seen)
     assert seen[-1][0] == seen[-1][1]
+    begun, *within = (done for done, _, name in seen[: seen.index(_first_finished(seen))])
+    assert begun == 0 < within[0] < within[-1]
+
+
+def _first_finished(seen):
+    return next(step for step in seen if step[2])
 
 
 def test_verifying_names_damaged_and_absent_files(published, config, tmp_path):
