@@ -115,6 +115,8 @@ def _describe_form(text: str) -> str:
         return f"must have a number after the colon, as in {name}:0.8, not {number!r}"
     if text.lower().endswith(_OTHER_ENDINGS):
         return f"must be a {LORA_ENDING} file, which cannot run code, not {without_keys(text)!r}"
+    if is_download(text):
+        return f"must be the name that multitalk download --lora shows for {without_keys(text)!r}"
     form = f"a name, FILE{LORA_ENDING} or https://HOST/FILE{LORA_ENDING} without a password"
     return f"must be {form}, not {without_keys(text)!r}"
 

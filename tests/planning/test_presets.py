@@ -211,6 +211,7 @@ def test_a_number_after_the_last_colon_is_a_strength(typed, kept, strength):
         ("https://user:secret@host/x.safetensors:9", "strength from -4 to 4"),
         ("https://[host/x.safetensors", "a name, FILE.safetensors or https"),
         ("a b", "a name, FILE.safetensors or https"),
+        ("https://host/download/7?token=secret", "download --lora shows for 'https://host/down"),
     ],
 )
 def test_another_lora_is_refused_without_its_secrets(typed, said):
