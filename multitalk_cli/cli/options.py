@@ -152,8 +152,10 @@ def agree_to_pay(console: Console, work: str, price: str, *, yes: bool) -> None:
             code="E_USAGE",
             facts={"option": "--yes"},
         )
+    before, console.leaving = console.leaving, "interrupted; nothing was started or paid"
     if not console.confirm("Continue?", about=price):
         raise RefusedError("nothing was started or paid", code="E_DECLINED")
+    console.leaving = before
 
 
 def _help_all(ctx: typer.Context, is_asked: bool) -> None:
