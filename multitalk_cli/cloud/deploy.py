@@ -182,6 +182,9 @@ def _deploy(
             failed = RemoteError(message, code="E_DEPLOY", facts=deploy_facts(place))
             failed.__cause__ = error
             return failed
+        except KeyboardInterrupt:
+            reporter.leaving = "interrupted; the same command deploys it"
+            raise
     built = "" if output.is_built else ", every image was up to date"
     seconds = human_duration(time.monotonic() - began_s)
     reporter.fact("deployed", f"{place.app} in {seconds}{built}")

@@ -195,6 +195,19 @@ def test_a_stack_that_cannot_be_built_does_not_take_the_other_with_it(cloud, use
     assert json.loads(cloud.entries(contract.DEPLOYMENTS_DICT)["half"])["stacks"] == ["current"]
 
 
+def test_ctrl_c_during_a_deploy_says_how_to_go_on(cloud, user, rpcs):
+    waits = cloud.on("AppPublish", delay_s=HANG_S)
+    running = user.start("deploy", "--app", "stopped")
+    cloud.wait_until(lambda: rpcs.count("AppPublish"), "the app is published")
+    running.signal(signal.SIGINT)
+    ran = running.finish()
+    waits.times = 0
+
+    assert ran.code == -signal.SIGINT, ran.stderr
+    assert ran.stderr.endswith("interrupted; the same command deploys it\n")
+    assert "stopped" not in cloud.entries(contract.DEPLOYMENTS_DICT)
+
+
 def test_another_package_called_remote_is_refused(user, tmp_path):
     other = tmp_path / "other" / "remote"
     other.mkdir(parents=True)
