@@ -204,10 +204,13 @@ def _rich(style: Style) -> str:
 
 
 def _draw_row(row: Row, clean: Clean, width: int) -> RenderableType:
+    from rich.cells import cell_len
     from rich.table import Table as Grid
     from rich.text import Text
 
     labels = label_width(width) if row.width is None else row.width
+    # The name of a file is whole where half of the line holds it.
+    labels = max(labels, min(cell_len(clean(row.label)) + 1, width // 2))
     grid = Grid.grid()
     grid.add_column(width=labels, no_wrap=True)
     grid.add_column(overflow="fold")

@@ -81,15 +81,18 @@ def test_a_word_that_is_wider_than_its_column_is_folded():
 
 
 @pytest.mark.parametrize(("width", "column"), [(60, 12), (80, 16), (140, 16)])
-def test_a_long_label_is_shortened_in_its_middle_and_the_texts_stay_in_their_column(width, column):
-    labels = ("plan", "portrait.png", "interview-with-the-mayor-part-3.wav", "\u30d5" * 9)
+def test_a_name_is_whole_in_half_of_a_line_and_else_loses_its_middle(width, column):
+    name = "interview-with-the-mayor-part-3.wav"
+    labels = ("plan", "a.png", name, "\u30d5" * 9, "x" * 100)
     lines = [drawn_lines(Row(label, "896x448"), width) for label in labels]
 
     assert all(len(shown) == 1 for shown in lines)
     assert all(line.partition("896x448")[0].endswith(" ") for (line,) in lines)
-    assert [cell_len(line.partition("896x448")[0]) for (line,) in lines] == [column] * 4
-    assert "…" in lines[2][0]
-    assert lines[2][0].startswith("int")
+    found = [cell_len(line.partition("896x448")[0]) for (line,) in lines]
+    whole = min(len(name) + 1, width // 2)
+    assert found == [column, column, whole, 19, width // 2]
+    assert (name in lines[2][0]) == (width > 60)
+    assert "…" in lines[4][0]
 
 
 @given(
