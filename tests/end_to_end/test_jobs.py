@@ -9,6 +9,7 @@ import pytest
 from multitalk_cli import contract
 from multitalk_cli.media.video.probe import probe_video
 from tests.end_to_end.product import User, computing, new_job, state_of
+from tests.waiting import HANG_S
 
 pytestmark = pytest.mark.usefixtures("idle_at_end")
 
@@ -150,6 +151,18 @@ def test_cancel_from_another_machine_frees_the_card(cloud, deployed, elsewhere):
     assert not (deployed.folder / "stop.mp4").exists()
 
 
+def test_a_signal_before_the_job_says_that_there_is_none(cloud, deployed, rpcs):
+    waits = cloud.on("VolumeGetFile2", delay_s=HANG_S)
+    running = deployed.start(*deployed.generate(deployed.speech("none.wav", 0.4)))
+    cloud.wait_until(lambda: rpcs.count("VolumeGetFile2"), "the account is checked")
+    running.signal(signal.SIGINT)
+    ran = running.finish()
+    waits.times = 0
+
+    assert ran.stderr.endswith("interrupted; no job was started\n")
+    assert (ran.code, rpcs.count("FunctionMap")) == (-signal.SIGINT, 0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
     running, job = started(cloud, deployed, f"signal{number}.wav", speech_s=20.0)
@@ -159,6 +172,7 @@ def test_a_signal_in_a_script_cancels_the_job(cloud, deployed, number):
 
     assert ended.code == -number, ended.stderr
     assert "its GPU is free" in ended.stderr
+    assert ended.stderr.endswith("interrupted; the same command starts it again\n")
     assert ended.stdout == ""
     assert not cloud.containers(busy=True)
     assert f"{job}/cancel" in cloud.entries(contract.STATES_DICT)

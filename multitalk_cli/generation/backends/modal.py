@@ -101,6 +101,7 @@ class ModalBackend:
 
     def __init__(self, options: ModalOptions, reporter: Reporter) -> None:
         self._options, self._reporter = options, reporter
+        reporter.leaving = "interrupted; no job was started"
         self._prefetched = Prefetched(options)
         self._answers: dict[str, Mapping[str, Any] | None] = {}
         self._announced: str | None = None
@@ -282,6 +283,7 @@ class ModalBackend:
         return Follower(cloud, ledger, self._reporter, job, spawn)
 
     def _followed(self, follower: Follower, task: GenerateTask) -> StartedRun:
+        self._reporter.leaving = "interrupted; the job keeps running, the same command follows it"
         return StartedRun(
             job_id=follower.job.id,
             events=self._follow(follower, task),
@@ -322,6 +324,7 @@ class ModalBackend:
 
     def _deliver(self, kept: fetch.FinishedJob, task: GenerateTask) -> Events:
         """Writes a finished video to its file and to the store."""
+        self._reporter.leaving = "interrupted; the job is done, the same command fetches its video"
         is_recorded = not task.is_temporary
         is_first = kept.done.result.is_first_window
         target = task.target if is_first else task.whole
