@@ -1,8 +1,12 @@
 """The benchmark's report as text."""
 
 from collections.abc import Mapping
+from textwrap import shorten
 
+from multitalk_cli.reporting.formatting import human_count
 from remote.bench.options import Report
+
+_REASON_CHARACTERS = 90
 
 
 def table(report: Report) -> str:
@@ -20,7 +24,7 @@ def table(report: Report) -> str:
         ),
         *(_attention_line(row) for row in report.get("attention", [])),
         *(
-            f"{row['blocks']} blocks, {row['persons']} person(s), against float32: "
+            f"{row['blocks']} blocks, {human_count(row['persons'], 'person')}, against float32: "
             f"{row['error']:.2%}"
             for row in report.get("float32", [])
         ),
@@ -54,15 +58,17 @@ def _memory_lines(memory: Report | None) -> list[str]:
 
 def _attention_line(row: Report) -> str:
     if "refused" in row:
-        return f"  {row['name']:12s} not here: {row['refused'][:90]}"
+        reason = shorten(row["refused"], _REASON_CHARACTERS, placeholder=" ...")
+        return f"  {row['name']:12s} not here: {reason}"
     return f"  {row['name']:12s} {row['tflops']:6.0f} TFLOP/s  {_seconds(row['seconds'])}"
 
 
 def _run_lines(row: Report) -> list[str]:
     return [
-        f"{row['persons']} person(s): {_seconds(row['forward'])} a forward, n={row['forward']['n']}"
-        f", {row['tflops']:.0f} TFLOP/s, {row['share_of_floor']:.0%} of the floor "
-        f"{row['floor_s']:.2f} s, peak {row['peak_gib']:.1f} GiB",
+        f"{human_count(row['persons'], 'person')}: {_seconds(row['forward'])} a forward, "
+        f"n={row['forward']['n']}, {row['tflops']:.0f} TFLOP/s, "
+        f"{row['share_of_floor']:.0%} of the floor {row['floor_s']:.2f} s, "
+        f"peak {row['peak_gib']:.1f} GiB",
         "  by branch "
         + ", ".join(f"{seconds:.3f}" for seconds in row["by_branch"])
         + f"; later windows {_seconds(row['forward_later'])}; first {row['first_forward']:.2f} s",

@@ -7,6 +7,7 @@ from typing import cast
 
 from torch import Tensor
 
+from multitalk_cli.reporting.formatting import human_count
 from remote.bench.clock import Clock
 from remote.bench.hardware import ceilings, machine
 from remote.bench.measure import bench_device, make_request, profile_forward
@@ -147,8 +148,9 @@ def _row_lines(row: Report) -> list[str]:
     if "profile" in row:
         return []  # too long for a screen; the report has it
     return [
-        f"{row['tier']}, {row['persons']} person(s): {row['forward_s']:.3f} s a forward, "
-        f"{row['of_exact']:.3f} of exact, peak {row['peak_gib']:.1f} GiB",
+        f"{row['tier']}, {human_count(row['persons'], 'person')}: "
+        f"{row['forward_s']:.3f} s a forward, {row['of_exact']:.3f} of exact, "
+        f"peak {row['peak_gib']:.1f} GiB",
         *(
             f"    {what:11s} " + " / ".join(f"{100 * error:.2f}" for error in errors)
             for what, errors in row["errors"].items()

@@ -88,7 +88,7 @@ def test_a_person_reads_the_benchmark_s_table(cloud, deployed, measured):
 
     assert ran.code == 0, ran.stderr
     assert ran.stdout.startswith("cpu, torch ")
-    for line in ("32x32, 81 frames, 20 steps, tier exact", "same request twice", "2 person(s): "):
+    for line in ("32x32, 81 frames, 20 steps, tier exact", "same request twice", "2 persons: "):
         assert line in ran.stdout
     assert ran.stdout.splitlines()[-1].startswith("cpu, 2 persons: ")
     (job_id,) = set(cloud.entries(contract.STATES_DICT)) - before

@@ -151,7 +151,7 @@ def test_tiers_are_compared_with_exact(tmp_path, monkeypatch, capsys):
         assert max(map(max, errors.values())) < 1
     assert max(rows["near", 1]["errors"]["one branch"]) < 0.05
     printed = capsys.readouterr().out
-    assert "near, 2 person(s):" in printed
+    assert "near, 2 persons:" in printed
     assert "dAudio" in printed
     assert "another exact kernel: not here: fa3: " in printed
 
