@@ -98,30 +98,39 @@ class _Attempt:
             found = socket.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
         self._was_found.set()
         for family, kind, protocol, _, address in found:
-            with suppress(OSError), socket.socket(family, kind, protocol) as connection:
+            with suppress(OSError), self._socket(family, kind, protocol) as connection:
                 connection.settimeout(PROBE_S)
-                connection.connect(address)
-                self._was_reached.set()
-                self._failure = self._check_encryption(connection)
+                self._failure = self._reach(connection, address)
                 return
 
-    def _check_encryption(self, connection: socket.socket) -> MultitalkError | None:
+    def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
+        plain = socket.socket(family, kind, protocol)
         if not self._is_encrypted:
-            return None
+            return plain
+        # Before it is connected: of a peer that is gone at once `ssl` would leave the socket open.
+        context, _ = _trust()
+        return context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
+
+    def _reach(self, connection: socket.socket, address: Any) -> MultitalkError | None:
+        """Why the server cannot be talked to. Raises OSError where it cannot be reached there."""
         import ssl
 
-        context, trusted = _trust()
         try:
-            with context.wrap_socket(connection, server_hostname=self._host):
-                return None
+            connection.connect(address)
+            self._was_reached.set()
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
         except ssl.SSLCertVerificationError as error:
-            return _not_trusted(self._place, error, trusted)
+            return _not_trusted(self._place, error, _trust()[1])
         except (ssl.SSLError, ConnectionError) as error:
+            if isinstance(error, ConnectionRefusedError) or not self._is_encrypted:
+                raise
             reason = getattr(error, "reason", None) or error
             message = f"{self._place} breaks off encrypted connections: {reason}"
             return TemporaryError(
                 message, code="E_NETWORK", hint="Ask whoever runs this network's firewall."
             )
+        return None
 
 
 def _trust() -> tuple[ssl.SSLContext, str]:

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import ssl
+import struct
 import subprocess
 import sys
 import threading
@@ -224,16 +225,17 @@ def test_the_second_address_is_enough(monkeypatch):
 def serve(tmp_path):
     """Starts a server with TLS: `serve(days)` gives its address, and the file of its certificate.
 
-    days: from its first to its last day, counted from today; None for one that hangs up instead.
+    days: from its first to its last day, counted from today; None for one that hangs up instead,
+    after it was told something, or at once if it is_gone.
     """
     servers = []
 
-    def start(days):
+    def start(days, *, is_gone=False):
         server = socket.create_server(("127.0.0.1", 0))
         servers.append(server)
         certificate = tmp_path / "certificate.pem"
         context = None if days is None else certified(certificate, tmp_path / "key.pem", days)
-        threading.Thread(target=answer, args=(server, context), daemon=True).start()
+        threading.Thread(target=answer, args=(server, context, is_gone), daemon=True).start()
         return f"https://127.0.0.1:{server.getsockname()[1]}", certificate
 
     yield start
@@ -262,12 +264,15 @@ def certified(certificate, key_file, days):
     return context
 
 
-def answer(server, context):
+def answer(server, context, is_gone):
     """Answers one client."""
     try:
         connection, _ = server.accept()
         with connection:
-            if context is None:
+            if is_gone:
+                at_once = struct.pack("ii", 1, 0)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            elif context is None:
                 connection.recv(1)  # As a firewall, which reads whose server is wanted.
             else:
                 context.wrap_socket(connection, server_side=True).close()
@@ -303,8 +308,9 @@ def test_a_wrong_clock_makes_certificates_invalid(monkeypatch, serve, days):
     assert caught.value.hint.startswith("Set this machine's clock")
 
 
-def test_a_firewall_that_breaks_connections_off_is_named(monkeypatch, serve):
-    address, _ = serve(None)
+@pytest.mark.parametrize("is_gone", [False, True], ids=["once told whose", "at once"])
+def test_a_firewall_that_breaks_connections_off_is_named(monkeypatch, serve, is_gone):
+    address, _ = serve(None, is_gone=is_gone)
     monkeypatch.setenv("MODAL_SERVER_URL", address)
 
     with pytest.raises(TemporaryError, match="breaks off encrypted connections") as caught:
