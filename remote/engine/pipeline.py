@@ -50,6 +50,7 @@ from remote.engine.sampling.schedule import renoised
 _ANCHORED_FRAMES = 16  # at a time
 _SAMPLED_FRAMES = 4  # of each window, kept as they were before anchoring
 _GUARDED_STEPS = 2  # the first estimate that is checked, before most of the time is spent
+_KEPT_PICTURES = 4  # whose latents stay in memory, 8 MB each at 896x448
 
 EncodeText = Callable[[Tensor, Tensor], Tensor]  # ids, mask [tokens] -> states [tokens, dim]
 
@@ -143,6 +144,8 @@ class Engine:
             backend = choose_backend(self.device, networks.dit.dtype, head_dim)
         self.attend_with(backend)
         self._features = MemoryStore() if features is None else features
+        # A picture can be made of its latents again: they end with this process.
+        self._pictures = MemoryStore(_KEPT_PICTURES)
         self._noise = noise
 
     def attend_with(self, backend: AttentionBackend) -> None:
@@ -310,7 +313,7 @@ class Engine:
     def _scene(self, plan: _Plan, index: int, known: Tensor) -> _Scene:
         """known: [3, K, H, W], the frames that the window starts with."""
         window = plan.prepared.request.windows[index]
-        conditioning = self._conditioning(known, window.frames)
+        conditioning = self._conditioning(known, window.frames, index)
         fixed = _latent_frames(known.shape[1])
         return _Scene(
             conditioning=conditioning,
@@ -318,17 +321,26 @@ class Engine:
             conditions=self._conditions(plan, window, self._image_features(known[:, -1], index)),
         )
 
-    def _conditioning(self, known: Tensor, frames: int) -> Tensor:
+    def _conditioning(self, known: Tensor, frames: int, index: int) -> Tensor:
         """The mask of the known latent frames and the latents of the known pixels.
 
         known: [3, K, H, W]. Returns [4 + C, F, h, w]; what is not known is grey.
         """
         video = known.new_zeros(3, frames, *known.shape[2:])
         video[:, : known.shape[1]] = known
-        latents = self.vae.encode(video[None])[0]
+        latents = self._latents(video, index)
         mask = latents.new_zeros(LATENT_STRIDE[0], *latents.shape[1:])
         mask[:, : _latent_frames(known.shape[1])] = 1
         return torch.cat((mask, latents), dim=0)
+
+    def _latents(self, video: Tensor, index: int) -> Tensor:
+        """video: [3, T, H, W]. Latents of the first window, of a picture alone, are kept."""
+        if index > 0:
+            return self.vae.encode(video[None])[0]
+        content = f"{tuple(video.shape)}".encode() + video[:, 0].cpu().numpy().tobytes()
+        name = feature_name("latents", self.networks.revision, content)
+        latents = cached(self._pictures, name, lambda: self.vae.encode(video[None])[0].cpu())
+        return latents.to(self.device)
 
     def _conditions(
         self, plan: _Plan, window: ClipWindow, image_features: Tensor

@@ -193,6 +193,22 @@ def test_prompts_and_the_picture_are_encoded_once(networks, request_of_two_windo
     assert len(encoded) == 4
 
 
+def test_the_latents_of_a_picture_are_kept_for_other_videos(networks, request_of_two_windows):
+    vae = cases.Recording(networks.vae, "encode")
+    engine = Engine(dataclasses.replace(networks, vae=vae))
+    other = dataclasses.replace(request_of_two_windows, seed=request_of_two_windows.seed + 1)
+    list(engine.run(request_of_two_windows))
+    frames = [each.frames for each in engine.run(other) if isinstance(each, WindowFinished)]
+    assert len(vae.calls) == len(("the picture", "what follows", "what follows in the other"))
+    alone = [
+        each.frames for each in Engine(networks).run(other) if isinstance(each, WindowFinished)
+    ]
+    assert all(map(torch.equal, frames, alone))
+    mirrored = dataclasses.replace(other, picture=other.picture.flip(2))
+    list(engine.run(mirrored))
+    assert len(vae.calls) == 5
+
+
 def test_the_memory_store_forgets_the_oldest():
     store = MemoryStore(limit=2)
     for name in ("a", "b", "c"):
