@@ -3,12 +3,14 @@
 import os
 import signal
 import sys
+import time
 import weakref
 
 import pytest
 
 from multitalk_cli.cli.console import Console, OutputOptions
 from multitalk_cli.cli.signals import ending_signals
+from tests.waiting import HANG_S
 
 
 def press_ctrl_c():
@@ -21,8 +23,7 @@ def interrupted_in(work):
     before = signal.getsignal(signal.SIGINT), sys.unraisablehook
     with pytest.raises(KeyboardInterrupt), ending_signals(received, Console(OutputOptions())):
         work()
-        for _ in range(1_000_000):
-            pass
+        time.sleep(HANG_S)
     assert (signal.getsignal(signal.SIGINT), sys.unraisablehook) == before
     return received
 
