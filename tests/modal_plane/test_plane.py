@@ -143,6 +143,7 @@ def test_running_call_is_cancelled_and_the_container_stays(cloud, sample_engine,
         call.get(timeout=HANG_S)
     assert cloud.call(call.object_id).statuses == ["TERMINATED"]
     assert rpcs.count("FunctionCallCancel") == 1
+    cloud.wait_until_idle()
     assert sample_engine.inspect.remote({})["pid"] == pid
 
 
