@@ -86,7 +86,7 @@ def test_container_stays_warm(sample_engine, rpcs):
     second = sample_engine.inspect.remote({})
 
     assert first["pid"] == second["pid"]
-    assert rpcs.count("ContainerHello") == 0
+    assert rpcs.count("ContainerHello") <= 1
 
 
 def test_look_up_asks_twice_and_starts_nothing(rpcs):
