@@ -104,12 +104,19 @@ class _Attempt:
                 return
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
-        plain = socket.socket(family, kind, protocol)
         if not self._is_encrypted:
-            return plain
+            return socket.socket(family, kind, protocol)
+        import ssl
+
+        import certifi
+
+        context = ssl.create_default_context(cafile=certifi.where())  # as Modal's client
         # Before it is connected: of a peer that is gone at once `ssl` would leave the socket open.
-        context, _ = _trust()
-        return context.wrap_socket(plain, server_hostname=self._host, do_handshake_on_connect=False)
+        return context.wrap_socket(
+            socket.socket(family, kind, protocol),
+            server_hostname=self._host,
+            do_handshake_on_connect=False,
+        )
 
     def _reach(self, connection: socket.socket, address: Any) -> MultitalkError | None:
         """Why the server cannot be talked to. Raises OSError where it cannot be reached there."""
@@ -121,7 +128,7 @@ class _Attempt:
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
         except ssl.SSLCertVerificationError as error:
-            return _not_trusted(self._place, error, _trust()[1])
+            return _not_trusted(self._place, error)
         except (ssl.SSLError, ConnectionError) as error:
             if isinstance(error, ConnectionRefusedError) or not self._is_encrypted:
                 raise
@@ -133,23 +140,15 @@ class _Attempt:
         return None
 
 
-def _trust() -> tuple[ssl.SSLContext, str]:
-    """What Modal's client trusts, and the file with it, to which certificates can be added."""
-    import ssl
-
+def _not_trusted(place: str, error: ssl.SSLCertVerificationError) -> SetupError:
+    """The error for a certificate that is not Modal's, or that a wrong clock makes invalid."""
     import certifi
 
-    trusted = certifi.where()
-    return ssl.create_default_context(cafile=trusted), trusted
-
-
-def _not_trusted(place: str, error: ssl.SSLCertVerificationError, trusted: str) -> SetupError:
-    """The error for a certificate that is not Modal's, or that a wrong clock makes invalid."""
     message = f"the certificate of {place} is not trusted: {error.verify_message}"
     if error.verify_code in _BAD_DATES:
         hint = "Set this machine's clock, then run the same command again."
     else:
-        hint = f"cat ROOT.pem >> {shell_word(trusted)}"
+        hint = f"cat ROOT.pem >> {shell_word(certifi.where())}"
     return SetupError(message, code="E_CERTIFICATE", hint=hint)
 
 

@@ -102,13 +102,22 @@ def test_a_script_must_say_that_a_card_may_be_paid(deployed, rpcs):
     assert not rpcs.names()
 
 
-def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
-    cloud.no_capacity()
-    running = deployed.start("bench", "--gpu", "l4", "--yes")
-    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
+@pytest.fixture
+def interrupted(cloud, deployed, rpcs):
+    """Runs a command until it waits for a container, which does not come, and interrupts it."""
 
-    running.signal(signal.SIGINT)
-    ran = running.finish()
+    def run(*words):
+        cloud.no_capacity()
+        running = deployed.start(*words)
+        cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
+        running.signal(signal.SIGINT)
+        return running.finish()
+
+    return run
+
+
+def test_ctrl_c_ends_the_container_s_call(deployed, interrupted, rpcs):
+    ran = interrupted("bench", "--gpu", "l4", "--yes")
 
     assert ran.code in (130, -signal.SIGINT)
     assert ran.stderr.splitlines()[-1] == "interrupted; the call in the account was cancelled"
@@ -117,13 +126,8 @@ def test_ctrl_c_ends_the_container_s_call(cloud, deployed, rpcs):
     assert (row["kind"], row["state"], row["gpu"]) == ("bench", "cancelled", "l4")
 
 
-def test_ctrl_c_at_warm_leaves_no_container_that_waits_longer(cloud, deployed, rpcs):
-    cloud.no_capacity()
-    running = deployed.start("warm", "15m", "--gpu", "l4")
-    cloud.wait_until(lambda: rpcs.count("FunctionGetOutputs"), "a look at the call")
-
-    running.signal(signal.SIGINT)
-    ran = running.finish()
+def test_ctrl_c_at_warm_leaves_no_container_that_waits_longer(interrupted, rpcs):
+    ran = interrupted("warm", "15m", "--gpu", "l4")
 
     assert ran.code == -signal.SIGINT, ran.stderr
     updates = rpcs.requests("FunctionUpdateSchedulingParams")

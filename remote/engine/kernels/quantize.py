@@ -9,7 +9,7 @@ from torch import Tensor
 FP8 = torch.float8_e4m3fn
 FP8_MAX = torch.finfo(FP8).max
 
-# Feed-forward and self-attention: text, image and audio layers cause most of the error in 8 bits.
+# Feed-forward and self-attention, as fp8 packs of earlier versions have them; tiers add to these.
 FP8_LAYERS = (
     "self_attn.q",
     "self_attn.k",
