@@ -132,7 +132,7 @@ class _Attempt:
         except (ssl.SSLError, ConnectionError) as error:
             if isinstance(error, ConnectionRefusedError) or not self._is_encrypted:
                 raise
-            reason = getattr(error, "reason", None) or error
+            reason = getattr(error, "reason", None) or error.strerror or error
             message = f"{self._place} breaks off encrypted connections: {reason}"
             return TemporaryError(
                 message, code="E_NETWORK", hint="Ask whoever runs this network's firewall."
