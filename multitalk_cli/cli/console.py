@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import AbstractContextManager, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar, cast
@@ -27,13 +27,14 @@ from multitalk_cli.cli.streams import (
 )
 from multitalk_cli.errors import ExitCode, FileError, MultitalkError, UsageError, masking
 from multitalk_cli.reporting.formatting import printable
+from multitalk_cli.reporting.reporter import LOOK_S
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from multitalk_cli.cli.bars import LiveBars
     from multitalk_cli.cli.terminal import Terminal
-    from multitalk_cli.reporting.reporter import Progress
+    from multitalk_cli.reporting.reporter import Progress, StopRequests
 
 Bars = TypeVar("Bars", bound="LiveBars")
 JSON_VERSION = 1
@@ -270,12 +271,11 @@ class Console:
         finally:
             self._has_bars = False
 
-    @contextmanager
-    def stop_requests(self) -> Iterator[interrupts.PendingSignals]:
+    def stop_requests(self, look_s: float = LOOK_S) -> AbstractContextManager[StopRequests]:
         """Signals held back inside the block; a person is asked what Ctrl-C means."""
-        say = self.tell if self.can_ask else None
-        with interrupts.pending_signals(say, before_end=self.restore_terminal) as held:
-            yield held
+        tell = self.tell if self.can_ask else self.note
+        held = interrupts.PendingSignals(tell, can_ask=self.can_ask, look_s=look_s)
+        return interrupts.hold_signals(held, before_end=self.restore_terminal)
 
     @property
     def has_bars(self) -> bool:

@@ -1,6 +1,7 @@
 """Signals while work runs, the question that Ctrl-C asks, and the terminal's modes around them."""
 
 import os
+import queue
 import select
 import signal
 import threading
@@ -20,6 +21,8 @@ _REPLIES: dict[Choice, str] = {
     "detach": "detaching",
 }
 _MOST_HELD = 2
+_RECEIVED = "received; waiting for Modal's reply"
+_RECEIVED_AGAIN = "received again; a third one ends the command and may leave a job running"
 _STDIN = 0
 
 Modes = list[Any]
@@ -29,37 +32,83 @@ Modes = list[Any]
 class PendingSignals:
     """Signals that were held back, in order."""
 
-    def __init__(self, say: Callable[[str], None] | None) -> None:
-        """say: shows a line to a person who can answer; None without a terminal."""
+    def __init__(self, tell: Callable[[str], None], *, can_ask: bool, look_s: float) -> None:
+        """tell: shows a line. can_ask: whether to a person who can answer.
+
+        look_s: a signal that the work has not looked for by then is acknowledged.
+        """
         self.numbers: list[int] = []
-        self._say = say
+        self._tell, self._can_ask, self._look_s = tell, can_ask, look_s
+        self._seen = 0
+        self._looked = threading.Event()
+        # Of all that threads share, only this may be used by a handler that met its own user.
+        self._received: queue.SimpleQueue[tuple[int, int] | None] = queue.SimpleQueue()
 
     @property
     def is_pending(self) -> bool:
         """Whether a signal was received."""
-        return bool(self.numbers)
+        return self._look() > 0
 
     @property
     def is_urgent(self) -> bool:
         """Whether a second one was received."""
-        return len(self.numbers) > 1
+        return self._look() > 1
+
+    def _look(self) -> int:
+        """How many were received. The work knows of the first now; its end answers a second."""
+        count = len(self.numbers)
+        if count and not self._seen:
+            self._seen = 1
+            self._looked.set()
+        return count
+
+    def receive(self, number: int) -> None:
+        """Holds a signal back; called by its handler."""
+        self.numbers.append(number)
+        self._received.put((number, len(self.numbers)))
+
+    @contextmanager
+    def acknowledged(self) -> Iterator[None]:
+        """Tells of each signal that the work does not react to in time, inside the block."""
+        thread = threading.Thread(target=self._acknowledge, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._received.put(None)
+            self._seen = _MOST_HELD
+            self._looked.set()
+            thread.join()
+
+    def _acknowledge(self) -> None:
+        while (received := self._received.get()) is not None:
+            number, count = received
+            self._looked.clear()
+            if self._seen < count:
+                self._looked.wait(self._look_s)
+            if self._seen < count <= len(self.numbers):
+                name = "^C " if number == signal.SIGINT else signal.Signals(number).name
+                self._tell(f"{name} {_RECEIVED if count == 1 else _RECEIVED_AGAIN}")
 
     def choose(self, question: str | None) -> Choice:
         """The user's answer to Ctrl-C; `cancel` for other signals and without a terminal."""
-        is_ctrl_c = self.numbers[:1] == [signal.SIGINT]
-        if question is None or self._say is None or not is_ctrl_c:
-            return "cancel"
-        with _single_keys() as descriptor:
-            self._say(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
-            choice = self._answer(descriptor)
-        if self.is_urgent and self.numbers[1] != signal.SIGINT:
+        choice: Choice = "cancel"
+        if question is not None and self._can_ask and self.numbers == [signal.SIGINT]:
+            choice = self._ask(question)
+        if self.is_urgent and self.numbers[0] == signal.SIGINT != self.numbers[1]:
             # SIGTERM or a closed terminal is no second Ctrl-C: there is time to clean up.
             del self.numbers[0]
         if choice == "watch":
             # Answered; another Ctrl-C, from now on, asks again.
             del self.numbers[0]
-        self._say(_REPLIES[choice])
+        self._seen = min(len(self.numbers), 1)
+        self._tell(_REPLIES[choice])
         return choice
+
+    def _ask(self, question: str) -> Choice:
+        with _single_keys() as descriptor:
+            self._tell(f"^C  {question}   [cancel in {ANSWER_S:.0f} s]")
+            return self._answer(descriptor)
 
     def _answer(self, descriptor: int) -> Choice:
         """The choice of one key; a timeout or another signal cancels."""
@@ -93,8 +142,8 @@ def end_at_once(number: int, before_end: Callable[[], None]) -> None:
 
 
 @contextmanager
-def pending_signals(
-    say: Callable[[str], None] | None, *, before_end: Callable[[], None]
+def hold_signals(
+    held: PendingSignals, *, before_end: Callable[[], None]
 ) -> Iterator[PendingSignals]:
     """Holds signals back inside the block; a third one ends the process at once.
 
@@ -103,13 +152,12 @@ def pending_signals(
     Ignored signals stay ignored. Outside the main thread nothing is held. When StoppedError leaves
     the block, the process receives the first signal again, so that it ends as it would have.
     """
-    held = PendingSignals(say)
     if threading.current_thread() is not threading.main_thread():
         yield held
         return
 
     def note(number: int, _frame: FrameType | None) -> None:
-        held.numbers.append(number)
+        held.receive(number)
         if len(held.numbers) > _MOST_HELD:
             end_at_once(number, before_end)
 
@@ -121,7 +169,8 @@ def pending_signals(
     before = {number: signal.signal(number, note) for number in numbers}
     try:
         try:
-            yield held
+            with held.acknowledged():
+                yield held
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)

@@ -67,7 +67,7 @@ class CallFollower:
 
     def start(self, spawn: Callable[[], str]) -> None:
         """Makes the first call. A request to stop waits for its id, by which it is cancelled."""
-        with self._reporter.stop_requests() as requests:
+        with self._reporter.stop_requests(look_s=0.0) as requests:
             self.call_id = spawn()
             self._stop_if_asked(requests)
 

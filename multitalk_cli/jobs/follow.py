@@ -283,7 +283,6 @@ class Follower:
 
     def _cancel(self, should_abort: ShouldAbort) -> bool:
         """Cancels the job; False where it had finished, so that its video is delivered."""
-        self._reporter.note(f"cancelling job {self.job.id}")
         state, _ = cancel(
             self._cloud, self._ledger, self.job, self._reporter, should_abort=should_abort
         )

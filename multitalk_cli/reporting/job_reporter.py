@@ -6,7 +6,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from multitalk_cli.reporting.reporter import Choice, QuietReporter, StoppedError
+from multitalk_cli.reporting.reporter import LOOK_S, Choice, QuietReporter, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,8 +37,9 @@ class JobReporter(QuietReporter):
             self.on_event(event)
 
     @contextmanager
-    def stop_requests(self) -> Iterator[StopRequests]:
+    def stop_requests(self, look_s: float = LOOK_S) -> Iterator[StopRequests]:
         """Requests of `JobHandle.cancel`, and of the program's end."""
+        del look_s
         yield _JobRequests(self)
 
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Choice = Literal["detach", "cancel", "watch"]
 """The fate of work whose user wants to stop: it continues alone, ends, or is watched again."""
 
+LOOK_S = 1.5
+"""How often work looks for a request to stop that is asked about it once a second."""
+
 
 class StoppedError(Exception):
     """A request to stop that was carried out: the work has ended or continues without us."""
@@ -94,9 +97,10 @@ class Reporter(Protocol):
     def progress(self) -> AbstractContextManager[Progress]:
         """A view of events, open until the block ends."""
 
-    def stop_requests(self) -> AbstractContextManager[StopRequests]:
+    def stop_requests(self, look_s: float = LOOK_S) -> AbstractContextManager[StopRequests]:
         """Requests to stop, held back inside the block.
 
+        look_s: how often the work looks for one; the user is told of one that waits longer.
         StoppedError that leaves the block ends the command as the request would have.
         """
 
@@ -169,8 +173,9 @@ class QuietReporter:
         yield self
 
     @contextmanager
-    def stop_requests(self) -> Iterator[StopRequests]:
+    def stop_requests(self, look_s: float = LOOK_S) -> Iterator[StopRequests]:
         """Requests that never come."""
+        del look_s
         yield NoStopRequests()
 
     @contextmanager

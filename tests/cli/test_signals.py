@@ -1,6 +1,7 @@
-"""Ctrl-C where Python cannot raise it: it must neither be lost nor leave a lock behind."""
+"""Ctrl-C where Python cannot raise it, and where work holds it back: it is never lost."""
 
 import os
+import queue
 import signal
 import sys
 import time
@@ -9,6 +10,7 @@ import weakref
 import pytest
 
 from multitalk_cli.cli.console import Console, OutputOptions
+from multitalk_cli.cli.interrupts import PendingSignals, hold_signals
 from multitalk_cli.cli.signals import ending_signals
 from tests.waiting import HANG_S
 
@@ -79,3 +81,43 @@ def test_other_errors_of_destructors_are_still_told(monkeypatch):
         Broken()
 
     assert [lost.exc_type for lost in told] == [ValueError]
+
+
+# Signals that work holds back
+
+
+class Told(queue.Queue):
+    """Lines that a user was told."""
+
+    def next(self):
+        """The next one, waited for."""
+        return self.get(timeout=HANG_S)
+
+
+@pytest.fixture
+def told():
+    return Told()
+
+
+def held_back(told, look_s):
+    held = PendingSignals(told.put, can_ask=False, look_s=look_s)
+    return hold_signals(held, before_end=lambda: None)
+
+
+def test_signals_that_work_does_not_look_for_are_acknowledged_at_once(told):
+    with held_back(told, look_s=0.0):
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert told.next() == "SIGTERM received; waiting for Modal's reply"
+        press_ctrl_c()
+        assert told.next() == (
+            "^C  received again; a third one ends the command and may leave a job running"
+        )
+
+
+def test_work_that_looks_in_time_says_once_what_it_does(told):
+    with held_back(told, look_s=HANG_S) as held:
+        press_ctrl_c()
+        assert held.is_pending
+        assert held.choose("d or c?") == "cancel"
+
+    assert (told.next(), told.empty()) == ("cancelling", True)

@@ -28,6 +28,8 @@ EXAMPLES = (
     "multitalk batch --pairs takes/ -o videos/",
 )
 
+LOOK_S = 0.3
+"""How often a batch looks for a request to stop; before it starts, Modal may keep it longer."""
 
 ManifestPath = Annotated[
     str | None,
@@ -198,7 +200,7 @@ def _run(
     for row in view.facts(plan):
         console.fact(*row)
     agree(plan, options, console)
-    with console.stop_requests() as requests:
+    with console.stop_requests(look_s=LOOK_S) as requests:
         ended = run(plan, options, console, requests)
         page = None if report is None else write_report(ended, report, force=force)
         console.fact("batch", view.summary(ended))

@@ -179,7 +179,7 @@ def make_variations(
     console.fact("price", view.describe_price(plan))
     options = RunOptions()
     batch.agree(plan, options, console)
-    with console.stop_requests() as requests:
+    with console.stop_requests(look_s=batch.LOOK_S) as requests:
         ended = batch.run(plan, options, console, requests, in_lines=False)
         lines = [each.video.place for each in ended.results if each.video is not None]
         console.fact("videos", view.summary(ended))
