@@ -138,7 +138,7 @@ class Engine:
             self.device, networks.dit.dtype, networks.config.dit
         )
         if self.device.type == "cuda" and networks.dit.dtype != torch.float32:
-            self.vae = HalfVAE(networks.vae, self.operations.norm_silu)
+            self.vae = HalfVAE(networks.vae, self.operations.norm_silu, kernels8.convolve)
         if backend is None:
             head_dim = networks.config.dit.head_dim
             backend = choose_backend(self.device, networks.dit.dtype, head_dim)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from remote.engine.config import DiTConfig
 from remote.engine.errors import BackendUnavailableError
 from remote.engine.kernels.attention8 import Attention8, choose_attention8, rotation
+from remote.engine.kernels.convolve import Convolve, convolve
 from remote.engine.kernels.eight import (
     PLAIN_EIGHT,
     EightOperations,
@@ -22,15 +23,20 @@ from remote.engine.tiers import EXACT, Tier, more_exact
 _TOKENS, _OUTPUTS = 96, 64
 _STEP_LIMIT = 2e-2  # values that lie between two of 8 bits may be rounded to the other one
 _PRODUCT_LIMIT = 6e-2  # 8 bits have 3 %
+_CONVOLUTION_LIMIT = 5e-3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TierKernels:
-    """A tier, and what it computes with in 8 bits: operations for layers, attention if it has."""
+    """A tier, and what it computes with in 8 bits: operations for layers, attention if it has.
+
+    convolve: of the VAE, in 16 bits; exact keeps torch's, so that its frames stay the same.
+    """
 
     tier: Tier = EXACT
     operations: EightOperations | None = None
     attention: Attention8 | None = None
+    convolve: Convolve = convolve
 
 
 IN_16_BITS = TierKernels()
@@ -60,7 +66,12 @@ def load_tier(
     attention = None
     if tier.attention:
         attention = choose_attention8(device, dtype, config.head_dim, operations)
-    return TierKernels(tier=tier, operations=operations, attention=attention)
+    return TierKernels(
+        tier=tier,
+        operations=operations,
+        attention=attention,
+        convolve=choose_convolve(device),
+    )
 
 
 def choose_eight(device: torch.device, dtype: torch.dtype, dim: int) -> EightOperations:
@@ -88,6 +99,33 @@ def _load(device: torch.device) -> EightOperations:
     from remote.engine.kernels.triton8 import TRITON_EIGHT
 
     return TRITON_EIGHT
+
+
+def choose_convolve(device: torch.device) -> Convolve:
+    """The Triton kernel if a small run finds it correct, otherwise torch's convolution."""
+    if device.type != "cuda":
+        return convolve
+    try:
+        from remote.engine.kernels.triton_conv import convolve as fused
+
+        is_correct = convolution_error(fused, device, torch.float16) <= _CONVOLUTION_LIMIT
+    except kernel_failures():
+        return convolve
+    return fused if is_correct else convolve
+
+
+@torch.no_grad()
+def convolution_error(given: Convolve, device: torch.device, dtype: torch.dtype) -> float:
+    """The error against torch's convolution in float32, on a few pixels that fill no tile."""
+    normal, channels, layout = _normal(device), 96, torch.channels_last_3d
+    conv = nn.Conv3d(channels, channels, 3, padding=(0, 1, 1), device=device)
+    for parameter in conv.parameters():
+        parameter.copy_(0.02 * normal(*parameter.shape))
+    x, added = normal(1, channels, 4, 5, 37), normal(1, channels, 2, 5, 37)
+    exact = convolve(conv, x, added.clone())
+    conv.to(dtype).to(memory_format=layout)  # type: ignore[call-overload]
+    ours = given(conv, *(each.to(dtype).contiguous(memory_format=layout) for each in (x, added)))
+    return _relative(ours, exact)
 
 
 def _normal(device: torch.device) -> Callable[..., Tensor]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from remote.engine.kernels.convolve import Convolve, convolve
 from remote.engine.kernels.norm_silu import NormSiLU
 from remote.engine.networks.vae import LATENTS_PER_CHUNK, VAE
 
@@ -20,12 +21,13 @@ class HalfVAE:
     anywhere reaches the result as one that is no number, through the next norm.
     """
 
-    def __init__(self, vae: VAE, norm_silu: NormSiLU) -> None:
+    def __init__(self, vae: VAE, norm_silu: NormSiLU, convolve: Convolve = convolve) -> None:
         """vae: in float32; it is kept, for what overflows."""
         self._whole = vae
         self._half = copy.deepcopy(vae).to(torch.float16)
         self._half.use_channels_last()
         self._half.use_norm_silu(norm_silu)
+        self._half.use_convolve(convolve)
 
     def encode(self, video: Tensor, latents_per_chunk: int = LATENTS_PER_CHUNK) -> Tensor:
         """Like VAE.encode: [B, 3, T, H, W] to [B, channels, t, h, w]."""

@@ -5,13 +5,15 @@ A convolution over time sees two earlier frames; between chunks `_Past` carries 
 chunks have the same result and memory does not grow with the length of the video.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from remote.engine.config import LATENT_STRIDE, VAEConfig
+from remote.engine.kernels.convolve import Convolve, convolve
 from remote.engine.kernels.norm_silu import (
     NormSiLU,
     empty_frames,
@@ -35,11 +37,24 @@ def _from_frames(frames: Tensor, batch: int) -> Tensor:
     return frames.unflatten(0, (batch, -1)).transpose(1, 2)
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What the first stages give for a chunk of still frames, and for any such chunk after it.
+
+    frames: of the chunk.
+    """
+
+    stages: int
+    frames: int
+    result: Tensor
+
+
 class _Past:
     """The last frames that each convolution over time has seen, kept from chunk to chunk."""
 
     def __init__(self) -> None:
         self.is_first_chunk = True
+        self.settled: _Settled | None = None
         self._frames: dict[nn.Module, Tensor] = {}
 
     def before(self, conv: nn.Module, x: Tensor) -> Tensor:
@@ -75,9 +90,13 @@ class CausalConv(nn.Conv3d):
 class ResidualBlock(nn.Module):
     """Twice norm, SiLU and causal convolution, added to the input."""
 
+    past_frames = 2 * PAST_FRAMES
+    time_stride = 1
+
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
         self.norm_silu: NormSiLU = norm_silu
+        self.convolve: Convolve = convolve
         self.norm1 = nn.Parameter(torch.ones(channels_in, 1, 1, 1))
         self.conv1 = CausalConv(channels_in, channels_out)
         self.norm2 = nn.Parameter(torch.ones(channels_out, 1, 1, 1))
@@ -87,18 +106,21 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, past: _Past) -> Tensor:
-        hidden = self._convolve(x, self.norm1, self.conv1, past)
-        hidden = self._convolve(hidden, self.norm2, self.conv2, past)
-        return hidden.add_(x if self.shortcut is None else self.shortcut(x))
+        hidden = self.convolve(self.conv1, self._normed(x, self.norm1, self.conv1, past), None)
+        hidden = self._normed(hidden, self.norm2, self.conv2, past)
+        return self.convolve(self.conv2, hidden, x if self.shortcut is None else self.shortcut(x))
 
-    def _convolve(self, x: Tensor, gamma: Tensor, conv: CausalConv, past: _Past) -> Tensor:
+    def _normed(self, x: Tensor, gamma: Tensor, conv: CausalConv, past: _Past) -> Tensor:
+        """What a convolution takes: the norm and SiLU of x, after the earlier frames."""
         hidden = self.norm_silu(x, gamma, past.before(conv, x))
         past.keep(conv, hidden)
-        return conv(hidden)
+        return hidden
 
 
 class FrameAttention(nn.Module):
     """Self-attention with one head between the pixels of each frame, added to the input."""
+
+    past_frames, time_stride = 0, 1
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -120,6 +142,7 @@ class Downsample(nn.Module):
 
     def __init__(self, channels: int, temporal: bool) -> None:
         super().__init__()
+        self.past_frames, self.time_stride = (1, 2) if temporal else (0, 1)
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
         self.time_conv = (
             nn.Conv3d(channels, channels, (3, 1, 1), stride=(2, 1, 1)) if temporal else None
@@ -169,27 +192,48 @@ def _double(frames: Tensor, channels_last: bool) -> Tensor:
 class _Codec(nn.Module):
     """The common part of encoder and decoder: convolution, stages, then norm and convolution."""
 
-    def __init__(self, stages: list[nn.Module], channels: tuple[int, int, int, int]) -> None:
-        """channels: of the input, of the first stage, of the last stage, of the output."""
+    def __init__(
+        self,
+        stages: Sequence[nn.Module],
+        channels: tuple[int, int, int, int],
+        reaches: tuple[int, ...] = (),
+    ) -> None:
+        """channels: of the input, of the first stage, of the last stage, of the output.
+
+        reaches: how many frames before its own each stage's result depends on, if known.
+        """
         super().__init__()
         self.norm_silu: NormSiLU = norm_silu
+        self._reaches = reaches
         self.conv_in = CausalConv(channels[0], channels[1])
         self.stages = nn.ModuleList(stages)
         self.norm_out = nn.Parameter(torch.ones(channels[2], 1, 1, 1))
         self.conv_out = CausalConv(channels[2], channels[3])
 
-    def forward(self, x: Tensor, past: _Past) -> Tensor:
-        """One chunk through all layers; the first chunk of a video is one frame alone."""
-        x = self.conv_in(past.extend(self.conv_in, x))
-        for stage in self.stages:
+    def forward(self, x: Tensor, past: _Past, still: int = 0) -> Tensor:
+        """One chunk through all layers; the first chunk of a video is one frame alone.
+
+        still: so many frames before this chunk are equal to each other and to all of its own.
+        """
+        frames, done = x.shape[2], 0
+        if past.settled is not None and past.settled.frames == frames:
+            done, x = past.settled.stages, past.settled.result
+        else:
+            x = self.conv_in(past.extend(self.conv_in, x))
+        for index, stage in enumerate(self.stages[done:], done):
             x = stage(x, past)
+            if still and self._reaches[index] <= still:
+                past.settled = _Settled(index + 1, frames, x)
         hidden = self.norm_silu(x, self.norm_out, past.before(self.conv_out, x))
         past.keep(self.conv_out, hidden)
         past.is_first_chunk = False
         return self.conv_out(hidden)
 
 
-def _middle(channels: int) -> list[nn.Module]:
+_EncoderStage = ResidualBlock | FrameAttention | Downsample
+
+
+def _middle(channels: int) -> list[ResidualBlock | FrameAttention]:
     return [
         ResidualBlock(channels, channels),
         FrameAttention(channels),
@@ -199,7 +243,7 @@ def _middle(channels: int) -> list[nn.Module]:
 
 def _encoder(config: VAEConfig) -> _Codec:
     widths = [config.dim * factor for factor in config.dim_multipliers]
-    stages: list[nn.Module] = []
+    stages: list[_EncoderStage] = []
     channels = config.dim
     for level, width in enumerate(widths):
         for _ in range(config.res_blocks):
@@ -208,13 +252,23 @@ def _encoder(config: VAEConfig) -> _Codec:
         if level < len(widths) - 1:
             stages.append(Downsample(width, config.temporal_downsample[level]))
     stages += _middle(channels)
-    return _Codec(stages, (3, config.dim, channels, 2 * config.latent_channels))
+    ends = (3, config.dim, channels, 2 * config.latent_channels)
+    return _Codec(stages, ends, tuple(_reaches(stages)))
+
+
+def _reaches(stages: Iterable[_EncoderStage]) -> Iterator[int]:
+    """How many frames before its own each stage's result depends on."""
+    reach, stride = PAST_FRAMES, 1
+    for stage in stages:
+        reach += stage.past_frames * stride
+        stride *= stage.time_stride
+        yield reach
 
 
 def _decoder(config: VAEConfig) -> _Codec:
     widths = [config.dim * factor for factor in reversed(config.dim_multipliers)]
     temporal = config.temporal_downsample[::-1]
-    stages = _middle(widths[0])
+    stages: list[nn.Module] = [*_middle(widths[0])]
     channels = widths[0]
     for level, width in enumerate(widths):
         for _ in range(config.res_blocks + 1):
@@ -246,6 +300,12 @@ class VAE(nn.Module):
             elif isinstance(module, nn.Conv2d):
                 module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
+    def use_convolve(self, function: Convolve) -> None:
+        """Replaces the convolutions of residual blocks, by a kernel with the same result."""
+        for module in self.modules():
+            if isinstance(module, ResidualBlock):
+                module.convolve = function
+
     def use_norm_silu(self, function: NormSiLU) -> None:
         """Replaces the norm before each convolution, by a kernel with the result of norm_silu."""
         for module in self.modules():
@@ -266,11 +326,12 @@ class VAE(nn.Module):
         ):
             raise ValueError(f"a video [B, 3, T, 8 h, 8 w] is needed, not {tuple(video.shape)}")
         frames = 1 + (video.shape[2] - 1) // FRAMES_PER_LATENT * FRAMES_PER_LATENT
-        past = _Past()
-        moments = [
-            self.encoder(self._as_weights(chunk), past)
-            for chunk in _chunks(video[:, :, :frames], latents_per_chunk * FRAMES_PER_LATENT)
-        ]
+        past, start, moments = _Past(), 0, []
+        moving = _moving_frames(video[:, :, :frames])
+        for chunk in _chunks(video[:, :, :frames], latents_per_chunk * FRAMES_PER_LATENT):
+            still = max(start - moving, 0)
+            moments.append(self.encoder(self._as_weights(chunk), past, still))
+            start += chunk.shape[2]
         latents = self.to_moments(torch.cat(moments, dim=2)).chunk(2, dim=1)[0].float()
         mean, std = self._statistics(latents)
         return (latents - mean) / std
@@ -310,6 +371,12 @@ class VAE(nn.Module):
         values = torch.tensor([self.config.mean, self.config.std], device=x.device)
         mean, std = values.view(2, -1, 1, 1, 1)
         return mean, std
+
+
+def _moving_frames(video: Tensor) -> int:
+    """The number of leading frames of [B, C, T, H, W] after which all are the same."""
+    is_last = (video == video[:, :, -1:]).transpose(1, 2).flatten(2).all(dim=2).all(dim=0)
+    return len(is_last) - int(is_last.flip(0).long().cumprod(0).sum())
 
 
 def _chunks(x: Tensor, size: int) -> Iterator[Tensor]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from remote.engine.checkpoint.published import PublishedWeights, build, load_module
+from remote.engine.kernels.convolve import convolve
 from remote.engine.kernels.norm_silu import norm_silu
 from remote.engine.networks.vae import VAE
 from tests.engine import tiny
@@ -67,6 +68,22 @@ def test_encoding_sees_nothing_of_later_frames(vae, recorded):
     video = recorded["enc13/in"][None]
     changed = torch.cat([video[:, :, :5], torch.zeros_like(video[:, :, 5:])], dim=2)
     assert torch.equal(vae.encode(video)[:, :, :2], vae.encode(changed)[:, :, :2])
+
+
+@pytest.mark.parametrize("known", [1, 5])
+def test_still_frames_are_encoded_once(vae, recorded, known):
+    moving = recorded["enc13/in"][None, :, :known]
+    still = torch.full((1, 3, 65 - known, *moving.shape[3:]), 0.25)
+    other = _other(vae, torch.float32)
+    runs, latents = [], []
+    for last in (0.25, -1.0):  # with another last frame none of them can be left out
+        calls = []
+        other.use_convolve(lambda *given, calls=calls: calls.append(1) or convolve(*given))
+        still[:, :, -1] = last
+        latents.append(other.encode(torch.cat([moving, still], dim=2)))
+        runs.append(len(calls))
+    assert torch.equal(latents[0][:, :, :-1], latents[1][:, :, :-1])
+    assert runs[0] < 0.8 * runs[1]
 
 
 def test_frames_beyond_4n_plus_1_are_dropped(vae, recorded):
