@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from multitalk_cli import contract
 from multitalk_cli.errors import FileError
-from multitalk_cli.planning.fingerprint import is_added_default
+from multitalk_cli.planning.fingerprint import ADDED_DEFAULTS, is_added_default
 from multitalk_cli.planning.presets import (
     DEFAULT_PRESET,
     SHIFT,
@@ -107,7 +108,7 @@ def _comparable(recipe: Mapping[str, Any], wanted: Mapping[str, Any]) -> dict[st
     }
 
 
-_DERIVED = frozenset({"speakers", "shift", "times"})
+_DERIVED = frozenset({"speakers", "shift", "times", "frames", "model_output"})
 """Fields that follow from others: named only where nothing else differs."""
 _WORDS = {"prompt": "--prompt", "seed": "--seed", "speakers": "--speaker", "voices": "voice"}
 """Fields that are no settings, as they are typed."""
@@ -119,23 +120,54 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
     fields = [name for name in recipe if mine.get(name) != theirs.get(name)]
     asked = [name for name in fields if name not in _DERIVED]
-    names = [*dict.fromkeys(map(_named, _as_preset(asked, found, recipe) or fields))]
+    names = [*dict.fromkeys(_describe(name, found, recipe) for name in asked or fields)]
     names += [] if has_same_lora(found, recipe) else ["file of its LoRA"]
     # The names of fields in a file from elsewhere are not repeated.
     return f"was made with another {', '.join(names) if names else 'version of multitalk'}"
 
 
-def _as_preset(fields: list[str], found: Mapping[str, Any], recipe: Mapping[str, Any]) -> list[str]:
-    """The fields, with the preset in place of what it sets where either video was made with one."""
-    presets = {_preset_of(found), _preset_of(recipe)} - {DEFAULT_PRESET}
-    if not any(presets):
-        return fields
-    return ["preset" if name in DENOISING_FIELDS else name for name in fields]
+def _describe(field: str, found: Mapping[str, Any], recipe: Mapping[str, Any]) -> str:
+    """What differs as it is typed, with the value of the existing video and the one of now.
+
+    Between two presets that is the preset, not what it sets. A preset that had other values in the
+    version that made the video is none of now: these values are named.
+    """
+    before, now = _preset_of(found), _preset_of(recipe)
+    is_of_preset = field in DENOISING_FIELDS
+    if is_of_preset and before and now and before != now:
+        return f"--preset ({before}, now {now})"
+    values = [_shown(field, each) for each in (found, recipe)]
+    if not all(values):
+        return _named(field)
+    source = f" by --preset {now}" if is_of_preset and now not in ("", DEFAULT_PRESET) else ""
+    return f"{_named(field)} ({values[0]}, now {values[1]}{source})"
 
 
 def _preset_of(recipe: Mapping[str, Any]) -> str:
     """The preset that is exactly this, whatever the shift; empty where none is."""
+    if not isinstance(recipe.get("lora", ""), str):
+        return ""
     return name_of(replace(denoising_of_recipe(recipe), shift=None), SHIFT)
+
+
+def _shown(field: str, recipe: Mapping[str, Any]) -> str:
+    """A field's value as it is typed; empty for one that is absent, long, or no such value."""
+    value = recipe.get(field, ADDED_DEFAULTS.get(field, ""))
+    if field == "seed":
+        is_seed = type(value) is int and 0 <= value <= contract.MAX_SEED
+        return str(value) if is_seed else ""
+    setting = SETTINGS.get(field)
+    if setting is None or setting.kind is bool:
+        return ""
+    if value == setting.default and value in (None, ""):
+        return "none"
+    if field == "size" and isinstance(value, list | tuple):
+        value = "x".join(map(str, value))
+    try:
+        parsed = setting.parse(value)
+    except ValueError:
+        return ""
+    return str(parsed) if setting.kind is str else f"{parsed:g}"
 
 
 def _named(field: str) -> str:

@@ -319,9 +319,11 @@ def test_the_same_recipe_is_not_made_again(folder, found, asked):
     ("found", "expected"),
     [
         (None, "was not made by multitalk"),
-        ({**RECIPE, "fps": 25}, "was made with another --fps"),
-        ({**RECIPE, "seed": 2}, "was made with another --seed"),
-        ({"seed": 2}, "was made with another --seed, --fps"),
+        ({**RECIPE, "fps": 25}, "was made with another --fps (25, now 24)"),
+        ({**RECIPE, "fps": "\x1b[2J"}, "was made with another --fps"),
+        ({**RECIPE, "seed": 2}, "was made with another --seed (2, now 1)"),
+        ({**RECIPE, "seed": "\x1b[2J"}, "was made with another --seed"),
+        ({"seed": 2}, "was made with another --seed (2, now 1), --fps"),
         ({**RECIPE, "\x1b[2J": "x" * 9}, "was made with another version of multitalk"),
     ],
 )
@@ -336,18 +338,27 @@ def test_another_recipe_is_refused(folder, found, expected):
     assert "--force" in next_command(caught.value, ["generate"])
 
 
-STANDARD = {**RECIPE, **values_of("standard"), "shift": 7.0, "times": [], "speakers": ["face 1"]}
+STANDARD = {
+    **RECIPE, **values_of("standard"), "shift": 7.0, "times": [], "size": [896, 448],
+    "speakers": ["face 1"],
+}  # fmt: skip
 FAST = {**values_of("fast"), "shift": 5.0, "times": [1000.0]}
 
 
 @pytest.mark.parametrize(
     ("entries", "expected"),
     [
-        (FAST, "--preset"),
-        ({**FAST, "fps": 25}, "--fps, --preset"),
-        ({"sample_steps": 12, "tier": "near"}, "--tier, --sample-steps"),
-        ({"shift": 5.0}, "--shift"),
-        ({"fps": 25, "speakers": []}, "--fps"),
+        (FAST, "--preset (fast, now standard)"),
+        ({**FAST, "fps": 25}, "--fps (25, now 24), --preset (fast, now standard)"),
+        (
+            {"sample_steps": 12, "tier": "near", "size": [640, 640]},
+            "--tier (near, now exact), --sample-steps (12, now 20), --size (640x640, now 896x448)",
+        ),
+        ({"lora": "lips:0.5"}, "--lora (lips:0.5, now none)"),
+        ({"size": "\x1b[2J"}, "--size"),
+        ({"lora": ["lips"]}, "--lora"),
+        ({"shift": 5.0}, "--shift (5, now 7)"),
+        ({"fps": 25, "frames": 50, "speakers": []}, "--fps (25, now 24)"),
         ({"speakers": []}, "--speaker"),
     ],
 )
@@ -357,6 +368,15 @@ def test_only_what_was_typed_is_named(folder, entries, expected):
         is_already_made(folder / "talk.mp4", STANDARD, {**STANDARD, **entries}, force=False)
 
     assert caught.value.message.endswith(f"was made with another {expected}")
+
+
+def test_a_preset_that_had_other_values_is_told_by_these(folder):
+    (folder / "talk.mp4").touch()
+    before = {**STANDARD, **FAST, "sample_steps": 6, "times": [900.0]}
+    with pytest.raises(FileError) as caught:
+        is_already_made(folder / "talk.mp4", {**STANDARD, **FAST}, before, force=False)
+
+    assert caught.value.message.endswith("another --sample-steps (6, now 4 by --preset fast)")
 
 
 @pytest.mark.parametrize(
