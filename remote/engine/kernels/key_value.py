@@ -38,3 +38,22 @@ class FoldedAudio:
     @property
     def frames(self) -> int:
         return len(self.kinds)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoldedValues:
+    """Audio keys and values of one block with the output weights multiplied into the values.
+
+    key: [F, M, H, C]; value: [kinds, H x M, D]. kinds: of each frame, as in FoldedAudio.
+    """
+
+    key: Tensor
+    value: Tensor
+    kinds: tuple[int, ...]
+
+    @property
+    def frames(self) -> int:
+        return len(self.kinds)
+
+
+AudioKeyValue = KeyValue | FoldedAudio | FoldedValues

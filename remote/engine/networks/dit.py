@@ -16,26 +16,28 @@ from remote.engine.config import DiTConfig
 from remote.engine.kernels.attention import SDPA, AttentionBackend
 from remote.engine.kernels.attention8 import Attention8
 from remote.engine.kernels.eight import EightOperations
-from remote.engine.kernels.key_value import FoldedAudio, KeyValue
+from remote.engine.kernels.key_value import AudioKeyValue, KeyValue
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.rope import Rotation, video_rotation
 from remote.engine.networks.audio import AudioProjection
 from remote.engine.networks.fused import (
+    Fold,
     FusedBlocks,
     SharedStart,
     can_fold,
     fold_audio,
+    fold_values,
     folded_bytes,
     frame_kinds,
 )
 from remote.engine.networks.labels import PersonRegions, key_positions, person_regions
 from remote.engine.networks.layers import Block, BlockCondition, LayerNorm, modulated
-from remote.engine.networks.memory import free_bytes
+from remote.engine.networks.memory import capacity_bytes
 
 Keys = tuple[KeyValue, ...]  # one per block
-AudioKeys = tuple[KeyValue | FoldedAudio, ...]  # one per block
+AudioKeys = tuple[AudioKeyValue, ...]  # one per block
 
-_SPARED_BYTES = 12 * 2**30  # left free for the activations when audio is folded
+_SPARED_BYTES = 15 * 2**30  # for other networks and activations, when audio is folded
 
 
 class TimeEmbedding(NamedTuple):
@@ -185,24 +187,38 @@ class DiT(nn.Module):
             ).to(tokens.device)
         tokens = tokens.permute(1, 0, 2, 3).flatten(1, 2)
         kinds = frame_kinds(tokens)
-        is_folded = self.fused is not None and positions is None and self._can_fold(kinds)
-        keys: list[KeyValue | FoldedAudio] = []
+        fold = self._fold(len(tokens), is_for_two=positions is not None)
+        keys: list[AudioKeyValue] = []
         for block in self._blocks():
             layer = block.audio_cross_attn
             given = layer.audio_keys(tokens, positions)
-            keys.append(fold_audio(layer, given, kinds) if is_folded else given)
+            keys.append(given if fold is None else fold(layer, given, kinds))
         return tuple(keys)
 
-    def _can_fold(self, kinds: tuple[int, ...]) -> bool:
-        """Whether folded audio of so many kinds of frames fits in the device's memory."""
+    def _fold(self, frames: int, *, is_for_two: bool) -> Fold | None:
+        """How the audio of so many frames is folded; exact leaves that of two persons as it is."""
+        if self.fused is None or not self._can_fold(frames):
+            return None
+        if is_for_two:
+            return None if self.fused.eight is None else fold_values
+        return fold_audio
+
+    def _can_fold(self, frames: int) -> bool:
+        """Whether folded audio of so many frames, and of silence, fits in the device's memory.
+
+        Follows from the card, the weights and the window, so that a request always has the same
+        frames.
+        """
         config, device = self.config, self.patch_embedding.weight.device
         if not can_fold(device, self.dtype):
             return False
         if device.type != "cuda":
             return True
+        weights = sum(each.nbytes for each in self.parameters() if each.device == device)
         size = self.dtype.itemsize
-        needed = folded_bytes(kinds, config.audio_tokens, config.heads, config.dim, size)
-        return config.layers * needed + _SPARED_BYTES <= free_bytes(device)
+        needed = folded_bytes(frames + 1, config.audio_tokens, config.heads, config.dim, size)
+        free = capacity_bytes(device) - weights - _SPARED_BYTES
+        return config.layers * needed <= free
 
     def regions(self, masks: Tensor) -> PersonRegions:
         """masks: [3, rows, columns] on the token grid: two persons and the background."""

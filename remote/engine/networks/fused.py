@@ -4,7 +4,8 @@
   biases, is kept as one vector for all tokens (`Stream`).
 - Gates scale the weights of the product before them.
 - The audio layers' query and output weights are multiplied into the few audio keys and values
-  (`FoldedAudio`), where there is one voice and memory.
+  (`FoldedAudio`), where there is one voice and memory; for two voices the output weights into the
+  values alone (`FoldedValues`), as their queries are rotated, and not in exact.
 - Equal text keys, those of the padding, count as one.
 - The branches of a step share the first block's self-attention (`SharedStart`).
 - The last block leaves out leading tokens that are not used.
@@ -13,7 +14,7 @@ Axes: L tokens, F latent frames, D channels of the model, H heads, C channels of
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 from remote.engine.kernels.attention import AttentionBackend, attention
 from remote.engine.kernels.attention8 import Attention8
 from remote.engine.kernels.eight import EightOperations, Rows
-from remote.engine.kernels.key_value import FoldedAudio, KeyValue
+from remote.engine.kernels.key_value import AudioKeyValue, FoldedAudio, FoldedValues, KeyValue
 from remote.engine.kernels.operations import Operations
 from remote.engine.kernels.rope import Rotation, label_rotation
 from remote.engine.networks.eight import EightBitLinear
@@ -182,7 +183,7 @@ class FusedBlocks:
         self,
         block: Block,
         stream: Stream,
-        audio: KeyValue | FoldedAudio,
+        audio: AudioKeyValue,
         positions: Tensor | None,
         tokens: int,
     ) -> None:
@@ -198,7 +199,14 @@ class FusedBlocks:
             q = q.unflatten(-1, (self.heads, -1))
         else:
             rotation = label_rotation(positions, q.shape[-1] // self.heads)
+            if isinstance(audio, FoldedValues):
+                key = audio.key[-frames:]
+                shares = self.operations.rotated_shares(q.unflatten(0, (frames, -1)), rotation, key)
+                _mix(layer, stream, audio, frames, lambda span, _kind: shares[span])
+                return
             q = self.operations.norm_rotate(q, None, rotation, self.heads, block.eps)
+        if isinstance(audio, FoldedValues):
+            raise ValueError("the voices of two persons need the persons' regions")
         key, value = audio.key[-frames:], audio.value[-frames:]
         out = attention(q.unflatten(0, (frames, -1)), key, value, self.backend)
         self._add(stream, out.flatten(0, 1).flatten(1), layer.proj)
@@ -208,14 +216,14 @@ class FusedBlocks:
     ) -> None:
         """Adds each token's attention to its frame's audio in two products."""
         queries = h.unflatten(0, (frames, -1))
-        tokens = stream.tokens.unflatten(0, (frames, -1))
-        for span, kind in _spans(audio.kinds[-frames:]):
-            key, value, bias = audio.key[kind], audio.value[kind], audio.bias[kind]
+
+        def shares(span: slice, kind: slice) -> Tensor:
+            key = audio.key[kind]
             one = queries[span].reshape(len(key), -1, h.shape[-1])
             scores = _product(one, key.transpose(1, 2))
-            shares = self.operations.group_softmax(scores, bias, h.dtype)
-            tokens[span].view(one.shape).baddbmm_(shares, value)
-        stream.offset = stream.offset + layer.proj.bias
+            return self.operations.group_softmax(scores, audio.bias[kind], h.dtype)
+
+        _mix(layer, stream, audio, frames, shares)
 
     def _norm(
         self, stream: Stream, weight: Tensor, bias: Tensor, eps: float, layer: nn.Module
@@ -277,6 +285,25 @@ class FusedBlocks:
         return self.eight
 
 
+def _mix(
+    layer: AudioAttention,
+    stream: Stream,
+    audio: FoldedAudio | FoldedValues,
+    frames: int,
+    shares: Callable[[slice, slice], Tensor],
+) -> None:
+    """Adds to each token its shares [.., H x M] of its frame's audio; frames: the last so many.
+
+    shares: of a span of frames, and their kinds.
+    """
+    tokens = stream.tokens.unflatten(0, (frames, -1))
+    for span, kind in _spans(audio.kinds[-frames:]):
+        value = audio.value[kind]
+        of_span = shares(span, kind).reshape(len(value), -1, value.shape[1])
+        tokens[span].view(*of_span.shape[:2], -1).baddbmm_(of_span, value)
+    stream.offset = stream.offset + layer.proj.bias
+
+
 def _product(a: Tensor, b: Tensor) -> Tensor:
     """a @ b in batches, in float32 whatever the factors are."""
     return torch.bmm(a, b) if a.dtype == torch.float32 else torch.bmm(a, b, out_dtype=torch.float32)
@@ -315,20 +342,21 @@ def frame_kinds(tokens: Tensor) -> tuple[int, ...]:
     return tuple(itertools.accumulate((not equal for equal in same), initial=0))
 
 
-def folded_bytes(kinds: Sequence[int], tokens: int, heads: int, dim: int, itemsize: int) -> int:
-    """The memory of one layer's folded audio."""
-    return 2 * (kinds[-1] + 1) * heads * tokens * dim * itemsize
+def folded_bytes(kinds: int, tokens: int, heads: int, dim: int, itemsize: int) -> int:
+    """The memory of one layer's folded audio; folded values of two persons take as much."""
+    return 2 * kinds * heads * tokens * dim * itemsize
+
+
+Fold = Callable[[AudioAttention, KeyValue, tuple[int, ...]], FoldedAudio | FoldedValues]
 
 
 def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -> FoldedAudio:
     """Multiplies the query and output weights into audio keys and values [F, M, H, C]."""
-    first = [kinds.index(kind) for kind in range(kinds[-1] + 1)]
-    key, value = given.key[first], given.value[first]
+    key = given.key[_firsts(kinds)]
     frames, tokens, heads, channels = key.shape
     scale, dim = channels**-0.5, layer.q_linear.in_features
     query_weight = layer.q_linear.weight.view(heads, channels, dim)
-    projection = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
-    keys, values = key.new_empty(2, frames, heads, tokens, dim).unbind(0)
+    keys = key.new_empty(frames, heads, tokens, dim)
     for frame in range(frames):
         torch.baddbmm(
             keys[frame],
@@ -338,9 +366,29 @@ def fold_audio(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -
             alpha=scale,
             out=keys[frame],
         )
-        torch.bmm(value[frame].transpose(0, 1), projection, out=values[frame])
     query_bias = layer.q_linear.bias.float().view(heads, channels)
     bias = torch.einsum("fmhc,hc->fhm", key.float(), query_bias) * scale
-    return FoldedAudio(
-        key=keys.flatten(1, 2), value=values.flatten(1, 2), bias=bias.contiguous(), kinds=kinds
-    )
+    value = _projected(layer, given, kinds)
+    return FoldedAudio(key=keys.flatten(1, 2), value=value, bias=bias.contiguous(), kinds=kinds)
+
+
+def fold_values(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -> FoldedValues:
+    """Multiplies the output weights into audio values [F, M, H, C]."""
+    return FoldedValues(key=given.key, value=_projected(layer, given, kinds), kinds=kinds)
+
+
+def _firsts(kinds: tuple[int, ...]) -> list[int]:
+    """The first frame of each kind."""
+    return [kinds.index(kind) for kind in range(kinds[-1] + 1)]
+
+
+def _projected(layer: AudioAttention, given: KeyValue, kinds: tuple[int, ...]) -> Tensor:
+    """The output weights times the values of each kind of frame, [kinds, H x M, D]."""
+    value = given.value[_firsts(kinds)]
+    frames, tokens, heads, channels = value.shape
+    dim = layer.proj.out_features
+    projection = layer.proj.weight.view(dim, heads, channels).permute(1, 2, 0)
+    values = value.new_empty(frames, heads, tokens, dim)
+    for frame in range(frames):
+        torch.bmm(value[frame].transpose(0, 1), projection, out=values[frame])
+    return values.flatten(1, 2)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from remote.engine.config import DiTConfig
 from remote.engine.kernels.attention import AttentionBackend, attention
-from remote.engine.kernels.key_value import FoldedAudio, KeyValue
+from remote.engine.kernels.key_value import AudioKeyValue, KeyValue
 from remote.engine.kernels.rope import Rotation, label_rotation, rotate
 from remote.engine.networks.labels import PersonRegions
 
@@ -25,7 +25,7 @@ class BlockCondition:
 
     text: KeyValue
     image: KeyValue
-    audio: KeyValue | FoldedAudio
+    audio: AudioKeyValue
 
 
 class Modulation(NamedTuple):
@@ -170,12 +170,12 @@ class AudioAttention(nn.Module):
     def forward(
         self,
         x: Tensor,
-        audio: KeyValue | FoldedAudio,
+        audio: AudioKeyValue,
         positions: Tensor | None,
         backend: AttentionBackend,
     ) -> Tensor:
         """x: [1, L, D]; positions: [L], the tokens' labels, for two persons."""
-        if isinstance(audio, FoldedAudio):
+        if not isinstance(audio, KeyValue):
             raise ValueError("folded audio is for fused blocks")
         q = self.q_linear(x).unflatten(-1, (self.heads, -1))
         if positions is not None:

@@ -100,12 +100,16 @@ def block_bytes(config: DiTConfig, layers: Sequence[str] = ()) -> int:
 def free_bytes(device: torch.device) -> int:
     """Memory that this process may still allocate on a GPU."""
     allocated = torch.cuda.memory_allocated(device)
-    free, total = torch.cuda.mem_get_info(device)
-    free += torch.cuda.memory_reserved(device) - allocated
+    free = torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device) - allocated
+    return int(min(free, capacity_bytes(device) - allocated))
+
+
+def capacity_bytes(device: torch.device) -> int:
+    """Memory that this process may hold on a GPU that nobody else uses."""
+    total = torch.cuda.mem_get_info(device)[1]
     if hasattr(torch.cuda, "get_per_process_memory_fraction"):  # from torch 2.8 on
-        allowed = int(torch.cuda.get_per_process_memory_fraction(device) * total)
-        free = min(free, allowed - allocated)
-    return int(free)
+        total = int(torch.cuda.get_per_process_memory_fraction(device) * total)
+    return int(total)
 
 
 def usable_bytes(device: torch.device) -> int:

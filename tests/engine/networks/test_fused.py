@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from remote.engine.kernels.attention import SDPA, AttentionBackend, attention
-from remote.engine.kernels.key_value import FoldedAudio
+from remote.engine.kernels.eight import PLAIN_EIGHT
+from remote.engine.kernels.key_value import FoldedAudio, FoldedValues
 from remote.engine.kernels.operations import PLAIN
 from remote.engine.kernels.select import choose_operations
 from remote.engine.networks.fused import SharedStart, fold_audio, frame_kinds
@@ -132,6 +133,16 @@ def test_a_branch_without_persons_does_not_hide_them_from_the_next(golden_dir, f
 def test_one_voice_is_folded_and_two_are_not(fused, inputs):
     keys = fused.audio_keys(inputs["audio"])
     assert isinstance(keys[0], FoldedAudio) == (len(inputs["audio"]) == 1)
+
+
+def test_values_of_two_voices_are_folded_outside_exact(plain, fused, golden_dir, features):
+    two = under(tensors(golden_dir, "dit_multi"), "in/")
+    wanted = cases.velocity(plain, two, features)
+    fused.fuse(PLAIN, SDPA, PLAIN_EIGHT)
+    assert isinstance(fused.audio_keys(two["audio"])[0], FoldedValues)
+    torch.testing.assert_close(cases.velocity(fused, two, features), wanted, **CLOSE)
+    rest, whole = (_tokens(fused, two, features, skipped_frames=n) for n in (1, 0))
+    torch.testing.assert_close(rest, whole[:, -rest.shape[1] :], **CLOSE)
 
 
 def test_silence_is_folded_once_for_equal_frames(plain, fused, golden_dir, features):
