@@ -673,6 +673,7 @@ RULES: dict[str, Rule] = {
     "E_TIER": _either(_option("stack"), _option("gpu")),
     "E_AUDIO_FORMAT": _convert_sound,
     "E_CANCELLED": _download_again,
+    "E_CERTIFICATE": _unset,
     "E_CONTRACT": _match_versions,
     "E_CONFIG": _correct_file,
     "E_CONFLICT": _end_conflict,

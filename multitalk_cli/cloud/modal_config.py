@@ -337,8 +337,16 @@ def _find_address_flaw(address: str) -> str:
         return "a port is a number from 1 to 65535"
     if url.scheme == "unix":
         return ""
-    is_whole = url.scheme in ("http", "https") and bool(url.hostname)
+    is_whole = url.scheme in ("http", "https") and _is_name(url.hostname)
     return "" if is_whole else f"an address has the form {DEFAULT_SERVER_URL}"
+
+
+def _is_name(host: str | None) -> bool:
+    """Whether a name can be looked up: not one with empty or very long parts."""
+    try:
+        return bool(host and host.encode("idna"))
+    except UnicodeError:
+        return False
 
 
 def _correct_address(address: str, *, in_variable: bool) -> dict[str, Fact]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sys
 import threading
 import time
 from base64 import b64encode
 from contextlib import closing, suppress
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -25,9 +26,19 @@ if TYPE_CHECKING:
 PROBE_S = 3.0
 LOOKUP_S = 8.0
 """For the name: a first name server that does not answer costs 5 s."""
-_REJECTED = "Tunnel connection failed: 407"
+_FIREWALL = "Ask whoever runs this network's firewall."
+_TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+)")
+_REJECTED, _LATER = 407, (408, 425, 429)
+_IN_WORDS = {
+    "WRONG_VERSION_NUMBER": "the answer is not encrypted",
+    "RECORD_LAYER_FAILURE": "the answer is not encrypted",
+    "UNEXPECTED_EOF_WHILE_READING": "it hung up",
+}
+"""OpenSSL's reasons that say little."""
 _BAD_DATES = (9, 10)
 """OpenSSL's numbers of a certificate that is not valid yet or any more."""
+_OTHER_SERVERS = (62, 64)
+"""Its numbers of one that is another name's or address's."""
 
 
 def require_network() -> None:
@@ -57,26 +68,51 @@ def _find_failure(address: str) -> MultitalkError | None:
     is_direct = modal_config.ignores_proxies()
     proxy = None if is_direct else find_proxy(address, knows_socks=True)
     if proxy is None:
-        is_encrypted = url.scheme == "https"
-        port = url.port or (443 if is_encrypted else 80)
-        place = f"Modal at {url.hostname}:{port}"
-        attempt = _Attempt(url.hostname or "", port, place, is_encrypted=is_encrypted)
+        host, port = _destination(url)
+        place = f"Modal at {f'[{host}]' if ':' in host else host}:{port}"
+        attempt = _Attempt(host, port, place, _trusted() if url.scheme == "https" else None)
     else:
         _prepare_proxy(proxy, url.hostname or "")
         place = f"the proxy {proxy.shown} of {proxy.variable}"
-        attempt = _Attempt(proxy.host, proxy.port, place, is_encrypted=False)
+        attempt = _Attempt(proxy.host, proxy.port, place, None)
     failure = attempt.run()
-    if failure is None and proxy is not None and _is_rejected(proxy, url):
-        return rejected_by_proxy(address, knows_socks=True)
-    return failure
+    return _find_rejection(proxy, url) if failure is None and proxy is not None else failure
+
+
+def _destination(url: SplitResult) -> tuple[str, int]:
+    return url.hostname or "", url.port or (443 if url.scheme == "https" else 80)
+
+
+def _trusted() -> ssl.SSLContext:
+    """Encryption with the certificates that Modal's client trusts.
+
+    Raises SetupError E_CERTIFICATE where they cannot be read, with which that client fails too.
+    """
+    import ssl
+
+    import certifi
+
+    path = certifi.where()
+    try:
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:
+        reason = _in_words(error)
+        if error.filename:
+            message = f"SSLKEYLOGFILE is {error.filename!r}, which cannot be written: {reason}"
+            raise SetupError(
+                message, code="E_CERTIFICATE", facts={"unset": ("SSLKEYLOGFILE",)}
+            ) from None
+        message = f"the certificates that Modal's client trusts, {path}, cannot be read: {reason}"
+        hint = shell_line([sys.executable, "-m", "pip", "install", "--force-reinstall", "certifi"])
+        raise SetupError(message, code="E_CERTIFICATE", hint=hint) from None
 
 
 class _Attempt:
     """An attempt to connect to a server, in a thread: the look-up of a name has no time limit."""
 
-    def __init__(self, host: str, port: int, place: str, *, is_encrypted: bool) -> None:
+    def __init__(self, host: str, port: int, place: str, encryption: ssl.SSLContext | None) -> None:
         self._host, self._port, self._place = host, port, place
-        self._is_encrypted = is_encrypted
+        self._encryption = encryption
         self._was_found = threading.Event()
         self._was_reached = threading.Event()
         self._failure: MultitalkError | None = TemporaryError(
@@ -104,18 +140,12 @@ class _Attempt:
                 return
 
     def _socket(self, family: int, kind: int, protocol: int) -> socket.socket:
-        if not self._is_encrypted:
-            return socket.socket(family, kind, protocol)
-        import ssl
-
-        import certifi
-
-        context = ssl.create_default_context(cafile=certifi.where())  # as Modal's client
+        plain = socket.socket(family, kind, protocol)
+        if self._encryption is None:
+            return plain
         # Before it is connected: of a peer that is gone at once `ssl` would leave the socket open.
-        return context.wrap_socket(
-            socket.socket(family, kind, protocol),
-            server_hostname=self._host,
-            do_handshake_on_connect=False,
+        return self._encryption.wrap_socket(
+            plain, server_hostname=self._host, do_handshake_on_connect=False
         )
 
     def _reach(self, connection: socket.socket, address: Any) -> MultitalkError | None:
@@ -127,16 +157,17 @@ class _Attempt:
             self._was_reached.set()
             if isinstance(connection, ssl.SSLSocket):
                 connection.do_handshake()
+        except TimeoutError:
+            if not self._was_reached.is_set():
+                raise
+            return None  # As in `run`, which may come first.
         except ssl.SSLCertVerificationError as error:
             return _not_trusted(self._place, error)
         except (ssl.SSLError, ConnectionError) as error:
-            if isinstance(error, ConnectionRefusedError) or not self._is_encrypted:
+            if isinstance(error, ConnectionRefusedError) or self._encryption is None:
                 raise
-            reason = getattr(error, "reason", None) or error.strerror or error
-            message = f"{self._place} breaks off encrypted connections: {reason}"
-            return TemporaryError(
-                message, code="E_NETWORK", hint="Ask whoever runs this network's firewall."
-            )
+            message = f"{self._place} breaks off encrypted connections: {_in_words(error)}"
+            return TemporaryError(message, code="E_NETWORK", hint=_FIREWALL)
         return None
 
 
@@ -147,26 +178,56 @@ def _not_trusted(place: str, error: ssl.SSLCertVerificationError) -> SetupError:
     message = f"the certificate of {place} is not trusted: {error.verify_message}"
     if error.verify_code in _BAD_DATES:
         hint = "Set this machine's clock, then run the same command again."
+    elif error.verify_code in _OTHER_SERVERS:
+        hint = _FIREWALL
     else:
         hint = f"cat ROOT.pem >> {shell_word(certifi.where())}"
     return SetupError(message, code="E_CERTIFICATE", hint=hint)
 
 
-def _is_rejected(proxy: Proxy, url: SplitResult) -> bool:
-    """Whether an HTTP proxy wants another user or password; other failures are Modal's client's."""
+def _in_words(error: OSError) -> str:
+    """The reason of an error of a connection, without OpenSSL's capitals."""
+    reason: str | None = getattr(error, "reason", None)
+    if reason is None:
+        return error.strerror or str(error)
+    return _IN_WORDS.get(reason, reason.lower().replace("_", " "))
+
+
+def _find_rejection(proxy: Proxy, url: SplitResult) -> MultitalkError | None:
+    """Why an HTTP proxy does not connect to Modal; what may pass is left to Modal's client."""
     if proxy.scheme != "http":
-        return False
+        return None
     connection = HTTPConnection(proxy.host, proxy.port, timeout=PROBE_S)
     basic = b64encode(unquote(proxy.authority).encode()).decode()
     headers = {"Proxy-Authorization": f"Basic {basic}"} if proxy.authority else {}
-    port = url.port or (443 if url.scheme == "https" else 80)
-    connection.set_tunnel(url.hostname or "", port, headers)
+    host, port = _destination(url)
+    connection.set_tunnel(host.encode("idna").decode(), port, headers)
     with closing(connection):
         try:
             connection.connect()
         except OSError as error:
-            return str(error).startswith(_REJECTED)
-    return False
+            found = _TUNNEL_STATUS.match(str(error))
+            return _rejection(proxy, url, int(found[1])) if found else None
+        except HTTPException:
+            message = (
+                f"{proxy.variable} names the proxy {proxy.shown}, which does not speak HTTP; the "
+                "address of a SOCKS proxy begins with socks5://"
+            )
+            return SetupError(message, code="E_PROXY", facts={"variable": proxy.variable})
+    return None
+
+
+def _rejection(proxy: Proxy, url: SplitResult, status: int) -> MultitalkError | None:
+    """The error for the status with which a proxy answers; None where it may pass."""
+    if status == _REJECTED:
+        return rejected_by_proxy(url.geturl(), knows_socks=True)
+    if status in _LATER or not 300 <= status < 500:
+        return None
+    message = (
+        f"the proxy {proxy.shown} of {proxy.variable} does not connect to {url.hostname}: it "
+        f"answers with status {status}"
+    )
+    return TemporaryError(message, code="E_NETWORK", hint=_FIREWALL)
 
 
 def _prepare_proxy(proxy: Proxy, host: str) -> None:

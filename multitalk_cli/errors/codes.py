@@ -430,7 +430,7 @@ CODES: dict[str, Explanation] = {
     "E_CERTIFICATE": Explanation(
         _S,
         "another certificate than Modal's",
-        "A proxy, a virus scanner or a firewall reads encrypted connections with a certificate of its own, or this machine's clock is wrong.",
+        "A proxy, a virus scanner or a firewall reads encrypted connections with a certificate of its own, this machine's clock is wrong, or the certificates that Modal's client trusts cannot be read.",
         "Add the network's root certificate, ROOT.pem, to the file in the message; ask whoever runs the network for it.",
     ),
     "E_PROXY": Explanation(

@@ -135,6 +135,7 @@ def test_profiles_that_modal_would_not_use_are_named(
         ("localhost:99", "an address has the form", "https://localhost:99"),
         ("ftp://host", "an address has the form", "https://host"),
         ("http://", "an address has the form", None),
+        ("https://api..com", "an address has the form", None),
         ("https://host:99999", "a port is a number", None),
         ("https://host:abc", "a port is a number", None),
         ("https://host:0", "a port is a number", None),

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager, suppress
 from importlib.util import find_spec
 from urllib.parse import urlsplit
 
@@ -21,6 +22,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cloud import network
 from multitalk_cli.errors import SetupError, TemporaryError
 from tests.cloud.connect_proxy import PASSWORD, USER, proxying
@@ -147,6 +149,63 @@ def test_a_rejected_password_is_named_before_modal_is_asked(monkeypatch, proxy_s
     expected = f"the proxy http://127.0.0.1:{port} rejects the user and password in HTTPS_PROXY"
     assert (caught.value.code, caught.value.message) == ("E_PROXY", expected)
     assert not places
+
+
+@contextmanager
+def answering(data):
+    """The port of a server that gives every client this answer, until the block ends."""
+
+    def answer_all(server):
+        with suppress(OSError):
+            while True:
+                connection, _ = server.accept()
+                with connection, suppress(OSError):
+                    connection.sendall(data)
+                    connection.recv(65_536)
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answer_all, args=(server,))
+        thread.start()
+        try:
+            yield server.getsockname()[1]
+        finally:
+            server.shutdown(socket.SHUT_RDWR)
+            thread.join()
+
+
+@pytest.mark.parametrize("data", [b"\5\xff", b"SSH-2.0-OpenSSH_9.6\r\n", b"x" * 70_000])
+def test_a_proxy_that_does_not_speak_http_is_named(monkeypatch, proxy_support, data):
+    """As `HTTPS_PROXY=http://127.0.0.1:1080` for a SOCKS proxy."""
+    with answering(data) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter22@127.0.0.1:{port}")
+        with pytest.raises(SetupError, match=r"which does not speak HTTP; .* socks5://") as caught:
+            network.require_network()
+
+    assert caught.value.code == "E_PROXY"
+    assert caught.value.message.startswith(f"HTTPS_PROXY names the proxy http://127.0.0.1:{port},")
+
+
+@pytest.mark.parametrize("status", [302, 403])
+def test_a_proxy_that_blocks_modal_is_named_at_once(monkeypatch, proxy_support, status):
+    """Modal's client tries for a minute, and then tells of no reason."""
+    with answering(b"HTTP/1.1 %d \x1b[31mBlocked\r\n\r\n" % status) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://me:hunter22@127.0.0.1:{port}")
+        with pytest.raises(TemporaryError) as caught:
+            network.require_network()
+
+    assert caught.value.message == (
+        f"the proxy http://127.0.0.1:{port} of HTTPS_PROXY does not connect to api.modal.com: it "
+        f"answers with status {status}"
+    )
+    assert (caught.value.code, "firewall" in caught.value.hint) == ("E_NETWORK", True)
+
+
+@pytest.mark.parametrize("status", [429, 502])
+def test_what_may_pass_at_a_proxy_is_left_to_modal_s_client(monkeypatch, proxy_support, status):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://mödal.example")
+    with answering(b"HTTP/1.1 %d Later\r\n\r\n" % status) as port:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{port}")
+        assert network.require_network() is None
 
 
 needs_proxy_support = pytest.mark.skipif(
@@ -306,6 +365,50 @@ def test_a_wrong_clock_makes_certificates_invalid(monkeypatch, serve, days):
         network.require_network()
 
     assert caught.value.hint.startswith("Set this machine's clock")
+
+
+def test_a_certificate_of_another_name_is_no_root_that_is_missing(monkeypatch, serve):
+    address, certificate = serve((-1, 9))
+    monkeypatch.setenv("MODAL_SERVER_URL", address.replace("127.0.0.1", "localhost"))
+    monkeypatch.setattr(certifi, "where", lambda: str(certificate))
+
+    with pytest.raises(SetupError, match="not valid for 'localhost'") as caught:
+        network.require_network()
+
+    assert "firewall" in caught.value.hint
+
+
+def test_certificates_that_cannot_be_read_are_named(monkeypatch, tmp_path):
+    """As after `cat ROOT.pem >>` of a broken file."""
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://127.0.0.1:9")
+    file = tmp_path / "certificates.pem"
+    monkeypatch.setattr(certifi, "where", lambda: str(file))
+    for content, reason in ((None, "No such file"), ("?", "no certificate or crl found")):
+        if content is not None:
+            file.write_text(content)
+        with pytest.raises(SetupError, match=f"{file}, cannot be read: {reason}") as caught:
+            network.require_network()
+        assert (caught.value.code, "install" in caught.value.hint) == ("E_CERTIFICATE", True)
+
+
+def test_a_file_of_keys_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("MODAL_SERVER_URL", "https://127.0.0.1:9")
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "absent" / "keys"))
+
+    with pytest.raises(SetupError, match=r"SSLKEYLOGFILE is '.*keys', which cannot") as caught:
+        network.require_network()
+
+    assert next_command(caught.value, ["status"]) == "unset SSLKEYLOGFILE"
+
+
+def test_a_handshake_that_takes_long_is_left_to_modal_s_client(monkeypatch):
+    monkeypatch.setattr(network, "PROBE_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        attempt = network._Attempt(*server.getsockname(), "Modal", network._trusted())
+        # To its end: `run` waits just as long, so that either may come first.
+        attempt._connect()
+
+    assert attempt._failure is None
 
 
 @pytest.mark.parametrize("is_gone", [False, True], ids=["once told whose", "at once"])

@@ -194,6 +194,7 @@ def proxied(monkeypatch):
         "socks5://me:hunter22@127.0.0.1:1",
         "http://",
         "http://a b:1",
+        "http://m\udce9:hunter22@127.0.0.1:1",
     ],
 )
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "https_proxy"])
