@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from multitalk_cli import contract, settings
+from multitalk_cli import settings
+from multitalk_cli.cli.app_options import app_options, for_app
 from multitalk_cli.cli.next_input import FILES, other_input, show_faces
 from multitalk_cli.cli.typed_words import option_values, typed_again, typed_line, typed_without
 from multitalk_cli.contract.loras import KNOWN_LORAS
@@ -220,10 +221,7 @@ def _choose_stack(facts: Mapping[str, Fact], words: list[str]) -> str:
 
 def deploy_command(facts: Mapping[str, Fact]) -> str:
     """The command for a deploy with these facts: app, environment, stacks, gpu."""
-    words = ["multitalk", "deploy"]
-    app, environment, stacks = facts.get("app"), facts.get("environment"), facts.get("stacks", ())
-    words += ["--app", str(app)] if app not in (None, contract.APP_NAME) else []
-    words += ["--environment", str(environment)] if environment else []
+    words, stacks = ["multitalk", "deploy", *app_options(facts)], facts.get("stacks", ())
     for stack in stacks if isinstance(stacks, tuple) else ():
         words += ["--stack", stack] if stack != DEFAULT_STACK else []
     words += ["--gpu", str(facts["gpu"])] if "gpu" in facts else []
@@ -264,7 +262,7 @@ def _show_build(facts: Mapping[str, Fact], _words: list[str]) -> str:
 
 
 def _set_up_store(facts: Mapping[str, Fact], _words: list[str]) -> str:
-    if "app" not in facts:
+    if "is_set_up" not in facts:
         return ""
     first = [] if facts["is_set_up"] else ["multitalk setup-secrets --only aws"]
     return "\n".join([*first, deploy_command(facts)])
@@ -500,11 +498,7 @@ def download_command(facts: Mapping[str, Fact], *options: str) -> str:
     words = ["multitalk", "download"]
     if "weights_folder" in facts:
         words += ["--to", str(facts["weights_folder"])]
-    if facts.get("app", contract.APP_NAME) != contract.APP_NAME:
-        words += ["--app", str(facts["app"])]
-    if facts.get("environment"):
-        words += ["--environment", str(facts["environment"])]
-    return shell_line([*words, *options])
+    return shell_line([*words, *app_options(facts), *options])
 
 
 def _download(facts: Mapping[str, Fact], words: list[str]) -> str:
@@ -737,7 +731,12 @@ RULES: dict[str, Rule] = {
 
 
 def next_command(error: MultitalkError, words: list[str]) -> str:
-    """The command to run next; the error's own hint where no rule knows better."""
+    """The command to run next, for the app that was used; the error's own hint as a last resort."""
+    return for_app(_find_command(error, words), error.facts, words)
+
+
+def _find_command(error: MultitalkError, words: list[str]) -> str:
+    """The command of a rule; the error's own hint where none knows better."""
     if "unstored_job" in error.facts:
         return f"multitalk jobs fetch {error.facts['unstored_job']}"
     if "job" in error.facts and isinstance(error, FileError):

@@ -90,8 +90,9 @@ class CloudStore:
         return cloud
 
     def _ask(self, kind: type[T], function: str, what: object) -> T:
-        answer = self._connect().call(function, contract.to_wire(what))
-        return read_answer(kind, as_answer(answer))
+        cloud = self._connect()
+        answer = cloud.call(function, contract.to_wire(what))
+        return read_answer(kind, as_answer(answer, cloud.place.facts))
 
 
 def _check_files(wanted: GenerateSpec) -> None:

@@ -10,6 +10,7 @@ from multitalk_cli.doctor.check import GROUPS, STEPS, CheckResult
 
 if TYPE_CHECKING:
     from multitalk_cli.doctor.model import Proof
+    from multitalk_cli.errors.exceptions import Fact
 
 # A preview needs neither the right time nor the list of jobs nor a model.
 _NOT_FOR_PREVIEWS = ("clock", "jobs", "model")
@@ -20,12 +21,14 @@ class DoctorReport:
     """Results by group, in the order of a first set-up.
 
     measured: the answer of a container with a GPU; None if none was wanted, empty if none started.
-    proof: of the model's parts; None if none was wanted, or no container started.
+    proof: of the model's parts; None if none was wanted, or no container started. place: the app
+    and its environment, as facts of an error; empty where the settings cannot be read.
     """
 
     checks: tuple[CheckResult, ...]
     measured: Mapping[str, Any] | None = field(default=None)
     proof: Proof | None = None
+    place: Mapping[str, Fact] = field(default_factory=dict)
 
     @property
     def failed(self) -> tuple[CheckResult, ...]:

@@ -294,7 +294,7 @@ def follow(run: StartedRun, show: Show) -> contract.Result:
             if isinstance(event, contract.Done):
                 return event.result
             if isinstance(event, contract.Failed):
-                raise to_error(event)
+                raise to_error(event, run.facts)
     raise RuntimeError(f"job {run.job_id} ended without a result")
 
 

@@ -157,7 +157,9 @@ def follow_to_file(
         for event in events:
             progress.show(event, follower.spent_usd)
             if isinstance(event, contract.Failed):
-                raise to_error(event)
+                raise to_error(
+                    event, {"app": follower.job.app, "environment": follower.job.environment}
+                )
     finished = follower.finished()
     target = _place(finished, target, force)
     video = _write(finished, target, force, reporter)

@@ -322,7 +322,7 @@ VIEWS = {
     ),
     "upload-weights": lambda: download.uploaded_data(UploadedPack(files=5, size_bytes=2)),
     "setup-secrets": lambda: secrets.data(
-        SecretsResult(environment="main", saved=(SECRET,), obstacle=None)
+        SecretsResult(environment="main", saved=(SECRET,), obstacle=None), ()
     ),
 }  # fmt: skip
 

@@ -52,5 +52,5 @@ def deploy(
     console.fact("secrets", view.secrets_text(plan.deployment.secrets))
     with console.redirect_stdout():
         deploy_app(cloud, plan, console, shows_log=console.options.debug)
-    console.next(after_deploy(find_obstacle(cloud)))
+    console.next(after_deploy(find_obstacle(cloud), console.typed))
     console.succeed("deploy", view.data(plan, is_deployed=True), [place.app])

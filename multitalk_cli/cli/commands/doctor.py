@@ -73,7 +73,6 @@ def doctor(
     Exit code 4 if something must be set up first, or if a part of the model differs.
     """
     from multitalk_cli.cli.views import doctor as view
-    from multitalk_cli.cli.views import support_report
     from multitalk_cli.doctor import account, check, local
     from multitalk_cli.doctor.report import make_report
 
@@ -88,9 +87,9 @@ def doctor(
     if gpu is not None or model:
         paid = _Paid(place.cloud, chosen, console, yes) if chosen and report.is_deployed else None
         report = _with_containers(results, paid, has_gpu=gpu is not None, has_model=model)
+    report = view.of_app(report, chosen)
     if report_file is not None:
-        text = support_report.text(report, chosen)
-        files.write_atomically(report_file, text.encode(), overwrite=force)
+        _write_report(report_file, report, chosen, force=force)
         console.fact("report", files.shown_path(report_file))
     console.succeed(
         "doctor",
@@ -107,6 +106,14 @@ def _require_new(path: Path, force: bool) -> None:
     files.check_creatable(path)
     if path.exists() and not force:
         raise FileError(f"{files.shown_path(path)} exists", code="E_OUTPUT_EXISTS")
+
+
+def _write_report(
+    path: Path, report: "DoctorReport", chosen: settings.Settings | None, *, force: bool
+) -> None:
+    from multitalk_cli.cli.views import support_report
+
+    files.write_atomically(path, support_report.text(report, chosen).encode(), overwrite=force)
 
 
 def _read_settings(flags: dict[str, str | None]) -> settings.Settings | None:

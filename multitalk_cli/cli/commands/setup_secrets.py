@@ -94,8 +94,8 @@ def setup_secrets(
         verify=not no_verify,
     )
     result = set_up(options, console)
-    console.next(view.next_step(result))
-    console.succeed("setup-secrets", view.data(result), view.lines(result))
+    console.next(view.next_step(result, console.typed))
+    console.succeed("setup-secrets", view.data(result, console.typed), view.lines(result))
 
 
 def _check_words(words: list[str], only: str | None, update: bool, force: bool) -> None:

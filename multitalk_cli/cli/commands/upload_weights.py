@@ -19,7 +19,9 @@ def upload_weights(
     environment: Environment = None,
 ) -> None:
     """Upload a pack of weights to your Modal account, where every job reads it."""
+    from multitalk_cli.cli.app_options import for_app
     from multitalk_cli.cli.views import download as view
+    from multitalk_cli.cli.views.next_step import GENERATE
     from multitalk_cli.cloud.client import Cloud
     from multitalk_cli.cloud.errors import AppRef
     from multitalk_cli.cloud.pack import list_pack_files, upload_pack
@@ -29,5 +31,5 @@ def upload_weights(
     chosen = settings.load_settings({"app": app, "environment": environment})
     cloud = Cloud.reachable(AppRef(app=chosen["app"], environment=chosen["environment"]))
     uploaded = upload_pack(cloud, files, console)
-    console.next("multitalk generate IMAGE VOICE")
+    console.next(for_app(GENERATE, cloud.place.facts))
     console.succeed("upload-weights", view.uploaded_data(uploaded))

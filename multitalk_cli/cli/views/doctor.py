@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from multitalk_cli.cli.app_options import for_app
 from multitalk_cli.cli.layout import Block, Line, Row, Style, Table
 from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.cli.views.next_step import GENERATE
@@ -16,6 +18,8 @@ from multitalk_cli.reporting.formatting import human_figure
 
 if TYPE_CHECKING:
     from multitalk_cli.contract.proof import ProofRow
+    from multitalk_cli.errors.exceptions import Fact
+    from multitalk_cli.settings import Settings
 
 _STYLES: dict[str, Style] = {"ok": "", "warn": "yellow", "fail": "red", "skip": "dim"}
 _SUBJECTS = ("local", "account", "deployment", "weights", "secrets", "storage", "gpu", "model")
@@ -42,6 +46,18 @@ class _Row(NamedTuple):
     remedy: str
 
 
+def of_app(report: DoctorReport, chosen: Settings | None) -> DoctorReport:
+    """The report with commands that help for the app of these settings."""
+    if chosen is None:
+        return report
+    place: dict[str, Fact] = {name: chosen[name] for name in ("app", "environment")}
+    checks = [
+        replace(check, outcome=replace(check.outcome, remedy=for_app(remedy(check), place)))
+        for check in report.checks
+    ]
+    return replace(report, checks=tuple(checks), place=place)
+
+
 def remedy(check: CheckResult) -> str:
     """The command that helps with a check's finding; empty if there is none."""
     if check.outcome.remedy or check.outcome.error is None:
@@ -58,7 +74,7 @@ def next_step(report: DoctorReport) -> str:
     checks = [check for check in report.failed if check.group == "local" or not is_offline]
     remedies = [text for check in checks if (text := remedy(check))]
     if remedies or not report.failed:
-        return remedies[0] if remedies else GENERATE
+        return remedies[0] if remedies else for_app(GENERATE, report.place)
     return f"{GENERATE} --backend preview" if report.preview_ready else "multitalk doctor --all"
 
 

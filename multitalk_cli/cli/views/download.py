@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
+from multitalk_cli.cli.app_options import for_app
 from multitalk_cli.cli.layout import Block, Table
 from multitalk_cli.cli.next_command import download_command
+from multitalk_cli.cli.views.next_step import GENERATE
 from multitalk_cli.contract.loras import split_strength
 from multitalk_cli.planning.presets import PRESETS
 from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money, shell_word
@@ -56,8 +58,8 @@ def downloaded_next(result: DownloadedWeights) -> str:
     preset = f" --preset {result.preset}" if result.preset else ""
     if "weights_folder" in result.target:
         weights = shell_word(result.pack)
-        return f"multitalk generate IMAGE VOICE{preset} --backend local --weights {weights}"
-    return f"multitalk generate IMAGE VOICE{preset}"
+        return f"{GENERATE}{preset} --backend local --weights {weights}"
+    return for_app(f"{GENERATE}{preset}", result.target)
 
 
 def detached_notes(target: Mapping[str, Fact], preset: str) -> list[str]:

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from multitalk_cli.cli.app_options import for_app
 from multitalk_cli.cli.views.next_step import after_deploy
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.secrets.setup import SecretsResult
 
 
-def next_step(result: SecretsResult) -> str:
-    """The command that comes next."""
+def next_step(result: SecretsResult, typed: Sequence[str]) -> str:
+    """The command that comes next. typed: the words after `multitalk`."""
     if not result.is_known:
-        return "multitalk status"
-    return after_deploy(result.obstacle).partition("\n")[0]
+        return for_app("multitalk status", {}, typed)
+    return after_deploy(result.obstacle, typed).partition("\n")[0]
 
 
-def data(result: SecretsResult) -> dict[str, Any]:
-    """The JSON: names and sources of the keys, never their values."""
+def data(result: SecretsResult, typed: Sequence[str]) -> dict[str, Any]:
+    """The JSON: names and sources of the keys, never their values. typed: as of `next_step`."""
     secrets = [
         {
             "name": secret.name,
@@ -29,7 +31,8 @@ def data(result: SecretsResult) -> dict[str, Any]:
         }
         for secret in result.saved
     ]
-    return {"environment": result.environment, "secrets": secrets, "next": next_step(result)}
+    step = next_step(result, typed)
+    return {"environment": result.environment, "secrets": secrets, "next": step}
 
 
 def lines(result: SecretsResult) -> list[str]:

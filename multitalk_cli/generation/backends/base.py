@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,6 +10,7 @@ from multitalk_cli.contract import Event, GenerateRequest
 
 if TYPE_CHECKING:
     from multitalk_cli.cloud.remote_storage import CloudStore
+    from multitalk_cli.errors.exceptions import Fact
     from multitalk_cli.jobs.ledger import KnownInput
     from multitalk_cli.media.faces.detect import Face
     from multitalk_cli.planning.windows import Plan
@@ -125,7 +126,7 @@ class StartedRun:
     the work on this machine and leaves no partial file. can_detach: whether the run continues
     without this process. spent_usd(): the cost so far; None where it is unknown or free.
     adjusted: what was changed in the request automatically. is_paid_before: whether an earlier
-    command paid for the video, which is only fetched.
+    command paid for the video, which is only fetched. facts: of its errors, the app that makes it.
     """
 
     job_id: str
@@ -134,6 +135,7 @@ class StartedRun:
     can_detach: bool = False
     spent_usd: Callable[[], float | None] = _nothing_spent
     adjusted: tuple[str, ...] = ()
+    facts: "Mapping[str, Fact]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

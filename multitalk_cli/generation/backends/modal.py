@@ -289,6 +289,7 @@ class ModalBackend:
             events=self._follow(follower, task),
             can_detach=True,
             spent_usd=lambda: follower.spent_usd,
+            facts=self._options.place.facts,
         )
 
     def _note(self, job: Job, what: str) -> None:
