@@ -7,13 +7,14 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from multitalk_cli import contract
 from multitalk_cli.cloud.loras import all_digests
 from multitalk_cli.contract.events import UPLOADING
 from multitalk_cli.contract.weights_task import (
     EIGHT_BIT_FOLDER,
+    STORED_LAYERS,
     is_eight_bit_folder,
     pack_revision,
 )
@@ -26,14 +27,17 @@ if TYPE_CHECKING:
     from multitalk_cli.reporting.reporter import Reporter
 
 MANIFEST = "manifest.json"
+COMPLETE, INCOMPLETE = "complete", "incomplete"
+"""States of a transformer in 8 bits; others begin with `outdated`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedPack:
     """A pack as its manifest lists it. revisions: repository -> commit that it was made from.
 
-    revision: names exactly its files. base, loras: of a transformer in 8 bits, the revision of the
-    pack that it was made from, and name -> sha256 of what is merged; empty for a pack.
+    revision: names exactly its files. base, loras, layers: of a transformer in 8 bits, the revision
+    of the pack that it was made from, name -> sha256 of what is merged, and the layers that are in
+    8 bits; empty for a pack.
     """
 
     sizes: Mapping[str, int]
@@ -41,6 +45,7 @@ class DeployedPack:
     revision: str
     base: str = ""
     loras: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[str, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -79,7 +84,7 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
 
 
 def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
-    """Folder of a transformer in 8 bits -> complete, incomplete, or outdated."""
+    """Folder of a transformer in 8 bits -> its state: complete, incomplete, or as below."""
     names = cloud.sizes(contract.WEIGHTS_VOLUME, f"/{EIGHT_BIT_FOLDER}") or {}
     states, digests = {}, all_digests(cloud) if names else {}
     folders = (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names))
@@ -89,18 +94,24 @@ def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
         except SetupError as error:
             if error.code != "E_WEIGHTS_MISSING":
                 raise
-            states[folder] = "incomplete"
+            states[folder] = INCOMPLETE
         else:
             states[folder] = eight_bit_state(found, base, digests)
     return states
 
 
-def eight_bit_state(
-    found: DeployedPack, base: DeployedPack, digests: Mapping[str, str]
-) -> Literal["complete", "outdated"]:
-    """Whether a transformer in 8 bits is of that pack and these LoRAs. digests: name -> sha256."""
-    is_current = found.base == base.revision and found.loras.items() <= digests.items()
-    return "complete" if is_current else "outdated"
+def eight_bit_state(found: DeployedPack, base: DeployedPack, digests: Mapping[str, str]) -> str:
+    """Whether a transformer in 8 bits is complete, or why a job does not use it.
+
+    digests: name -> sha256 of the LoRAs that are there.
+    """
+    if found.base != base.revision:
+        return "outdated: made from other weights"
+    if not found.loras.items() <= digests.items():
+        return "outdated: another file of its LoRA"
+    if found.layers != STORED_LAYERS:
+        return "outdated: other layers in 8 bits"
+    return COMPLETE
 
 
 def _missing(place: AppRef, message: str) -> SetupError:
@@ -178,13 +189,14 @@ def read_manifest(text: bytes) -> DeployedPack:
     try:
         body = json.loads(text)
         version = int(body["format_version"])
-        changes = body.get("changes") or {"base": "", "loras": []}
+        changes = body.get("changes") or {"base": "", "loras": [], "layers": []}
         pack = DeployedPack(
             sizes={str(each["name"]): int(each["size_bytes"]) for each in body["files"]},
             revisions={str(each["repo"]): str(each["revision"]) for each in body["sources"]},
             revision=pack_revision(str(each["sha256"]) for each in body["files"]),
             base=str(changes["base"]),
             loras={str(each["name"]): str(each["sha256"]) for each in changes["loras"]},
+            layers=tuple(str(each) for each in changes["layers"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError("not the manifest of a pack") from None

@@ -35,6 +35,10 @@ PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp
 """Precision -> folder of its pack in the Volume."""
 EIGHT_BIT_FOLDER = "8bit"
 """Next to the packs, also on this machine: transformers in 8 bits, one for each LoRA."""
+STORED_LAYERS = (
+    "self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "ffn.0", "ffn.2", "cross_attn.q",
+)  # fmt: skip
+"""The layers of each block that are in 8 bits there; a folder with others is not used."""
 WRITING: tuple[WeightsAction, ...] = (DOWNLOAD, "prune", "add_lora")
 """Actions that change the folder: one at a time."""
 CALLS = "weights"

@@ -18,8 +18,9 @@ from multitalk_cli.cloud import modal_config, network
 from multitalk_cli.cloud.call_result import as_answer
 from multitalk_cli.cloud.pack import eight_bit_states, find_pack
 from multitalk_cli.contract.secrets import AWS_SPEC, HUB_SPEC, SecretSpec
+from multitalk_cli.doctor import eight_bit
 from multitalk_cli.doctor.check import Check, Outcome
-from multitalk_cli.doctor.local import describe_eight_bit, uses_this_machine
+from multitalk_cli.doctor.local import uses_this_machine
 from multitalk_cli.errors import RefusedError, SetupError, TemporaryError
 from multitalk_cli.planning import gpus
 from multitalk_cli.planning.presets import denoising_of
@@ -190,7 +191,7 @@ class Account:
         """Whether the account has all packed weights. Raises SetupError E_WEIGHTS_MISSING."""
         pack = find_pack(self.cloud)
         text = f"packed, {len(pack.sizes)} files, {human_bytes(pack.size_bytes)}"
-        return Outcome(text=text + describe_eight_bit(eight_bit_states(self.cloud, pack)))
+        return eight_bit.outcome(text, eight_bit_states(self.cloud, pack))
 
     def check_huggingface(self) -> Outcome:
         """The Hugging Face secret, which public weights do not need."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from multitalk_cli import settings
-from multitalk_cli.cloud.pack import MANIFEST, eight_bit_state, read_manifest
-from multitalk_cli.contract.weights_task import EIGHT_BIT_FOLDER, is_eight_bit_folder
+from multitalk_cli.doctor import eight_bit
 from multitalk_cli.doctor.check import Check, Outcome
 from multitalk_cli.reporting.formatting import human_bytes, human_count, shell_line
+from multitalk_cli.weights.local import PACKS
 
 if TYPE_CHECKING:
     from multitalk_cli.settings import Settings
@@ -235,32 +235,9 @@ def check_weights() -> Outcome:
             text="no weights on this machine (only needed for --backend local)", state="skip"
         )
     folder = local.check_setup(chosen["weights"], chosen.origin("weights"))
-    return Outcome(text=f"weights in {folder}{describe_eight_bit(_eight_bit_states(folder))}")
-
-
-def _eight_bit_states(pack: Path) -> dict[str, str]:
-    """Folder of a transformer in 8 bits next to a pack -> its state."""
-    from multitalk_cli.generation.backends.local import all_digests
-
-    places = sorted(path for path in (pack.parent / EIGHT_BIT_FOLDER).glob("*") if path.is_dir())
-    named = {f"{EIGHT_BIT_FOLDER}/{path.name}": path for path in places}
-    ours = {name: path for name, path in named.items() if is_eight_bit_folder(name)}
-    digests = all_digests(pack) if ours else {}
-    return {name: _eight_bit_state(path, pack, digests) for name, path in ours.items()}
-
-
-def _eight_bit_state(folder: Path, pack: Path, digests: Mapping[str, str]) -> str:
-    try:
-        found, base = (read_manifest((each / MANIFEST).read_bytes()) for each in (folder, pack))
-    except (OSError, ValueError):
-        return "incomplete"
-    return eight_bit_state(found, base, digests)
-
-
-def describe_eight_bit(states: Mapping[str, str]) -> str:
-    """`; 8bit/transformer (outdated)`; empty where there are no weights in 8 bits."""
-    named = [name if state == "complete" else f"{name} ({state})" for name, state in states.items()]
-    return f"; {', '.join(named)}" if named else ""
+    is_of_download = folder.name in PACKS.values()
+    where = ("--to", str(folder.parent)) if is_of_download else None
+    return eight_bit.outcome(f"weights in {folder}", eight_bit.local_states(folder), where)
 
 
 def uses_this_machine(chosen: Settings) -> bool:

@@ -61,7 +61,8 @@ class DoctorReport:
     def is_deployed(self) -> bool:
         """Whether a container of the account can generate a video."""
         states = {check.name: check.state for check in self.checks}
-        return self.video_ready and states.get("app") == states.get("pack") == "ok"
+        is_packed = states.get("pack") in ("ok", "warn")
+        return self.video_ready and states.get("app") == "ok" and is_packed
 
     def _is_done(self, group: str) -> bool:
         return not any(check.state == "fail" or check.is_blocked for check in self.of(group))

@@ -17,8 +17,9 @@ import pytest
 
 from multitalk_cli import contract, settings
 from multitalk_cli.cli.views.doctor import next_step, remedy
-from multitalk_cli.contract.weights_task import pack_revision
-from multitalk_cli.doctor import account, gpu, local
+from multitalk_cli.cloud.pack import COMPLETE, INCOMPLETE
+from multitalk_cli.contract.weights_task import STORED_LAYERS, pack_revision
+from multitalk_cli.doctor import account, eight_bit, gpu, local
 from multitalk_cli.doctor.check import Check, Outcome, run_all
 from multitalk_cli.doctor.report import make_report
 from multitalk_cli.errors import SetupError
@@ -316,14 +317,15 @@ def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
     (folder / "loras").mkdir()
     loras = [{"name": name, "sha256": "cd" * 32} for name in ("mine", "new")]
     (folder / "loras/manifest.json").write_text(json.dumps({"loras": loras}))
+    layers = list(STORED_LAYERS)
     states = {
-        "": {"base": base, "loras": []},
+        "": {"base": base, "loras": [], "layers": layers[1:]},
         "-mine": {"base": base, "loras": [loras[0]]},
         "-new": {"base": base, "loras": [{"name": "new", "sha256": "ef" * 32}]},
         "-old": {"base": "0" * 16, "loras": []},
     }
     for name, changes in states.items():
-        keep_manifest(folder / f"8bit/transformer{name}", changes=changes)
+        keep_manifest(folder / f"8bit/transformer{name}", changes={"layers": layers, **changes})
     for name in ("transformer-part", "notes"):
         (folder / "8bit" / name).mkdir()
     monkeypatch.setenv("MULTITALK_WEIGHTS", str(folder / "pack"))
@@ -332,12 +334,32 @@ def test_weights_of_this_machine_need_no_account(doctor, folder, monkeypatch):
     ran, checks = doctor()
 
     assert (ran.code, ran.json["data"]["video_ready"]) == (0, True)
-    assert (checks["model"]["state"], checks["token"]["state"]) == ("ok", "skip")
+    assert (checks["model"]["state"], checks["token"]["state"]) == ("warn", "skip")
     assert checks["model"]["seen"].endswith(
-        "; 8bit/transformer, 8bit/transformer-mine, 8bit/transformer-new (outdated), "
-        "8bit/transformer-old (outdated), 8bit/transformer-part (incomplete)"
+        "; 8bit/transformer (outdated: other layers in 8 bits), 8bit/transformer-mine, "
+        "8bit/transformer-new (outdated: another file of its LoRA), "
+        "8bit/transformer-old (outdated: made from other weights), "
+        "8bit/transformer-part (incomplete)"
     )
+    assert checks["model"]["remedy"] == f"multitalk download --to {folder} --preset balanced"
     assert checks["app"]["is_blocked"] is False
+
+
+@pytest.mark.parametrize(
+    ("states", "remedy"),
+    [
+        ({}, ""),
+        ({"8bit/transformer": COMPLETE, "8bit/transformer-mine": INCOMPLETE}, ""),
+        ({"8bit/transformer": COMPLETE, "8bit/transformer-mine": "outdated"}, "--prune"),
+        ({"8bit/transformer-lightx2v": INCOMPLETE}, "--preset fast"),
+        ({"8bit/transformer-a": "outdated", "8bit/transformer": "outdated"}, "--preset balanced"),
+    ],
+)
+def test_what_renews_weights_in_8_bits(states, remedy):
+    found = eight_bit.outcome("packed", states)
+
+    assert found.remedy == (f"multitalk download {remedy}" if remedy else "")
+    assert found.state == ("ok" if set(states.values()) <= {COMPLETE} else "warn")
 
 
 def test_weights_of_this_machine_that_are_not_there(doctor, monkeypatch):

@@ -10,7 +10,7 @@ import torch
 from multitalk_cli import contract
 from multitalk_cli.cloud.pack import list_pack_files
 from multitalk_cli.contract.codec import to_plain
-from multitalk_cli.contract.weights_task import EIGHT_BIT_BYTES
+from multitalk_cli.contract.weights_task import EIGHT_BIT_BYTES, STORED_LAYERS
 from multitalk_cli.errors import FileError, SetupError
 from multitalk_cli.reporting.formatting import human_bytes
 from remote.engine.tiers import TIERS
@@ -147,6 +147,8 @@ def test_pages_and_surveys_name_the_size_of_the_published_transformer():
 
     assert pytest.approx(after / (2 * before), rel=0.005) == download.EIGHT_BIT_SHARE
     assert human_bytes(after) == human_bytes(EIGHT_BIT_BYTES)
+    # By which the client tells whether stored weights are used.
+    assert changes.layers == STORED_LAYERS
     text = PAGES["docs/presets.md"]
     assert f"{human_bytes(before)} for the transformer" in text
     assert text.count(human_bytes(after)) == 3
