@@ -178,11 +178,16 @@ def forward_flops(
 
 
 def measure_vae(engine: Engine, options: BenchOptions, clock: Clock) -> Report:
-    """Encodes and decodes one window, on random pixels and latents."""
+    """Encodes a first and a later window, and decodes one, on random pixels and latents."""
     config = engine.networks.config
     video = torch.rand(1, 3, options.frames, options.height_px, options.width_px) * 2 - 1
     video = video.to(clock.device)
     vae = engine.vae
+
+    def encode(known: int) -> torch.Tensor:
+        video[:, :, known:] = 0
+        return vae.encode(video)
+
     frames, height, width = (
         (options.frames - 1) // LATENT_STRIDE[0] + 1,
         options.height_px // LATENT_STRIDE[1],
@@ -192,7 +197,8 @@ def measure_vae(engine: Engine, options: BenchOptions, clock: Clock) -> Report:
     clock.forget_peak()
     before = clock.peak_gib()
     return {
-        "encode": asdict(clock.time(lambda: vae.encode(video))),
+        "encode_later": asdict(clock.time(lambda: encode(options.motion_frames))),
+        "encode": asdict(clock.time(lambda: encode(1))),
         "decode": asdict(clock.time(lambda: list(vae.decode_chunks(latents)))),
         "extra_peak_gib": clock.peak_gib() - before,
     }

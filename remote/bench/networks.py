@@ -1,5 +1,6 @@
 """Networks to measure: of random weights, of a pack, or those of a loaded engine."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +29,9 @@ def random_module(
     """Builds a network of random weights through the strict loader; its outputs stay finite."""
     module = published.build(component, config)
     generator = torch.Generator(device).manual_seed(len(component))
+    fill = fill_transformer if component == "dit" else fill_randomly
     weights = (
-        (name, fill_randomly(name, torch.empty(unset.shape, device=device, dtype=dtype), generator))
+        (name, fill(name, torch.empty(unset.shape, device=device, dtype=dtype), generator))
         for name, unset in module.state_dict().items()
     )
     published.load_module(module, weights, device)
@@ -45,6 +47,22 @@ def fill_randomly(name: str, weight: Tensor, generator: torch.Generator | None =
         return weight.fill_(1.0)
     fan_in = weight[0].numel() if weight.ndim > 1 else 2500
     return weight.normal_(0.0, fan_in**-0.5, generator=generator)
+
+
+def fill_transformer(name: str, weight: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Draws a weight of the transformer from the distribution that its training began with.
+
+    How much rounding moves velocities depends on it: gates are small, so that the layers without
+    one weigh most. The head alone began at zero; here it does not.
+    """
+    if name.endswith("modulation"):
+        return weight.normal_(0.0, weight.shape[-1] ** -0.5, generator=generator)
+    if "norm" in name or weight.ndim < 2:
+        return weight.fill_(0.0 if name.endswith("bias") else 1.0)
+    if name.startswith(("text_embedding", "time_embedding")):
+        return weight.normal_(0.0, 0.02, generator=generator)
+    limit = math.sqrt(6 / (len(weight) + weight[0].numel()))
+    return weight.uniform_(-limit, limit, generator=generator)
 
 
 def random_networks(config: ModelConfig, device: torch.device) -> Networks:

@@ -42,25 +42,21 @@ class Attention8:
         """Attention of [L, H, C] to [M, H, C]; and [H, C] float32, which all results lack."""
         heads = self.operations.heads
         turn = rotation(q.shape[-1], q.dtype, q.device)
-        none, q_scale = _statistics(q, None, is_centred=False)
-        k_mean, k_scale = _statistics(k, turn, is_centred=True)
-        v_mean, v_scale = _statistics(v, None, is_centred=True)
+        none, q_scale = self._statistics(q, None, is_centred=False)
+        k_mean, k_scale = self._statistics(k, turn, is_centred=True)
+        v_mean, v_scale = self._statistics(v, None, is_centred=True)
         q8 = heads(q, none, q_scale, turn)
         k8, v8 = heads(k, k_mean, k_scale, turn), heads(v, v_mean, v_scale, None)
         scales = (each[None] for each in (q_scale, k_scale, v_scale))
         return self.kernel(q8[None], k8[None], v8[None], *scales)[0], v_mean
 
-
-def _statistics(x: Tensor, turn: Tensor | None, *, is_centred: bool) -> tuple[Tensor, Tensor]:
-    """The mean [H, C] of turned tokens, 0 if not centred, and the scale [H]; of a few tokens."""
-    # An odd step meets every column of a picture.
-    sample = x[:: max(len(x) // _SAMPLED_TOKENS, 1) | 1].float()
-    mean = sample.mean(dim=0) if is_centred else torch.zeros_like(sample[0])
-    level = (sample - mean).square().mean(dim=(0, 2)).sqrt()
-    scale = torch.where(level == 0, 1.0, level / _LEVEL)
-    if turn is not None:
-        mean = mean @ turn.float() * len(turn) ** -0.5
-    return mean.contiguous(), scale
+    def _statistics(
+        self, x: Tensor, turn: Tensor | None, *, is_centred: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Mean and scale by a few tokens."""
+        # An odd step meets every column of a picture.
+        step = max(len(x) // _SAMPLED_TOKENS, 1) | 1
+        return self.operations.statistics(x, step, turn, _LEVEL, is_centred=is_centred)
 
 
 @functools.lru_cache(maxsize=8)

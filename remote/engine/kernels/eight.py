@@ -9,7 +9,7 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +30,14 @@ class Rows(NamedTuple):
         return Rows(self.values[first:], self.scale[first:])
 
 
+class Statistics(Protocol):
+    """See `statistics`."""
+
+    def __call__(
+        self, x: Tensor, step: int, turn: Tensor | None, level: float, *, is_centred: bool
+    ) -> tuple[Tensor, Tensor]: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EightOperations:
     """One implementation of every step."""
@@ -40,6 +48,8 @@ class EightOperations:
     rows: Callable[[Tensor], Rows]
     gelu_rows: Callable[[Tensor], Rows]
     heads: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+    statistics: Statistics
+    of_one: Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def norm_rows(
@@ -86,6 +96,28 @@ def heads(x: Tensor, shift: Tensor, scale: Tensor, turn: Tensor | None) -> Tenso
     return values.clamp_(-FP8_MAX, FP8_MAX).to(FP8)
 
 
+def statistics(
+    x: Tensor, step: int, turn: Tensor | None, level: float, *, is_centred: bool
+) -> tuple[Tensor, Tensor]:
+    """The mean [H, C] of turned tokens, 0 if not centred, and the scale [H] of what is left.
+
+    x: [L, H, C], of which every step-th token is seen; turn as in `heads`. level: the
+    root-mean-square of tokens divided by the scale.
+    """
+    sample = x[::step].float()
+    mean = sample.mean(dim=0) if is_centred else torch.zeros_like(sample[0])
+    size = (sample - mean).square().mean(dim=(0, 2)).sqrt()
+    scale = torch.where(size == 0, 1.0, size / level)
+    if turn is not None:
+        mean = mean @ turn.float() * len(turn) ** -0.5
+    return mean.contiguous(), scale
+
+
+def of_one(weight: Tensor, scale: Tensor, token: Tensor) -> Tensor:
+    """A layer without its bias on one token [D] float32, which is kept whole: [N] float32."""
+    return (weight.float() @ token) * scale[:, 0]
+
+
 PLAIN_EIGHT = EightOperations(
     name="torch",
     norm_rows=norm_rows,
@@ -93,6 +125,8 @@ PLAIN_EIGHT = EightOperations(
     rows=rows,
     gelu_rows=gelu_rows,
     heads=heads,
+    statistics=statistics,
+    of_one=of_one,
 )
 
 

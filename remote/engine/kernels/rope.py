@@ -19,6 +19,7 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
+@functools.lru_cache(maxsize=8)
 def _frequencies(dim: int, device: torch.device | None = None) -> Tensor:
     """dim/2 falling angular frequencies, float64."""
     exponents = torch.arange(0, dim, 2, dtype=torch.float64, device=device) / dim

@@ -167,6 +167,8 @@ def _steps(
     turn = rotation(32, dtype, device)
     shift, scale = normal(3, 32), normal(3).abs() + 0.1
     summed = x.clone()
+    mean, sizes = given.statistics(heads, 3, turn, 2.0, is_centred=True)
+    weight8, weight_scale = quantize_rows(normal(_OUTPUTS, dim))
     first = given.norm_sum(summed, update, weight, bias, 1e-6, offset)
     return {
         "sum": summed,
@@ -177,4 +179,8 @@ def _steps(
         "GELU": dequantize_rows(*given.gelu_rows(wide)),
         "rotated heads": given.heads(heads, shift, scale, turn),
         "heads": given.heads(heads, shift, scale, None),
+        "means": mean,
+        "sizes": sizes,
+        "sizes alone": given.statistics(heads, 1, None, 2.0, is_centred=False)[1],
+        "one token": given.of_one(weight8, weight_scale, bias),
     }

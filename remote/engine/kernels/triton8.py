@@ -16,6 +16,7 @@ _NORM_WARPS = 4
 _NORM_ROWS, _NORM_ROWS_WITH_UPDATE = 8, 2
 _WIDE_ROW = 8192  # channels above which a row takes more warps
 _HEAD_ROWS = 64
+_ONE_BLOCK = (16, 512)  # outputs, inputs
 
 
 def _require_packed(*tensors: Tensor | None) -> None:
@@ -130,8 +131,9 @@ def _rows_kernel(  # type: ignore[no-untyped-def]
     a = tl.load(x + row * dim + near).to(tl.float32)
     b = tl.load(x + row * dim + far, inside, 0.0).to(tl.float32)
     if has_gelu:
-        a = a / (1.0 + tl.exp(-1.5957691216057308 * (a + 0.044715 * a * a * a)))
-        b = b / (1.0 + tl.exp(-1.5957691216057308 * (b + 0.044715 * b * b * b)))
+        # x sigmoid(1.5957691 (x + 0.044715 x^3)), to the base 2
+        a = a / (1.0 + tl.exp2(a * (-2.3022082 - 0.10294324 * a * a)))
+        b = b / (1.0 + tl.exp2(b * (-2.3022082 - 0.10294324 * b * b)))
     peak = tl.maximum(tl.max(tl.abs(a), 0), tl.max(tl.abs(b), 0))
     # A maximum may pass over a not-a-number, which must show in the product.
     poison = (tl.sum(a, 0) + tl.sum(b, 0)) * 0.0
@@ -199,6 +201,78 @@ def heads(x: Tensor, shift: Tensor, scale: Tensor, turn: Tensor | None) -> Tenso
     return out
 
 
+@triton.jit(do_not_specialize=["count", "step"])  # type: ignore[untyped-decorator]
+def _statistics_kernel(  # type: ignore[no-untyped-def]
+    x, turn, means, scales, count, step, level, root,
+    is_centred: tl.constexpr, has_turn: tl.constexpr, rows: tl.constexpr, channels: tl.constexpr,
+):  # fmt: skip
+    head, heads = tl.program_id(0), tl.num_programs(0)
+    channel = tl.arange(0, channels)
+    source = x + head * channels + channel[None, :]
+    mean = tl.zeros((channels,), tl.float32)
+    if is_centred:
+        for start in range(0, count, rows):
+            row = (start + tl.arange(0, rows))[:, None]
+            place = row.to(tl.int64) * step * heads * channels
+            mean += tl.sum(tl.load(source + place, row < count, 0.0).to(tl.float32), 0)
+        mean = mean / count
+    square = tl.zeros((channels,), tl.float32)
+    for start in range(0, count, rows):
+        row = (start + tl.arange(0, rows))[:, None]
+        place = row.to(tl.int64) * step * heads * channels
+        apart = tl.load(source + place, row < count, 0.0).to(tl.float32) - mean[None, :]
+        apart = tl.where(row < count, apart, 0.0)
+        square += tl.sum(apart * apart, 0)
+    size = tl.sqrt(tl.sum(square, 0) / (count * channels))
+    tl.store(scales + head, tl.where(size == 0, 1.0, size / level))
+    if has_turn:
+        signs = tl.load(turn + channel[:, None] * channels + channel[None, :]).to(tl.float32)
+        mean = tl.sum(mean[:, None] * signs, 0) * root
+    tl.store(means + head * channels + channel, mean)
+
+
+def statistics(
+    x: Tensor, step: int, turn: Tensor | None, level: float, *, is_centred: bool
+) -> tuple[Tensor, Tensor]:
+    """As `eight.statistics`; C a power of 2."""
+    _require_packed(x, turn)
+    count, number, channels = x.shape
+    means = torch.empty(number, channels, dtype=torch.float32, device=x.device)
+    scales = torch.empty(number, dtype=torch.float32, device=x.device)
+    _statistics_kernel[(number,)](
+        x, x if turn is None else turn, means, scales, -(-count // step), step, level,
+        channels**-0.5, is_centred, turn is not None, _HEAD_ROWS, channels, num_warps=8,
+    )  # fmt: skip
+    return means, scales
+
+
+@triton.jit  # type: ignore[untyped-decorator]
+def _one_kernel(  # type: ignore[no-untyped-def]
+    weight, scales, token, out, inputs, outputs, rows: tl.constexpr, block: tl.constexpr
+):
+    row = tl.program_id(0) * rows + tl.arange(0, rows)
+    total = tl.zeros((rows,), tl.float32)
+    for start in range(0, inputs, block):
+        column = start + tl.arange(0, block)
+        mask = (row < outputs)[:, None] & (column < inputs)[None, :]
+        values = tl.load(weight + row[:, None] * inputs + column[None, :], mask, 0.0)
+        shares = tl.load(token + column, column < inputs, 0.0)
+        total += tl.sum(values.to(tl.float32) * shares[None, :], 1)
+    total *= tl.load(scales + row, row < outputs, 0.0)
+    tl.store(out + row, total, row < outputs)
+
+
+def of_one(weight: Tensor, scale: Tensor, token: Tensor) -> Tensor:
+    """As `eight.of_one`, without a copy of the weight."""
+    _require_packed(weight, scale, token)
+    outputs, inputs = weight.shape
+    out = torch.empty(outputs, dtype=torch.float32, device=weight.device)
+    _one_kernel[(triton.cdiv(outputs, _ONE_BLOCK[0]),)](
+        weight, scale, token, out, inputs, outputs, *_ONE_BLOCK, num_warps=4
+    )
+    return out
+
+
 TRITON_EIGHT = EightOperations(
     name=f"triton {triton.__version__}",
     norm_rows=norm_rows,
@@ -206,4 +280,6 @@ TRITON_EIGHT = EightOperations(
     rows=rows,
     gelu_rows=gelu_rows,
     heads=heads,
+    statistics=statistics,
+    of_one=of_one,
 )

@@ -32,11 +32,6 @@ class EightBitLinear(nn.Module):
         scale = self.scale if gate is None else self.scale * gate[:, None]
         return product(tokens, self.weight, scale, None, self.bias.dtype)
 
-    def of_one(self, token: Tensor) -> Tensor:
-        """The layer without its bias on one token [in], [out] float32; the token is kept whole."""
-        weight = self.weight.to(self.bias.dtype)
-        return (weight @ token.to(weight.dtype)).float() * self.scale[:, 0]
-
 
 def make_room(blocks: Iterable[nn.Module], layers: Sequence[str]) -> None:
     """Replaces those layers of blocks by ones in 8 bits, without values yet."""

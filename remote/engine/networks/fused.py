@@ -250,7 +250,7 @@ class FusedBlocks:
         weight, bias = cast(Tensor, layer.weight), cast(Tensor, layer.bias)
         if isinstance(layer, EightBitLinear):
             if common is not None:
-                bias = bias + layer.of_one(common.flatten())
+                bias = bias + self._eight().of_one(layer.weight, layer.scale, common.flatten())
             stream.update = layer.gated(x if isinstance(x, Rows) else self._eight().rows(x), gate)
             stream.offset = stream.offset + (bias if gate is None else bias * gate)
             return

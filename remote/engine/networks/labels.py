@@ -4,7 +4,7 @@ Axes: B batch, L video tokens, S tokens of the first frame, H heads, D channels 
 C classes (person 1, person 2, background).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -29,6 +29,7 @@ class PersonRegions:
     present: Tensor
     ranges: tuple[tuple[float, float], ...]
     background: float
+    _members: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict)
 
     def attention_map(self, q: Tensor, k: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
         """Each token's mean attention to each class, averaged over heads.
@@ -38,22 +39,29 @@ class PersonRegions:
         The masks serve as values, so that the L x S attention is never stored. They are ones and
         zeros, exact in every type, as wide as the keys, for the kernels that need that.
         """
-        members = (self.weights > 0).to(q.dtype)
-        classes, width = members.shape[1], q.shape[-1]
-        values = F.pad(members, (0, width - classes))[None, :, None].expand(-1, -1, q.shape[2], -1)
-        keys = k[:1, : len(members)]
-        seen = attention(q[:1], keys, values.contiguous(), backend)[0, ..., :classes]
+        tokens, classes = self.weights.shape
+        values = self._values(q.shape[2], q.shape[3], q.dtype)
+        seen = attention(q[:1], k[:1, :tokens], values, backend)[0, ..., :classes]
         return seen.float().mean(dim=1).T * self.weights.amax(dim=0)[:, None]
+
+    def _values(self, heads: int, width: int, dtype: torch.dtype) -> Tensor:
+        """The masks as values [1, S, heads, width], the same in every block and step."""
+        known = heads, width, dtype
+        if known not in self._members:
+            members = F.pad((self.weights > 0).to(dtype), (0, width - self.weights.shape[1]))
+            self._members[known] = members[None, :, None].repeat(1, 1, heads, 1)
+        return self._members[known]
 
     def positions(self, attention_map: Tensor) -> Tensor:
         """The label position of every token, [L]; an empty class never wins."""
         absent = ~self.present[:, None]
         winner = attention_map.masked_fill(absent, -torch.inf).argmax(dim=0)
         labels = torch.full_like(attention_map[0], self.background)
+        seen = attention_map[: len(self.ranges)]
+        least, most = torch.aminmax(seen, dim=1, keepdim=True)
+        scaled = (seen - least) / (most - least + _EPS)
         for person, (low, high) in enumerate(self.ranges):
-            seen = attention_map[person]
-            scaled = (seen - seen.min()) / (seen.max() - seen.min() + _EPS)
-            labels = torch.where(winner == person, scaled * (high - low) + low, labels)
+            labels = torch.where(winner == person, scaled[person] * (high - low) + low, labels)
         return labels
 
 

@@ -183,7 +183,8 @@ def test_a_layer_keeps_its_gate_in_the_scales():
     torch.testing.assert_close(layer.gated(tokens, None), bare)
     torch.testing.assert_close(layer.gated(tokens, gate), bare * gate)
     assert _error(bare, x @ weight.t()) < 0.05
-    assert _error(layer.of_one(x[0]), weight @ x[0]) < 0.05
+    of_one = PLAIN_EIGHT.of_one(layer.weight, layer.scale, x[0])
+    assert _error(of_one, weight @ x[0]) < 0.05
 
 
 def test_reading_turns_the_listed_weights_to_8_bits_and_lets_go_of_the_others():
