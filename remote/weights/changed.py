@@ -152,7 +152,7 @@ def open_current(
 ) -> read.Pack:
     """A stored transformer. Raises OSError or ValueError for one that cannot be used.
 
-    Damage of weights themselves is found only by `verify_pack`.
+    Damage of weights themselves is found by `verify_pack`, that of their scales when they are read.
     """
     found = read.open_pack(place, progress)
     reason = _mismatch(found.manifest, base, loras)

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -392,12 +393,24 @@ class PackedModel:
 
     def _read_transformer(self, tier: Tier, loras: list[Lora]) -> DiT:
         place, dtype = self._place_of_blocks(tier), computed_type(self._device)
-        source, merging = (self._pack, loras) if self._stored is None else (self._stored, [])
-        dit = source.load_transformer(
-            place, dtype, layers=tier.layers, loras=merging, work=self._device
-        )
+        load = partial(read.Pack.load_transformer, device=place, dtype=dtype, layers=tier.layers)
+        dit = None
+        if self._stored is not None:
+            try:
+                dit = load(self._stored, work=self._device)
+            except SetupError as error:
+                self._drop_stored(error.message)
+        if dit is None:
+            dit = load(self._pack, loras=loras, work=self._device)
         self._leave_room(dit, tier)
         return dit
+
+    def _drop_stored(self, reason: str) -> None:
+        """Goes on without weights in 8 bits that turned out damaged, and frees their memory."""
+        note = f"{reason}: made from the pack instead; multitalk download --repair mends them"
+        self.notes = (*self.notes, note)
+        self._stored = None
+        self._forget_transformer()
 
     # Memory of the GPU
 

@@ -58,12 +58,15 @@ class Pack:
         """Yields a network's tensors in the order of its weights, each moved once it is read.
 
         8-bit weights come as they are, each after its scales. dtype: of all others; as stored
-        where None. Every byte of the network's files is read once.
+        where None. Every byte of the network's files is read once. Raises SetupError E_WEIGHTS for
+        scales that no weights have, such as the zeros of a file that lost its content.
         """
         with ParallelReader(device if device.type == "cuda" else torch.device("cpu")) as reader:
             for packed in self.manifest.files_of(component):
                 start, before = time.monotonic(), self.bytes_read
                 for name, tensor in self._read_file(packed, reader):
+                    if name.endswith(".scale") and not _are_scales(tensor):
+                        raise self._damaged(f"{packed.name} has no valid {name}")
                     yield name, _moved(name, tensor, device, dtype)
                     del tensor  # before the next one is read
                 size, seconds = self.bytes_read - before, time.monotonic() - start
@@ -160,14 +163,21 @@ class Pack:
                 file = stack.enter_context(TensorFile(self.folder / packed.name))
                 require_same_keys(file.infos, names, packed.name)
             except ValueError as error:
-                folder = self.folder.parent
-                raise SetupError(
-                    f"the weights in {str(self.folder)!r} are damaged: {error}",
-                    code="E_WEIGHTS",
-                    hint="multitalk download --repair",
-                    facts={"damaged": 1, "weights_folder": str(folder)},
-                ) from error
+                raise self._damaged(str(error)) from error
             yield file
+
+    def _damaged(self, what: str) -> SetupError:
+        return SetupError(
+            f"the weights in {str(self.folder)!r} are damaged: {what}",
+            code="E_WEIGHTS",
+            hint="multitalk download --repair",
+            facts={"damaged": 1, "weights_folder": str(self.folder.parent)},
+        )
+
+
+def _are_scales(tensor: Tensor) -> bool:
+    """Whether these can be the scales of 8-bit weights; `quantize_rows` gives rows of zeros 1."""
+    return bool(((tensor > 0) & tensor.isfinite()).all())
 
 
 def change_weights(

@@ -191,6 +191,15 @@ def damaged_within(_weights, place):
     file.write_bytes(file.read_bytes().replace(b'{"', b"xx", 1))
 
 
+def emptied(_weights, place):
+    """Zeros in place of all content, below the right header."""
+    (file, *_) = place.glob("*.safetensors")
+    with file.open("r+b") as content:
+        header = 8 + int.from_bytes(content.read(8), "little")
+        content.seek(header)
+        content.write(bytes(file.stat().st_size - header))
+
+
 def of_another_lora(weights, _place):
     keep_lora(weights, "mine", unknown=torch.ones(1))
 
@@ -218,3 +227,15 @@ def test_stored_weights_that_do_not_fit_are_told_and_not_used(weights, change, r
     assert how == "computed"
     assert note.startswith("8bit/transformer-mine is not used, ")
     assert reason in note
+
+
+def test_stored_weights_that_lost_their_content_are_not_used(weights):
+    use = contract.LoraChoice(name="mine")
+    emptied(weights, store(weights, "mine"))
+    model = open_model(weights / "pack")
+    list(model.load(decode_request(tiny_request(1, tier="near", loras=(use,)), model.tokenize)))
+    (note,) = model.notes
+
+    assert model.machine.eight_bit == "computed"
+    assert "8bit/transformer-mine' are damaged: dit-001.safetensors has no valid blocks." in note
+    assert note.endswith("made from the pack instead; multitalk download --repair mends them")
