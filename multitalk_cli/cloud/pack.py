@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 MANIFEST = "manifest.json"
 COMPLETE, INCOMPLETE = "complete", "incomplete"
-"""States of a transformer in 8 bits; others begin with `outdated`."""
+"""States of 8-bit weights; others begin with `outdated`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeployedPack:
     """A pack as its manifest lists it. revisions: repository -> commit that it was made from.
 
-    revision: names exactly its files. base, loras, layers: of a transformer in 8 bits, the revision
-    of the pack that it was made from, name -> sha256 of what is merged, and the layers that are in
+    revision: names exactly its files. base, loras, layers: of 8-bit weights, the revision of
+    the pack that they were made from, name -> sha256 of what is merged, and the layers that are in
     8 bits; empty for a pack.
     """
 
@@ -84,7 +84,7 @@ def find_pack(cloud: Cloud, name: str = contract.PACK_FOLDER) -> DeployedPack:
 
 
 def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
-    """Folder of a transformer in 8 bits -> its state: complete, incomplete, or as below."""
+    """Folder of 8-bit weights -> their state: complete, incomplete, or as below."""
     names = cloud.sizes(contract.WEIGHTS_VOLUME, f"/{EIGHT_BIT_FOLDER}") or {}
     states, digests = {}, all_digests(cloud) if names else {}
     folders = (f"{EIGHT_BIT_FOLDER}/{name}" for name in sorted(names))
@@ -101,7 +101,7 @@ def eight_bit_states(cloud: Cloud, base: DeployedPack) -> dict[str, str]:
 
 
 def eight_bit_state(found: DeployedPack, base: DeployedPack, digests: Mapping[str, str]) -> str:
-    """Whether a transformer in 8 bits is complete, or why a job does not use it.
+    """Whether 8-bit weights are complete, or why a job does not use them.
 
     digests: name -> sha256 of the LoRAs that are there.
     """
@@ -145,7 +145,7 @@ def list_pack_files(folder: Path) -> list[Path]:
     if pack.base:
         whole = folder.parent.parent / "pack"
         raise FileError(
-            f"{str(folder)!r} is a transformer alone, the pack is next to {EIGHT_BIT_FOLDER}",
+            f"{str(folder)!r} holds 8-bit weights alone, the pack is next to {EIGHT_BIT_FOLDER}",
             code="E_FILE_UNREADABLE",
             facts={"pack_folder": str(folder)} | ({"pack": str(whole)} if whole.is_dir() else {}),
         )

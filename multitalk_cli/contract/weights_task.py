@@ -34,7 +34,7 @@ DOWNLOAD: WeightsAction = "bring"
 PACKS_THERE: Mapping[Precision, str] = {"bf16": contract.PACK_FOLDER, "fp8": "fp8"}
 """Precision -> folder of its pack in the Volume."""
 EIGHT_BIT_FOLDER = "8bit"
-"""Next to the packs, also on this machine: transformers in 8 bits, one for each LoRA."""
+"""Next to the packs, also on this machine: 8-bit weights of the transformer, for each LoRA."""
 STORED_LAYERS = (
     "self_attn.q", "self_attn.k", "self_attn.v", "self_attn.o", "ffn.0", "ffn.2", "cross_attn.q",
 )  # fmt: skip
@@ -88,7 +88,7 @@ PUBLISHED_TOLERANCE = 0.01
 """The share by which a part on the hub may differ from this table: headers, roundings."""
 PUBLISHED_BYTES = sum(part.size_bytes for part in PUBLISHED)
 PACK_BYTES, EIGHT_BIT_BYTES = 51_200_000_000, 26_900_000_000
-"""Of the bf16 pack and of a transformer in 8 bits, for estimates."""
+"""Of the bf16 pack and of 8-bit weights, for estimates."""
 
 
 def pack_revision(sha256s: Iterable[str]) -> str:
@@ -97,7 +97,7 @@ def pack_revision(sha256s: Iterable[str]) -> str:
 
 
 def eight_bit_folder(lora: str) -> str:
-    """The folder of a transformer in 8 bits. lora: NAME[:STRENGTH], empty for none."""
+    """The folder of 8-bit weights. lora: NAME[:STRENGTH], empty for none."""
     return f"{EIGHT_BIT_FOLDER}/transformer-{lora}" if lora else f"{EIGHT_BIT_FOLDER}/transformer"
 
 
@@ -118,8 +118,8 @@ class WeightsTask:
 
     revisions: REPO=COMMIT each. is_repair: whether to verify everything first and fetch wrong files
     again. names: of the strays to prune, or of the LoRA to add. lora: a known name or an address.
-    endpoint: of the hub, empty for its own. is_eight_bit: whether a transformer in 8 bits is wanted
-    too, with `merged` in it, NAME[:STRENGTH] or empty; names and lora are then those of the LoRA
+    endpoint: of the hub, empty for its own. is_eight_bit: whether 8-bit weights are wanted too,
+    with `merged` in it, NAME[:STRENGTH] or empty; names and lora are then those of the LoRA
     that is added before, if one is.
     """
 
@@ -135,7 +135,7 @@ class WeightsTask:
 
     @property
     def eight_bit(self) -> str:
-        """The folder of the transformer in 8 bits that is wanted; empty for none."""
+        """The folder of the 8-bit weights that are wanted; empty for none."""
         return eight_bit_folder(self.merged) if self.is_eight_bit else ""
 
     @property

@@ -1,4 +1,4 @@
-"""Weights in 8 bits that are stored next to a pack: which of them jobs use, and what renews others.
+"""8-bit weights that are stored next to a pack: which of them jobs use, and what renews others.
 
 A job without usable ones makes them from the pack at each start of a container, which takes longer.
 """
@@ -27,7 +27,7 @@ from multitalk_cli.reporting.formatting import shell_line
 
 
 def local_states(pack: Path) -> dict[str, str]:
-    """Folder of a transformer in 8 bits next to a pack on this machine -> its state."""
+    """Folder of 8-bit weights next to a pack on this machine -> their state."""
     from multitalk_cli.generation.backends.local import all_digests
 
     places = sorted(path for path in (pack.parent / EIGHT_BIT_FOLDER).glob("*") if path.is_dir())

@@ -44,7 +44,7 @@ class Recipe:
     size: of the picture, width and height. prompt, negative_prompt: None where the recipe does not
     hold them; they fit their digests. image, voices: names of the inputs, if it is a full recipe.
     streams, quality: None where they were not recorded. work: counts of what was computed, and
-    where weights in 8 bits came from.
+    where 8-bit weights came from.
     options: by the names of settings. first_window: whether the video is that of its first window
     alone, made by `job`.
     """

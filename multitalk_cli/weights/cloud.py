@@ -127,7 +127,8 @@ class CloudWeights:
                 reporter.fact("lora", f"{lora}, {human_bytes(known.size_bytes)}, {known.licence}")
                 added, terms = added + known.size_bytes, f", with {lora} under {known.licence}"
             folder = self.name(weights_task.eight_bit_folder(lora))
-            reporter.fact("8 bits", f"about {human_bytes(EIGHT_BIT_BYTES)} more, in {folder}")
+            amount = human_bytes(EIGHT_BIT_BYTES)
+            reporter.fact("8-bit", f"weights, about {amount} more, in {folder}")
             added += EIGHT_BIT_BYTES
         reporter.fact("price", _describe_price(added))
         return f", and fetch the weights{terms}"

@@ -38,7 +38,7 @@ class WeightsTarget(Protocol):
     ) -> bool:
         """Sets up what is needed, after asking; tells whether it asked.
 
-        is_all: whether the model's weights will be fetched. preset: whose weights in 8 bits are
+        is_all: whether the model's weights will be fetched. preset: whose 8-bit weights are
         stored too.
         """
 
@@ -59,7 +59,7 @@ class WeightsTarget(Protocol):
 class DownloadOptions:
     """The choice of weights. revisions: repository -> branch or commit.
 
-    preset: one whose weights in 8 bits are wanted too; empty for none.
+    preset: one whose 8-bit weights are wanted too; empty for none.
     """
 
     preset: str = ""
@@ -77,7 +77,7 @@ class DownloadedWeights:
 
     pack: its name as users see it. fetched_bytes: 0 where it was complete before. revisions:
     repository -> commit. price_usd: None where no container was paid. target: see `WeightsTarget`.
-    preset, eight_bit: of which weights in 8 bits are there too, and where; else empty.
+    preset, eight_bit: of which 8-bit weights are there too, and where; else empty.
     """
 
     pack: str
@@ -116,7 +116,7 @@ class ListedFile:
 class ListedWeights:
     """Files, LoRAs among them, and packs. revisions: repository -> commit.
 
-    packs: by precision, transformers in 8 bits by folder.
+    packs: by precision, 8-bit weights by folder.
     """
 
     files: tuple[ListedFile, ...]
@@ -254,7 +254,9 @@ def _announce(
         _describe_lora(reporter, lora)
     if eight_bit["size_bytes"]:
         amount = human_bytes(eight_bit["size_bytes"])
-        reporter.fact("8 bits", f"about {amount} more, in {target.name(eight_bit['folder'])}")
+        reporter.fact(
+            "8-bit", f"weights, about {amount} more, in {target.name(eight_bit['folder'])}"
+        )
     target.announce(survey, reporter)
     if not has_asked or not _is_as_published(lora):
         _ask(target, options, reporter, _question(survey, target.title))

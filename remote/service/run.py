@@ -261,7 +261,7 @@ class _Run:
         return json.dumps({**json.loads(request.recipe), **made}, separators=(",", ":"))
 
     def _work(self, record: resume.Record) -> dict[str, int | str]:
-        """Counts of what was computed, and where weights in 8 bits came from."""
+        """Counts of what was computed, and where 8-bit weights came from."""
         last = record.machines[-1]
         work: dict[str, int | str] = {"forwards": record.forwards, "forwards_gated": self._gated}
         work |= {"lora_keys": last.lora_keys} if last.lora_keys else {}

@@ -436,7 +436,7 @@ def pack_bytes(sources: SourceManifest, precision: str) -> int:
 
 
 def eight_bit_bytes(sources: SourceManifest) -> int:
-    """Estimates the size of a transformer in 8 bits."""
+    """Estimates the size of 8-bit weights."""
     return round(EIGHT_BIT_SHARE * _transformer_bytes(sources))
 
 

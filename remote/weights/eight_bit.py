@@ -1,135 +1,182 @@
-"""The folder `8bit` next to the packs, for tasks: what of it is there, and the writing of it."""
+"""8-bit weights: the transformer, a LoRA merged and layers in 8 bits, stored next to its pack.
 
-from __future__ import annotations
+Such a folder of files has the same weights that merging and turning to 8 bits give while the pack
+is read, bit for bit: a job that finds it reads over a quarter less. It lies in `8bit`, under the
+name of its LoRA; its manifest is written last.
+"""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+import hashlib
+import json
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from multitalk_cli.contract.loras import split_strength
-from multitalk_cli.contract.weights_task import (
-    EIGHT_BIT_FOLDER,
-    is_eight_bit_folder,
-    lora_of_folder,
-)
-from multitalk_cli.errors import FileError
-from multitalk_cli.storage.hub import Hub
+import torch
+from torch import Tensor
+
+from multitalk_cli.contract import PACK_FORMAT
+from multitalk_cli.contract.codec import to_plain
+from multitalk_cli.contract.loras import with_strength
+from multitalk_cli.contract.weights_task import eight_bit_folder
+from multitalk_cli.errors import SetupError
 from remote.engine.checkpoint.lora import Lora
-from remote.weights import changed, loras
-from remote.weights.manifest import MANIFEST_FILE, Manifest, MergedLora, PackProgress, load_manifest
-from remote.weights.pack import UNFINISHED_FILE
-from remote.weights.read import open_pack
+from remote.engine.checkpoint.tensorfile import TensorInfo
+from remote.engine.kernels import quantize
+from remote.engine.tiers import NEAR, Tier
+from remote.weights import pack, read
+from remote.weights.manifest import (
+    MANIFEST_FILE,
+    Changes,
+    Manifest,
+    MergedLora,
+    PackProgress,
+)
+
+STORED = NEAR
+"""Its layers are stored in 8 bits. Further ones of another tier would be turned while they are
+read, so that one folder serves all."""
+_CPU = torch.device("cpu")
 
 
-def names(folder: Path) -> list[str]:
-    """The folders in it, complete or begun, as paths in the folder of weights."""
-    place = folder / EIGHT_BIT_FOLDER
-    found = sorted(path.name for path in place.iterdir() if path.is_dir()) if place.is_dir() else []
-    return [each for name in found if is_eight_bit_folder(each := f"{EIGHT_BIT_FOLDER}/{name}")]
+def changes_of(base: Manifest, loras: Iterable[MergedLora]) -> Changes:
+    """How the stored 8-bit weights differ from that pack, with these LoRAs."""
+    return Changes(base=base.revision, tier=STORED.name, layers=STORED.layers, loras=tuple(loras))
 
 
-def lora_name(name: str) -> str:
-    """The LoRA that is merged in one of them; empty for none."""
-    return split_strength(lora_of_folder(name))[0]
+def write(
+    base: read.Pack,
+    target: Path,
+    changes: Changes,
+    open_loras: Callable[[], AbstractContextManager[Sequence[Lora]]],
+    progress: PackProgress | None = None,
+    max_file_bytes: int = pack.MAX_FILE_BYTES,
+    *,
+    is_staged: bool = False,
+) -> Manifest:
+    """Writes 8-bit weights. Files that an earlier, stopped call wrote are kept.
 
-
-def is_current(folder: Path, base: Manifest, name: str) -> bool:
-    """Whether it is complete, and made from that pack and from the LoRA that is there."""
-    try:
-        merged = [_merged(lora, strength) for lora, strength in _loras_of(folder, name)]
-        changed.open_current(folder / name, base, merged)
-    except (OSError, ValueError, FileError):
-        return False
-    return True
-
-
-def is_outdated(folder: Path, base: Manifest, name: str) -> bool:
-    """Whether it was complete once, and is no longer of use."""
-    is_written = (folder / name / MANIFEST_FILE).is_file()
-    return is_written and not is_current(folder, base, name)
-
-
-def files(folder: Path, name: str) -> set[str]:
-    """The files that belong to a current one."""
-    manifest = load_manifest(folder / name)
-    return {file.name for file in manifest.files} | {MANIFEST_FILE}
-
-
-def survey(
-    folder: Path, base: Path | None, name: str, open_hub: Callable[[], Hub]
-) -> dict[str, Any]:
-    """What writing one of them would add. base: the pack, None where it is not there yet.
-
-    lora: the one to fetch before, as of `loras.survey`. size_bytes: None where only the pack can
-    tell. The hub is asked only for a LoRA that is absent.
+    open_loras: opens those that the changes name, for one file at a time, so that none is open
+    when that is saved. The host holds one tensor at a time. is_staged: as of `pack.pack`.
     """
-    lora, size_bytes = lora_name(name), None
-    absent = None
-    if lora and not _is_there(folder, lora):
-        absent = loras.survey(folder, open_hub(), lora)
-    if base is not None:
-        opened = open_pack(base)
-        is_there = is_current(folder, opened.manifest, name)
-        # Sizes do not depend on the LoRA.
-        plans = changed.plan(opened, changed.changes_of(opened.manifest, ()))
-        size_bytes = 0 if is_there else sum(plan.size_bytes for plan in plans)
-    return {"folder": name, "size_bytes": size_bytes, "lora": absent}
+    plans = plan(base, changes, max_file_bytes)
+    target.mkdir(parents=True, exist_ok=True)
+    (target / MANIFEST_FILE).unlink(missing_ok=True)
+    finished = pack.Finished(target, _fingerprint(changes, plans))
+
+    def tensors(file: pack.PlannedFile) -> Generator[Tensor, None, None]:
+        stored = ((name, base.tensor("dit", name)) for name in file.sources)
+        with open_loras() as loras:
+            pairs = read.change_weights(stored, loras, changes.layers, _CPU, are_all=False)
+            for _, tensor in pairs:
+                yield tensor
+
+    files = pack.write_files(plans, finished, tensors, progress, is_staged=is_staged)
+    manifest = Manifest(
+        format_version=PACK_FORMAT,
+        precision="fp8",
+        config=base.manifest.config,
+        files=tuple(files),
+        index=pack.index_of(plans),
+        sources=base.manifest.sources,
+        changes=changes,
+    )
+    pack.write_manifest(target, manifest)
+    finished.forget()
+    return manifest
 
 
-def write(folder: Path, base: Path, name: str, progress: PackProgress, *, is_staged: bool) -> None:
-    """Writes one of them, unless it is there. Raises FileError E_LORA without its LoRA."""
-    opened = open_pack(base)
-    if is_current(folder, opened.manifest, name):
-        return
-    found = _loras_of(folder, name)
-    changes = changed.changes_of(opened.manifest, [_merged(*each) for each in found])
-    shapes = {each: info.shape for each, info in opened.infos("dit").items()}
-
-    @contextmanager
-    def open_loras() -> Iterator[list[Lora]]:
-        with ExitStack() as stack:
-            opening = (loras.opened(folder, *each, shapes) for each in found)
-            yield [stack.enter_context(each) for each in opening]
-
-    changed.write(opened, folder / name, changes, open_loras, progress, is_staged=is_staged)
+def plan(
+    base: read.Pack, changes: Changes, max_file_bytes: int = pack.MAX_FILE_BYTES
+) -> list[pack.PlannedFile]:
+    """The files that `write` writes."""
+    stored = {
+        name: _stored_infos(name, info, changes.layers) for name, info in base.infos("dit").items()
+    }
+    return pack.divide("dit", stored, max_file_bytes)
 
 
-def discard(folder: Path, damaged: list[str], *, is_base_damaged: bool) -> list[str]:
-    """Makes those incomplete that are damaged, or made of what is; gives those to write again."""
-    places, found = {file.rpartition("/")[0] for file in damaged}, []
-    for name in names(folder):
-        lora = lora_name(name)
-        is_lora_damaged = f"{loras.FOLDER}/{lora}.safetensors" in damaged
-        if not (is_base_damaged or is_lora_damaged or name in places):
-            continue
-        if (folder / name / MANIFEST_FILE).is_file() and (not lora or _is_recorded(folder, lora)):
-            found.append(name)
-        for file in (MANIFEST_FILE, UNFINISHED_FILE):
-            (folder / name / file).unlink(missing_ok=True)
+def _stored_infos(name: str, info: TensorInfo, layers: Sequence[str]) -> dict[str, TensorInfo]:
+    if quantize.is_fp8_weight(name, layers):
+        return pack.eight_bit_infos(name, info.shape)
+    return {name: info}
+
+
+def _fingerprint(changes: Changes, plans: list[pack.PlannedFile]) -> str:
+    """A name of this packing; other weights, sizes or types have another one."""
+    stored = [
+        [plan.name, [[n, str(info.dtype)] for n, info in plan.infos.items()]] for plan in plans
+    ]
+    return hashlib.sha256(json.dumps([PACK_FORMAT, to_plain(changes), stored]).encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """Stored 8-bit weights; pack is None where they cannot be used, for the reason if there is one.
+
+    folder: their name, next to the packs.
+    """
+
+    folder: str
+    pack: read.Pack | None = None
+    reason: str = ""
+
+
+def find(
+    base: read.Pack,
+    tier: Tier,
+    loras: Sequence[MergedLora],
+    progress: Callable[[int], None] | None = None,
+) -> Found:
+    """The stored 8-bit weights, if they are exactly those of that tier and these LoRAs.
+
+    progress: as of `read.open_pack`.
+    """
+    folder = eight_bit_folder("+".join(with_strength(each.name, each.strength) for each in loras))
+    place = base.folder.parent / folder
+    if not (place / MANIFEST_FILE).is_file():
+        return Found(folder=folder)
+    if not set(STORED.layers) <= set(tier.layers):
+        reason = f"layers of it are in 8 bits that are not in {tier.name}"
+        return Found(folder=folder, reason=reason)
+    try:
+        return Found(folder=folder, pack=open_current(place, base.manifest, loras, progress))
+    except (OSError, ValueError) as error:
+        return Found(folder=folder, reason=str(error))
+
+
+def open_current(
+    place: Path,
+    base: Manifest,
+    loras: Sequence[MergedLora],
+    progress: Callable[[int], None] | None = None,
+) -> read.Pack:
+    """Stored 8-bit weights. Raises OSError or ValueError for those that cannot be used.
+
+    Damage of weights themselves is found by `verify_pack`, that of their scales when they are read.
+    """
+    found = read.open_pack(place, progress)
+    reason = _mismatch(found.manifest, base, loras)
+    if reason:
+        raise ValueError(reason)
+    try:
+        found.infos("dit")
+    except SetupError as error:
+        # It is not repaired, but written again.
+        raise ValueError(str(error.__cause__)) from error
     return found
 
 
-def _loras_of(folder: Path, name: str) -> list[tuple[loras.Lora, float]]:
-    """The LoRA of one of them, with its strength. Raises FileError E_LORA where it is not there."""
-    text = lora_of_folder(name)
-    if not text:
-        return []
-    lora, strength = split_strength(text)
-    return [(loras.find(folder, lora), strength)]
-
-
-def _merged(lora: loras.Lora, strength: float) -> MergedLora:
-    return MergedLora(name=lora.name, sha256=lora.sha256, strength=strength)
-
-
-def _is_there(folder: Path, lora: str) -> bool:
-    try:
-        loras.find(folder, lora)
-    except FileError:
-        return False
-    return True
-
-
-def _is_recorded(folder: Path, lora: str) -> bool:
-    return lora in {each.name for each in loras.read(folder)}
+def _mismatch(manifest: Manifest, base: Manifest, loras: Sequence[MergedLora]) -> str:
+    """Why stored 8-bit weights are not of this pack and these LoRAs; empty where they are."""
+    changes = manifest.changes
+    if changes is None:
+        return "it is a whole pack"
+    wanted = changes_of(base, loras)
+    if changes.base != wanted.base or manifest.config != base.config:
+        return "it was made from other weights"
+    if changes.loras != wanted.loras:
+        return "another file, or strength, of the LoRA is merged in it"
+    if changes.layers != wanted.layers:
+        return "other layers of it are in 8 bits"
+    return ""

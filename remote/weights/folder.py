@@ -1,7 +1,7 @@
 """Tasks on a folder of weights, on any machine; answers are plain data.
 
 The folder holds the published files, sources.json that pins them, a pack for each precision, LoRA
-files, and transformers in 8 bits.
+files, and 8-bit weights.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from multitalk_cli.contract.weights_task import Precision, WeightsTask
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.storage.hub import Hub
 from remote.engine.checkpoint.published import build
-from remote.weights import download, eight_bit, loras, resumable
+from remote.weights import download, eight_bit_tasks, loras, resumable
 from remote.weights.config import PUBLISHED, PackConfig
 from remote.weights.manifest import (
     MANIFEST_FILE,
@@ -129,7 +129,8 @@ class WeightsFolder:
         self, task: WeightsTask, plan: download.FetchPlan, show: Show
     ) -> dict[str, Any]:
         base = self._pack(task.precision) if self._is_packed(task, plan) else None
-        found = eight_bit.survey(self.folder, base, task.eight_bit, partial(self._hub, task, show))
+        open_hub = partial(self._hub, task, show)
+        found = eight_bit_tasks.survey(self.folder, base, task.eight_bit, open_hub)
         if found["size_bytes"] is None:
             found["size_bytes"] = download.eight_bit_bytes(plan.sources)
         begun = _held(self.folder / task.eight_bit) if found["size_bytes"] else 0
@@ -160,7 +161,7 @@ class WeightsFolder:
         return download.make_plan(self.folder, open_hub(), task.commits)
 
     def _packed_before(self, task: WeightsTask) -> Manifest | None:
-        """The pack from which a transformer in 8 bits can be made without its published files."""
+        """The pack from which 8-bit weights can be made without its published files."""
         base = self._base() if task.is_eight_bit and not task.is_repair else None
         if base is None:
             return None
@@ -201,7 +202,7 @@ class WeightsFolder:
         report, base = _reporter(show, QUANTIZING, self.save), self._pack(task.precision)
         with resumable.disk_errors(self.folder / name):
             is_staged = self.save is not None
-            eight_bit.write(self.folder, base, name, report, is_staged=is_staged)
+            eight_bit_tasks.write(self.folder, base, name, report, is_staged=is_staged)
 
     def _make_pack(self, precision: Precision, show: Show) -> None:
         """Packs what was fetched."""
@@ -230,7 +231,7 @@ class WeightsFolder:
         return manifest if is_same else None
 
     def _base(self) -> Manifest | None:
-        """The pack that transformers in 8 bits are made from, if it is complete."""
+        """The pack that 8-bit weights are made from, if it is complete."""
         manifest = self._whole(self._pack("bf16"))
         return None if manifest is None or manifest.precision == "fp8" else manifest
 
@@ -250,7 +251,7 @@ class WeightsFolder:
     def _discard_wrong(self, sources: SourceManifest, show: Show) -> tuple[list[str], list[str]]:
         """Removes what is damaged: published files one by one, a pack by its manifest.
 
-        Returns what that is, and the transformers in 8 bits to write again.
+        Returns what that is, and the 8-bit weights to write again.
         """
         wrong, damaged = self._wrong_files(sources, show)
         download.discard(self.folder, wrong)
@@ -262,7 +263,7 @@ class WeightsFolder:
             for name in packs & set(self.packs.values()):
                 (self.folder / name / MANIFEST_FILE).unlink(missing_ok=True)
             is_base_damaged = self.packs["bf16"] in packs
-            again = eight_bit.discard(self.folder, damaged, is_base_damaged=is_base_damaged)
+            again = eight_bit_tasks.discard(self.folder, damaged, is_base_damaged=is_base_damaged)
         return [*(download.place_of(file) for file in wrong), *damaged], again
 
     # Content
@@ -288,12 +289,14 @@ class WeightsFolder:
             for precision, name in self.packs.items()
         }
         base = self._base()
-        for name in eight_bit.names(self.folder):
+        for name in eight_bit_tasks.names(self.folder):
             packs[name] = {
                 "folder": name,
                 "size_bytes": _held(self.folder / name),
-                "is_complete": base is not None and eight_bit.is_current(self.folder, base, name),
-                "is_outdated": base is not None and eight_bit.is_outdated(self.folder, base, name),
+                "is_complete": base is not None
+                and eight_bit_tasks.is_current(self.folder, base, name),
+                "is_outdated": base is not None
+                and eight_bit_tasks.is_outdated(self.folder, base, name),
             }
         return {
             "is_there": True,
@@ -324,7 +327,7 @@ class WeightsFolder:
         report = _reporter(show, "checking")
         wrong = download.verify(self.folder, sources, report)
         damaged = loras.verify(self.folder)
-        for name in (*sorted(self.packs.values()), *eight_bit.names(self.folder)):
+        for name in (*sorted(self.packs.values()), *eight_bit_tasks.names(self.folder)):
             if not (self.folder / name / MANIFEST_FILE).is_file():
                 continue
             try:
@@ -356,12 +359,12 @@ class WeightsFolder:
             if manifest is not None:
                 packs[name] = {file.name for file in manifest.files} | {MANIFEST_FILE}
         base = self._base()
-        for name in eight_bit.names(self.folder):
+        for name in eight_bit_tasks.names(self.folder):
             if base is None:
                 break
-            if eight_bit.is_current(self.folder, base, name):
-                packs[name] = eight_bit.files(self.folder, name)
-            elif eight_bit.is_outdated(self.folder, base, name):
+            if eight_bit_tasks.is_current(self.folder, base, name):
+                packs[name] = eight_bit_tasks.files(self.folder, name)
+            elif eight_bit_tasks.is_outdated(self.folder, base, name):
                 packs[name] = set()
         found = download.strays(self.folder, sources, packs)
         return sorted([*found, *loras.strays(self.folder)])

@@ -115,7 +115,7 @@ class Changes:
 class Manifest:
     """The content of a pack. index: network -> tensor -> file.
 
-    changes: None for a whole pack; else it has a transformer alone, changed so.
+    changes: None for a whole pack; else these are 8-bit weights, the transformer changed so.
     """
 
     format_version: int

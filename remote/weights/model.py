@@ -46,7 +46,7 @@ from remote.engine.request import (
 )
 from remote.engine.sampling.guidance import Branch
 from remote.engine.tiers import EXACT, TIERS, Tier, more_exact
-from remote.weights import changed, manifest, read
+from remote.weights import eight_bit, manifest, read
 from remote.weights.allocator import ALLOCATOR
 from remote.weights.config import PackConfig
 from remote.weights.device import choose_device, computed_type, device_name, other_type
@@ -357,14 +357,14 @@ class PackedModel:
         return [(find(self._folder.parent, use.name), use.strength) for use in loras]
 
     def _find_stored(self, tier: Tier, loras: "list[FoundLora]") -> read.Pack | None:
-        """The transformer in 8 bits that is stored; one that does not fit is noted."""
+        """The stored 8-bit weights; those that do not fit are noted."""
         if not tier.layers or self._pack.manifest.precision == "fp8":
             return None
         merged = [
             manifest.MergedLora(name=file.name, sha256=file.sha256, strength=strength)
             for file, strength in loras
         ]
-        found = changed.find(self._pack, tier, merged, self._note_stored)
+        found = eight_bit.find(self._pack, tier, merged, self._note_stored)
         if found.reason:
             note = f"{found.folder} is not used, {found.reason}: made from the pack instead"
             self.notes = (*self.notes, note)
@@ -406,7 +406,7 @@ class PackedModel:
         return dit
 
     def _drop_stored(self, reason: str) -> None:
-        """Goes on without weights in 8 bits that turned out damaged, and frees their memory."""
+        """Goes on without 8-bit weights that turned out damaged, and frees their memory."""
         note = f"{reason}: made from the pack instead; multitalk download --repair mends them"
         self.notes = (*self.notes, note)
         self._stored = None
@@ -484,7 +484,7 @@ def open_weights(folder: Path, progress: Callable[[int], None] | None = None) ->
     try:
         opened = read.open_pack(folder, progress)
         if opened.manifest.changes is not None:
-            raise ValueError("they are a transformer alone, use the pack that it is made from")
+            raise ValueError("they are 8-bit weights alone, use the pack that they are made from")
         return opened
     except FileNotFoundError:
         message = (

@@ -61,7 +61,7 @@ class Clock:
 
 
 def download(bytes_per_s=400e6, parts=4):
-    """Fetches the published files, packs them, and adds a LoRA and weights in 8 bits."""
+    """Fetches the published files, packs them, and adds a LoRA and 8-bit weights."""
     yield 0.0, Stage(name="starting"), None
     yield 3.0, Stage(name="starting"), None
     total, before = sum(size for _, size in FILES), 0

@@ -112,7 +112,7 @@ def test_a_second_run_does_nothing_over_again(hub, weights, cli):
     assert {path: path.stat().st_mtime_ns for path in weights.rglob("*")} == stamps
 
 
-# Weights of presets in 8 bits
+# 8-bit weights of presets
 
 
 STEP_FOLDER = Path("8bit/transformer-lightx2v")
@@ -136,7 +136,7 @@ def test_everything_that_a_preset_needs_is_fetched_and_stored(step_hub, config, 
     assert downloaded_next(downloaded) == (
         f"multitalk generate IMAGE VOICE --preset fast --backend local --weights {pack}"
     )
-    assert re.search(rf"8 bits +about [\d.]+ kB more, in {weights / STEP_FOLDER}", shown)
+    assert re.search(rf"8-bit +weights, about [\d.]+ kB more, in {weights / STEP_FOLDER}", shown)
     assert re.search(r"lora +lightx2v, ", shown)
     for place in (pack, weights / STEP_FOLDER):
         assert verify_pack(place, load_manifest(place)) == []

@@ -146,7 +146,7 @@ def _parse(
     """The options, checked. Raises UsageError."""
     if precision == "fp8":
         raise UsageError(
-            "--precision fp8 is replaced by --preset, which stores a preset's weights in 8 bits; "
+            "--precision fp8 is replaced by --preset, which stores a preset's 8-bit weights; "
             "the packs that it wrote are still read",
             code="E_RANGE",
             facts={"replaced": "--precision", "option": "--preset", "example": "balanced"},

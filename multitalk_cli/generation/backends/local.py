@@ -68,7 +68,7 @@ def find_weights(weights: str, origin: str = "") -> Path:
     if (folder / _MANIFEST).is_file() and not is_part:
         return folder
     why = f"has no {_MANIFEST}" if folder.is_dir() else "does not exist"
-    why = "holds the transformer alone" if is_part else why
+    why = "holds 8-bit weights alone" if is_part else why
     named = f" of {origin}" if origin else ""
     packed = (folder.parent.parent if is_part else folder) / "pack" / _MANIFEST
     facts: dict[str, Fact] = {"pack": str(packed.parent)} if packed.is_file() else {}

@@ -1,4 +1,4 @@
-"""Stored transformers: what merging and turning to 8 bits gives, and when they are used."""
+"""Stored 8-bit weights: what merging and turning to 8 bits gives, and when they are used."""
 
 import json
 from contextlib import ExitStack, contextmanager
@@ -16,7 +16,7 @@ from multitalk_cli.reporting.formatting import human_bytes
 from remote.engine.tiers import TIERS
 from remote.service.decode import decode_request
 from remote.service.store import DirectoryStore
-from remote.weights import changed, download, loras
+from remote.weights import download, eight_bit, loras
 from remote.weights.config import PUBLISHED
 from remote.weights.manifest import Changes, MergedLora, load_manifest, verify_pack
 from remote.weights.model import open_weights, transformer_shapes
@@ -74,8 +74,8 @@ def store(weights, *names, folder=None, **options):
         with ExitStack() as stack:
             yield opened(weights, found, stack)
 
-    changes = changed.changes_of(base.manifest, merged(found))
-    changed.write(base, target, changes, open_loras, **options)
+    changes = eight_bit.changes_of(base.manifest, merged(found))
+    eight_bit.write(base, target, changes, open_loras, **options)
     return target
 
 
@@ -139,10 +139,10 @@ def test_pages_and_surveys_name_the_size_of_the_published_transformer():
     plans = plan_files("dit", transformer_shapes(PUBLISHED), "bf16")
     infos = {name: info for plan in plans for name, info in plan.infos.items()}
     whole = SimpleNamespace(infos=lambda _component: infos)
-    changes = Changes(base="", tier="", layers=changed.STORED.layers, loras=())
+    changes = Changes(base="", tier="", layers=eight_bit.STORED.layers, loras=())
 
     before, after = (
-        sum(plan.size_bytes for plan in each) for each in (plans, changed.plan(whole, changes))
+        sum(plan.size_bytes for plan in each) for each in (plans, eight_bit.plan(whole, changes))
     )
 
     assert pytest.approx(after / (2 * before), rel=0.005) == download.EIGHT_BIT_SHARE
@@ -156,7 +156,7 @@ def test_pages_and_surveys_name_the_size_of_the_published_transformer():
 
 
 def loaded(weights, **changes):
-    """Where the weights in 8 bits of a request came from, and the notes of loading them."""
+    """Where the 8-bit weights of a request came from, and the notes of loading them."""
     model = open_model(weights / "pack")
     list(model.load(decode_request(tiny_request(1, **changes), model.tokenize)))
     return model.machine.eight_bit, model.notes
@@ -175,9 +175,9 @@ def test_a_job_reads_the_stored_weights_that_fit(weights, tmp_path):
     assert model.machine.lora_keys == 3
     assert loaded(weights, tier="near", loras=(half,)) == ("computed", ())
     assert loaded(weights, loras=(use,)) == ("", ())
-    with pytest.raises(SetupError, match="a transformer alone"):
+    with pytest.raises(SetupError, match="8-bit weights alone"):
         open_weights(place)
-    with pytest.raises(FileError, match="a transformer alone"):
+    with pytest.raises(FileError, match="8-bit weights alone"):
         list_pack_files(place)
 
 
