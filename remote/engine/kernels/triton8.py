@@ -16,7 +16,7 @@ _NORM_WARPS = 4
 _NORM_ROWS, _NORM_ROWS_WITH_UPDATE = 8, 2
 _WIDE_ROW = 8192  # channels above which a row takes more warps
 _HEAD_ROWS = 64
-_ONE_BLOCK = (16, 512)  # outputs, inputs
+_ONE_BLOCK = (8, 1024)  # outputs, inputs
 
 
 def _require_packed(*tensors: Tensor | None) -> None:
