@@ -10,12 +10,12 @@ __multitalk_place() {
             commands='generate batch demo finish redo inspect verify compare login setup-secrets deploy download upload-weights doctor status warm cool bench ffmpeg explain help jobs s3 config completion'
             ;;
         'generate')
-            options="--prompt -p --output -o --speaker --order --size --fit --fps --preset --sample-steps --steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--prompt -p --output -o --speaker --order --size --fit --fps --preset --steps --sample-steps --seed --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':pictures' ':sounds')
             repeated=1
             ;;
         'batch')
-            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --first --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --preset --sample-steps --steps --force -f --help-all --tier --lora --text-gate --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
+            options="--pairs --output -o --prompt -p --seed --seeds --plan --dry-run --first --parallel --budget --fail-fast --report --max-cost --backend --gpu --size --fit --fps --order --preset --steps --sample-steps --force -f --help-all --tier --lora --text-gate --negative-prompt --text-guidance --audio-guidance --shift --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --fail-under --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -28,7 +28,7 @@ __multitalk_place() {
             repeated=1
             ;;
         'redo')
-            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --preset --sample-steps --steps --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
+            options="--image --voice --seed --prompt -p --output -o --speaker --order --size --fit --fps --preset --steps --sample-steps --seeds --plan --dry-run --max-cost --backend --gpu --first --detach --fail-under --upload --upload-to --force -f --help-all --tier --lora --text-guidance --text-gate --audio-guidance --shift --negative-prompt --background --loudness --no-loudness --rotate --sound-level --trim-silence --no-trim-silence --audio-track --weights --device --stack --attention --app --environment --persistent-params --vram-params --keep-inputs --no-keep-inputs --sidecar --no-sidecar --embed-prompt --no-embed-prompt --help -h $shared"
             arguments=(':files')
             repeated=0
             ;;
@@ -215,8 +215,8 @@ __multitalk_value() {
             'generate '-p | \
             'generate '--size | \
             'generate '--fps | \
-            'generate '--sample-steps | \
             'generate '--steps | \
+            'generate '--sample-steps | \
             'generate '--seed | \
             'generate '--seeds | \
             'generate '--max-cost | \
@@ -244,8 +244,8 @@ __multitalk_value() {
             'batch '--max-cost | \
             'batch '--size | \
             'batch '--fps | \
-            'batch '--sample-steps | \
             'batch '--steps | \
+            'batch '--sample-steps | \
             'batch '--lora | \
             'batch '--text-gate | \
             'batch '--negative-prompt | \
@@ -267,8 +267,8 @@ __multitalk_value() {
             'redo '-p | \
             'redo '--size | \
             'redo '--fps | \
-            'redo '--sample-steps | \
             'redo '--steps | \
+            'redo '--sample-steps | \
             'redo '--seeds | \
             'redo '--max-cost | \
             'redo '--fail-under | \

@@ -50,9 +50,10 @@ class Setting:
     """One setting: its type, range and default.
 
     help: its meaning. values: what may be given, as a help page lists it; None to derive it.
-    metavar: the value's name there. aliases: further names of the option. check: raises ValueError
-    for a text of another form than the option takes. find_nearest: a valid text like a bad one.
-    normalize: the text in the form that is kept; raises as `check`.
+    metavar: the value's name there. flag: the option, where it is not named as the setting is.
+    aliases: further names of the option. check: raises ValueError for a text of another form than
+    the option takes. find_nearest: a valid text like a bad one. normalize: the text in the form
+    that is kept; raises as `check`.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Setting:
     help: str
     values: str | None = None
     metavar: str | None = None
+    flag: str = ""
     aliases: tuple[str, ...] = ()
     choices: tuple[str, ...] = ()
     low: float = -math.inf
@@ -71,8 +73,8 @@ class Setting:
 
     @property
     def option(self) -> str:
-        """The option of the command line."""
-        return "--" + self.name.replace("_", "-")
+        """The option of the command line, as help and messages name it."""
+        return self.flag or "--" + self.name.replace("_", "-")
 
     @property
     def option_help(self) -> str:
@@ -333,7 +335,8 @@ _ALL = (
         low=contract.MIN_STEPS,
         high=contract.MAX_STEPS,
         metavar="N",
-        aliases=("--steps",),
+        flag="--steps",
+        aliases=("--sample-steps",),
     ),
     Setting(
         name="lora",
@@ -480,6 +483,15 @@ _ALL = (
     ),
 )
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _ALL}
+NAMES: dict[str, str] = {
+    **{
+        option.removeprefix("--").replace("-", "_"): setting.name
+        for setting in _ALL
+        for option in (setting.option, *setting.aliases)
+    },
+    **{name: name for name in SETTINGS},
+}
+"""A setting's own name and those of its option, with underscores -> its own name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -696,13 +708,13 @@ def _did_you_mean(name: str) -> str:
 
 def find_setting(name: str) -> Setting:
     """The setting called `name`, with dashes or underscores. Raises UsageError E_SETTING."""
-    setting = SETTINGS.get(name.replace("-", "_"))
-    if setting is None:
+    known = NAMES.get(name.replace("-", "_"))
+    if known is None:
         message = f"unknown setting {name!r}{_did_you_mean(name)}"
         close = difflib.get_close_matches(name, SETTINGS, n=1)
         facts: dict[str, Fact] = {"typed": name, "name": close[0]} if close else {}
         raise UsageError(message, code="E_SETTING", facts=facts)
-    return setting
+    return SETTINGS[known]
 
 
 def save_setting(path: Path, setting: Setting, raw: str) -> Any:

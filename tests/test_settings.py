@@ -277,6 +277,7 @@ def test_a_folder_in_the_file_s_place_is_refused(project_file):
 
 def test_names_are_found_with_dashes_too():
     assert find_setting("sample-steps") is SETTINGS["sample_steps"]
+    assert find_setting("steps") is SETTINGS["sample_steps"]
 
 
 def test_an_unknown_name_is_answered_with_the_nearest():

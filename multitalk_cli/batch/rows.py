@@ -201,12 +201,7 @@ def _check_columns(manifest: Manifest, problems: Problems) -> None:
 
 def _known_name(column: str) -> str | None:
     """The column by its own name or that of its option; None for an unknown one."""
-    aliases = {
-        alias.lstrip("-").replace("-", "_"): setting.name
-        for setting in all_settings.SETTINGS.values()
-        for alias in setting.aliases
-    }
-    name = aliases.get(column, column)
+    name = all_settings.NAMES.get(column, column)
     return name if name in COLUMNS else None
 
 

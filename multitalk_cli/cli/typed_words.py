@@ -12,7 +12,7 @@ _SAME = (
     {"--output", "-o"},
     {"--prompt", "-p"},
     {"--yes", "-y"},
-    {"--sample-steps", "--steps"},
+    {"--steps", "--sample-steps"},
     {"--persistent-params", "--vram-params"},
     {"--plan", "--dry-run"},
 )

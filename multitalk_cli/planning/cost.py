@@ -427,7 +427,7 @@ def cheaper_choices(
         spared = 1 - MIN_CHEAPER_STEPS / plan.sample_steps
         share = estimate.seconds_denoise / estimate.seconds_run
         saved = estimate.price_run_usd * share * spared
-        choices.append((estimate.price_usd - saved, f"--sample-steps {MIN_CHEAPER_STEPS}"))
+        choices.append((estimate.price_usd - saved, f"--steps {MIN_CHEAPER_STEPS}"))
     cheaper = sorted(choice for choice in choices if choice[0] < estimate.price_usd)
     return tuple(f"{option} (about {human_money(price)})" for price, option in cheaper[:3])
 

@@ -24,7 +24,7 @@ from multitalk_cli.generation.spec import build_spec
 from multitalk_cli.jobs.ledger import Ledger
 from multitalk_cli.planning.presets import PRESETS, Denoising, denoising_of
 from multitalk_cli.planning.request import make_recipe
-from multitalk_cli.settings import SETTINGS
+from multitalk_cli.settings import NAMES, SETTINGS
 from tests.batch.made import planned, speak
 from tests.jobs.simulated import video_with
 from tests.jobs.test_ledger import job_of
@@ -57,8 +57,9 @@ def test_the_columns_are_the_options_of_generate():
     assert generate.path == ("generate",)
     first = {option.names[0] for option in generate.options}
     names = {name.lstrip("-").replace("-", "_") for name in first}
+    settings = {NAMES.get(name, name) for name in names}
 
-    assert {*COLUMNS} - {*INPUTS} == names - NOT_OF_ROWS
+    assert {*COLUMNS} - {*INPUTS} == settings - NOT_OF_ROWS
 
 
 def test_a_batch_takes_every_setting_that_generate_takes():

@@ -95,7 +95,7 @@ EXAMPLES = {
     "E_OUTPUT_EXISTS": [({}, GENERATE), ({}, ["demo"]), ({}, ["s3", "get", "outputs/a.mp4"])],
     "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],
     "E_OUTPUT_TAKEN": [({"holder": "7f3a"}, GENERATE)],
-    "E_RANGE": [({"option": "--sample-steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
+    "E_RANGE": [({"option": "--steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
     "E_REMOTE": [({"volume": "w"}, ["download"])],
     "E_S3_ADDRESS": [
         ({"option": "--endpoint-url"}, ["s3", "ls"]),
@@ -258,7 +258,7 @@ def test_an_error_without_facts_has_the_remedy_of_its_code(code):
         (["demo", "--gpu", "t4", "a b"], "--gpu", "l4", "multitalk demo 'a b' --gpu l4"),
         (["generate", "--gpu=t4", "a.png"], "--gpu", "l4", "multitalk generate a.png --gpu l4"),
         (["generate", "-o", "x"], "-o", "y", "multitalk generate -o y"),
-        (["demo", "--steps", "5"], "--sample-steps", "10", "multitalk demo --sample-steps 10"),
+        (["demo", "--sample-steps", "5"], "--steps", "10", "multitalk demo --steps 10"),
         (["demo", "-f"], "--force", None, "multitalk demo --force"),
         (["generate", "--", "-a.png"], "--gpu", "l4", "multitalk generate --gpu l4 -- -a.png"),
         (["generate", "--gpu"], "--gpu", "l4", "multitalk generate --gpu l4"),
@@ -277,9 +277,8 @@ def test_one_option_of_the_words_typed_is_changed(words, option, value, command)
         ("E_COST", {"enough_usd": 1.5, "cheaper": ()}, "multitalk generate a.png --max-cost 1.5"),
         (
             "E_COST",
-            {"enough_usd": 2.0, "cheaper": ("--gpu b200 (about $1)", "--sample-steps 10")},
-            "multitalk generate a.png --max-cost 2\n"
-            "cheaper: --gpu b200 (about $1), --sample-steps 10",
+            {"enough_usd": 2.0, "cheaper": ("--gpu b200 (about $1)", "--steps 10")},
+            "multitalk generate a.png --max-cost 2\ncheaper: --gpu b200 (about $1), --steps 10",
         ),
     ],
 )
@@ -290,7 +289,7 @@ def test_a_guard_names_the_options_that_pass_it(code, facts, expected):
 
 
 def test_a_job_run_again_is_offered_no_option_that_the_command_lacks():
-    facts = {"enough_usd": 2.0, "cheaper": ("--sample-steps 10 (about $1)", "--gpu l4 (about $1)")}
+    facts = {"enough_usd": 2.0, "cheaper": ("--steps 10 (about $1)", "--gpu l4 (about $1)")}
 
     command = next_command(RefusedError("x", code="E_COST", facts=facts), ["jobs", "rerun", "7f"])
 
@@ -362,7 +361,7 @@ def test_a_preview_of_an_object_is_not_proposed(words):
 @pytest.mark.parametrize(
     ("words", "command"),
     [
-        (["--steps", "5"], "multitalk generate a.png b.wav --sample-steps 10"),
+        (["--steps", "5"], "multitalk generate a.png b.wav --steps 10"),
         (["--gpu", "v100"], "multitalk generate a.png b.wav --gpu h100"),
         (["--gpu", "h20"], "multitalk generate a.png b.wav --gpu h200"),
         (["--fps", "fast"], "multitalk generate a.png b.wav --fps 24"),

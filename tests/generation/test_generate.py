@@ -251,7 +251,7 @@ def test_the_same_again_is_printed_and_not_made(cli, folder):
         (["--fps", "25"], "fps"),
         (["-p", "Somebody sings"], "prompt"),
         (["--fit", "contain"], "fit"),
-        (["--steps", "30"], "--sample-steps"),
+        (["--sample-steps", "30"], "--steps"),
     ],
 )
 def test_something_else_under_the_name_is_refused_naming_what_differs(cli, more, what):
@@ -502,7 +502,7 @@ def test_a_plan_beyond_the_money_is_refused_and_shows_no_other_result(cli, folde
     ran = cli("generate", "host.png", "voice.wav", "--plan", "--max-cost", "0.01", "--json")
 
     assert (ran.code, ran.error["code"]) == (8, "E_COST")
-    assert "cheaper: --sample-steps 10 (about $" in ran.error["hint"]
+    assert "cheaper: --steps 10 (about $" in ran.error["hint"]
     assert ", --gpu " in ran.error["hint"]
     assert not (folder / "host.plan.png").exists()
 

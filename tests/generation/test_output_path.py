@@ -352,7 +352,7 @@ FAST = {**values_of("fast"), "shift": 5.0, "times": [1000.0]}
         ({**FAST, "fps": 25}, "--fps (25, now 24), --preset (fast, now standard)"),
         (
             {"sample_steps": 12, "tier": "near", "size": [640, 640]},
-            "--tier (near, now exact), --sample-steps (12, now 20), --size (640x640, now 896x448)",
+            "--tier (near, now exact), --steps (12, now 20), --size (640x640, now 896x448)",
         ),
         ({"lora": "lips:0.5"}, "--lora (lips:0.5, now none)"),
         ({"size": "\x1b[2J"}, "--size"),
@@ -376,7 +376,7 @@ def test_a_preset_that_had_other_values_is_told_by_these(folder):
     with pytest.raises(FileError) as caught:
         is_already_made(folder / "talk.mp4", {**STANDARD, **FAST}, before, force=False)
 
-    assert caught.value.message.endswith("another --sample-steps (6, now 4 by --preset fast)")
+    assert caught.value.message.endswith("another --steps (6, now 4 by --preset fast)")
 
 
 @pytest.mark.parametrize(

@@ -314,7 +314,7 @@ def test_cheaper_choices_are_named_the_cheapest_first():
 
     steps, gpu = cheaper_choices(plan, estimate, others)
 
-    assert steps.startswith("--sample-steps 10 (about $")
+    assert steps.startswith("--steps 10 (about $")
     assert gpu.startswith("--gpu b200 (about $")
     assert cheaper_choices(plan_of(61, steps=10), estimate) == ()
 

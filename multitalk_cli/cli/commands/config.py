@@ -87,8 +87,7 @@ def unset(
     """Remove a setting from a settings file."""
     console: Console = ctx.obj
     file = _file(project)
-    known = name.replace("-", "_")
-    name = known if known in settings.SETTINGS else name
+    name = settings.NAMES.get(name.replace("-", "_"), name)
     is_removed = settings.remove_setting(file, name)
     text = f"{name} removed from {file}" if is_removed else f"{name} is not in {file}"
     console.succeed("config", {"name": name, "file": str(file), "removed": is_removed}, [text])
