@@ -136,8 +136,8 @@ EXAMPLES = {
 """Code -> (facts, words typed) of errors whose rule prints a command."""
 
 ADVICE = {
-    "E_AUDIO_FORMAT", "E_IMAGE_FORMAT", "E_MODAL_VERSION", "E_NO_FFMPEG", "E_OUTPUT_PATH",
-    "E_S3_ARCHIVED", "E_S3_CREDENTIALS", "E_SECRET_FILE",
+    "E_AUDIO_FORMAT", "E_CERTIFICATE", "E_IMAGE_FORMAT", "E_MODAL_VERSION", "E_NO_FFMPEG",
+    "E_OUTPUT_PATH", "E_S3_ARCHIVED", "E_S3_CREDENTIALS", "E_SECRET_FILE",
 }  # fmt: skip
 """Codes whose rule advises words, or a command that is not multitalk's."""
 
