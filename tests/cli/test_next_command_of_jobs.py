@@ -2,7 +2,8 @@
 
 import pytest
 
-from multitalk_cli.cli.next_command import download_command, next_command
+from multitalk_cli.cli.hints.weights import download_command
+from multitalk_cli.cli.next_command import next_command
 from multitalk_cli.errors import error_from_code
 
 VOLUME = {"volume": "multitalk-weights", "app": "multitalk", "environment": ""}

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from multitalk_cli import contract
 from multitalk_cli.cli.app_options import for_app
+from multitalk_cli.cli.hints.weights import download_command
 from multitalk_cli.cli.layout import Block, Table
-from multitalk_cli.cli.next_command import download_command
 from multitalk_cli.cli.views.next_step import GENERATE
 from multitalk_cli.contract.loras import split_strength
 from multitalk_cli.planning.presets import PRESETS

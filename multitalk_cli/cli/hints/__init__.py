@@ -1,0 +1,1 @@
+"""Commands that help with errors, by what these are about."""
