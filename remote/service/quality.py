@@ -19,6 +19,7 @@ from multitalk_cli.media.faces.detect import (
     Face,
     find_faces,
     follow_face,
+    has_changed,
 )
 from multitalk_cli.media.faces.lips import (
     chance,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     Frame = NDArray[np.uint8]  # [H, W, 3]
     Curve = NDArray[np.float64]  # [frames], NaN where nothing was seen
+    _Places = dict[int, dict[int, Face]]  # frame of a window -> person -> face
 
 _UPRIGHT_DEGREES = 45
 _COLOR_STRIDE_PX = 2
@@ -106,7 +108,7 @@ class Meter:
         spread = np.mean([each.spread for each in looks], axis=0)
         detail = float(np.mean([each.detail for each in looks]))
         changes = np.abs(spread - self._look.spread) / np.maximum(self._look.spread, _LEAST_SPREAD)
-        lips, faces = self._lips(window, frames)
+        lips, places = self._lips(window, frames)
         is_black = frames.reshape(len(frames), -1).max(axis=1) <= _BLACK_LEVEL
         return WindowFigures(
             color_drift=float(np.linalg.norm(mean - self._look.mean)),
@@ -114,23 +116,27 @@ class Meter:
             sharpness=float(
                 np.log2((detail + _LEAST_DETAIL) / (self._look.detail + _LEAST_DETAIL))
             ),
-            face_stretch=self._stretch(unanchored, faces),
+            face_stretch=self._stretch(unanchored, len(frames), places),
             black_frames=int(is_black.sum()) if self._is_bright else 0,
             frozen_frames=sum(starmap(np.array_equal, pairwise(frames))),
             lips=lips,
         )
 
-    def _stretch(self, frames: NDArray[np.uint8], faces: Mapping[int, Face]) -> float | None:
+    def _stretch(self, samples: NDArray[np.uint8], frames: int, places: _Places) -> float | None:
         """How much the faces are stretched: longest axis over shortest, less 1.
 
-        faces: where they are in the window, by person.
+        samples: of a window of so many frames, evenly spread. places: of the faces in it.
         """
-        maps = [
-            _map_of_rigid(self._faces[number].mesh, face.mesh)
-            for frame in frames
-            for number, face in self._follow(frame, faces).items()
-            if number in self._faces
-        ]
+        maps = []
+        numbers = np.linspace(0, frames - 1, len(samples)).round().astype(int)
+        for number, sample in zip(numbers.tolist(), samples, strict=True):
+            nearest = min(places, key=lambda each: abs(each - number))
+            places[number] = self._follow(sample, places[nearest])
+            maps += [
+                _map_of_rigid(self._faces[person].mesh, face.mesh)
+                for person, face in places[number].items()
+                if person in self._faces and _has_mesh(face) and _has_mesh(self._faces[person])
+            ]
         if not maps:
             return None
         # An open mouth bends the whole mesh a little, in one way or the other.
@@ -140,33 +146,43 @@ class Meter:
     def _follow(self, frame: Frame, faces: Mapping[int, Face]) -> dict[int, Face]:
         """The faces in another frame of their window; they are found again if one is lost."""
         followed = {number: follow_face(frame, face) for number, face in faces.items()}
-        if any(face.mesh_score < RELIABLE_MESH for face in followed.values()):
-            followed = self._find(frame)
-        return followed
+        return followed if all(map(_has_mesh, followed.values())) else self._find(frame)
 
     def _lips(
         self, window: int, frames: NDArray[np.uint8]
-    ) -> tuple[tuple[tuple[float | None, ...], ...], dict[int, Face]]:
-        """Lips in the frames to look at, and the faces of the window.
+    ) -> tuple[tuple[tuple[float | None, ...], ...], _Places]:
+        """Lips in the frames to look at, and where the faces are in them.
 
-        Every second faces are placed anew, and searched for where one is not seen.
+        Faces are followed from frame to frame. Every second they are searched for again unless all
+        are still seen where they belong, about as large and upright as they were found.
         """
         gaps: list[list[float | None]] = [[] for _ in self._people]
-        faces: dict[int, Face] = {}
+        found: dict[int, Face] = {}
         known: dict[int, Face] = {}
-        numbers = self._numbers(window)
-        for place, number in enumerate(numbers):
-            frame = frames[number - self._request.new_frames(window).start]
-            if place == 0 or self._looked_at[number] % self._request.fps == 0:
-                are_all = len(faces) == len(self._people)
-                faces = self._follow(frame, faces) if are_all else self._find(frame)
-                known |= faces
+        places: _Places = {}
+        for number in self._numbers(window):
+            place = number - self._request.new_frames(window).start
+            frame, is_second = frames[place], self._looked_at[number] % self._request.fps == 0
+            faces = {person: follow_face(frame, face) for person, face in known.items()}
+            if not places or (is_second and not self._are_all_seen(faces, found)):
+                faces = known = found = self._find(frame)
+            # Where one is lost it is looked for in the next frame.
+            known = known | {person: face for person, face in faces.items() if _has_mesh(face)}
+            places[place] = known
             for person, seen in zip(self._people, gaps, strict=True):
                 face = faces.get(person.number)
-                seen.append(None if face is None else lip_gap(follow_face(frame, face)))
-        if not numbers:
-            known = self._find(frames[0])
-        return tuple(tuple(seen) for seen in gaps), known
+                seen.append(None if face is None else lip_gap(face))
+        return tuple(tuple(seen) for seen in gaps), places or {0: self._find(frames[0])}
+
+    def _are_all_seen(self, faces: Mapping[int, Face], found: Mapping[int, Face]) -> bool:
+        """Whether each person's face is followed, in the person's region and as it was found."""
+        return all(
+            person.number in faces
+            and _has_mesh(faces[person.number])
+            and _is_inside(faces[person.number], person.region)
+            and not has_changed(faces[person.number], found[person.number])
+            for person in self._people
+        )
 
     def _numbers(self, window: int) -> list[int]:
         """The frames of a window to look at."""
@@ -256,6 +272,10 @@ def _match(faces: Sequence[Face], people: Sequence[_MeasuredPerson]) -> dict[int
         if inside:
             found[person.number] = max(inside, key=lambda face: face.height_px)
     return found
+
+
+def _has_mesh(face: Face) -> bool:
+    return face.mesh_score >= RELIABLE_MESH
 
 
 def _is_inside(face: Face, region: tuple[float, float, float, float]) -> bool:

@@ -57,6 +57,8 @@ _SEARCH_PIXELS = 1_500_000  # a larger picture is searched in a smaller copy
 _RECALLED = 32  # pictures
 _HAIRLINE = 0.12  # from the top of a face to the hairline, in heights of the face
 _MESH_CROP = 1.5  # side of the mesh's crop, in sides of the face's box
+_SURE_MOVE = 0.1  # in heights of the face: after a larger one the mesh is fitted once more
+_SURE_TURN_DEGREES, _SURE_GROWTH = 8, 1.125  # since the face was found
 
 
 _recalled: dict[tuple[tuple[int, ...], bytes], tuple[Face, ...]] = {}
@@ -162,16 +164,47 @@ def find_faces(pixels: NDArray[np.uint8], *, turned: bool = True) -> tuple[Face,
 
 
 def follow_face(pixels: NDArray[np.uint8], face: Face) -> Face:
-    """Fits the mesh again to a face that has hardly moved since it was found, in another frame.
+    """Fits the mesh again to a face that has moved a little since it was seen, in another frame.
 
-    pixels: [H, W, 3] sRGB. Far cheaper than finding the face again.
+    Box and keypoints move with the mesh, so that the face can be followed on from there; they are
+    not scaled or turned, as the mesh depends on the size of its crop. With a score below
+    RELIABLE_MESH the face is lost. pixels: [H, W, 3] sRGB. Far cheaper than a search.
     """
-    import numpy as np
     from PIL import Image
 
+    picture = Image.fromarray(pixels)
+    followed = _moved_along(face, _with_mesh(picture, _candidate(face)))
+    distance = math.dist(followed.center, face.center)
+    if followed.mesh_score < RELIABLE_MESH or distance <= _SURE_MOVE * face.height_px:
+        return followed
+    # A mesh is exact in the middle of its crop.
+    return _moved_along(followed, _with_mesh(picture, _candidate(followed)))
+
+
+def has_changed(face: Face, found: Face) -> bool:
+    """Whether a face that was followed is so much larger, smaller or turned that a search pays."""
+    import numpy as np
+
+    # As complex numbers: a factor is a size and an angle.
+    before, after = ((mesh - mesh.mean(axis=0)) @ [1, 1j] for mesh in (found.mesh, face.mesh))
+    turn = complex(np.vdot(before, after) / np.vdot(before, before))
+    size = abs(turn)
+    is_turned = abs(math.degrees(math.atan2(turn.imag, turn.real))) > _SURE_TURN_DEGREES
+    return is_turned or not 1 / _SURE_GROWTH < size < _SURE_GROWTH
+
+
+def _candidate(face: Face) -> Candidate:
+    import numpy as np
+
     corners = np.array(face.box).reshape(2, 2)
-    candidate = Candidate(score=face.score, points=np.concatenate([corners, face.keypoints]))
-    return _with_mesh(Image.fromarray(pixels), candidate)
+    return Candidate(score=face.score, points=np.concatenate([corners, face.keypoints]))
+
+
+def _moved_along(face: Face, fitted: Face) -> Face:
+    """The fitted face with the box and keypoints of `face`, moved as its mesh was."""
+    moved = fitted.mesh.mean(axis=0) - face.mesh.mean(axis=0)
+    placed = face.moved(lambda points: points + moved)
+    return dataclasses.replace(fitted, box=placed.box, keypoints=placed.keypoints)
 
 
 def _search_copy(picture: Image.Image) -> tuple[Image.Image, float]:

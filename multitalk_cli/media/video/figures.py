@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from multitalk_cli.contract import MODEL_RATE_HZ
 from multitalk_cli.media.audio.envelope import mouth_openings, voice_levels
 from multitalk_cli.media.audio.flac import speech_flac
-from multitalk_cli.media.faces.detect import Face, find_faces, follow_face
+from multitalk_cli.media.faces.detect import RELIABLE_MESH, Face, find_faces, follow_face
 from multitalk_cli.media.faces.lips import (
     chance,
     highest,
@@ -156,9 +156,18 @@ class _Meter:
         if place is not None and place % self.fps == 0:
             self._faces = self._find(frame)
         for person, gaps in enumerate(self.gaps):
-            face = self._faces.get(person) if place is not None else None
-            gap = None if face is None else lip_gap(follow_face(frame, face))
+            gap = self._gap(person, frame) if place is not None else None
             gaps.append(float("nan") if gap is None else gap)
+
+    def _gap(self, person: int, frame: Frame) -> float | None:
+        """Between the lips of a face, which is followed from here on."""
+        known = self._faces.get(person)
+        if known is None:
+            return None
+        face = follow_face(frame, known)
+        if face.mesh_score >= RELIABLE_MESH:
+            self._faces[person] = face
+        return lip_gap(face)
 
     def _find(self, frame: Frame) -> dict[int, Face]:
         """The largest face at each person's place, which the borders between them part."""

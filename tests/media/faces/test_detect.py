@@ -5,7 +5,15 @@ import pytest
 from PIL import Image, ImageOps
 
 from multitalk_cli.media.faces import detect as finder
-from multitalk_cli.media.faces.detect import CHIN, FOREHEAD, Face, find_faces
+from multitalk_cli.media.faces.detect import (
+    CHIN,
+    FOREHEAD,
+    RELIABLE_MESH,
+    Face,
+    find_faces,
+    follow_face,
+    has_changed,
+)
 from multitalk_cli.media.image.frame import frame_picture
 from multitalk_cli.media.image.sizes import BUCKETS_480P, BUCKETS_720P
 from tests.generation.backends.previews import PORTRAIT
@@ -245,3 +253,49 @@ def test_a_picture_that_is_repeated_is_searched_once(monkeypatch):
     finder.recall_faces(third)
     assert finder.recall_faces(first) is found
     assert len(finder._recalled) == 2
+
+
+# From frame to frame
+
+
+def _moved(picture, turned=0.0, scale=1.0, right=0, down=0):
+    """The picture as a camera would show it a moment later, [H, W, 3]."""
+    wide = picture.rotate(turned, BICUBIC).resize([round(side * scale) for side in picture.size])
+    canvas = Image.new("RGB", picture.size, (90, 90, 90))
+    canvas.paste(wide, (right, down))
+    return np.asarray(canvas)
+
+
+def test_a_face_is_followed_across_the_picture():
+    picture = photograph("astronaut.png")
+    (face,) = find_faces(np.asarray(picture))
+    assert face.width_px < 120
+    for step in range(8, 161, 8):
+        face = follow_face(_moved(picture, right=step, down=step), face)
+    (found,) = find_faces(_moved(picture, right=160, down=160), turned=False)
+    assert face.center == pytest.approx(found.center, abs=0.08 * found.height_px)
+    assert np.abs(face.mesh - found.mesh).max() < 0.06 * found.height_px
+    assert not has_changed(face, found)
+
+
+def test_a_step_of_a_third_of_the_face_is_followed_at_once():
+    picture = photograph("astronaut.png")
+    (face,) = find_faces(np.asarray(picture))
+    frame = _moved(picture, right=round(face.width_px / 3))
+    (found,) = find_faces(frame, turned=False)
+    assert np.abs(follow_face(frame, face).mesh - found.mesh).max() < 0.06 * found.height_px
+
+
+@pytest.mark.parametrize("change", [{"scale": 1.25}, {"scale": 0.75}, {"turned": 15.0}])
+def test_a_face_that_is_larger_or_turned_has_changed(change):
+    picture = photograph("astronaut.png")
+    (face,) = find_faces(np.asarray(picture))
+    (now,) = find_faces(_moved(picture, **change), turned=False)
+    assert has_changed(now, face) and not has_changed(face, face)
+
+
+def test_a_face_that_is_gone_is_lost():
+    picture = photograph("astronaut.png")
+    (face,) = find_faces(np.asarray(picture))
+    lost = follow_face(np.full((512, 512, 3), 90, np.uint8), face)
+    assert lost.mesh_score < RELIABLE_MESH

@@ -283,7 +283,7 @@ def test_a_face_that_was_lost_is_found_again(talk):
 
 def test_a_face_that_moves_is_followed(talk, monkeypatch):
     request, frames = talk
-    across = frames.shape[2] // 8
+    across = frames.shape[2] // 3
     moved = np.stack([np.roll(f, across * n // len(frames), axis=1) for n, f in enumerate(frames)])
     figures, calls = _searches(request, moved, monkeypatch)
     assert len(calls) == len(("the picture", "the first frame"))
