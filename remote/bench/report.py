@@ -7,6 +7,7 @@ from multitalk_cli.reporting.formatting import human_count
 from remote.bench.options import Report
 
 _REASON_CHARACTERS = 90
+_VAE_PARTS = {"encode": "encode", "encode_later": "encode, a later window", "decode": "decode"}
 
 
 def table(report: Report) -> str:
@@ -28,7 +29,11 @@ def table(report: Report) -> str:
             f"{row['error']:.2%}"
             for row in report.get("float32", [])
         ),
-        *(f"VAE {n} {_seconds(report['vae'][n])}" for n in ("encode", "decode") if "vae" in report),
+        *(
+            f"VAE {what} {_seconds(report['vae'][part])}"
+            for part, what in _VAE_PARTS.items()
+            if "vae" in report
+        ),
         *(f"{name} encoder {_seconds(row)}" for name, row in report.get("encoders", {}).items()),
         *_memory_lines(report.get("memory")),
         *(f"{name} left out: no memory besides the weights" for name in report.get("left_out", [])),

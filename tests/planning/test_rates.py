@@ -67,7 +67,7 @@ def test_an_unknown_gpu_is_a_key_error():
         ("core_per_s_usd = 0.0000131", "core_per_s_usd = nan", "prices.core_per_s_usd"),
         ("core_per_s_usd = 0.0000131", 'core_per_s_usd = "1"', "must be a number"),
         ("per_token_s = 3.723e-5", "per_token_s = 0", "speed.current.per_token_s"),
-        ("vae_s = 1.647", "vae_ms = 1780", "speed.current.fixed has unknown fields: vae_ms"),
+        ("vae_s = 1.43", "vae_ms = 1780", "speed.current.fixed has unknown fields: vae_ms"),
         ('reference_gpu = "h100"', 'reference_gpu = "h900"', "is no gpu of the table"),
         ('reference_gpu = "h100"', 'reference_gpu = "h200"', "gpu.h200 lacks: bf16_tflops"),
         ("[speed.current]", "[speed.other]", "speed.other.fixed lacks"),
