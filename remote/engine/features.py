@@ -43,9 +43,13 @@ def feature_name(kind: str, revision: str, content: bytes) -> str:
 
 
 def cached(store: FeatureStore, name: str, encode: Callable[[], Tensor]) -> Tensor:
-    """The kept features; missing ones are encoded and kept."""
+    """The kept features; missing ones are encoded, and kept unless values are no numbers.
+
+    A GPU that failed once would fail every later video of the same picture or prompt.
+    """
     kept = store.load(name)
     if kept is None:
         kept = encode()
-        store.save(name, kept)
+        if kept.isfinite().all():
+            store.save(name, kept)
     return kept

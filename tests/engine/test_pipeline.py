@@ -217,6 +217,13 @@ def test_the_memory_store_forgets_the_oldest():
     assert store.load("c") is not None
 
 
+def test_values_that_are_no_numbers_are_not_kept():
+    store = MemoryStore()
+    broken = torch.tensor([1.0, float("nan")])
+    assert cached(store, "a", lambda: broken) is broken
+    assert torch.equal(cached(store, "a", lambda: torch.ones(2)), torch.ones(2))
+
+
 def test_feature_names_tell_kind_revision_and_content_apart():
     names = {
         feature_name(kind, revision, content)

@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from multitalk_cli.contract import samples_from_frames
+from multitalk_cli.errors import FileError
 from multitalk_cli.files import partial_file
 from multitalk_cli.media.video import ffmpeg
 from multitalk_cli.media.video.digests import plan_digests, write_digests
@@ -65,7 +66,7 @@ class VideoWriter:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            part = stack.enter_context(partial_file(self._target, overwrite=True))
+            self._part = part = stack.enter_context(partial_file(self._target, overwrite=True))
             arguments = [*self._input(), *self._output(), "-y", "-f", "mp4", f"file:{part}"]
             self._process = stack.enter_context(ffmpeg.running(arguments, feeds=True))
             stack.push(self._finish)
@@ -102,6 +103,18 @@ class VideoWriter:
             if self.frames == 0:
                 raise ValueError("a segment needs at least one frame")
             self._process.finish()
+            self._require_frames()
+
+    def _require_frames(self) -> None:
+        """Raises FfmpegError unless all frames are in the file: some versions end well without."""
+        try:
+            written = probe_video(self._part).frames
+        except FileError as error:
+            message = f"ffmpeg wrote no usable video: {error.message}"
+            raise ffmpeg.FfmpegError(message, code="E_FFMPEG") from error
+        if written != self.frames:
+            message = f"ffmpeg wrote {written} frames of {self.frames}"
+            raise ffmpeg.FfmpegError(message, code="E_FFMPEG")
 
     def __exit__(
         self,

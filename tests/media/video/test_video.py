@@ -187,6 +187,17 @@ def test_segments_must_hold_the_frames(tmp_path):
         join_segments([segment], None, tmp_path / "o.mp4", frames=6, fps=24, recipe="{}")
 
 
+def test_a_segment_without_its_frames_is_no_segment(tmp_path, monkeypatch):
+    """Some versions of ffmpeg end well on a full disk."""
+    program = tmp_path / "ffmpeg"
+    program.write_text("#!/bin/sh\ncat > /dev/null\n")
+    program.chmod(0o755)
+    monkeypatch.setenv(ffmpeg.VARIABLE, str(program))
+    with pytest.raises(ffmpeg.FfmpegError, match=r"wrote no usable video: .* is empty"):
+        write_segment(tmp_path / "s.mp4", numbered(5))
+    assert list(tmp_path.iterdir()) == [program]
+
+
 @pytest.mark.parametrize("shape", [(31, 64, 3), (32, 64), (32, 64, 4), (1, 1, 32, 64, 3)])
 def test_frames_of_another_shape_are_a_bug(tmp_path, shape):
     with (
