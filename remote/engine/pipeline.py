@@ -22,6 +22,7 @@ from remote.engine.networks.fused import SharedStart
 from remote.engine.networks.halfvae import HalfVAE
 from remote.engine.networks.image import ImageEncoder, fit_picture, to_signed
 from remote.engine.networks.labels import PersonRegions
+from remote.engine.networks.memory import workload
 from remote.engine.networks.vae import VAE
 from remote.engine.networks.wav2vec import VoiceEncoder, embed_voice
 from remote.engine.request import (
@@ -356,10 +357,11 @@ class Engine:
         ).to(self.device)
         image = dit.image_keys(image_features)
         branches = request.guidance.branches_of(request.steps)
-        voiced = dit.audio_keys(audio)
+        work = workload(dit.config, window.frames, request.height_px, request.width_px)
+        voiced = dit.audio_keys(audio, work)
         silent = voiced
         if not all(branch.is_voiced for branch in branches):
-            silent = dit.audio_keys(torch.zeros_like(audio[:1]))
+            silent = dit.audio_keys(torch.zeros_like(audio[:1]), work)
         return {
             branch: Condition(
                 text=plan.negative if branch.is_negative and plan.negative else plan.prompt,

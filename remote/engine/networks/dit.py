@@ -32,12 +32,12 @@ from remote.engine.networks.fused import (
 )
 from remote.engine.networks.labels import PersonRegions, key_positions, person_regions
 from remote.engine.networks.layers import Block, BlockCondition, LayerNorm, modulated
-from remote.engine.networks.memory import capacity_bytes
+from remote.engine.networks.memory import Workload, capacity_bytes, has_room
 
 Keys = tuple[KeyValue, ...]  # one per block
 AudioKeys = tuple[AudioKeyValue, ...]  # one per block
 
-_SPARED_BYTES = 15 * 2**30  # for other networks and activations, when audio is folded
+_TINY = Workload(tokens=0, pixels=0)
 
 
 class TimeEmbedding(NamedTuple):
@@ -176,8 +176,11 @@ class DiT(nn.Module):
         tokens = self.img_emb(features.to(self.dtype))
         return tuple(block.cross_attn.image_keys(tokens) for block in self._blocks())
 
-    def audio_keys(self, windows: Tensor) -> AudioKeys:
-        """windows: [S, video frames, window, layers, channels], one or two speakers."""
+    def audio_keys(self, windows: Tensor, work: Workload = _TINY) -> AudioKeys:
+        """windows: [S, video frames, window, layers, channels], one or two speakers.
+
+        work: of the video's window, which needs memory too.
+        """
         config = self.config
         tokens = self.audio_proj(windows)
         positions = None
@@ -187,7 +190,7 @@ class DiT(nn.Module):
             ).to(tokens.device)
         tokens = tokens.permute(1, 0, 2, 3).flatten(1, 2)
         kinds = frame_kinds(tokens)
-        fold = self._fold(len(tokens), is_for_two=positions is not None)
+        fold = self._fold(len(tokens), work, is_for_two=positions is not None)
         keys: list[AudioKeyValue] = []
         for block in self._blocks():
             layer = block.audio_cross_attn
@@ -195,15 +198,15 @@ class DiT(nn.Module):
             keys.append(given if fold is None else fold(layer, given, kinds))
         return tuple(keys)
 
-    def _fold(self, frames: int, *, is_for_two: bool) -> Fold | None:
+    def _fold(self, frames: int, work: Workload, *, is_for_two: bool) -> Fold | None:
         """How the audio of so many frames is folded; exact leaves that of two persons as it is."""
-        if self.fused is None or not self._can_fold(frames):
+        if self.fused is None or not self._can_fold(frames, work):
             return None
         if is_for_two:
             return None if self.fused.eight is None else fold_values
         return fold_audio
 
-    def _can_fold(self, frames: int) -> bool:
+    def _can_fold(self, frames: int, work: Workload) -> bool:
         """Whether folded audio of so many frames, and of silence, fits in the device's memory.
 
         Follows from the card, the weights and the window, so that a request always has the same
@@ -214,11 +217,16 @@ class DiT(nn.Module):
             return False
         if device.type != "cuda":
             return True
-        weights = sum(each.nbytes for each in self.parameters() if each.device == device)
         size = self.dtype.itemsize
-        needed = folded_bytes(frames + 1, config.audio_tokens, config.heads, config.dim, size)
-        free = capacity_bytes(device) - weights - _SPARED_BYTES
-        return config.layers * needed <= free
+        folded = folded_bytes(frames + 1, config.audio_tokens, config.heads, config.dim, size)
+        capacity = capacity_bytes(device)
+        return has_room(config, work, capacity, self.weight_bytes, config.layers * folded)
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of all weights, those of streamed blocks included, wherever they lie."""
+        streamed: int = getattr(self.blocks, "weight_bytes", 0)
+        return streamed + sum(each.nbytes for each in self.parameters())
 
     def regions(self, masks: Tensor) -> PersonRegions:
         """masks: [3, rows, columns] on the token grid: two persons and the background."""

@@ -17,6 +17,7 @@ SLOTS = 2
 _OTHER_BYTES = 15 * 2**29
 _VAE_BYTES_PER_PIXEL = 12_200  # of one frame, while two latents are decoded; measured too
 _VALUES_PER_TOKEN = 11  # of the model's width, held at once in a block, and the wide layer's
+_SPARED_BYTES = 15 * 2**30  # for all but the transformer's weights, when audio is folded
 
 
 class GpuTooSmallError(ValueError):
@@ -81,6 +82,17 @@ def plan_memory(
     if persistent_params is not None:
         resident = min(resident, persistent_params // parameters)
     return MemoryPlan(resident=resident, layers=config.layers, block_bytes=size)
+
+
+def has_room(
+    config: DiTConfig, work: Workload, gpu_bytes: int, weight_bytes: int, extra_bytes: int
+) -> bool:
+    """Whether so many more bytes fit on a GPU next to the transformer's weights and a window.
+
+    weight_bytes: of the whole transformer: one that is streamed fills the GPU already.
+    """
+    spared = max(_SPARED_BYTES, work.needed_bytes(config))
+    return weight_bytes + spared + extra_bytes <= gpu_bytes
 
 
 def block_parameters(config: DiTConfig) -> int:

@@ -76,6 +76,12 @@ class StreamedBlocks(nn.Module):
         return len(self._resident)
 
     @property
+    def weight_bytes(self) -> int:
+        """Of all blocks, wherever they lie."""
+        one = self._resident[0] if self._resident else self._slots[0][1]
+        return len(self) * sum(each.nbytes for each in one.parameters())
+
+    @property
     def hosted_bytes(self) -> int:
         return sum(buffer.numel() for buffer in self._hosted)
 

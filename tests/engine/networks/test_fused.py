@@ -157,7 +157,7 @@ def test_silence_is_folded_once_for_equal_frames(plain, fused, golden_dir, featu
 
 def test_audio_that_does_not_fit_in_memory_stays_unfolded(plain, fused, golden_dir, features):
     single = under(tensors(golden_dir, "dit_single"), "in/")
-    fused._can_fold = lambda _kinds: False
+    fused._can_fold = lambda _frames, _work: False
     assert not isinstance(fused.audio_keys(single["audio"])[0], FoldedAudio)
     ours, wanted = (cases.velocity(dit, single, features) for dit in (fused, plain))
     torch.testing.assert_close(ours, wanted, **CLOSE)

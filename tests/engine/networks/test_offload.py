@@ -11,6 +11,7 @@ from remote.engine.networks.memory import (
     Workload,
     block_bytes,
     block_parameters,
+    has_room,
     plan_memory,
     workload,
 )
@@ -75,6 +76,36 @@ def test_blocks_in_8_bits_leave_room_for_more_of_them():
     spared = 5 * dim * dim + 2 * dim * wide - 4 * (6 * dim + wide)
     assert exact.block_bytes - near.block_bytes == spared
     assert near.resident > exact.resident
+
+
+@pytest.mark.parametrize("resident", [0, 1])
+def test_a_streamed_transformer_weighs_as_much_as_a_whole_one(golden_dir, resident):
+    dit = tiny_dit(golden_dir)
+    whole = dit.weight_bytes
+    stream_blocks(dit, _plan(resident, dit.config), CPU)
+    assert (
+        dit.weight_bytes == whole == sum(each.nbytes for each in tiny_dit(golden_dir).parameters())
+    )
+
+
+FOLDED = 215 * GIB // 10  # of 81 frames, and of silence
+
+
+@pytest.mark.parametrize(
+    ("gpu_gib", "layers", "work", "fits"),
+    [
+        (79.1, (), CLIP, True),
+        (79.1, (), LARGE, True),
+        (79.1, (), workload(PUBLISHED.dit, 81, 1088, 1920), False),
+        (44.3, (), CLIP, False),
+        (44.3, NEAR.layers, CLIP, False),
+        (39.4, (), CLIP, False),
+        (22.0, (), CLIP, False),
+    ],
+)
+def test_audio_is_folded_where_all_weights_the_window_and_it_fit(gpu_gib, layers, work, fits):
+    weights = PUBLISHED.dit.layers * block_bytes(PUBLISHED.dit, layers)
+    assert has_room(PUBLISHED.dit, work, int(gpu_gib * GIB), weights, FOLDED) == fits
 
 
 def test_a_turn_that_was_broken_off_does_not_mix_up_the_next(golden_dir, inputs, features):
