@@ -312,7 +312,7 @@ def test_only_settings_and_the_console_read_the_environment():
         "__main__.py", "settings/load.py", "cli/console.py", "cli/streams.py",
         "cloud/modal_config.py",
         "cloud/secrets/sources.py", "errors/masking.py", "media/video/ffmpeg.py",
-        "storage/access.py", "storage/endpoint.py", "storage/hub.py",
+        "storage/access.py", "storage/certificates.py", "storage/endpoint.py", "storage/hub.py",
     )  # fmt: skip
     rest = without(CLIENT, *(f"multitalk_cli/{name}" for name in readers))
 

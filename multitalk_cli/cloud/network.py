@@ -18,6 +18,7 @@ from multitalk_cli.cloud import modal_config
 from multitalk_cli.errors import MultitalkError, SetupError, TemporaryError
 from multitalk_cli.reporting.formatting import shell_line, shell_word
 from multitalk_cli.storage.answers import rejected_by_proxy
+from multitalk_cli.storage.certificates import reason_of, require_key_log
 from multitalk_cli.storage.endpoint import Proxy, find_proxy
 
 if TYPE_CHECKING:
@@ -29,12 +30,6 @@ LOOKUP_S = 8.0
 _FIREWALL = "Ask whoever runs this network's firewall."
 _TUNNEL_STATUS = re.compile(r"Tunnel connection failed: (\d+)")
 _REJECTED, _LATER = 407, (408, 425, 429)
-_IN_WORDS = {
-    "WRONG_VERSION_NUMBER": "the answer is not encrypted",
-    "RECORD_LAYER_FAILURE": "the answer is not encrypted",
-    "UNEXPECTED_EOF_WHILE_READING": "it hung up",
-}
-"""OpenSSL's reasons that say little."""
 _BAD_DATES = (9, 10)
 """OpenSSL's numbers of a certificate that is not valid yet or any more."""
 _OTHER_SERVERS = (62, 64)
@@ -92,16 +87,12 @@ def _trusted() -> ssl.SSLContext:
 
     import certifi
 
+    require_key_log()
     path = certifi.where()
     try:
         return ssl.create_default_context(cafile=path)
     except OSError as error:
-        reason = _in_words(error)
-        if error.filename:
-            message = f"SSLKEYLOGFILE is {error.filename!r}, which cannot be written: {reason}"
-            raise SetupError(
-                message, code="E_CERTIFICATE", facts={"unset": ("SSLKEYLOGFILE",)}
-            ) from None
+        reason = reason_of(error)
         message = f"the certificates that Modal's client trusts, {path}, cannot be read: {reason}"
         hint = shell_line([sys.executable, "-m", "pip", "install", "--force-reinstall", "certifi"])
         raise SetupError(message, code="E_CERTIFICATE", hint=hint) from None
@@ -166,7 +157,7 @@ class _Attempt:
         except (ssl.SSLError, ConnectionError) as error:
             if isinstance(error, ConnectionRefusedError) or self._encryption is None:
                 raise
-            message = f"{self._place} breaks off encrypted connections: {_in_words(error)}"
+            message = f"{self._place} breaks off encrypted connections: {reason_of(error)}"
             return TemporaryError(message, code="E_NETWORK", hint=_FIREWALL)
         return None
 
@@ -183,14 +174,6 @@ def _not_trusted(place: str, error: ssl.SSLCertVerificationError) -> SetupError:
     else:
         hint = f"cat ROOT.pem >> {shell_word(certifi.where())}"
     return SetupError(message, code="E_CERTIFICATE", hint=hint)
-
-
-def _in_words(error: OSError) -> str:
-    """The reason of an error of a connection, without OpenSSL's capitals."""
-    reason: str | None = getattr(error, "reason", None)
-    if reason is None:
-        return error.strerror or str(error)
-    return _IN_WORDS.get(reason, reason.lower().replace("_", " "))
 
 
 def _find_rejection(proxy: Proxy, url: SplitResult) -> MultitalkError | None:

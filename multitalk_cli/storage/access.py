@@ -11,6 +11,7 @@ from multitalk_cli.contract.limits import find_flaw
 from multitalk_cli.errors import SetupError, UsageError
 from multitalk_cli.errors.masking import hide
 from multitalk_cli.storage import answers, key_text
+from multitalk_cli.storage.certificates import reason_of, require_key_log
 from multitalk_cli.storage.endpoint import EndpointError, find_proxy, parse_endpoint
 from multitalk_cli.storage.errors import converted
 
@@ -64,9 +65,10 @@ def is_amazon(endpoint_url: str | None) -> bool:
 def connect(access: Access) -> tuple[Any, Any]:
     """A session of boto3 and its client of the store.
 
-    Raises UsageError E_S3_ADDRESS, SetupError E_S3_CREDENTIALS and E_PROXY, which show no key and
-    no password.
+    Raises UsageError E_S3_ADDRESS, SetupError E_S3_CREDENTIALS, E_PROXY and E_CERTIFICATE, which
+    show no key and no password.
     """
+    require_key_log()
     if access.endpoint_url is None:
         session = _session(access)
         endpoint = None if access.credentials else _configured_endpoint(session)
@@ -216,8 +218,7 @@ def _require_certificates(session: Any) -> None:
         folder = {"capath": path} if os.path.isdir(path) else {"cafile": path}  # noqa: PTH112
         ssl.create_default_context(**folder)
     except OSError as error:
-        reason = error.strerror if error.strerror else str(error)
-        message = f"the certificates of AWS_CA_BUNDLE in {path} cannot be read: {reason}"
+        message = f"the certificates of AWS_CA_BUNDLE in {path} cannot be read: {reason_of(error)}"
         facts = {"needs_certificate": True}
         raise SetupError(message, code="E_S3_CREDENTIALS", facts=facts) from None
 

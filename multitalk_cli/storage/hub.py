@@ -21,6 +21,7 @@ from multitalk_cli.errors import (
 )
 from multitalk_cli.errors.masking import hide
 from multitalk_cli.reporting.formatting import human_duration
+from multitalk_cli.storage.certificates import require_key_log
 from multitalk_cli.storage.endpoint import find_proxy
 from multitalk_cli.storage.redirects import (
     Redirects,
@@ -125,6 +126,7 @@ class Hub:
                 facts={"unset": ("HF_ENDPOINT",)},
             )
         find_proxy(endpoint)
+        require_key_log()
         hide([] if token is None else [token])
         flaw = "" if token is None else find_flaw(token)
         if flaw:
