@@ -6,6 +6,7 @@ import pytest
 
 from multitalk_cli import Client
 from multitalk_cli.cli.views.compare import _describe_offset
+from multitalk_cli.media.video.probe import probe_video
 from tests.recipes.made import copied, model_video, recipe_of_model, with_recipe
 
 
@@ -57,15 +58,25 @@ def test_what_differs_is_named(cli, talk, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("frames", "text"),
+    ("frames", "fps", "text"),
     [
-        (1.1, "1.1 frames (44 ms) late"),
-        (-2, "2.0 frames (80 ms) early"),
-        (0.01, "0.0 frames, 0 ms"),
+        (1.1, 25.0, "1.1 frames (44 ms) late"),
+        (-2, 25.0, "2.0 frames (80 ms) early"),
+        (0.01, 25.0, "0.0 frames, 0 ms"),
+        (1.1, 0.0, "1.1 frames late"),
     ],
 )
-def test_an_offset_is_told_in_frames_and_milliseconds(frames, text):
-    assert _describe_offset(frames, 25.0) == text
+def test_an_offset_is_told_in_frames_and_milliseconds(frames, fps, text):
+    assert _describe_offset(frames, fps) == text
+
+
+def test_a_video_of_uneven_frames_has_a_mean_rate(talk, tmp_path):
+    """As of telephones, screen recorders and joined files."""
+    uneven = copied(talk, tmp_path / "b.mp4", "-c", "copy", "-bsf:v", "setts=ts=TS+1000*gt(N\\,9)")
+    info, even = probe_video(uneven), probe_video(talk)
+
+    assert (info.fps, even.mean_fps) == (0, even.fps)
+    assert info.mean_fps == pytest.approx(float(even.fps), rel=0.1)
 
 
 def test_a_video_without_a_recipe_is_compared_too(cli, talk, tmp_path):

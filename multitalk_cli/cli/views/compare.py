@@ -87,7 +87,7 @@ def _column(measured: MeasuredVideo) -> dict[str, str]:
         "size": f"{info.width}x{info.height}, {human_bytes(measured.video.size_bytes)}",
         "sound": sound,
         "lips": _describe_lips(figures.mouth_correlation, figures.correlation_floor),
-        "offset": _describe_offset(figures.av_offset_frames, float(info.fps)),
+        "offset": _describe_offset(figures.av_offset_frames, info.mean_fps),
         "motion": motion,
         "drift": f"{figures.color_drift:.2f} in CIELAB at the end",
     }
@@ -112,7 +112,8 @@ def _describe_offset(frames: float | None, fps: float) -> str:
     if abs(frames) < 0.05:
         return "0.0 frames, 0 ms"
     way = "late" if frames > 0 else "early"
-    return f"{abs(frames):.1f} frames ({1000 * abs(frames) / fps:.0f} ms) {way}"
+    time = f" ({1000 * abs(frames) / fps:.0f} ms)" if fps else ""
+    return f"{abs(frames):.1f} frames{time} {way}"
 
 
 def _describe_likeness(compared: ComparedVideos) -> str:

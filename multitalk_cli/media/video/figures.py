@@ -82,7 +82,7 @@ def measure_video(path: Path, show: Show) -> VideoFigures:
 
 
 def _whole_fps(info: VideoInfo) -> int:
-    return max(1, round(info.frames / info.duration_s)) if info.duration_s else 1
+    return max(1, round(info.mean_fps))
 
 
 def _voice(path: Path, frames: int, fps: int) -> NDArray[np.float64]:

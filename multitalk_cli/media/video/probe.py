@@ -38,6 +38,11 @@ class VideoInfo:
     faststart: bool
     movie_ticks: int
 
+    @property
+    def mean_fps(self) -> float:
+        """Frames a second where they differ in length too; 0 for a video without a length."""
+        return self.frames / self.duration_s if self.duration_s else 0.0
+
 
 def probe_video(path: Path) -> VideoInfo:
     """Reads an MP4's index, without decoding.
