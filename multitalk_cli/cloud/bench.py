@@ -57,7 +57,7 @@ def make_task(
         )
     if persons not in PERSONS:
         raise UsageError(
-            f"--persons is {', '.join(PERSONS)}, not {persons!r}",
+            f"--persons must be one of {', '.join(PERSONS)}, not {persons!r}",
             code="E_RANGE",
             facts={"option": "--persons", "example": "both"},
         )

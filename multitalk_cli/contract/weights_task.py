@@ -12,6 +12,7 @@ from multitalk_cli.contract.loras import (
     KNOWN_LORAS,
     LORAS_FOLDER,
     LORAS_RECORD,
+    STEP_LORA,
     is_download,
     is_web_lora,
     source_of,
@@ -155,10 +156,10 @@ def not_a_lora(lora: str) -> UsageError:
     """The error for a --lora that cannot be fetched."""
     names = ", ".join(LORAS)
     return UsageError(
-        f"--lora takes {names}, or https://HOST/FILE.safetensors without a password, "
-        f"not {without_keys(lora)!r}",
+        f"--lora takes {names}, https://HOST/FILE.safetensors without a password, or with --to "
+        f"FILE.safetensors, not {without_keys(lora)!r}",
         code="E_RANGE",
-        facts={"option": "--lora", "example": LORAS[0]},
+        facts={"option": "--lora", "example": STEP_LORA},
     )
 
 

@@ -550,7 +550,7 @@ CODES: dict[str, Explanation] = {
     "E_LORA_MISSING": Explanation(
         ExitCode.SETUP,
         "the LoRA is not in the folder of weights",
-        "A LoRA is a file beside the weights, and fetched once.",
+        "A LoRA is a file next to the weights, and is downloaded once.",
         "Run multitalk download --preset, or --lora with the LoRA's name or address.",
     ),
     "E_DOWNLOAD_RUNS": Explanation(

@@ -119,6 +119,8 @@ def _differences(found: Mapping[str, Any] | None, recipe: Mapping[str, Any]) -> 
         return "was not made by multitalk"
     mine, theirs = _comparable(recipe, recipe), _comparable(found, recipe)
     fields = [name for name in recipe if mine.get(name) != theirs.get(name)]
+    if "shift" in fields and "times" in fields:
+        fields.remove("times")
     asked = [name for name in fields if name not in _DERIVED]
     names = [*dict.fromkeys(_describe(name, found, recipe) for name in asked or fields)]
     names += [] if has_same_lora(found, recipe) else ["file of its LoRA"]
@@ -133,7 +135,8 @@ def _describe(field: str, found: Mapping[str, Any], recipe: Mapping[str, Any]) -
     version that made the video is none of now: these values are named.
     """
     before, now = _preset_of(found), _preset_of(recipe)
-    is_of_preset = field in DENOISING_FIELDS
+    # A preset sets no shift: one that differs was asked for.
+    is_of_preset = field in DENOISING_FIELDS and field != "shift"
     if is_of_preset and before and now and before != now:
         return f"--preset ({before}, now {now})"
     values = [_shown(field, each) for each in (found, recipe)]

@@ -71,7 +71,7 @@ def build_spec(args: GenerateArgs, settings: Settings) -> GenerateSpec:
 
 def check_denoising(settings: Settings) -> None:
     """Raises UsageError E_RANGE for steps, guidance and LoRA that do not fit together."""
-    problem = find_problem(denoising_of(settings))
+    problem = find_problem(denoising_of(settings), settings.origin("lora"))
     if problem is None:
         return
     setting, origin = SETTINGS[problem.setting], settings.origin(problem.setting)
@@ -79,8 +79,8 @@ def check_denoising(settings: Settings) -> None:
     if origin == "default":
         # A step LoRA alone: nothing else was chosen for it.
         origin, facts = setting.option, {"option": "--preset", "example": STEP_PRESET}
-    elif not origin.startswith(("--", "MULTITALK_")):
-        # A preset, a file, a recipe, a job.
+    elif origin != problem.setting and not origin.startswith(("--", "MULTITALK_")):
+        # A preset, a file, a recipe, a job; not a column or an argument, which has its name.
         origin = f"{setting.option} of {origin}"
     raise UsageError(f"{origin} {problem.message}", code="E_RANGE", facts=facts)
 

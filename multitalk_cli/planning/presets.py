@@ -200,10 +200,12 @@ class Problem:
     valid: object
 
 
-def find_problem(denoising: Denoising) -> Problem | None:
-    """What does not fit together; None where all does."""
+def find_problem(denoising: Denoising, lora_origin: str = "") -> Problem | None:
+    """What does not fit together; None where all does. lora_origin: of the setting."""
     steps, known = denoising.sample_steps, denoising.step_lora
     lora = split_strength(denoising.lora)[0]
+    # A LoRA that was not typed.
+    lora += f" of {lora_origin}" if lora_origin.startswith("preset ") else ""
     if known is None:
         if MIN_STEPS <= steps <= MAX_STEPS:
             return None
@@ -239,6 +241,11 @@ def find_doubts(denoising: Denoising) -> tuple[str, ...]:
         doubts.append(
             f"guidance {denoising.text_guidance:g} and {denoising.audio_guidance:g} multiply the "
             "errors of the tier turbo; the tiers exact and near suit them"
+        )
+    if denoising.text_gate < 1 and denoising.branches < 3:
+        doubts.append(
+            f"text gate {denoising.text_gate:g} has no effect: text guidance 1 leaves no guidance "
+            "by the prompt to keep"
         )
     name, strength = split_strength(denoising.lora)
     known = KNOWN_LORAS.get(name)

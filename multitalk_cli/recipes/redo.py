@@ -215,4 +215,6 @@ def _facts(
 
 def _value_text(name: str, value: Any) -> str:
     """A setting's value; without a shift it is that of the size or of the LoRA."""
-    return str(value or ("automatic" if name == "shift" else "none"))
+    if value is None or value == "":
+        return "automatic" if name == "shift" else "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)

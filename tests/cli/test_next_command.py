@@ -95,7 +95,10 @@ EXAMPLES = {
     "E_OUTPUT_EXISTS": [({}, GENERATE), ({}, ["demo"]), ({}, ["s3", "get", "outputs/a.mp4"])],
     "E_OUTPUT_NAME": [({"proposed": "my talk.mp4"}, GENERATE), ({"folder": "out/"}, GENERATE)],
     "E_OUTPUT_TAKEN": [({"holder": "7f3a"}, GENERATE)],
-    "E_RANGE": [({"option": "--steps", "example": "10"}, [*GENERATE, "--steps", "5"])],
+    "E_RANGE": [
+        ({"option": "--steps", "example": "10"}, [*GENERATE, "--steps", "5"]),
+        ({"option": "--lora"}, [*GENERATE, "--lora", "a:b"]),
+    ],
     "E_REMOTE": [({"volume": "w"}, ["download"])],
     "E_S3_ADDRESS": [
         ({"option": "--endpoint-url"}, ["s3", "ls"]),
@@ -146,7 +149,7 @@ def parse(words):
     """Parses a command line as the application does, without running it. Raises its refusal."""
     program, *words = words
     words = [program, *split_output_options(words)[0]]
-    if words[-1] == "--help":
+    if words[-1] in ("--help", "--help-all"):
         # Help would be printed: the words before it must be those of a command.
         groups = typer.main.get_command(app)
         for word in words[1:-1]:

@@ -8,7 +8,7 @@ import pytest
 
 from multitalk_cli.errors import UsageError
 from multitalk_cli.generation.arguments import record_arguments, restore_arguments
-from multitalk_cli.generation.spec import GenerateArgs
+from multitalk_cli.generation.spec import GenerateArgs, check_denoising
 from multitalk_cli.planning.presets import PRESETS, denoising_of
 from multitalk_cli.settings import load_settings
 
@@ -93,3 +93,17 @@ def test_a_job_of_an_older_version_has_no_arguments():
     with pytest.raises(UsageError) as caught:
         restore_arguments("", {}, None, {})
     assert caught.value.code == "E_NO_ARGUMENTS"
+
+
+@pytest.mark.parametrize(
+    ("given", "as_keywords", "expected"),
+    [
+        ({"preset": "fast", "sample_steps": 20}, True, "sample_steps must be 2, 4 or 8"),
+        ({"preset": "fast", "sample_steps": 20}, False, "--steps must be 2, 4 or 8"),
+        ({"preset": "fast", "lora": ""}, False, "--steps of preset fast must be from 10 to 50"),
+    ],
+)
+def test_what_does_not_fit_is_told_as_it_was_given(given, as_keywords, expected):
+    with pytest.raises(UsageError) as caught:
+        check_denoising(load_settings(given, as_keywords=as_keywords))
+    assert caught.value.message.startswith(expected)

@@ -370,6 +370,15 @@ def test_only_what_was_typed_is_named(folder, entries, expected):
     assert caught.value.message.endswith(f"was made with another {expected}")
 
 
+def test_the_shift_that_was_asked_for_is_not_told_as_the_preset_s(folder):
+    (folder / "talk.mp4").touch()
+    asked = {**STANDARD, **FAST, "shift": 3.0, "times": [999.0]}
+    with pytest.raises(FileError) as caught:
+        is_already_made(folder / "talk.mp4", asked, {**STANDARD, **FAST}, force=False)
+
+    assert caught.value.message.endswith("another --shift (5, now 3)")
+
+
 def test_a_preset_that_had_other_values_is_told_by_these(folder):
     (folder / "talk.mp4").touch()
     before = {**STANDARD, **FAST, "sample_steps": 6, "times": [900.0]}

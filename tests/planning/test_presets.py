@@ -97,6 +97,14 @@ def test_few_steps_without_their_lora_are_refused_with_the_loras_that_can():
     assert many.message == "must be from 10 to 50, not 51"
 
 
+def test_a_lora_that_was_not_typed_is_told_by_its_preset():
+    way = replace(PRESETS["fast"], sample_steps=20)
+
+    by_preset, typed = (presets.find_problem(way, of) for of in ("preset fast", "--lora"))
+    assert "with the LoRA lightx2v of preset fast, not 20" in by_preset.message
+    assert "with the LoRA lightx2v, not 20" in typed.message
+
+
 def test_no_preset_has_a_problem_or_a_doubt():
     assert not any(presets.find_problem(each) for each in PRESETS.values())
     assert not any(presets.find_doubts(each) for each in PRESETS.values())
@@ -110,6 +118,8 @@ def test_doubtful_ways_are_warned_about():
     assert presets.find_doubts(loud) == ("audio guidance 11 with few steps: 1 to 3 is usual",)
     off = replace(PRESETS["fast"], lora="lightx2v:0")
     assert presets.find_doubts(off) == ("LoRA lightx2v at 0: without it, few steps leave noise",)
+    unguided = Denoising(text_guidance=1.0, text_gate=0.5)
+    assert presets.find_doubts(unguided)[0].startswith("text gate 0.5 has no effect")
 
 
 def test_every_tier_has_a_rate():

@@ -116,11 +116,15 @@ def test_another_seed_is_refused(again, bad):
 
 
 def test_options_take_the_place_of_the_recipe_s(again):
-    ran = again("--steps", "20", "--fps", "25", "-p", "Another talk", "--seed", "same")
+    words = ("--steps", "20", "--fps", "25", "--text-guidance", "3.0", "-p", "Another talk")
+    ran = again(*words, "--seed", "same")
 
     plan = planned(ran)
     assert (plan["sample_steps"], plan["fps"], plan["width"]) == (20, 25, 256)
-    assert "fps 25 (was 24), sample steps 20 (was 12), prompt Another talk" in ran.stderr
+    changed = (
+        "fps 25 (was 24), sample steps 20 (was 12), text guidance 3 (was 5), prompt Another talk"
+    )
+    assert changed in ran.stderr
 
 
 @pytest.mark.parametrize(

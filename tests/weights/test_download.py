@@ -244,12 +244,13 @@ def test_a_damaged_lora_is_added_again(step_hub, config, weights, cli):
     assert file.read_bytes() == before
 
 
-def test_the_option_that_a_preset_replaces_says_so(hub, cli):
-    ran = cli("--json", "download", "--to", "weights", "--precision", "fp8", "--yes")
+@pytest.mark.parametrize(("typed", "preset"), [((), "balanced"), (("--preset", "fast"), "fast")])
+def test_the_option_that_a_preset_replaces_says_so(hub, cli, typed, preset):
+    ran = cli("--json", "download", "--to", "weights", "--precision", "fp8", "--yes", *typed)
 
     assert (ran.code, ran.error["code"]) == (2, "E_RANGE")
     assert "replaced by --preset" in ran.error["message"]
-    assert ran.error["hint"] == "multitalk download --to weights --yes --preset balanced"
+    assert ran.error["hint"] == f"multitalk download --to weights --yes --preset {preset}"
     assert hub.requests == []
 
 

@@ -149,7 +149,11 @@ def _parse(
             "--precision fp8 is replaced by --preset, which stores a preset's 8-bit weights; "
             "the packs that it wrote are still read",
             code="E_RANGE",
-            facts={"replaced": "--precision", "option": "--preset", "example": "balanced"},
+            facts={
+                "replaced": "--precision",
+                "option": "--preset",
+                "example": preset or "balanced",
+            },
         )
     if precision not in PRECISIONS:
         raise UsageError(

@@ -105,6 +105,9 @@ def choose_backend(_facts: Mapping[str, Fact], words: list[str]) -> str:
     return f"multitalk login\n{typed_again(words, '--backend', 'preview')}"
 
 
+_WITH_HELP_ALL = ("generate", "batch", "redo")
+
+
 def example(facts: Mapping[str, Fact], words: list[str]) -> str:
     """The command typed with a value that the option accepts, or else its help."""
     if "option" not in facts or not words:
@@ -113,7 +116,8 @@ def example(facts: Mapping[str, Fact], words: list[str]) -> str:
         words = typed_without(words, str(facts["replaced"]), has_value=True)
     if "example" in facts:
         return typed_again(words, str(facts["option"]), str(facts["example"]))
-    return f"multitalk {words[0]} --help"
+    # The option may be one that --help leaves out.
+    return f"multitalk {words[0]} {'--help-all' if words[0] in _WITH_HELP_ALL else '--help'}"
 
 
 def find_code(facts: Mapping[str, Fact], _words: list[str]) -> str:

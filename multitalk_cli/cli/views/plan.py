@@ -272,7 +272,9 @@ def _preset_data(row: PresetEstimate) -> dict[str, Any]:
         "lora": denoising.lora or None,
         "forwards": row.plan.forwards,
         "seconds": None if estimate is None else round(estimate.seconds, 1),
+        "seconds_least": None if estimate is None else round(estimate.seconds_least, 1),
         "price_usd": None if estimate is None else round(estimate.price_usd, 4),
+        "price_least_usd": None if estimate is None else round(estimate.price_least_usd, 4),
         "price_run_usd": None if estimate is None else round(estimate.price_run_usd, 4),
         "measured": estimate is not None and estimate.measured,
     }
