@@ -1,7 +1,7 @@
 """What libraries warn of and log, as lines of ours: above the bars, masked, wrapped at words.
 
 Modal's client passes on warnings of its server as Python's warnings, such as that it is outdated,
-and logs that it is throttled.
+and logs that it is throttled. The service logs what it tries again, on this machine too.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,11 +17,12 @@ from multitalk_cli.cloud.modal_words import in_our_words, log_in_our_words
 from multitalk_cli.reporting.reporter import Reporter
 
 _LOGGERS = ("modal-client", "modal-utils")
+_SERVICE = "remote"
 
 
 @contextmanager
 def library_messages(reporter: Reporter) -> Iterator[None]:
-    """Reports warnings and Modal's log inside the block; each warning once."""
+    """Reports warnings, Modal's log and the service's inside the block; each warning once."""
     reported: set[str] = set()
 
     def warn(text: str) -> None:
@@ -46,12 +47,28 @@ def library_messages(reporter: Reporter) -> Iterator[None]:
     before, warnings.showwarning = warnings.showwarning, show_warning
     for logger in loggers:
         logger.addFilter(report_record)
+    service, handler = logging.getLogger(_SERVICE), _ServiceHandler(warn)
+    service.addHandler(handler)
     try:
         yield
     finally:
         warnings.showwarning = before
+        service.removeHandler(handler)
         for logger in loggers:
             logger.removeFilter(report_record)
+
+
+class _ServiceHandler(logging.Handler):
+    """Warns of what the service logs as a warning or an error: its reason, and no traceback."""
+
+    def __init__(self, warn: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+
+    def emit(self, record: logging.LogRecord) -> None:
+        error = record.exc_info[1] if record.exc_info else None
+        reason = "" if error is None else f": {str(error) or type(error).__name__}"
+        self._warn(_joined(f"{record.getMessage()}{reason}"))
 
 
 def _joined(text: str) -> str:

@@ -46,6 +46,16 @@ def test_the_log_of_modal_is_told_without_its_own_handler(said):
     assert debugged.endswith(" modal-client: Sending request to A")
 
 
+def test_what_the_service_tries_again_has_its_reason_and_no_traceback(said):
+    def work():
+        try:
+            raise OSError("the pipe broke\nearly")
+        except OSError:
+            logging.getLogger("remote.service.retry").warning("joining failed", exc_info=True)
+
+    assert said(work) == ["warning     joining failed: the pipe broke early"]
+
+
 def test_a_program_reads_objects(said):
     lines = said(lambda: LOG.warning("odd"), progress="json")
 
@@ -58,3 +68,4 @@ def test_everything_is_as_before_afterwards(said):
 
     assert warnings.showwarning is before
     assert not LOG.filters
+    assert not logging.getLogger("remote").handlers
