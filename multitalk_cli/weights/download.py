@@ -134,11 +134,16 @@ class PrunedWeights:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AddedLora:
-    """A LoRA of the folder. sha256, licence: None where it was there before."""
+    """A LoRA of the folder. sha256, licence: None where it was there before.
+
+    pack: the one it is for, as users see it. target: see `WeightsTarget`.
+    """
 
     name: str
     file: str
     fetched_bytes: int
+    pack: str
+    target: Mapping[str, Fact]
     sha256: str | None = None
     licence: str | None = None
 
@@ -438,11 +443,12 @@ def add_lora(
     target.prepare(lambda text: _ask(target, options, reporter, text), reporter, is_all=False)
     found = target.run(WeightsTask(kind="survey_lora", lora=lora), reporter)
     name = found["name"]
+    pack = target.name(target.packs["bf16"])
     _describe_lora(reporter, found)
     if found["is_there"]:
         reporter.note("already there")
         file = target.name(f"loras/{name}.safetensors")
-        return AddedLora(name=name, file=file, fetched_bytes=0)
+        return AddedLora(name=name, file=file, fetched_bytes=0, pack=pack, target=target.facts)
     if found["replaces"]:
         reporter.fact("replaces", f"another LoRA called {name}")
     _ask(target, options, reporter, f"Fetch {_describe_terms(found)} into {target.title}?")
@@ -452,6 +458,8 @@ def add_lora(
         name=name,
         file=target.name(added["file"]),
         fetched_bytes=added["size_bytes"],
+        pack=pack,
+        target=target.facts,
         sha256=added["sha256"],
         licence=added["licence"],
     )

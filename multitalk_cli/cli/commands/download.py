@@ -235,6 +235,7 @@ def _run(
         console.succeed("download", view.listed_data(listed), view.listed_blocks(listed))
     elif lora is not None:
         added = weights_download.add_lora(target, options, lora, console)
+        console.next(view.lora_next(added))
         console.succeed("download", view.lora_data(added), [added.file])
     else:
         downloaded = weights_download.download(target, options, console)

@@ -9,8 +9,8 @@ from multitalk_cli.cli.app_options import for_app
 from multitalk_cli.cli.hints.weights import download_command
 from multitalk_cli.cli.layout import Block, Table
 from multitalk_cli.cli.views.next_step import GENERATE
-from multitalk_cli.contract.loras import split_strength
-from multitalk_cli.planning.presets import PRESETS
+from multitalk_cli.contract.loras import STEP_LORA, split_strength
+from multitalk_cli.planning.presets import PRESETS, STEP_PRESET, Denoising
 from multitalk_cli.reporting.formatting import human_bytes, human_count, human_money, shell_word
 
 if TYPE_CHECKING:
@@ -56,10 +56,14 @@ def downloaded_facts(result: DownloadedWeights) -> list[tuple[str, str]]:
 def downloaded_next(result: DownloadedWeights) -> str:
     """The command that uses the pack."""
     preset = f" --preset {result.preset}" if result.preset else ""
-    if "weights_folder" in result.target:
-        weights = shell_word(result.pack)
-        return f"{GENERATE}{preset} --backend local --weights {weights}"
-    return for_app(f"{GENERATE}{preset}", result.target)
+    return _generate_with(preset, result.pack, result.target)
+
+
+def _generate_with(options: str, pack: str, target: Mapping[str, Fact]) -> str:
+    """A video with these options and weights."""
+    if "weights_folder" in target:
+        return f"{GENERATE}{options} --backend local --weights {shell_word(pack)}"
+    return for_app(f"{GENERATE}{options}", target)
 
 
 def detached_notes(target: Mapping[str, Fact], preset: str) -> list[str]:
@@ -139,6 +143,14 @@ def lora_data(result: AddedLora) -> dict[str, Any]:
     if result.sha256 is not None:
         data |= {"sha256": result.sha256, "licence": result.licence}
     return data
+
+
+def lora_next(result: AddedLora) -> str:
+    """The command that uses the LoRA: its preset, or a preset that suits it."""
+    own = "" if result.name == STEP_LORA else f" --lora {result.name}"
+    needs_preset = Denoising(lora=result.name).step_lora is not None
+    preset = f" --preset {STEP_PRESET}" if needs_preset else ""
+    return _generate_with(preset + own, result.pack, result.target)
 
 
 # upload-weights
