@@ -60,7 +60,7 @@ class Table:
     """Rows of equally many cells.
 
     titles: a first row. right: columns that are aligned at the right. gives_way: columns that get
-    narrower where the terminal is, the first before the second; by default the widest. below:
+    narrower where the terminal is, the first before the second; then the widest. below:
     columns whose long cells go below their row first, each on lines of its own. shortens: columns
     that lose the middle of their cells before others give way, the widest first: for lists that are
     looked over.
@@ -317,8 +317,8 @@ def _fit(natural: Sequence[int], table: Table, width: int) -> list[int]:
         if widths[widest] <= NARROWEST_COLUMN:
             break
         widths[widest] -= 1
-    order = table.gives_way or sorted(range(len(widths)), key=lambda at: -widths[at])
-    for at in order:
+    by_width = sorted(range(len(widths)), key=lambda at: -widths[at])
+    for at in dict.fromkeys([*table.gives_way, *by_width]):
         excess = _total(widths) - width
         if excess > 0:
             widths[at] = min(widths[at], max(NARROWEST_COLUMN, widths[at] - excess))

@@ -136,6 +136,15 @@ def test_a_sentence_that_begins_with_a_command_is_none(text, is_one):
     assert is_command(text) is is_one
 
 
+def test_names_stay_whole_where_the_columns_that_give_way_are_narrow():
+    row = ("standard", "300", "1 min 50 s to 3 min 30 s", "$0.81 to $1.05", "exact, chosen")
+    titles = ("preset", "forwards", "time", "price", "class")
+    lines = drawn_lines(Table(rows=[row], titles=titles, right=(1,), gives_way=(4,)), 60)
+
+    assert lines[0].split() == [*titles]
+    assert lines[1].startswith("standard       300  1 min 50 s")
+
+
 def test_columns_give_way_in_their_order():
     row = ("7f3a", "running  window 2/5 step 8/20", "9 min", "/home/me/videos/a-long-name.mp4")
     table = Table(rows=[row], gives_way=(3, 1))
