@@ -29,7 +29,9 @@ class PersonRegions:
     present: Tensor
     ranges: tuple[tuple[float, float], ...]
     background: float
-    _members: dict[tuple[int, int, torch.dtype], Tensor] = field(default_factory=dict)
+    _members: dict[tuple[int, int, torch.dtype], Tensor] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     def attention_map(self, q: Tensor, k: Tensor, backend: AttentionBackend = SDPA) -> Tensor:
         """Each token's mean attention to each class, averaged over heads.

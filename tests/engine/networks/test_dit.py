@@ -1,5 +1,7 @@
 """The transformer beyond its recordings: loading, label positions, what may not matter."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn import Parameter
@@ -97,6 +99,8 @@ def test_the_map_is_that_of_the_whole_softmax(two_people):
     seen = scores.softmax(-1).mean(0)
     wanted = torch.stack([(seen * m).sum(1) / m.sum() for m in masks.flatten(1)])
     torch.testing.assert_close(regions.attention_map(q, k), wanted, atol=1e-7, rtol=0)
+    swapped = replace(regions, weights=regions.weights.flip(1))
+    torch.testing.assert_close(swapped.attention_map(q, k), wanted.flip(0), atol=1e-7, rtol=0)
 
 
 def test_audio_labels_are_the_middles_of_the_persons_ranges():
