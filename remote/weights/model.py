@@ -366,7 +366,7 @@ class PackedModel:
         ]
         found = eight_bit.find(self._pack, tier, merged, self._note_stored)
         if found.reason:
-            note = f"{found.folder} is not used, {found.reason}: made from the pack instead"
+            note = f"{found.folder} is not used ({found.reason}): made from the pack instead"
             self.notes = (*self.notes, note)
         return found.pack
 

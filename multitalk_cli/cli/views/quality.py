@@ -37,7 +37,8 @@ def quality_blocks(report: Report) -> list[Block]:
         _row(GUIDED, "with guidance 5 by the prompt and 4 by the voice, as in standard"),
         _row(GATED, kept),
         _row(FEW_STEPS, "with guidance 1 and 2, as in fast, without its LoRA"),
-        _row("prompt", "of what the prompt changes; voice: of what the voice changes"),
+        _row("prompt", "what the prompt changes"),
+        _row("voice", "what the voice changes"),
     ]
     for persons in options["persons"]:
         rows = [row for row in report["rows"] if row.get("persons") == persons]

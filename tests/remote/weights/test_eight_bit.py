@@ -225,7 +225,7 @@ def test_stored_weights_that_do_not_fit_are_told_and_not_used(weights, change, r
     how, (note, *_) = loaded(weights, tier="near", loras=(contract.LoraChoice(name="mine"),))
 
     assert how == "computed"
-    assert note.startswith("8bit/transformer-mine is not used, ")
+    assert note.startswith("8bit/transformer-mine is not used (")
     assert reason in note
 
 
