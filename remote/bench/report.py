@@ -71,19 +71,28 @@ def _attention_line(row: Report) -> str:
 def _run_lines(row: Report) -> list[str]:
     return [
         f"{human_count(row['persons'], 'person')}: {_seconds(row['forward'])} a forward, "
-        f"n={row['forward']['n']}, {row['tflops']:.0f} TFLOP/s, "
-        f"{row['share_of_floor']:.0%} of the floor {row['floor_s']:.2f} s, "
+        f"median of {row['forward']['n']}, {row['tflops']:.0f} TFLOP/s, "
+        f"{row['share_of_floor']:.0%} of the fastest possible ({row['floor_s']:.2f} s), "
         f"peak {row['peak_gib']:.1f} GiB",
         "  by branch "
         + ", ".join(f"{seconds:.3f}" for seconds in row["by_branch"])
         + f"; later windows {_seconds(row['forward_later'])}; first {row['first_forward']:.2f} s",
         f"  a clip {row['clip_first_s']:.1f} s, a later one {row['clip_later_s']:.1f} s; "
-        + ", ".join(f"{key} {value:.2f}" for key, value in row["stages"].items()),
-        *(
-            f"  {job['speech_s']:g} s of speech{', cold' if job['is_cold'] else ''}: "
-            f"{job['seconds']:.0f} s, {job['seconds_per_s']:.1f} s and "
-            + ("no price" if job["usd_per_s"] is None else f"${job['usd_per_s']:.4f}")
-            + " per second"
-            for job in row["prices"]
-        ),
+        + ", ".join(f"{_stage(key)} {value:.2f}" for key, value in row["stages"].items()),
+        *(_price_line(job) for job in row["prices"]),
     ]
+
+
+def _stage(key: str) -> str:
+    """`encode 1` for encode0: the window is counted from 1."""
+    name = key.rstrip("0123456789")
+    return key if name == key else f"{name} {int(key.removeprefix(name)) + 1}"
+
+
+def _price_line(job: Report) -> str:
+    start = ", in a new container" if job["is_cold"] else ""
+    price = "" if job["usd_per_s"] is None else f" and ${job['usd_per_s']:.4f}"
+    return (
+        f"  {job['speech_s']:g} s of speech{start}: {job['seconds']:.0f} s; "
+        f"a second of video: {job['seconds_per_s']:.1f} s{price}"
+    )
