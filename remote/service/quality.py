@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     Curve = NDArray[np.float64]  # [frames], NaN where nothing was seen
     _Places = dict[int, dict[int, Face]]  # frame of a window -> person -> face
 
-_UPRIGHT_DEGREES = 45
 _COLOR_STRIDE_PX = 2
 _LEAST_SPREAD, _LEAST_DETAIL = 1.0, 1e-3  # of a picture of one colour, which has none to compare
 _BLACK_LEVEL, _BRIGHT_LEVEL = 8, 40  # as the engine's, which ends a run for a wholly black window
@@ -93,7 +92,7 @@ class Meter:
         self._look = _look(picture)
         self._is_bright = int(picture.max()) > _BRIGHT_LEVEL
         self._faces = _match(find_faces(picture), self._people)
-        self._is_turned = any(abs(face.tilt) > _UPRIGHT_DEGREES for face in self._faces.values())
+        self._is_turned = any(not face.is_upright for face in self._faces.values())
 
     def measure(
         self, window: int, frames: NDArray[np.uint8], unanchored: NDArray[np.uint8]

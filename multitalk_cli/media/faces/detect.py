@@ -55,6 +55,7 @@ _UPRIGHT_SCORE, _UPRIGHT_LEAD = 0.92, 0.03
 _TURNED_SIDES_PX = (320,)
 _SEARCH_PIXELS = 1_500_000  # a larger picture is searched in a smaller copy
 _RECALLED = 32  # pictures
+_UPRIGHT_DEGREES = 45
 _HAIRLINE = 0.12  # from the top of a face to the hairline, in heights of the face
 _MESH_CROP = 1.5  # side of the mesh's crop, in sides of the face's box
 _SURE_MOVE = 0.1  # in heights of the face: after a larger one the mesh is fitted once more
@@ -101,6 +102,11 @@ class Face:
         """By how many degrees the line of the eyes is turned, clockwise as seen, -180 to 180."""
         across, down = (float(value) for value in self.keypoints[1] - self.keypoints[0])
         return math.degrees(math.atan2(down, across))
+
+    @property
+    def is_upright(self) -> bool:
+        """Whether it is nearer to upright than to lying on a side."""
+        return abs(self.tilt) <= _UPRIGHT_DEGREES
 
     @property
     def whole(self) -> BoxPx:

@@ -121,6 +121,7 @@ class _Meter:
     _last: list[NDArray[np.float64]] = field(default_factory=list)
     _borders: tuple[float, ...] | None = None
     _faces: dict[int, Face] = field(default_factory=dict)
+    _is_turned: bool = False
 
     @property
     def color_drift(self) -> float:
@@ -153,6 +154,7 @@ class _Meter:
             centers = [face.center[0] for face in faces]
             self._borders = tuple((a + b) / 2 for a, b in pairwise(centers))
             self.gaps = [[] for _ in faces]
+            self._is_turned = any(not face.is_upright for face in faces)
         if place is not None and place % self.fps == 0:
             self._faces = self._find(frame)
         for person, gaps in enumerate(self.gaps):
@@ -173,7 +175,8 @@ class _Meter:
         """The largest face at each person's place, which the borders between them part."""
         assert self._borders is not None
         found: dict[int, Face] = {}
-        for face in sorted(find_faces(frame, turned=False), key=lambda each: each.height_px):
+        faces = find_faces(frame, turned=self._is_turned)
+        for face in sorted(faces, key=lambda each: each.height_px):
             found[sum(face.center[0] >= border for border in self._borders)] = face
         return found
 

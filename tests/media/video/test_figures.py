@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from multitalk_cli.media.image.lab import to_lab
-from multitalk_cli.media.video.figures import measure_video
+from multitalk_cli.media.video.figures import _Meter, measure_video
 from multitalk_cli.media.video.video import read_frames
 from tests.generation.backends.previews import (
     PORTRAIT,
@@ -16,7 +16,7 @@ from tests.generation.backends.previews import (
     other_speech,
     speech,
 )
-from tests.media.image.pictures import beside
+from tests.media.image.pictures import beside, photograph
 from tests.media.video.videos import write_segment
 from tests.recipes.made import copied
 
@@ -86,3 +86,11 @@ def test_a_single_frame_has_no_motion(tmp_path):
     frame = np.full((1, 32, 64, 3), 90, np.uint8)
 
     assert measure(write_segment(tmp_path / "a.mp4", frame)).motion is None
+
+
+def test_lips_of_a_video_that_lies_on_its_side_are_seen():
+    frame = np.ascontiguousarray(np.rot90(photograph("astronaut.png")))
+    meter = _Meter(frames=2, fps=1)
+    for number in range(2):
+        meter.read(number, frame)
+    assert np.isfinite(meter.gaps).all() and len(meter.gaps) == 1
