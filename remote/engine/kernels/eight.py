@@ -1,4 +1,4 @@
-"""The steps around 8-bit matrix products, in plain torch; `kernels.triton8` has them in Triton.
+"""The steps outside exact, around 8-bit matrix products, in plain torch; `triton8` has them too.
 
 Weights are e4m3 with a scale for each output, tokens e4m3 with a scale for each token.
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from remote.engine.kernels import operations
 from remote.engine.kernels.quantize import FP8, FP8_MAX, quantize_rows
+from remote.engine.kernels.rope import Rotation
 
 
 class Rows(NamedTuple):
@@ -50,6 +51,7 @@ class EightOperations:
     heads: Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
     statistics: Statistics
     of_one: Callable[[Tensor, Tensor, Tensor], Tensor]
+    rotated_shares: Callable[[Tensor, Rotation, Tensor], Tensor]
 
 
 def norm_rows(
@@ -118,6 +120,19 @@ def of_one(weight: Tensor, scale: Tensor, token: Tensor) -> Tensor:
     return (weight.float() @ token) * scale[:, 0]
 
 
+def rotated_shares(q: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
+    """Each token's attention to the keys of its frame, after the token's rotation.
+
+    q: [F, L, D]; rotation: of all F x L tokens; key: [F, M, H, C]. Returns [F, L, H x M] in q's
+    dtype, where the shares of each head sum to one.
+    """
+    frames, _, heads, channels = key.shape
+    turned = operations.norm_rotate(q.flatten(0, 1), None, rotation, heads, 0.0)
+    turned = turned.unflatten(0, (frames, -1)).float()
+    scores = torch.einsum("flhc,fmhc->flhm", turned, key.float()) * channels**-0.5
+    return scores.softmax(dim=-1).flatten(2).to(q.dtype)
+
+
 PLAIN_EIGHT = EightOperations(
     name="torch",
     norm_rows=norm_rows,
@@ -127,6 +142,7 @@ PLAIN_EIGHT = EightOperations(
     heads=heads,
     statistics=statistics,
     of_one=of_one,
+    rotated_shares=rotated_shares,
 )
 
 

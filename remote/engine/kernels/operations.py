@@ -25,7 +25,6 @@ class Operations:
     norm_rotate: Callable[[Tensor, Tensor | None, Rotation | None, int, float], Tensor]
     cross_attention: Callable[[Tensor, KeyValue, KeyValue], Tensor]
     group_softmax: Callable[[Tensor, Tensor, torch.dtype], Tensor]
-    rotated_shares: Callable[[Tensor, Rotation, Tensor], Tensor]
     linear_gelu: Callable[[Tensor, Tensor, Tensor], Tensor]
     scale_rows: Callable[[Tensor, Tensor], Tensor]
     norm_silu: NormSiLU
@@ -89,18 +88,6 @@ def group_softmax(scores: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
     return grouped.softmax(dim=-1).flatten(2).to(dtype)
 
 
-def rotated_shares(q: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
-    """Each token's attention to the keys of its frame, after the token's rotation.
-
-    q: [F, L, D]; rotation: of all F x L tokens; key: [F, M, H, C]. Returns [F, L, H x M] in q's
-    dtype, where the shares of each head sum to one.
-    """
-    frames, _, heads, channels = key.shape
-    turned = norm_rotate(q.flatten(0, 1), None, rotation, heads, 0.0).unflatten(0, (frames, -1))
-    scores = torch.einsum("flhc,fmhc->flhm", turned.float(), key.float()) * channels**-0.5
-    return scores.softmax(dim=-1).flatten(2).to(q.dtype)
-
-
 def linear_gelu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """A linear layer and GELU (tanh form). x: [L, D]."""
     return F.gelu(F.linear(x, weight, bias), approximate="tanh")
@@ -117,7 +104,6 @@ PLAIN = Operations(
     norm_rotate=norm_rotate,
     cross_attention=cross_attention,
     group_softmax=group_softmax,
-    rotated_shares=rotated_shares,
     linear_gelu=linear_gelu,
     scale_rows=scale_rows,
     norm_silu=norm_silu,

@@ -77,11 +77,6 @@ def _steps(
             ops.norm_rotate(x, weight, None, heads, config.eps), text, image
         ),
         "softmax": ops.group_softmax(scores, normal(2, heads, config.audio_tokens).float(), dtype),
-        "rotated shares": ops.rotated_shares(
-            normal(2, tokens // 2, dim),
-            rotation,
-            normal(2, 2 * config.audio_tokens, heads, channels),
-        ),
         "linear and GELU": ops.linear_gelu(x, wide, bias[:16]),
         "gate": ops.scale_rows(wide, scores[0, :16, 0].contiguous()),
         "norm and SiLU": ops.norm_silu(video, normal(24, 1, 1, 1), video[:, :, :2]),

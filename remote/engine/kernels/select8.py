@@ -18,6 +18,7 @@ from remote.engine.kernels.eight import (
     product,
 )
 from remote.engine.kernels.quantize import dequantize_rows, quantize_rows
+from remote.engine.kernels.rope import label_rotation
 from remote.engine.tiers import EXACT, Tier, more_exact
 
 _TOKENS, _OUTPUTS = 96, 64
@@ -169,6 +170,8 @@ def _steps(
     summed = x.clone()
     mean, sizes = given.statistics(heads, 3, turn, 2.0, is_centred=True)
     weight8, weight_scale = quantize_rows(normal(_OUTPUTS, dim))
+    q, key = normal(2, 7, 256).to(dtype), normal(2, 64, 2, 128).to(dtype)
+    labels = 24 * normal(14).sigmoid()
     first = given.norm_sum(summed, update, weight, bias, 1e-6, offset)
     return {
         "sum": summed,
@@ -183,4 +186,5 @@ def _steps(
         "sizes": sizes,
         "sizes alone": given.statistics(heads, 1, None, 2.0, is_centred=False)[1],
         "one token": given.of_one(weight8, weight_scale, bias),
+        "rotated shares": given.rotated_shares(q, label_rotation(labels, 128), key),
     }

@@ -25,7 +25,6 @@ _NORM_WARPS = 4
 _NORM_ROWS = 4
 _CROSS_BLOCK = (64, 32)  # queries, keys
 _SOFTMAX_GROUPS = 64
-_SHARE_ROWS = 64
 _SCALE_BLOCK = 2048
 _PIXEL_VALUES = 4096
 
@@ -251,42 +250,6 @@ def group_softmax(scores: Tensor, bias: Tensor, dtype: torch.dtype) -> Tensor:
     return out
 
 
-@triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
-def _shares_kernel(  # type: ignore[no-untyped-def]
-    q, cos, sin, key, out, count, heads, scale,
-    tokens: tl.constexpr, pairs: tl.constexpr, rows: tl.constexpr,
-):  # fmt: skip
-    head, frame = tl.program_id(1), tl.program_id(2)
-    row = tl.program_id(0) * rows + tl.arange(0, rows)
-    mask = (row < count)[:, None]
-    place = (frame.to(tl.int64) * count + row)[:, None]
-    channel, token = tl.arange(0, 2 * pairs)[None, :], tl.arange(0, tokens)
-    values = tl.load(q + (place * heads + head) * 2 * pairs + channel, mask, 0.0)
-    angle = place * pairs + tl.arange(0, pairs)[None, :]
-    c, s = tl.load(cos + angle, mask, 0.0), tl.load(sin + angle, mask, 0.0)
-    even, odd = tl.split(tl.reshape(values.to(tl.float32), (rows, pairs, 2)))
-    turned = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (rows, 2 * pairs))
-    k = tl.load(key + ((frame * tokens + token[:, None]) * heads + head) * 2 * pairs + channel)
-    score = tl.dot(turned.to(k.dtype), tl.trans(k)) * scale
-    share = tl.exp2(score - tl.max(score, 1)[:, None])
-    share = share / tl.sum(share, 1)[:, None]
-    target = out + (place * heads + head) * tokens + token[None, :]
-    tl.store(target, share.to(out.dtype.element_ty), mask)
-
-
-def rotated_shares(q: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
-    """As `operations.rotated_shares`; M a power of 2."""
-    _require_packed(q, key, *rotation)
-    frames, count, _ = q.shape
-    _, tokens, heads, channels = key.shape
-    out = torch.empty(frames, count, heads * tokens, dtype=q.dtype, device=q.device)
-    _shares_kernel[(triton.cdiv(count, _SHARE_ROWS), heads, frames)](
-        q, rotation.cos, rotation.sin, key, out, count, heads,
-        channels**-0.5 * math.log2(math.e), tokens, channels // 2, _SHARE_ROWS, num_warps=4,
-    )  # fmt: skip
-    return out
-
-
 @triton.jit(do_not_specialize=["pixels"])  # type: ignore[untyped-decorator]
 def _pixel_kernel(  # type: ignore[no-untyped-def]
     x, gamma, out, pixels, channels, root,
@@ -335,7 +298,6 @@ TRITON = Operations(
     norm_rotate=norm_rotate,
     cross_attention=cross_attention,
     group_softmax=group_softmax,
-    rotated_shares=rotated_shares,
     linear_gelu=linear_gelu,
     scale_rows=scale_rows,
     norm_silu=norm_silu,

@@ -3,6 +3,8 @@
 Axes: L tokens, D channels of the model, H heads, C channels of a head.
 """
 
+import math
+
 import torch
 import triton
 import triton.language as tl
@@ -10,12 +12,14 @@ from torch import Tensor
 
 from remote.engine.kernels.eight import EightOperations, Rows
 from remote.engine.kernels.quantize import FP8
+from remote.engine.kernels.rope import Rotation
 
 # The fastest of those tried on an H100 at the published sizes.
 _NORM_WARPS = 4
 _NORM_ROWS, _NORM_ROWS_WITH_UPDATE = 8, 2
 _WIDE_ROW = 8192  # channels above which a row takes more warps
 _HEAD_ROWS = 64
+_SHARE_ROWS = 64
 _ONE_BLOCK = (8, 1024)  # outputs, inputs
 
 
@@ -273,6 +277,42 @@ def of_one(weight: Tensor, scale: Tensor, token: Tensor) -> Tensor:
     return out
 
 
+@triton.jit(do_not_specialize=["count"])  # type: ignore[untyped-decorator]
+def _shares_kernel(  # type: ignore[no-untyped-def]
+    q, cos, sin, key, out, count, heads, scale,
+    tokens: tl.constexpr, pairs: tl.constexpr, rows: tl.constexpr,
+):  # fmt: skip
+    head, frame = tl.program_id(1), tl.program_id(2)
+    row = tl.program_id(0) * rows + tl.arange(0, rows)
+    mask = (row < count)[:, None]
+    place = (frame.to(tl.int64) * count + row)[:, None]
+    channel, token = tl.arange(0, 2 * pairs)[None, :], tl.arange(0, tokens)
+    values = tl.load(q + (place * heads + head) * 2 * pairs + channel, mask, 0.0)
+    angle = place * pairs + tl.arange(0, pairs)[None, :]
+    c, s = tl.load(cos + angle, mask, 0.0), tl.load(sin + angle, mask, 0.0)
+    even, odd = tl.split(tl.reshape(values.to(tl.float32), (rows, pairs, 2)))
+    turned = tl.reshape(tl.join(even * c - odd * s, even * s + odd * c), (rows, 2 * pairs))
+    k = tl.load(key + ((frame * tokens + token[:, None]) * heads + head) * 2 * pairs + channel)
+    score = tl.dot(turned.to(k.dtype), tl.trans(k)) * scale
+    share = tl.exp2(score - tl.max(score, 1)[:, None])
+    share = share / tl.sum(share, 1)[:, None]
+    target = out + (place * heads + head) * tokens + token[None, :]
+    tl.store(target, share.to(out.dtype.element_ty), mask)
+
+
+def rotated_shares(q: Tensor, rotation: Rotation, key: Tensor) -> Tensor:
+    """As `eight.rotated_shares`; M a power of 2."""
+    _require_packed(q, key, *rotation)
+    frames, count, _ = q.shape
+    _, tokens, heads, channels = key.shape
+    out = torch.empty(frames, count, heads * tokens, dtype=q.dtype, device=q.device)
+    _shares_kernel[(triton.cdiv(count, _SHARE_ROWS), heads, frames)](
+        q, rotation.cos, rotation.sin, key, out, count, heads,
+        channels**-0.5 * math.log2(math.e), tokens, channels // 2, _SHARE_ROWS, num_warps=4,
+    )  # fmt: skip
+    return out
+
+
 TRITON_EIGHT = EightOperations(
     name=f"triton {triton.__version__}",
     norm_rows=norm_rows,
@@ -282,4 +322,5 @@ TRITON_EIGHT = EightOperations(
     heads=heads,
     statistics=statistics,
     of_one=of_one,
+    rotated_shares=rotated_shares,
 )

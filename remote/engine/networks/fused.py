@@ -201,7 +201,8 @@ class FusedBlocks:
             rotation = label_rotation(positions, q.shape[-1] // self.heads)
             if isinstance(audio, FoldedValues):
                 key = audio.key[-frames:]
-                shares = self.operations.rotated_shares(q.unflatten(0, (frames, -1)), rotation, key)
+                q = q.unflatten(0, (frames, -1))
+                shares = self._eight().rotated_shares(q, rotation, key)
                 _mix(layer, stream, audio, frames, lambda span, _kind: shares[span])
                 return
             q = self.operations.norm_rotate(q, None, rotation, self.heads, block.eps)
