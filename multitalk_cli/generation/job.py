@@ -212,6 +212,11 @@ def chosen_gpu(settings: Settings) -> str:
     return gpus.find_gpu(settings["gpu"]).name
 
 
+def priced_gpu(settings: Settings) -> str:
+    """The GPU to estimate a price for: `auto` covers each that it may take."""
+    return gpus.AUTO if settings["gpu"] == gpus.AUTO else chosen_gpu(settings)
+
+
 def check_gpu(settings: Settings, plan: Plan, *, here: bool) -> None:
     """Raises RefusedError for what the chosen GPU, stack or kernel of attention cannot do.
 
@@ -231,6 +236,7 @@ def estimate_plan(settings: Settings, plan: Plan, known: Experience | None = Non
 
     known: what this account's own videos took, if it was read before.
     """
-    gpu = gpus.AUTO if settings["gpu"] == gpus.AUTO else chosen_gpu(settings)
     known = experience(settings) if known is None else known
-    return cost.estimate_cost(plan, rates.load(), gpu, chosen_setup(settings), known)
+    return cost.estimate_cost(
+        plan, rates.load(), priced_gpu(settings), chosen_setup(settings), known
+    )

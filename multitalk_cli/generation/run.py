@@ -22,6 +22,7 @@ from multitalk_cli.generation.job import (
     estimate_plan,
     experience,
     open_job,
+    priced_gpu,
 )
 from multitalk_cli.generation.quality_gate import check_quality, recorded_correlations
 from multitalk_cli.generation.report import report_inputs
@@ -222,7 +223,7 @@ def check_price(job: GenerateJob, reporter: Reporter, known: KnownJob | None = N
     if job.first:
         rest = estimate_plan(settings, job.inputs.summary.plan.after(1), own)
         reporter.fact("rest", f"{describe.price_range(rest)} more, if you finish it")
-    gpu, asked = chosen_gpu(settings), chosen_setup(settings)
+    gpu, asked = priced_gpu(settings), chosen_setup(settings)
     # The rest of a job keeps its preset.
     presets = (
         cost.estimate_presets(plan, table, gpu, denoising_of(settings), asked=asked, known=own)

@@ -363,7 +363,7 @@ def check_cost(
     facts: dict[str, Fact] = {
         "enough_usd": math.ceil(price_usd * 10 + 1e-9) / 10,
         "cheaper": (
-            *cheaper_choices(plan, estimate, others),
+            *cheaper_choices(plan, estimate, others, max_cost),
             *_cheaper_preset(estimate, presets, max_cost),
         ),
     }
@@ -419,9 +419,15 @@ def on_gpu(estimate: Estimate) -> str:
 
 
 def cheaper_choices(
-    plan: Plan, estimate: Estimate, others: Sequence[Estimate] = ()
+    plan: Plan,
+    estimate: Estimate,
+    others: Sequence[Estimate] = (),
+    max_cost: float | None = None,
 ) -> tuple[str, ...]:
-    """Options that make the same video for less, with the price of each, the cheapest first."""
+    """Options that make the same video for less, with the price of each, the cheapest first.
+
+    max_cost: the limit; if any of them is within it, the others are left out.
+    """
     choices = [(other.price_usd, f"--gpu {other.gpu}") for other in others]
     if plan.sample_steps > MIN_CHEAPER_STEPS:
         spared = 1 - MIN_CHEAPER_STEPS / plan.sample_steps
@@ -429,7 +435,9 @@ def cheaper_choices(
         saved = estimate.price_run_usd * share * spared
         choices.append((estimate.price_usd - saved, f"--steps {MIN_CHEAPER_STEPS}"))
     cheaper = sorted(choice for choice in choices if choice[0] < estimate.price_usd)
-    return tuple(f"{option} (about {human_money(price)})" for price, option in cheaper[:3])
+    limit = math.inf if max_cost is None else max_cost
+    named = [choice for choice in cheaper if choice[0] <= limit] or cheaper
+    return tuple(f"{option} (about {human_money(price)})" for price, option in named[:3])
 
 
 def _cheaper_preset(

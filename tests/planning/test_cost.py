@@ -317,6 +317,9 @@ def test_cheaper_choices_are_named_the_cheapest_first():
     assert steps.startswith("--steps 10 (about $")
     assert gpu.startswith("--gpu b200 (about $")
     assert cheaper_choices(plan_of(61, steps=10), estimate) == ()
+    fewer_usd = estimate_cost(plan_of(61, steps=10), RATES, "h100").price_usd
+    assert cheaper_choices(plan, estimate, others, fewer_usd + 0.01) == (steps,)
+    assert cheaper_choices(plan, estimate, others, 0.01) == (steps, gpu)
 
 
 @pytest.mark.parametrize(
