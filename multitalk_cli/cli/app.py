@@ -305,4 +305,13 @@ def _usage_error(error: typer.TyperException, arguments: Sequence[str]) -> Usage
             close = difflib.get_close_matches(name, names or (), n=1, cutoff=0.7)
             facts = {"typed": word, "nearest": f"{close[0]}{equals}{value}"} if close else {}
             break
-    return UsageError(message, code="E_USAGE", hint=f"{path} --help", facts=facts)
+    page = "--help-all" if _is_advanced(_command_name(arguments), unknown) else "--help"
+    return UsageError(message, code="E_USAGE", hint=f"{path} {page}", facts=facts)
+
+
+def _is_advanced(command: str, option: str | None) -> bool:
+    """Whether an option of a command is one that only --help-all shows."""
+    commands = getattr(typer.main.get_command(app), "commands", {})
+    parameters = commands[command].params if option and command in commands else []
+    hidden = {name for each in parameters if getattr(each, "hidden", False) for name in each.opts}
+    return option in hidden and any("--help-all" in each.opts for each in parameters)

@@ -544,7 +544,7 @@ CODES: dict[str, Explanation] = {
     "E_LORA": Explanation(
         _F,
         "the LoRA cannot be used",
-        "It is not in the folder of weights, is not a safetensors file, is larger than 4 GB, is a DoRA, LoHa or LoKr, or its tensors do not fit the model.",
+        "It is not a safetensors file, is larger than 4 GB, is a DoRA, LoHa or LoKr, or its tensors do not fit the model.",
         "Pass --lora fusionx, --lora lightx2v, or a LoRA's .safetensors file that was trained for Wan 2.1 14B.",
     ),
     "E_LORA_MISSING": Explanation(

@@ -183,6 +183,7 @@ def test_the_version_of_a_process(shell):
         (["generate"], "Missing argument 'IMAGE'", "multitalk generate --help"),
         (["generate", "a.png", "--fps", "x"], "not 'x'", "multitalk generate a.png --fps 24"),
         (["generate", "a.png", "--fps"], "--fps", "multitalk generate --help"),
+        (["generate", "a.png", "--lora"], "--lora", "multitalk generate --help-all"),
         (["explain", "E_BUG", "E_COST"], "unexpected extra argument", "multitalk explain --help"),
         (["config", "set", "fps"], "Missing argument 'VALUE'", "multitalk config set --help"),
         (["config", "get"], "No such command 'get'", "multitalk config --help"),
