@@ -41,6 +41,7 @@ def is_already_made(
     raise FileError(
         f"{str(target)!r} exists and {differing}",
         code="E_OUTPUT_EXISTS",
+        facts={"existing": str(target)},
     )
 
 

@@ -17,6 +17,8 @@ ELSEWHERE = {"volume": "multitalk-weights", "app": "mine", "environment": "dev"}
         ("E_NETWORK", {"job": "7f3a", "step": "fetch"}, ["jobs"], "multitalk jobs fetch 7f3a"),
         ("E_OUTPUT_EXISTS", {"job": "7f3a"}, ["generate"],
          "multitalk jobs fetch 7f3a -o OTHER.mp4"),
+        ("E_OUTPUT_EXISTS", {"existing": "my a.mp4"}, ["jobs", "rerun", "7f"],
+         "move 'my a.mp4' away, then run the same command again"),
         ("E_OUTPUT_TAKEN", {"holder": "7f3a"}, ["generate", "a.png", "v.wav"],
          "multitalk generate a.png v.wav -o OTHER.mp4\nor multitalk jobs attach 7f3a"),
         ("E_UNFINISHED", {"job": "7f3a"}, ["jobs"], "multitalk jobs attach 7f3a"),

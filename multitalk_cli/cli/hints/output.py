@@ -62,8 +62,11 @@ _OVERWRITING = (
 """Commands that overwrite a file with --force."""
 
 
-def overwrite(_facts: Mapping[str, Fact], words: list[str]) -> str:
+def overwrite(facts: Mapping[str, Fact], words: list[str]) -> str:
     """The words typed with --force, and the way around it."""
+    if words[:2] == ["jobs", "rerun"] and "existing" in facts:
+        # It has neither --force nor -o: a job that runs again has its own output.
+        return f"move {shell_word(str(facts['existing']))} away, then run the same command again"
     command = next((each for each in _OVERWRITING if words[: len(each)] == each), None)
     if command is None:
         return ""
