@@ -318,7 +318,10 @@ VIEWS = {
     ),
     "download-prune": lambda: download.pruned_data(PrunedWeights(removed=("a",), size_bytes=2)),
     "download-lora": lambda: download.lora_data(
-        AddedLora(name="fusionx", file="a", fetched_bytes=1, sha256="0", licence="apache-2.0")
+        AddedLora(
+            name="fusionx", file="a", fetched_bytes=1, pack="p", target={}, sha256="0",
+            licence="apache-2.0",
+        )
     ),
     "upload-weights": lambda: download.uploaded_data(UploadedPack(files=5, size_bytes=2)),
     "setup-secrets": lambda: secrets.data(
